@@ -1,0 +1,66 @@
+"""Packaging. Every floor or pin says beside it what breaks without it."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "transformers==4.36.2",  # the version of the published checkpoints, and of every golden number
+    "tokenizers>=0.14,<0.19",  # transformers 4.36.2 refuses any other at import
+    "huggingface_hub>=0.19.3,<1",  # likewise
+    "accelerate>=0.34,<1",  # 0.34 allows numpy 2; 1.0 removed arguments that the pinned Trainer passes
+    "torch>=2.3",  # the first release built for numpy 2; scaled_dot_product_attention(scale=) came with 2.1
+    "numpy>=1.26",  # first wheels for Python 3.12
+    "safetensors>=0.4",  # first wheels for Python 3.12
+    "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer
+    "protobuf>=4.21",  # the pinned transformers reads a sentencepiece model through code generated for 4.21
+    "einops>=0.7",  # registers itself with torch.compile
+    "Pillow>=10.1",  # the first release tested with Python 3.12; Image.Resampling came with 9.1
+    "av>=12",  # first wheels for Python 3.12
+    "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
+    "typer>=0.12",  # the first release that brings rich along for --help
+    "rich>=13",  # progress bars
+]
+
+EXTRAS = {
+    "train": [
+        "deepspeed>=0.9.3",  # the pinned transformers asks for it
+        "peft>=0.8,<0.14",  # 0.14 imports EncoderDecoderCache, which the pinned transformers lacks
+        "datasets",  # pip finds the newest that accepts huggingface_hub<1
+        "tensorboard",  # the Trainer's log reader
+    ],
+    "towers": [
+        "timm>=1.0.9",  # SigLIP towers without their pooling head
+        "open_clip_torch>=2.26",  # RemoteCLIP and GeoRSCLIP; works with timm 1.0
+    ],
+    "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
+    "dev": [
+        "pytest>=8",  # what the suite is run with
+        "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "ruff>=0.6",  # the rule names in pyproject.toml
+    ],
+}
+
+setup(
+    name="btcchat",
+    version="0.1.0",
+    description="Multi-temporal multimodal LLM for remote sensing: a before/after pair in, a sentence out",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",  # tokenizers<0.19 has no wheels for 3.13
+    packages=find_packages(include=["btcchat", "btcchat.*"]),
+    package_data={"btcchat": ["assets/**/*"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: GIS",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
