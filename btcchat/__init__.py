@@ -1,0 +1,17 @@
+"""btcchat: a multi-temporal multimodal LLM for remote sensing.
+
+``from btcchat import BTCChat`` is the whole API for most uses; importing the package itself loads no torch.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["BTCChat", "BTCChatError", "Request", "__version__"]
+
+_HOME = {"BTCChat": "btcchat.model", "Request": "btcchat.inference", "BTCChatError": "btcchat.errors"}
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

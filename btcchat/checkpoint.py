@@ -1,0 +1,255 @@
+"""Load and save whole models: a checkpoint folder (see config.py) <-> BTCChat."""
+
+import logging
+import re
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from safetensors.torch import save_file
+from torch import nn
+
+from btcchat.change_encoder import CHG_TYPES, build_change_encoder
+from btcchat.change_encoder.attentive import UNUSED_KEYS as UNUSED_CHANGE_KEYS
+from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
+from btcchat.errors import BTCChatError, choose
+from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
+from btcchat.language_model import build_language_model, load_tokenizer, pick_attention
+from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.multimodal_encoder.siglip import UNUSED_KEYS as UNUSED_VISION_KEYS
+from btcchat.multimodal_projector import build_projector
+from btcchat.weights import load_strict, weight_keys
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_HEADS = 8  # the published evaluator's default; no published folder says its own
+SMALL = 1 << 30  # bytes: below this a model on the CPU is simply run in float32
+
+
+def load(
+    cls,
+    path: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    from_origin: bool = False,
+    chg_type: str | None = None,
+    cc_n_layers: int | None = None,
+    cc_head: int | None = None,
+    cc_dropout: float | None = None,
+    **overrides,
+):
+    """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; the model comes in ``eval()``.
+
+    device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
+    from_origin: the folder has no change encoder (an original VILA-1.5 checkpoint); make a fresh one of ``chg_type``
+    with ``cc_*``. Without it, ``cc_*`` say what a published folder does not, and must agree with one that does.
+    overrides: other fields of :class:`BTCChatConfig` (num_video_frames, vision_resolution, ...).
+    Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
+    """
+    folder = resolve(path)
+    config = BTCChatConfig.load(folder)
+    for name, value in overrides.items():
+        if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
+            raise BTCChatError(f"unknown option '{name}' of from_pretrained; see BTCChatConfig for the fields")
+        setattr(config, name, value)
+    asked = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    config.change_encoder = _change_encoder_config(config, folder, from_origin, chg_type, asked)
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device, folder)
+
+    with init_empty_weights(include_buffers=False):
+        llm = build_language_model(config.llm, attn_implementation=pick_attention(device, dtype))
+        tower = build_vision_tower(
+            config.vision_tower,
+            select_layer=config.select_layers,
+            select_feature=config.mm_vision_select_feature,
+        )
+    tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
+    placed = {"device": device, "dtype": dtype}
+    load_strict(llm, folder / "llm", unused=UNUSED_LLM_KEYS, tied=tied, **placed)
+    llm.tie_weights()
+    load_strict(tower, folder / "vision_tower", unused=UNUSED_VISION_KEYS, **placed)
+    if config.vision_resolution not in (-1, tower.resolution):
+        tower.resize(config.vision_resolution)
+
+    change_encoder = build_change_encoder(
+        config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
+    )
+    projector = build_projector(
+        config.mm_projector,
+        in_features=tower.hidden_size,
+        out_features=llm.config.hidden_size,
+        grid=tower.grid,
+    )
+    layers = nn.ModuleDict({"single": projector, "change": change_encoder})
+    keys = weight_keys(folder / "mm_projector")
+    if from_origin:
+        prefixes = {_single_prefix(keys): ""}
+        load_strict(projector, folder / "mm_projector", prefixes=prefixes, **placed)
+    else:
+        prefixes = {"layers.change.": "change.", _single_prefix(keys): "single."}
+        unused = [r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS]
+        load_strict(layers, folder / "mm_projector", prefixes=prefixes, unused=unused, **placed)
+    processor_config = folder / "vision_tower" / "preprocessor_config.json"
+    processor = ImageProcessor.from_config(
+        read_json(processor_config) if processor_config.exists() else tower.default_preprocessor_config(),
+        aspect_ratio=config.image_aspect_ratio,
+    )
+    if not isinstance(processor.size, int):
+        processor.size = (tower.resolution, tower.resolution)
+    model = cls(
+        config,
+        vision_tower=tower,
+        change_encoder=change_encoder,
+        mm_projector=projector,
+        llm=llm,
+        tokenizer=load_tokenizer(folder / "llm"),
+        image_processor=processor,
+    )
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def save(model, folder: Path, *, dtype: torch.dtype | None = None, max_shard_size: str = "5GB") -> None:
+    """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
+
+    Floating-point weights are written as they are, or cast to ``dtype``. A folder with a config.json is complete.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        config = model.config
+        config.vision_tower = dict(model.vision_tower.config)
+        config.vision_resolution = model.vision_tower.resolution
+        model.llm.save_pretrained(
+            temporary / "llm",
+            state_dict=_cast(model.llm.state_dict(), dtype),
+            safe_serialization=True,
+            max_shard_size=max_shard_size,
+        )
+        _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
+        model.tokenizer.save_pretrained(temporary / "llm")
+        layers = nn.ModuleDict({"single": model.mm_projector, "change": model.change_encoder})
+        config.write(temporary)
+        for part, module in (("vision_tower", model.vision_tower), ("mm_projector", layers)):
+            prefix = "layers." if part == "mm_projector" else ""
+            state = {prefix + key: value.contiguous() for key, value in _cast(module.state_dict(), dtype).items()}
+            save_file(state, temporary / part / "model.safetensors", metadata={"format": "pt"})
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
+        for part in PARTS:
+            if (folder / part).exists():
+                shutil.rmtree(folder / part)
+            (temporary / part).rename(folder / part)
+        (temporary / "config.json").rename(folder / "config.json")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fix_llm_config(path: Path, model, dtype: torch.dtype | None) -> None:
+    """The stored dtype is a fact of the files just written, not of the model in memory."""
+    stored = dtype or next(model.llm.parameters()).dtype
+    llm = read_json(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
+    llm["tokenizer_model_max_length"] = model.config.model_max_length
+    llm.pop("_name_or_path", None)
+    write_json(path, llm)
+    model.config.llm = llm
+
+
+def _cast(state: dict, dtype: torch.dtype | None) -> dict:
+    return {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in state.items()}
+
+
+def resolve(path: str | Path | None) -> Path:
+    """A checkpoint folder for a local path, a hub id (downloaded), or None (the packaged tiny model)."""
+    if path is None:
+        packaged = Path(str(files("btcchat") / "assets" / "tiny"))
+        if not packaged.is_dir():
+            raise BTCChatError(f"the packaged tiny model is not at {packaged}; install btcchat again, or name a model")
+        return packaged
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local
+    if local.exists():
+        raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        raise BTCChatError(f"no model at {path}: neither a folder here nor a hub id (organisation/name)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from requests import RequestException
+
+    patterns = ["*.json", "*.safetensors", "*tokenizer.model", "*.txt"]
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None
+
+
+def pick_device(device: str) -> str:
+    """auto -> cuda, mps or cpu; a device that is not there is an error."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = str(device).split(":")[0]
+    choose("device", kind, dict.fromkeys(("cpu", "cuda", "mps", "meta")))
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)()
+    if not there:
+        raise BTCChatError(f"device {device} was asked for, and PyTorch finds none here; use --device cpu or auto")
+    return str(device)
+
+
+def pick_dtype(dtype: str | torch.dtype, device: str, folder: Path) -> torch.dtype:
+    """auto: the stored dtype; on a CPU float32 where the model is small or the CPU has no instructions for it."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        return choose("dtype", dtype, DTYPES)
+    stored = DTYPES.get(str(read_json(folder / "llm" / "config.json").get("torch_dtype")), torch.float32)
+    if device != "cpu":
+        return stored
+    size = sum(file.stat().st_size for file in (folder / "llm").glob("*.safetensors"))
+    fast = stored == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    return stored if fast and size > SMALL else torch.float32
+
+
+def _change_encoder_config(config, folder, from_origin: bool, chg_type: str | None, asked: dict) -> dict:
+    """What change encoder the folder holds, or with from_origin which one to make; ``asked`` must agree."""
+    keys = weight_keys(folder / "mm_projector")
+    change = [key.removeprefix("layers.change.") for key in keys if key.startswith("layers.change.")]
+    said = config.change_encoder
+    name = CHG_TYPES.get(chg_type, chg_type)
+    if from_origin:
+        if change:
+            raise BTCChatError(
+                f"{folder} has a change encoder already, and from_origin starts a fresh one; drop from_origin"
+            )
+        return {"change_encoder_type": name or "attentive", **asked}
+    if said is None and not change:
+        said = {"change_encoder_type": "concat"}
+    elif said is None:
+        layers = {m.group(1) for key in change if (m := re.match(r"selftrans\.(\d+)\.", key))}
+        said = {"change_encoder_type": "attentive", "cc_n_layers": len(layers), "cc_dropout": 0.0}
+        if "cc_head" not in asked:
+            logger.warning("%s does not say its cc_head; %d is assumed (cc_head= sets it)", folder, DEFAULT_HEADS)
+        said["cc_head"] = asked.pop("cc_head", DEFAULT_HEADS)
+    said = dict(said)
+    if name is not None and name != said["change_encoder_type"]:
+        raise BTCChatError(f"chg_type is {name}, the checkpoint has {said['change_encoder_type']} ({folder})")
+    if "cc_dropout" in asked and "cc_dropout" in said:
+        said["cc_dropout"] = asked.pop("cc_dropout")  # no weight depends on it
+    for option, value in asked.items():
+        if said.get(option) != value:
+            raise BTCChatError(f"{option} is {value}, the checkpoint has {said.get(option)} ({folder})")
+    return said
+
+
+def _single_prefix(keys) -> str:
+    """Published UniRS folders name the projector layers.single.*, original VILA-1.5 folders layers.*."""
+    return "layers.single." if any(key.startswith("layers.single.") for key in keys) else "layers."

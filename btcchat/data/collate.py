@@ -1,0 +1,30 @@
+"""From samples to a batch."""
+
+import torch
+
+from btcchat.prompt import IGNORE_INDEX
+
+
+def collate(samples: list[dict], pad_token_id: int) -> dict:
+    """Pad texts on the right to the longest; put all frames of the batch behind one another.
+
+    A sample is ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality"}``. Returns
+    ``input_ids``, ``labels``, ``attention_mask`` (B, N), ``pixel_values`` (ΣT, 3, H, W) or None where there is no
+    image at all, ``modalities`` and ``frame_counts`` (one a sample).
+    """
+    pixels = [sample["pixel_values"] for sample in samples]
+    frames = [p for p in pixels if p is not None and len(p)]
+    lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
+    return {
+        "input_ids": _pad([sample["input_ids"] for sample in samples], pad_token_id),  # (B, N)
+        "labels": _pad([sample["labels"] for sample in samples], IGNORE_INDEX),  # (B, N)
+        "attention_mask": torch.arange(int(lengths.max()))[None] < lengths[:, None],  # (B, N), not ids != pad:
+        # the pad id may be the unknown token's, which is a real token inside a text
+        "pixel_values": torch.cat(frames) if frames else None,
+        "modalities": [sample["modality"] for sample in samples],
+        "frame_counts": [0 if p is None else len(p) for p in pixels],
+    }
+
+
+def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

@@ -1,0 +1,20 @@
+"""Errors a user can fix, and the look-up that names the choices."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class BTCChatError(ValueError):
+    """A fault the user can fix. The message is one line: what was got, what was expected, the way out."""
+
+
+def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``; an unknown name is an error that lists the choices and the nearest one."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), list(table), n=1, cutoff=0.5)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise BTCChatError(f"unknown {kind} '{name}'{hint}; choose from {', '.join(sorted(table))}")

@@ -1,0 +1,166 @@
+"""From a question and its images to an answer: prepare samples, batch them, decode."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+
+import torch
+
+from btcchat import prompt
+from btcchat.compat import new_tokens
+from btcchat.data.collate import collate
+from btcchat.data.media import load_frames
+from btcchat.errors import BTCChatError
+
+CAPTION_QUESTION = "Please briefly describe the changes in these two images."
+GENERATION = {"max_new_tokens": 128, "temperature": 0.0, "seed": None}
+
+
+@dataclass
+class Request:
+    """One question. ``source``: a path or PIL image, or a list of them; ``history``: the turns of the chat so far.
+
+    In a chat the images belong to its first turn, so ``modality`` and ``source`` are the same for every turn.
+    """
+
+    question: str
+    modality: str = "text"
+    source: Any = None
+    dates: list[str] | None = None
+    history: list[prompt.Turn] = field(default_factory=list)
+    task: str | None = None
+    clue: str | None = None
+
+
+def prepare(model, request: Request) -> dict:
+    """Request -> sample of data.collate: prompt ids, pixel values (T, 3, H, W), modality."""
+    frames = []
+    if request.modality != "text":
+        frames = load_frames(request.modality, request.source, num_video_frames=model.config.num_video_frames)
+    turns = [*request.history, question_turn(model, request, len(frames))]
+    encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=False)
+    encoded = prompt.fit(encoded, model.tokens_per_segment, model.config.model_max_length, train=False)
+    return {
+        "input_ids": torch.tensor(encoded.input_ids),
+        "labels": torch.tensor(encoded.labels),
+        "pixel_values": torch.stack([model.image_processor(frame) for frame in frames]) if frames else None,
+        "modality": request.modality,
+    }
+
+
+def question_turn(model, request: Request, num_frames: int) -> prompt.Turn:
+    """The turn of ``request``; its placeholders are left out where the history shows the images already."""
+    segments = model.num_segments(request.modality, num_frames)
+    shown = sum(turn.content.count(prompt.IMAGE) for turn in request.history)
+    if shown not in (0, segments):
+        raise BTCChatError(f"the chat so far shows {shown} image segments, these images make {segments}; start a new chat")
+    return prompt.user_turn(
+        request.question, segments - shown, dates=request.dates, task=request.task, clue=request.clue
+    )
+
+
+def batch_of(model, requests: list[Request]) -> dict:
+    """Requests -> what BTCChat.embed takes."""
+    batch = collate([prepare(model, request) for request in requests], model.tokenizer.pad_token_id)
+    batch.pop("labels")
+    return batch
+
+
+@torch.inference_mode()
+def generate(model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, streamer=None) -> torch.Tensor:
+    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0."""
+    limit = model.config.model_max_length
+    merged = model.embed(**batch, padding_side="left")
+    room = limit - merged.inputs_embeds.shape[1]
+    if room < 1:
+        raise BTCChatError(f"the prompt has {limit - room} tokens with its images, the model reads at most {limit}")
+    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        ids = model.llm.generate(
+            inputs_embeds=merged.inputs_embeds,
+            attention_mask=merged.attention_mask,
+            max_new_tokens=min(max_new_tokens, room),
+            pad_token_id=model.tokenizer.pad_token_id,
+            eos_token_id=model.tokenizer.eos_token_id,
+            use_cache=True,
+            streamer=streamer,
+            **sampling,
+        )
+    return new_tokens(ids)
+
+
+def answer(model, requests: list[Request], **options) -> list[str]:
+    ids = generate(model, batch_of(model, requests), **_checked(options))
+    texts = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return [_until_stop(model, text)[0].strip() for text in texts]
+
+
+def _until_stop(model, text: str) -> tuple[str, bool]:
+    """``text`` up to the template's stop string, and whether it was there."""
+    for stop in prompt.get_template(model.config.conv_version).stop:
+        if stop in text:
+            return text[: text.index(stop)], True
+    return text, False
+
+
+def ask(model, question: str, **options) -> str:
+    request, options = _request(question, options)
+    return answer(model, [request], **options)[0]
+
+
+def stream(model, question: str, **options) -> Iterator[str]:
+    from transformers import TextIteratorStreamer
+
+    request, options = _request(question, options)
+    options = _checked(options)
+    batch = batch_of(model, [request])
+    pieces = TextIteratorStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    fault: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            generate(model, batch, streamer=pieces, **options)
+        except BaseException as error:  # handed to the reader below, whole
+            fault.append(error)
+            pieces.end()
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    stopped = False
+    for piece in pieces:  # to the end, so that the thread's queue is emptied
+        piece, ends = _until_stop(model, piece)
+        if piece and not stopped:
+            yield piece
+        stopped = stopped or ends
+    thread.join()
+    if fault:
+        raise fault[0]
+
+
+def _request(question: str, options: dict) -> tuple[Request, dict]:
+    """Split keyword options into the request and the generation options."""
+    given = [name for name in ("image", "pair", "series", "video") if options.get(name) is not None]
+    if len(given) > 1:
+        raise BTCChatError(f"{' and '.join(given)} were given; a question is about one of them")
+    extra = {name: options.pop(name) for name in ("dates", "history", "task", "clue") if name in options}
+    modality = given[0] if given else "text"
+    source = options.get(modality)
+    for name in ("image", "pair", "series", "video"):
+        options.pop(name, None)
+    extra["history"] = list(extra.get("history") or [])
+    return Request(question, modality, source, **extra), options
+
+
+def _checked(options: dict) -> dict:
+    for name in options:
+        if name not in GENERATION:
+            raise BTCChatError(f"unknown option '{name}'; choose from {', '.join(GENERATION)}")
+    options = GENERATION | options
+    if options["max_new_tokens"] < 1:
+        raise BTCChatError(f"max_new_tokens is {options['max_new_tokens']}; it must be at least 1")
+    if options["temperature"] < 0:
+        raise BTCChatError(f"temperature is {options['temperature']}; it must be 0 (greedy) or above")
+    return options

@@ -1,0 +1,203 @@
+"""BTCChat: images -> vision tower -> change encoder -> projector -> merge with the prompt -> language model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from btcchat import checkpoint, inference
+from btcchat.config import BTCChatConfig
+from btcchat.errors import BTCChatError
+from btcchat.merge import merge
+
+FRAMES = {"text": (0, 0), "image": (1, 1), "pair": (2, 2), "series": (2, 16), "video": (1, None)}
+
+
+@dataclass
+class Output:
+    """``loss`` where labels were given, else ``logits`` (B, N', vocabulary)."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+class BTCChat(nn.Module):
+    """One image, a pair, a series or a video, and a question in; text out. Parts: see design.md's picture.
+
+    Build one with :meth:`from_pretrained`; the constructor only joins parts that exist.
+    """
+
+    def __init__(
+        self,
+        config: BTCChatConfig,
+        *,
+        vision_tower: nn.Module,
+        change_encoder: nn.Module,
+        mm_projector: nn.Module,
+        llm: nn.Module,
+        tokenizer,
+        image_processor,
+    ):
+        super().__init__()
+        self.config = config
+        self.vision_tower = vision_tower
+        self.change_encoder = change_encoder
+        self.mm_projector = mm_projector
+        self.llm = llm
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, **options) -> "BTCChat":
+        """Load a checkpoint folder or hub id; None is the packaged tiny model. Options: :func:`checkpoint.load`."""
+        return checkpoint.load(cls, path, **options)
+
+    def save_pretrained(self, folder: str | Path, **options) -> None:
+        """Write the checkpoint folder (complete or not at all). Options: :func:`checkpoint.save`."""
+        checkpoint.save(self, Path(folder), **options)
+
+    # -- the forward path ----------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    @property
+    def tokens_per_segment(self) -> int:
+        """M: features that stand for one placeholder."""
+        return self.mm_projector.num_tokens(self.vision_tower.num_tokens)
+
+    def num_segments(self, modality: str, num_frames: int) -> int:
+        """K: placeholders a sample has in its prompt. Raises BTCChatError for a wrong number of frames."""
+        if modality not in FRAMES:
+            raise BTCChatError(f"unknown modality '{modality}'; choose from {', '.join(FRAMES)}")
+        low, high = FRAMES[modality]
+        if num_frames < low or (high is not None and num_frames > high):
+            expected = {"pair": "2 (before, after)", "series": "2 to 16 dates", "image": "1", "text": "none"}
+            raise BTCChatError(f"{num_frames} images given, a {modality} needs {expected.get(modality, 'at least 1')}")
+        if modality == "pair":
+            return self.change_encoder.segments
+        if modality == "series" and self.config.series_change_tokens:
+            return num_frames + (num_frames - 1) * self.change_encoder.segments
+        return num_frames
+
+    def encode(
+        self, pixel_values: torch.Tensor, modalities: list[str], frame_counts: list[int]
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Images of a batch -> features of all its segments in prompt order.
+
+        pixel_values: (sum of frame_counts, 3, H, W). Returns features (sum of lengths, D) and the lengths (K,).
+        One vision forward, one change-encoder forward for all pairs, one projector forward for all segments.
+        """
+        plan = _Plan(self, modalities, frame_counts)
+        depths = self.vision_tower(pixel_values.to(self.device))  # S x (F, L, C)
+        groups = []
+        if plan.frames:
+            groups.append(depths[-1][plan.frames])  # (frames used as they are, L, C)
+        if plan.pairs:
+            index = torch.tensor(plan.pairs, device=self.device)  # (P, 2)
+            pairs = torch.stack([depth[index] for depth in depths], dim=2)  # (P, 2, S, L, C)
+            groups.append(self.change_encoder(pairs).flatten(0, 1))  # (P*V, L', C)
+        if len({group.shape[1] for group in groups}) == 1:
+            groups = [torch.cat(groups)]
+        projected = [features for group in groups for features in self.mm_projector(group)]  # K x (M, D)
+        projected = [projected[i] for i in plan.order]
+        return torch.cat(projected), [len(features) for features in projected]
+
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        modalities: list[str] = (),
+        frame_counts: list[int] = (),
+        labels: torch.Tensor | None = None,
+        padding_side: str = "right",
+    ):
+        """A collated batch -> :class:`merge.Merged`, what the language model reads."""
+        embed = self.llm.get_input_embeddings()
+        features, lengths = embed.weight.new_zeros(0, embed.weight.shape[1]), []
+        if pixel_values is not None:
+            features, lengths = self.encode(pixel_values, modalities, frame_counts)
+        input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
+        labels = None if labels is None else labels.to(self.device)
+        return merge(embed, input_ids, attention_mask, features, lengths, labels=labels, padding_side=padding_side)
+
+    def forward(self, labels: torch.Tensor | None = None, **batch) -> Output:
+        """Loss (mean over all supervised tokens of the batch) with labels, logits without. Batch: data.collate."""
+        merged = self.embed(labels=labels, **batch)
+        hidden = self.llm.get_decoder()(
+            inputs_embeds=merged.inputs_embeds,
+            attention_mask=merged.attention_mask,
+            position_ids=merged.position_ids,
+            use_cache=False,
+        )[0]  # (B, N', D)
+        head = self.llm.get_output_embeddings()
+        if labels is None:
+            return Output(logits=head(hidden))
+        target = merged.labels[:, 1:]  # token i is predicted from the hidden state at i - 1
+        supervised = target >= 0
+        if not supervised.any():
+            return Output(loss=hidden.sum() * 0.0)
+        logits = head(hidden[:, :-1][supervised])  # only where there is a label
+        return Output(loss=F.cross_entropy(logits.float(), target[supervised]))
+
+    def train(self, mode: bool = True) -> "BTCChat":
+        """As usual, but a part none of whose parameters is trained stays in ``eval()`` (BatchNorm, dropout)."""
+        super().train(mode)
+        for part in (self.vision_tower, self.change_encoder, self.mm_projector, self.llm):
+            if mode and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def caption(self, before, after, **options) -> str:
+        """What changed between two dates, in a sentence. Images: paths or PIL. Options: inference.GENERATION."""
+        return self.ask(inference.CAPTION_QUESTION, pair=(before, after), **options)
+
+    def ask(self, question: str, **options) -> str:
+        """Answer about one of ``image=``, ``pair=``, ``series=``, ``video=`` (or nothing: text only)."""
+        return inference.ask(self, question, **options)
+
+    def stream(self, question: str, **options):
+        """As :meth:`ask`, yielding the answer piece by piece as it is written."""
+        return inference.stream(self, question, **options)
+
+    def answer(self, requests: list["inference.Request"], **options) -> list[str]:
+        """Answer a batch of requests of any modalities together."""
+        return inference.answer(self, requests, **options)
+
+
+class _Plan:
+    """Which frames go on as they are, which make pairs, and in which order their segments stand in the prompts."""
+
+    def __init__(self, model: BTCChat, modalities: list[str], frame_counts: list[int]):
+        self.frames: list[int] = []  # indices into the batch's frames
+        self.pairs: list[list[int]] = []  # [before, after] indices
+        chosen: list[tuple[str, int]] = []  # segments in prompt order
+        start = 0
+        for modality, count in zip(modalities, frame_counts, strict=True):
+            model.num_segments(modality, count)  # raises on a wrong count
+            frames = range(start, start + count)
+            start += count
+            if modality == "pair":
+                chosen += self._pair(frames[0], frames[1], model)
+                continue
+            with_changes = modality == "series" and model.config.series_change_tokens
+            for index in frames:
+                if with_changes and index > frames[0]:
+                    chosen += self._pair(index - 1, index, model)
+                chosen.append(("frame", len(self.frames)))
+                self.frames.append(index)
+        offset = {"frame": 0, "change": len(self.frames)}
+        self.order = [offset[kind] + i for kind, i in chosen]
+
+    def _pair(self, before: int, after: int, model: BTCChat) -> list[tuple[str, int]]:
+        self.pairs.append([before, after])
+        first = (len(self.pairs) - 1) * model.change_encoder.segments
+        return [("change", first + v) for v in range(model.change_encoder.segments)]

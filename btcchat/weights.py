@@ -1,0 +1,150 @@
+"""Weight files: strict, safe reading into a module, and writing.
+
+Only safetensors are read. A folder that has nothing but ``pytorch_model*.bin`` (a pickle) is refused;
+``python -m btcchat.weights FOLDER`` writes safetensors beside it, through torch's tensors-only unpickler.
+"""
+
+import json
+import logging
+import pickle  # for the name of its error only
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of ``folder``: one file, or the shards its index names."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (json.JSONDecodeError, KeyError, AttributeError):
+            raise BTCChatError(f"{index} is not a weight index: expected JSON with a weight_map") from None
+        for name in names:
+            if not (folder / name).exists():
+                raise BTCChatError(f"{folder / name} is missing; {index.name} names it, download the folder again")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth"))
+    if pickles:
+        raise BTCChatError(
+            f"{pickles[0]} is a pickle, and only safetensors are read; "
+            f"convert it without running its code: python -m btcchat.weights {folder}"
+        )
+    raise BTCChatError(f"{folder} has no weights: expected model.safetensors or model.safetensors.index.json")
+
+
+def weight_keys(folder: Path) -> dict[str, Path]:
+    """Key -> file, for every weight of ``folder``; reads headers only."""
+    keys = {}
+    for file in weight_files(folder):
+        with _open(file) as handle:
+            keys.update(dict.fromkeys(handle.keys(), file))
+    return keys
+
+
+def read_weights(folder: Path, keys: dict[str, Path] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (key, tensor) shard by shard; tensors are mapped from the file, not copied."""
+    keys = weight_keys(folder) if keys is None else keys
+    for file in sorted(set(keys.values())):
+        with _open(file) as handle:
+            for key in handle.keys():
+                if keys.get(key) == file:
+                    yield key, handle.get_tensor(key)
+
+
+def _open(file: Path):
+    try:
+        return safe_open(str(file), framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise BTCChatError(f"{file} cannot be read as safetensors ({error}); download or save it again") from None
+
+
+def load_strict(
+    module: nn.Module,
+    folder: Path,
+    *,
+    prefixes: dict[str, str] | None = None,
+    unused: Sequence[str] = (),
+    tied: dict[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Put the weights of ``folder`` into ``module`` (which may be on the meta device), all of them or an error.
+
+    prefixes: rename rule {key prefix in the file: key prefix in the module}; without one, keys are equal. A key no
+    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
+    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key it shares its weight with}; such a key may be absent. Floating-point weights are cast to
+    ``dtype``. Raises BTCChatError naming the first missing, unknown or misshapen key.
+    """
+    expected = module.state_dict()
+    names, dropped = {}, []
+    files = weight_keys(folder)
+    for key in files:
+        if any(re.fullmatch(pattern, key) for pattern in unused):
+            dropped.append(key)
+            continue
+        names[key] = _rename(key, prefixes)
+        if names[key] not in expected:
+            raise BTCChatError(f"{folder}: unknown weight '{key}'; the config describes no such part")
+    if dropped:
+        logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
+    missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
+    if missing:
+        raise BTCChatError(
+            f"{folder}: weight '{missing[0]}' is missing ({len(missing)} of {len(expected)} are); "
+            "the config describes more than the folder holds"
+        )
+    state = {}
+    for key, tensor in read_weights(folder, {key: files[key] for key in names}):
+        want = tuple(expected[names[key]].shape)
+        if tuple(tensor.shape) != want:
+            raise BTCChatError(f"{folder}: weight '{key}' has shape {tuple(tensor.shape)}, the config says {want}")
+        cast = dtype if tensor.is_floating_point() else None
+        state[names[key]] = tensor.to(device=device, dtype=cast)
+    for key, source in (tied or {}).items():
+        state.setdefault(key, state[source])
+    module.load_state_dict(state, assign=True)
+
+
+def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
+    if prefixes is None:
+        return key
+    for old, new in prefixes.items():
+        if key.startswith(old):
+            return new + key[len(old) :]
+    return None
+
+
+def convert_pickles(folder: Path) -> None:
+    """Write model.safetensors beside the pytorch_model*.bin files of ``folder``; a pickle with code in it is refused."""
+    state = {}
+    for file in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth")):
+        try:
+            part = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise BTCChatError(f"{file}: {str(error).splitlines()[0]}") from None
+        state.update({k: v.contiguous().clone() for k, v in part.items()})
+    if not state:
+        raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
+    temporary = folder / "model.safetensors.tmp"
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.rename(folder / "model.safetensors")
+
+
+if __name__ == "__main__":
+    try:
+        convert_pickles(Path(sys.argv[1]))
+    except (BTCChatError, IndexError) as fault:
+        sys.exit(f"usage: python -m btcchat.weights FOLDER: {fault}")

@@ -1,0 +1,30 @@
+"""Fixtures shared by all tests: the folder of real data and golden numbers that lies beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """``../shared``; a user's clone has none and skips, CI must have it."""
+    if not SHARED.is_dir():
+        message = f"needs the folder {SHARED} (real images and golden numbers), which is not distributed"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Golden numbers are compared with one thread: torch 2.13 may compute one thread's share in low precision."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

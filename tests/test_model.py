@@ -1,0 +1,190 @@
+"""The whole path on a random model: batches, modalities, dates, answers."""
+
+import pytest
+import torch
+from PIL import Image
+from tiny import ATTENTIVE, tiny_model
+
+from btcchat import BTCChatError, Request
+from btcchat.change_encoder import CHANGE_ENCODERS
+from btcchat.inference import batch_of, generate
+from btcchat.prompt import IMAGE, assistant_turn, user_turn
+
+
+def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(noise.to(torch.uint8).numpy(), "RGB")
+
+
+def requests() -> list[Request]:
+    """One of each modality, two pairs that differ, and unequal lengths."""
+    a, b, c, d = (picture(seed) for seed in range(4))
+    return [
+        Request("What changed between the two images?", "pair", [a, b]),
+        Request("two houses?", "image", a),
+        Request("What changed?", "pair", [c, d]),
+        Request("What changed in these dates, and when?", "series", [a, b, c], dates=["2010", "2012", "2019"]),
+        Request("What is it?", "text"),
+        Request("What happened?", "video", [a, b, c, d]),
+    ]
+
+
+@pytest.fixture(scope="module", params=["attentive", "concat"])
+def model(request, tmp_path_factory):
+    encoder = ATTENTIVE if request.param == "attentive" else {"change_encoder_type": "concat"}
+    return tiny_model(tmp_path_factory.mktemp("model"), change_encoder=encoder, num_video_frames=4)
+
+
+def test_a_mixed_batch_gives_what_one_by_one_gives(model):
+    asked = requests()
+    together = model.embed(**batch_of(model, asked))
+    with torch.no_grad():
+        logits = model(**batch_of(model, asked)).logits
+        for row, request in enumerate(asked):
+            alone = model(**batch_of(model, [request])).logits[0]
+            assert int(together.attention_mask[row].sum()) == len(alone)
+            torch.testing.assert_close(logits[row, : len(alone)], alone, atol=1e-4, rtol=0)
+    assert model.answer(asked, max_new_tokens=8) == [model.answer([r], max_new_tokens=8)[0] for r in asked]
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_all_its_supervised_tokens(model):
+    batch = batch_of(model, requests())
+    labels = batch["input_ids"].where(batch["input_ids"] >= 0, torch.tensor(-100))
+    labels[:, :3] = -100
+    labels[~batch["attention_mask"].bool()] = -100
+    with torch.no_grad():
+        loss = model(labels=labels, **batch).loss
+        merged = model.embed(labels=labels, **batch)
+        logits = model(**batch).logits
+    expected = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), merged.labels[:, 1:].flatten())
+    torch.testing.assert_close(loss, expected)
+
+
+def test_nothing_supervised_is_a_loss_of_zero_and_not_nan(model):
+    batch = batch_of(model, requests()[:1])
+    assert model(labels=torch.full_like(batch["input_ids"], -100), **batch).loss.item() == 0
+
+
+def test_swapping_the_dates_changes_the_features(model):
+    pixels = torch.stack([model.image_processor(picture(seed)) for seed in (0, 1)])
+    there, _ = model.encode(pixels, ["pair"], [2])
+    back, _ = model.encode(pixels.flip(0), ["pair"], [2])
+    assert (there - back).abs().max() > 1e-3
+
+
+def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model):
+    v = model.change_encoder.segments
+    assert [model.num_segments(*x) for x in (("pair", 2), ("video", 2), ("series", 3), ("image", 1))] == [v, 2, 3, 1]
+    features, lengths = model.encode(torch.rand(4, 3, 32, 32), ["pair", "video"], [2, 2])
+    assert lengths == [model.tokens_per_segment] * (v + 2) and len(features) == sum(lengths)
+    with pytest.raises(BTCChatError, match=r"1 images given, a pair needs 2 \(before, after\)"):
+        model.num_segments("pair", 1)
+    with pytest.raises(BTCChatError, match="17 images given, a series needs 2 to 16"):
+        model.num_segments("series", 17)
+
+
+def test_a_series_may_carry_the_change_tokens_of_consecutive_dates(tmp_path):
+    model = tiny_model(tmp_path, series_change_tokens=True)
+    pixels = torch.rand(3, 3, 32, 32)
+    features, lengths = model.encode(pixels, ["series"], [3])
+    m = model.tokens_per_segment
+    segments = features.unflatten(0, (-1, m))  # date 0, change 0-1, date 1, change 1-2, date 2
+    assert len(segments) == model.num_segments("series", 3) == 5
+    torch.testing.assert_close(segments[0], model.encode(pixels[:1], ["image"], [1])[0])
+    torch.testing.assert_close(segments[1], model.encode(pixels[:2], ["pair"], [2])[0])
+    torch.testing.assert_close(segments[3], model.encode(pixels[1:], ["pair"], [2])[0])
+    torch.testing.assert_close(segments[4], model.encode(pixels[2:], ["image"], [1])[0])
+    series = [picture(seed) for seed in range(3)]
+    assert isinstance(model.ask("When?", series=series, dates=["2010", "2011", "2012"], max_new_tokens=2), str)
+
+
+def test_streaming_says_what_ask_says_and_the_same_input_gives_the_same_answer(model):
+    pair = (picture(0), picture(1))
+    said = model.ask("What changed?", pair=pair, max_new_tokens=12)
+    assert "".join(model.stream("What changed?", pair=pair, max_new_tokens=12)).strip() == said
+    assert model.ask("What changed?", pair=pair, max_new_tokens=12) == said
+
+
+def test_sampling_repeats_with_its_seed(model):
+    options = {"pair": (picture(0), picture(1)), "max_new_tokens": 12, "temperature": 2.0}
+    state = torch.random.get_rng_state()
+    first = [model.ask("What changed?", seed=seed, **options) for seed in (1, 2)]
+    assert first == [model.ask("What changed?", seed=seed, **options) for seed in (1, 2)] and first[0] != first[1]
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's own randomness is left alone
+
+
+def test_an_error_while_streaming_reaches_the_reader(model, monkeypatch):
+    monkeypatch.setattr(model.llm, "generate", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(model.stream("What changed?", pair=(picture(0), picture(1))))
+
+
+def test_history_is_read_and_its_images_are_not_shown_twice(model):
+    pair = [picture(0), picture(1)]
+    history = [user_turn("What changed?", model.num_segments("pair", 2)), assistant_turn("two houses")]
+    batch = batch_of(model, [Request("Where?", "pair", pair, history=history)])
+    assert int((batch["input_ids"] == -200).sum()) == model.change_encoder.segments
+    assert "two houses" in model.tokenizer.decode(batch["input_ids"][0].clamp(min=0))
+    other = [user_turn("What changed?", 9), assistant_turn("two houses")]
+    with pytest.raises(BTCChatError, match="the chat so far shows 9 image segments"):
+        batch_of(model, [Request("Where?", "pair", pair, history=other)])
+    assert history[0].content.count(IMAGE) == model.change_encoder.segments
+
+
+def test_a_prompt_longer_than_the_context_says_by_how_much(model):
+    with pytest.raises(BTCChatError, match=r"\d+ tokens.* 512"):
+        model.ask("houses " * 600, image=picture(0))
+
+
+def test_an_answer_never_runs_over_the_context(model):
+    batch = batch_of(model, [Request("houses " * 60, "image", picture(0))])
+    length = int(model.embed(**batch).attention_mask.sum())
+    model.config.llm["tokenizer_model_max_length"] = length + 3
+    try:
+        assert generate(model, batch, max_new_tokens=50).shape[1] <= 3
+    finally:
+        model.config.llm["tokenizer_model_max_length"] = 512
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": "a.png", "pair": ("a.png", "b.png")}, "image and pair were given"),
+        ({"max_tokens": 3}, "unknown option 'max_tokens'; choose from"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_wrong_options_get_one_clear_line(model, options, message):
+    with pytest.raises(BTCChatError, match=message):
+        model.ask("What changed?", **options)
+
+
+def test_a_frozen_part_stays_in_eval_and_a_trained_one_does_not(tmp_path):
+    model = tiny_model(tmp_path)
+    model.change_encoder.requires_grad_(False)
+    model.train()
+    assert not model.change_encoder.training and model.vision_tower.training and model.llm.training
+    model.change_encoder.requires_grad_(True)
+    assert model.train().change_encoder.training
+
+
+def test_a_third_party_change_encoder_is_registered_in_three_lines(tmp_path, monkeypatch):
+    class Difference(torch.nn.Module):
+        """After minus before, in fewer tokens than a frame has."""
+
+        segments = 1
+
+        def __init__(self, *, hidden_size, grid, num_depths, keep=4):
+            super().__init__()
+            self.keep = keep
+
+        def forward(self, features):
+            return (features[:, 1:, -1] - features[:, :1, -1])[:, :, : self.keep]  # (P, 1, keep, C)
+
+    monkeypatch.setitem(CHANGE_ENCODERS, "difference", Difference)
+    model = tiny_model(tmp_path / "tokens", change_encoder={"change_encoder_type": "difference", "keep": 4})
+    _, lengths = model.encode(torch.rand(3, 3, 32, 32), ["pair", "image"], [2, 1])
+    assert lengths == [1, 4]  # 4 tokens and 16 tokens, downsampled 2x2
+    model.save_pretrained(tmp_path / "saved")
+    assert type(model).from_pretrained(tmp_path / "saved").change_encoder.keep == 4

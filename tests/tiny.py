@@ -1,0 +1,32 @@
+"""A random model of a few thousand weights, for tests that need a whole one."""
+
+from pathlib import Path
+
+from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+
+SIZES = Sizes(
+    resolution=32,
+    patch=8,
+    vision_width=16,
+    vision_layers=2,
+    vision_heads=2,
+    llm_width=32,
+    llm_layers=2,
+    llm_heads=2,
+    llm_hidden=48,
+    vocabulary=400,
+    context=512,
+)
+ATTENTIVE = {"change_encoder_type": "attentive", "cc_n_layers": 1, "cc_head": 8, "cc_dropout": 0.0}
+CORPUS = [
+    "a chat between a curious user and an artificial intelligence assistant.",
+    "two houses are built in the top left corner .",
+    "the scene is the same as before .",
+    "What changed between the two images? USER: ASSISTANT:",
+] * 20
+
+
+def tiny_model(folder: Path, *, change_encoder: dict | None = ATTENTIVE, seed: int = 0, **fields):
+    """A random model; ``folder`` is where its tokenizer's file lies. Fields: those of BTCChatConfig."""
+    tokenizer = train_tokenizer(CORPUS, SIZES.vocabulary, folder / "tokenizer")
+    return init_model(tokenizer, SIZES, seed=seed, change_encoder=change_encoder, **fields)
