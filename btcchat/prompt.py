@@ -1,0 +1,243 @@
+"""Prompts: the turns of a chat, and how a template writes them. The one file that knows what stands where.
+
+A user's turn is, in this order (dates, task and clue are optional)::
+
+    2010: <image>          a placeholder and a newline for each segment of visual tokens, dates in front
+    2014: <image>
+    [change captioning] [clue: about 4 % of the area changed] Describe the changes.
+
+A placeholder is an object (``IMAGE``), not a string: text that happens to read ``<image>``, ``</s>`` or ``<s>`` stays
+text and never becomes a placeholder or a special token. Only a record of a data set writes placeholders as
+``<image>`` (`turns_from_record`).
+
+A new template is one function that yields its parts, and one row of ``TEMPLATES``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.tokenise import END, IGNORE_INDEX, IMAGE, IMAGE_TOKEN_INDEX, Encoded, Mark, Part, Piece, fit, tokenise
+
+__all__ = [
+    "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded", "Mark", "Template", "Turn",
+    "assistant_turn", "encode", "fit", "get_template", "render", "turns_from_record", "user_turn",
+]  # fmt: skip
+
+TASK_OPEN, TASK_CLOSE = "[", "] "
+CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+
+
+@dataclass
+class Turn:
+    """One turn of a chat. ``role`` is "user" or "assistant"; an answer still to be written has content None."""
+
+    role: str
+    content: list[Part] | None
+
+
+def user_turn(
+    question: str,
+    segments: int = 0,
+    *,
+    dates: Sequence[str] | None = None,
+    task: str | None = None,
+    clue: str | None = None,
+) -> Turn:
+    """A question behind its ``segments`` placeholders.
+
+    ``dates``, one an image, are written in front of the placeholders of their image. Where there are more segments
+    than dates (a series with change tokens), the first date has one and the others share the rest evenly; one
+    segment for two dates (a fused pair) has both. Raises BTCChatError on an empty question, or dates that do not fit.
+    """
+    if not question.strip():
+        raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
+    return Turn("user", [*_placeholders(_groups(segments, dates)), _hints(task, clue) + question.strip()])
+
+
+def assistant_turn(answer: str | None = None) -> Turn:
+    """An answer, of the chat so far or to be learned; None is one still to be written."""
+    return Turn("assistant", None if answer is None else [answer])
+
+
+def turns_from_record(
+    conversations: Iterable[dict],
+    *,
+    segments: int,
+    modality: str,
+    frames: int | None = None,
+    dates: Sequence[str] | None = None,
+    task: str | None = None,
+    clue: str | None = None,
+) -> list[Turn]:
+    """Turns of a LLaVA-style record: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}, ...]``.
+
+    Its questions may write one ``<image>`` a segment, one an image (``frames``, or as many as there are dates), a
+    single one for all, or none (then they come first); at these places stand ``segments`` placeholders. In images
+    and pairs the text around ``<image>`` is stripped, as published (FACTS G). Without segments ``<image>`` is text.
+    Dates, task and clue are written as in `user_turn`, task and clue in the first question.
+    Raises BTCChatError where a role is unknown or the number of ``<image>`` does not fit.
+    """
+    spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
+    if spoken and spoken[0][0] == "assistant":  # published: a greeting before the first question is dropped
+        spoken = spoken[1:]
+    written = sum(value.count(IMAGE.text) for role, value in spoken if role == "user") if segments else 0
+    if spoken and segments and not written:
+        spoken[0] = ("user", f"{IMAGE.text}\n{spoken[0][1]}")
+        written = 1
+
+    runs = _runs(written, segments, modality, dates or ([""] * frames if frames else None))
+    hints = _hints(task, clue)
+    tidy = modality in ("image", "pair")
+    turns = []
+    for role, value in spoken:
+        if role == "assistant":
+            turns.append(assistant_turn(value))
+        else:
+            turns.append(Turn("user", _content(value.split(IMAGE.text) if segments else [value], runs, hints, tidy)))
+            hints = ""
+    return turns
+
+
+def _runs(written: int, segments: int, modality: str, dates: Sequence[str] | None) -> Iterator[list[Part]]:
+    """The placeholders that stand at each ``<image>`` a record has written."""
+    groups = _groups(segments, dates)
+    if written == len(groups):
+        return iter([_placeholders([group]) for group in groups])
+    if written == segments:
+        return iter([_placeholders([(date if i == 0 else "", 1)]) for date, n in groups for i in range(n)])
+    if written == 1 or (written == 2 and modality == "pair"):
+        return iter([_placeholders(groups), []][:written])
+    ways = " or ".join(map(str, sorted({1, len(groups), segments})))
+    raise BTCChatError(f"{written} <image> in the conversation, expected {ways} ({modality}, {segments} segments)")
+
+
+def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
+    """One question: its pieces of text with a run of placeholders between each two."""
+    tidy = tidy and len(pieces) > 1
+    content: list[Part] = []
+    for number, piece in enumerate(pieces):
+        last = number == len(pieces) - 1
+        if number:
+            run = next(runs)
+            content += run if tidy else run[:-1]  # untidied, the record's own newline follows the last one
+        if tidy:
+            piece = piece.strip() + ("" if last else " ")
+        if hints and (last or piece.strip()):
+            text = piece.lstrip()
+            piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
+        content.append(piece)
+    for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
+        while tidy and content and isinstance(content[end], str):
+            content[end] = strip(content[end])
+            if content[end]:
+                break
+            del content[end]
+    return content
+
+
+def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]:
+    """(date, number of placeholders) in prompt order; no date, or an empty one, is not written."""
+    if not dates or not segments:
+        return [("", 1)] * segments
+    dates = [_one_line(date) for date in dates]
+    if segments == 1 and len(dates) <= 2:
+        return [(" to ".join(filter(None, dates)), 1)]
+    share, rest = divmod(segments - 1, max(len(dates) - 1, 1))
+    if len(dates) < 2 or rest or not share:
+        raise BTCChatError(f"{len(dates)} dates or images for {segments} segments; give one date an image, or none")
+    return [(date, share if i else 1) for i, date in enumerate(dates)]
+
+
+def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
+    return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
+
+
+def _hints(task: str | None, clue: str | None) -> str:
+    """Task tag and clue between their markers."""
+    tag = f"{TASK_OPEN}{_one_line(task)}{TASK_CLOSE}" if task else ""
+    return tag + (f"{CLUE_OPEN}{_one_line(clue)}{CLUE_CLOSE}" if clue else "")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split())
+
+
+@dataclass(frozen=True)
+class Template:
+    """How turns become one prompt. ``write(turns, system)`` yields (text or Mark, whether it is learned)."""
+
+    write: Callable[[list[Turn], str], Iterator[Piece]]
+    system: str = ""
+    stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
+
+
+def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
+    """Vicuna v1: ``system USER: question ASSISTANT: answer</s>USER: ...``; without an answer ends at ``ASSISTANT:``."""
+    yield system + " ", False
+    for turn in turns:
+        if turn.role == "user":
+            yield from ((part, False) for part in ["USER: ", *turn.content, " "])
+            continue
+        yield "ASSISTANT:", False
+        if any(turn.content or []):
+            yield from ((part, True) for part in [" ", *turn.content, END])
+
+
+def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
+    """Alignment in LLaVA's manner: placeholders, caption, newline. The question is not written."""
+    question, caption = turns[0], turns[1]
+    if len(turns) > 2 or IMAGE not in question.content:
+        n = question.content.count(IMAGE)
+        raise BTCChatError(f"template 'plain' is one caption of images, got {len(turns)} turns, {n} images; use 'v1'")
+    yield from ((part, False) for part in question.content if part == IMAGE)
+    if any(caption.content or []):
+        yield from ((part, True) for part in [*caption.content, "\n"])
+
+
+TEMPLATES = {
+    "v1": Template(
+        _write_v1,
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+    ),
+    "plain": Template(_write_plain, stop=("\n",)),
+}
+
+
+def get_template(template: str | Template) -> Template:
+    """A template by its name; an unknown name is an error that lists the choices."""
+    return template if isinstance(template, Template) else choose("template", template, TEMPLATES)
+
+
+def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:
+    template, turns = get_template(template), list(turns)
+    for number, turn in enumerate(turns):
+        expected = ("user", "assistant")[number % 2]
+        if turn.role != expected:
+            raise BTCChatError(f"turn {number + 1} is the {turn.role}'s, expected the {expected}'s: they take turns")
+    if len(turns) % 2:
+        turns.append(assistant_turn())
+    if not turns:
+        raise BTCChatError("a conversation without turns; expected a question")
+    return template.write(turns, template.system)
+
+
+def render(turns: Sequence[Turn], template: str | Template = "v1") -> str:
+    """The prompt as text, a placeholder as ``<image>``: to be read, not to be tokenised."""
+    return "".join(part if isinstance(part, str) else part.text for part, _ in _pieces(turns, template))
+
+
+def encode(turns: Sequence[Turn], tokenizer, template: str | Template = "v1", *, train: bool) -> Encoded:
+    """Ids and labels of a chat. Every answer is learned, with the token that ends it; nothing else is.
+
+    ``train``: the chat ends with its answer (an empty one leaves nothing to learn, as published); otherwise it ends
+    where the assistant is to write. Raises BTCChatError where it does not, or the turns do not alternate.
+    """
+    answered = bool(turns) and turns[-1].role == "assistant" and turns[-1].content is not None
+    if turns and train and not answered:
+        raise BTCChatError("the conversation ends with a question; to be learned from, it needs an answer")
+    if turns and answered and not train:
+        raise BTCChatError("the conversation ends with an answer; to be answered, it needs a question")
+    return tokenise(_pieces(turns, template), tokenizer)

@@ -1,0 +1,164 @@
+"""Text, placeholders and special tokens -> token ids and labels. What a prompt says is decided in prompt.py.
+
+A tokenizer takes the name of a special token for the token itself, whoever wrote it. So the only one it is ever given
+is the `Mark` before a text; the names a user typed are parted. It is used through calls that every Hugging Face
+tokenizer has.
+"""
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
+
+IMAGE_TOKEN_INDEX = -200  # id of a placeholder: no row of the embedding table, replaced by a segment's features
+IGNORE_INDEX = -100  # label of what is not learned
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something in a prompt that is not text: a placeholder or a special token. ``text`` is how it is shown."""
+
+    text: str
+
+
+IMAGE = Mark("<image>")
+END = Mark("</s>")  # end of an answer: the tokenizer's own end-of-sequence token, whatever its name there
+_BREAK = Mark("")  # no token: keeps the two halves of a special token's name apart
+
+Part = str | Mark
+Piece = tuple[Part, bool]  # a part of a prompt, and whether it is learned
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids (``IMAGE_TOKEN_INDEX`` at placeholders) and labels (``IGNORE_INDEX`` but at answers), same length."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def placeholders(self) -> int:
+        """Number of segments of visual tokens this prompt wants."""
+        return self.input_ids.count(IMAGE_TOKEN_INDEX)
+
+    def merged_length(self, segment_tokens: int) -> int:
+        """Positions the language model sees once each placeholder is ``segment_tokens`` features."""
+        return len(self.input_ids) + self.placeholders * (segment_tokens - 1)
+
+
+def tokenise(pieces: Iterable[Piece], tokenizer) -> Encoded:
+    """The pieces of a prompt as ids and labels, behind the tokenizer's own beginning-of-sequence token, if any.
+
+    As published (FACTS D), the text between two placeholders is tokenised on its own, as at the start of a text;
+    after a special token it is tokenised as the tokenizer does there.
+    """
+    ids = list(tokenizer("").input_ids)[:1]  # [bos] or []
+    ids = ids if ids == [tokenizer.bos_token_id] else []
+    labels = [IGNORE_INDEX] * len(ids)
+    before = ""  # what the next text follows: its first token depends on it
+    for is_text, run in groupby(_split(pieces, tokenizer), key=lambda piece: isinstance(piece[0], str)):
+        if is_text:
+            run_ids, run_labels = _tokenise_run(list(run), before, tokenizer)
+            ids += run_ids
+            labels += run_labels
+            continue
+        for mark, learned in run:
+            if mark == _BREAK:
+                before = "\n"  # any text will do: the second half must not start a new word
+                continue
+            if mark == IMAGE:
+                before, token = "", IMAGE_TOKEN_INDEX
+            else:
+                before = tokenizer.eos_token if mark == END else mark.text
+                token = tokenizer.convert_tokens_to_ids(before)
+            ids.append(token)
+            labels.append(token if learned and mark != IMAGE else IGNORE_INDEX)
+    return Encoded(ids, labels)
+
+
+def _split(pieces: Iterable[Piece], tokenizer) -> Iterable[Piece]:
+    """Join neighbouring text of one kind, and part the name of a special token in it after its first character."""
+    inside = _inside_special(frozenset(_special_names(tokenizer)))
+    for (is_text, learned), group in groupby(pieces, key=lambda piece: (isinstance(piece[0], str), piece[1])):
+        if not is_text:
+            yield from group
+            continue
+        for number, text in enumerate(inside.split("".join(text for text, _ in group))):
+            if number:
+                yield _BREAK, learned
+            if text:
+                yield text, learned
+
+
+def _special_names(tokenizer) -> set[str]:
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return added | {str(name) for name in tokenizer.all_special_tokens}
+
+
+@functools.cache
+def _inside_special(names: frozenset[str]) -> re.Pattern:
+    """Matches the (empty) place after the first character of each of these names."""
+    places = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in sorted(names) if len(name) > 1]
+    return re.compile("|".join(places) or "(?!)")  # (?!) matches nowhere
+
+
+def _tokenise_run(run: list[tuple[str, bool]], before: str, tokenizer) -> tuple[list[int], list[int]]:
+    """Ids and labels of text without marks. The whole run is tokenised together, and cut where a piece ends."""
+
+    def tokens(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False).input_ids) if text else []
+
+    whole = tokens(before + "".join(text for text, _ in run))
+    start = end = _shared(whole, tokens(before))
+    labels: list[int] = []
+    for number, (text, learned) in enumerate(run):
+        before += text
+        last = number == len(run) - 1
+        stop = len(whole) if last else max(end, _shared(whole, tokens(before)))
+        labels += whole[end:stop] if learned else [IGNORE_INDEX] * (stop - end)
+        end = stop
+    return whole[start:], labels
+
+
+def _shared(a: list[int], b: list[int]) -> int:
+    """Length of the common beginning."""
+    return len(os.path.commonprefix([a, b]))
+
+
+def fit(encoded: Encoded, segment_tokens: int, max_length: int | None, *, train: bool) -> Encoded:
+    """The prompt as it fits into ``max_length`` tokens, each placeholder counting as ``segment_tokens``.
+
+    A prompt that is too long is an error in inference; in training its text is cut on the right, which is logged
+    once. No placeholder is ever cut away from its features: where they do not fit, it is an error in training too.
+    """
+    length = encoded.merged_length(segment_tokens)
+    if max_length is None or length <= max_length:
+        return encoded
+    segments = encoded.placeholders
+    text = len(encoded.input_ids) - segments
+    made_of = f"{segments} image segments of {segment_tokens} tokens and {text} tokens of text"
+    if not train:
+        raise BTCChatError(
+            f"the prompt is too long by {length - max_length}: {length} tokens ({made_of}), the model reads "
+            f"{max_length}; shorten the question or the chat, or give fewer images"
+        )
+    keep = max_length - segments * (segment_tokens - 1)  # ids
+    if keep < 1 or IMAGE_TOKEN_INDEX in encoded.input_ids[keep:]:
+        raise BTCChatError(
+            f"the images do not fit: {made_of}, cut at {max_length} tokens, would lose placeholders; "
+            "raise model_max_length or give fewer images"
+        )
+    _log_cut(max_length)
+    return Encoded(encoded.input_ids[:keep], encoded.labels[:keep])
+
+
+@functools.cache
+def _log_cut(max_length: int) -> None:
+    logger.warning("training samples longer than %d tokens are cut on the right (logged once)", max_length)
