@@ -1,0 +1,34 @@
+"""Change encoders: the two dates of a pair in, the pair's change tokens out.
+
+A change encoder is called with float ``(P, 2, S, L, C)`` (pairs, dates, depths, tokens, channels; date 0 is
+*before*) and returns ``(P, V, L', C)``. Its attribute ``segments`` is V, the placeholders a pair has in the
+prompt. To add one from outside the package::
+
+    from btcchat.change_encoder import CHANGE_ENCODERS
+    CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
+"""
+
+from torch import nn
+
+from btcchat.change_encoder.attentive import AttentiveEncoder
+from btcchat.change_encoder.concat import Concat
+from btcchat.registry import build
+
+CHANGE_ENCODERS: dict[str, type[nn.Module]] = {
+    "attentive": AttentiveEncoder,
+    "concat": Concat,
+}
+
+# Names that the published `--chg_type` flag gives them.
+CHG_TYPES = {"Chg2Cap": "attentive"}
+
+
+def build_change_encoder(config: dict, *, hidden_size: int, grid: int, num_depths: int) -> nn.Module:
+    """Build the change encoder named by ``config["change_encoder_type"]``; all other keys are its options.
+
+    ``hidden_size`` is C, ``grid`` the tokens per side, ``num_depths`` the S of the vision tower.
+    """
+    options = dict(config)
+    name = options.pop("change_encoder_type", None)
+    sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
+    return build("change encoder", CHG_TYPES.get(name, name), CHANGE_ENCODERS, options, **sizes)

@@ -1,0 +1,168 @@
+"""AttentiveEncoder of BTCChat and UniRS, after Chg2Cap (Chang and Ghamisi 2023, arXiv:2304.01091).
+
+The parameter names are the published ones, and so are some surprising steps that published weights need: values
+through the key projection, row and column embeddings with swapped names, residuals around whole layers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from btcchat.errors import BTCChatError
+
+# Patterns of published keys that no forward uses.
+UNUSED_KEYS = [r"selftrans\.\d+\.\d+\.att\.to_v\.weight"]
+
+ATTENTION_WIDTH = 512  # fixed in the published code, whatever the width of the tokens
+
+
+class AttentiveEncoder(nn.Module):
+    """``(P, 2, 1, L, C)`` -> ``(P, 1, L, C)``: fuse two dates by attention, cosine similarity and convolutions.
+
+    ``cc_n_layers`` self-transformer layers with ``cc_head`` heads and the dropout probability ``cc_dropout``.
+    """
+
+    segments = 1
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        grid: int,
+        num_depths: int = 1,
+        cc_n_layers: int = 0,
+        cc_head: int = 8,
+        cc_dropout: float = 0.0,
+    ):
+        super().__init__()
+        if num_depths != 1:
+            raise BTCChatError(
+                f"change encoder 'attentive' reads one depth, got {num_depths}; "
+                "give mm_vision_select_layer one layer, or choose another change encoder"
+            )
+        if hidden_size % 2:
+            raise BTCChatError(f"change encoder 'attentive' needs an even hidden size, got {hidden_size}")
+        if cc_head < 1 or ATTENTION_WIDTH % cc_head:
+            raise BTCChatError(f"cc_head {cc_head} does not divide the attention width of {ATTENTION_WIDTH}")
+        self.grid = grid
+        self.h_embedding = nn.Embedding(grid, hidden_size // 2)
+        self.w_embedding = nn.Embedding(grid, hidden_size // 2)
+        self.selftrans = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    TransformerBlock(hidden_size, hidden_size, cc_head, cc_dropout),  # within a date
+                    TransformerBlock(2 * hidden_size, hidden_size, cc_head, cc_dropout),  # across the dates
+                ]
+            )
+            for _ in range(cc_n_layers)
+        )
+        self.Conv1 = nn.Conv2d(2 * hidden_size, hidden_size, kernel_size=1)
+        self.LN = ResidualCNN(hidden_size)  # "LN" is its published name; it normalises by BatchNorm
+
+    def forward(self, features: Tensor) -> Tensor:
+        dates = self._attend(features)  # (P, 2, L, C)
+        cosine = self._cosine(dates)
+        both = torch.cat([dates[:, 0], dates[:, 1]], dim=-1) + cosine.to(dates.dtype)[..., None]  # (P, L, 2C)
+        # As a map with channels last: a view, no copy, and the layout that convolutions like best.
+        both = both.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # (P, 2C, g, g)
+        change = self.LN(self.Conv1(both))  # (P, C, g, g)
+        return change.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (P, 1, L, C)
+
+    def cosine_field(self, features: Tensor) -> Tensor:
+        """How alike the two dates are at each place, after attention: float32 ``(P, g, g)`` in -1..1."""
+        return self._cosine(self._attend(features)).unflatten(1, (self.grid, self.grid))
+
+    def _attend(self, features: Tensor) -> Tensor:
+        if features.shape[1:3] != (2, 1) or features.shape[3] != self.grid**2:
+            raise BTCChatError(
+                f"change encoder 'attentive': got features (P, dates, depths, tokens, C) of {tuple(features.shape)}, "
+                f"expected 2 dates, 1 depth, {self.grid}x{self.grid} tokens; mm_vision_select_feature "
+                "'cls_patch' keeps all tokens of a tower without class token"
+            )
+        start = features[:, :, 0] + self._position(features.device)  # (P, 2, L, C)
+        dates = start
+        for within_date, across_dates in self.selftrans:
+            dates = within_date(dates.flatten(0, 1)).view_as(dates) + dates
+            joint = dates.transpose(1, 2).flatten(2)  # (P, L, 2C)
+            joint = across_dates(joint)
+            dates = joint.unflatten(2, (2, -1)).transpose(1, 2) + start  # (P, 2, L, C)
+        return dates
+
+    def _position(self, device: torch.device) -> Tensor:
+        """``(L, C)``; the embedding named h is looked up by column, the one named w by row."""
+        places = torch.arange(self.grid, device=device)
+        by_column = self.h_embedding(places)[None, :, :].expand(self.grid, -1, -1)  # (rows, columns, C/2)
+        by_row = self.w_embedding(places)[:, None, :].expand(-1, self.grid, -1)
+        return torch.cat([by_column, by_row], dim=-1).flatten(0, 1)
+
+    @staticmethod
+    def _cosine(dates: Tensor) -> Tensor:
+        """``(P, 2, L, C)`` -> ``(P, L)``, at least in float32: half precision cannot tell small changes."""
+        dates = dates.to(torch.promote_types(dates.dtype, torch.float32))
+        return F.cosine_similarity(dates[:, 0], dates[:, 1], dim=-1, eps=1e-8)
+
+
+class TransformerBlock(nn.Module):
+    """Post-norm block ``(N, L, width)`` -> ``(N, L, width)`` with a ReLU feed-forward."""
+
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float):
+        super().__init__()
+        self.att = Attention(width, heads, dropout)
+        self.feedforward = FeedForward(width, hidden, dropout)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(self.att(x) + x)
+        return self.norm2(self.feedforward(x) + x)
+
+
+class Attention(nn.Module):
+    """Self-attention whose values are its keys."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, ATTENTION_WIDTH, bias=False)
+        self.to_k = nn.Linear(width, ATTENTION_WIDTH, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(ATTENTION_WIDTH, width), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, 512/heads)
+        k = self.to_k(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = F.scaled_dot_product_attention(q, k, k)
+        return self.to_out(x.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU between."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class ResidualCNN(nn.Module):
+    """Bottleneck of 1x1, 3x3, 1x1 convolutions beside the identity, ``(P, C, g, g)`` -> ``(P, C, g, g)``."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        half = width // 2
+        self.left = nn.Sequential(
+            nn.Conv2d(width, half, kernel_size=1),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, half, kernel_size=3, padding=1),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, width, kernel_size=1),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.left(x) + x)

@@ -1,0 +1,44 @@
+"""Vision towers: images in, tokens of one or several depths out.
+
+A tower is called as ``tower(pixel_values)`` with float ``(N, 3, H, W)`` and returns a list of S tensors
+``(N, L, C)``, one per selected layer. It has the attributes ``hidden_size`` (C), ``num_tokens`` (L), ``grid``
+(patches per side), ``resolution`` (pixels per side), ``num_depths`` (S), ``config`` (what config.json says),
+and the methods ``default_preprocessor_config()`` and ``resize(resolution)``.
+"""
+
+from torch import nn
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.multimodal_encoder import open_clip, siglip
+from btcchat.multimodal_encoder.open_clip import OpenClipTower
+from btcchat.multimodal_encoder.siglip import SiglipTower
+from btcchat.multimodal_encoder.timm import TimmTower
+
+VISION_TOWERS: dict[str, type[nn.Module]] = {
+    "siglip": SiglipTower,
+    "timm": TimmTower,
+    "open_clip": OpenClipTower,
+}
+
+# Patterns (whole key) of weights that published folders hold and no tower's forward uses.
+UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
+
+# Hugging Face folders name their architecture by model_type; "siglip" is the full model with its text half.
+MODEL_TYPES = {"siglip_vision_model": "siglip", "siglip": "siglip"}
+
+
+def build_vision_tower(config: dict, *, select_layer: int | list[int], select_feature: str) -> nn.Module:
+    """Build the tower that a vision_tower/config.json describes, with fresh weights.
+
+    The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
+    """
+    name = config.get("vision_tower_type")
+    if name is None:
+        if "model_type" not in config:
+            raise BTCChatError(
+                "the vision tower's config has neither 'vision_tower_type' nor 'model_type'; "
+                f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
+            )
+        name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
+    tower = choose("vision tower", name, VISION_TOWERS)
+    return tower(config, select_layer=select_layer, select_feature=select_feature)

@@ -1,0 +1,202 @@
+"""The vision half of SigLIP (Zhai et al. 2023, arXiv:2303.15343), with Hugging Face's parameter names."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.multimodal_encoder.select import resolve_layers, select_start
+
+# Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
+UNUSED_KEYS = [
+    r"vision_model\.head\..*",
+    r"vision_model\.embeddings\.position_ids",
+    r"text_model\..*",
+    r"logit_(scale|bias)",
+]
+
+# A published config.json leaves out what equals the defaults of transformers' SiglipVisionConfig.
+DEFAULTS = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+ACTIVATIONS = {"gelu_pytorch_tanh": "tanh", "gelu": "none"}  # -> `approximate` of torch's GELU
+
+
+class SiglipTower(nn.Module):
+    """Pre-norm ViT without class token: ``(N, 3, H, W)`` -> one ``(N, L, C)`` per selected layer.
+
+    Layers are numbered as hidden_states are: 0 the embeddings, -1 the last block before the final norm. Blocks
+    above the deepest selected one are kept, so that a checkpoint saves as it was loaded, but not computed.
+    """
+
+    def __init__(self, config: dict, *, select_layer: int | list[int] = -2, select_feature: str = "cls_patch"):
+        super().__init__()
+        config = DEFAULTS | dict(config.get("vision_config", config))
+        width, heads = config["hidden_size"], config["num_attention_heads"]
+        if width % heads:
+            raise BTCChatError(f"vision tower: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+        choose("vision tower hidden_act", config["hidden_act"], ACTIVATIONS)
+        self.config = config
+        self.select_layers = resolve_layers(select_layer, config["num_hidden_layers"])
+        self.select_start = select_start(select_feature)
+
+        patch, eps = config["patch_size"], config["layer_norm_eps"]
+        # Plain containers, only there to give the parameters their published names.
+        self.vision_model = nn.ModuleDict(
+            {
+                "embeddings": nn.ModuleDict(
+                    {
+                        "patch_embedding": nn.Conv2d(config["num_channels"], width, patch, stride=patch),
+                        "position_embedding": nn.Embedding(self.grid**2, width),
+                    }
+                ),
+                "encoder": nn.ModuleDict(
+                    {"layers": nn.ModuleList(Block(config) for _ in range(config["num_hidden_layers"]))}
+                ),
+                "post_layernorm": nn.LayerNorm(width, eps=eps),
+            }
+        )
+        self.reset_parameters()
+
+    @property
+    def hidden_size(self) -> int:
+        return self.config["hidden_size"]
+
+    @property
+    def resolution(self) -> int:
+        return self.config["image_size"]
+
+    @property
+    def grid(self) -> int:
+        return self.config["image_size"] // self.config["patch_size"]
+
+    @property
+    def num_tokens(self) -> int:
+        return self.grid**2 - self.select_start
+
+    @property
+    def num_depths(self) -> int:
+        return len(self.select_layers)
+
+    def forward(self, pixel_values: Tensor) -> list[Tensor]:
+        if pixel_values.shape[-2:] != (self.resolution, self.resolution):
+            got = "x".join(map(str, pixel_values.shape[-2:]))
+            raise BTCChatError(
+                f"vision tower: got images of {got} pixels, expected {self.resolution}x{self.resolution}; "
+                "resize them with the tower's image processor, or call tower.resize"
+            )
+        embeddings = self.vision_model["embeddings"]
+        dtype = embeddings["patch_embedding"].weight.dtype
+        x = embeddings["patch_embedding"](pixel_values.to(dtype))  # (N, C, g, g)
+        x = x.flatten(2).transpose(1, 2)  # (N, g*g, C), row by row
+        x = x + embeddings["position_embedding"](torch.arange(x.shape[1], device=x.device))
+
+        deepest = max(self.select_layers)
+        states = {0: x}
+        for number, block in enumerate(self.vision_model["encoder"]["layers"][:deepest], start=1):
+            x = block(x)
+            if number in self.select_layers:
+                states[number] = x
+        return [states[number][:, self.select_start :] for number in self.select_layers]
+
+    def default_preprocessor_config(self) -> dict:
+        """SigLIP's own preprocessing, in the words of a preprocessor_config.json."""
+        return {
+            "image_processor_type": "SiglipImageProcessor",
+            "size": {"height": self.resolution, "width": self.resolution},
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+            "resample": 3,
+            "rescale_factor": 1 / 255,
+        }
+
+    @torch.no_grad()
+    def resize(self, resolution: int) -> None:
+        """Set the input size in pixels, and interpolate the position embeddings to the new grid."""
+        grid = resolution // self.config["patch_size"]
+        if grid < 1:
+            raise BTCChatError(
+                f"vision tower: resolution {resolution} is less than one patch of {self.config['patch_size']}"
+            )
+        embedding = self.vision_model["embeddings"]["position_embedding"]
+        if grid != self.grid:
+            resized = nn.Embedding(grid**2, self.hidden_size, _weight=interpolate_rows(embedding.weight, grid**2))
+            resized.weight.requires_grad_(embedding.weight.requires_grad)
+            self.vision_model["embeddings"]["position_embedding"] = resized
+        self.config["image_size"] = resolution
+
+    def reset_parameters(self) -> None:
+        """Start values after the SigLIP code (big_vision): Xavier linears, LeCun patches, small positions."""
+        embeddings = self.vision_model["embeddings"]
+        patch = embeddings["patch_embedding"]
+        nn.init.trunc_normal_(patch.weight, std=1 / math.sqrt(patch.weight[0].numel()))
+        nn.init.zeros_(patch.bias)
+        nn.init.normal_(embeddings["position_embedding"].weight, std=1 / math.sqrt(self.hidden_size))
+        for module in self.vision_model["encoder"].modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block, ``(N, L, C)`` -> ``(N, L, C)``."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        width, hidden, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.self_attn = Attention(width, config["num_attention_heads"])
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
+        self.approximate = ACTIVATIONS[config["hidden_act"]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        hidden = self.mlp["fc1"](self.layer_norm2(x))
+        return x + self.mlp["fc2"](F.gelu(hidden, approximate=self.approximate))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all tokens."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, C/heads)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+def interpolate_rows(weight: Tensor, count: int) -> Tensor:
+    """Resample ``(M, C)`` to ``(count, C)`` linearly along the flat index, as the published code does.
+
+    At integer positions the published code yields zero rows; here they are the rows themselves.
+    """
+    old = weight.shape[0]
+    # float32, and in this order: the published positions, to the bit.
+    position = torch.arange(count, dtype=torch.float32, device=weight.device) / max(count - 1, 1) * (old - 1)
+    low = position.floor().long().clamp(max=old - 1)
+    high = (low + 1).clamp(max=old - 1)
+    fraction = (position - low)[:, None]
+    rows = weight.float()
+    return (fraction * rows[high] + (1 - fraction) * rows[low]).to(weight.dtype)

@@ -1,0 +1,38 @@
+"""Projectors: vision or change tokens in, tokens of the language model's width out.
+
+A projector is called with float ``(K, L, C)`` and returns ``(K, M, D)``; ``num_tokens(L)`` is M.
+"""
+
+import re
+
+from torch import nn
+
+from btcchat.errors import BTCChatError
+from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
+from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
+from btcchat.registry import build
+
+# Each is built as Projector(in_features=, out_features=, grid=, **options); "mlpNx_gelu" stands for any N.
+PROJECTORS: dict[str, type[nn.Module]] = {
+    "mlp_downsample": MLPDownsample,
+    "mlpNx_gelu": MLPGelu,
+    "linear": Linear,
+    "identity": Identity,
+}
+
+
+def build_projector(config: dict, *, in_features: int, out_features: int, grid: int) -> nn.Module:
+    """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
+
+    ``in_features`` is C, ``out_features`` D, ``grid`` the tokens per side of a segment.
+    """
+    options = dict(config)
+    name = str(options.pop("mm_projector_type", None))
+    if match := re.fullmatch(r"mlp([1-9]\d*)x_gelu", name):
+        name, options["num_layers"] = "mlpNx_gelu", int(match[1])
+    elif name not in PROJECTORS and "mm_projector" in name:
+        name = "mlp_downsample"  # a published config holds the path of the folder it was trained from
+    elif name == "mlpNx_gelu" and "num_layers" not in options:
+        raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
+    sizes = {"in_features": in_features, "out_features": out_features, "grid": grid}
+    return build("projector", name, PROJECTORS, options, **sizes)

@@ -1,0 +1,63 @@
+"""VILA-1.5's projector (Lin et al. 2023, arXiv:2312.07533): 2x2 neighbours become one token, then an MLP."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from btcchat.errors import BTCChatError, choose
+
+# Order of the output tokens -> permutation of (K, block row, row, block column, column, C).
+TOKEN_ORDERS = {
+    "column": (0, 3, 1, 2, 4, 5),  # BTCChat, UniRS, and VILA-1.5 until December 2024
+    "row": (0, 1, 3, 2, 4, 5),  # VILA since
+}
+
+
+class MLPDownsample(nn.Sequential):
+    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. Keys 1, 2, 4: the norm and the two linear layers."""
+
+    def __init__(self, in_features: int, out_features: int, grid: int, token_order: str = "column"):
+        super().__init__(
+            Downsample2x2(token_order),
+            nn.LayerNorm(4 * in_features),
+            nn.Linear(4 * in_features, out_features),
+            nn.GELU(),
+            nn.Linear(out_features, out_features),
+        )
+
+    def num_tokens(self, count: int) -> int:
+        return self[0].num_tokens(count)
+
+
+class Downsample2x2(nn.Module):
+    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, 4C)``, channels top-left, top-right, bottom-left, bottom-right.
+
+    An odd grid gets one row of zeros at the bottom and one column at the right.
+    """
+
+    def __init__(self, token_order: str):
+        super().__init__()
+        self.order = choose("token_order", token_order, TOKEN_ORDERS)
+
+    def num_tokens(self, count: int) -> int:
+        return ((_side(count) + 1) // 2) ** 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, grid = self.num_tokens(x.shape[1]), _side(x.shape[1])
+        x = x.unflatten(1, (grid, grid))  # (K, g, g, C)
+        if grid % 2:
+            x = F.pad(x, (0, 0, 0, 1, 0, 1))
+        side = x.shape[1] // 2
+        x = x.unflatten(2, (side, 2)).unflatten(1, (side, 2))  # (K, block row, row, block column, column, C)
+        return x.permute(self.order).reshape(x.shape[0], tokens, -1)  # (K, M, 4C)
+
+
+def _side(count: int) -> int:
+    side = math.isqrt(count)
+    if side**2 != count:
+        raise BTCChatError(
+            f"projector 'mlp_downsample': got {count} tokens, expected a square number of them; "
+            "mm_vision_select_feature 'cls_patch' keeps all tokens of a tower without class token"
+        )
+    return side
