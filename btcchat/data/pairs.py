@@ -1,0 +1,103 @@
+"""Lists of before/after pairs: a CSV with columns before, after and perhaps id, or a folder with subfolders A and B."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcchat.data.media import existing_file, list_images
+from btcchat.errors import BTCChatError
+
+COLUMNS = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a list. ``before`` and ``after`` are paths as written there, relative to ``folder``."""
+
+    before: str
+    after: str
+    id: str | None
+    folder: Path
+    place: str  # for errors: "list.csv row 4"
+
+    @property
+    def key(self) -> tuple[str | None, str, str]:
+        return self.id, self.before, self.after
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        return self.folder / self.before, self.folder / self.after
+
+
+def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
+    """-> the usable pairs in order, and one line for each row that is not.
+
+    Row 1 of a CSV is its header, as a spreadsheet counts. Raises BTCChatError where the list as a whole is no use.
+    """
+    source = Path(source)
+    pairs, faults = _read_folder(source) if source.is_dir() else _read_csv(source)
+    if not pairs and not faults:
+        raise BTCChatError(f"'{source}' lists no pairs")
+    usable, seen = [], {}
+    for pair in pairs:
+        name = pair.id if pair.id is not None else (pair.before, pair.after)
+        if name in seen:
+            what = f"the id '{pair.id}'" if pair.id is not None else "the pair"
+            faults.append(f"{pair.place}: {what} is that of {seen[name]}")
+            continue
+        seen[name] = pair.place
+        try:
+            for path in pair.paths:
+                existing_file(path, "image")
+            usable.append(pair)
+        except BTCChatError as error:
+            faults.append(f"{pair.place}: {error}")
+    return usable, faults
+
+
+def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
+    existing_file(path, "list of pairs")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: Excel's byte order mark
+            head = file.readline()
+            file.seek(0)
+            rows = list(csv.reader(file, delimiter=max(",;\t", key=head.count), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BTCChatError(f"'{path}' is not a CSV in UTF-8: {error}") from error
+    header = [name.strip().lower() for name in rows[0]]
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise BTCChatError(
+            f"'{path}' has no column {' and '.join(missing)}; got {', '.join(header)}, expected before,after[,id]"
+        )
+    pairs, faults = [], []
+    for number, cells in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        place = f"{path.name} row {number}"
+        if len(cells) > len(header):
+            faults.append(f"{place}: {len(cells)} cells, the header has {len(header)}")
+            continue
+        row = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
+        empty = [name for name in COLUMNS if not row.get(name)]
+        if empty:
+            faults.append(f"{place}: no {' and no '.join(empty)}; a pair needs before and after")
+            continue
+        pairs.append(Pair(row["before"], row["after"], row.get("id") or None, path.parent, place))
+    return pairs, faults
+
+
+def _read_folder(folder: Path) -> tuple[list[Pair], list[str]]:
+    if not (folder / "A").is_dir() or not (folder / "B").is_dir():
+        below = sorted(str(path.parent) for path in folder.glob("**/A") if (path.parent / "B").is_dir())
+        hint = f"; {below[0]} has them" if below else ""
+        raise BTCChatError(f"folder '{folder}' needs subfolders A (before) and B (after){hint}")
+    before, after = ([path.name for path in list_images(folder / side)] for side in "AB")
+    pairs = [
+        Pair(f"A/{name}", f"B/{name}", Path(name).stem, folder, f"{folder.name}/A/{name}")
+        for name in before
+        if name in set(after)
+    ]
+    faults = [f"{folder.name}/A/{name}: no B/{name}" for name in before if name not in set(after)]
+    faults += [f"{folder.name}/B/{name}: no A/{name}" for name in after if name not in set(before)]
+    return pairs, faults

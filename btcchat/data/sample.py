@@ -1,0 +1,63 @@
+"""From a record to a sample the model can be given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from btcchat import prompt
+from btcchat.data.media import load_frames
+from btcchat.data.records import Record
+from btcchat.errors import BTCChatError
+
+CHARACTERS_PER_TOKEN = 4  # of English text; only used to guess a length before reading a row
+
+
+@dataclass
+class SampleMaker:
+    """``make(record)`` -> ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality"}``.
+
+    num_segments(modality, frames) -> K, the placeholders a prompt needs; each becomes ``tokens_per_segment`` tokens.
+    max_length counts those; longer text is cut on the right. Raises BTCChatError where nothing to learn is left.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Callable
+    num_segments: Callable[[str, int], int]
+    tokens_per_segment: int
+    template: str
+    num_video_frames: int
+    max_length: int
+
+    def __call__(self, record: Record) -> dict:
+        frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
+        segments = self.num_segments(record.modality, len(frames))
+        turns = prompt.turns_from_record(
+            record.conversations,
+            segments=segments,
+            modality=record.modality,
+            frames=len(frames),
+            dates=record.dates,
+            task=record.task,
+            clue=record.clue,
+        )
+        encoded = prompt.encode(turns, self.tokenizer, self.template, train=True)
+        encoded = prompt.fit(encoded, self.tokens_per_segment, self.max_length, train=True)
+        if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
+            raise BTCChatError(
+                f"no answer is left of {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
+            )
+        return {
+            "input_ids": torch.tensor(encoded.input_ids),  # (N,)
+            "labels": torch.tensor(encoded.labels),  # (N,)
+            "pixel_values": torch.stack([self.image_processor(f) for f in frames]) if frames else None,  # (T, 3, H, W)
+            "modality": record.modality,
+        }
+
+    def estimated_length(self, modality: str, frames: int, characters: int) -> int:
+        """About how many tokens a sample has, its image tokens included. frames -1: the video decides."""
+        if modality == "video":
+            frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
+        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
+        return min(image_tokens + characters // CHARACTERS_PER_TOKEN, self.max_length)

@@ -1,0 +1,90 @@
+"""Colours of a site: one family of hues for training, another one for held-out scenes."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+# (hue in degrees, saturation, value) as low-high ranges; several rows are alternatives of which a site takes one.
+TRAIN = {
+    "grass": [((74, 104), (0.26, 0.44), (0.38, 0.54))],
+    "soil": [((27, 38), (0.22, 0.38), (0.56, 0.72))],
+    "canopy": [((86, 124), (0.30, 0.48), (0.24, 0.34))],
+    "water": [((194, 214), (0.34, 0.55), (0.26, 0.40))],
+    "asphalt": [((200, 240), (0.02, 0.07), (0.36, 0.48)), ((30, 50), (0.03, 0.07), (0.58, 0.66))],
+    "roof": [
+        ((10, 20), (0.45, 0.60), (0.55, 0.72)),  # terracotta
+        ((0, 360), (0.00, 0.05), (0.24, 0.34)),  # dark shingle
+        ((18, 30), (0.35, 0.48), (0.38, 0.48)),  # brown
+        ((200, 220), (0.03, 0.08), (0.70, 0.82)),  # light grey
+    ],
+    "hall": [
+        ((0, 360), (0.00, 0.03), (0.84, 0.93)),  # white membrane
+        ((204, 216), (0.36, 0.52), (0.55, 0.70)),  # blue metal
+        ((20, 40), (0.02, 0.08), (0.68, 0.78)),  # gravel
+    ],
+}
+HELD_OUT = {
+    "grass": [((58, 71), (0.28, 0.42), (0.44, 0.56)), ((108, 128), (0.22, 0.34), (0.34, 0.46))],
+    "soil": [((14, 23), (0.28, 0.42), (0.52, 0.66)), ((41, 50), (0.12, 0.22), (0.62, 0.74))],
+    "canopy": [((66, 82), (0.34, 0.48), (0.24, 0.34)), ((128, 150), (0.26, 0.38), (0.22, 0.32))],
+    "water": [((168, 188), (0.30, 0.45), (0.28, 0.38)), ((218, 232), (0.34, 0.50), (0.24, 0.36))],
+    "asphalt": [((20, 40), (0.05, 0.10), (0.38, 0.48)), ((240, 280), (0.03, 0.06), (0.54, 0.64))],
+    "roof": [
+        ((346, 358), (0.42, 0.55), (0.42, 0.56)),  # maroon
+        ((222, 240), (0.18, 0.30), (0.30, 0.42)),  # slate
+        ((26, 40), (0.50, 0.62), (0.68, 0.80)),  # ochre
+        ((50, 60), (0.08, 0.14), (0.78, 0.88)),  # cream
+    ],
+    "hall": [
+        ((150, 172), (0.22, 0.34), (0.58, 0.72)),  # green metal
+        ((44, 56), (0.08, 0.14), (0.82, 0.92)),  # cream membrane
+        ((220, 250), (0.05, 0.12), (0.72, 0.82)),  # bluish gravel
+    ],
+}
+CARS: tuple[Colour, ...] = (
+    (225, 225, 228),
+    (40, 42, 48),
+    (150, 152, 156),
+    (150, 40, 38),
+    (48, 74, 120),
+    (196, 190, 176),
+)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one site, RGB 0-255. ``roof`` and ``hall`` are lists a building picks from."""
+
+    grass: np.ndarray
+    soil: np.ndarray
+    canopy: np.ndarray
+    water: np.ndarray
+    asphalt: np.ndarray
+    roof: list[np.ndarray]
+    hall: list[np.ndarray]
+
+
+def _sample(rng: np.random.Generator, row) -> np.ndarray:
+    (h0, h1), (s0, s1), (v0, v1) = row
+    hue, saturation, value = rng.uniform((h0, s0, v0), (h1, s1, v1))
+    return np.array(colorsys.hsv_to_rgb(hue / 360, saturation, value), np.float32) * 255
+
+
+def draw_palette(rng: np.random.Generator, *, heldout: bool, background: str) -> Palette:
+    """Draw a site's colours; roofs too close to the ``background`` ("grass" | "soil") are left out."""
+    table = HELD_OUT if heldout else TRAIN
+    one = {
+        name: _sample(rng, table[name][rng.integers(len(table[name]))])
+        for name in ("grass", "soil", "canopy", "water", "asphalt")
+    }
+    ground = one[background]
+    while np.abs(one["asphalt"] - ground).max() < 48:  # a road must stand out from what it crosses
+        one["asphalt"] = _sample(rng, table["asphalt"][rng.integers(len(table["asphalt"]))])
+    roofs = {}
+    for name in ("roof", "hall"):
+        colours = [_sample(rng, row) for row in table[name]]
+        roofs[name] = [c for c in colours if np.abs(c - ground).max() > 38]
+    return Palette(**one, **roofs)

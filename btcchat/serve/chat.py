@@ -1,0 +1,141 @@
+"""The chat: questions about an image, a pair, a series or a video, answered as they are written.
+
+Answers go to stdout, everything else to stderr.
+"""
+
+import json
+import os
+import shlex
+import sys
+
+from btcchat.data.media import load_frames
+from btcchat.errors import BTCChatError, choose
+from btcchat.prompt import Turn, assistant_turn
+
+HELP = """\
+/pair BEFORE AFTER   talk about two dates of one place
+/image FILE          about one image
+/series FILE ...     about 2 to 16 dates, or a folder of them
+/video FILE          about a video, or a folder of frames
+/dates DATE ...      the dates of the pair or series
+/reset               forget what was said, keep the images
+/help                this
+/quit                leave (or Ctrl-D); Ctrl-C stops an answer
+Anything else is a question. Quote file names with spaces."""
+MEDIA = {"/image": "image", "/pair": "pair", "/series": "series", "/video": "video"}
+
+
+class Chat:
+    """One conversation: what it is about, and what was said. New images or dates begin a new one."""
+
+    def __init__(self, model, *, generation: dict, as_json: bool = False):
+        self.model, self.generation, self.as_json = model, generation, as_json
+        self.modality, self.frames, self.dates = None, [], None
+        self.history: list[Turn] = []
+
+    def use(self, modality: str, source, dates: list[str] | None = None) -> None:
+        """Talk about these from now on."""
+        frames = load_frames(modality, source, self.model.config.num_video_frames)
+        self.modality, self.frames, self.dates, self.history = modality, frames, None, []
+        note(f"{modality} of {len(frames)} images" if len(frames) > 1 else "one image")
+        if dates:
+            self.set_dates(dates)
+
+    def set_dates(self, dates: list[str]) -> None:
+        if self.modality not in ("pair", "series"):
+            raise BTCChatError("dates go with a pair or a series; load one first")
+        if len(dates) != len(self.frames):
+            raise BTCChatError(f"got {len(dates)} dates, the {self.modality} has {len(self.frames)} images")
+        self.dates, self.history = dates, []
+
+    def ask(self, question: str) -> None:
+        """Stream the answer to stdout. The turn is kept once the answer is complete."""
+        from btcchat.inference import Request, question_turn
+
+        if self.modality is None:
+            raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
+        about = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
+        pieces = self.model.stream(question, **about, dates=self.dates, history=self.history, **self.generation)
+        text = ""
+        try:
+            for piece in pieces:
+                piece = piece if text else piece.lstrip()
+                text += piece
+                if not self.as_json:
+                    print(piece, end="", flush=True)
+        finally:
+            pieces.close()  # an interrupted answer stops being written
+            if text and not self.as_json:
+                print(flush=True)
+        text = text.strip()
+        if self.as_json:
+            print(json.dumps({"question": question, "answer": text}, ensure_ascii=False), flush=True)
+        elif not text:
+            note("(an empty answer)")
+        request = Request(question, self.modality, dates=self.dates, history=self.history)
+        self.history = [*self.history, question_turn(self.model, request, len(self.frames)), assistant_turn(text)]
+
+    def handle(self, line: str) -> bool:
+        """One line of the user's; False to leave."""
+        if not line.startswith("/"):
+            self.ask(line)
+            return True
+        name, *words = _split(line)
+        command = choose("command", name, dict.fromkeys([*MEDIA, "/dates", "/reset", "/help", "/quit"], name))
+        if command in MEDIA:
+            if not words:
+                raise BTCChatError(f"{command} needs files; /help shows how")
+            self.use(MEDIA[command], words)
+        elif command == "/dates":
+            self.set_dates(words)
+        elif command == "/reset":
+            self.history = []
+            note("forgotten; the images stay" if self.frames else "nothing was said yet")
+        elif command == "/help":
+            note(HELP)
+        return command != "/quit"
+
+
+def run(chat: Chat) -> int:
+    """Read lines until /quit or the end of the input. A fault is one line, and the chat goes on."""
+    prompt = ""
+    if sys.stdin.isatty():
+        prompt = "> "
+        _line_editing()
+        note("Ask away, or /help." if chat.frames else "Load images with /pair BEFORE AFTER, or see /help.")
+    while True:
+        try:
+            line = input(prompt).strip()
+            if line and not chat.handle(line):
+                return 0
+        except EOFError:
+            if prompt:
+                print()
+            return 0
+        except KeyboardInterrupt:
+            note("\n(stopped; /quit or Ctrl-D leaves)")
+        except BTCChatError as error:
+            note(f"btcchat: error: {' '.join(str(error).split())}")
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _split(line: str) -> list[str]:
+    """A command line into words, as a shell does; backslashes are part of a Windows path."""
+    try:
+        words = shlex.split(line, posix=os.name != "nt")
+    except ValueError as error:
+        raise BTCChatError(f"cannot read that line: {str(error).lower()}") from error
+    return [os.path.expanduser(word.strip('"') if os.name == "nt" else word) for word in words]
+
+
+def _line_editing() -> None:
+    """Arrow keys and history where the platform has them."""
+    try:
+        import readline
+    except ImportError:  # Windows
+        return
+    readline.set_completer_delims(" ")
+    readline.parse_and_bind("tab: complete")

@@ -1,0 +1,95 @@
+"""Batches: padding, grouping, and that company changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from btcchat.data.batches import GroupedBatches
+from btcchat.data.collate import collate
+from btcchat.errors import BTCChatError
+
+
+def sample(ids, frames, modality):
+    labels = [-100, *ids[1:]]
+    pixels = torch.rand(frames, 3, 32, 32) if frames else None
+    return {
+        "input_ids": torch.tensor(ids),
+        "labels": torch.tensor(labels),
+        "pixel_values": pixels,
+        "modality": modality,
+    }
+
+
+def test_short_texts_are_padded_and_frames_follow_each_other():
+    pair, text = sample([1, -200, 5, 6], 2, "pair"), sample([1, 0], 0, "text")
+    clip = sample([1, -200, -200, -200, 7], 3, "video")
+    batch = collate([pair, text, clip], pad_token_id=0)
+    assert batch["input_ids"].tolist() == [[1, -200, 5, 6, 0], [1, 0, 0, 0, 0], [1, -200, -200, -200, 7]]
+    labels = [[-100, -200, 5, 6, -100], [-100, 0, -100, -100, -100], [-100, -200, -200, -200, 7]]
+    assert batch["labels"].tolist() == labels
+    # the second token of the text is the unknown one, id 0 like the padding: it is not masked
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert torch.equal(batch["pixel_values"], torch.cat([pair["pixel_values"], clip["pixel_values"]]))
+    assert batch["modalities"] == ["pair", "text", "video"]
+    assert batch["frame_counts"] == [2, 0, 3]
+
+
+def test_a_batch_of_texts_has_no_pixels():
+    assert collate([sample([1, 2], 0, "text")], 0)["pixel_values"] is None
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(tmp_path):
+    from tests.tiny import tiny_model
+
+    model = tiny_model(tmp_path).eval()
+    torch.manual_seed(0)
+    samples = [
+        sample([1, -200, 9, 10, 11], 2, "pair"),
+        sample([1, 30], 0, "text"),
+        sample([1, -200, 40, 41, 42, 43, 44], 1, "image"),
+        sample([1, -200, -200, 50], 2, "video"),
+        sample([1, -200, 20, -200, 21, -200, 22], 3, "series"),
+    ]
+    for each in samples:
+        each["labels"] = each["input_ids"].clamp(min=-100)
+        each["labels"][0] = -100
+    counts = [int((each["labels"] >= 0).sum()) for each in samples]
+    alone = [model(**collate([each], 0)).loss.item() for each in samples]
+    together = model(**collate(samples, 0)).loss.item()
+    assert together == pytest.approx(np.average(alone, weights=counts), abs=1e-5)
+    assert max(alone) - min(alone) > 1e-3  # else the mean would say nothing
+
+
+def test_grouped_batches_hold_every_sample_once_over_all_ranks():
+    lengths = np.random.default_rng(0).integers(10, 200, 1001)
+    for world in (1, 2, 3):
+        ranks = [list(GroupedBatches(lengths, 8, seed=1, accumulate=4, rank=r, world=world)) for r in range(world)]
+        assert len({len(batches) for batches in ranks}) == 1
+        assert len(ranks[0]) % 4 == 0
+        assert sorted(i for batches in ranks for batch in batches for i in batch) == list(range(1001))
+        assert max(len(batch) for batches in ranks for batch in batches) <= 8
+
+
+def test_grouped_batches_are_alike_in_length():
+    lengths = np.random.default_rng(0).integers(10, 200, 2000)
+
+    def padding(batches):
+        return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in map(np.array, batches)) / lengths.sum()
+
+    shuffled = np.array_split(np.random.default_rng(1).permutation(2000), 125)
+    assert padding(shuffled) > 0.5
+    assert padding(GroupedBatches(lengths, 16, seed=0)) < 0.1
+
+
+def test_an_epoch_repeats_itself_and_no_other():
+    batches = GroupedBatches([5, 6, 7] * 20, 4, seed=3)
+    first = list(batches)
+    assert first == list(batches)
+    batches.set_epoch(1)
+    assert first != list(batches)
+    assert first != list(GroupedBatches([5, 6, 7] * 20, 4, seed=4))
+
+
+def test_more_batches_a_step_than_samples_is_an_error():
+    with pytest.raises(BTCChatError, match="3 samples are fewer than the 4 batches of one step"):
+        GroupedBatches([1, 2, 3], 1, seed=0, accumulate=4)

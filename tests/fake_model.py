@@ -1,0 +1,47 @@
+"""A model that answers at once with what it was given, for tests of everything around it."""
+
+from types import SimpleNamespace
+
+from btcchat.data.media import load_frames
+from btcchat.prompt import IMAGE
+
+
+class FakeModel:
+    """Reads its images as the real one does; ``calls`` has the keyword options of every call."""
+
+    def __init__(self, stop_after: int | None = None):
+        self.config = SimpleNamespace(num_video_frames=4)
+        self.calls, self.batches = [], []
+        self.stop_after = stop_after  # answered batches before a kill
+        self.closed = 0  # streams that ended, or were stopped
+
+    def caption(self, before, after, **options):
+        return self.ask("caption", pair=(before, after), **options)
+
+    def ask(self, question, **options):
+        self.calls.append({"question": question, **options})
+        modality = next(name for name in ("image", "pair", "series", "video") if name in options)
+        frames = load_frames(modality, options[modality], self.config.num_video_frames)
+        return f"{question}: {modality} {' '.join(f'{f.width}x{f.height}' for f in frames)}"
+
+    def stream(self, question, **options):
+        try:
+            for word in self.ask(question, **options).split(" "):
+                if word == "interrupt":
+                    raise KeyboardInterrupt
+                yield word + " "
+        finally:
+            self.closed += 1
+
+    def answer(self, requests, **options):
+        if self.stop_after is not None and len(self.batches) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(requests))
+        return [f"{request.source[0].width} to {request.source[1].width}" for request in requests]
+
+    def num_segments(self, modality, num_frames):
+        return 1 if modality == "pair" else num_frames
+
+
+def placeholders(turn) -> int:
+    return turn.content.count(IMAGE)

@@ -1,0 +1,150 @@
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from btcchat import cli
+from btcchat.serve.chat import Chat, run
+from tests.fake_model import FakeModel, placeholders
+
+GENERATION = {"max_new_tokens": 16, "temperature": 0.0, "seed": None}
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch, capsys):
+    """Type these lines into a chat; -> the chat, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    for name, width in (("a.png", 20), ("b.png", 30), ("with space.png", 40)):
+        Image.new("RGB", (width, 10)).save(name)
+
+    def type_in(*lines: str, **options):
+        chat = Chat(FakeModel(), generation=GENERATION, **options)
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
+        assert run(chat) == 0
+        return chat, *capsys.readouterr()
+
+    return type_in
+
+
+def test_a_question_about_a_pair_is_answered(talk):
+    _, out, err = talk("/pair a.png b.png", "What changed?")
+    assert out == "What changed?: pair 20x10 30x10 \n"
+    assert "pair of 2 images" in err and "error" not in err
+
+
+@pytest.mark.parametrize(
+    "line, answer",
+    [
+        ("/image a.png", "image 20x10"),
+        ('/image "with space.png"', "image 40x10"),
+        ("/pair a.png b.png", "pair 20x10 30x10"),
+        ("/series a.png b.png a.png", "series 20x10 30x10 20x10"),
+        ("/series .", "series 20x10 30x10 40x10"),
+        ("/video .", "video 20x10 30x10 40x10"),
+    ],
+)
+def test_every_kind_of_input_can_be_talked_about(talk, line, answer):
+    assert talk(line, "Q")[1] == f"Q: {answer} \n"
+
+
+def test_the_history_grows_and_its_first_turn_has_the_placeholders(talk):
+    chat, _, _ = talk("/series a.png b.png", "one", "two", "three")
+    assert [len(call["history"]) for call in chat.model.calls] == [0, 2, 4]
+    assert [turn.role for turn in chat.history] == ["user", "assistant"] * 3
+    assert [placeholders(turn) for turn in chat.history[::2]] == [2, 0, 0]
+    assert chat.history[1].content == ["one: series 20x10 30x10"]
+
+
+def test_other_images_begin_a_new_conversation(talk):
+    chat, _, _ = talk("/image a.png", "one", "/image b.png", "two")
+    assert [len(call["history"]) for call in chat.model.calls] == [0, 0]
+
+
+def test_reset_forgets_what_was_said_and_keeps_the_images(talk):
+    chat, out, err = talk("/image a.png", "one", "/reset", "two")
+    assert [len(call["history"]) for call in chat.model.calls] == [0, 0]
+    assert "two: image 20x10" in out and "the images stay" in err
+
+
+def test_dates_begin_a_new_conversation_and_must_fit(talk):
+    chat, _, err = talk("/series a.png b.png", "one", "/dates 2010", "/dates 2010 2014", "two")
+    assert "got 1 dates, the series has 2 images" in err
+    assert chat.model.calls[1]["dates"] == ["2010", "2014"] and chat.model.calls[1]["history"] == []
+
+
+def test_help_lists_every_command(talk):
+    err = talk("/help")[2]
+    for command in ("/pair", "/image", "/series", "/video", "/dates", "/reset", "/help", "/quit"):
+        assert command in err
+
+
+def test_quit_leaves(talk):
+    assert talk("/image a.png", "/quit", "not asked")[1] == ""
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("What is here?", "no image yet"),
+        ("/pair a.png", "got 1 image (a.png); a pair needs 2"),
+        ("/pair", "/pair needs files"),
+        ("/pair a.png missing.png", "image 'missing.png' not found"),
+        ("/image a.png b.png", "an image needs 1"),
+        ("/pairs a.png b.png", "unknown command '/pairs' (did you mean '/pair'?)"),
+        ('/image "a.png', "cannot read that line: no closing quotation"),
+        ("/dates 2010", "dates go with a pair or a series"),
+    ],
+)
+def test_a_fault_is_one_line_and_the_chat_goes_on(talk, line, words):
+    _, out, err = talk(line, "/image b.png", "Q")
+    faults = [text for text in err.splitlines() if "error" in text]
+    assert len(faults) == 1 and faults[0].startswith("btcchat: error: ") and words in faults[0]
+    assert out == "Q: image 30x10 \n"
+
+
+def test_a_fault_keeps_the_images_loaded_before(talk):
+    assert talk("/image a.png", "/image missing.png", "Q")[1] == "Q: image 20x10 \n"
+
+
+def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(talk):
+    chat, out, err = talk("/image a.png", "one", "please interrupt now", "two")
+    assert out == "one: image 20x10 \nplease \ntwo: image 20x10 \n"
+    assert "stopped" in err
+    assert [len(call["history"]) for call in chat.model.calls] == [0, 2, 2]  # what was broken off is not kept
+    assert chat.model.closed == 3
+
+
+def test_json_is_one_object_an_answer(talk):
+    _, out, _ = talk("/image a.png", "Öde?", "two", as_json=True)
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"question": "Öde?", "answer": "Öde?: image 20x10"},
+        {"question": "two", "answer": "two: image 20x10"},
+    ]
+
+
+def test_the_command_takes_its_first_images_as_options(talk, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel())
+    monkeypatch.setattr("sys.stdin", io.StringIO("Q\n"))
+    assert cli.main(["chat", "--series", "a.png", "b.png", "--dates", "2010", "2014"]) == 0
+    assert capsys.readouterr().out == "Q: series 20x10 30x10 \n"
+
+
+@pytest.mark.parametrize("line", ["/image a.png", "/pair a.png b.png", "/series a.png b.png a.png", "/video ."])
+def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line):
+    from tests.tiny import tiny_model
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40), (200, 30, 60)).save(name)
+    chat = Chat(tiny_model(tmp_path), generation=GENERATION)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhat changed?\nAnd <image> now?\n"))
+    assert run(chat) == 0
+    out, err = capsys.readouterr()
+    assert "error" not in err and len(chat.history) == 4
+    assert chat.history[3].content[0] in out
+    # the second answer is that of a model which sees the first
+    alone = Chat(chat.model, generation=GENERATION)
+    alone.use(chat.modality, chat.frames if chat.modality != "image" else chat.frames[0])
+    alone.ask("And <image> now?")
+    assert placeholders(chat.history[2]) == 0 and placeholders(alone.history[0]) > 0

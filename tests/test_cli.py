@@ -1,0 +1,308 @@
+import json
+import logging
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+from PIL import Image
+
+from btcchat import cli
+from tests.fake_model import FakeModel
+
+
+@pytest.fixture
+def model(monkeypatch) -> FakeModel:
+    fake = FakeModel()
+    monkeypatch.setattr(cli, "load_model", lambda args: fake)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with a pair of images: a.png is 20 x 10, b.png 30 x 10."""
+    monkeypatch.chdir(tmp_path)
+    for name, width in (("a.png", 20), ("b.png", 30)):
+        Image.new("RGB", (width, 10)).save(name)
+    return tmp_path
+
+
+def rows(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def make_list(folder, count: int, name: str = "list.csv") -> None:
+    for i in range(count):
+        Image.new("RGB", (10 + i, 8)).save(folder / f"before{i}.png")
+        Image.new("RGB", (50 + i, 8)).save(folder / f"after{i}.png")
+    lines = [f"before{i}.png,after{i}.png,site {i}" for i in range(count)]
+    (folder / name).write_text("\n".join(["before,after,id", *lines]) + "\n")
+
+
+# -- the command as such ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["caption", "--help"], ["chat", "--help"], []])
+def test_help_comes_without_torch(words):
+    code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
+    code += "assert not stop.code\nassert not {'torch', 'numpy', 'PIL', 'transformers'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "btcchat" in done.stdout
+
+
+def test_python_dash_m_runs_the_command():
+    done = subprocess.run([sys.executable, "-m", "btcchat", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("btcchat 0.") and done.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["captoin"], ["caption", "--devise", "cpu"], ["caption", "--device", "gpu"]])
+def test_a_mistyped_command_or_option_is_one_line(capsys, words):
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("btcchat: error: ") and err.count("\n") == 1
+
+
+def test_caption_alone_explains_itself(capsys, model):
+    assert cli.main(["caption"]) == 2
+    err = capsys.readouterr().err
+    assert "usage: btcchat caption" in err and "before,after[,id]" in err
+    assert err.splitlines()[-1].startswith("btcchat: error: caption needs BEFORE AFTER")
+
+
+# -- one answer ------------------------------------------------------------------------------------------------------
+
+
+def test_caption_prints_the_caption_and_nothing_else(folder, model, capsys):
+    Image.new("RGB", (30, 10)).save("a.png")
+    assert cli.main(["caption", "a.png", "b.png"]) == 0
+    assert capsys.readouterr() == ("caption: pair 30x10 30x10\n", "")
+
+
+def test_decoding_is_greedy_unless_asked_otherwise(folder, model):
+    cli.main(["caption", "a.png", "b.png"])
+    cli.main(["caption", "a.png", "b.png", "--temperature", "0.5", "--seed", "7", "--max-new-tokens", "5"])
+    first, second = model.calls
+    assert (first["max_new_tokens"], first["temperature"], first["seed"]) == (128, 0.0, None)
+    assert (second["max_new_tokens"], second["temperature"], second["seed"]) == (5, 0.5, 7)
+
+
+def test_dates_of_different_size_are_one_line_on_stderr(folder, model, capsys):
+    assert cli.main(["caption", "a.png", "b.png"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "differ in size (20 x 10, 30 x 10)" in err
+
+
+def test_json_is_one_object(folder, model, capsys):
+    assert cli.main(["caption", "a.png", "b.png", "--json", "--model", "some/model"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "some/model", "before": "a.png", "after": "b.png", "caption": "caption: pair 20x10 30x10",
+    }  # fmt: skip
+    assert cli.main(["ask", "Was wächst?", "--image", "a.png", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out) == {
+        "model": "tiny", "question": "Was wächst?", "image": "a.png", "answer": "Was wächst?: image 20x10",
+    }  # fmt: skip
+    assert "wächst" in out
+
+
+@pytest.mark.parametrize(
+    "words, answer",
+    [
+        (["--image", "a.png"], "Q: image 20x10"),
+        (["--pair", "a.png", "b.png"], "Q: pair 20x10 30x10"),
+        (["--series", "a.png", "b.png", "a.png"], "Q: series 20x10 30x10 20x10"),
+        (["--series", "."], "Q: series 20x10 30x10"),
+        (["--video", "."], "Q: video 20x10 30x10"),
+    ],
+)
+def test_ask_says_what_the_files_are(folder, model, capsys, words, answer):
+    assert cli.main(["ask", "Q", *words]) == 0
+    assert capsys.readouterr().out == answer + "\n"
+
+
+def test_dates_reach_the_model(folder, model):
+    assert cli.main(["ask", "Q", "--series", "a.png", "b.png", "--dates", "2010", "2014"]) == 0
+    assert model.calls[0]["dates"] == ["2010", "2014"]
+
+
+def test_the_options_of_a_model_reach_it(folder, monkeypatch):
+    import btcchat
+
+    given = {}
+
+    class Model(FakeModel):
+        @classmethod
+        def from_pretrained(cls, path, **options):
+            given.update(options, path=path)
+            return cls()
+
+    monkeypatch.setattr(btcchat, "BTCChat", Model, raising=False)
+    assert cli.main(["caption", "a.png", "b.png"]) == 0
+    assert given == {"path": None, "device": "auto", "dtype": "auto"}
+    options = ["--model", "m", "--device", "cpu", "--dtype", "bfloat16", "--cc_head", "4", "--num-video-frames", "3"]
+    assert cli.main(["ask", "Q", "--image", "a.png", *options]) == 0
+    assert given == {"path": "m", "device": "cpu", "dtype": "bfloat16", "cc_head": 4, "num_video_frames": 3}
+
+
+def test_the_libraries_are_quiet_unless_asked(folder, monkeypatch, capsys):
+    def load(args):
+        warnings.warn("torch.utils._pytree._register_pytree_node is deprecated", FutureWarning, stacklevel=1)
+        logging.getLogger("btcchat.model").info("attention: sdpa")
+        logging.getLogger("btcchat.model").warning("something odd")
+        return FakeModel()
+
+    monkeypatch.setattr(cli, "load_model", load)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        cli.main(["ask", "Q", "--image", "a.png"])
+        assert capsys.readouterr().err == "btcchat: something odd\n"
+        cli.main(["ask", "Q", "--image", "a.png", "-v"])
+        assert capsys.readouterr().err == "btcchat: attention: sdpa\nbtcchat: something odd\n"
+    assert not seen
+    assert not logging.getLogger("btcchat").handlers
+
+
+# -- many pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_captioned_in_batches_and_in_order(folder, model, capsys):
+    make_list(folder, 5)
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]) == 0
+    assert model.batches == [2, 2, 1]
+    assert rows(folder / "out.jsonl")[1] == {
+        "id": "site 1", "before": "before1.png", "after": "after1.png", "caption": "11 to 51", "model": "tiny",
+    }  # fmt: skip
+    assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(5)]
+    out, err = capsys.readouterr()
+    assert out == "" and err == "btcchat: 5 captions written to out.jsonl\n"
+
+
+def test_paths_are_relative_to_the_list(folder, model):
+    (folder / "deep").mkdir()
+    make_list(folder / "deep", 2)
+    assert cli.main(["caption", "--pairs", "deep/list.csv", "--out", "out.jsonl"]) == 0
+    assert len(rows(folder / "out.jsonl")) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffBefore;After\nbefore0.png;after0.png\n",  # as Excel writes it in Europe
+        "after\tbefore\nafter0.png\tbefore0.png\n",
+        "id,before,after\n\n,before0.png,after0.png\r\n",
+    ],
+)
+def test_lists_are_read_as_spreadsheets_write_them(folder, model, text):
+    make_list(folder, 1)
+    (folder / "list.csv").write_text(text, encoding="utf-8")
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 0
+    assert rows(folder / "out.jsonl") == [
+        {"before": "before0.png", "after": "after0.png", "caption": "10 to 50", "model": "tiny"}
+    ]
+
+
+def test_a_folder_of_a_and_b_is_a_list(folder, model):
+    for side, width in (("A", 10), ("B", 50)):
+        (folder / "site" / side).mkdir(parents=True)
+        for i in (1, 2, 10):
+            Image.new("RGB", (width + i, 8)).save(folder / "site" / side / f"{i}.png")
+    assert cli.main(["caption", "--pairs", "site", "--out", "out.jsonl"]) == 0
+    assert [(row["id"], row["before"], row["caption"]) for row in rows(folder / "out.jsonl")] == [
+        ("1", "A/1.png", "11 to 51"), ("2", "A/2.png", "12 to 52"), ("10", "A/10.png", "20 to 60"),
+    ]  # fmt: skip
+
+
+def test_a_stopped_run_goes_on_where_it_ended(folder, monkeypatch, capsys):
+    make_list(folder, 7)
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]
+    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel(stop_after=2))
+    assert cli.main(words) == 130
+    assert "the same command again goes on" in capsys.readouterr().err
+    assert len(rows(folder / "out.jsonl")) == 4
+    second = FakeModel()
+    monkeypatch.setattr(cli, "load_model", lambda args: second)
+    assert cli.main(words) == 0
+    assert second.batches == [2, 1]
+    assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(7)]
+    assert "3 captions written to out.jsonl, 4 there already" in capsys.readouterr().err
+
+
+def test_a_finished_list_needs_no_model(folder, model, monkeypatch):
+    make_list(folder, 2)
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main(words) == 0
+    before = (folder / "out.jsonl").read_bytes()
+    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded for nothing"))
+    assert cli.main(words) == 0
+    assert (folder / "out.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, -1])
+def test_a_line_that_a_kill_cut_short_is_answered_again(folder, model, capsys, cut):
+    make_list(folder, 3)
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main(words) == 0
+    whole = (folder / "out.jsonl").read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    (folder / "out.jsonl").write_bytes(whole[:cut] if cut < 0 else whole[: last + cut])
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert (folder / "out.jsonl").read_bytes() == whole
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_a_killed_process_leaves_whole_batches(folder):
+    """The real thing: SIGKILL between two batches."""
+    make_list(folder, 6)
+    code = (
+        "import os, sys\nfrom btcchat import cli\nfrom tests.fake_model import FakeModel\n"
+        "class Killed(FakeModel):\n"
+        "    def answer(self, requests, **options):\n"
+        "        if len(self.batches) == 2: os.kill(os.getpid(), 9)\n"
+        "        return super().answer(requests, **options)\n"
+        "cli.load_model = lambda args: Killed()\n"
+        "cli.main(['caption', '--pairs', 'list.csv', '--out', 'out.jsonl', '--batch-size', '2'])\n"
+    )
+    path = [entry for entry in sys.path if entry]
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"], capture_output=True)
+    assert done.returncode == -9
+    assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(4)]
+
+
+def test_mended_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
+    make_list(folder, 3)
+    text = (folder / "list.csv").read_text()
+    (folder / "list.csv").write_text(text.replace("after1.png", "gone.png"))
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main(words) == 2
+    assert "list.csv row 3: image 'gone.png' not found" in capsys.readouterr().err
+    assert [row["id"] for row in rows(folder / "out.jsonl")] == ["site 0", "site 2"]
+    (folder / "list.csv").write_text(text)
+    assert cli.main(words) == 0
+    assert [row["id"] for row in rows(folder / "out.jsonl")] == ["site 0", "site 2", "site 1"]
+
+
+def test_json_of_many_is_a_summary(folder, model, capsys):
+    make_list(folder, 3)
+    (folder / "after2.png").write_bytes(b"no image")
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"out": "out.jsonl", "answered": 2, "already_there": 0, "failed": 1}
+    assert err.count("\n") == 1 and "list.csv row 4: " in err and "not an image" in err
+
+
+def test_the_real_pairs_are_listed(shared):
+    from btcchat.data.pairs import read_pairs
+
+    pairs, faults = read_pairs(shared / "data" / "samples" / "joplin_tornado")
+    assert [pair.id for pair in pairs] == ["0", "1", "2", "3"] and not faults
+
+
+@pytest.mark.slow
+def test_help_is_there_in_a_moment():
+    """Far above what benchmarks/startup.py measures and prints: this one only catches a heavy import."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "btcchat", "--help"], capture_output=True, check=True)
+    assert time.perf_counter() - start < 2
