@@ -30,7 +30,7 @@ def set_precision(name: str) -> None:
 
 
 def new_tokens(ids):
-    """What ``generate(inputs_embeds=...)`` returned, without the BOS column that transformers before 4.38 puts first."""
+    """What ``generate(inputs_embeds=...)`` gave, without the BOS column that transformers before 4.38 puts first."""
     import transformers
     from packaging.version import Version
 

@@ -1,0 +1,130 @@
+"""A training run, top to bottom."""
+
+import logging
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import set_seed
+
+from btcchat.compat import allow_random_states, set_precision
+from btcchat.data.collate import collate
+from btcchat.data.mixture import build_datasets
+from btcchat.data.sample import SampleMaker
+from btcchat.errors import BTCChatError
+from btcchat.model import BTCChat
+from btcchat.prompt import get_template
+from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.freeze import freeze, table
+from btcchat.train.run_record import write_run_record
+from btcchat.train.trainer import BTCChatTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
+    """Train, leave the model in ``output_dir`` (with training.json beside it) and return the Trainer."""
+    set_seed(training_args.seed)  # before the model: a fresh change encoder is drawn from it
+    checkpoint = starting_checkpoint(training_args)
+    model = load_model(model_args, data_args, checkpoint, str(training_args.device))
+    parts = freeze(model, training_args)
+    main_process = training_args.process_index == 0
+    if main_process:
+        print(table(parts, training_args.learning_rate))
+
+    make_sample = SampleMaker(
+        tokenizer=model.tokenizer,
+        image_processor=model.image_processor,
+        num_segments=model.num_segments,
+        tokens_per_segment=model.tokens_per_segment,
+        template=model.config.conv_version,
+        num_video_frames=model.config.num_video_frames,
+        max_length=model.config.model_max_length,
+    )
+    dataset = build_datasets(
+        data_args.data_mixture, make_sample, data_root=data_args.data_root, folder=data_args.mixture_folder
+    )
+    set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
+    trainer = BTCChatTrainer(
+        model,
+        training_args,
+        data_collator=partial(collate, pad_token_id=model.tokenizer.pad_token_id),
+        train_dataset=dataset,
+        lengths=dataset.lengths(make_sample.estimated_length),
+    )
+    if main_process:
+        write_run_record(Path(training_args.output_dir), (model_args, data_args, training_args), dataset, checkpoint)
+    allow_random_states()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    return trainer
+
+
+def starting_checkpoint(args: TrainingArguments) -> str | None:
+    """The checkpoint to go on from, or None. Raises BTCChatError where a fresh run would mix with an old one."""
+    if args.resume_from_checkpoint:
+        return args.resume_from_checkpoint
+    output_dir = Path(args.output_dir)
+    for unfinished in [*output_dir.glob("tmp-checkpoint-*"), *output_dir.glob(".tmp-checkpoint-*")]:
+        shutil.rmtree(unfinished)
+    found = complete_checkpoints(output_dir)
+    if args.resume:
+        logger.info("resuming from %s", found[-1] if found else "nothing: no complete checkpoint, starting afresh")
+        return str(found[-1]) if found else None
+    if found and not args.overwrite_output_dir:
+        raise BTCChatError(
+            f"{args.output_dir} holds {found[-1].name} of an earlier run; go on with --resume True, "
+            "or start afresh with --overwrite_output_dir True (the checkpoints are deleted)"
+        )
+    for folder in found:
+        shutil.rmtree(folder)
+    return None
+
+
+def complete_checkpoints(output_dir: Path) -> list[Path]:
+    """The checkpoint-N folders of a run, oldest first. The Trainer's state is written last, then the name is given."""
+    steps = {}
+    for path in output_dir.glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and (path / "trainer_state.json").is_file():
+            steps[int(match[1])] = path
+    return [steps[step] for step in sorted(steps)]
+
+
+def load_model(
+    model_args: ModelArguments, data_args: DataArguments, checkpoint: str | None, device: str = "cpu"
+) -> BTCChat:
+    """The model in float32, from the checkpoint to resume or else from ``model_name_or_path``.
+
+    What the data flags set (template, frames, aspect ratio, length) goes into its config, and is saved with it.
+    """
+    settings = {
+        "conv_version": data_args.version,
+        "num_video_frames": data_args.num_video_frames,
+        "image_aspect_ratio": data_args.image_aspect_ratio,
+    }
+    options = {name: value for name, value in settings.items() if value is not None}
+    if checkpoint is None:  # a checkpoint to resume says these itself
+        options |= {
+            "from_origin": model_args.from_origin,
+            "chg_type": "concat" if model_args.chg is False else model_args.chg_type,
+            "cc_n_layers": model_args.cc_n_layers,
+            "cc_head": model_args.cc_head,
+            "cc_dropout": model_args.cc_dropout,
+        }
+    # float32 also under --bf16, which is autocast: a bf16 weight is too coarse for small steps
+    path = checkpoint or model_args.model_name_or_path
+    model = BTCChat.from_pretrained(path, device=device, dtype=torch.float32, **options)
+    config = model.config
+    get_template(config.conv_version)
+    if data_args.model_max_length is not None:
+        config.llm["tokenizer_model_max_length"] = data_args.model_max_length
+    for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
+        asked, has = getattr(model_args, name), getattr(config, name)
+        if asked is not None and asked != has:
+            raise BTCChatError(f"--{name} is {asked}, the checkpoint's config.json says {has}; leave the flag out")
+    if model_args.chg and config.change_encoder["change_encoder_type"] == "concat":
+        raise BTCChatError("--chg True, but the checkpoint's change encoder is concat; name one with --chg_type")
+    return model

@@ -1,0 +1,203 @@
+"""Whole runs on a random model of a few thousand weights."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from btcchat.errors import BTCChatError
+from btcchat.model import BTCChat
+from btcchat.train.train import complete_checkpoints
+
+ALL = "images+pairs+series+videos+texts"
+PARTS = ("vision_tower", "change_encoder", "mm_projector", "llm")
+
+# flags -> parts that are trained
+STAGES = {
+    "align": ({"tune_single_projector": True}, {"mm_projector"}),
+    "change encoder": ({"tune_cc_projector": True}, {"change_encoder"}),
+    "whole projector": ({"tune_mm_projector": True}, {"change_encoder", "mm_projector"}),
+    "refined": ({"tune_mm_projector": True, "tune_cc_projector": False}, {"mm_projector"}),
+    "language model": ({"tune_language_model": True}, {"llm"}),
+    "everything": ({"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}, set(PARTS)),
+}
+
+
+def losses(trainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def state(path) -> dict[str, torch.Tensor]:
+    return BTCChat.from_pretrained(path, dtype=torch.float32, device="cpu").state_dict()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_tuned_parts_move_and_only_those(run, checkpoint, stage):
+    flags, trained = STAGES[stage]
+    trainer = run("pairs+images", **flags)
+    assert {part for part in PARTS if getattr(trainer.model, part).training} == trained  # the others are in eval()
+    before, after = state(checkpoint), state(trainer.args.output_dir)
+    still = {key for key, value in after.items() if torch.equal(value, before[key])}
+    moved = set(after) - still
+    assert {key.partition(".")[0] for key in moved} == trained
+    # Everything of a tuned part moves, BatchNorm statistics included; the tower's last norm is built and not used.
+    assert not {key for key in still if key.partition(".")[0] in trained and "post_layernorm" not in key}
+    statistics = {key for key in after if "running_" in key or "num_batches_tracked" in key}
+    assert statistics
+    assert statistics <= (moved if "change_encoder" in trained else still)
+
+
+def test_what_is_trained_is_printed_before_the_first_step(run, capsys):
+    trainer = run(tune_cc_projector=True, tune_language_model=True)
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[:6] if line}
+    count = {part: sum(p.numel() for p in getattr(trainer.model, part).parameters()) for part in PARTS}
+    assert rows["module"] == ["parameters", "trainable", "lr"]
+    assert rows["llm"] == [f"{count['llm']:,}", "yes", "0.001"]
+    assert rows["vision_tower"] == [f"{count['vision_tower']:,}", "no", "-"]
+    assert rows["all"] == [f"{sum(count.values()):,}", f"{count['llm'] + count['change_encoder']:,}"]
+
+
+def test_nothing_to_train_is_an_error(run):
+    with pytest.raises(BTCChatError, match="nothing to train: every tune_"):
+        run()
+    with pytest.raises(BTCChatError, match="nothing to train: every tune_"):
+        run(tune_mm_projector=True, tune_cc_projector=False, tune_single_projector=False)
+
+
+def test_a_change_encoder_without_parameters_alone_is_nothing_to_train(run, tmp_path):
+    from tests.tiny import tiny_model
+
+    tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "concat")
+    with pytest.raises(BTCChatError, match=r"change_encoder \(--tune_cc_projector\) has no parameters"):
+        run(model_name_or_path=tmp_path / "concat", tune_cc_projector=True)
+
+
+def test_an_original_checkpoint_gets_the_change_encoder_of_the_flags(run, tmp_path):
+    from tests.tiny import tiny_model
+
+    tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "origin")
+    flags = {"model_name_or_path": tmp_path / "origin", "from_origin": True, "chg_type": "Chg2Cap"}
+    flags |= {"cc_n_layers": 1, "cc_head": 4, "cc_dropout": 0.1, "tune_cc_projector": True}
+    trainer = run(chg=True, **flags)
+    saved = BTCChat.from_pretrained(trainer.args.output_dir).config.change_encoder
+    assert saved == {"change_encoder_type": "attentive", "cc_n_layers": 1, "cc_head": 4, "cc_dropout": 0.1}
+    with pytest.raises(BTCChatError, match="--chg False contradicts --chg_type Chg2Cap"):
+        run(chg=False, **flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"mm_vision_select_layer": -2}, "--mm_vision_select_layer is -2, the checkpoint's config.json says -1"),
+        ({"mm_vision_select_feature": "patch"}, "--mm_vision_select_feature is patch, .* says cls_patch"),
+        ({"version": "v2"}, "unknown template 'v2'"),
+        ({"cc_head": 4}, "cc_head is 4, the checkpoint has 8"),
+        ({"chg": False}, "chg_type is concat, the checkpoint has attentive"),
+        ({"mixture": "pairs+clouds"}, "unknown data set 'clouds'"),
+        ({"model_max_length": 60}, "pairs.json row [0-9]+: "),
+        ({"gradient_accumulation_steps": 99}, "lower --gradient_accumulation_steps"),
+        ({"learning_rate": 1e30, "max_grad_norm": 0, "max_steps": 9}, "the loss is nan at step"),
+    ],
+)
+def test_flags_that_do_not_fit_are_errors(run, flags, message):
+    with pytest.raises(BTCChatError, match=message):
+        run(**{"mixture": "pairs", "tune_language_model": True} | flags)
+
+
+def test_data_flags_are_saved_with_the_model(run):
+    flags = {"num_video_frames": 2, "image_aspect_ratio": "pad", "model_max_length": 200, "version": "plain"}
+    trainer = run("images", tune_single_projector=True, **flags)
+    model = BTCChat.from_pretrained(trainer.args.output_dir)
+    config = model.config
+    assert (config.num_video_frames, config.image_aspect_ratio, config.model_max_length) == (2, "pad", 200)
+    assert (config.conv_version, model.image_processor.aspect_ratio) == ("plain", "pad")
+
+
+def test_the_loss_falls_on_every_modality_together(run):
+    flags = {"tune_language_model": True, "tune_mm_projector": True, "tune_vision_tower": True}
+    curve = losses(run(ALL, max_steps=40, per_device_train_batch_size=8, learning_rate=5e-3, **flags))
+    assert sum(curve[-5:]) < 0.5 * sum(curve[:5])
+
+
+def test_training_in_bfloat16_keeps_float32_weights(run):
+    trainer = run(ALL, tune_language_model=True, tune_mm_projector=True, bf16=True)
+    assert {value.dtype for value in state(trainer.args.output_dir).values() if value.is_floating_point()} == {
+        torch.float32
+    }
+    exact = run(ALL, tune_language_model=True, tune_mm_projector=True, output_dir=f"{trainer.args.output_dir}32")
+    assert losses(trainer) == pytest.approx(losses(exact), rel=0.02)
+    assert trainer.state.log_history[-1]["train_loss"] != exact.state.log_history[-1]["train_loss"]  # bf16 was used
+
+
+FULL = {"tune_language_model": True, "tune_mm_projector": True, "cc_dropout": 0.3, "save_strategy": "steps"}
+
+
+@pytest.mark.parametrize("last", [4, 6])  # 4 steps an epoch: between two epochs, and inside the second
+def test_a_resumed_run_is_the_uninterrupted_one(run, tmp_path, last):
+    flags = FULL | {"save_steps": 2, "max_steps": 11, "gradient_accumulation_steps": 2, "max_grad_norm": 0.5}
+    whole = run(ALL, **flags, output_dir=tmp_path / "whole", save_total_limit=9)
+    assert whole.state.epoch == pytest.approx(11 / 4)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for checkpoint in complete_checkpoints(tmp_path / "cut"):
+        if int(checkpoint.name.removeprefix("checkpoint-")) > last:
+            shutil.rmtree(checkpoint)
+    (tmp_path / "cut" / "config.json").unlink()
+    resumed = run(ALL, **flags, output_dir=tmp_path / "cut", resume=True)
+    assert len(losses(whole)) == 11
+    assert losses(resumed) == losses(whole)
+    final, again = state(tmp_path / "whole"), state(tmp_path / "cut")
+    assert all(torch.equal(again[key], value) for key, value in final.items())
+
+
+def test_worker_processes_change_nothing(run, tmp_path):
+    here, there = (run(ALL, **FULL, dataloader_num_workers=n, output_dir=tmp_path / str(n)) for n in (0, 2))
+    assert losses(here) == losses(there)
+    assert here.state.log_history[-1]["train_loss"] == there.state.log_history[-1]["train_loss"]
+
+
+def test_a_half_written_checkpoint_is_never_taken(run, tmp_path):
+    run(**FULL, save_steps=1, output_dir=tmp_path / "out")
+    last = tmp_path / "out" / "checkpoint-2"
+    (last / "trainer_state.json").unlink()  # it is written last
+    (tmp_path / "out" / "tmp-checkpoint-3").mkdir()
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
+    trainer = run(**FULL, save_steps=1, output_dir=tmp_path / "out", resume=True)
+    assert trainer.state.global_step == 2
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1", "checkpoint-2"]
+    assert not (tmp_path / "out" / "tmp-checkpoint-3").exists()
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(run, tmp_path):
+    run(**FULL, save_steps=2)
+    with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run; go on with --resume True"):
+        run(**FULL, save_steps=2)
+    run(**FULL, save_steps=1, max_steps=1, overwrite_output_dir=True)
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
+
+
+def test_a_run_without_a_checkpoint_to_resume_starts_afresh(run):
+    assert run(tune_language_model=True, resume=True).state.global_step == 2
+
+
+def test_a_checkpoint_is_a_model_that_loads(run, tmp_path):
+    run(**FULL, save_steps=2)
+    final, checkpoint = state(tmp_path / "out"), state(tmp_path / "out" / "checkpoint-2")
+    assert all(torch.equal(checkpoint[key], value) for key, value in final.items())
+
+
+def test_training_json_tells_how_the_run_was_started(run, tmp_path):
+    run("pairs*2+images", tune_language_model=True, learning_rate=2e-3)
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert record["flags"]["learning_rate"] == 2e-3
+    assert record["flags"]["data_mixture"] == "pairs*2+images"
+    assert record["flags"]["tune_language_model"] is True
+    assert [(set_["records"], set_["repeats"]) for set_ in record["data"]] == [(16, 2), (4, 1)]
+    assert record["versions"]["torch"] == torch.__version__
+    assert not [flag for flag in record["flags"] if "token" in flag]
+
+
+def test_samples_a_second_are_logged(run):
+    entry = run(tune_language_model=True).state.log_history[0]
+    assert entry["samples_per_second"] > 0
+    assert {"loss", "learning_rate", "samples_per_second", "step"} <= set(entry)
