@@ -1,5 +1,6 @@
 """Packaging. Every floor or pin says beside it what breaks without it."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -15,11 +16,14 @@ REQUIRED = [
     "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer
     "protobuf>=4.21",  # the pinned transformers reads a sentencepiece model through code generated for 4.21
     "einops>=0.7",  # registers itself with torch.compile
-    "Pillow>=10.1",  # the first release tested with Python 3.12; Image.Resampling came with 9.1
+    "Pillow>=11",  # tiles of an opened TIFF are named tuples
     "av>=12",  # first wheels for Python 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
-    "typer>=0.12",  # the first release that brings rich along for --help
-    "rich>=13",  # progress bars
+    # Any release of these will do.
+    "tqdm",  # the bar of `btcchat caption --pairs`
+    "rich",  # the bar of the synthetic data writer
+    "packaging",  # compares versions
+    "requests",  # the faults that huggingface_hub<1 raises
 ]
 
 EXTRAS = {
@@ -30,8 +34,8 @@ EXTRAS = {
         "tensorboard",  # the Trainer's log reader
     ],
     "towers": [
-        "timm>=1.0.9",  # SigLIP towers without their pooling head
-        "open_clip_torch>=2.26",  # RemoteCLIP and GeoRSCLIP; works with timm 1.0
+        "timm>=1.0.9",  # set_input_size of a vision transformer
+        "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
     ],
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
     "dev": [
@@ -41,9 +45,11 @@ EXTRAS = {
     ],
 }
 
+VERSION = re.search(r'__version__ = "(.+)"', Path("btcchat/__init__.py").read_text(encoding="utf-8"))[1]
+
 setup(
     name="btcchat",
-    version="0.1.0",
+    version=VERSION,
     description="Multi-temporal multimodal LLM for remote sensing: a before/after pair in, a sentence out",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

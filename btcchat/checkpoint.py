@@ -18,9 +18,9 @@ from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, load_tokenizer, pick_attention
+from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
-from btcchat.multimodal_encoder.siglip import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_projector import build_projector
 from btcchat.weights import load_strict, weight_keys
 

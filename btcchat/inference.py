@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import torch
@@ -68,8 +68,13 @@ def batch_of(model, requests: list[Request]) -> dict:
 
 
 @torch.inference_mode()
-def generate(model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, streamer=None) -> torch.Tensor:
-    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0."""
+def generate(
+    model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, streamer=None, stop=None
+) -> torch.Tensor:
+    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0.
+
+    stop: a threading.Event; once it is set, no more tokens are made.
+    """
     limit = model.config.model_max_length
     merged = model.embed(**batch, padding_side="left")
     room = limit - merged.inputs_embeds.shape[1]
@@ -87,6 +92,7 @@ def generate(model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=No
             eos_token_id=model.tokenizer.eos_token_id,
             use_cache=True,
             streamer=streamer,
+            stopping_criteria=[] if stop is None else [lambda *_, **__: stop.is_set()],
             **sampling,
         )
     return new_tokens(ids)
@@ -112,32 +118,36 @@ def ask(model, question: str, **options) -> str:
 
 
 def stream(model, question: str, **options) -> Iterator[str]:
+    """Yield the answer as it is written; closing the iterator stops the writing."""
     from transformers import TextIteratorStreamer
 
     request, options = _request(question, options)
     options = _checked(options)
     batch = batch_of(model, [request])
     pieces = TextIteratorStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    fault: list[BaseException] = []
+    stop, faults = Event(), []
 
-    def work() -> None:
+    def write() -> None:
         try:
-            generate(model, batch, streamer=pieces, **options)
+            generate(model, batch, streamer=pieces, stop=stop, **options)
         except BaseException as error:  # handed to the reader below, whole
-            fault.append(error)
+            faults.append(error)
             pieces.end()
 
-    thread = Thread(target=work, daemon=True)
+    thread = Thread(target=write, daemon=True)
     thread.start()
-    stopped = False
-    for piece in pieces:  # to the end, so that the thread's queue is emptied
-        piece, ends = _until_stop(model, piece)
-        if piece and not stopped:
-            yield piece
-        stopped = stopped or ends
-    thread.join()
-    if fault:
-        raise fault[0]
+    try:
+        for piece in pieces:
+            piece, ends = _until_stop(model, piece)
+            if piece:
+                yield piece
+            if ends:
+                break
+    finally:
+        stop.set()
+        thread.join()
+    if faults:
+        raise faults[0]
 
 
 def _request(question: str, options: dict) -> tuple[Request, dict]:

@@ -9,11 +9,9 @@ from torch.nn import functional as F
 
 from btcchat import checkpoint, inference
 from btcchat.config import BTCChatConfig
-from btcchat.errors import BTCChatError
+from btcchat.data.media import MODALITIES
+from btcchat.errors import BTCChatError, choose
 from btcchat.merge import merge
-
-FRAMES = {"text": (0, 0), "image": (1, 1), "pair": (2, 2), "series": (2, 16), "video": (1, None)}
-
 
 @dataclass
 class Output:
@@ -73,9 +71,7 @@ class BTCChat(nn.Module):
 
     def num_segments(self, modality: str, num_frames: int) -> int:
         """K: placeholders a sample has in its prompt. Raises BTCChatError for a wrong number of frames."""
-        if modality not in FRAMES:
-            raise BTCChatError(f"unknown modality '{modality}'; choose from {', '.join(FRAMES)}")
-        low, high = FRAMES[modality]
+        low, high = choose("modality", modality, MODALITIES)
         if num_frames < low or (high is not None and num_frames > high):
             expected = {"pair": "2 (before, after)", "series": "2 to 16 dates", "image": "1", "text": "none"}
             raise BTCChatError(f"{num_frames} images given, a {modality} needs {expected.get(modality, 'at least 1')}")

@@ -113,6 +113,16 @@ def test_sampling_repeats_with_its_seed(model):
     assert torch.equal(torch.random.get_rng_state(), state)  # the caller's own randomness is left alone
 
 
+def test_a_closed_stream_stops_writing(model, monkeypatch):
+    steps = []
+    forward = model.llm.forward
+    monkeypatch.setattr(model.llm, "forward", lambda *args, **kwargs: steps.append(1) or forward(*args, **kwargs))
+    pieces = model.stream("What changed?", pair=(picture(0), picture(1)), max_new_tokens=300)
+    next(pieces)
+    pieces.close()
+    assert len(steps) < 100
+
+
 def test_an_error_while_streaming_reaches_the_reader(model, monkeypatch):
     monkeypatch.setattr(model.llm, "generate", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

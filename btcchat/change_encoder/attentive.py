@@ -47,6 +47,8 @@ class AttentiveEncoder(nn.Module):
         self.grid = grid
         self.h_embedding = nn.Embedding(grid, hidden_size // 2)
         self.w_embedding = nn.Embedding(grid, hidden_size // 2)
+        for embedding in (self.h_embedding, self.w_embedding):
+            nn.init.normal_(embedding.weight, std=0.02)  # both dates get it: torch's 1.0 would drown their cosine
         self.selftrans = nn.ModuleList(
             nn.ModuleList(
                 [

@@ -29,6 +29,10 @@ class ModelArguments:
     cc_n_layers: int | None = field(default=None, metadata={"help": "Transformer blocks of the change encoder."})
     cc_head: int | None = field(default=None, metadata={"help": "Attention heads of the change encoder."})
     cc_dropout: float | None = field(default=None, metadata={"help": "Dropout of the change encoder, 0 to 1."})
+    series_change_tokens: bool | None = field(
+        default=None,
+        metadata={"help": "Put the change tokens of consecutive dates between the dates of a series. Default: saved."},
+    )
     mm_vision_select_layer: int | None = field(
         default=None, metadata={"help": "Hidden layer of the vision tower; checked against the checkpoint."}
     )

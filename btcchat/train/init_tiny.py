@@ -120,7 +120,7 @@ def init_model(
 
 
 def main() -> None:
-    from btcchat.data.synthetic.corpus import corpus
+    from btcchat.data.synthetic import corpus
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write the starting checkpoint to")

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Stage 0 of the tiny model: write the synthetic scenes (4 GB, seed 1) and the random starting checkpoint.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+OUT=${OUT:-runs/tiny}
+
+python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
+    --pairs 20000 --images 20000 --series 4000 --videos 3000 --seed 1
+python -m btcchat.train.init_tiny "$OUT/0_init"

@@ -1,0 +1,64 @@
+"""The benchmarks run, at toy sizes, and say what they should; their numbers are not tested."""
+
+import shutil
+import sys
+
+import pytest
+
+import full_size
+import startup
+from btcchat.weights import weight_files
+from rows import table
+
+
+def test_a_table_is_markdown_with_aligned_columns():
+    lines = table(["a", "long head"], [("cell", "1")]).splitlines()
+    assert lines == ["| a    | long head |", "|------|-----------|", "| cell | 1         |"]
+
+
+def test_the_full_size_model_is_written_sharded_then_loaded_and_asked(tmp_path, monkeypatch, capsys):
+    small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    monkeypatch.setattr(full_size, "LLM", full_size.LLM | small)
+    monkeypatch.setattr(full_size, "VISION", full_size.VISION | small | {"image_size": 70})
+    monkeypatch.setattr(full_size, "SHARD", "1MB")
+    folder = tmp_path / "big"
+    monkeypatch.setattr(sys, "argv", ["full_size.py", str(folder), "--new-tokens", "3", "--remove"])
+    full_size.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("This writes about 7 GB"), "the disk it needs is said first"
+    printed = "\n".join(lines)
+    assert "2 x 25 from the tower -> 25 change tokens -> 9 in the prompt" in printed
+    for row in ("peak memory of loading", "vision (2 images)", "change encoder", "prefill", "per token (mean of 2)"):
+        assert row in printed
+    assert not folder.exists()
+
+
+def test_the_full_size_model_is_sharded_bfloat16(tmp_path, monkeypatch):
+    small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    monkeypatch.setattr(full_size, "LLM", full_size.LLM | small)
+    monkeypatch.setattr(full_size, "VISION", full_size.VISION | small | {"image_size": 70})
+    monkeypatch.setattr(full_size, "SHARD", "1MB")
+    full_size.write(tmp_path / "big")
+    assert len(weight_files(tmp_path / "big" / "llm")) > 1
+    parameters = 2 * 32000 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 96 + 2 * 64) + 64
+    size = sum(file.stat().st_size for file in weight_files(tmp_path / "big" / "llm"))
+    assert 2 * parameters <= size < 2 * parameters + 50_000  # two bytes a weight, and the headers
+
+
+def test_a_disk_too_small_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**9))
+    monkeypatch.setattr(sys, "argv", ["full_size.py", str(tmp_path / "big")])
+    with pytest.raises(SystemExit, match="1.0 GB free, 7 GB are needed"):
+        full_size.main()
+    assert not (tmp_path / "big").exists()
+
+
+def test_startup_times_whole_processes(monkeypatch, capsys):
+    monkeypatch.setattr(startup, "COMMANDS", [(["--help"], 0.0), (["--version"], 1000.0)])
+    monkeypatch.setattr(sys, "argv", ["startup.py", "--repeats", "2"])
+    if not startup.find_command():
+        pytest.skip("the command btcchat is not installed in this environment")
+    startup.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].startswith("| btcchat --help") and rows[2].endswith("| missed |")
+    assert rows[3].startswith("| btcchat --version") and rows[3].endswith("| met    |")
