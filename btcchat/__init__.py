@@ -12,6 +12,9 @@ _HOME = {"BTCChat": "btcchat.model", "Request": "btcchat.inference", "BTCChatErr
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
+    import warnings
     from importlib import import_module
 
-    return getattr(import_module(_HOME[name]), name)
+    with warnings.catch_warnings():  # the pinned transformers uses a torch function that has a new name now
+        warnings.filterwarnings("ignore", message=".*_register_pytree_node", category=FutureWarning)
+        return getattr(import_module(_HOME[name]), name)

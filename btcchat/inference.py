@@ -54,7 +54,9 @@ def question_turn(model, request: Request, num_frames: int) -> prompt.Turn:
     segments = model.num_segments(request.modality, num_frames)
     shown = sum(turn.content.count(prompt.IMAGE) for turn in request.history)
     if shown not in (0, segments):
-        raise BTCChatError(f"the chat so far shows {shown} image segments, these images make {segments}; start a new chat")
+        raise BTCChatError(
+            f"the chat so far shows {shown} image segments, these images make {segments}; start a new chat"
+        )
     return prompt.user_turn(
         request.question, segments - shown, dates=request.dates, task=request.task, clue=request.clue
     )
@@ -130,7 +132,7 @@ def stream(model, question: str, **options) -> Iterator[str]:
     def write() -> None:
         try:
             generate(model, batch, streamer=pieces, stop=stop, **options)
-        except BaseException as error:  # handed to the reader below, whole
+        except BaseException as error:  # noqa: BLE001 - the reader below raises it
             faults.append(error)
             pieces.end()
 

@@ -13,6 +13,7 @@ from btcchat.data.media import MODALITIES
 from btcchat.errors import BTCChatError, choose
 from btcchat.merge import merge
 
+
 @dataclass
 class Output:
     """``loss`` where labels were given, else ``logits`` (B, N', vocabulary)."""

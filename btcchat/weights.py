@@ -83,10 +83,11 @@ def load_strict(
 ) -> None:
     """Put the weights of ``folder`` into ``module`` (which may be on the meta device), all of them or an error.
 
-    prefixes: rename rule {key prefix in the file: key prefix in the module}; without one, keys are equal. A key no
+    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
     prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
-    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key it shares its weight with}; such a key may be absent. Floating-point weights are cast to
-    ``dtype``. Raises BTCChatError naming the first missing, unknown or misshapen key.
+    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key whose weight it
+    shares}; such a key may be absent. Floating-point weights are cast to ``dtype``. Raises BTCChatError naming the
+    first missing, unknown or misshapen key.
     """
     expected = module.state_dict()
     names, dropped = {}, []
@@ -128,7 +129,7 @@ def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
 
 
 def convert_pickles(folder: Path) -> None:
-    """Write model.safetensors beside the pytorch_model*.bin files of ``folder``; a pickle with code in it is refused."""
+    """Write model.safetensors beside the .bin, .pt or .pth files of ``folder``; a pickle with code is refused."""
     state = {}
     for file in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth")):
         try:

@@ -254,7 +254,11 @@ def test_a_fault_while_saving_leaves_the_old_checkpoint_whole(saved, folder, mon
     model = BTCChat.from_pretrained(folder, device="cpu")
     with torch.no_grad():
         model.llm.lm_head.weight.zero_()
-    monkeypatch.setattr(type(model.tokenizer), "save_pretrained", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+
+    def full(*_, **__):
+        raise OSError("full")
+
+    monkeypatch.setattr(type(model.tokenizer), "save_pretrained", full)
     with pytest.raises(OSError, match="full"):
         model.save_pretrained(folder)
     monkeypatch.undo()

@@ -10,7 +10,8 @@ from btcchat.data.mixture import known_sets, mixture_folder, parse_mixture
 from btcchat.train.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "scripts" / "v1_5").rglob("*.sh"))
+# 0_start.sh writes data and the starting weights; the others train.
+RECIPES = sorted((ROOT / "scripts" / "v1_5").rglob("[1-9]*.sh"))
 
 
 def test_there_are_recipes():

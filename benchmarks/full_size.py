@@ -1,0 +1,204 @@
+"""The real 3B architecture with random weights: written, loaded and asked once on the CPU.
+
+    python benchmarks/full_size.py /tmp/btcchat-3b
+
+SigLIP-so400m-384 at full size, `attentive`, `mlp_downsample`, a LLaMA of Sheared-LLaMA-2.7B's size, as a sharded
+bfloat16 checkpoint. Needs about 7 GB of disk and 10 GB of memory. A folder that holds a checkpoint already (this one
+from an earlier run, or a real one) is measured as it is. Loading and answering are measured in a fresh process.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from btcchat import BTCChat, prompt
+from btcchat.change_encoder import build_change_encoder
+from btcchat.config import BTCChatConfig
+from btcchat.inference import CAPTION_QUESTION, Request, batch_of, generate
+from btcchat.language_model import build_language_model
+from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.multimodal_projector import build_projector
+from btcchat.train.init_tiny import train_tokenizer
+from rows import table
+
+DISK_GB = 7
+SHARD = "2GB"
+LIMIT = 1.2  # peak memory of loading, in checkpoint sizes
+
+LLM = {  # princeton-nlp/Sheared-LLaMA-2.7B
+    "model_type": "llama",
+    "hidden_size": 2560,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "tokenizer_model_max_length": 4096,
+    "rms_norm_eps": 1e-5,
+}
+VISION = {  # google/siglip-so400m-patch14-384
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+}
+
+
+def write(folder: Path) -> None:
+    """Build the model with random bfloat16 weights and save it the way any model is saved."""
+    config = BTCChatConfig(
+        llm=dict(LLM),
+        vision_tower=dict(VISION),
+        change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_head": 8, "cc_dropout": 0.0},
+    )
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    tower = build_vision_tower(
+        config.vision_tower, select_layer=config.select_layers, select_feature=config.mm_vision_select_feature
+    )
+    width, grid = tower.hidden_size, tower.grid
+    llm = build_language_model(config.llm)
+    model = BTCChat(
+        config,
+        vision_tower=tower,
+        change_encoder=build_change_encoder(config.change_encoder, hidden_size=width, grid=grid, num_depths=1),
+        mm_projector=build_projector(
+            config.mm_projector, in_features=width, out_features=llm.config.hidden_size, grid=grid
+        ),
+        llm=llm,
+        tokenizer=_tokenizer(),
+        image_processor=ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio),
+    )
+    model.save_pretrained(folder, max_shard_size=SHARD)
+    torch.set_default_dtype(torch.float32)
+
+
+def _tokenizer():
+    """One that knows the words of the prompt, so that it is about as long as with the real tokenizer."""
+    corpus = [prompt.render([prompt.user_turn(CAPTION_QUESTION)])] * 10
+    with tempfile.TemporaryDirectory() as folder:
+        return train_tokenizer(corpus, 800, Path(folder))
+
+
+def measure(folder: Path, new_tokens: int) -> dict:
+    """Load and answer in this process, which has done nothing else."""
+    found = {"process before loading": _peak()}
+    start = time.perf_counter()
+    model = BTCChat.from_pretrained(folder, device="cpu", dtype="bfloat16")
+    found["load"] = time.perf_counter() - start
+    # The weights are mapped from the files; read them all, as the first answer would, so that they are counted.
+    for tensor in model.state_dict().values():
+        tensor.view(-1)[:: 4096 // tensor.element_size()].sum()  # one value a page
+    found["load and first read"] = time.perf_counter() - start
+    found["peak of loading"] = _peak()
+    found["parameters"] = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    tower = model.vision_tower
+    found["tokens"] = [tower.num_tokens, model.num_segments("pair", 2) * model.tokens_per_segment]
+
+    pair = [Image.effect_noise((512, 512), 60 + 40 * date).convert("RGB") for date in range(2)]
+    clock = Clock(model)
+    batch = batch_of(model, [Request(CAPTION_QUESTION, "pair", pair)])
+    found["prompt"] = batch["input_ids"].shape[1] - 1 + found["tokens"][1]
+    generate(model, batch, max_new_tokens=2)  # warm-up: the first call of each kernel makes its plan
+    clock.seconds.clear()
+    written = generate(model, batch, max_new_tokens=new_tokens).shape[1]
+    prefill, *steps = clock.seconds["llm"]
+    found["seconds"] = {
+        "vision (2 images)": sum(clock.seconds["vision_tower"]),
+        "change encoder": sum(clock.seconds["change_encoder"]),
+        "projector": sum(clock.seconds["mm_projector"]),
+        f"prefill ({found['prompt']} tokens)": prefill,
+        f"per token (mean of {len(steps)})": sum(steps) / max(len(steps), 1),
+    }
+    found["written"] = written
+    found["peak with answer"] = _peak()
+    return found
+
+
+class Clock:
+    """Seconds of every call of a model's parts, by name."""
+
+    def __init__(self, model: BTCChat):
+        self.seconds: dict[str, list[float]] = {}
+        self.started: dict[str, float] = {}
+        for name, part in model.named_children():
+            part.register_forward_pre_hook(lambda *_, name=name: self.started.update({name: time.perf_counter()}))
+            part.register_forward_hook(lambda *_, name=name: self._stop(name))
+
+    def _stop(self, name: str) -> None:
+        self.seconds.setdefault(name, []).append(time.perf_counter() - self.started[name])
+
+
+def _peak() -> int:
+    """Largest resident memory of this process so far, in bytes: own pages and mapped files together."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        sys.exit("full_size.py reads its memory from /proc/self/status, which only Linux has")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help=f"where the checkpoint is written, or is already ({DISK_GB} GB)")
+    parser.add_argument("--new-tokens", type=int, default=16, help="tokens to generate")
+    parser.add_argument("--remove", action="store_true", help="delete the folder at the end")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # the fresh process
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.folder, options.new_tokens)))
+        return
+    if not (options.folder / "config.json").exists():
+        _write(options.folder)
+    command = [sys.executable, __file__, str(options.folder), "--measure", "--new-tokens", str(options.new_tokens)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    _report(options.folder, json.loads(done.stdout.splitlines()[-1]))
+    if options.remove:
+        shutil.rmtree(options.folder)
+
+
+def _write(folder: Path) -> None:
+    print(f"This writes about {DISK_GB} GB to {folder} and needs about 10 GB of memory.", flush=True)
+    parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    free = shutil.disk_usage(parent).free
+    if free < DISK_GB * 1e9:
+        sys.exit(f"{parent} has {free / 1e9:.1f} GB free, {DISK_GB} GB are needed; name a folder on another disk")
+    start = time.perf_counter()
+    write(folder)
+    print(f"written in {time.perf_counter() - start:.0f} s")
+
+
+def _report(folder: Path, found: dict) -> None:
+    files = sorted(folder.rglob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    ratio = found["peak of loading"] / size
+    vision, change = found["tokens"]
+    rows = [("checkpoint", f"{size / 1e9:.2f} GB in {len(files)} files, bfloat16")]
+    rows += [(f"  {name}", f"{count / 1e6:.1f} M parameters") for name, count in found["parameters"].items()]
+    rows += [
+        ("tokens of a pair", f"2 x {vision} from the tower -> {vision} change tokens -> {change} in the prompt"),
+        ("memory before loading", f"{found['process before loading'] / 1e9:.2f} GB (Python and torch)"),
+        ("peak memory of loading", f"{found['peak of loading'] / 1e9:.2f} GB = {ratio:.2f}x the checkpoint"),
+        (f"  goal: at most {LIMIT}x", "met" if ratio <= LIMIT else "missed"),
+        ("peak memory with the answer", f"{found['peak with answer'] / 1e9:.2f} GB"),
+        ("seconds: load", f"{found['load']:.2f} (with a first read of all weights {found['load and first read']:.2f})"),
+    ]
+    rows += [(f"seconds: {name}", f"{seconds:.3f}") for name, seconds in found["seconds"].items()]
+    rows.append(("machine", f"{torch.get_num_threads()} threads, torch {torch.__version__}, bfloat16 on the CPU"))
+    print(table(["what", "value"], rows))
+
+
+if __name__ == "__main__":
+    main()

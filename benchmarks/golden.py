@@ -1,0 +1,70 @@
+"""Compare this package with the numbers of the published code, and print a row a set.
+
+    python benchmarks/golden.py ../shared/golden
+
+Needs a folder of golden sets (its FACTS.md says what they hold). Sizes, seeds, layers and heads come from its files.
+Exit status 1 if anything falls short or no set is there.
+
+To add a kind of set: one function in golden_sets/ that takes its path and yields rows, and one line in ``CHECKS``.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from btcchat import BTCChatError
+from golden_sets.checkpoint import checkpoint
+from golden_sets.common import EXACT, Row
+from golden_sets.parts import attentive, downsample, projector, siglip
+from golden_sets.preprocess import preprocess
+
+CHECKS = {
+    "unirs/attentive*": attentive,
+    "unirs/projector/*": projector,
+    "unirs/downsample/*": downsample,
+    "unirs/siglip*": siglip,
+    "unirs/checkpoint_golden*.json": checkpoint,
+    "unirs/preprocess*.json": preprocess,
+}
+
+
+def run(folder: Path) -> Iterator[tuple[str, list[Row]]]:
+    """(name of the set, its rows) for every set in ``folder``; a set that cannot be compared has one failed row."""
+    for pattern, check in CHECKS.items():
+        for path in sorted(folder.glob(pattern)):
+            try:
+                rows = list(check(path))
+            except (BTCChatError, KeyError, RuntimeError, OSError) as fault:
+                rows = [Row(f"{type(fault).__name__}: {str(fault).splitlines()[0]}", float("inf"), EXACT)]
+            yield str(path.relative_to(folder)), rows
+
+
+@torch.no_grad()
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="golden folder, the one that holds unirs/")
+    parser.add_argument("--all", action="store_true", help="print every comparison, not only the worst of each set")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # FACTS.md: with several, torch 2.13 may compute one thread's share in low precision
+    total = failed = 0
+    print(f"{'set':<32}{'compared':>8}  {'the worst of them':<34}{'largest error':>14}{'tolerance':>11}  result")
+    for name, rows in run(options.folder):
+        total += len(rows)
+        failed += sum(not row.passed for row in rows)
+        worst = max(rows, key=lambda row: (not row.passed, row.used))
+        print(f"{name:<32}{len(rows):>8}  {worst.columns()}", flush=True)
+        for row in rows:
+            if options.all or (row is not worst and not row.passed):
+                print(f"{'':<42}{row.columns()}")
+    if not total:
+        print(f"no golden set under {options.folder}; expected e.g. {options.folder}/unirs/attentive_n0")
+        return 1
+    print(f"{total - failed} of {total} comparisons pass")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The golden sets, a function each; benchmarks/golden.py runs them."""

@@ -1,0 +1,156 @@
+"""Set D: a whole published checkpoint, from image files to new tokens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from btcchat import BTCChat, BTCChatError, prompt
+from btcchat.data.collate import collate
+from btcchat.inference import Request, batch_of, generate
+from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, Row, differing, distance, grey_levels, read_json
+
+MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden's word -> ours
+
+
+def checkpoint(path: Path) -> Iterator[Row]:
+    """Set D: a whole published checkpoint, from image files to new tokens."""
+    golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
+    folder = path.with_name(path.stem.removesuffix("_golden"))
+    model = BTCChat.from_pretrained(folder, device="cpu", dtype="float32", **golden["eval_args"])
+    cases = [Case(case, tensors, path.parent / golden["images_folder"], model) for case in golden["cases"]]
+
+    def worst(name: str, ours) -> float:
+        return max(distance(ours(case), case.tensor(name)) for case in cases if case.tensor(name) is not None)
+
+    seen = [case for case in cases if case.frames]
+    pixels = max(grey_levels(case.pixels, case.tensor("pixel_values"), model.image_processor) for case in seen)
+    yield Row("pixels", pixels, GREY)
+    yield Row("texts", differing(pair for case in cases for pair in case.texts()), EXACT)
+    yield Row("ids and labels", differing(pair for case in cases for pair in case.ids()), EXACT)
+    yield Row("image features", worst("image_features", Case.features), FEATURES)
+    yield Row("merged embeddings", worst("inputs_embeds", lambda case: case.merged().inputs_embeds[0]), LANGUAGE)
+    yield Row("hidden states", worst("hidden_last", Case.hidden), LANGUAGE)
+    yield Row("logits", worst("logits_tail", Case.logits), LANGUAGE)
+    yield Row("log-probabilities", worst("train_token_logprobs", Case.logprobs), LANGUAGE)
+    yield Row("losses", max(_gap(case.loss(), case.golden["loss"]) for case in cases), LANGUAGE)
+    greedy = ((case.greedy(golden["new_tokens"]), case.golden["greedy_ids"]) for case in cases)
+    yield Row("greedy ids", differing(greedy), EXACT)
+    named = {case.golden["name"]: case for case in cases}
+    for batch in golden["batches"]:
+        yield from _golden_batch(batch, [named[name] for name in batch["members"]], model)
+    for cut in golden["truncations"]:
+        yield from _golden_cut(cut, named[cut["case"]], model)
+
+
+class Case:
+    """One golden question. Everything past the pixels is computed from the golden pixels, so errors do not add up."""
+
+    def __init__(self, golden: dict, tensors: dict, images: Path, model: BTCChat):
+        self.golden, self.model = golden, model
+        self.tensors = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.split(".", 1)[0] == golden["name"]}
+        self.modality = MODALITIES[golden["kind"]]
+        files = [images / name for name in golden["images"]]
+        self.frames = len(files)
+        source = files[0] if self.modality == "image" else files
+        self.batch = batch_of(model, [Request(golden["question"], self.modality, source)])
+        self.pixels = self.batch["pixel_values"]
+        if self.frames:
+            self.batch["pixel_values"] = self.tensor("pixel_values").float()
+        segments = model.num_segments(self.modality, self.frames)
+        self.question = prompt.user_turn(golden["question"], segments)
+        self.answer = prompt.assistant_turn(golden["answer"])
+        self.encoded = prompt.encode([self.question, self.answer], model.tokenizer, "v1", train=True)
+
+    def tensor(self, name: str) -> Tensor | None:
+        return self.tensors.get(name)
+
+    def sample(self, encoded: prompt.Encoded | None = None) -> dict:
+        encoded = encoded or self.encoded
+        return {
+            "input_ids": torch.tensor(encoded.input_ids),
+            "labels": torch.tensor(encoded.labels),
+            "pixel_values": self.batch["pixel_values"],
+            "modality": self.modality,
+        }
+
+    def training_batch(self, encoded: prompt.Encoded | None = None) -> dict:
+        return collate([self.sample(encoded)], self.model.tokenizer.pad_token_id)
+
+    def texts(self) -> Iterator[tuple]:
+        yield prompt.render([self.question], "v1"), self.golden["prompt"]
+        yield prompt.render([self.question, self.answer], "v1"), self.golden["train_prompt"]
+
+    def ids(self) -> Iterator[tuple]:
+        yield self.batch["input_ids"][0].tolist(), self.golden["input_ids"]
+        yield self.encoded.input_ids, self.golden["train_input_ids"]
+        yield self.encoded.labels, self.golden["train_labels"]
+        yield self.merged().inputs_embeds.shape[1], self.golden["merged_length"]
+        merged = self.model.embed(**self.training_batch())
+        yield merged.labels[0].tolist(), self.golden["train_merged_labels"]
+        yield merged.inputs_embeds.shape[1], self.golden["train_merged_length"]
+
+    def features(self) -> Tensor:
+        batch = self.batch
+        features, lengths = self.model.encode(batch["pixel_values"], batch["modalities"], batch["frame_counts"])
+        return features.unflatten(0, (len(lengths), lengths[0]))  # (K, M, D)
+
+    def merged(self):
+        return self.model.embed(**self.batch)
+
+    def hidden(self) -> Tensor:
+        merged = self.merged()
+        return self.model.llm.get_decoder()(inputs_embeds=merged.inputs_embeds)[0][0]  # (N', D), after the final norm
+
+    def logits(self) -> Tensor:
+        return self.model(**self.batch).logits[0, -len(self.tensor("logits_tail")) :]
+
+    def logprobs(self) -> Tensor:
+        """Of each supervised token, given what stands before it."""
+        batch = self.training_batch()
+        target = self.model.embed(**batch).labels[0, 1:]
+        del batch["labels"]
+        logprobs = self.model(**batch).logits[0, :-1].log_softmax(-1)  # (N' - 1, vocabulary)
+        at = target != prompt.IGNORE_INDEX
+        return logprobs[at].gather(1, target[at][:, None])[:, 0]
+
+    def loss(self) -> float:
+        return self.model(**self.training_batch()).loss.item()
+
+    def greedy(self, count: int) -> list[int]:
+        return generate(self.model, self.batch, max_new_tokens=count)[0].tolist()
+
+
+def _golden_batch(golden: dict, members: list[Case], model: BTCChat) -> Iterator[Row]:
+    batch = collate([case.sample() for case in members], model.tokenizer.pad_token_id)
+    merged = model.embed(**batch)
+    pairs = [
+        (batch["input_ids"].tolist(), golden["input_ids"]),
+        (batch["labels"].tolist(), golden["labels"]),
+        (merged.attention_mask.sum(1).tolist(), golden["merged_lengths"]),
+        (int((merged.labels != prompt.IGNORE_INDEX).sum()), golden["supervised_tokens"]),
+    ]
+    yield Row(f"{golden['name']} ids, labels", differing(pairs), EXACT)
+    yield Row(f"{golden['name']} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
+
+
+def _golden_cut(golden: dict, case: Case, model: BTCChat) -> Iterator[Row]:
+    """A training sample too long; where the published code is left without a label, ours may refuse to cut there."""
+    limit = golden["tokenizer_model_max_length"]
+    try:
+        encoded = prompt.fit(case.encoded, model.tokens_per_segment, limit, train=True)
+    except BTCChatError:
+        yield Row(f"cut at {limit}, refused", int(golden["loss"] is not None), EXACT)
+        return
+    batch = case.training_batch(encoded)
+    merged = model.embed(**batch)
+    pairs = [(merged.labels[0].tolist(), golden["merged_labels"]), (merged.labels.shape[1], golden["merged_length"])]
+    yield Row(f"cut at {limit} labels", differing(pairs), EXACT)
+    if golden["loss"] is not None:
+        yield Row(f"cut at {limit} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
+
+
+def _gap(ours: float, golden: float) -> float:
+    return abs(ours - golden)
