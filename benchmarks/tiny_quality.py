@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("models", nargs="*", help="NAME=FOLDER or FOLDER; default: the packaged model")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what to measure (default: all)")
     parser.add_argument("--samples", type=int, default=1000, help="held-out samples a task")
-    parser.add_argument("--questions", type=int, default=2, help="questions asked about each sample")
+    parser.add_argument("--questions", type=int, default=1, help="questions asked about each sample")
     parser.add_argument("--batch", type=int, default=32, help="requests in a batch")
     parser.add_argument("--seed", type=int, default=900, help="which held-out samples")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -61,9 +61,44 @@ def load(
     asked = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
     asked = {name: value for name, value in asked.items() if value is not None}
     config.change_encoder = _change_encoder_config(config, folder, from_origin, chg_type, asked)
-    device = pick_device(device)
-    dtype = pick_dtype(dtype, device, folder)
+    return _build(cls, config, folder, folder / "llm", folder / "vision_tower", device, dtype, fresh=from_origin)
 
+
+def from_parts(
+    cls,
+    *,
+    vision_tower: str | Path,
+    llm: str | Path,
+    mm_projector: str = "mlp_downsample",
+    change_encoder: dict | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    **fields,
+):
+    """Join a published vision tower and language model (folders or hub ids) by a fresh projector and change encoder.
+
+    vision_tower: e.g. google/siglip-so400m-patch14-384. llm: any LLaMA-architecture causal LM, e.g. TinyLlama or
+    SmolLM2. change_encoder: its config, by default ``attentive``. fields: of :class:`BTCChatConfig`.
+    """
+    tower_folder, llm_folder = resolve(vision_tower), resolve(llm)
+    config = BTCChatConfig(
+        llm=read_json(llm_folder / "config.json"),
+        vision_tower=read_json(tower_folder / "config.json"),
+        mm_projector={"mm_projector_type": mm_projector},
+        change_encoder=change_encoder or {"change_encoder_type": "attentive"},
+        **fields,
+    )
+    return _build(cls, config, None, llm_folder, tower_folder, device, dtype, fresh=True)
+
+
+def _build(cls, config, folder: Path | None, llm_folder: Path, tower_folder: Path, device, dtype, *, fresh: bool):
+    """The model ``config`` describes with the weights of the folders.
+
+    fresh: the change encoder starts anew, and so does the projector where there is no ``folder`` to read it from.
+    """
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device, llm_folder)
+    placed = {"device": device, "dtype": dtype}
     with init_empty_weights(include_buffers=False):
         llm = build_language_model(config.llm, attn_implementation=pick_attention(device, dtype))
         tower = build_vision_tower(
@@ -72,10 +107,9 @@ def load(
             select_feature=config.mm_vision_select_feature,
         )
     tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
-    placed = {"device": device, "dtype": dtype}
-    load_strict(llm, folder / "llm", unused=UNUSED_LLM_KEYS, tied=tied, **placed)
+    load_strict(llm, llm_folder, unused=UNUSED_LLM_KEYS, tied=tied, **placed)
     llm.tie_weights()
-    load_strict(tower, folder / "vision_tower", unused=UNUSED_VISION_KEYS, **placed)
+    load_strict(tower, tower_folder, unused=UNUSED_VISION_KEYS, **placed)
     if config.vision_resolution not in (-1, tower.resolution):
         tower.resize(config.vision_resolution)
 
@@ -88,32 +122,39 @@ def load(
         out_features=llm.config.hidden_size,
         grid=tower.grid,
     )
-    layers = nn.ModuleDict({"single": projector, "change": change_encoder})
-    keys = weight_keys(folder / "mm_projector")
-    if from_origin:
-        prefixes = {_single_prefix(keys): ""}
-        load_strict(projector, folder / "mm_projector", prefixes=prefixes, **placed)
-    else:
-        prefixes = {"layers.change.": "change.", _single_prefix(keys): "single."}
-        unused = [r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS]
-        load_strict(layers, folder / "mm_projector", prefixes=prefixes, unused=unused, **placed)
-    processor_config = folder / "vision_tower" / "preprocessor_config.json"
-    processor = ImageProcessor.from_config(
-        read_json(processor_config) if processor_config.exists() else tower.default_preprocessor_config(),
-        aspect_ratio=config.image_aspect_ratio,
-    )
-    if not isinstance(processor.size, int):
-        processor.size = (tower.resolution, tower.resolution)
+    projector.num_tokens(tower.num_tokens)  # raises now where the two do not fit
+    if folder is not None:
+        _load_layers(projector, None if fresh else change_encoder, folder / "mm_projector", placed)
     model = cls(
         config,
         vision_tower=tower,
         change_encoder=change_encoder,
         mm_projector=projector,
         llm=llm,
-        tokenizer=load_tokenizer(folder / "llm"),
-        image_processor=processor,
+        tokenizer=load_tokenizer(llm_folder),
+        image_processor=_image_processor(tower, tower_folder, config),
     )
     return model.to(device=device, dtype=dtype).eval()
+
+
+def _load_layers(projector: nn.Module, change_encoder: nn.Module | None, folder: Path, placed: dict) -> None:
+    """The weights of mm_projector/. UniRS names the projector layers.single.*, original VILA-1.5 layers.*."""
+    single = "layers.single." if any(key.startswith("layers.single.") for key in weight_keys(folder)) else "layers."
+    if change_encoder is None:
+        load_strict(projector, folder, prefixes={single: ""}, **placed)
+        return
+    layers = nn.ModuleDict({"single": projector, "change": change_encoder})
+    unused = [r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS]
+    load_strict(layers, folder, prefixes={"layers.change.": "change.", single: "single."}, unused=unused, **placed)
+
+
+def _image_processor(tower: nn.Module, folder: Path, config: BTCChatConfig) -> ImageProcessor:
+    file = folder / "preprocessor_config.json"
+    said = read_json(file) if file.exists() else tower.default_preprocessor_config()
+    processor = ImageProcessor.from_config(said, aspect_ratio=config.image_aspect_ratio)
+    if not isinstance(processor.size, int):
+        processor.size = (tower.resolution, tower.resolution)
+    return processor
 
 
 def save(model, folder: Path, *, dtype: torch.dtype | None = None, max_shard_size: str = "5GB") -> None:
@@ -205,16 +246,16 @@ def pick_device(device: str) -> str:
     return str(device)
 
 
-def pick_dtype(dtype: str | torch.dtype, device: str, folder: Path) -> torch.dtype:
+def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch.dtype:
     """auto: the stored dtype; on a CPU float32 where the model is small or the CPU has no instructions for it."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype != "auto":
         return choose("dtype", dtype, DTYPES)
-    stored = DTYPES.get(str(read_json(folder / "llm" / "config.json").get("torch_dtype")), torch.float32)
+    stored = DTYPES.get(str(read_json(llm_folder / "config.json").get("torch_dtype")), torch.float32)
     if device != "cpu":
         return stored
-    size = sum(file.stat().st_size for file in (folder / "llm").glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in llm_folder.glob("*.safetensors"))
     fast = stored == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
     return stored if fast and size > SMALL else torch.float32
 
@@ -249,7 +290,3 @@ def _change_encoder_config(config, folder, from_origin: bool, chg_type: str | No
             raise BTCChatError(f"{option} is {value}, the checkpoint has {said.get(option)} ({folder})")
     return said
 
-
-def _single_prefix(keys) -> str:
-    """Published UniRS folders name the projector layers.single.*, original VILA-1.5 folders layers.*."""
-    return "layers.single." if any(key.startswith("layers.single.") for key in keys) else "layers."

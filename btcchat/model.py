@@ -55,6 +55,11 @@ class BTCChat(nn.Module):
         """Load a checkpoint folder or hub id; None is the packaged tiny model. Options: :func:`checkpoint.load`."""
         return checkpoint.load(cls, path, **options)
 
+    @classmethod
+    def from_parts(cls, *, vision_tower: str | Path, llm: str | Path, **options) -> "BTCChat":
+        """Join a published vision tower and LLaMA-family LM, to be trained. Options: :func:`checkpoint.from_parts`."""
+        return checkpoint.from_parts(cls, vision_tower=vision_tower, llm=llm, **options)
+
     def save_pretrained(self, folder: str | Path, **options) -> None:
         """Write the checkpoint folder (complete or not at all). Options: :func:`checkpoint.save`."""
         checkpoint.save(self, Path(folder), **options)

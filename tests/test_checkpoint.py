@@ -264,3 +264,18 @@ def test_a_fault_while_saving_leaves_the_old_checkpoint_whole(saved, folder, mon
     monkeypatch.undo()
     assert equal(BTCChat.from_pretrained(folder, device="cpu"), BTCChat.from_pretrained(saved, device="cpu"))
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
+    """A Hugging Face SigLIP (both halves in one file, sizes under vision_config) and a causal LM of its own."""
+    tower = shutil.copytree(saved / "vision_tower", tmp_path / "siglip")
+    edit(tower / "model.safetensors", **{"text_model.head.weight": torch.zeros(2), "logit_scale": torch.zeros(1)})
+    config = json.loads((tower / "config.json").read_text())
+    (tower / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": config}))
+    (tower / "preprocessor_config.json").unlink()
+    model = BTCChat.from_parts(vision_tower=tower, llm=saved / "llm", mm_vision_select_layer=-1, device="cpu")
+    origin = BTCChat.from_pretrained(saved, device="cpu")
+    assert equal(model.vision_tower, origin.vision_tower) and equal(model.llm, origin.llm)
+    assert model.config.change_encoder["change_encoder_type"] == "attentive"
+    model.save_pretrained(tmp_path / "joined")
+    assert equal(model, BTCChat.from_pretrained(tmp_path / "joined", device="cpu"))

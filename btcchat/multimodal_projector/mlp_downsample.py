@@ -3,14 +3,15 @@
 import math
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from btcchat.errors import BTCChatError, choose
 
-# Order of the output tokens -> permutation of (K, block row, row, block column, column, C).
+# Order of the output tokens: i, j = row and column within a block, r, c = row and column of the block.
 TOKEN_ORDERS = {
-    "column": (0, 3, 1, 2, 4, 5),  # BTCChat, UniRS, and VILA-1.5 until December 2024
-    "row": (0, 1, 3, 2, 4, 5),  # VILA since
+    "column": "k (r i) (c j) d -> k (c r) (i j d)",  # BTCChat, UniRS, and VILA-1.5 until December 2024
+    "row": "k (r i) (c j) d -> k (r c) (i j d)",  # VILA since
 }
 
 
@@ -44,13 +45,11 @@ class Downsample2x2(nn.Module):
         return ((_side(count) + 1) // 2) ** 2
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens, grid = self.num_tokens(x.shape[1]), _side(x.shape[1])
+        grid = _side(x.shape[1])
         x = x.unflatten(1, (grid, grid))  # (K, g, g, C)
         if grid % 2:
             x = F.pad(x, (0, 0, 0, 1, 0, 1))
-        side = x.shape[1] // 2
-        x = x.unflatten(2, (side, 2)).unflatten(1, (side, 2))  # (K, block row, row, block column, column, C)
-        return x.permute(self.order).reshape(x.shape[0], tokens, -1)  # (K, M, 4C)
+        return rearrange(x, self.order, i=2, j=2)  # (K, M, 4C)
 
 
 def _side(count: int) -> int:
