@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
+python -m btcchat.data.synthetic --out "$OUT/data/synthetic_scenes" --images 30000 --seed 1
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
-    --pairs 20000 --images 20000 --series 4000 --videos 3000 --seed 1
+    --pairs 16000 --images 8000 --series 3000 --videos 2000 --seed 2
 python -m btcchat.train.init_tiny "$OUT/0_init"
