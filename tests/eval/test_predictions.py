@@ -1,0 +1,122 @@
+"""Every fault of a predictions file is one line that names the line, and exit code 2."""
+
+import pytest
+
+from btcchat.cli import main
+from btcchat.errors import BTCChatError
+from btcchat.eval.predictions import read_predictions
+
+HOUSE = {"id": "a", "prediction": "a house", "references": ["a house is built", "one house"]}
+
+
+def row(**changes) -> dict:
+    return {**HOUSE, **changes}
+
+
+def without(name: str) -> dict:
+    return {key: value for key, value in HOUSE.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([HOUSE, '{"id": "b", "predic'], "line 2: not JSON"),
+        ([HOUSE, "[1, 2]"], "line 2: expected one object {...} a line, got a list"),
+        ([HOUSE, "[" * 100_000], "line 2: not JSON"),
+        ([HOUSE, row(id="b", prediction=None)], "line 2: 'prediction' is null; expected a text"),
+        ([HOUSE, row(id="b", prediction=["a house"])], "line 2: 'prediction' is a list"),
+        ([HOUSE, row(id=None)], "line 2: 'id' is null"),
+        ([HOUSE, row(id=True)], "line 2: 'id' is true or false"),
+        ([HOUSE, row(id="b", references="a house")], "line 2: 'references' is a text; expected a list"),
+        ([HOUSE, row(id="b", references=[])], "line 2: 'references' is an empty list"),
+        ([HOUSE, row(id="b", references=["x", 3])], "line 2: reference 2 of 'references' is a number"),
+        ([HOUSE, row(id="b", references=["x", " . "])], "line 2: reference 2 of 'references' is empty"),
+        ([HOUSE, {**without("prediction"), "id": "b"}], "line 2: no field 'prediction'"),
+        ([without("references")], "line 1: no field 'references' or 'change_caption'; it has id, prediction; give"),
+        ([without("id")], "line 1: no field 'id' or 'uid' or 'filename'"),
+        ([HOUSE, row(prediction="a road")], "lines 1 and 2 both have the id 'a' and say different things"),
+        ([HOUSE, row(references=["a road"])], "lines 1 and 2 both have the id 'a'"),
+        ([row(changeflag=2)], "line 1: 'changeflag' is 2; expected 0 or 1"),
+        ([""], "empty; expected JSON lines"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_its_line(rows, words, write, capsys):
+    assert main(["score", write("p.jsonl", rows)]) == 2
+    out, err = capsys.readouterr()
+    assert words in err and "p.jsonl" in err
+    assert err.count("\n") == 1 and out == ""
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
+    assert main(["score", str(tmp_path / "none.jsonl")]) == 2
+    assert main(["score", str(tmp_path)]) == 2
+    (tmp_path / "latin.jsonl").write_bytes(b'{"id": 1}\n{"id": "caf\xe9"}\n')
+    with pytest.raises(BTCChatError, match=r"line 1: no field"):
+        read_predictions(tmp_path / "latin.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b'\n{"id": "caf\xe9"}\n')
+    assert main(["score", str(tmp_path / "latin.jsonl")]) == 2
+    missing, folder, latin = capsys.readouterr().err.splitlines()
+    assert "cannot read" in missing and "none.jsonl" in missing
+    assert "cannot read" in folder
+    assert "line 2: not UTF-8 (byte 12 of the line)" in latin
+
+
+def test_duplicate_rows_are_dropped_and_counted(write):
+    read = read_predictions(write("p.jsonl", [HOUSE, HOUSE, row(id="b"), HOUSE]))
+    assert [one.id for one in read.rows] == ["a", "b"]
+    assert read.duplicates == 2
+
+
+def test_ccexperts_names_and_given_names_are_found(write):
+    theirs = {"uid": "a", "pred": "a house", "change_caption": ["one house"]}
+    read = read_predictions(write("p.jsonl", [theirs]))
+    assert (read.rows[0].id, read.rows[0].prediction, read.rows[0].references) == ("a", "a house", ("one house",))
+    mine = {"key": 7, "answer": "a house", "gt": ["one house"], "is_changed": 1}
+    fields = {"id": "key", "prediction": "answer", "references": "gt", "flag": "is_changed"}
+    read = read_predictions(write("q.jsonl", [mine]), fields)
+    assert (read.rows[0].id, read.rows[0].prediction, read.rows[0].changed) == ("7", "a house", True)
+
+
+def test_a_line_separator_inside_a_text_ends_no_row(write):
+    read = read_predictions(write("p.jsonl", ['{"id": 1, "prediction": "a\u2028b\x85c", "references": ["x"]}']))
+    assert read.rows[0].prediction == "a\u2028b\x85c"
+
+
+def test_ids_are_held_against_a_file_of_references(write, capsys):
+    predictions = write("p.jsonl", [{"id": "a", "prediction": "x"}])
+    references = write("r.jsonl", [{"id": name, "references": ["a house"]} for name in "abc"])
+    assert main(["score", predictions, "--references", references]) == 2
+    assert "2 ids 'b', 'c' of" in capsys.readouterr().err
+    read = read_predictions(predictions, references=references, partial=True)
+    assert read.missing == ["b", "c"] and read.rows[0].references == ("a house",)
+    strange = write("s.jsonl", [{"id": "z", "prediction": "x"}])
+    assert main(["score", strange, "--references", references]) == 2
+    assert "1 id 'z' (line 1) not in" in capsys.readouterr().err
+
+
+def test_levir_ccs_own_file_gives_references_and_flags(write, shared):
+    path = shared / "data" / "levir_cc_subset" / "LevirCCcaptions.json"
+    import json
+
+    images = [image for image in json.loads(path.read_text())["images"] if image["split"] == "val"]
+    predictions = write("p.jsonl", [{"id": image["filename"], "prediction": "x"} for image in images])
+    read = read_predictions(predictions, references=path, split="val")
+    assert len(read.rows) == 94 and {len(one.references) for one in read.rows} == {5}
+    assert [one.changed for one in read.rows] == [bool(image["changeflag"]) for image in images]
+    with pytest.raises(BTCChatError, match="no row of the split 'test'; it has train, val"):
+        read_predictions(predictions, references=path, split="test")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--preset", "levir"], "unknown preset 'levir' (did you mean 'levir-cc'?); choose from levir-cc, ptb, raw"),
+        (["--partial"], "--partial goes with --references"),
+        (["--split", "test"], "--split goes with --references"),
+        (["--id-field", "key"], "line 1: no field 'key'; it has id, prediction, references; give --id-field NAME"),
+        (["--java", "/nowhere/java"], "no Java at '/nowhere/java'"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options, words, write, capsys):
+    assert main(["score", write("p.jsonl", [HOUSE]), *options]) == 2
+    assert words in capsys.readouterr().err

