@@ -39,8 +39,10 @@ def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
             lines = output().split("\n")
     if lines[len(texts) :] not in ([], [""]) or len(lines) < len(texts):
         raise BTCChatError(f"the PTB tokeniser answered with {len(lines)} lines for {len(texts)} texts")
-    drop = set(library.PUNCTUATIONS)
-    return [" ".join(word for word in line.split() if word not in drop) for line in lines[: len(texts)]]
+    # The library's list has -LRB- and the like in upper case only, so brackets stay, as -lrb-: COCO's scores have them.
+    # A token may hold a no-break blank ("1 1/2"), so tokens are split at plain blanks.
+    drop = {*library.PUNCTUATIONS, ""}
+    return [" ".join(word for word in line.split(" ") if word not in drop) for line in lines[: len(texts)]]
 
 
 class Preset(NamedTuple):
