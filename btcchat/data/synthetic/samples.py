@@ -6,7 +6,14 @@ import numpy as np
 
 from btcchat.data.synthetic.edits import build_site, draw_events
 from btcchat.data.synthetic.language import captions, inverted, reading_order
-from btcchat.data.synthetic.questions import describe, describe_pair, image_questions, pair_questions, scene_captions, time_questions
+from btcchat.data.synthetic.questions import (
+    describe,
+    describe_pair,
+    image_questions,
+    pair_questions,
+    scene_captions,
+    time_questions,
+)
 from btcchat.data.synthetic.render import Renderer, draw_conditions
 from btcchat.data.synthetic.scene import CELL, KINDS, PLACES, SIZE, Site, footprint
 

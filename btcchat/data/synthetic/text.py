@@ -7,7 +7,13 @@ from btcchat.data.synthetic.questions import describe, image_questions, pair_que
 from btcchat.data.synthetic.samples import generator
 from btcchat.data.synthetic.scene import KINDS, PLACES
 from btcchat.data.synthetic.sentences import SENTENCES
-from btcchat.data.synthetic.write import CHANGE_REQUESTS, DENSE_PAIR_REQUESTS, DENSE_REQUESTS, SCENE_REQUESTS, TIME_REQUESTS
+from btcchat.data.synthetic.write import (
+    CHANGE_REQUESTS,
+    DENSE_PAIR_REQUESTS,
+    DENSE_REQUESTS,
+    SCENE_REQUESTS,
+    TIME_REQUESTS,
+)
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "

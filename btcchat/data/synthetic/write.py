@@ -51,7 +51,12 @@ TIME_REQUESTS = (
     "Tell me in a sentence what happens here.",
 )
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-FILES = {"pair": ("pairs_align", "pairs"), "image": ("images_align", "images"), "series": ("series",), "video": ("videos",)}
+FILES = {
+    "pair": ("pairs_align", "pairs"),
+    "image": ("images_align", "images"),
+    "series": ("series",),
+    "video": ("videos",),
+}
 
 
 def write_dataset(
@@ -68,9 +73,9 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl, images.jsonl (captions and questions), pairs_align.jsonl and images_align.jsonl (dense
-    descriptions of the same), series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder of frames) and of PNG change
-    masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on
+    Gives pairs.jsonl and images.jsonl (captions and questions), pairs_align.jsonl and images_align.jsonl (dense
+    descriptions of the same), series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder of
+    frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on
     ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
     """
