@@ -75,8 +75,8 @@ def write_dataset(
 
     Gives pairs.jsonl and images.jsonl (captions and questions), pairs_align.jsonl and images_align.jsonl (dense
     descriptions of the same), series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder of
-    frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on
-    ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
+    frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes
+    depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
     """
     out = Path(out)
