@@ -20,11 +20,12 @@ ONE_IMAGE = 'btcchat ask "What is here?" --image FILE'
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0, or 2 after a fault the user can fix (one line on stderr), or 130 after Ctrl-C."""
     try:
-        args = build_parser(caption, ask, chat, score, compare).parse_args(argv)
+        args = build_parser(caption, ask, chat, convert_data, score, compare).parse_args(argv)
         if args.run is None:
             args.parser.print_help()
             return 0
-        with _notes(args.verbose, many=getattr(args, "pairs", None) is not None):
+        many = getattr(args, "many_images", False) or getattr(args, "pairs", None) is not None
+        with _notes(args.verbose, many):
             return args.run(args)
     except BTCChatError as error:
         complain(str(error))
@@ -116,6 +117,39 @@ def compare(args: argparse.Namespace) -> int:
     names = (args.first, args.second)
     result = comparison(*read_both(*names, **_reading(args)), names=names, preset=args.preset, java=args.java)
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
+    return 0
+
+
+def convert_data(args: argparse.Namespace) -> int:
+    """One data set into annotation files; every bad row is named, and then nothing is written."""
+    from tqdm import tqdm
+
+    from btcchat.data.convert import CONVERTERS, BadRows, convert
+
+    if args.list:
+        for kind, converter in CONVERTERS.items():
+            print(f"{kind:18}{converter.__doc__.splitlines()[0]}")
+        return 0
+    if args.out is None:
+        args.parser.print_help(sys.stderr)
+        raise BTCChatError("data convert needs KIND SRC OUT, or --list")
+    with tqdm(unit=" rows", disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            written = convert(args.kind, args.src, args.out, splits=args.split, images=args.images, progress=progress)
+        except BadRows as error:
+            bar.close()
+            for fault in error.faults:
+                complain(fault)
+            count = len(error.faults)
+            print(f"btcchat: {count} fault{'s' * (count > 1)} (named above), nothing was written", file=sys.stderr)
+            return 2
+    counts = ", ".join(f"{count} {split}" for split, count in written.items())
+    print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
     return 0
 
 

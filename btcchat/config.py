@@ -38,6 +38,7 @@ class BTCChatConfig:
     image_aspect_ratio: str = "resize"  # what becomes of an image that is not square
     num_video_frames: int = 8  # frames sampled from a video
     series_change_tokens: bool = False  # put the change tokens of consecutive dates between a series' dates
+    video_change_tokens: bool = False  # the same between a video's frames
     conv_version: str = "v1"  # conversation template
 
     def __post_init__(self):
@@ -57,6 +58,10 @@ class BTCChatConfig:
         """Longest prompt with its image tokens, in tokens."""
         llm = self.llm
         return int(llm.get("tokenizer_model_max_length") or llm.get("max_position_embeddings") or 2048)
+
+    def has_change_tokens(self, modality: str) -> bool:
+        """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
+        return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":

@@ -83,7 +83,7 @@ class BTCChat(nn.Module):
             raise BTCChatError(f"{num_frames} images given, a {modality} needs {expected.get(modality, 'at least 1')}")
         if modality == "pair":
             return self.change_encoder.segments
-        if modality == "series" and self.config.series_change_tokens:
+        if self.config.has_change_tokens(modality):
             return num_frames + (num_frames - 1) * self.change_encoder.segments
         return num_frames
 
@@ -190,7 +190,7 @@ class _Plan:
             if modality == "pair":
                 chosen += self._pair(frames[0], frames[1], model)
                 continue
-            with_changes = modality == "series" and model.config.series_change_tokens
+            with_changes = model.config.has_change_tokens(modality)
             for index in frames:
                 if with_changes and index > frames[0]:
                     chosen += self._pair(index - 1, index, model)

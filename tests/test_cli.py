@@ -43,7 +43,7 @@ def make_list(folder, count: int, name: str = "list.csv") -> None:
 # -- the command as such ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["caption", "--help"], ["chat", "--help"], []])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["caption", "--help"], ["data", "convert", "--help"], []])
 def test_help_comes_without_torch(words):
     code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
     code += "assert not stop.code\nassert not {'torch', 'numpy', 'PIL', 'transformers'} & set(sys.modules)"

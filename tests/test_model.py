@@ -83,19 +83,23 @@ def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model)
         model.num_segments("series", 17)
 
 
-def test_a_series_may_carry_the_change_tokens_of_consecutive_dates(tmp_path):
-    model = tiny_model(tmp_path, series_change_tokens=True)
+@pytest.mark.parametrize("modality", ["series", "video"])
+def test_change_tokens_may_stand_between_consecutive_frames(tmp_path, modality):
+    model = tiny_model(tmp_path, **{f"{modality}_change_tokens": True})
+    other = {"series": "video", "video": "series"}[modality]
+    assert model.num_segments(other, 3) == 3
     pixels = torch.rand(3, 3, 32, 32)
-    features, lengths = model.encode(pixels, ["series"], [3])
+    features, lengths = model.encode(pixels, [modality], [3])
     m = model.tokens_per_segment
     segments = features.unflatten(0, (-1, m))  # date 0, change 0-1, date 1, change 1-2, date 2
-    assert len(segments) == model.num_segments("series", 3) == 5
+    assert len(segments) == model.num_segments(modality, 3) == 5
     torch.testing.assert_close(segments[0], model.encode(pixels[:1], ["image"], [1])[0])
     torch.testing.assert_close(segments[1], model.encode(pixels[:2], ["pair"], [2])[0])
     torch.testing.assert_close(segments[3], model.encode(pixels[1:], ["pair"], [2])[0])
     torch.testing.assert_close(segments[4], model.encode(pixels[2:], ["image"], [1])[0])
-    series = [picture(seed) for seed in range(3)]
-    assert isinstance(model.ask("When?", series=series, dates=["2010", "2011", "2012"], max_new_tokens=2), str)
+    frames = [picture(seed) for seed in range(3)]
+    dates = ["2010", "2011", "2012"] if modality == "series" else None
+    assert isinstance(model.ask("When?", **{modality: frames}, dates=dates, max_new_tokens=2), str)
 
 
 def test_streaming_says_what_ask_says_and_the_same_input_gives_the_same_answer(model):

@@ -28,7 +28,7 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_readme_parses(line):
     _, *words = shlex.split(line, comments=True)
-    arguments = build_parser("caption", "ask", "chat", "score", "compare").parse_args(words)
+    arguments = build_parser("caption", "ask", "chat", "data", "score", "compare").parse_args(words)
     assert arguments.run == words[0]
 
 

@@ -17,7 +17,8 @@ from btcchat.data.records import CODES, Record, Records
 from btcchat.errors import BTCChatError, choose
 
 REQUIRED = {"annotation", "images"}
-DESCRIPTIVE = {"description", "license", "citation", "gsd"}  # gsd: ground sampling distance, metres a pixel
+# kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
+DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
 
 
 class Mixture:

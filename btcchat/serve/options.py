@@ -14,6 +14,7 @@ Say what changed between two dates of the same place, or ask about an image, a s
   btcchat caption --pairs list.csv --out answers.jsonl
   btcchat ask "How many houses were built?" --pair before.png after.png
   btcchat chat
+  btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat score predictions.jsonl
 
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
@@ -27,6 +28,14 @@ Caption what changed between two dates, for one pair or for many.
 
 The same command again goes on where a stopped one ended: pairs that --out already has are left alone."""
 
+CONVERT = """\
+Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its splits. The images stay in SRC.
+
+  btcchat data convert --list                        the kinds of data set
+  btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
+  btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
+
+Every repeated id, missing image and image that does not decode is told with its row; then nothing is written."""
 
 SCORE = """\
 Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
@@ -54,8 +63,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser(caption, ask, chat, score, compare) -> argparse.ArgumentParser:
-    """The parser; the five functions run the commands, as ``args.run(args)``."""
+def build_parser(caption, ask, chat, convert_data, score, compare) -> argparse.ArgumentParser:
+    """The parser; the functions run the commands, as ``args.run(args)``."""
     raw = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = _Parser(prog="btcchat", description=DESCRIPTION, **raw)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -82,6 +91,11 @@ def build_parser(caption, ask, chat, score, compare) -> argparse.ArgumentParser:
     _add_media(one)
     _add_common(one, chat)
 
+    about = "prepare data sets for training"
+    data = commands.add_parser("data", help=about, description=about.capitalize() + ".", **raw)
+    data.set_defaults(parser=data)
+    _add_convert(data.add_subparsers(title="commands", metavar="COMMAND"), convert_data, raw)
+
     one = commands.add_parser("score", help="score captions of any model against references", description=SCORE, **raw)
     one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines")
     same = "the scene is the same as before"
@@ -95,6 +109,20 @@ def build_parser(caption, ask, chat, score, compare) -> argparse.ArgumentParser:
     one.add_argument("second", metavar="B", help="predictions of the same pairs")
     _add_scoring(one, compare)
     return parser
+
+
+def _add_convert(commands, run, raw: dict) -> None:
+    one = commands.add_parser("convert", help="turn a published data set into our records", description=CONVERT, **raw)
+    add = one.add_argument
+    add("kind", nargs="?", metavar="KIND", help="what SRC is, e.g. levir_cc")
+    add("src", nargs="?", metavar="SRC", help="the data set's folder as unpacked, or its annotation file")
+    add("out", nargs="?", metavar="OUT", help="folder of the annotation files; made where it is not there")
+    add("--list", action="store_true", help="print the kinds of data set")
+    add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
+    images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
+    add("--images", metavar="DIR", help=images)
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=run, parser=one, many_images=True)
 
 
 def _add_media(parser: argparse.ArgumentParser) -> None:

@@ -33,6 +33,9 @@ class ModelArguments:
         default=None,
         metadata={"help": "Put the change tokens of consecutive dates between the dates of a series. Default: saved."},
     )
+    video_change_tokens: bool | None = field(
+        default=None, metadata={"help": "The same between the frames of a video. Default: saved."}
+    )
     mm_vision_select_layer: int | None = field(
         default=None, metadata={"help": "Hidden layer of the vision tower; checked against the checkpoint."}
     )

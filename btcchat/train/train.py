@@ -105,6 +105,7 @@ def load_model(
         "num_video_frames": data_args.num_video_frames,
         "image_aspect_ratio": data_args.image_aspect_ratio,
         "series_change_tokens": model_args.series_change_tokens,
+        "video_change_tokens": model_args.video_change_tokens,
     }
     options = {name: value for name, value in settings.items() if value is not None}
     if checkpoint is None:  # a checkpoint to resume says these itself

@@ -168,6 +168,19 @@ def test_a_question_has_one_answer_and_it_is_true_of_the_scene(undrawn):
                 assert asked in (None, "yes" if "pond" in contents else "no")
 
 
+def test_the_description_of_a_pair_says_what_stood_and_what_stands_then(undrawn):
+    for pair in map(make_pair, range(60)):
+        assert (" then " in pair.description) == pair.truth["changed"]
+        back = swap(pair)
+        parts, back_parts = (p.description.removesuffix(" .").split(" . ") for p in (pair, back))
+        for part, back_part in zip(parts, back_parts, strict=True):
+            then = part.partition(" : ")[2].split(" then ")
+            if not {"extended", "reduced"} & set(part.split()):
+                assert back_part.partition(" : ")[2].split(" then ") == then[::-1]
+        named = {part.partition(" : ")[0] for part in parts if " then " in part}
+        assert {change["place"] for change in pair.truth["changes"]} <= named
+
+
 def test_the_description_names_every_place_in_reading_order(undrawn):
     for seed in range(50):
         parts = make_image(seed).description.removesuffix(" .").split(" . ")

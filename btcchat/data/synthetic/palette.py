@@ -108,6 +108,8 @@ def draw_palette(rng: np.random.Generator, *, heldout: bool, background: str) ->
         one["asphalt"] = _sample(rng, table["asphalt"][rng.integers(len(table["asphalt"]))])
     roofs = {}
     for name in ("roof", "hall"):
-        colours = [_sample(rng, row) for row in table[name]]
-        roofs[name] = [c for c in colours if np.abs(c - ground).max() > 38]
+        roofs[name] = []
+        while not roofs[name]:
+            colours = [_sample(rng, row) for row in table[name]]
+            roofs[name] = [c for c in colours if np.abs(c - ground).max() > 38]
     return Palette(**one, **roofs)

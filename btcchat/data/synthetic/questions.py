@@ -160,6 +160,18 @@ def describe(background: str, places: dict[str, dict[str, int]]) -> str:
     return " . ".join(parts) + " ."
 
 
+def describe_pair(background: str, before: dict, after: dict, changes: list[dict]) -> str:
+    """As `describe` of the first date; a place that changed says what stands there ``then``."""
+    partial = {change["place"]: EXTENDED[change["action"]] for change in changes if change["partial"]}
+    parts = [f"background {background}"]
+    for place in PLACES:
+        first, then = (" , ".join(amount(kind, n) for kind, n in at[place].items()) or "open" for at in (before, after))
+        if place in partial:
+            then += f" {partial[place]}"
+        parts.append(f"{place} : {first}" + (f" then {then}" if then != first else ""))
+    return " . ".join(parts) + " ."
+
+
 def scene_captions(rng, cover: str, places: dict[str, dict[str, int]]) -> list[str]:
     """Five captions of one scene: its ground and some of the things on it with their places."""
     found = [(kind, count, place) for place in PLACES for kind, count in places[place].items() if kind != "road"]

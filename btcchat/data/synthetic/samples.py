@@ -6,7 +6,14 @@ import numpy as np
 
 from btcchat.data.synthetic.edits import build_site, draw_events
 from btcchat.data.synthetic.language import captions, inverted, reading_order
-from btcchat.data.synthetic.questions import describe, image_questions, pair_questions, scene_captions, time_questions
+from btcchat.data.synthetic.questions import (
+    describe,
+    describe_pair,
+    image_questions,
+    pair_questions,
+    scene_captions,
+    time_questions,
+)
 from btcchat.data.synthetic.render import Renderer, draw_conditions
 from btcchat.data.synthetic.scene import CELL, KINDS, PLACES, SIZE, Site, footprint
 
@@ -21,7 +28,8 @@ class SyntheticSample:
     truth of a pair, series or video: ``{"changed": bool, "changes": [{"kind", "action", "count", "place",
     "step", "partial"}]}``; ``step`` k (from 0) is between images k and k + 1, ``partial`` marks a lot that
     was extended or reduced. truth of an image: ``{"background", "cover", "places": {place: {kind: count}}}``.
-    questions: (question, short answer). description: the dense text of the first image.
+    questions: (question, short answer). description: the dense text of the first image, and in a pair what
+    stands ``then`` where it changed. truth of a pair also has ``background`` and ``places`` of both dates.
     """
 
     task: str
@@ -74,13 +82,14 @@ def make_pair(seed: int, *, heldout: bool = False) -> SyntheticSample:
     site, changes, mask = build_site(rng, 2, draw_events(rng, number, [0] * number), heldout=heldout)
     renderer = Renderer(site, rng.random(16))
     images = [renderer.render(date, draw_conditions(rng)) for date in range(2)]
-    return _pair(seed, heldout, images, mask, changes, describe(site.background, contents(site, 0)))
+    places = [contents(site, date) for date in range(2)]
+    return _pair(seed, heldout, images, mask, changes, site.background, places)
 
 
-def _pair(seed, heldout, images, mask, changes, description, stream: int = 1) -> SyntheticSample:
+def _pair(seed, heldout, images, mask, changes, background, places, stream: int = 1) -> SyntheticSample:
     words = generator("pair", seed, heldout, stream)
     changes = reading_order(changes)
-    truth = {"changed": bool(changes), "changes": changes}
+    truth = {"changed": bool(changes), "changes": changes, "background": background, "places": places}
     return SyntheticSample(
         "pair",
         seed,
@@ -90,15 +99,16 @@ def _pair(seed, heldout, images, mask, changes, description, stream: int = 1) ->
         truth,
         captions(words, changes),
         pair_questions(words, changes),
-        description,
+        describe_pair(background, *places, changes),
     )
 
 
 def swap(sample: SyntheticSample) -> SyntheticSample:
-    """A pair with before and after exchanged: built becomes removed and the other way round. The
-    description stays that of the original first image, which is now the second."""
-    changes = [inverted(change) for change in sample.truth["changes"]]
-    return _pair(sample.seed, sample.heldout, sample.images[::-1], sample.mask, changes, sample.description, stream=2)
+    """A pair with before and after exchanged: built becomes removed and the other way round."""
+    truth = sample.truth
+    changes, places = [inverted(change) for change in truth["changes"]], truth["places"][::-1]
+    images = sample.images[::-1]
+    return _pair(sample.seed, sample.heldout, images, sample.mask, changes, truth["background"], places, stream=2)
 
 
 def make_series(seed: int, n_dates: int | None = None, *, heldout: bool = False) -> SyntheticSample:

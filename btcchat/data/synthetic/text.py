@@ -7,7 +7,13 @@ from btcchat.data.synthetic.questions import describe, image_questions, pair_que
 from btcchat.data.synthetic.samples import generator
 from btcchat.data.synthetic.scene import KINDS, PLACES
 from btcchat.data.synthetic.sentences import SENTENCES
-from btcchat.data.synthetic.write import CHANGE_REQUESTS, DENSE_REQUESTS, SCENE_REQUESTS, TIME_REQUESTS
+from btcchat.data.synthetic.write import (
+    CHANGE_REQUESTS,
+    DENSE_PAIR_REQUESTS,
+    DENSE_REQUESTS,
+    SCENE_REQUESTS,
+    TIME_REQUESTS,
+)
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -25,7 +31,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
         f"{SYSTEM} USER: Describe the changes. ASSISTANT: nothing has changed here .",
     )
     yield from SENTENCES
-    yield from (*CHANGE_REQUESTS, *DENSE_REQUESTS, *SCENE_REQUESTS, *TIME_REQUESTS)
+    yield from (*CHANGE_REQUESTS, *DENSE_REQUESTS, *DENSE_PAIR_REQUESTS, *SCENE_REQUESTS, *TIME_REQUESTS)
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]

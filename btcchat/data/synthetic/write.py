@@ -22,6 +22,10 @@ DENSE_REQUESTS = (
     "Go through the nine parts of the image and say what is there.",
     "Give a full description of this image, part by part.",
 )
+DENSE_PAIR_REQUESTS = (
+    "List what stands in each part of the first image, and what then.",
+    "Describe both dates place by place.",
+)
 SCENE_REQUESTS = (
     "Describe the scene.",
     "Describe the image.",
@@ -47,7 +51,12 @@ TIME_REQUESTS = (
     "Tell me in a sentence what happens here.",
 )
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-FILES = {"pair": ("pairs",), "image": ("images_align", "images"), "series": ("series",), "video": ("videos",)}
+FILES = {
+    "pair": ("pairs_align", "pairs"),
+    "image": ("images_align", "images"),
+    "series": ("series",),
+    "video": ("videos",),
+}
 
 
 def write_dataset(
@@ -64,10 +73,10 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl, images_align.jsonl (dense descriptions), images.jsonl (questions), series.jsonl
-    and videos.jsonl beside folders of JPEG images (a video is a folder of frames) and of PNG change
-    masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on
-    ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
+    Gives pairs.jsonl and images.jsonl (captions and questions), pairs_align.jsonl and images_align.jsonl (dense
+    descriptions of the same), series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder of
+    frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes
+    depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
     """
     out = Path(out)
@@ -165,6 +174,8 @@ def dialogues(sample: SyntheticSample) -> list[list[tuple[str, str]]]:
             asked.insert(int(rng.integers(len(asked) + 1)), caption)
         return [[(pick(rng, DENSE_REQUESTS), sample.description)], asked]
     asked.insert(0 if rng.random() < 0.5 else int(rng.integers(1, len(asked) + 1)), caption)
+    if sample.task == "pair":
+        return [[(pick(rng, DENSE_PAIR_REQUESTS), sample.description)], asked]
     return [asked]
 
 

@@ -6,5 +6,5 @@ OUT=${OUT:-runs/tiny}
 
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic_scenes" --images 30000 --seed 1
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
-    --pairs 16000 --images 8000 --series 3000 --videos 2000 --seed 2
+    --pairs 16000 --images 6000 --series 2000 --videos 1500 --seed 2
 python -m btcchat.train.init_tiny "$OUT/0_init"

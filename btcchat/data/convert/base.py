@@ -1,0 +1,111 @@
+"""What the converters share: the rows of a published layout, and the parts of our records."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from btcchat.errors import BTCChatError
+
+# The question `btcchat caption` asks (btcchat.inference, which imports torch): a model is asked what it was taught.
+CHANGE_QUESTION = "Please briefly describe the changes in these two images."
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as published. ``number`` counts from 1 in ``file``; 0 where the file itself is the row."""
+
+    split: str
+    file: str
+    number: int
+    content: Any
+
+    @property
+    def where(self) -> str:
+        return f"{self.file} row {self.number}" if self.number else self.file
+
+
+class Converter:
+    """A published layout: `rows` finds its rows, `record` makes one ours. Both raise BTCChatError.
+
+    src: the folder as downloaded and unpacked, or an annotation file. Paths in records are relative to ``root``:
+    ``images`` where that is given (the images lie elsewhere), otherwise ``src`` or the folder it is in.
+    A class's docstring says what the data are; its first line is what ``btcchat data convert --list`` prints.
+    """
+
+    ids_are_unique = True  # within a split; False where a published id names an image that has several rows
+
+    def __init__(self, src: str | Path, images: str | Path | None = None):
+        self.src = Path(src)
+        if not self.src.exists():
+            raise BTCChatError(f"{self.src} does not exist; give the folder of the data set, or its annotation file")
+        if images is not None and not Path(images).is_dir():
+            raise BTCChatError(f"--images {images} is no folder; give the one the paths of the images start in")
+        self.folder = self.src if self.src.is_dir() else self.src.parent
+        self.root = Path(images) if images is not None else self.folder
+
+    def rows(self) -> Iterator[Row]:
+        raise NotImplementedError
+
+    def record(self, row: Row) -> dict:
+        raise NotImplementedError
+
+    def annotations(self, name: str) -> Path:
+        """``src`` where it is a file, otherwise its file ``name``."""
+        path = self.src if self.src.is_file() else self.src / name
+        if not path.is_file():
+            raise BTCChatError(f"no {name} in {self.folder}; give the folder that has it, or the file itself")
+        return path
+
+    def files(self, pattern: str) -> list[Path]:
+        """``src`` where it is a file, otherwise its files of that pattern, sorted; at least one."""
+        found = [self.src] if self.src.is_file() else sorted(self.src.glob(pattern))
+        if not found:
+            raise BTCChatError(f"no {pattern} in {self.src}; give the folder that has it")
+        return found
+
+    def first_folder(self, *names: str) -> str:
+        """The first of these folders that ``root`` has; the first name, to be told as missing, if it has none."""
+        return next((name for name in names if (self.root / name).is_dir()), names[0])
+
+    def relative(self, path: str) -> str:
+        """``path`` relative to ``root`` if it lies in it; another absolute path as it is."""
+        given = Path(path)
+        if not given.is_absolute():
+            return path
+        root = self.root.resolve()
+        return given.relative_to(root).as_posix() if given.is_relative_to(root) else path
+
+
+def field(content: dict, name: str, kind: type) -> Any:
+    """``content[name]``, which must be of that type."""
+    if name not in content:
+        raise BTCChatError(f"no '{name}'; got {', '.join(content) or 'nothing'}")
+    if type(content[name]) is not kind:  # JSON's types have no subclasses, and true is no number here
+        raise BTCChatError(f"'{name}' is a {type(content[name]).__name__}, expected a {kind.__name__}")
+    return content[name]
+
+
+def raw_sentences(content: dict) -> list[str]:
+    """The captions of the Karpathy layout: ``{"sentences": [{"raw": text, ...}, ...]}``."""
+    return [field(sentence, "raw", str) for sentence in field(content, "sentences", list)]
+
+
+def captioned_pair(
+    name: str, before: str, after: str, captions: list[str], change_flag: int | None, **more: Any
+) -> dict:
+    """A pair with every caption in ``captions``; the first one is the answer of its conversation."""
+    captions = [caption.strip() if isinstance(caption, str) else "" for caption in captions]
+    if not captions or not all(captions):
+        raise BTCChatError(f"caption {captions.index('') + 1} is empty" if captions else "no caption")
+    flag = {} if change_flag is None else {"change_flag": change_flag}
+    pair = {"id": name, "modality": "pair", "images": [before, after], **more, **flag, "captions": captions}
+    return pair | {"conversations": conversation(CHANGE_QUESTION, captions[0])}
+
+
+def conversation(question: str, answer: str) -> list[dict]:
+    """One question and its answer, behind one placeholder for whatever is shown."""
+    for name, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            raise BTCChatError(f"the {name} is empty")
+    return [{"from": "human", "value": f"<image>\n{question.strip()}"}, {"from": "gpt", "value": answer.strip()}]

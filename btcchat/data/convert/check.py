@@ -1,0 +1,82 @@
+"""What is checked of every converted record, and how its faults are told: all of them, each with its row."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcchat.data.convert.base import Row
+from btcchat.data.media import load_frames, load_image
+from btcchat.data.records import parse
+from btcchat.errors import BTCChatError
+
+IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that name image files
+
+
+class BadRows(BTCChatError):
+    """``faults``: one line each. The message is the first of them and how many there are."""
+
+    def __init__(self, faults: list[str]):
+        self.faults = faults
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{faults[0]}{more}; nothing was written")
+
+
+@dataclass
+class Fault:
+    where: str
+    what: str
+    rows: int = 1  # that have it: a file is told once
+
+    def __str__(self) -> str:
+        more = self.rows - 1
+        return f"{self.where}: {self.what}" + (f" (and in {more} more row{'s' * (more > 1)})" if more else "")
+
+
+class Checks:
+    """Checks records one by one: the schema, ids that are unique in their split, files that exist and decode.
+
+    Each file is decoded once, however many rows show it.
+    """
+
+    def __init__(self, root: Path, ids_are_unique: bool):
+        self.root, self.ids_are_unique = root, ids_are_unique
+        self.faults: list[Fault] = []
+        self._ids: dict[str, dict[str, int | str]] = {}  # split -> id -> number of its row, or its file
+        self._files: dict[str, Fault | None] = {}  # file -> its fault
+
+    def check(self, row: Row, record: dict) -> None:
+        try:
+            parse(record, row.where, str(self.root))
+        except BTCChatError as error:
+            self.faults.append(Fault(row.where, str(error).removeprefix(f"{row.where}: ")))
+            return
+        self._check_id(row, record)
+        for key in IMAGES:
+            paths = record.get(key)
+            for path in [paths] if isinstance(paths, str) else paths or []:
+                self._check_file(row, path, "image")
+        if isinstance(record.get("video"), str):
+            self._check_file(row, record["video"], "video")
+
+    def _check_id(self, row: Row, record: dict) -> None:
+        if not self.ids_are_unique:
+            return
+        ids, place = self._ids.setdefault(row.split, {}), row.number or row.file
+        first = ids.setdefault(record["id"], place)
+        if first != place:
+            whose = f"row {first}" if isinstance(first, int) else first
+            self.faults.append(Fault(row.where, f"the id '{record['id']}' is that of {whose}"))
+
+    def _check_file(self, row: Row, path: str, kind: str) -> None:
+        if path in self._files:
+            if fault := self._files[path]:
+                fault.rows += 1
+            return
+        self._files[path] = None
+        try:
+            if kind == "video":
+                load_frames("video", str(self.root / path), num_video_frames=1)
+            else:
+                load_image(self.root / path)
+        except BTCChatError as error:
+            self._files[path] = Fault(row.where, str(error))
+            self.faults.append(self._files[path])

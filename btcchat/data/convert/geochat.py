@@ -1,0 +1,43 @@
+"""GeoChat-Instruct."""
+
+from collections.abc import Iterator
+
+from btcchat.data.convert.base import Converter, Row, field
+from btcchat.data.convert.read import json_rows
+
+IMAGES = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"  # what the published archive unpacks to
+
+
+class GeoChat(Converter):
+    """GeoChat-Instruct: 318,000 instructions on single images
+
+    Descriptions, conversations, questions, scene classes, grounding and referring (boxes as text) on images of DOTA,
+    DIOR, FAIR1M, LRBEN, FloodNet, NWPU-RESISC-45; RGB of mixed size and resolution. One split, train.
+
+    An id names an image and several rows may share it, so that a repeated id is no fault here. Conversations are kept
+    as they are.
+
+    Layout (the files verified with the published listing and their users, the rows with their users' code)::
+
+        GeoChat_Instruct.json      [{"id", "image": "PATH", "conversations": [{"from", "value"}, ...]}, ...]
+        share/softwares/kartik/GeoChat_finetuning/final_images_llava/PATH   or that in images/, or final_images_llava/
+
+    Licence: Apache-2.0 (the annotations). Source: https://huggingface.co/datasets/MBZUAI/GeoChat_Instruct.
+    Cite Kuckreja et al., CVPR 2024, https://arxiv.org/abs/2311.15826
+    """
+
+    ids_are_unique = False
+
+    def rows(self) -> Iterator[Row]:
+        path = self.annotations("GeoChat_Instruct.json")
+        for number, entry in json_rows(path):
+            yield Row("train", path.name, number, entry)
+
+    def record(self, row: Row) -> dict:
+        images = self.first_folder(IMAGES, f"images/{IMAGES}", "images/final_images_llava", "final_images_llava")
+        return {
+            "id": field(row.content, "id", str),
+            "modality": "image",
+            "image": f"{images}/{field(row.content, 'image', str)}",
+            "conversations": field(row.content, "conversations", list),
+        }

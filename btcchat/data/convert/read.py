@@ -1,0 +1,106 @@
+"""Rows of published annotation files, one at a time: a file of a million rows is never in memory as a whole."""
+
+import json
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder
+from pathlib import Path
+from typing import TextIO
+
+from btcchat.data.media import existing_file
+from btcchat.errors import BTCChatError
+
+CHUNK = 2**20  # characters read at a time
+_decode = JSONDecoder().raw_decode
+
+
+def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
+    """(number from 1, row) of a JSON array of objects, of the one under ``key`` of an object, or of JSON lines.
+
+    Raises BTCChatError that names file and row for what is not JSON or not an object.
+    """
+    existing_file(path, "annotation file")
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            rows = _lines(file, path.name) if path.suffix == ".jsonl" else _elements(_Text(file, path.name), key)
+            for number, row in enumerate(rows, start=1):
+                if not isinstance(row, dict):
+                    raise BTCChatError(f"{path.name} row {number}: a {type(row).__name__}, expected an object")
+                yield number, row
+    except UnicodeDecodeError as error:
+        raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+class _Text:
+    """A JSON text read in pieces. ``place`` stands in front of a fault."""
+
+    def __init__(self, file: TextIO, place: str):
+        self.file, self.place = file, place
+        self.text, self.at, self.ended = "", 0, False
+
+    def peek(self) -> str:
+        """The next character that is no white space, "" at the end."""
+        while True:
+            while self.at < len(self.text):
+                if self.text[self.at] not in " \t\r\n":
+                    return self.text[self.at]
+                self.at += 1
+            if self.ended:
+                return ""
+            self._more()
+
+    def skip(self, expected: str) -> str:
+        got = self.peek()
+        if not got or got not in expected:
+            words = " or ".join(f"'{character}'" for character in expected)
+            raise BTCChatError(f"{self.place}: not JSON (expected {words}, got {repr(got) if got else 'the end'})")
+        self.at += 1
+        return got
+
+    def value(self) -> object:
+        self.peek()
+        while True:
+            try:
+                value, end = _decode(self.text, self.at)
+                if end < len(self.text) or self.ended:  # a number at the very end of a piece may go on in the next
+                    self.at = end
+                    return value
+            except JSONDecodeError as error:
+                if self.ended:
+                    raise BTCChatError(f"{self.place}: not JSON ({error.msg})") from None
+            self._more()
+
+    def _more(self) -> None:
+        rest = self.text[self.at :]
+        piece = self.file.read(max(CHUNK, len(rest)))  # doubled, so that one huge value is not decoded again too often
+        self.text, self.at, self.ended = rest + piece, 0, not piece
+
+
+def _elements(text: _Text, key: str | None) -> Iterator[object]:
+    name = text.place
+    if key is not None:
+        text.skip("{")
+        while text.value() != key:
+            text.skip(":")
+            text.value()
+            if text.skip(",}") == "}":
+                raise BTCChatError(f"{name}: no '{key}'; expected {{'{key}': [...]}}")
+        text.skip(":")
+    text.skip("[")
+    number = 0
+    while text.peek() != "]":
+        number += 1
+        text.place = f"{name} row {number}"
+        yield text.value()
+        if text.skip(",]") == "]":
+            return
+
+
+def _lines(file: TextIO, name: str) -> Iterator[object]:
+    number = 0
+    for line in file:
+        if line.strip():
+            number += 1
+            try:
+                yield json.loads(line)
+            except JSONDecodeError as error:
+                raise BTCChatError(f"{name} row {number}: not JSON ({error.msg})") from None

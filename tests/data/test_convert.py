@@ -1,0 +1,452 @@
+"""Published layouts become our records: each on a miniature, LEVIR-CC on real files, bad rows told line by line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from btcchat import cli
+from btcchat.data.convert import CONVERTERS, BadRows, convert, read
+from btcchat.data.convert.base import CHANGE_QUESTION
+from btcchat.data.mixture import build_datasets, known_sets, mixture_folder
+from btcchat.data.records import Records
+from btcchat.errors import BTCChatError
+from tests.layouts import GEOCHAT, LAYOUTS, karpathy, write_json
+
+CAPTIONS = [f"house {k} ." for k in range(5)]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make(kind) -> the folder of its miniature."""
+
+    def made(kind: str):
+        root = tmp_path / f"{kind} as published"
+        root.mkdir()
+        LAYOUTS[kind](root)
+        return root
+
+    return made
+
+
+def rows(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def asked(question: str, answer: str) -> list[dict]:
+    return [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+
+
+def pair(name: str, before: str, after: str, captions=CAPTIONS, **more) -> dict:
+    talk = asked(CHANGE_QUESTION, captions[0])
+    record = {"id": name, "modality": "pair", "images": [before, after], "captions": captions, "conversations": talk}
+    return record | more
+
+
+def question(number: int, **media) -> dict:
+    talk = asked("Is it wet?", ["yes", "no"][number % 2])
+    return {"id": str(number), **media, "question_type": "presence", "conversations": talk}
+
+
+UNIRS_TALK = [{"from": "human", "value": "<image>\n<image>\nWhat is new?"}, {"from": "gpt", "value": "a house"}]
+SPLITS = {  # kind -> split -> number of records
+    "levir_cc": {"train": 2, "val": 1, "test": 1},
+    "levir_mci": {"train": 2, "val": 1, "test": 1},
+    "whu_cdc": {"train": 2, "val": 1, "test": 1},
+    "dubai_cc": {"train": 1, "val": 1, "test": 1},
+    "second_cc": {"train": 1, "val": 1, "test": 1},
+    "geochat_instruct": {"train": 3},
+    "rsvqa_lr": {"train": 2, "val": 2, "test": 2},
+    "rsvqa_hr": {"train": 2, "val": 2, "test": 2, "test_phili": 2},
+    "cdvqa": {"train": 2, "val": 2, "test": 2, "test2": 2},
+    "crsvqa": {"all": 3},
+    "era": {"train": 2, "test": 1},
+    "ccexpert": {"LevirCCcaptions_train_universal": 2},
+    "unirs": {"LEVIR_CC_Train_Plus": 6},
+}
+EXAMPLES = {  # kind, split, place -> the record
+    ("levir_cc", "train", 1): pair(
+        "train_000002", "images/train/A/train_000002.png", "images/train/B/train_000002.png", change_flag=1
+    ),
+    ("levir_mci", "val", 0): pair(
+        "val_000001", "images/val/A/val_000001.png", "images/val/B/val_000001.png", change_flag=0,
+        mask="images/val/label/val_000001.png",
+    ),
+    ("whu_cdc", "test", 0): pair(
+        "test_000001", "images/test/A/test_000001.png", "images/test/B/test_000001.png", change_flag=1,
+        mask="images/test/label/test_000001.png",
+    ),
+    ("dubai_cc", "val", 0): pair(
+        "1", "imgs_tiles/RGB/500_2000/1.tif", "imgs_tiles/RGB/500_2010/1.tif", ["A road appears."]
+    ),
+    ("second_cc", "val", 0): pair(
+        "00011", "val/rgb/A/00011.png", "val/rgb/B/00011.png", change_flag=1,
+        semantic_maps=["val/sem/A/00011.png", "val/sem/B/00011.png"],
+    ),
+    ("geochat_instruct", "train", 2): {
+        "id": "P0001", "modality": "image", "image": f"{GEOCHAT}/P0001.png",
+        "conversations": asked("[refer] a ship", "{<1><2><3><4>|<5>}"),
+    },
+    ("rsvqa_lr", "val", 1): question(3, modality="image", image="Images_LR/1.tif"),
+    ("rsvqa_hr", "test_phili", 0): question(6, modality="image", image="Data/3.tif"),
+    ("cdvqa", "test2", 1): question(7, modality="pair", images=["im1/00003.png", "im2/00003.png"]),
+    ("crsvqa", "all", 0): {
+        "id": "2-1", "modality": "image", "image": "data/image/2.png",
+        "conversations": asked("What is the scene?", "airport"),
+    },
+    ("crsvqa", "all", 2): {
+        "id": "10-2", "modality": "image", "image": "data/image/10.png", "conversations": asked("Is it?", "yes"),
+    },
+    ("era", "train", 0): {
+        "id": "Fire_2", "modality": "video", "video": "Tra/Fire_2.mp4", "label": "Fire",
+        "conversations": asked("Which event does this aerial video show?", "fire"),
+    },
+    ("era", "train", 1): {
+        "id": "TrafficCollision_001", "modality": "video", "label": "TrafficCollision",
+        "video": "Tra/TrafficCollision/TrafficCollision_001.mp4",
+        "conversations": asked("Which event does this aerial video show?", "traffic collision"),
+    },
+    ("ccexpert", "LevirCCcaptions_train_universal", 0): pair(
+        "levir_1", "LEVIR/A/1.png", "LEVIR/B/1.png", ["a house appears", "a building is there"], change_flag=1
+    ),
+    ("ccexpert", "LevirCCcaptions_train_universal", 1): pair(  # absolute paths in the file
+        "2", "LEVIR/A/1.png", "LEVIR/B/1.png", ["a house appears", "a building is there"], change_flag=1
+    ),
+    ("unirs", "LEVIR_CC_Train_Plus", 0): {
+        "id": "a", "modality": "pair", "images": ["A/1.png", "B/1.png"], "conversations": UNIRS_TALK,
+    },
+    ("unirs", "LEVIR_CC_Train_Plus", 1): {
+        "id": "a", "modality": "pair", "images": ["A/1.png", "B/1.png"], "conversations": UNIRS_TALK,
+    },
+    ("unirs", "LEVIR_CC_Train_Plus", 2): {
+        "modality": "image", "image": "A/1.png", "conversations": UNIRS_TALK, "clue": "farmland",
+    },
+    ("unirs", "LEVIR_CC_Train_Plus", 3): {"modality": "image", "image": "A/1.png", "conversations": UNIRS_TALK},
+    ("unirs", "LEVIR_CC_Train_Plus", 4): {
+        "modality": "video", "video": "Tra/Fire_2.mp4", "conversations": UNIRS_TALK,
+    },
+    ("unirs", "LEVIR_CC_Train_Plus", 5): {"modality": "text", "conversations": UNIRS_TALK},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONVERTERS)
+def test_a_published_layout_becomes_records_split_by_split(make, tmp_path, kind):
+    src, seen = make(kind), []
+    out = tmp_path / "annotations" / kind
+    assert convert(kind, src, out, progress=lambda *at: seen.append(at)) == SPLITS[kind]
+    total = sum(SPLITS[kind].values())
+    assert seen == [(done, total) for done in range(1, total + 1)]
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"{split}.jsonl" for split in SPLITS[kind])
+    examples = [(split, place, record) for (of, split, place), record in EXAMPLES.items() if of == kind]
+    assert examples
+    for split, place, record in examples:
+        assert rows(out / f"{split}.jsonl")[place] == record
+    for split, count in SPLITS[kind].items():
+        assert len(Records(out / f"{split}.jsonl", src)) == count
+
+
+def shipped() -> dict[str, dict]:
+    return {name: entry for name, entry in known_sets(mixture_folder()).items() if "kind" in entry}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_described_data_set_is_there_once_it_is_converted(tmp_path, name):
+    """Its folder of images is SRC, its annotation file one that the conversion writes."""
+    entry = shipped()[name]
+    src, annotation = tmp_path / entry["images"], tmp_path / entry["annotation"]
+    assert annotation.parent == tmp_path / "annotations" / entry["kind"]
+    src.mkdir(parents=True)
+    LAYOUTS[entry["kind"]](src)
+    if entry["kind"] == "unirs":
+        (src / "LEVIR_CC_Train_Plus.json").rename(src / f"{annotation.stem}.json")
+    convert(entry["kind"], src, annotation.parent, splits=[annotation.stem])
+    mixture = build_datasets(name, lambda record: record, data_root=tmp_path)
+    assert len(mixture) == len(rows(annotation)) > 0
+    assert {"license", "citation", "source"} <= set(entry)
+
+
+def test_every_kind_but_no_other_is_described():
+    assert {entry["kind"] for entry in shipped().values()} == set(CONVERTERS) == set(LAYOUTS)
+
+
+def test_a_pair_is_asked_about_as_the_caption_command_asks():
+    from btcchat.inference import CAPTION_QUESTION
+
+    assert CHANGE_QUESTION == CAPTION_QUESTION
+
+
+def test_the_real_levir_cc_is_converted(shared, tmp_path):
+    src = shared / "data" / "levir_cc_subset"
+    assert convert("levir_cc", src, tmp_path) == {"train": 431, "val": 94}
+    records = Records(tmp_path / "val.jsonl", src)
+    assert len(records) == 94
+    first = rows(tmp_path / "val.jsonl")[0]
+    assert len(first["captions"]) == 5 and first["change_flag"] in (0, 1)
+    assert records[0].sources == [str(src / path) for path in first["images"]]
+
+
+def test_the_masks_of_the_real_pairs_are_found(shared, tmp_path):
+    src = shared / "data" / "levir_cc_subset"
+    assert convert("levir_mci", src, tmp_path, splits=["val"]) == {"val": 94}
+    record = rows(tmp_path / "val.jsonl")[0]
+    assert record["mask"] == f"images/val/label/{record['id']}.png" and (src / record["mask"]).is_file()
+
+
+def test_only_the_wanted_splits_are_read_and_written(make, tmp_path):
+    src = make("levir_cc")
+    (src / "images/train/A/train_000001.png").unlink()  # not asked for
+    assert convert("levir_cc", src, tmp_path / "out", splits=["val", "test"]) == {"val": 1, "test": 1}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["test.jsonl", "val.jsonl"]
+
+
+def test_images_may_lie_elsewhere(make, tmp_path):
+    src, second = make("cdvqa"), tmp_path / "SECOND"
+    (second / "train").mkdir(parents=True)
+    for date in ("im1", "im2"):
+        (src / date).rename(second / "train" / date)
+    convert("cdvqa", src, tmp_path / "out", images=second)
+    assert rows(tmp_path / "out" / "val.jsonl")[0]["images"] == ["train/im1/00001.png", "train/im2/00001.png"]
+
+
+def test_an_id_may_come_again_in_another_split(make, tmp_path):
+    src = make("second_cc")
+    for folder in ("rgb/A", "rgb/B", "sem/A", "sem/B"):
+        (src / "val" / folder / "00011.png").rename(src / "val" / folder / "00003.png")
+    content = json.loads((src / "SECOND-CC-AUG.json").read_text().replace("00011", "00003"))
+    write_json(src / "SECOND-CC-AUG.json", content)
+    assert convert("second_cc", src, tmp_path / "out")["val"] == 1
+
+
+# -- bad rows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bad(make):
+    """LEVIR-MCI with a fault of each sort; the lines that tell them."""
+    src = make("levir_mci")
+    content = json.loads((src / "LevirCCcaptions.json").read_text())
+    images = content["images"]
+    images += (
+        json.loads(json.dumps(images[:1])) + karpathy({"a.png": "train", "b.png": "val", "c.png": "val"})["images"]
+    )
+    images[5]["sentences"][3]["raw"] = "  "
+    del images[6]["filename"]
+    images[7]["sentences"] = "none"
+    write_json(src / "LevirCCcaptions.json", content)
+    folder = src / "images"
+    (folder / "train/A/train_000001.png").unlink()
+    (folder / "val/label/val_000001.png").unlink()
+    (folder / "test/B/test_000001.png").write_bytes((folder / "test/B/test_000001.png").read_bytes()[:60])
+    (folder / "train/B/train_000002.png").write_text("not an image")
+    return src, [
+        f"LevirCCcaptions.json row 1: image '{folder}/train/A/train_000001.png' not found (and in 1 more row)",
+        f"LevirCCcaptions.json row 2: '{folder}/train/B/train_000002.png' is not an image that can be read "
+        "(PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PPM)",
+        f"LevirCCcaptions.json row 3: image '{folder}/val/label/val_000001.png' not found",
+        f"LevirCCcaptions.json row 4: image '{folder}/test/B/test_000001.png' (32 x 32) is truncated or damaged: ",
+        "LevirCCcaptions.json row 5: the id 'train_000001' is that of row 1",
+        "LevirCCcaptions.json row 6: caption 4 is empty",
+        "LevirCCcaptions.json row 7: no 'filename'; got filepath, imgid, split, changeflag, sentences",
+        "LevirCCcaptions.json row 8: 'sentences' is a str, expected a list",
+    ]
+
+
+def assert_told(lines: list[str], expected: list[str]) -> None:
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected, strict=True):
+        assert line == start or (start.endswith(": ") and line.startswith(start))
+
+
+def test_every_bad_row_is_told_and_nothing_is_written(bad, tmp_path):
+    src, expected = bad
+    with pytest.raises(BadRows) as caught:
+        convert("levir_mci", src, tmp_path / "new" / "out")
+    assert_told(caught.value.faults, expected)
+    assert str(caught.value) == f"{caught.value.faults[0]} (and 7 more); nothing was written"
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_names_the_bad_rows_and_returns_2(bad, tmp_path, capsys):
+    src, expected = bad
+    (tmp_path / "out").mkdir()
+    assert cli.main(["data", "convert", "levir_mci", str(src), str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    *lines, last = err.splitlines()
+    assert_told(lines, [f"btcchat: error: {line}" for line in expected])
+    assert last == "btcchat: 8 faults (named above), nothing was written" and not out
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+ROW_FAULTS = {  # kind, file, old, new -> the line
+    ("unirs", "LEVIR_CC_Train_Plus.json", '"A/1.png###B/1.png"', '"A/1.png###B/1.png###A/1.png"'):
+        "LEVIR_CC_Train_Plus.json row 2: 3 paths in 'image', expected 1 (an image) or 2 (before, after)",
+    ("unirs", "LEVIR_CC_Train_Plus.json", '["A/1.png"]', "[7]"):
+        "LEVIR_CC_Train_Plus.json row 4: 'image' is [7], expected a path, two paths, or 'a###b'",
+    ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"clue": 3'):
+        "LEVIR_CC_Train_Plus.json row 3: 'clue' is a int, expected a str",
+    ("unirs", "LEVIR_CC_Train_Plus.json", '{"video"', '{"image": "A/1.png", "video"'):
+        "LEVIR_CC_Train_Plus.json row 5: both 'image' and 'video', expected one of them",
+    ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": null'):
+        "LevirCCcaptions_train_universal.json row 2: 'uid' is a NoneType, expected a str",
+    ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": "levir_1"'):
+        "LevirCCcaptions_train_universal.json row 2: the id 'levir_1' is that of row 1",
+    ("geochat_instruct", "GeoChat_Instruct.json", '"from": "gpt"', '"from": "bot"'):
+        "GeoChat_Instruct.json row 1: turn 2 is not {'from': 'human' | 'gpt', 'value': text}",
+    ("rsvqa_lr", "LR_split_val_questions.json", '"answers_ids": [3]', '"answers_ids": [4]'):
+        "LR_split_val_questions.json row 4: answers_ids is [4], expected an active answer of LR_split_val_answers.json",
+    ("cdvqa", "Val_questions.json", '"img_id": 1', '"img_id": 9'):
+        "Val_questions.json row 3: img_id 9 is not in Val_images.json",
+    ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; expected a line for each",
+    ("levir_cc", "LevirCCcaptions.json", '"changeflag": 0, "sentences"', '"changeflag": 0, "nothing"'):
+        "LevirCCcaptions.json row 1: no 'sentences'; got filepath, filename, imgid, split, changeflag, nothing",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where, line", ROW_FAULTS.items(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_row_out_of_form_is_told(make, tmp_path, where, line):
+    kind, name, old, new = where
+    src = make(kind)
+    text = (src / name).read_text(encoding="utf-8")
+    assert old in text
+    (src / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BadRows) as caught:
+        convert(kind, src, tmp_path / "out")
+    assert caught.value.faults == [line]
+
+
+def test_a_video_that_does_not_decode_is_told(make, tmp_path):
+    src = make("era")
+    (src / "Test/NonEvent/a.mp4").write_bytes(b"no video")
+    with pytest.raises(BadRows) as caught:
+        convert("era", src, tmp_path / "out")
+    (line,) = caught.value.faults
+    assert line.startswith(f"Test/NonEvent/a.mp4: video '{src}/Test/NonEvent/a.mp4' cannot be decoded")
+
+
+def test_an_id_that_two_files_share_is_told(make, tmp_path):
+    src = make("era")
+    (src / "Tra/Fire").mkdir()
+    (src / "Tra/Fire/Fire_2.mp4").write_bytes((src / "Tra/Fire_2.mp4").read_bytes())
+    with pytest.raises(BadRows) as caught:
+        convert("era", src, tmp_path / "out")
+    assert caught.value.faults == ["Tra/Fire_2.mp4: the id 'Fire_2' is that of Tra/Fire/Fire_2.mp4"]
+
+
+# -- faults of the whole ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
+    src, out = make("levir_cc"), tmp_path / "out"
+
+    def line(kind="levir_cc", src=src, out=out, **more) -> str:
+        with pytest.raises(BTCChatError) as caught:
+            convert(kind, src, out, **more)
+        assert not out.exists()
+        return str(caught.value)
+
+    assert line(kind="levir").startswith("unknown kind of data set 'levir' (did you mean 'levir_")
+    assert (
+        line(src=tmp_path / "no")
+        == f"{tmp_path}/no does not exist; give the folder of the data set, or its annotation file"
+    )
+    assert line(splits=["tset"]) == f"no split 'tset' in {src}; it has test, train, val"
+    assert line(images=tmp_path / "no").startswith(f"--images {tmp_path}/no is no folder")
+    assert line("second_cc") == f"no SECOND-CC-AUG.json in {src}; give the folder that has it, or the file itself"
+    assert line("rsvqa_hr") == f"no USGS_split_*_questions.json in {src}; give the folder that has them"
+    assert line("era").startswith(f"{src} has no folder of a split; expected Train/CLASS/*.mp4")
+    assert line("dubai_cc") == f"no description_jsontr_te_val/*.json in {src}; give the folder that has it"
+    text = (src / "LevirCCcaptions.json").read_text()
+    for old, new, expected in (
+        (text, text[: len(text) // 2], "LevirCCcaptions.json row 3: not JSON ("),
+        (text, '{"info": [1, {}]}', "LevirCCcaptions.json: no 'images'; expected {'images': [...]}"),
+        (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a int, expected an object"),
+        (text, '{"images": []}', f"{src} has no rows"),
+        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is no name of a split"),
+        ('"val"', '""', "LevirCCcaptions.json row 3: no 'split'"),
+    ):
+        (src / "LevirCCcaptions.json").write_text(text.replace(old, new))
+        assert line().startswith(expected)
+
+
+def test_a_file_that_is_there_is_not_overwritten(make, tmp_path):
+    src, out = make("levir_cc"), tmp_path / "out"
+    convert("levir_cc", src, out, splits=["val"])
+    before = (out / "val.jsonl").read_bytes()
+    with pytest.raises(BTCChatError, match="val.jsonl exists already; remove it or choose another OUT"):
+        convert("levir_cc", src, out)
+    assert [path.name for path in out.iterdir()] == ["val.jsonl"] and (out / "val.jsonl").read_bytes() == before
+    convert("levir_cc", src, out, splits=["train"])  # another split goes beside it
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BTCChatError, match="file/out cannot be written: "):
+        convert("levir_cc", src, tmp_path / "file" / "out")
+
+
+def test_an_interrupted_conversion_leaves_nothing(make, tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert("levir_cc", make("levir_cc"), tmp_path / "out", progress=stop)
+    assert not (tmp_path / "out").exists()
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_rows_are_the_same_however_the_file_is_cut(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(read, "CHUNK", chunk)
+    content = [{"n": 10**k, "text": "å" * k, "list": [[], {"]": "},"}]} for k in range(9)]
+    expected = list(enumerate(content, start=1))
+    for name, key, text in (
+        ("a.json", None, json.dumps(content, ensure_ascii=False, indent=2)),
+        ("b.json", "rows", json.dumps({"info": {"rows": [1]}, "n": 12345, "rows": content, "after": 1})),
+        ("c.jsonl", None, "\n\n".join(map(json.dumps, content))),
+        ("d.json", None, "\ufeff [ ] "),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert list(read.json_rows(tmp_path / name, key)) == ([] if name == "d.json" else expected)
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_converts_and_says_what_it_wrote(make, tmp_path, capsys):
+    src, out = make("levir_cc"), tmp_path / "out"
+    assert cli.main(["data", "convert", "levir_cc", str(src), str(out), "--split", "val", "train"]) == 0
+    assert capsys.readouterr() == ("", f"btcchat: 2 train, 1 val records written to {out}\n")
+
+
+def test_the_kinds_are_listed(capsys):
+    assert cli.main(["data", "convert", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(CONVERTERS)
+    assert lines[0] == "levir_cc          LEVIR-CC: change captions of 10,077 pairs in Texas, five each"
+
+
+def test_too_few_words_are_told(capsys):
+    assert cli.main(["data", "convert", "levir_cc", "somewhere"]) == 2
+    assert capsys.readouterr().err.endswith("btcchat: error: data convert needs KIND SRC OUT, or --list\n")
+
+
+def test_converting_needs_no_torch(make, tmp_path):
+    code = "import sys; from btcchat.cli import main; assert main(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    words = ["data", "convert", "levir_cc", str(make("levir_cc")), str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_grey_and_deep_images_are_as_good_as_any(make, tmp_path):
+    src = make("rsvqa_lr")
+    Image.new("I;16", (32, 32), 3000).save(src / "Images_LR/0.tif")
+    assert convert("rsvqa_lr", src, tmp_path / "out")["train"] == 2
+
+
+def test_the_documented_recipe_is_the_shipped_data_set():
+    entry = yaml.safe_load((mixture_folder() / "change_captions.yaml").read_text(encoding="utf-8"))["levir_cc"]
+    recipe = (mixture_folder().parent / "docs" / "data.md").read_text(encoding="utf-8")
+    assert f"btcchat data convert levir_cc {entry['images']} annotations/levir_cc\n" in recipe
+    assert "--data_mixture levir_cc " in recipe
