@@ -182,6 +182,8 @@ def save(model, folder: Path, *, dtype: torch.dtype | None = None, max_shard_siz
             prefix = "layers." if part == "mm_projector" else ""
             state = {prefix + key: value.contiguous() for key, value in _cast(module.state_dict(), dtype).items()}
             save_file(state, temporary / part / "model.safetensors", metadata={"format": "pt"})
+        for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
+            file.chmod((temporary / "config.json").stat().st_mode)
         write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
         folder.mkdir(exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
