@@ -88,7 +88,7 @@ def test_the_command_measures_two_models_and_writes_json(tmp_path, capsys):
         tiny_model(tmp_path / "tokenizer", num_video_frames=4).save_pretrained(tmp_path / name)
     out = tmp_path / "scores.json"
     folders = [f"one={tmp_path / 'one'}", f"two={tmp_path / 'two'}"]
-    assert tiny_quality.main([*folders, "--samples", "2", "--tasks", "image", "--out", str(out)]) == 0
+    assert tiny_quality.main([*folders, "--samples", "4", "--tasks", "image", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "| image questions" in printed and "| one" in printed
     written = json.loads(out.read_text())["models"]

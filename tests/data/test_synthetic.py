@@ -286,7 +286,8 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
 def test_a_chat_asks_for_the_caption_once_and_answers_with_one_of_five(undrawn):
     for seed in range(20):
         pair = make_pair(seed)
-        (turns,) = dialogues(pair)
+        ((_, dense),), turns = dialogues(pair)
+        assert dense == pair.description
         assert 3 <= len(turns) <= 5
         assert sum(answer in pair.captions for _, answer in turns) == 1
 
