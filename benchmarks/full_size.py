@@ -75,7 +75,7 @@ def write(folder: Path) -> None:
         vision_tower=tower,
         change_encoder=build_change_encoder(config.change_encoder, hidden_size=width, grid=grid, num_depths=1),
         mm_projector=build_projector(
-            config.mm_projector, in_features=width, out_features=llm.config.hidden_size, grid=grid
+            config.mm_projector, in_features=width, out_features=llm.config.hidden_size
         ),
         llm=llm,
         tokenizer=_tokenizer(),

@@ -120,7 +120,6 @@ def _build(cls, config, folder: Path | None, llm_folder: Path, tower_folder: Pat
         config.mm_projector,
         in_features=tower.hidden_size,
         out_features=llm.config.hidden_size,
-        grid=tower.grid,
     )
     projector.num_tokens(tower.num_tokens)  # raises now where the two do not fit
     if folder is not None:

@@ -141,6 +141,5 @@ def _change_encoder(options: dict, weights: dict, prefix: str, features: Tensor)
 
 
 def _projector(config: dict, weights: dict, prefix: str, features: Tensor, out_features: int) -> torch.nn.Module:
-    tokens, width = features.shape[-2:]
-    module = build_projector(config, in_features=width, out_features=out_features, grid=round(tokens**0.5))
+    module = build_projector(config, in_features=features.shape[-1], out_features=out_features)
     return load(module, weights, prefix)

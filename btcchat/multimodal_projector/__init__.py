@@ -12,7 +12,7 @@ from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
 from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
 from btcchat.registry import build
 
-# Each is built as Projector(in_features=, out_features=, grid=, **options); "mlpNx_gelu" stands for any N.
+# Each is built as Projector(in_features=, out_features=, **options); "mlpNx_gelu" stands for any N.
 PROJECTORS: dict[str, type[nn.Module]] = {
     "mlp_downsample": MLPDownsample,
     "mlpNx_gelu": MLPGelu,
@@ -21,10 +21,10 @@ PROJECTORS: dict[str, type[nn.Module]] = {
 }
 
 
-def build_projector(config: dict, *, in_features: int, out_features: int, grid: int) -> nn.Module:
+def build_projector(config: dict, *, in_features: int, out_features: int) -> nn.Module:
     """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
 
-    ``in_features`` is C, ``out_features`` D, ``grid`` the tokens per side of a segment.
+    ``in_features`` is C, ``out_features`` D.
     """
     options = dict(config)
     name = str(options.pop("mm_projector_type", None))
@@ -34,5 +34,5 @@ def build_projector(config: dict, *, in_features: int, out_features: int, grid: 
         name = "mlp_downsample"  # a published config holds the path of the folder it was trained from
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
-    sizes = {"in_features": in_features, "out_features": out_features, "grid": grid}
+    sizes = {"in_features": in_features, "out_features": out_features}
     return build("projector", name, PROJECTORS, options, **sizes)

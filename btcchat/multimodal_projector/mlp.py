@@ -15,7 +15,7 @@ class KeepsTokens:
 class MLPGelu(KeepsTokens, nn.Sequential):
     """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). Keys 0, 2, 4..."""
 
-    def __init__(self, in_features: int, out_features: int, grid: int, num_layers: int):
+    def __init__(self, in_features: int, out_features: int, num_layers: int):
         layers = [nn.Linear(in_features, out_features)]
         for _ in range(num_layers - 1):
             layers += [nn.GELU(), nn.Linear(out_features, out_features)]
@@ -25,14 +25,14 @@ class MLPGelu(KeepsTokens, nn.Sequential):
 class Linear(KeepsTokens, nn.Linear):
     """One linear layer: (K, L, C) -> (K, L, D). Keys weight, bias."""
 
-    def __init__(self, in_features: int, out_features: int, grid: int):
+    def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features)
 
 
 class Identity(KeepsTokens, nn.Identity):
     """Tokens go on as they are, for a vision tower as wide as the language model."""
 
-    def __init__(self, in_features: int, out_features: int, grid: int):
+    def __init__(self, in_features: int, out_features: int):
         if in_features != out_features:
             raise BTCChatError(
                 f"projector 'identity' needs a language model as wide as the vision tower, "

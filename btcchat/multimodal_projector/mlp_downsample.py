@@ -18,7 +18,7 @@ TOKEN_ORDERS = {
 class MLPDownsample(nn.Sequential):
     """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. Keys 1, 2, 4: the norm and the two linear layers."""
 
-    def __init__(self, in_features: int, out_features: int, grid: int, token_order: str = "column"):
+    def __init__(self, in_features: int, out_features: int, token_order: str = "column"):
         super().__init__(
             Downsample2x2(token_order),
             nn.LayerNorm(4 * in_features),

@@ -105,7 +105,7 @@ def init_model(
         config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
     )
     projector = build_projector(
-        config.mm_projector, in_features=tower.hidden_size, out_features=sizes.llm_width, grid=tower.grid
+        config.mm_projector, in_features=tower.hidden_size, out_features=sizes.llm_width
     )
     processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     return BTCChat(

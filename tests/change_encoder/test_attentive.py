@@ -65,7 +65,6 @@ def test_the_golden_projector_sets_match_with_their_pairs_fused(shared):
             {"mm_projector_type": "mlp_downsample"},
             in_features=width,
             out_features=config["config"]["hidden_size"],
-            grid=grid,
         )
         projector.load_state_dict(
             {key.removeprefix("single."): v for key, v in weights.items() if key.startswith("single.")}

@@ -46,7 +46,6 @@ def checkpoint(shared):
         {"mm_projector_type": config["mm_projector_cfg"]["mm_projector_type"]},
         in_features=tower.hidden_size,
         out_features=config["hidden_size"],
-        grid=tower.grid,
     )
     projector.load_state_dict(published(projector_file, "layers.single."))
     processor = ImageProcessor.from_config(

@@ -8,10 +8,10 @@ from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import build_projector
 
 
-def build(kind, grid=4, in_features=6, out_features=10, **options):
+def build(kind, in_features=6, out_features=10, **options):
     torch.manual_seed(0)
     config = {"mm_projector_type": kind} | options
-    return build_projector(config, in_features=in_features, out_features=out_features, grid=grid)
+    return build_projector(config, in_features=in_features, out_features=out_features)
 
 
 @torch.no_grad()
@@ -24,7 +24,6 @@ def test_every_golden_downsample_set_matches_in_both_token_orders(shared, order,
         io = load_file(folder / "io.safetensors")
         projector = build(
             config["mm_projector_type"],
-            config["grid"],
             io["features"].shape[-1],
             config["hidden_size"],
             token_order=order,
@@ -35,15 +34,15 @@ def test_every_golden_downsample_set_matches_in_both_token_orders(shared, order,
 
 
 def test_neighbours_of_an_odd_grid_land_in_one_token_with_zeros_beyond_the_edge():
-    downsample = build("mlp_downsample", grid=3, token_order="row")[0]
+    downsample = build("mlp_downsample", token_order="row")[0]
     tokens = downsample(torch.arange(1.0, 10.0).view(1, 9, 1))  # 1 2 3 / 4 5 6 / 7 8 9
     assert tokens[0].tolist() == [[1, 2, 4, 5], [3, 0, 6, 0], [7, 8, 0, 0], [9, 0, 0, 0]]
 
 
 def test_the_published_token_order_goes_down_the_columns():
     features = torch.arange(1.0, 17.0).view(1, 16, 1)
-    by_column = build("mlp_downsample", grid=4)[0](features)[0, :, 0].tolist()
-    by_row = build("mlp_downsample", grid=4, token_order="row")[0](features)[0, :, 0].tolist()
+    by_column = build("mlp_downsample")[0](features)[0, :, 0].tolist()
+    by_row = build("mlp_downsample", token_order="row")[0](features)[0, :, 0].tolist()
     assert by_column == [1, 9, 3, 11]
     assert by_row == [1, 3, 9, 11]
 
@@ -60,7 +59,7 @@ def test_the_published_token_order_goes_down_the_columns():
     ],
 )
 def test_each_projector_has_the_published_keys_and_token_count(kind, keys, tokens):
-    projector = build(kind, grid=5)
+    projector = build(kind)
     assert sorted(projector.state_dict()) == keys
     assert projector.num_tokens(25) == tokens
     assert projector(torch.randn(3, 25, 6)).shape == (3, tokens, 10)
@@ -74,7 +73,7 @@ def test_identity_hands_tokens_on_and_wants_equal_widths():
 
 
 def test_a_full_size_tower_gives_196_tokens():
-    assert build("mlp_downsample", grid=27).num_tokens(729) == 196
+    assert build("mlp_downsample").num_tokens(729) == 196
 
 
 @pytest.mark.parametrize(
@@ -94,4 +93,4 @@ def test_an_unknown_name_or_option_lists_the_choices(kind, options, words):
 
 def test_tokens_that_are_no_full_grid_are_an_error_with_the_numbers():
     with pytest.raises(BTCChatError, match="got 24 tokens, expected a square number"):
-        build("mlp_downsample", grid=5)(torch.randn(1, 24, 6))
+        build("mlp_downsample")(torch.randn(1, 24, 6))
