@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from btcchat import BTCChat
-from btcchat.cli import EXAMPLE
+from btcchat.commands.caption import EXAMPLE
 
 SIDE, GAP, LINE = 384, 24, 30  # pixels
 INK, PAPER, QUIET = (20, 24, 31), (255, 255, 255), (110, 118, 129)

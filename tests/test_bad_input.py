@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from btcchat import cli
+from btcchat.commands import options
 from btcchat.data import media
 from tests.data.test_video import write_video
 from tests.fake_model import FakeModel
@@ -55,7 +56,7 @@ IMAGE_FAULTS = [
 @pytest.mark.parametrize("name, words", IMAGE_FAULTS)
 def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     monkeypatch.setattr(media.load_image, "__kwdefaults__", {"max_pixels": 10_000})
-    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     for command in (
         ["caption", "a.png", name],
         ["ask", "What is here?", "--image", name],
@@ -91,7 +92,7 @@ def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     ],
 )
 def test_a_command_that_cannot_be_run(folder, capsys, monkeypatch, command, words):
-    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     assert words in fault(capsys, command)
 
 
@@ -105,7 +106,7 @@ def test_a_command_that_cannot_be_run(folder, capsys, monkeypatch, command, word
     ],
 )
 def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
-    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel())
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     assert words in fault(capsys, ["ask", "Q", "--video", name])
 
 
@@ -121,14 +122,14 @@ def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     ],
 )
 def test_a_list_that_is_no_list(folder, capsys, monkeypatch, text, words):
-    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     (folder / "list.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert words in fault(capsys, ["caption", "--pairs", "list.csv", "--out", "out.jsonl"])
     assert not (folder / "out.jsonl").exists()
 
 
 def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel())
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     (folder / "list.csv").write_text(
         "before,after,id\n"
         "a.png,b.png,good\n"
@@ -166,7 +167,7 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
     ],
 )
 def test_an_out_file_of_something_else_is_left_alone(folder, capsys, monkeypatch, out, content, words):
-    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     (folder / "list.csv").write_text("before,after\na.png,b.png\n")
     if content is not None:
         (folder / out).write_text(content)
@@ -183,7 +184,7 @@ def test_a_folder_of_pairs_needs_a_and_b(folder, capsys):
 
 
 def test_a_file_without_its_partner_is_named(folder, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel())
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     for name in ("site/A/1.png", "site/B/1.png", "site/A/2.png", "site/B/3.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(name)

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from btcchat import cli
+from btcchat.commands import options
 from tests.fake_model import FakeModel
 
 
 @pytest.fixture
 def model(monkeypatch) -> FakeModel:
     fake = FakeModel()
-    monkeypatch.setattr(cli, "load_model", lambda args: fake)
+    monkeypatch.setattr(options, "load_model", lambda args: fake)
     return fake
 
 
@@ -153,7 +154,7 @@ def test_the_libraries_are_quiet_unless_asked(folder, monkeypatch, capsys):
         logging.getLogger("btcchat.model").warning("something odd")
         return FakeModel()
 
-    monkeypatch.setattr(cli, "load_model", load)
+    monkeypatch.setattr(options, "load_model", load)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         cli.main(["ask", "Q", "--image", "a.png"])
@@ -217,12 +218,12 @@ def test_a_folder_of_a_and_b_is_a_list(folder, model):
 def test_a_stopped_run_goes_on_where_it_ended(folder, monkeypatch, capsys):
     make_list(folder, 7)
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]
-    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel(stop_after=2))
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel(stop_after=2))
     assert cli.main(words) == 130
     assert "the same command again goes on" in capsys.readouterr().err
     assert len(rows(folder / "out.jsonl")) == 4
     second = FakeModel()
-    monkeypatch.setattr(cli, "load_model", lambda args: second)
+    monkeypatch.setattr(options, "load_model", lambda args: second)
     assert cli.main(words) == 0
     assert second.batches == [2, 1]
     assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(7)]
@@ -234,7 +235,7 @@ def test_a_finished_list_needs_no_model(folder, model, monkeypatch):
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
     assert cli.main(words) == 0
     before = (folder / "out.jsonl").read_bytes()
-    monkeypatch.setattr(cli, "load_model", lambda args: pytest.fail("loaded for nothing"))
+    monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded for nothing"))
     assert cli.main(words) == 0
     assert (folder / "out.jsonl").read_bytes() == before
 
@@ -257,12 +258,13 @@ def test_a_killed_process_leaves_whole_batches(folder):
     """The real thing: SIGKILL between two batches."""
     make_list(folder, 6)
     code = (
-        "import os, sys\nfrom btcchat import cli\nfrom tests.fake_model import FakeModel\n"
+        "import os, sys\nfrom btcchat import cli\nfrom btcchat.commands import options\n"
+        "from tests.fake_model import FakeModel\n"
         "class Killed(FakeModel):\n"
         "    def answer(self, requests, **options):\n"
         "        if len(self.batches) == 2: os.kill(os.getpid(), 9)\n"
         "        return super().answer(requests, **options)\n"
-        "cli.load_model = lambda args: Killed()\n"
+        "options.load_model = lambda args: Killed()\n"
         "cli.main(['caption', '--pairs', 'list.csv', '--out', 'out.jsonl', '--batch-size', '2'])\n"
     )
     path = [entry for entry in sys.path if entry]

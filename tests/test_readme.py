@@ -11,8 +11,8 @@ import pytest
 from torch import nn
 
 from btcchat.change_encoder import CHANGE_ENCODERS, build_change_encoder
-from btcchat.cli import EXAMPLE
-from btcchat.serve.options import build_parser
+from btcchat.cli import build_parser
+from btcchat.commands.caption import EXAMPLE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,8 +28,8 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_readme_parses(line):
     _, *words = shlex.split(line, comments=True)
-    arguments = build_parser("caption", "ask", "chat", "data", "score", "compare").parse_args(words)
-    assert arguments.run == words[0]
+    arguments = build_parser().parse_args(words)
+    assert callable(arguments.run)
 
 
 def test_the_quick_start_is_one_command_to_install_and_one_to_run():

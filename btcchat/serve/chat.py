@@ -96,7 +96,7 @@ class Chat:
         return command != "/quit"
 
 
-def run(chat: Chat) -> int:
+def converse(chat: Chat) -> int:
     """Read lines until /quit or the end of the input. A fault is one line, and the chat goes on."""
     prompt = ""
     if sys.stdin.isatty():

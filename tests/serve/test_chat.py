@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from btcchat import cli
-from btcchat.serve.chat import Chat, run
+from btcchat.commands import options
+from btcchat.serve.chat import Chat, converse
 from tests.fake_model import FakeModel, placeholders
 
 GENERATION = {"max_new_tokens": 16, "temperature": 0.0, "seed": None}
@@ -21,7 +22,7 @@ def talk(tmp_path, monkeypatch, capsys):
     def type_in(*lines: str, **options):
         chat = Chat(FakeModel(), generation=GENERATION, **options)
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
-        assert run(chat) == 0
+        assert converse(chat) == 0
         return chat, *capsys.readouterr()
 
     return type_in
@@ -124,7 +125,7 @@ def test_json_is_one_object_an_answer(talk):
 
 
 def test_the_command_takes_its_first_images_as_options(talk, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load_model", lambda args: FakeModel())
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     monkeypatch.setattr("sys.stdin", io.StringIO("Q\n"))
     assert cli.main(["chat", "--series", "a.png", "b.png", "--dates", "2010", "2014"]) == 0
     assert capsys.readouterr().out == "Q: series 20x10 30x10 \n"
@@ -139,7 +140,7 @@ def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line
         Image.new("RGB", (40, 40), (200, 30, 60)).save(name)
     chat = Chat(tiny_model(tmp_path), generation=GENERATION)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhat changed?\nAnd <image> now?\n"))
-    assert run(chat) == 0
+    assert converse(chat) == 0
     out, err = capsys.readouterr()
     assert "error" not in err and len(chat.history) == 4
     assert chat.history[3].content[0] in out

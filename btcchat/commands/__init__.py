@@ -1,0 +1,9 @@
+"""The commands of ``btcchat``, in the order of its help: one file each.
+
+A file has ``add(commands)``, which adds a parser whose default ``run`` is the function that runs the command.
+Only ``run`` imports what is heavy, so that ``--help`` comes at once.
+"""
+
+from btcchat.commands import ask, caption, chat, data, score
+
+COMMANDS = (caption, ask, chat, data, score)

@@ -1,0 +1,41 @@
+"""``btcchat ask``: a question about an image, a pair, a series of dates or a video."""
+
+import argparse
+
+from btcchat.commands import options
+from btcchat.commands.options import (
+    RAW,
+    add_media,
+    add_model,
+    check_dates,
+    checked,
+    generation,
+    media,
+    print_answer,
+)
+from btcchat.errors import BTCChatError
+
+
+def add(commands) -> None:
+    about = "ask about an image, a pair, a series of dates or a video"
+    one = commands.add_parser("ask", help=about, description=about.capitalize() + ".", **RAW)
+    one.add_argument("question", nargs="?", metavar="QUESTION", help="in quotes, before the options")
+    add_media(one)
+    add_model(one, run)
+
+
+def run(args: argparse.Namespace) -> int:
+    modality, source = media(args)
+    if args.question is None:
+        raise BTCChatError('no QUESTION; it stands first: btcchat ask "What changed?" --pair BEFORE AFTER')
+    if not args.question.strip():
+        raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
+    if modality is None:
+        raise BTCChatError("a question is about something: give --image, --pair, --series or --video")
+    check_dates(args, modality)
+    frames = checked(modality, source)
+    model = options.load_model(args)
+    answer = model.ask(args.question, **{modality: frames}, dates=args.dates, **generation(args))
+    paths = [str(path) for path in source] if isinstance(source, list) else str(source)
+    print_answer(args, {"question": args.question, modality: paths, "answer": answer}, answer)
+    return 0

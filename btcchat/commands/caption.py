@@ -1,0 +1,92 @@
+"""``btcchat caption``: what changed, in one pair or in many."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from btcchat.commands import options
+from btcchat.commands.options import RAW, add_model, at_least_1, checked, complain, generation, print_answer
+from btcchat.errors import BTCChatError
+
+EXAMPLE = Path(__file__).parents[1] / "assets" / "example"
+ONE_IMAGE = 'btcchat ask "What is here?" --image FILE'
+CAPTION = """\
+Caption what changed between two dates, for one pair or for many.
+
+  btcchat caption before.png after.png
+  btcchat caption --example                              the packaged example pair
+  btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
+  btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
+
+The same command again goes on where a stopped one ended: pairs that --out already has are left alone."""
+
+
+def add(commands) -> None:
+    about = "caption what changed, in one pair or in many"
+    one = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
+    one.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
+    one.add_argument("--example", action="store_true", help="caption the packaged example pair")
+    one.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
+    one.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
+    one.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
+    add_model(one, run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.pairs is not None:
+        return _caption_pairs(args)
+    if args.out is not None:
+        raise BTCChatError("--out goes with --pairs; one caption is printed")
+    if args.images and args.example:
+        raise BTCChatError("give either BEFORE AFTER or --example")
+    images = [EXAMPLE / "before.png", EXAMPLE / "after.png"] if args.example else args.images
+    if not images:
+        args.parser.print_help(sys.stderr)
+        raise BTCChatError("caption needs BEFORE AFTER, or --pairs with --out, or --example")
+    if len(images) == 1:
+        raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
+    before, after = checked("pair", images)
+    answer = options.load_model(args).caption(before, after, **generation(args))
+    print_answer(args, {"before": str(images[0]), "after": str(images[1]), "caption": answer}, answer)
+    return 0
+
+
+def _caption_pairs(args: argparse.Namespace) -> int:
+    """Many pairs: every row that can be answered is; the others are named, and the exit code tells."""
+    from tqdm import tqdm
+
+    from btcchat.data.pairs import read_pairs
+    from btcchat.serve.batch import Answers, caption_pairs
+
+    if args.images or args.example:
+        raise BTCChatError("--pairs takes its images from a list; leave out BEFORE AFTER and --example")
+    if args.out is None:
+        raise BTCChatError("--pairs needs --out FILE.jsonl, where the captions go")
+    pairs, faults = read_pairs(args.pairs)
+    for fault in faults:
+        complain(fault)
+    answered, failed = 0, len(faults)
+    with Answers(args.out, model=args.model or "tiny") as answers:
+        todo = [pair for pair in pairs if pair.key not in answers.done]
+        skipped = len(pairs) - len(todo)
+        model = options.load_model(args) if todo else None
+        try:
+            with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
+                for fault in caption_pairs(model, todo, answers, batch_size=args.batch_size, **generation(args)):
+                    answered, failed = answered + (fault is None), failed + (fault is not None)
+                    if fault:
+                        with tqdm.external_write_mode(file=sys.stderr):
+                            complain(fault)
+                    bar.update()
+        except KeyboardInterrupt:
+            print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
+            return 130
+    if args.json:
+        print(json.dumps({"out": args.out, "answered": answered, "already_there": skipped, "failed": failed}))
+    else:
+        there = f", {skipped} there already" if skipped else ""
+        bad = f", {failed} failed (named above)" if failed else ""
+        captions = f"{answered} caption{'s' * (answered != 1)}"
+        print(f"btcchat: {captions} written to {args.out}{there}{bad}", file=sys.stderr)
+    return 2 if failed else 0

