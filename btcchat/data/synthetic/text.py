@@ -1,6 +1,7 @@
 """The text that the tiny model's tokenizer is trained on."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from btcchat.data.synthetic.language import captions, reading_order
 from btcchat.data.synthetic.questions import describe, image_questions, pair_questions, scene_captions, time_questions
@@ -9,7 +10,6 @@ from btcchat.data.synthetic.scene import KINDS, PLACES
 from btcchat.data.synthetic.sentences import SENTENCES
 from btcchat.data.synthetic.write import (
     CHANGE_REQUESTS,
-    DENSE_PAIR_REQUESTS,
     DENSE_REQUESTS,
     SCENE_REQUESTS,
     TIME_REQUESTS,
@@ -31,7 +31,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
         f"{SYSTEM} USER: Describe the changes. ASSISTANT: nothing has changed here .",
     )
     yield from SENTENCES
-    yield from (*CHANGE_REQUESTS, *DENSE_REQUESTS, *DENSE_PAIR_REQUESTS, *SCENE_REQUESTS, *TIME_REQUESTS)
+    yield from (*CHANGE_REQUESTS, *chain(*DENSE_REQUESTS.values()), *SCENE_REQUESTS, *TIME_REQUESTS)
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]

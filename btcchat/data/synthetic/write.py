@@ -16,16 +16,18 @@ from btcchat.data.synthetic.samples import SyntheticSample, generator, make_imag
 from btcchat.errors import BTCChatError
 
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
-DENSE_REQUESTS = (
-    "List what stands in each part of the image.",
-    "Describe the image place by place.",
-    "Go through the nine parts of the image and say what is there.",
-    "Give a full description of this image, part by part.",
-)
-DENSE_PAIR_REQUESTS = (
-    "List what stands in each part of the first image, and what then.",
-    "Describe both dates place by place.",
-)
+DENSE_REQUESTS = {
+    "image": (
+        "List what stands in each part of the image.",
+        "Describe the image place by place.",
+        "Go through the nine parts of the image and say what is there.",
+        "Give a full description of this image, part by part.",
+    ),
+    "pair": (
+        "List what stands in each part of the first image, and what then.",
+        "Describe both dates place by place.",
+    ),
+}
 SCENE_REQUESTS = (
     "Describe the scene.",
     "Describe the image.",
@@ -51,12 +53,7 @@ TIME_REQUESTS = (
     "Tell me in a sentence what happens here.",
 )
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-FILES = {
-    "pair": ("pairs_align", "pairs"),
-    "image": ("images_align", "images"),
-    "series": ("series",),
-    "video": ("videos",),
-}
+FILES = {"pair": "pairs", "image": "images", "series": "series", "video": "videos"}  # JSONL, and folder beside it
 
 
 def write_dataset(
@@ -73,9 +70,8 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl and images.jsonl (captions and questions), pairs_align.jsonl and images_align.jsonl (dense
-    descriptions of the same), series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder of
-    frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes
+    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder
+    of frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes
     depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
     """
@@ -87,35 +83,33 @@ def write_dataset(
     counts = {"pair": pairs, "image": images, "series": series, "video": videos}
     jobs = [(task, index) for task, count in counts.items() for index in range(count)]
     for task in (task for task, count in counts.items() if count):
-        (part / FILES[task][-1]).mkdir(parents=True)
+        (part / FILES[task]).mkdir(parents=True)
     part.mkdir(parents=True, exist_ok=True)
     write = partial(_write_sample, part, seed, heldout)
     with ExitStack() as stack:
         files = {
-            name: stack.enter_context(open(part / f"{name}.jsonl", "w", encoding="utf-8"))
+            task: stack.enter_context(open(part / f"{FILES[task]}.jsonl", "w", encoding="utf-8"))
             for task, count in counts.items()
             if count
-            for name in FILES[task]
         }
         if workers > 1 and jobs:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
             results = pool.imap(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
-        for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):
-            for name, record in zip(FILES[task], records, strict=True):
-                files[name].write(json.dumps(record) + "\n")
+        for done, ((task, _), record) in enumerate(zip(jobs, results, strict=True), 1):
+            files[task].write(json.dumps(record) + "\n")
             if progress:
                 progress(done, len(jobs))
     os.replace(part, out)
     return out
 
 
-def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[dict]:
-    """Write one sample's images; returns its records, one a JSONL file of its task."""
+def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> dict:
+    """Write one sample's images; returns its record."""
     task, index = job
     sample = MAKE[task](seed * SEED_STRIDE + index, heldout=heldout)
-    folder, name = FILES[task][-1], f"{index:06d}"
+    folder, name = FILES[task], f"{index:06d}"
     paths = {
         "pair": [f"{folder}/{name}_before.jpg", f"{folder}/{name}_after.jpg"],
         "image": [f"{folder}/{name}.jpg"],
@@ -135,17 +129,14 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
         Image.fromarray(sample.mask).save(out / mask, compress_level=1)
         media["mask"] = mask
     frames = len(paths) if task in ("series", "video") else 1
-    return [
-        {
-            "id": f"{name_}-{index:06d}",
-            "modality": task,
-            **media,
-            "conversations": _conversation(turns, frames),
-            "captions": sample.captions,
-            "truth": sample.truth,
-        }
-        for name_, turns in zip(FILES[task], dialogues(sample), strict=True)
-    ]
+    return {
+        "id": f"{folder}-{name}",
+        "modality": task,
+        **media,
+        "conversations": _conversation(dialogue(sample), frames),
+        "captions": sample.captions,
+        "truth": sample.truth,
+    }
 
 
 def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
@@ -157,26 +148,26 @@ def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
     return out
 
 
-def dialogues(sample: SyntheticSample) -> list[list[tuple[str, str]]]:
-    """The chats that a sample trains: (question, answer) turns, one chat a JSONL file of its task.
+def dialogue(sample: SyntheticSample) -> list[tuple[str, str]]:
+    """The chat that a sample trains: (question, answer) turns of questions, a caption and a dense description.
 
-    In half of them the caption comes first, in the others it stands among the questions, so that an
-    answer cannot always be read off the caption before it.
+    Their order varies, so that an answer cannot always be read off the one before it. The dense description (of an
+    image, or of both dates of a pair) is what teaches a fresh model to look: from captions alone it learns to guess.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
-    order = rng.permutation(len(sample.questions))
-    most = int(rng.integers(4, 6)) if sample.task == "image" else int(rng.integers(2, 5))
-    asked = [_as_typed(rng, *sample.questions[i]) for i in order[:most]]
-    request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
-    caption = (pick(rng, request), pick(rng, sample.captions))
-    if sample.task == "image":
-        if rng.random() < 0.35:
-            asked.insert(int(rng.integers(len(asked) + 1)), caption)
-        return [[(pick(rng, DENSE_REQUESTS), sample.description)], asked]
-    asked.insert(0 if rng.random() < 0.5 else int(rng.integers(1, len(asked) + 1)), caption)
-    if sample.task == "pair":
-        return [[(pick(rng, DENSE_PAIR_REQUESTS), sample.description)], asked]
-    return [asked]
+    most = int(rng.integers(2, 4 if sample.task == "image" else 5))
+    asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
+    if sample.task != "image" or rng.random() < 0.35:
+        request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
+        _put(rng, asked, (pick(rng, request), pick(rng, sample.captions)))
+    if sample.task in DENSE_REQUESTS:
+        _put(rng, asked, (pick(rng, DENSE_REQUESTS[sample.task]), sample.description))
+    return asked
+
+
+def _put(rng, turns: list, turn: tuple[str, str]) -> None:
+    """Insert a turn: first in half of all chats, else anywhere behind."""
+    turns.insert(0 if rng.random() < 0.5 else int(rng.integers(1, len(turns) + 1)), turn)
 
 
 def _as_typed(rng, question: str, answer: str) -> tuple[str, str]:

@@ -6,5 +6,5 @@ OUT=${OUT:-runs/tiny}
 
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic_scenes" --images 30000 --seed 1
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
-    --pairs 16000 --images 6000 --series 2000 --videos 1500 --seed 2
+    --pairs 14000 --images 3000 --series 1500 --videos 1000 --seed 2
 python -m btcchat.train.init_tiny "$OUT/0_init"

@@ -7,7 +7,7 @@ OUT_CHANGE=${OUT_CHANGE:-$OUT}
 
 python -m btcchat.train.train_mem \
     --model_name_or_path "$OUT_CHANGE/2_change_encoder" --version v1 --data_root "$OUT/data" \
-    --data_mixture synthetic_pair_align+synthetic_pair+synthetic_image+synthetic_series+synthetic_video \
+    --data_mixture synthetic_pair+synthetic_image+synthetic_series+synthetic_video \
     --tune_vision_tower True --tune_mm_projector True --tune_language_model True \
     --bf16 True --use_cpu True --output_dir "$OUT_CHANGE/3_llm" \
     --num_train_epochs 1 --per_device_train_batch_size 16 --learning_rate 5e-4 --weight_decay 0.05 \
