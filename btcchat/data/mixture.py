@@ -15,6 +15,7 @@ import yaml
 
 from btcchat.data.records import CODES, Record, Records
 from btcchat.errors import BTCChatError, choose
+from btcchat.resources import resource
 
 REQUIRED = {"annotation", "images"}
 # kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
@@ -98,8 +99,8 @@ def parse_mixture(mixture: str) -> list[tuple[str, int]]:
 
 
 def mixture_folder(folder: str | Path | None = None) -> Path:
-    """Where the YAML files are: ``folder``, or datasets_mixture/ of the repository this package lies in."""
-    path = Path(folder) if folder else Path(__file__).resolve().parents[2] / "datasets_mixture"
+    """Where the YAML files are: ``folder``, or the datasets_mixture/ that comes with the package."""
+    path = Path(folder) if folder else resource("datasets_mixture")
     if not path.is_dir():
         raise BTCChatError(f"no folder {path} of data set descriptions (*.yaml); give one with --mixture_folder")
     return path
