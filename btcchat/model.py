@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from btcchat import checkpoint, inference
+from btcchat import change_map, checkpoint, inference
 from btcchat.config import BTCChatConfig
 from btcchat.data.media import MODALITIES
 from btcchat.errors import BTCChatError, choose
@@ -161,6 +161,10 @@ class BTCChat(nn.Module):
     def caption(self, before, after, **options) -> str:
         """What changed between two dates, in a sentence. Images: paths or PIL. Options: inference.GENERATION."""
         return self.ask(inference.CAPTION_QUESTION, pair=(before, after), **options)
+
+    def change_map(self, before, after):
+        """Where it changed: float32 array (H, W) in 0..1 at the size of ``after``. See change_map.py."""
+        return change_map.change_map(self, before, after)
 
     def ask(self, question: str, **options) -> str:
         """Answer about one of ``image=``, ``pair=``, ``series=``, ``video=`` (or nothing: text only)."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from btcchat.change_encoder.distance import cosine, cosine_distance
 from btcchat.errors import BTCChatError
 
 # Patterns of published keys that no forward uses.
@@ -63,8 +64,8 @@ class AttentiveEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         dates = self._attend(features)  # (P, 2, L, C)
-        cosine = self._cosine(dates)
-        both = torch.cat([dates[:, 0], dates[:, 1]], dim=-1) + cosine.to(dates.dtype)[..., None]  # (P, L, 2C)
+        alike = cosine(dates[:, 0], dates[:, 1])  # (P, L)
+        both = torch.cat([dates[:, 0], dates[:, 1]], dim=-1) + alike.to(dates.dtype)[..., None]  # (P, L, 2C)
         # As a map with channels last: a view, no copy, and the layout that convolutions like best.
         both = both.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # (P, 2C, g, g)
         change = self.LN(self.Conv1(both))  # (P, C, g, g)
@@ -72,7 +73,12 @@ class AttentiveEncoder(nn.Module):
 
     def cosine_field(self, features: Tensor) -> Tensor:
         """How alike the two dates are at each place, after attention: float32 ``(P, g, g)`` in -1..1."""
-        return self._cosine(self._attend(features)).unflatten(1, (self.grid, self.grid))
+        return 1 - 2 * self.distance(features)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """How far apart they are: float32 ``(P, g, g)`` in 0..1."""
+        dates = self._attend(features)
+        return cosine_distance(dates[:, 0], dates[:, 1])
 
     def _attend(self, features: Tensor) -> Tensor:
         if features.shape[1:3] != (2, 1) or features.shape[3] != self.grid**2:
@@ -96,12 +102,6 @@ class AttentiveEncoder(nn.Module):
         by_column = self.h_embedding(places)[None, :, :].expand(self.grid, -1, -1)  # (rows, columns, C/2)
         by_row = self.w_embedding(places)[:, None, :].expand(-1, self.grid, -1)
         return torch.cat([by_column, by_row], dim=-1).flatten(0, 1)
-
-    @staticmethod
-    def _cosine(dates: Tensor) -> Tensor:
-        """``(P, 2, L, C)`` -> ``(P, L)``, at least in float32: half precision cannot tell small changes."""
-        dates = dates.to(torch.promote_types(dates.dtype, torch.float32))
-        return F.cosine_similarity(dates[:, 0], dates[:, 1], dim=-1, eps=1e-8)
 
 
 class TransformerBlock(nn.Module):

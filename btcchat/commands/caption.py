@@ -15,6 +15,7 @@ CAPTION = """\
 Caption what changed between two dates, for one pair or for many.
 
   btcchat caption before.png after.png
+  btcchat caption before.png after.png --change-map where.png
   btcchat caption --example                              the packaged example pair
   btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
   btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
@@ -27,6 +28,7 @@ def add(commands) -> None:
     one = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
     one.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
     one.add_argument("--example", action="store_true", help="caption the packaged example pair")
+    one.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
     one.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
     one.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
     one.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
@@ -46,10 +48,29 @@ def run(args: argparse.Namespace) -> int:
         raise BTCChatError("caption needs BEFORE AFTER, or --pairs with --out, or --example")
     if len(images) == 1:
         raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
+    map_path = _map_path(args)
     before, after = checked("pair", images)
-    answer = options.load_model(args).caption(before, after, **generation(args))
-    print_answer(args, {"before": str(images[0]), "after": str(images[1]), "caption": answer}, answer)
+    model = options.load_model(args)
+    answer = model.caption(before, after, **generation(args))
+    record = {"before": str(images[0]), "after": str(images[1]), "caption": answer}
+    if map_path is not None:
+        from btcchat.change_map import save_overlay
+
+        save_overlay(model.change_map(before, after), after, map_path)
+        record["change_map"] = str(map_path)
+    print_answer(args, record, answer)
     return 0
+
+
+def _map_path(args: argparse.Namespace) -> Path | None:
+    if args.change_map is None:
+        return None
+    path = Path(args.change_map)
+    if path.suffix.lower() != ".png":
+        raise BTCChatError(f"--change-map {path}: the map is a PNG; give it a name that ends in .png")
+    if not path.parent.is_dir():
+        raise BTCChatError(f"the folder of --change-map does not exist: {path.parent}")
+    return path
 
 
 def _caption_pairs(args: argparse.Namespace) -> int:
@@ -61,6 +82,8 @@ def _caption_pairs(args: argparse.Namespace) -> int:
 
     if args.images or args.example:
         raise BTCChatError("--pairs takes its images from a list; leave out BEFORE AFTER and --example")
+    if args.change_map is not None:
+        raise BTCChatError("--change-map is drawn for one pair; leave out --pairs")
     if args.out is None:
         raise BTCChatError("--pairs needs --out FILE.jsonl, where the captions go")
     pairs, faults = read_pairs(args.pairs)
