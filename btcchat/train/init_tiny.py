@@ -101,6 +101,8 @@ def init_model(
     tower = build_vision_tower(
         config.vision_tower, select_layer=config.select_layers, select_feature=config.mm_vision_select_feature
     )
+    places = tower.vision_model.embeddings.position_embedding.weight
+    places.data.copy_(sine_positions(tower.grid, tower.hidden_size))
     encoder = build_change_encoder(
         config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
     )
@@ -117,6 +119,19 @@ def init_model(
         tokenizer=tokenizer,
         image_processor=processor,
     ).eval()
+
+
+def sine_positions(grid: int, width: int, scale: float = 0.5) -> torch.Tensor:
+    """Sines and cosines of row and column, ``(grid * grid, width)``: where a patch lies can be read before training.
+
+    As in MAE (He et al. 2022, arXiv:2111.06377). From noise, the language model needs a third of the first stage to
+    find the place that a word like "top left" means.
+    """
+    frequencies = 0.15 * 10 ** torch.linspace(0, 1, width // 4)  # radians a patch: periods of 42 to 4 patches
+    angles = torch.arange(grid)[:, None] * frequencies  # (grid, width / 4)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)
+    rows, columns = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
+    return scale * torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
 def main() -> None:
