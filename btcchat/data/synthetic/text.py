@@ -11,6 +11,7 @@ from btcchat.data.synthetic.sentences import SENTENCES
 from btcchat.data.synthetic.write import (
     CHANGE_REQUESTS,
     DENSE_REQUESTS,
+    PATCH_REQUESTS,
     SCENE_REQUESTS,
     TIME_REQUESTS,
 )
@@ -31,7 +32,13 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
         f"{SYSTEM} USER: Describe the changes. ASSISTANT: nothing has changed here .",
     )
     yield from SENTENCES
-    yield from (*CHANGE_REQUESTS, *chain(*DENSE_REQUESTS.values()), *SCENE_REQUESTS, *TIME_REQUESTS)
+    yield from (
+        *CHANGE_REQUESTS,
+        *chain(*DENSE_REQUESTS.values()),
+        *PATCH_REQUESTS.values(),
+        *SCENE_REQUESTS,
+        *TIME_REQUESTS,
+    )
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]

@@ -28,6 +28,7 @@ DENSE_REQUESTS = {
         "Describe both dates place by place.",
     ),
 }
+PATCH_REQUESTS = {"image": "Map the image, patch by patch.", "pair": "Map what is new, patch by patch."}
 SCENE_REQUESTS = (
     "Describe the scene.",
     "Describe the image.",
@@ -152,7 +153,8 @@ def dialogue(sample: SyntheticSample) -> list[tuple[str, str]]:
     """The chat that a sample trains: (question, answer) turns of questions, a caption and a dense description.
 
     Their order varies, so that an answer cannot always be read off the one before it. The dense description (of an
-    image, or of both dates of a pair) is what teaches a fresh model to look: from captions alone it learns to guess.
+    image, or of both dates of a pair) and, at the start of half of the chats, a map with a word for each patch are
+    what teaches a fresh model to look: from captions alone it learns to guess.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 4 if sample.task == "image" else 5))
@@ -162,6 +164,8 @@ def dialogue(sample: SyntheticSample) -> list[tuple[str, str]]:
         _put(rng, asked, (pick(rng, request), pick(rng, sample.captions)))
     if sample.task in DENSE_REQUESTS:
         _put(rng, asked, (pick(rng, DENSE_REQUESTS[sample.task]), sample.description))
+        if rng.random() < 0.5:
+            asked.insert(0, (PATCH_REQUESTS[sample.task], sample.patches))
     return asked
 
 
