@@ -1,8 +1,18 @@
 """From samples to a batch."""
 
+from collections.abc import Callable
+
 import torch
 
+from btcchat.data.faults import BadSample
 from btcchat.prompt import IGNORE_INDEX
+
+NOTHING = {
+    "input_ids": torch.tensor([0]),
+    "labels": torch.tensor([IGNORE_INDEX]),
+    "pixel_values": None,
+    "modality": "text",
+}
 
 
 def collate(samples: list[dict], pad_token_id: int) -> dict:
@@ -24,6 +34,18 @@ def collate(samples: list[dict], pad_token_id: int) -> dict:
         "modalities": [sample["modality"] for sample in samples],
         "frame_counts": [0 if p is None else len(p) for p in pixels],
     }
+
+
+def collate_good(samples: list[dict | BadSample], collate: Callable[[list[dict]], dict]) -> dict:
+    """The batch of the samples that are good, with ``faults``, a line for each that is not, and ``cut``, for each that
+    is not whole.
+
+    Where none is good it is one token without a label, so that this process keeps step with the others.
+    """
+    good = [sample for sample in samples if not isinstance(sample, BadSample)]
+    faults = [sample.fault for sample in samples if isinstance(sample, BadSample)]
+    cut = [sample["cut"] for sample in good if sample.get("cut")]
+    return collate(good or [NOTHING]) | {"faults": faults, "cut": cut}
 
 
 def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:

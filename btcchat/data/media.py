@@ -4,6 +4,7 @@ Grey and palette become RGB, EXIF rotation is applied, transparency becomes blac
 8 bits a band are stretched (radiometry.py). Of a file with several pages or animation frames the first one counts.
 """
 
+import io
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps
@@ -34,8 +36,26 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def load_image(source: str | Path | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A path or PIL image -> upright 8-bit RGB. Raises BTCChatError for what cannot be read or is over the limit."""
+@dataclass(frozen=True)
+class Embedded:
+    """A file that lies inside another: in a column of a Parquet file, or in a tar shard."""
+
+    name: str  # for messages
+    data: bytes
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def load_image(source: str | Path | Embedded | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image file or PIL image -> upright 8-bit RGB. Raises BTCChatError for what is unreadable or over the limit."""
     if isinstance(source, Image.Image):
         return _decoded(source, "in memory", max_pixels)
     path = existing_file(source, "image")
@@ -46,15 +66,16 @@ def load_image(source: str | Path | Image.Image, *, max_pixels: int = MAX_PIXELS
 def load_frames(modality: str, source, num_video_frames: int = 8) -> list[Image.Image]:
     """What a question is about -> its RGB frames in order of time.
 
-    image: a path or PIL image. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a folder
-    of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the last.
+    image: a path, Embedded or PIL image. pair: two of them, before first. series: 2 to 16, or a folder. video: a
+    file, a folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first
+    to the last.
     """
     low, high = choose("modality", modality, MODALITIES)
     if modality == "text":
         return []
     if isinstance(source, list | tuple) and len(source) == 1:
         source = source[0]
-    if modality == "video" and isinstance(source, str | Path) and not os.path.isdir(source):
+    if modality == "video" and _is_one_file(source):
         from btcchat.data.video import sample_video
 
         return sample_video(existing_file(source, "video"), num_video_frames, MAX_PIXELS)
@@ -80,8 +101,12 @@ def evenly(total: int, wanted: int) -> list[int]:
     return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
 
 
-def existing_file(source: str | Path, kind: str) -> Path:
+def existing_file(source: str | Path | Embedded, kind: str) -> Path | Embedded:
     """The path of a regular file with something in it, or the reason why not."""
+    if isinstance(source, Embedded):
+        if not source.data:
+            raise BTCChatError(f"{kind} '{source}' is empty (0 bytes)")
+        return source
     path = Path(source)
     if "://" in str(source):
         raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
@@ -107,6 +132,12 @@ def list_images(folder: str | Path) -> list[Path]:
 def natural_key(name: str) -> list[int | str]:
     """Sort key under which runs of digits count as numbers."""
     return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def _is_one_file(source) -> bool:
+    if isinstance(source, Embedded):
+        return source.suffix.lower() not in IMAGE_SUFFIXES
+    return isinstance(source, str | Path) and not os.path.isdir(source)
 
 
 def _listed(modality: str, source) -> list:
@@ -137,12 +168,13 @@ def _count_fault(modality: str, sources: list) -> str:
 
 
 @contextmanager
-def _opened(path: Path):
+def _opened(path: Path | Embedded):
     """Image.open with a clear line. Pillow's warnings (its own size limit, odd metadata) are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = tiff.open_tiff(path) if _is_tiff(path) else Image.open(path, formats=FORMATS)
+            file = path.open() if isinstance(path, Embedded) else path
+            image = tiff.open_tiff(path, file) if _is_tiff(path) else Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise BTCChatError(f"image '{path}' is too large: {_line(error)}") from error
         except PermissionError as error:
@@ -155,13 +187,13 @@ def _opened(path: Path):
             yield image
 
 
-def _unreadable(path: Path) -> str:
+def _unreadable(path: Path | Embedded) -> str:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return f"image '{path}' is a video file; give it as a video"
     return f"'{path}' is not an image that can be read (PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PPM)"
 
 
-def _is_tiff(path: Path) -> bool:
+def _is_tiff(path: Path | Embedded) -> bool:
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

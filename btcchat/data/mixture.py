@@ -1,56 +1,79 @@
-"""Data sets by name, and mixtures of them: ``a+b*3`` is set a once and set b three times.
-
-What sets exist is data: each YAML file in datasets_mixture/ maps a name to its annotation file and image root, both
-relative to the data root, and to what else is worth knowing about it (licence, citation, metres a pixel).
-"""
+"""Mixtures of data sets: ``a+b*3`` is set a once and set b three times."""
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from btcchat.data.descriptions import known_sets, mixture_folder
+from btcchat.data.faults import BAD_SAMPLES, BadSample, made
 from btcchat.data.records import CODES, Record, Records
+from btcchat.data.rows import HUB
+from btcchat.data.sampling import captioned, sample
+from btcchat.data.shards import open_shards
+from btcchat.data.stream import Chunks, Stream, StreamMixture
+from btcchat.data.terms import Term, parse_mixture, terms
 from btcchat.errors import BTCChatError, choose
-from btcchat.resources import resource
 
-REQUIRED = {"annotation", "images"}
-# kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
-DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
+__all__ = ["Mixture", "Selection", "build_datasets", "known_sets", "mixture_folder", "parse_mixture", "terms"]
+
+
+class Selection:
+    """The samples of one set: those of its records that are wanted; flattened, one for each caption of a record."""
+
+    def __init__(self, records: Records, term: Term, seed: int):
+        self.records, self.name, self.path, self.captions = records, term.name, records.path, term.captions
+        self.rows: Sequence[int] = sample(term.sampling, len(records), name=term.name, seed=seed)
+        self._caption_of: np.ndarray | None = None
+        if term.captions == "flatten_list":
+            counts = np.maximum(np.asarray(records.num_captions)[self.rows], 1)
+            self.rows = np.repeat(self.rows, counts)
+            starts = np.repeat(np.cumsum(counts) - counts, counts)
+            self._caption_of = np.arange(len(self.rows)) - starts
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def record(self, index: int, draw: tuple[int, ...]) -> Record:
+        """draw: what the choice of a caption at random depends on."""
+        choices = captioned(self.records[int(self.rows[index])], self.captions, draw)
+        return choices[0 if self._caption_of is None else self._caption_of[index]]
 
 
 class Mixture:
-    """The records of several sets behind one another, as samples: ``mixture[i]`` is ``make_sample(record)``.
+    """The samples of several sets behind one another: ``mixture[i]`` is ``make_sample(record)``.
 
-    A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the record's file and row are added.
+    A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the record's file and row are added
+    (bad_samples "skip": the sample is then a BadSample). ``mixture[epoch, i]`` matters where captions are chosen at
+    random: each epoch draws anew.
     """
 
-    def __init__(self, sets: list[Records], make_sample: Callable[[Record], dict]):
-        self.sets, self.make_sample = sets, make_sample
-        self._ends = list(accumulate(len(records) for records in sets))
+    def __init__(
+        self, sets: list[Selection], make_sample: Callable[[Record], dict], *, seed: int = 0, bad_samples: str = "stop"
+    ):
+        self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
+        self._ends = list(accumulate(len(selection) for selection in sets))
 
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int, epoch: int = 0) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
         which = bisect_right(self._ends, index)
-        return self.sets[which][index - (self._ends[which - 1] if which else 0)]
+        start = self._ends[which - 1] if which else 0
+        return self.sets[which].record(index - start, (self.seed, epoch, index))
 
-    def __getitem__(self, index: int) -> dict:
-        record = self.record(index)
-        try:
-            return self.make_sample(record)
-        except BTCChatError as error:
-            raise BTCChatError(f"{record.where}: {error}") from error
+    def __getitem__(self, index: int | tuple[int, int]) -> dict | BadSample:
+        epoch, index = index if isinstance(index, tuple) else (0, index)
+        return made(self.record(index, epoch), self.make_sample, self.bad_samples)
 
     def lengths(self, estimate: Callable[[str, int, int], int]) -> np.ndarray:
         """``estimate(modality, frames, characters)`` of every sample, without reading one. frames -1: a video."""
-        per_set = {
+        per_row = {
             id(records): np.array(
                 [
                     estimate(CODES[code], frames, characters)
@@ -60,9 +83,9 @@ class Mixture:
                 ],
                 dtype=np.int32,
             )
-            for records in self.sets
+            for records in {id(selection.records): selection.records for selection in self.sets}.values()
         }
-        return np.concatenate([per_set[id(records)] for records in self.sets])
+        return np.concatenate([per_row[id(selection.records)][selection.rows] for selection in self.sets])
 
 
 def build_datasets(
@@ -71,58 +94,52 @@ def build_datasets(
     *,
     data_root: str | Path | None = None,
     folder: str | Path | None = None,
-) -> Mixture:
-    """The mixture ``"a+b*3"`` of the sets that the YAML files of ``folder`` name.
+    seed: int = 0,
+    bad_samples: str = "stop",
+) -> Mixture | StreamMixture:
+    """The mixture ``"a+b@first:500*3"``, ``"mine.yaml"``, or the name of one: see `terms`.
 
-    data_root: what their paths are relative to; default the environment variable BTCCHAT_DATA.
+    data_root: what paths are relative to; default the environment variable BTCCHAT_DATA. folder: YAML files of the
+    user's own. seed: of what is random in it. bad_samples: stop or skip. Where a set is streamed, so is the mixture.
     Raises BTCChatError for an unknown name (the choices are listed), a bad repeat, a missing file, a bad record.
     """
-    known = known_sets(mixture_folder(folder))
-    chosen = [(choose("data set", name, known), name, repeat) for name, repeat in parse_mixture(mixture)]
-    data_root = data_root or os.environ.get("BTCCHAT_DATA")
-    if not data_root:
-        raise BTCChatError("no folder of data; give --data_root or set the environment variable BTCCHAT_DATA")
-    root = Path(data_root)
-    read = {name: Records(root / row["annotation"], root / row["images"]) for row, name, _ in chosen}
-    return Mixture([read[name] for _, name, repeat in chosen for _ in range(repeat)], make_sample)
+    choose("treatment of bad samples", bad_samples, dict.fromkeys(BAD_SAMPLES))
+    wanted = terms(mixture, known_sets(folder))
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    opened: dict[tuple, Records | Stream] = {}
+    sets = []
+    for term in wanted:
+        place = tuple(str(term.description.get(key)) for key in ("annotation", "images", "split", "subset"))
+        if place not in opened:
+            opened[place] = _open(term, root)
+        source = opened[place]
+        sets.append(Selection(source, term, seed) if isinstance(source, Records) else Stream(source, term))
+    if not any(isinstance(one, Stream) for one in sets):
+        return Mixture(sets, make_sample, seed=seed, bad_samples=bad_samples)
+    streams = [one if isinstance(one, Stream) else Chunks(one) for one in sets]
+    return StreamMixture(streams, make_sample, seed=seed, bad_samples=bad_samples)
 
 
-def parse_mixture(mixture: str) -> list[tuple[str, int]]:
-    """``"a+b*3"`` -> ``[("a", 1), ("b", 3)]``."""
-    terms = []
-    for term in mixture.split("+"):
-        name, star, repeat = (piece.strip() for piece in term.partition("*"))
-        if not name or (star and not (repeat.isdecimal() and int(repeat) > 0)):
-            raise BTCChatError(f"data mixture '{mixture}': '{term}' is not a set's name, or NAME*TIMES with TIMES >= 1")
-        terms.append((name, int(repeat) if star else 1))
-    return terms
+def _open(term: Term, root: str | None):
+    row = term.description
+    given = row["annotation"]
+    annotation = [_under(root, path, term.name) for path in (given if isinstance(given, list) else [given])]
+    images = _under(root, row["images"], term.name)
+    options = {key: row[key] for key in ("split", "subset") if key in row}
+    if row.get("streaming") or annotation[0].endswith((".tar", ".tar.gz", ".tgz")):
+        return open_shards(annotation, images, **options)
+    if len(annotation) > 1:
+        raise BTCChatError(f"data set '{term.name}': a list of files is for tar shards; describe each file as a set")
+    return Records(annotation[0], images, **options)
 
 
-def mixture_folder(folder: str | Path | None = None) -> Path:
-    """Where the YAML files are: ``folder``, or the datasets_mixture/ that comes with the package."""
-    path = Path(folder) if folder else resource("datasets_mixture")
-    if not path.is_dir():
-        raise BTCChatError(f"no folder {path} of data set descriptions (*.yaml); give one with --mixture_folder")
-    return path
-
-
-def known_sets(folder: Path) -> dict[str, dict]:
-    """Name -> description, over all YAML files of ``folder``."""
-    known = {}
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise BTCChatError(f"{path} names no data sets; expected NAME: {{annotation: ..., images: ...}}")
-        for name, row in content.items():
-            if name in known:
-                raise BTCChatError(f"{path}: data set '{name}' is described twice; rename one")
-            if not isinstance(row, dict) or not set(row) >= REQUIRED or set(row) - REQUIRED - DESCRIPTIVE:
-                raise BTCChatError(
-                    f"{path}: data set '{name}' must give {', '.join(sorted(REQUIRED))} and may give "
-                    f"{', '.join(sorted(DESCRIPTIVE))}"
-                )
-            known[name] = row
-    return known
+def _under(root: str | None, path: str, name: str) -> str:
+    path = str(path)
+    if path.startswith(HUB) or "://" in path or os.path.isabs(path):
+        return path
+    if not root:
+        raise BTCChatError(
+            f"data set '{name}': no folder of data that {path} is in; give --data_root or set the environment "
+            "variable BTCCHAT_DATA"
+        )
+    return os.path.join(root, path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -16,10 +17,11 @@ CHARACTERS_PER_TOKEN = 4  # of English text; only used to guess a length before 
 
 @dataclass
 class SampleMaker:
-    """``make(record)`` -> ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality"}``.
+    """``make(record)`` -> ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality", "cut"}``
 
     num_segments(modality, frames) -> K, the placeholders a prompt needs; each becomes ``tokens_per_segment`` tokens.
-    max_length counts those; longer text is cut on the right. Raises BTCChatError where nothing to learn is left.
+    max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises BTCChatError where nothing
+    to learn is left.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -42,8 +44,9 @@ class SampleMaker:
             task=record.task,
             clue=record.clue,
         )
-        encoded = prompt.encode(turns, self.tokenizer, self.template, train=True)
-        encoded = prompt.fit(encoded, self.tokens_per_segment, self.max_length, train=True)
+        whole = prompt.encode(turns, self.tokenizer, self.template, train=True)
+        encoded = prompt.fit(whole, self.tokens_per_segment, self.max_length, train=True)
+        lost = len(whole.input_ids) - len(encoded.input_ids)
         if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
                 f"no answer is left of {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
@@ -53,6 +56,7 @@ class SampleMaker:
             "labels": torch.tensor(encoded.labels),  # (N,)
             "pixel_values": torch.stack([self.image_processor(f) for f in frames]) if frames else None,  # (T, 3, H, W)
             "modality": record.modality,
+            "cut": f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None,
         }
 
     def estimated_length(self, modality: str, frames: int, characters: int) -> int:
@@ -60,4 +64,10 @@ class SampleMaker:
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
         image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
-        return min(image_tokens + characters // CHARACTERS_PER_TOKEN, self.max_length)
+        return min(image_tokens + characters // CHARACTERS_PER_TOKEN + self._around, self.max_length)
+
+    @cached_property
+    def _around(self) -> int:
+        """Tokens a template puts around a question and its answer."""
+        turns = [prompt.user_turn("?", segments=1), prompt.assistant_turn("!")]
+        return len(prompt.encode(turns, self.tokenizer, self.template, train=True).input_ids)

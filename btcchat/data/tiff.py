@@ -5,7 +5,6 @@ GDAL marks bands as red, green, blue only for 8-bit files, so a 16-bit composite
 
 import logging
 import struct
-from pathlib import Path
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffTags import TAGS_V2
@@ -35,10 +34,13 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super()._setup()
 
 
-def open_tiff(path: Path) -> Image.Image:
-    """Open without reading the pixels; BTCChatError that says what the file holds where Pillow knows no way."""
+def open_tiff(path, file) -> Image.Image:
+    """Open without reading the pixels; BTCChatError that says what the file holds where Pillow knows no way.
+
+    path: a Path, or what has ``open`` and a name like one. file: the same, or its bytes as an open file.
+    """
     try:
-        return _Tiff(path)
+        return _Tiff(file, str(path))
     except PermissionError:
         raise
     except (SyntaxError, TypeError, ValueError, LookupError, OSError, ArithmeticError, struct.error) as error:
@@ -70,7 +72,7 @@ def nodata(image: Image.Image) -> float | None:
         return None  # a text that is no number marks nothing
 
 
-def _contents(path: Path) -> str:
+def _contents(path) -> str:
     """What the file says of its bands, for an error."""
     try:
         with path.open("rb") as file:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from btcchat.data.media import evenly
+from btcchat.data.media import Embedded, evenly
 from btcchat.errors import BTCChatError
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,h264,hevc,asf,flv,ogg,gif,mxf,ivf"
 
 
-def sample_video(path: Path, wanted: int, max_pixels: int) -> list[Image.Image]:
+def sample_video(path: Path | Embedded, wanted: int, max_pixels: int) -> list[Image.Image]:
     """At most ``wanted`` RGB frames of an existing file, evenly from its first to its last.
 
     The file is read twice: once for the number of frames (its packets, nothing is decoded; what a header says can be
@@ -37,8 +37,8 @@ def sample_video(path: Path, wanted: int, max_pixels: int) -> list[Image.Image]:
     return frames
 
 
-def _open(av, path: Path):
-    return av.open(str(path), options={"format_whitelist": CONTAINERS})
+def _open(av, path: Path | Embedded):
+    return av.open(path.open() if isinstance(path, Embedded) else str(path), options={"format_whitelist": CONTAINERS})
 
 
 def _count_packets(av, path: Path, max_pixels: int) -> int:

@@ -48,12 +48,25 @@ class ModelArguments:
 class DataArguments:
     """What it is trained on, and how a sample is made of a record."""
 
-    data_mixture: str = field(metadata={"help": "Data sets, 'a+b*3': set a once and set b three times an epoch."})
+    data_mixture: str = field(
+        metadata={"help": "Data sets, 'a+b@first:500*3', 'mine.yaml' or a mixture's name; see docs/data.md."}
+    )
     data_root: str | None = field(
         default=None, metadata={"help": "Folder the sets' paths are relative to. Default: $BTCCHAT_DATA."}
     )
     mixture_folder: str | None = field(
-        default=None, metadata={"help": "Folder of the YAML files that describe the sets. Default: datasets_mixture/."}
+        default=None, metadata={"help": "Folder of YAML files that describe your own sets, beside the shipped ones."}
+    )
+    bad_samples: str = field(
+        default="stop",
+        metadata={"help": "An image that cannot be read stops the run (stop), or is left out and told of (skip)."},
+    )
+    max_tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of a process's batch, its padding and image tokens included (text is estimated); "
+            "--per_device_train_batch_size is then the most samples. Default: only that."
+        },
     )
     version: str | None = field(
         default=None, metadata={"help": "Conversation template: v1, or plain for alignment. Default: the checkpoint's."}
@@ -149,7 +162,7 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         value = getattr(model_args, name)
         if value is not None and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
-    for name in ("num_video_frames", "model_max_length"):
+    for name in ("num_video_frames", "model_max_length", "max_tokens_per_batch"):
         value = getattr(data_args, name)
         if value is not None and value < 1:
             raise BTCChatError(f"--{name} is {value}, expected 1 or more")

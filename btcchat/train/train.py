@@ -44,7 +44,12 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         max_length=model.config.model_max_length,
     )
     dataset = build_datasets(
-        data_args.data_mixture, make_sample, data_root=data_args.data_root, folder=data_args.mixture_folder
+        data_args.data_mixture,
+        make_sample,
+        data_root=data_args.data_root,
+        folder=data_args.mixture_folder,
+        seed=training_args.seed if training_args.data_seed is None else training_args.data_seed,
+        bad_samples=data_args.bad_samples,
     )
     set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
     trainer = BTCChatTrainer(
@@ -52,12 +57,14 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         training_args,
         data_collator=partial(collate, pad_token_id=model.tokenizer.pad_token_id),
         train_dataset=dataset,
-        lengths=dataset.lengths(make_sample.estimated_length),
+        estimate=make_sample.estimated_length,
+        max_tokens=data_args.max_tokens_per_batch,
     )
     if main_process:
         write_run_record(Path(training_args.output_dir), (model_args, data_args, training_args), dataset, checkpoint)
     allow_random_states()
     trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.tell_faults()
     trainer.save_model()
     return trainer
 

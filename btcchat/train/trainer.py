@@ -1,18 +1,22 @@
 """The transformers Trainer, with this project's batches and checkpoints."""
 
 import contextlib
+import logging
 import math
 import shutil
 import time
 from pathlib import Path
 
-import torch
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from btcchat.data.batches import GroupedBatches
+from btcchat.data.loader import Estimate, train_loader
+from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
 
 
 class BTCChatTrainer(Trainer):
@@ -20,12 +24,15 @@ class BTCChatTrainer(Trainer):
 
     A checkpoint is a folder in the layout of ``BTCChat.save_pretrained`` with the optimizer's state beside it,
     written under another name and then renamed, so a half-written one is never taken for a checkpoint.
-    lengths: tokens of each training sample. Raises BTCChatError where the loss is not finite.
+    estimate: tokens of a sample by (modality, frames, characters). max_tokens: the most a batch has. Raises
+    BTCChatError where the loss is not finite.
     """
 
-    def __init__(self, *args, lengths, **kwargs):
+    def __init__(self, *args, estimate: Estimate, max_tokens: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.lengths = lengths
+        self.estimate, self.max_tokens = estimate, max_tokens
+        self.faults: list[str] = []  # samples of this process that could not be made
+        self.cut: list[str] = []  # samples of this process that were longer than the model reads
         self._samples, self._since = 0, time.perf_counter()  # since the last log line
 
     def train(self, *args, **kwargs):
@@ -38,22 +45,39 @@ class BTCChatTrainer(Trainer):
                     callback.training_bar.close()  # so that an error stands on a line of its own
 
     def get_train_dataloader(self) -> DataLoader:
-        batches = GroupedBatches(
-            self.lengths,
-            self.args.train_batch_size,
+        if isinstance(self.train_dataset, StreamMixture) and self.args.max_steps <= 0:
+            raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
+        return train_loader(
+            self.train_dataset,
+            self.data_collator,
+            self.estimate,
+            batch_size=self.args.train_batch_size,
+            max_tokens=self.max_tokens,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             accumulate=self.args.gradient_accumulation_steps,
             rank=self.args.process_index,
             world=self.args.world_size,
-        )
-        return EpochLoader(
-            self.train_dataset,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
-            generator=torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
         )
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        for fault in inputs.pop("faults", ()):
+            logger.warning("left out %s", fault)
+            self.faults.append(fault)
+        self.cut += inputs.pop("cut", ())
+        return super()._prepare_inputs(inputs)
+
+    def tell_faults(self) -> None:
+        """Say which samples were left out or cut, on all processes together; each of them must call it."""
+        faults, cut = gather_object(self.faults), gather_object(self.cut)
+        if not self.is_world_process_zero():
+            return
+        if faults:
+            rows = sorted(set(faults))
+            logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
+        if cut:
+            logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 
     def compute_loss(self, model, inputs, return_outputs=False):
         self._samples += len(inputs["modalities"]) * self.args.world_size
@@ -90,10 +114,3 @@ class BTCChatTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Nothing: the run was started with the checkpoint's own weights."""
-
-
-class EpochLoader(DataLoader):
-    """A DataLoader that tells its batch sampler the epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        self.batch_sampler.set_epoch(epoch)

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from btcchat.data.mixture import build_datasets, parse_mixture
 from btcchat.data.records import CODES, Records
 from btcchat.errors import BTCChatError
 
@@ -106,88 +105,3 @@ def test_a_broken_file_is_an_error(tmp_path, name, text, message):
 def test_a_missing_annotation_file_is_an_error(tmp_path):
     with pytest.raises(BTCChatError, match="nowhere.json does not exist"):
         Records(tmp_path / "nowhere.json", tmp_path)
-
-
-# Mixtures ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_mixture_lists_its_terms():
-    assert parse_mixture("a+b*3 + a") == [("a", 1), ("b", 3), ("a", 1)]
-
-
-@pytest.mark.parametrize("mixture", ["", "a+", "a*", "a*0", "a*x", "*3", "a*-1"])
-def test_a_mixture_that_cannot_be_read_is_an_error(mixture):
-    with pytest.raises(BTCChatError, match="is not a set's name"):
-        parse_mixture(mixture)
-
-
-@pytest.fixture
-def sets(tmp_path):
-    for name in ("one", "two"):
-        rows = [row(id=f"{name}{i}", modality="text", images=None) for i in range(3)]
-        rows[0]["conversations"] = [TALK[0], {"from": "gpt", "value": name}]
-        written(tmp_path / f"{name}.jsonl", rows, lines=True)
-    (tmp_path / "sets.yaml").write_text(
-        "one: {annotation: one.jsonl, images: .}\ntwo: {annotation: two.jsonl, images: ., license: CC0-1.0, gsd: 0.5}\n"
-    )
-    return tmp_path
-
-
-def test_a_set_named_three_times_counts_three_times(sets):
-    mixture = build_datasets("one+two*3", lambda r: {"where": r.where}, data_root=sets, folder=sets)
-    assert len(mixture) == 12
-    assert [mixture[i]["where"] for i in (0, 2, 3, 11)] == [
-        "one.jsonl row 1",
-        "one.jsonl row 3",
-        "two.jsonl row 1",
-        "two.jsonl row 3",
-    ]
-    with pytest.raises(IndexError):
-        mixture[12]
-    lengths = mixture.lengths(lambda modality, frames, characters: characters)
-    answers = ["one", *["a house"] * 2, *["two", *["a house"] * 2] * 3]
-    assert list(lengths) == [len(TALK[0]["value"]) + len(answer) for answer in answers]
-
-
-def test_an_unknown_set_lists_the_choices(sets):
-    with pytest.raises(BTCChatError, match=r"unknown data set 'tow' \(did you mean 'two'\?\); choose from one, two"):
-        build_datasets("one+tow", dict, data_root=sets, folder=sets)
-
-
-def test_data_root_comes_from_the_flag_or_the_environment(sets, monkeypatch):
-    monkeypatch.delenv("BTCCHAT_DATA", raising=False)
-    with pytest.raises(BTCChatError, match="--data_root"):
-        build_datasets("one", dict, folder=sets)
-    monkeypatch.setenv("BTCCHAT_DATA", str(sets))
-    assert len(build_datasets("one", dict, folder=sets)) == 3
-
-
-def test_a_fault_while_making_a_sample_names_the_record(sets):
-    def fails(record):
-        raise BTCChatError("no such image")
-
-    with pytest.raises(BTCChatError, match="^two.jsonl row 2: no such image$"):
-        build_datasets("one+two", fails, data_root=sets, folder=sets)[4]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("one: {annotation: x, images: .}", "'one' is described twice"),
-        ("three: {annotation: x}", "'three' must give annotation, images"),
-        ("three: {annotation: x, images: ., lisence: CC0}", "'three' must give annotation, images and may give"),
-        ("three: [", "is not YAML"),
-        ("- three", "names no data sets"),
-    ],
-)
-def test_a_bad_description_of_sets_is_an_error(sets, text, message):
-    (sets / "user.yaml").write_text(text)
-    with pytest.raises(BTCChatError, match=message):
-        build_datasets("one", dict, data_root=sets, folder=sets)
-
-
-def test_the_shipped_sets_can_be_described():
-    from btcchat.data.mixture import known_sets, mixture_folder
-
-    known = known_sets(mixture_folder())
-    assert {f"synthetic_{kind}" for kind in ("align", "image", "pair", "series", "video")} <= set(known)

@@ -1,0 +1,80 @@
+"""Rows that the package ``datasets`` reads: Parquet, saved data sets, data sets of the hub."""
+
+from collections.abc import Iterator
+
+from btcchat.errors import BTCChatError
+
+MEDIA_KEYS = ("image", "images", "video")
+
+
+class ArrowRows:
+    """A ``datasets.Dataset``: memory-mapped, so rows are not held. Its images are left encoded."""
+
+    def __init__(self, dataset, name: str):
+        self.dataset, self.name = encoded(dataset), name
+
+    def scan(self) -> Iterator[dict]:
+        """Without the bytes of images: as many empty strings stand in their place."""
+        for batch in self.dataset.with_format("arrow").iter(1000):
+            media = {key: batch[key] for key in MEDIA_KEYS if key in batch.column_names}
+            light = {key: column for key, column in media.items() if _holds_text(column.type)}
+            rows = batch.drop_columns([key for key in media if key not in light]).to_pylist()
+            for key, column in media.items():
+                if key not in light:
+                    for row, filled in zip(rows, _fillings(column), strict=True):
+                        row[key] = filled
+            yield from rows
+
+    def __getitem__(self, index: int) -> dict:
+        return self.dataset[index]
+
+
+def library():
+    """The package ``datasets``."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise BTCChatError("Parquet and hub data need the package datasets: pip install 'btcchat[train]'") from error
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def load(path: str, **options):
+    """``datasets.load_dataset``, its faults told in one line."""
+    datasets = library()
+    try:
+        return datasets.load_dataset(path, **options)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # its own and Arrow's are these
+        what = options.get("data_files", path)
+        raise BTCChatError(f"data set {what} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def encoded(dataset):
+    """The same data set, its images as ``{"bytes", "path"}`` and not as PIL images."""
+    datasets = library()
+    features = dataset.features or {}
+    raw = datasets.Image(decode=False)
+    for key in MEDIA_KEYS:
+        kind = features.get(key)
+        if isinstance(kind, datasets.Image):
+            dataset = dataset.cast_column(key, raw)
+        elif isinstance(getattr(kind, "feature", None), datasets.Image):  # a list of images
+            dataset = dataset.cast_column(key, type(kind)(raw))
+    return dataset
+
+
+def _holds_text(kind) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if hasattr(kind, "value_type") else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+
+
+def _fillings(column) -> Iterator[list[bytes] | bytes | None]:
+    """One for each row: None, something, or a list of as many as the row has."""
+    import pyarrow.compute as pc
+
+    something = b"?"
+    if hasattr(column.type, "value_type"):
+        return ([something] * n if n is not None else None for n in pc.list_value_length(column).to_pylist())
+    return (something if valid else None for valid in pc.is_valid(column).to_pylist())

@@ -1,0 +1,119 @@
+"""The DataLoader of a training run, over an indexed or a streamed mixture."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count, islice
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, coarse
+from btcchat.data.collate import collate_good
+from btcchat.data.mixture import Mixture
+from btcchat.data.records import Record, characters, frames
+from btcchat.data.stream import StreamMixture
+from btcchat.errors import BTCChatError
+
+Estimate = Callable[[str, int, int], int]  # (modality, frames, characters) -> tokens
+
+
+def train_loader(
+    mixture: Mixture | StreamMixture,
+    collate: Callable[[list[dict]], dict],
+    estimate: Estimate,
+    *,
+    batch_size: int,
+    max_tokens: int | None = None,
+    seed: int,
+    accumulate: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    **options,
+) -> DataLoader:
+    """Batches as `collate_good` makes them. batch_size, max_tokens: the most a batch has; options: of DataLoader.
+
+    An indexed mixture has an epoch's length and is told the epoch by ``set_epoch``; a streamed one never ends.
+    """
+    options |= {
+        "collate_fn": partial(collate_good, collate=collate),
+        "generator": torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
+    }
+    if isinstance(mixture, StreamMixture):
+        return DataLoader(
+            StreamedBatches(mixture, estimate, batch_size, max_tokens, rank, world), batch_size=None, **options
+        )
+    batches = GroupedBatches(
+        mixture.lengths(estimate),
+        batch_size,
+        seed=seed,
+        max_tokens=max_tokens,
+        accumulate=accumulate,
+        rank=rank,
+        world=world,
+    )
+    return EpochLoader(mixture, batch_sampler=EpochBatches(batches), **options)
+
+
+class EpochLoader(DataLoader):
+    """A DataLoader that tells its batch sampler the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.batches.set_epoch(epoch)
+
+
+class EpochBatches:
+    """Batches of (epoch, index): a worker process that outlives an epoch learns of the next one by them."""
+
+    def __init__(self, batches: GroupedBatches):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return ([(self.batches.epoch, index) for index in batch] for batch in self.batches)
+
+
+class StreamedBatches(IterableDataset):
+    """Batches of similar length out of windows of records, epoch after epoch, without end."""
+
+    def __init__(
+        self,
+        mixture: StreamMixture,
+        estimate: Estimate,
+        batch_size: int,
+        max_tokens: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.mixture, self.estimate, self.batch_size, self.max_tokens = mixture, estimate, batch_size, max_tokens
+        self.rank, self.world = rank, world
+
+    def __iter__(self) -> Iterator[list]:
+        worker = get_worker_info()
+        workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
+        reader, readers = self.rank * workers + number, self.world * workers
+        for epoch in count():
+            records = self.mixture.records(epoch, reader, readers)
+            for window in count():
+                held = list(islice(records, WINDOW * self.batch_size))  # files of tar shards are not decoded yet
+                if not held and not window:
+                    raise BTCChatError(
+                        f"no record of the streamed mixture is left for reader {reader + 1} of {readers} (processes x "
+                        "workers); lower --dataloader_num_workers"
+                    )
+                if not held:
+                    break
+                yield from self._batches(held, np.random.default_rng((self.mixture.seed, epoch, reader, window)))
+
+    def _batches(self, held: list[Record], random: np.random.Generator) -> Iterator[list]:
+        lengths = np.array([self.estimate(record.modality, frames(record), characters(record)) for record in held])
+        if self.max_tokens is not None:
+            lengths = coarse(lengths, self.max_tokens)
+        order = random.permutation(len(held))
+        order = order[np.argsort(-lengths[order], kind="stable")]
+        sizes = batch_sizes(lengths[order], self.batch_size, self.max_tokens)
+        batches = np.split(order, np.cumsum(sizes)[:-1])
+        for index in random.permutation(len(batches)):
+            yield [self.mixture.sample(held[i]) for i in batches[index]]

@@ -1,0 +1,86 @@
+"""A mixture as it is written, ``a+b@first:500*3``, and the sets it stands for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcchat.data.descriptions import read_file
+from btcchat.data.sampling import CAPTIONS, is_sampling
+from btcchat.errors import BTCChatError, choose
+
+
+@dataclass(frozen=True)
+class Term:
+    """One set of a mixture: its description, which of its records (sampling.py), and what is done with captions."""
+
+    name: str
+    description: dict
+    sampling: str
+    captions: str
+
+
+def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = ()) -> list[Term]:
+    """The sets of a mixture, one listed n times n times.
+
+    A term is ``NAME``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` (all sets of that file, or its only
+    mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's.
+    """
+    found = []
+    for text, times in parse_mixture(mixture):
+        name, *options = (piece.strip() for piece in text.split("@"))
+        names, choices = _look_up(name, known)
+        for name in names:
+            description = choose("data set", name, choices)
+            if "mixture" not in description:
+                one = [_term(mixture, name, description, options)]
+            elif options:
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
+            elif name in inside:
+                raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
+            else:
+                one = terms(description["mixture"], choices, (*inside, name))
+            found += one * times
+    return found
+
+
+def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, dict]]:
+    """-> the names a term stands for, and where they are looked up."""
+    path, suffix, inside = name.partition(".yaml")
+    if not suffix:
+        return [name], known
+    mine = read_file(Path(path + suffix))
+    if inside:
+        return [inside.removeprefix(":")], known | mine
+    mixtures = [name for name in mine if "mixture" in mine[name]]
+    if len(mixtures) > 1:
+        raise BTCChatError(f"{name} has {len(mixtures)} mixtures; name one, e.g. {name}:{mixtures[0]}")
+    if not mine:
+        raise BTCChatError(f"{name} names no data sets")
+    return mixtures or list(mine), known | mine
+
+
+def _term(mixture: str, name: str, description: dict, options: list[str]) -> Term:
+    sampling = str(description.get("sampling", "all"))
+    captions = str(description.get("captions", "written"))
+    for option in options:
+        if is_sampling(option):
+            sampling = option
+        elif option in CAPTIONS:
+            captions = option
+        else:
+            raise BTCChatError(
+                f"data mixture '{mixture}': '@{option}' of '{name}' is neither all, first:N, end:N, random:N, N% nor "
+                f"{', '.join(CAPTIONS)}"
+            )
+    choose("use of captions", captions, dict.fromkeys(CAPTIONS))
+    return Term(name, description, sampling, captions)
+
+
+def parse_mixture(mixture: str) -> list[tuple[str, int]]:
+    """``"a+b@first:9*3"`` -> ``[("a", 1), ("b@first:9", 3)]``."""
+    found = []
+    for term in mixture.split("+"):
+        name, star, repeat = (piece.strip() for piece in term.partition("*"))
+        if not name or (star and not (repeat.isdecimal() and int(repeat) > 0)):
+            raise BTCChatError(f"data mixture '{mixture}': '{term}' is not a set's name, or NAME*TIMES with TIMES >= 1")
+        found.append((name, int(repeat) if star else 1))
+    return found

@@ -1,0 +1,216 @@
+"""What a training run is given: token budgets, shares of processes and workers, batches without their bad samples."""
+
+import json
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from btcchat.data.batches import GroupedBatches
+from btcchat.data.collate import collate, collate_good
+from btcchat.data.faults import BadSample
+from btcchat.data.loader import train_loader
+from btcchat.data.mixture import build_datasets
+from btcchat.data.stream import StreamMixture
+from btcchat.errors import BTCChatError
+from tests.data.test_formats import shard
+
+LENGTHS = np.random.default_rng(0).choice([30, 100, 220, 1500], 1001) + np.random.default_rng(1).integers(0, 30, 1001)
+SETTINGS = {"batch_size": 16, "max_tokens": 2000, "seed": 1}
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_batches_under_a_token_budget_hold_every_sample_once_over_all_ranks(world, accumulate):
+    ranks = [GroupedBatches(LENGTHS, **SETTINGS, accumulate=accumulate, rank=r, world=world) for r in range(world)]
+    for epoch in range(3):
+        for batches in ranks:
+            batches.set_epoch(epoch)
+        drawn = [list(batches) for batches in ranks]
+        assert {len(one) for one in drawn} == {len(ranks[0])}  # in every epoch as many
+        assert len(ranks[0]) % accumulate == 0
+        assert sorted(i for one in drawn for batch in one for i in batch) == list(range(1001))
+        for batch in (batch for one in drawn for batch in one):
+            assert len(batch) <= 16 and LENGTHS[batch].max() * len(batch) <= 2000
+
+
+def test_a_token_budget_leaves_little_padding_and_few_batches():
+    batches = list(GroupedBatches(LENGTHS, 64, seed=0, max_tokens=2000))
+    padded = sum(LENGTHS[batch].max() * len(batch) for batch in batches)
+    assert padded < 1.15 * LENGTHS.sum()
+    at_once = (LENGTHS > 1000).sum() + LENGTHS[LENGTHS < 1000].sum() / 2000  # a video alone, the others packed
+    assert len(batches) < 1.2 * at_once
+
+
+def test_batches_under_a_token_budget_are_shuffled_by_seed_and_epoch():
+    batches = GroupedBatches(LENGTHS, **SETTINGS)
+    first = list(batches)
+    assert first == list(batches) == list(GroupedBatches(LENGTHS, **SETTINGS))
+    batches.set_epoch(1)
+    second = list(batches)
+    assert {frozenset(batch) for batch in first if len(batch) > 1}.isdisjoint(map(frozenset, second))
+
+
+def test_a_sample_over_the_token_budget_is_an_error():
+    with pytest.raises(
+        BTCChatError, match="longest sample has about 1529 tokens, a batch may have 1000; raise --max_t"
+    ):
+        GroupedBatches(LENGTHS, 8, seed=0, max_tokens=1000)
+
+
+def test_too_few_samples_for_a_step_under_a_token_budget_are_an_error():
+    assert len(GroupedBatches([5] * 4, 9, seed=0, max_tokens=99, accumulate=4)) == 4
+    with pytest.raises(BTCChatError, match="3 samples are fewer than the 4 batches of one step"):
+        GroupedBatches([5] * 3, 9, seed=0, max_tokens=99, accumulate=4)
+
+
+# Loaders -------------------------------------------------------------------------------------------------------------
+
+
+def talk(answer: str) -> list[dict]:
+    return [{"from": "human", "value": "?"}, {"from": "gpt", "value": answer}]
+
+
+def sample(record) -> dict:
+    """The number a record answers, as a text of that many tokens."""
+    number = int(record.conversations[-1]["value"])
+    if record.where.startswith("bad"):
+        raise BTCChatError("no such image")
+    ids = torch.full((number % 7 + 1,), number)
+    return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text", "cut": None}
+
+
+def length(modality, frames, characters) -> int:
+    return characters
+
+
+def pad(samples: list[dict]) -> dict:
+    return collate(samples, pad_token_id=-1)
+
+
+def numbers(batch: dict) -> list[int]:
+    return batch["input_ids"][:, 0].tolist()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Sets "rows" (100 to 139, JSONL), "tar" (0 to 59 in 6 shards), "bad" (two rows that make no sample)."""
+
+    def text(answer) -> dict:
+        return {"modality": "text", "conversations": talk(str(answer))}
+
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(text(i)) for i in range(100, 140)))
+    (tmp_path / "bad.jsonl").write_text("\n".join(json.dumps(text(i)) for i in range(2)))
+    for number in range(6):
+        shard(tmp_path / f"{number}.tar", [{"json": text(i)} for i in range(number * 10, number * 10 + 10)])
+    (tmp_path / "sets.yaml").write_text(
+        "rows: {annotation: rows.jsonl}\nbad: {annotation: bad.jsonl}\ntar: {annotation: '*.tar'}"
+    )
+    return tmp_path
+
+
+def built(root, mixture: str, **options):
+    return build_datasets(mixture, sample, data_root=root, folder=root, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_of_an_indexed_mixture_is_every_sample_once_whatever_the_workers(root, workers):
+    options = {"batch_size": 4, "seed": 0, "num_workers": workers, "persistent_workers": workers > 0}
+    loader = train_loader(built(root, "rows"), pad, length, **options)
+    epochs = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        epochs.append([numbers(batch) for batch in loader])
+        assert sorted(sum(epochs[-1], [])) == list(range(100, 140))
+    assert epochs[0] != epochs[1]
+    assert len(loader) == 10
+
+
+@pytest.mark.parametrize("readers", [1, 2, 3, 4, 6, 7, 20])  # 7 and more: fewer shards than readers
+def test_every_streamed_record_is_in_one_share(root, readers):
+    mixture = built(root, "tar")
+    for epoch in range(2):
+        shares = [[r.where for r in mixture.records(epoch, reader, readers)] for reader in range(readers)]
+        assert all(shares)
+        together = sum(shares, [])
+        assert len(together) == len(set(together)) == 60
+    assert list(mixture.records(0)) == list(mixture.records(0)) != list(mixture.records(1))
+
+
+def test_streamed_and_indexed_sets_are_mixed(root):
+    mixture = built(root, "tar*2+rows+rows@first:10")
+    assert isinstance(mixture, StreamMixture)
+    drawn = [numbers(pad([mixture.sample(record)]))[0] for record in mixture.records(0)]
+    assert sorted(drawn) == sorted([*range(60)] * 2 + [*range(100, 140), *range(100, 110)])
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2)])
+def test_streams_give_every_process_batches_without_end(root, world, workers):
+    readers = world * max(workers, 1)
+    an_epoch = math.ceil(60 / readers / 4) * max(workers, 1)  # batches of one process
+    drawn = []
+    for rank in range(world):
+        options = {"batch_size": 4, "seed": 0, "rank": rank, "world": world, "num_workers": workers}
+        runs = [islice(train_loader(built(root, "tar"), pad, length, **options), 2 * an_epoch) for _ in range(2)]
+        batches, again = ([numbers(batch) for batch in run] for run in runs)
+        assert batches == again
+        assert len(batches) == 2 * an_epoch
+        drawn.append((sum(batches[:an_epoch], []), sum(batches[an_epoch:], [])))
+    assert [sorted(sum(epoch, [])) for epoch in zip(*drawn, strict=True)] == [list(range(60))] * 2
+
+
+def test_streamed_batches_keep_to_a_token_budget(root):
+    loader = train_loader(built(root, "tar+rows"), pad, length, batch_size=16, max_tokens=12, seed=0)
+    for batch in islice(loader, 40):
+        longest = max(len(f"?{number}") for number in numbers(batch))
+        assert longest * len(batch["input_ids"]) <= 12
+
+
+def test_a_reader_without_records_is_an_error(root):
+    loader = train_loader(built(root, "tar"), pad, length, batch_size=4, seed=0, rank=60, world=61)
+    with pytest.raises(BTCChatError, match="no record of the streamed mixture is left for reader 61 of 61"):
+        next(iter(loader))
+
+
+# Bad samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_smaller_by_its_bad_samples(root):
+    loader = train_loader(built(root, "rows+bad", bad_samples="skip"), pad, length, batch_size=6, seed=0)
+    batches = list(loader)
+    assert sorted(fault for batch in batches for fault in batch["faults"]) == [
+        "bad.jsonl row 1: no such image",
+        "bad.jsonl row 2: no such image",
+    ]
+    assert sorted(sum(map(numbers, batches), [])) == list(range(100, 140))
+    assert all(len(batch["modalities"]) + len(batch["faults"]) in (5, 6) for batch in batches)
+
+
+def test_without_leave_a_bad_sample_ends_the_run(root):
+    for mixture in ("bad", "tar+bad"):
+        with pytest.raises(BTCChatError, match="^bad.jsonl row [12]: no such image$"):
+            list(islice(train_loader(built(root, mixture), pad, length, batch_size=6, seed=0), 20))
+
+
+def test_a_batch_of_bad_samples_alone_is_one_token_that_teaches_nothing(tmp_path):
+    from tests.tiny import tiny_model
+
+    batch = collate_good([BadSample("a"), BadSample("b")], pad)
+    assert batch.pop("faults") == ["a", "b"] and batch.pop("cut") == []
+    model = tiny_model(tmp_path)
+    loss = model(**batch).loss
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_what_was_cut_is_told():
+    whole, cut = ({**sample_of(3), "cut": text} for text in (None, "a row 1, 5 tokens too long"))
+    assert collate_good([whole, cut], pad)["cut"] == ["a row 1, 5 tokens too long"]
+
+
+def sample_of(tokens: int) -> dict:
+    ids = torch.arange(tokens)
+    return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text"}
