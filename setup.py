@@ -51,6 +51,7 @@ EXTRAS = {
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         "pytest>=8",  # what the suite is run with
         "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
     ],
 }

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from btcchat.commands import data_list
 from btcchat.commands.options import RAW, complain
 from btcchat.errors import BTCChatError
 
@@ -20,7 +21,9 @@ def add(commands) -> None:
     about = "prepare data sets for training"
     data = commands.add_parser("data", help=about, description=about.capitalize() + ".", **RAW)
     data.set_defaults(parser=data)
-    _add_convert(data.add_subparsers(title="commands", metavar="COMMAND"))
+    commands = data.add_subparsers(title="commands", metavar="COMMAND")
+    _add_convert(commands)
+    data_list.add(commands)
 
 
 def _add_convert(commands) -> None:

@@ -1,0 +1,32 @@
+"""``btcchat data list``: the data sets and mixtures that are known."""
+
+import argparse
+
+from btcchat.commands.options import RAW
+
+DESCRIPTION = """\
+Print the data sets and mixtures that --data_mixture knows, those of your own included. Nothing is read but their YAML.
+
+  btcchat data list
+  btcchat data list --mixture-folder my_sets"""
+
+
+def add(commands) -> None:
+    about = "print the data sets and mixtures that are known"
+    one = commands.add_parser("list", help=about, description=DESCRIPTION, **RAW)
+    one.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of YAML files of your own")
+    one.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=list_data, parser=one)
+
+
+def list_data(args: argparse.Namespace) -> int:
+    """One line a name: the sets, then the mixtures with what they are made of."""
+    from btcchat.data.descriptions import known_sets
+
+    known = known_sets(args.mixture_folder)
+    width = max(map(len, known)) + 2
+    for name in sorted(known, key=lambda name: ("mixture" in known[name], name)):
+        description = known[name]
+        made_of = f" = {description['mixture']}" if "mixture" in description else ""
+        print(f"{name:{width}}{description.get('description', '')}{made_of}".rstrip())
+    return 0

@@ -1,0 +1,84 @@
+"""An installed wheel finds what comes with it, with nothing of the checkout in sight."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("btcchat", "datasets_mixture", "scripts", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+BUILD = "import setuptools.build_meta as build; build.build_wheel('..')"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The unpacked wheel: what pip would put into site-packages."""
+    work = tmp_path_factory.mktemp("wheel")
+    source = work / "source"  # a copy, because building leaves files beside setup.py
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
+    done = subprocess.run([sys.executable, "-c", BUILD], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = work.glob("btcchat-*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(work / "site")
+    shutil.rmtree(source)
+    return work / "site"
+
+
+@pytest.fixture
+def python(site, tmp_path):
+    """``python("-m", "btcchat", "--help")`` -> what it printed, run in an empty folder."""
+
+    def run(*arguments: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}  # before anything that is installed
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_package_is_that_of_the_wheel(python, site):
+    where = python("-c", "import btcchat, sys; print(btcchat.__file__); print(*sys.path, sep='\\n')").splitlines()
+    assert where[0] == str(site / "btcchat" / "__init__.py")
+
+
+def test_the_command_says_what_it_can_do(python):
+    assert "btcchat caption before.png after.png" in python("-m", "btcchat", "--help")
+    assert "levir_cc" in python("-m", "btcchat", "data", "convert", "--list")
+
+
+def test_the_shipped_sets_and_mixtures_are_found(python):
+    printed = python("-m", "btcchat", "data", "list").splitlines()
+    names = [name for path in (ROOT / "datasets_mixture").glob("*.yaml") for name in yaml.safe_load(path.read_text())]
+    assert sorted(line.split()[0] for line in printed) == sorted(names)
+    assert any(line.startswith("change_captions ") and " = levir_cc@random_choice+" in line for line in printed)
+
+
+def test_a_mixture_of_ones_own_is_built(python, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"modality": "text", "conversations": [{"from": "gpt", "value": "yes"}]}\n')
+    (tmp_path / "mine.yaml").write_text("mine: {annotation: rows.jsonl}\n")
+    code = "from btcchat.data.mixture import build_datasets as b; print(len(b('mine.yaml*3', dict, data_root='.')))"
+    assert python("-c", code).strip() == "3"
+
+
+def test_recipes_come_along(python, site):
+    there = {str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(site / "btcchat" / "scripts")) for path in (site / "btcchat" / "scripts").rglob("*.*")
+    }
+    assert {name for name in there if "__pycache__" not in name} <= found
+    assert python("-c", "from btcchat.resources import resource; print(resource('scripts'))").strip() == str(
+        site / "btcchat" / "scripts"
+    )
