@@ -41,6 +41,7 @@ class SampleMaker:
             dates=record.dates,
             task=record.task,
             clue=record.clue,
+            template=self.template,
         )
         encoded = prompt.encode(turns, self.tokenizer, self.template, train=True)
         encoded = prompt.fit(encoded, self.tokens_per_segment, self.max_length, train=True)
