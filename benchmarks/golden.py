@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from btcchat import BTCChatError
+from golden_sets.ccexpert import ccexpert_checkpoint, resampler
 from golden_sets.checkpoint import checkpoint
 from golden_sets.common import EXACT, Row
 from golden_sets.parts import attentive, downsample, projector, siglip
@@ -28,6 +29,8 @@ CHECKS = {
     "unirs/siglip*": siglip,
     "unirs/checkpoint_golden*.json": checkpoint,
     "unirs/preprocess*.json": preprocess,
+    "ccexpert/resampler*": resampler,
+    "ccexpert/checkpoint_golden*.json": ccexpert_checkpoint,
 }
 
 
@@ -45,7 +48,7 @@ def run(folder: Path) -> Iterator[tuple[str, list[Row]]]:
 @torch.no_grad()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="golden folder, the one that holds unirs/")
+    parser.add_argument("folder", type=Path, help="golden folder, the one that holds unirs/ and ccexpert/")
     parser.add_argument("--all", action="store_true", help="print every comparison, not only the worst of each set")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # FACTS.md: with several, torch 2.13 may compute one thread's share in low precision

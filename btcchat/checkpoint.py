@@ -4,7 +4,6 @@ import logging
 import re
 import shutil
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -12,17 +11,20 @@ from accelerate import init_empty_weights
 from safetensors.torch import save_file
 from torch import nn
 
+from btcchat import layout, llava_next
 from btcchat.change_encoder import CHG_TYPES, build_change_encoder
-from btcchat.change_encoder.attentive import UNUSED_KEYS as UNUSED_CHANGE_KEYS
+from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
 from btcchat.errors import BTCChatError, choose
+from btcchat.hub import resolve
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, load_tokenizer, pick_attention
+from btcchat.layout import Source
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_projector import build_projector
-from btcchat.weights import load_strict, weight_keys
+from btcchat.weights import Weights, load_strict
 
 logger = logging.getLogger(__name__)
 
@@ -42,26 +44,41 @@ def load(
     cc_n_layers: int | None = None,
     cc_head: int | None = None,
     cc_dropout: float | None = None,
+    cc_args: dict | None = None,
+    vision_tower: str | Path | None = None,
     **overrides,
 ):
     """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; the model comes in ``eval()``.
 
     device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
     from_origin: the folder has no change encoder (an original VILA-1.5 checkpoint); make a fresh one of ``chg_type``
-    with ``cc_*``. Without it, ``cc_*`` say what a published folder does not, and must agree with one that does.
+    with ``cc_*`` (cc_args: further options of it). Without it, ``cc_*`` say what a published folder does not, and must
+    agree with one that does.
+    vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it leaves out, if not the one it names.
     overrides: other fields of :class:`BTCChatConfig` (num_video_frames, vision_resolution, ...).
     Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
     """
     folder = resolve(path)
-    config = BTCChatConfig.load(folder)
+    source = open_folder(folder, vision_tower)
+    config = source.config
     for name, value in overrides.items():
         if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
             raise BTCChatError(f"unknown option '{name}' of from_pretrained; see BTCChatConfig for the fields")
         setattr(config, name, value)
     asked = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    config.change_encoder = _change_encoder_config(config, folder, from_origin, chg_type, asked)
-    return _build(cls, config, folder, folder / "llm", folder / "vision_tower", device, dtype, fresh=from_origin)
+    asked = {name: value for name, value in asked.items() if value is not None} | (cc_args or {})
+    config.change_encoder = _change_encoder_config(source, folder, from_origin, chg_type, asked)
+    config.__post_init__()
+    return _build(cls, source, device, dtype, fresh=from_origin)
+
+
+def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
+    """A checkpoint folder in either layout."""
+    if llava_next.recognise(folder):
+        return llava_next.open_folder(folder, vision_tower)
+    if vision_tower is not None:
+        raise BTCChatError(f"{folder} holds its own vision tower; leave vision_tower out")
+    return layout.open_folder(folder)
 
 
 def from_parts(
@@ -88,16 +105,17 @@ def from_parts(
         change_encoder=change_encoder or {"change_encoder_type": "attentive"},
         **fields,
     )
-    return _build(cls, config, None, llm_folder, tower_folder, device, dtype, fresh=True)
+    return _build(cls, layout.open_parts(config, llm_folder, tower_folder), device, dtype, fresh=True)
 
 
-def _build(cls, config, folder: Path | None, llm_folder: Path, tower_folder: Path, device, dtype, *, fresh: bool):
-    """The model ``config`` describes with the weights of the folders.
+def _build(cls, source: Source, device, dtype, *, fresh: bool):
+    """The model that ``source`` describes, with its weights.
 
-    fresh: the change encoder starts anew, and so does the projector where there is no ``folder`` to read it from.
+    fresh: the change encoder starts anew, and so does the projector where the source has none.
     """
+    config = source.config
     device = pick_device(device)
-    dtype = pick_dtype(dtype, device, llm_folder)
+    dtype = pick_dtype(dtype, device, source.llm_folder)
     placed = {"device": device, "dtype": dtype}
     with init_empty_weights(include_buffers=False):
         llm = build_language_model(config.llm, attn_implementation=pick_attention(device, dtype))
@@ -107,9 +125,9 @@ def _build(cls, config, folder: Path | None, llm_folder: Path, tower_folder: Pat
             select_feature=config.mm_vision_select_feature,
         )
     tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
-    load_strict(llm, llm_folder, unused=UNUSED_LLM_KEYS, tied=tied, **placed)
+    load_strict(llm, source.llm, unused=UNUSED_LLM_KEYS, tied=tied, **placed)
     llm.tie_weights()
-    load_strict(tower, tower_folder, unused=UNUSED_VISION_KEYS, **placed)
+    load_strict(tower, source.vision_tower, unused=UNUSED_VISION_KEYS, **placed)
     if config.vision_resolution not in (-1, tower.resolution):
         tower.resize(config.vision_resolution)
 
@@ -122,29 +140,29 @@ def _build(cls, config, folder: Path | None, llm_folder: Path, tower_folder: Pat
         out_features=llm.config.hidden_size,
     )
     projector.num_tokens(tower.num_tokens)  # raises now where the two do not fit
-    if folder is not None:
-        _load_layers(projector, None if fresh else change_encoder, folder / "mm_projector", placed)
+    if source.mm_projector is not None:
+        _load_layers(projector, None if fresh else change_encoder, source.mm_projector, placed)
     model = cls(
         config,
         vision_tower=tower,
         change_encoder=change_encoder,
         mm_projector=projector,
         llm=llm,
-        tokenizer=load_tokenizer(llm_folder),
-        image_processor=_image_processor(tower, tower_folder, config),
+        tokenizer=load_tokenizer(source.llm_folder),
+        image_processor=_image_processor(tower, source.tower_folder, config),
     )
     return model.to(device=device, dtype=dtype).eval()
 
 
-def _load_layers(projector: nn.Module, change_encoder: nn.Module | None, folder: Path, placed: dict) -> None:
+def _load_layers(projector: nn.Module, change_encoder: nn.Module | None, weights: Weights, placed: dict) -> None:
     """The weights of mm_projector/. UniRS names the projector layers.single.*, original VILA-1.5 layers.*."""
-    single = "layers.single." if any(key.startswith("layers.single.") for key in weight_keys(folder)) else "layers."
+    single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
+    unused = [*llava_next.UNUSED_KEYS, *(r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS)]
     if change_encoder is None:
-        load_strict(projector, folder, prefixes={single: ""}, **placed)
+        load_strict(projector, weights, prefixes={single: ""}, unused=unused, **placed)
         return
     layers = nn.ModuleDict({"single": projector, "change": change_encoder})
-    unused = [r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS]
-    load_strict(layers, folder, prefixes={"layers.change.": "change.", single: "single."}, unused=unused, **placed)
+    load_strict(layers, weights, prefixes={"layers.change.": "change.", single: "single."}, unused=unused, **placed)
 
 
 def _image_processor(tower: nn.Module, folder: Path, config: BTCChatConfig) -> ImageProcessor:
@@ -209,32 +227,6 @@ def _cast(state: dict, dtype: torch.dtype | None) -> dict:
     return {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in state.items()}
 
 
-def resolve(path: str | Path | None) -> Path:
-    """A checkpoint folder for a local path, a hub id (downloaded), or None (the packaged tiny model)."""
-    if path is None:
-        packaged = Path(str(files("btcchat") / "assets" / "tiny"))
-        if not packaged.is_dir():
-            raise BTCChatError(f"the packaged tiny model is not at {packaged}; install btcchat again, or name a model")
-        return packaged
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return local
-    if local.exists():
-        raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
-        raise BTCChatError(f"no model at {path}: neither a folder here nor a hub id (organisation/name)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from requests import RequestException
-
-    patterns = ["*.json", "*.safetensors", "*tokenizer.model", "*.txt"]
-    try:
-        return Path(snapshot_download(str(path), allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None
-
-
 def pick_device(device: str) -> str:
     """auto -> cuda, mps or cpu; a device that is not there is an error."""
     if device == "auto":
@@ -261,11 +253,11 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
     return stored if fast and size > SMALL else torch.float32
 
 
-def _change_encoder_config(config, folder, from_origin: bool, chg_type: str | None, asked: dict) -> dict:
+def _change_encoder_config(source: Source, folder, from_origin: bool, chg_type: str | None, asked: dict) -> dict:
     """What change encoder the folder holds, or with from_origin which one to make; ``asked`` must agree."""
-    keys = weight_keys(folder / "mm_projector")
+    keys = source.mm_projector.places
     change = [key.removeprefix("layers.change.") for key in keys if key.startswith("layers.change.")]
-    said = config.change_encoder
+    said = source.config.change_encoder
     name = CHG_TYPES.get(chg_type, chg_type)
     if from_origin:
         if change:
@@ -290,4 +282,3 @@ def _change_encoder_config(config, folder, from_origin: bool, chg_type: str | No
         if said.get(option) != value:
             raise BTCChatError(f"{option} is {value}, the checkpoint has {said.get(option)} ({folder})")
     return said
-

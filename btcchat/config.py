@@ -40,12 +40,11 @@ class BTCChatConfig:
     series_change_tokens: bool = False  # put the change tokens of consecutive dates between a series' dates
     video_change_tokens: bool = False  # the same between a video's frames
     conv_version: str = "v1"  # conversation template
+    caption_question: str = "Please briefly describe the changes in these two images."
+    pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
 
     def __post_init__(self):
-        layer = self.mm_vision_select_layer
-        if isinstance(layer, str):  # published CCExpert folders hold a JSON string
-            layer = json.loads(layer)
-        self.mm_vision_select_layer = layer
+        self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
         get_template(self.conv_version)  # raises for an unknown name
 
     @property
@@ -88,6 +87,19 @@ class BTCChatConfig:
         copies = {f"{part}_cfg": config for part, config in parts.items()}
         names = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
         write_json(folder / "config.json", names | tree | copies)
+
+
+def read_layers(layers: str | int | list[int]) -> int | list[int]:
+    """mm_vision_select_layer as it is, or from JSON text: "-2", "[-11,-8,-5,-2]" (flags, published CCExpert)."""
+    try:
+        read = json.loads(layers) if isinstance(layers, str) else layers
+    except json.JSONDecodeError:
+        read = None
+    if not all(type(layer) is int for layer in (read if isinstance(read, list) else [read])):
+        raise BTCChatError(
+            f"mm_vision_select_layer is {layers!r}, expected one layer such as -2 or a list such as [-5,-2]"
+        )
+    return read
 
 
 def read_json(path: Path) -> dict:

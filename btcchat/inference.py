@@ -9,11 +9,12 @@ import torch
 
 from btcchat import prompt
 from btcchat.compat import new_tokens
+from btcchat.config import BTCChatConfig
 from btcchat.data.collate import collate
 from btcchat.data.media import load_frames
 from btcchat.errors import BTCChatError
 
-CAPTION_QUESTION = "Please briefly describe the changes in these two images."
+CAPTION_QUESTION = BTCChatConfig.caption_question  # unless a model's config says another
 GENERATION = {"max_new_tokens": 128, "temperature": 0.0, "seed": None}
 
 
@@ -58,7 +59,12 @@ def question_turn(model, request: Request, num_frames: int) -> prompt.Turn:
             f"the chat so far shows {shown} image segments, these images make {segments}; start a new chat"
         )
     return prompt.user_turn(
-        request.question, segments - shown, dates=request.dates, task=request.task, clue=request.clue
+        request.question,
+        segments - shown,
+        dates=request.dates,
+        task=request.task,
+        clue=request.clue,
+        shown=model.config.pair_prompt if request.modality == "pair" else "",
     )
 
 
@@ -91,7 +97,8 @@ def generate(
             attention_mask=merged.attention_mask,
             max_new_tokens=min(max_new_tokens, room),
             pad_token_id=model.tokenizer.pad_token_id,
-            eos_token_id=model.tokenizer.eos_token_id,
+            eos_token_id=prompt.end_ids(model.tokenizer, model.config.conv_version),
+            bos_token_id=model.tokenizer.pad_token_id,  # only fills the column that new_tokens drops
             use_cache=True,
             streamer=streamer,
             stopping_criteria=[] if stop is None else [lambda *_, **__: stop.is_set()],

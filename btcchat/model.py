@@ -160,7 +160,7 @@ class BTCChat(nn.Module):
 
     def caption(self, before, after, **options) -> str:
         """What changed between two dates, in a sentence. Images: paths or PIL. Options: inference.GENERATION."""
-        return self.ask(inference.CAPTION_QUESTION, pair=(before, after), **options)
+        return self.ask(self.config.caption_question, pair=(before, after), **options)
 
     def change_map(self, before, after):
         """Where it changed: float32 array (H, W) in 0..1 at the size of ``after``. See change_map.py."""

@@ -17,11 +17,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.tokenise import END, IGNORE_INDEX, IMAGE, IMAGE_TOKEN_INDEX, Encoded, Mark, Part, Piece, fit, tokenise
+from btcchat.tokenise import (
+    END,
+    IGNORE_INDEX,
+    IMAGE,
+    IMAGE_TOKEN_INDEX,
+    Encoded,
+    Mark,
+    Part,
+    Piece,
+    fit,
+    special_id,
+    tokenise,
+)
 
 __all__ = [
     "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded", "Mark", "Template", "Turn",
-    "assistant_turn", "encode", "fit", "get_template", "render", "turns_from_record", "user_turn",
+    "assistant_turn", "encode", "end_ids", "fit", "get_template", "render", "turns_from_record", "user_turn",
 ]  # fmt: skip
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
@@ -44,8 +56,12 @@ def user_turn(
     dates: Sequence[str] | None = None,
     task: str | None = None,
     clue: str | None = None,
+    shown: str = "",
 ) -> Turn:
     """A question behind its ``segments`` placeholders.
+
+    ``shown`` is text that writes the placeholders, ``<image>`` at the place of each, where they are not to stand on
+    lines of their own; it does not go with dates.
 
     ``dates``, one an image, are written in front of the placeholders of their image. Where there are more segments
     than dates (a series with change tokens), the first date has one and the others share the rest evenly; one
@@ -53,7 +69,10 @@ def user_turn(
     """
     if not question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
-    return Turn("user", [*_placeholders(_groups(segments, dates)), _hints(task, clue) + question.strip()])
+    placeholders = _placeholders(_groups(segments, dates))
+    if shown and segments and not any(dates or ()):
+        placeholders = _written(shown, segments)
+    return Turn("user", [*placeholders, _hints(task, clue) + question.strip()])
 
 
 def assistant_turn(answer: str | None = None) -> Turn:
@@ -70,12 +89,14 @@ def turns_from_record(
     dates: Sequence[str] | None = None,
     task: str | None = None,
     clue: str | None = None,
+    template: "str | Template" = "v1",
 ) -> list[Turn]:
     """Turns of a LLaVA-style record: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}, ...]``.
 
     Its questions may write one ``<image>`` a segment, one an image (``frames``, or as many as there are dates), a
     single one for all, or none (then they come first); at these places stand ``segments`` placeholders. In images
-    and pairs the text around ``<image>`` is stripped, as published (FACTS G). Without segments ``<image>`` is text.
+    and pairs the text around ``<image>`` is stripped where the template is ``tidy``, as published (FACTS G). Without
+    segments ``<image>`` is text.
     Dates, task and clue are written as in `user_turn`, task and clue in the first question.
     Raises BTCChatError where a role is unknown or the number of ``<image>`` does not fit.
     """
@@ -89,7 +110,7 @@ def turns_from_record(
 
     runs = _runs(written, segments, modality, dates or ([""] * frames if frames else None))
     hints = _hints(task, clue)
-    tidy = modality in ("image", "pair")
+    tidy = get_template(template).tidy and modality in ("image", "pair")
     turns = []
     for role, value in spoken:
         if role == "assistant":
@@ -154,6 +175,14 @@ def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
     return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
 
 
+def _written(shown: str, segments: int) -> list[Part]:
+    """``shown`` with a placeholder for each ``<image>``."""
+    first, *others = shown.split(IMAGE.text)
+    if len(others) != segments:
+        raise BTCChatError(f"pair_prompt has {len(others)} <image>, the images make {segments} segments: {shown!r}")
+    return [part for part in [first, *(part for text in others for part in (IMAGE, text))] if part]
+
+
 def _hints(task: str | None, clue: str | None) -> str:
     """Task tag and clue between their markers."""
     tag = f"{TASK_OPEN}{_one_line(task)}{TASK_CLOSE}" if task else ""
@@ -171,6 +200,9 @@ class Template:
     write: Callable[[list[Turn], str], Iterator[Piece]]
     system: str = ""
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
+    end: Mark = END  # special token that ends an answer
+    tidy: bool = True  # a record's text around <image> is stripped, and a newline put behind it
+    always: tuple[Part, ...] = ()  # tokens that are learned wherever they stand
 
 
 def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
@@ -196,6 +228,17 @@ def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
         yield from ((part, True) for part in [*caption.content, "\n"])
 
 
+IM_START, IM_END = Mark("<|im_start|>"), Mark("<|im_end|>")
+
+
+def _write_chatml(turns: list[Turn], system: str) -> Iterator[Piece]:
+    """Qwen's ChatML: ``<|im_start|>user\\nquestion<|im_end|>\\n<|im_start|>assistant\\nanswer<|im_end|>\\n``."""
+    for role, content in [("system", [system]), *((turn.role, turn.content) for turn in turns)]:
+        learned = role == "assistant"  # with its header, as published
+        ending = [] if content is None else [*content, IM_END, "\n"]
+        yield from ((part, learned) for part in [IM_START, f"{role}\n", *ending])
+
+
 TEMPLATES = {
     "v1": Template(
         _write_v1,
@@ -203,12 +246,24 @@ TEMPLATES = {
         "The assistant gives helpful, detailed, and polite answers to the user's questions.",
     ),
     "plain": Template(_write_plain, stop=("\n",)),
+    "qwen_1_5": Template(
+        _write_chatml,
+        system="You are a helpful assistant.",
+        end=IM_END,
+        tidy=False,
+        always=(IM_START, IM_END, "\n"),  # as published, in questions too
+    ),
 }
 
 
 def get_template(template: str | Template) -> Template:
     """A template by its name; an unknown name is an error that lists the choices."""
     return template if isinstance(template, Template) else choose("template", template, TEMPLATES)
+
+
+def end_ids(tokenizer, template: str | Template) -> list[int]:
+    """The ids of the tokens that end an answer."""
+    return sorted({special_id(end, tokenizer) for end in (END, get_template(template).end)})
 
 
 def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:
@@ -230,7 +285,7 @@ def render(turns: Sequence[Turn], template: str | Template = "v1") -> str:
 
 
 def encode(turns: Sequence[Turn], tokenizer, template: str | Template = "v1", *, train: bool) -> Encoded:
-    """Ids and labels of a chat. Every answer is learned, with the token that ends it; nothing else is.
+    """Ids and labels of a chat. Every answer is learned, with the token that ends it; nothing else is (but ``always``).
 
     ``train``: the chat ends with its answer (an empty one leaves nothing to learn, as published); otherwise it ends
     where the assistant is to write. Raises BTCChatError where it does not, or the turns do not alternate.
@@ -240,4 +295,12 @@ def encode(turns: Sequence[Turn], tokenizer, template: str | Template = "v1", *,
         raise BTCChatError("the conversation ends with a question; to be learned from, it needs an answer")
     if turns and answered and not train:
         raise BTCChatError("the conversation ends with an answer; to be answered, it needs a question")
-    return tokenise(_pieces(turns, template), tokenizer)
+    encoded = tokenise(_pieces(turns, template), tokenizer)
+    always = {_token(part, tokenizer) for part in get_template(template).always}
+    pairs = zip(encoded.input_ids, encoded.labels, strict=True)
+    return Encoded(encoded.input_ids, [id if id in always else label for id, label in pairs])
+
+
+def _token(part: Part, tokenizer) -> int:
+    """The id of a special token, or of a text that is one token."""
+    return special_id(part, tokenizer) if isinstance(part, Mark) else tokenizer(part).input_ids[-1]

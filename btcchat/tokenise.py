@@ -77,10 +77,23 @@ def tokenise(pieces: Iterable[Piece], tokenizer) -> Encoded:
                 before, token = "", IMAGE_TOKEN_INDEX
             else:
                 before = tokenizer.eos_token if mark == END else mark.text
-                token = tokenizer.convert_tokens_to_ids(before)
+                token = special_id(mark, tokenizer)
             ids.append(token)
             labels.append(token if learned and mark != IMAGE else IGNORE_INDEX)
     return Encoded(ids, labels)
+
+
+def special_id(mark: Mark, tokenizer) -> int:
+    """The id of a special token. Raises BTCChatError where the tokenizer has none of that name."""
+    if mark == END:
+        return tokenizer.eos_token_id
+    token = tokenizer.convert_tokens_to_ids(mark.text)
+    if token is None or token == tokenizer.unk_token_id:
+        raise BTCChatError(
+            f"the conversation template needs the special token '{mark.text}', which this tokenizer does not have; "
+            "choose another template (conv_version)"
+        )
+    return token
 
 
 def _split(pieces: Iterable[Piece], tokenizer) -> Iterable[Piece]:

@@ -10,6 +10,7 @@ import pickle  # for the name of its error only
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -54,14 +55,42 @@ def weight_keys(folder: Path) -> dict[str, Path]:
     return keys
 
 
-def read_weights(folder: Path, keys: dict[str, Path] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (key, tensor) shard by shard; tensors are mapped from the file, not copied."""
-    keys = weight_keys(folder) if keys is None else keys
-    for file in sorted(set(keys.values())):
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one part of a checkpoint: its name for each -> the file it lies in and its key there."""
+
+    folder: Path
+    places: dict[str, tuple[Path, str]]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Weights":
+        """All weights of ``folder``, by their own keys."""
+        return cls(folder, {key: (file, key) for key, file in weight_keys(folder).items()})
+
+    def files(self) -> list[Path]:
+        return sorted({file for file, _ in self.places.values()})
+
+    def read(self, *files: Path) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield (name, tensor) of these files (default: all); tensors are mapped from the file, not copied."""
+        for file in files or self.files():
+            with _open(file) as handle:
+                for name, (where, key) in self.places.items():
+                    if where == file:
+                        yield name, handle.get_tensor(key)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """From the file's header."""
+        if name not in self.places:
+            raise BTCChatError(f"{self.folder}: weight '{name}' is missing")
+        file, key = self.places[name]
         with _open(file) as handle:
-            for key in handle.keys():
-                if keys.get(key) == file:
-                    yield key, handle.get_tensor(key)
+            return tuple(handle.get_slice(key).get_shape())
+
+    def rename(self, prefixes: dict[str, str]) -> "Weights":
+        """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
+        renamed = {_rename(name, prefixes): place for name, place in self.places.items()}
+        renamed.pop(None, None)
+        return Weights(self.folder, renamed)
 
 
 def _open(file: Path):
@@ -73,7 +102,7 @@ def _open(file: Path):
 
 def load_strict(
     module: nn.Module,
-    folder: Path,
+    weights: Weights | Path,
     *,
     prefixes: dict[str, str] | None = None,
     unused: Sequence[str] = (),
@@ -81,7 +110,7 @@ def load_strict(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Put the weights of ``folder`` into ``module`` (which may be on the meta device), all of them or an error.
+    """Put ``weights``, or those of a folder, into ``module`` (which may be on the meta device), all or an error.
 
     prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
     prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
@@ -89,16 +118,17 @@ def load_strict(
     shares}; such a key may be absent. Floating-point weights are cast to ``dtype``. Raises BTCChatError naming the
     first missing, unknown or misshapen key.
     """
-    expected = module.state_dict()
+    weights = weights if isinstance(weights, Weights) else Weights.of(weights)
+    folder, expected = weights.folder, module.state_dict()
     names, dropped = {}, []
-    files = weight_keys(folder)
-    for key in files:
+    for key in weights.places:
         if any(re.fullmatch(pattern, key) for pattern in unused):
             dropped.append(key)
             continue
         names[key] = _rename(key, prefixes)
         if names[key] not in expected:
-            raise BTCChatError(f"{folder}: unknown weight '{key}'; the config describes no such part")
+            stored = weights.places[key][1]
+            raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
     if dropped:
         logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
@@ -108,10 +138,12 @@ def load_strict(
             "the config describes more than the folder holds"
         )
     state = {}
-    for key, tensor in read_weights(folder, {key: files[key] for key in names}):
+    used = Weights(folder, {key: weights.places[key] for key in names})
+    for key, tensor in used.read():
         want = tuple(expected[names[key]].shape)
         if tuple(tensor.shape) != want:
-            raise BTCChatError(f"{folder}: weight '{key}' has shape {tuple(tensor.shape)}, the config says {want}")
+            stored = weights.places[key][1]
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {tuple(tensor.shape)}, the config says {want}")
         cast = dtype if tensor.is_floating_point() else None
         state[names[key]] = tensor.to(device=device, dtype=cast)
     for key, source in (tied or {}).items():

@@ -221,7 +221,7 @@ def spoil_template(folder):
         (spoil_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
         (spoil_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
         (spoil_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
-        (spoil_template, "unknown template 'v2' .did you mean 'v1'.*choose from plain, v1"),
+        (spoil_template, "unknown template 'v2' .did you mean 'v1'.*choose from plain, qwen_1_5, v1"),
     ],
 )
 def test_a_spoiled_folder_is_refused_in_one_line_that_names_the_fault(folder, spoil, message):

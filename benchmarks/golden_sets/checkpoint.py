@@ -20,24 +20,8 @@ def checkpoint(path: Path) -> Iterator[Row]:
     golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
     folder = path.with_name(path.stem.removesuffix("_golden"))
     model = BTCChat.from_pretrained(folder, device="cpu", dtype="float32", **golden["eval_args"])
-    cases = [Case(case, tensors, path.parent / golden["images_folder"], model) for case in golden["cases"]]
-
-    def worst(name: str, ours) -> float:
-        return max(distance(ours(case), case.tensor(name)) for case in cases if case.tensor(name) is not None)
-
-    seen = [case for case in cases if case.frames]
-    pixels = max(grey_levels(case.pixels, case.tensor("pixel_values"), model.image_processor) for case in seen)
-    yield Row("pixels", pixels, GREY)
-    yield Row("texts", differing(pair for case in cases for pair in case.texts()), EXACT)
-    yield Row("ids and labels", differing(pair for case in cases for pair in case.ids()), EXACT)
-    yield Row("image features", worst("image_features", Case.features), FEATURES)
-    yield Row("merged embeddings", worst("inputs_embeds", lambda case: case.merged().inputs_embeds[0]), LANGUAGE)
-    yield Row("hidden states", worst("hidden_last", Case.hidden), LANGUAGE)
-    yield Row("logits", worst("logits_tail", Case.logits), LANGUAGE)
-    yield Row("log-probabilities", worst("train_token_logprobs", Case.logprobs), LANGUAGE)
-    yield Row("losses", max(_gap(case.loss(), case.golden["loss"]) for case in cases), LANGUAGE)
-    greedy = ((case.greedy(golden["new_tokens"]), case.golden["greedy_ids"]) for case in cases)
-    yield Row("greedy ids", differing(greedy), EXACT)
+    cases = [_case(case, tensors, path.parent / golden["images_folder"], model) for case in golden["cases"]]
+    yield from compare(cases, golden["new_tokens"])
     named = {case.golden["name"]: case for case in cases}
     for batch in golden["batches"]:
         yield from _golden_batch(batch, [named[name] for name in batch["members"]], model)
@@ -45,24 +29,46 @@ def checkpoint(path: Path) -> Iterator[Row]:
         yield from _golden_cut(cut, named[cut["case"]], model)
 
 
+def compare(cases: list["Case"], new_tokens: int) -> Iterator[Row]:
+    """A row a kind of value, over all cases."""
+
+    def worst(name: str, ours) -> float:
+        return max(distance(ours(case), case.tensor(name)) for case in cases if case.tensor(name) is not None)
+
+    seen = [case for case in cases if case.pixels is not None]
+    pixels = max(grey_levels(case.pixels, case.tensor("pixel_values"), case.model.image_processor) for case in seen)
+    yield Row("pixels", pixels, GREY)
+    yield Row("texts", differing(pair for case in cases for pair in case.texts()), EXACT)
+    yield Row("ids and labels", differing(pair for case in cases for pair in case.ids()), EXACT)
+    yield Row("image features", worst("image_features", Case.features), FEATURES)
+    yield Row("merged embeddings", worst("inputs_embeds", lambda case: case.merged().inputs_embeds[0]), LANGUAGE)
+    yield Row("hidden states", worst("hidden_last", Case.hidden), LANGUAGE)
+    name = "logits" if cases[0].tensor("logits_tail") is None else "logits_tail"  # of every token, or of the last ones
+    yield Row("logits", worst(name, lambda case: case.logits(len(case.tensor(name)))), LANGUAGE)
+    yield Row("log-probabilities", worst("train_token_logprobs", Case.logprobs), LANGUAGE)
+    yield Row("losses", max(_gap(case.loss(), case.golden["loss"]) for case in cases), LANGUAGE)
+    greedy = ((case.greedy(new_tokens), case.golden["greedy_ids"]) for case in cases)
+    yield Row("greedy ids", differing(greedy), EXACT)
+
+
+def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> "Case":
+    modality, files = MODALITIES[golden["kind"]], [images / name for name in golden["images"]]
+    batch = batch_of(model, [Request(golden["question"], modality, files[0] if modality == "image" else files)])
+    question = prompt.user_turn(golden["question"], model.num_segments(modality, len(files)))
+    return Case(golden, tensors, model, batch, question, golden["answer"])
+
+
 class Case:
     """One golden question. Everything past the pixels is computed from the golden pixels, so errors do not add up."""
 
-    def __init__(self, golden: dict, tensors: dict, images: Path, model: BTCChat):
-        self.golden, self.model = golden, model
+    def __init__(self, golden: dict, tensors: dict, model: BTCChat, batch: dict, question: prompt.Turn, answer: str):
+        self.golden, self.model, self.batch, self.question = golden, model, batch, question
         self.tensors = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.split(".", 1)[0] == golden["name"]}
-        self.modality = MODALITIES[golden["kind"]]
-        files = [images / name for name in golden["images"]]
-        self.frames = len(files)
-        source = files[0] if self.modality == "image" else files
-        self.batch = batch_of(model, [Request(golden["question"], self.modality, source)])
-        self.pixels = self.batch["pixel_values"]
-        if self.frames:
-            self.batch["pixel_values"] = self.tensor("pixel_values").float()
-        segments = model.num_segments(self.modality, self.frames)
-        self.question = prompt.user_turn(golden["question"], segments)
-        self.answer = prompt.assistant_turn(golden["answer"])
-        self.encoded = prompt.encode([self.question, self.answer], model.tokenizer, "v1", train=True)
+        self.pixels = batch["pixel_values"]
+        if self.pixels is not None:
+            batch["pixel_values"] = self.tensor("pixel_values").float()
+        self.answer, self.template = prompt.assistant_turn(answer), model.config.conv_version
+        self.encoded = prompt.encode([question, self.answer], model.tokenizer, self.template, train=True)
 
     def tensor(self, name: str) -> Tensor | None:
         return self.tensors.get(name)
@@ -73,15 +79,16 @@ class Case:
             "input_ids": torch.tensor(encoded.input_ids),
             "labels": torch.tensor(encoded.labels),
             "pixel_values": self.batch["pixel_values"],
-            "modality": self.modality,
+            "modality": self.batch["modalities"][0],
         }
 
     def training_batch(self, encoded: prompt.Encoded | None = None) -> dict:
         return collate([self.sample(encoded)], self.model.tokenizer.pad_token_id)
 
     def texts(self) -> Iterator[tuple]:
-        yield prompt.render([self.question], "v1"), self.golden["prompt"]
-        yield prompt.render([self.question, self.answer], "v1"), self.golden["train_prompt"]
+        yield prompt.render([self.question], self.template), self.golden["prompt"]
+        if "train_prompt" in self.golden:
+            yield prompt.render([self.question, self.answer], self.template), self.golden["train_prompt"]
 
     def ids(self) -> Iterator[tuple]:
         yield self.batch["input_ids"][0].tolist(), self.golden["input_ids"]
@@ -104,8 +111,8 @@ class Case:
         merged = self.merged()
         return self.model.llm.get_decoder()(inputs_embeds=merged.inputs_embeds)[0][0]  # (N', D), after the final norm
 
-    def logits(self) -> Tensor:
-        return self.model(**self.batch).logits[0, -len(self.tensor("logits_tail")) :]
+    def logits(self, count: int) -> Tensor:
+        return self.model(**self.batch).logits[0, -count:]
 
     def logprobs(self) -> Tensor:
         """Of each supervised token, given what stands before it."""

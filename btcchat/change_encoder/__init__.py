@@ -12,17 +12,23 @@ package::
 
 from torch import nn
 
+from btcchat.change_encoder import attentive, difference_aware
 from btcchat.change_encoder.attentive import AttentiveEncoder
 from btcchat.change_encoder.concat import Concat
+from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.registry import build
 
 CHANGE_ENCODERS: dict[str, type[nn.Module]] = {
     "attentive": AttentiveEncoder,
     "concat": Concat,
+    "difference_aware": DifferenceAwareEncoder,
 }
 
-# Names that the published `--chg_type` flag gives them.
-CHG_TYPES = {"Chg2Cap": "attentive"}
+# Patterns (whole key) of weights that published folders hold and no change encoder's forward uses.
+UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
+
+# Names that the published flags (`--chg_type`, `--mm_resampler_type`) give them.
+CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
 
 def build_change_encoder(config: dict, *, hidden_size: int, grid: int, num_depths: int) -> nn.Module:

@@ -43,6 +43,7 @@ class SampleMaker:
             dates=record.dates,
             task=record.task,
             clue=record.clue,
+            template=self.template,
         )
         whole = prompt.encode(turns, self.tokenizer, self.template, train=True)
         encoded = prompt.fit(whole, self.tokens_per_segment, self.max_length, train=True)

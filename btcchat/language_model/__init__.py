@@ -1,6 +1,7 @@
-"""Language models: a causal LM of the LLaMA family through transformers, and its tokenizer."""
+"""Language models: a causal LM of the LLaMA family (Qwen2 among it) through transformers, and its tokenizer."""
 
 import importlib.util
+import json
 import logging
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from btcchat.errors import BTCChatError, choose
+from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
 
 logger = logging.getLogger(__name__)
 
 # model_type of llm/config.json -> (config class, model class)
-LANGUAGE_MODELS = {"llama": (LlamaConfig, LlamaForCausalLM)}
+LANGUAGE_MODELS = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+}
+
+# tokenizer_class of tokenizer_config.json -> its class, where the pinned transformers has none
+TOKENIZERS = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
 
 # Weights old checkpoints carry and nothing uses: rotary frequencies follow from the config.
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
@@ -25,7 +33,11 @@ def build_language_model(config: dict, *, attn_implementation: str = "sdpa") -> 
     """
     config_class, model_class = choose("language model", config.get("model_type", "llama"), LANGUAGE_MODELS)
     settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
-    return model_class._from_config(config_class(**settings), attn_implementation=attn_implementation)
+    try:
+        made = config_class(**settings)
+    except ValueError as error:  # e.g. a rope_scaling that the pinned transformers does not know
+        raise BTCChatError(f"llm/config.json: {' '.join(str(error).split())}") from None
+    return model_class._from_config(made, attn_implementation=attn_implementation)
 
 
 def pick_attention(device: str, dtype: torch.dtype) -> str:
@@ -40,11 +52,17 @@ def pick_attention(device: str, dtype: torch.dtype) -> str:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of an llm/ folder: SentencePiece (tokenizer.model) as published, else tokenizer.json."""
-    if not (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
-        raise BTCChatError(f"{folder} has no tokenizer: expected tokenizer.model or tokenizer.json")
+    """The tokenizer of an llm/ folder: tokenizer.model as published with LLaMA, else tokenizer.json, else vocab.json.
+
+    Raises BTCChatError where there is none of them.
+    """
+    names = ("tokenizer.model", "tokenizer.json", "vocab.json")
+    if not any((folder / name).exists() for name in names):
+        raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
+    settings = folder / "tokenizer_config.json"
+    said = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") if settings.exists() else None
     slow = (folder / "tokenizer.model").exists()
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=not slow)
+    tokenizer = TOKENIZERS.get(said, AutoTokenizer).from_pretrained(str(folder), use_fast=not slow)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer

@@ -76,13 +76,13 @@ def caption_pairs(model, pairs: list[Pair], answers: Answers, *, batch_size: int
     """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out."""
     if not pairs:
         return  # before torch is imported for nothing
-    from btcchat.inference import CAPTION_QUESTION, Request
+    from btcchat.inference import Request
 
     for start in range(0, len(pairs), batch_size):
         requests, readable, faults = [], [], []
         for pair in pairs[start : start + batch_size]:
             try:
-                requests.append(Request(CAPTION_QUESTION, "pair", load_frames("pair", pair.paths)))
+                requests.append(Request(model.config.caption_question, "pair", load_frames("pair", pair.paths)))
                 readable.append(pair)
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")

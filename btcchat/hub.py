@@ -1,0 +1,38 @@
+"""Names of models: a folder, a hub id, or nothing for the packaged tiny one -> a folder."""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+
+CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # what is downloaded of one
+
+
+def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Path:
+    """A checkpoint folder for a local path, a hub id (downloaded), or None (the packaged tiny model).
+
+    patterns: the files that are downloaded.
+    """
+    if path is None:
+        packaged = Path(str(files("btcchat") / "assets" / "tiny"))
+        if not packaged.is_dir():
+            raise BTCChatError(f"the packaged tiny model is not at {packaged}; install btcchat again, or name a model")
+        return packaged
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local
+    if local.exists():
+        raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        raise BTCChatError(f"no model at {path}: neither a folder here nor a hub id (organisation/name)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from requests import RequestException
+
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=list(patterns)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None

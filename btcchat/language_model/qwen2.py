@@ -1,0 +1,87 @@
+"""Qwen2 (Yang et al. 2024, arXiv:2407.10671) on a transformers that has only LLaMA.
+
+Its arithmetic is LLaMA's but for biases on the projections of queries, keys and values. The tokenizer is byte-level
+BPE; a folder holds it as tokenizer.json, or as vocab.json and merges.txt.
+"""
+
+import json
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from btcchat.errors import BTCChatError
+
+# How a text is cut into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
+# The pattern of the published tokenizer.json.
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class Qwen2Config(LlamaConfig):
+    """llm/config.json of model_type qwen2."""
+
+    model_type = "qwen2"
+
+    def __init__(self, use_sliding_window: bool = False, **settings):
+        if use_sliding_window:
+            raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
+        super().__init__(**settings)
+
+
+class Qwen2ForCausalLM(LlamaForCausalLM):
+    """LLaMA with biases on q_proj, k_proj and v_proj."""
+
+    config_class = Qwen2Config
+
+    def __init__(self, config: Qwen2Config):
+        super().__init__(config)
+        for layer in self.model.layers:
+            for name in ("q_proj", "k_proj", "v_proj"):
+                plain = getattr(layer.self_attn, name)
+                setattr(layer.self_attn, name, nn.Linear(plain.in_features, plain.out_features))
+        self.post_init()
+
+
+class Qwen2TokenizerFast(PreTrainedTokenizerFast):
+    """Reads tokenizer.json, or where there is none vocab.json and merges.txt."""
+
+    vocab_files_names = {"tokenizer_file": "tokenizer.json", "vocab_file": "vocab.json", "merges_file": "merges.txt"}
+    slow_tokenizer_class = None
+
+    def __init__(self, tokenizer_file=None, vocab_file=None, merges_file=None, **options):
+        if options.get("tokenizer_object") is None:
+            if tokenizer_file is not None:
+                options["tokenizer_object"] = read_tokenizer(Path(tokenizer_file))
+            else:
+                options["tokenizer_object"] = byte_level_bpe(models.BPE.from_file(vocab_file, merges_file))
+        special = dict.fromkeys(("unk_token", "bos_token"))  # none, unless the folder says one
+        super().__init__(**{**special, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", **options})
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Write vocab.json and merges.txt, which the published code reads."""
+        return tuple(self.backend_tokenizer.model.save(save_directory, filename_prefix))
+
+
+def byte_level_bpe(model: models.BPE) -> Tokenizer:
+    """The published pipeline around a vocabulary."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """A tokenizer.json; later versions of tokenizers write each merge as a list of two, the pinned one reads a line."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    merges = content["model"].get("merges", [])
+    content["model"]["merges"] = [" ".join(merge) if isinstance(merge, list) else merge for merge in merges]
+    return Tokenizer.from_str(json.dumps(content))

@@ -1,0 +1,148 @@
+"""The layout of published LLaVA-NeXT folders, CCExpert's and LLaVA-OneVision's among them.
+
+One set of weights holds all parts, and one config.json describes them, but for the sizes of the vision tower: these
+are in the config.json of the tower that ``mm_vision_tower`` names.
+"""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+from btcchat.config import BTCChatConfig, read_json
+from btcchat.errors import BTCChatError, choose
+from btcchat.hub import resolve
+from btcchat.language_model.qwen2 import Qwen2Config
+from btcchat.layout import Source
+from btcchat.multimodal_encoder import siglip
+from btcchat.multimodal_encoder.select import resolve_layers
+from btcchat.weights import Weights
+
+logger = logging.getLogger(__name__)
+
+# model_type of config.json -> that of the language model
+MODEL_TYPES = {"llava_qwen": "qwen2", "llava_qwen_cc": "qwen2"}
+
+# part of our layout -> {prefix of its keys in a published folder: prefix in our part's files}
+PREFIXES = {
+    "llm": {key: key for key in ("lm_head.", "model.embed_tokens.", "model.layers.", "model.norm.")},
+    "vision_tower": {"model.vision_tower.vision_tower.": ""},
+    "mm_projector": {
+        "model.mm_projector.": "layers.single.",
+        "model.vision_resampler.": "layers.change.",
+        "model.mm_cc_projector.": "mm_cc_projector.",
+        "model.image_newline": "image_newline",
+    },
+}
+
+# Patterns (whole key in our mm_projector/) of weights that no code uses. image_newline ends the rows of OneVision's
+# tiles, which are not supported.
+UNUSED_KEYS = [r"mm_cc_projector\..*", r"image_newline"]
+
+RESAMPLERS = {None: "concat", "cc_expert": "difference_aware"}  # mm_resampler_type -> change encoder
+PROMPTS = {  # by the change encoder of a published folder: the question it was trained on, and how it shows a pair
+    "difference_aware": {
+        "caption_question": "What difference happened from Image1 to Image2?",
+        "pair_prompt": "This is the Image1 <image>. This is the second Image2 <image>.\n",
+    },
+}
+TOWER_FILES = ("config.json", "preprocessor_config.json")
+
+
+def recognise(folder: Path) -> bool:
+    """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
+    if (folder / "llm").is_dir():
+        return False
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind in MODEL_TYPES:
+        return True
+    raise BTCChatError(
+        f"{folder} is no model of this kind (model_type {kind}): expected the folders llm/, vision_tower/ and "
+        f"mm_projector/, or a LLaVA-NeXT folder ({', '.join(MODEL_TYPES)})"
+    )
+
+
+def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
+    """A published folder as if it were ours. vision_tower: its tower, if not the one that config.json names.
+
+    Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
+    """
+    root = read_json(folder / "config.json")
+    stored = Weights.of(folder)
+    parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
+    known = {key for part in parts.values() for _, key in part.places.values()}
+    if unknown := sorted(set(stored.places) - known):
+        raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} are); no part has it")
+    config = _config(folder, root, parts, _tower_config(folder, root, vision_tower))
+    return Source(config, **parts, llm_folder=folder, tower_folder=folder)
+
+
+def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None) -> dict:
+    name = vision_tower or root.get("mm_vision_tower")
+    if not name:
+        raise BTCChatError(f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower")
+    try:
+        config = read_json(resolve(name, TOWER_FILES) / "config.json")
+    except BTCChatError as error:
+        raise BTCChatError(
+            f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "
+            "of the same tower's config.json as vision_tower (--vision-tower)"
+        ) from None
+    tower = {"model_type": config.get("model_type"), **config.get("vision_config", config)}
+    return siglip.DEFAULTS | tower | {"_name_or_path": root.get("mm_vision_tower") or str(name)}
+
+
+def _config(folder: Path, root: dict, parts: dict[str, Weights], tower: dict) -> BTCChatConfig:
+    """config.json of a published folder in the words of ours."""
+    encoder = choose("mm_resampler_type", root.get("mm_resampler_type"), RESAMPLERS)
+    config = BTCChatConfig(
+        llm=_llm_config(root, parts["llm"]),
+        vision_tower=tower,
+        mm_projector={"mm_projector_type": root.get("mm_projector_type", "linear")},
+        change_encoder={"change_encoder_type": encoder, **_encoder_options(root, tower, encoder)},
+        mm_vision_select_layer=root.get("mm_vision_select_layer", -2),
+        mm_vision_select_feature="cls_patch",  # the published SigLIP tower keeps every token, whatever it says here
+        image_aspect_ratio=root.get("image_aspect_ratio") or "square",
+        conv_version="qwen_1_5",
+        **PROMPTS.get(encoder, {}),
+    )
+    if config.image_aspect_ratio.startswith("anyres"):
+        said, config.image_aspect_ratio = config.image_aspect_ratio, "square"
+        logger.warning("%s: %s is not supported; each image is squashed to one square, without tiles", folder, said)
+    _count_blocks(config, parts["vision_tower"])
+    return config
+
+
+def _llm_config(root: dict, weights: Weights) -> dict:
+    names = {*Qwen2Config().to_dict(), "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side"}
+    llm = {name: value for name, value in root.items() if name in names}
+    llm |= {"model_type": MODEL_TYPES[root["model_type"]], "architectures": ["Qwen2ForCausalLM"]}
+    # Published configs are known to name another vocabulary than the weights have.
+    return llm | {"vocab_size": weights.shape("model.embed_tokens.weight")[0]}
+
+
+def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
+    if encoder == "concat":
+        return {}
+    options = root.get("cc_expert_args") or {}
+    options = dict(json.loads(options) if isinstance(options, str) else options)
+    width = options.pop("embedding_dim", tower["hidden_size"])
+    if width != tower["hidden_size"]:
+        raise BTCChatError(
+            f"cc_expert_args: embedding_dim is {width}, the vision tower's hidden_size {tower['hidden_size']}; "
+            "name the tower that the model was trained with"
+        )
+    return options
+
+
+def _count_blocks(config: BTCChatConfig, weights: Weights) -> None:
+    """LLaVA-OneVision does not store the blocks above the one it reads: count what is there, select from the start."""
+    said = config.vision_tower["num_hidden_layers"]
+    numbers = [int(m[1]) for name in weights.places if (m := re.search(r"encoder\.layers\.(\d+)\.", name))]
+    stored = max(numbers, default=-1) + 1
+    if not 0 < stored < said:
+        return
+    layers = resolve_layers(config.mm_vision_select_layer, said)
+    if max(layers) <= stored:
+        config.mm_vision_select_layer = layers if isinstance(config.mm_vision_select_layer, list) else layers[0]
+        config.vision_tower["num_hidden_layers"] = stored
