@@ -15,7 +15,7 @@ from btcchat.data.media import load_frames
 from btcchat.errors import BTCChatError
 
 CAPTION_QUESTION = BTCChatConfig.caption_question  # unless a model's config says another
-GENERATION = {"max_new_tokens": 128, "temperature": 0.0, "seed": None}
+GENERATION = {"max_new_tokens": 128, "temperature": 0.0, "seed": None, "num_beams": 1}
 
 
 @dataclass
@@ -40,13 +40,23 @@ def prepare(model, request: Request) -> dict:
     if request.modality != "text":
         frames = load_frames(request.modality, request.source, num_video_frames=model.config.num_video_frames)
     turns = [*request.history, question_turn(model, request, len(frames))]
+    return as_sample(model, request.modality, pixels(model, frames), turns)
+
+
+def pixels(model, frames: list) -> torch.Tensor | None:
+    """Images -> (T, 3, H, W) as the vision tower reads them; None where there is none."""
+    return torch.stack([model.image_processor(frame) for frame in frames]) if frames else None
+
+
+def as_sample(model, modality: str, pixel_values: torch.Tensor | None, turns: list[prompt.Turn]) -> dict:
+    """A chat that ends with a question, and the frames it shows, -> sample of data.collate."""
     encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=False)
     encoded = prompt.fit(encoded, model.tokens_per_segment, model.config.model_max_length, train=False)
     return {
         "input_ids": torch.tensor(encoded.input_ids),
         "labels": torch.tensor(encoded.labels),
-        "pixel_values": torch.stack([model.image_processor(frame) for frame in frames]) if frames else None,
-        "modality": request.modality,
+        "pixel_values": pixel_values,
+        "modality": modality,
     }
 
 
@@ -70,16 +80,20 @@ def question_turn(model, request: Request, num_frames: int) -> prompt.Turn:
 
 def batch_of(model, requests: list[Request]) -> dict:
     """Requests -> what BTCChat.embed takes."""
-    batch = collate([prepare(model, request) for request in requests], model.tokenizer.pad_token_id)
+    return collated(model, [prepare(model, request) for request in requests])
+
+
+def collated(model, samples: list[dict]) -> dict:
+    batch = collate(samples, model.tokenizer.pad_token_id)
     batch.pop("labels")
     return batch
 
 
 @torch.inference_mode()
 def generate(
-    model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, streamer=None, stop=None
+    model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, num_beams=1, streamer=None, stop=None
 ) -> torch.Tensor:
-    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0.
+    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0 or num_beams > 1.
 
     stop: a threading.Event; once it is set, no more tokens are made.
     """
@@ -100,6 +114,7 @@ def generate(
             eos_token_id=prompt.end_ids(model.tokenizer, model.config.conv_version),
             bos_token_id=model.tokenizer.pad_token_id,  # only fills the column that new_tokens drops
             use_cache=True,
+            num_beams=num_beams,
             streamer=streamer,
             stopping_criteria=[] if stop is None else [lambda *_, **__: stop.is_set()],
             **sampling,
@@ -108,7 +123,12 @@ def generate(
 
 
 def answer(model, requests: list[Request], **options) -> list[str]:
-    ids = generate(model, batch_of(model, requests), **_checked(options))
+    return answer_batch(model, batch_of(model, requests), **options)
+
+
+def answer_batch(model, batch: dict, **options) -> list[str]:
+    """A collated batch -> its answers. Options: GENERATION."""
+    ids = generate(model, batch, **checked(options))
     texts = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
     return [_until_stop(model, text)[0].strip() for text in texts]
 
@@ -131,7 +151,7 @@ def stream(model, question: str, **options) -> Iterator[str]:
     from transformers import TextIteratorStreamer
 
     request, options = _request(question, options)
-    options = _checked(options)
+    options = checked(options)
     batch = batch_of(model, [request])
     pieces = TextIteratorStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
     stop, faults = Event(), []
@@ -173,13 +193,18 @@ def _request(question: str, options: dict) -> tuple[Request, dict]:
     return Request(question, modality, source, **extra), options
 
 
-def _checked(options: dict) -> dict:
+def checked(options: dict) -> dict:
+    """GENERATION with ``options``; raises BTCChatError for one that it does not have."""
     for name in options:
         if name not in GENERATION:
             raise BTCChatError(f"unknown option '{name}'; choose from {', '.join(GENERATION)}")
     options = GENERATION | options
     if options["max_new_tokens"] < 1:
         raise BTCChatError(f"max_new_tokens is {options['max_new_tokens']}; it must be at least 1")
+    if options["num_beams"] < 1:
+        raise BTCChatError(f"num_beams is {options['num_beams']}; it must be at least 1")
+    if options["num_beams"] > 1 and options["temperature"] > 0:
+        raise BTCChatError("temperature above 0 samples and num_beams above 1 searches; choose one of them")
     if options["temperature"] < 0:
         raise BTCChatError(f"temperature is {options['temperature']}; it must be 0 (greedy) or above")
     return options

@@ -18,7 +18,7 @@ Needs pip install 'btcchat[eval]', which brings its own Java."""
 
 def add(commands) -> None:
     one = commands.add_parser("score", help="score captions of any model against references", description=SCORE, **RAW)
-    one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines")
+    one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines, or a run folder of btcchat eval")
     same = "the scene is the same as before"
     one.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
     one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap over the pairs")
@@ -26,7 +26,7 @@ def add(commands) -> None:
 
     about = "compare two models' captions of the same pairs, by paired bootstrap"
     one = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
-    one.add_argument("first", metavar="A", help="predictions as for btcchat score")
+    one.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
     one.add_argument("second", metavar="B", help="predictions of the same pairs")
     _add_scoring(one, compare)
 
@@ -52,21 +52,27 @@ def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
 
 
 def score(args: argparse.Namespace) -> int:
-    from btcchat.eval.card import score_card
+    from btcchat.eval.card import card_text, score_card
+    from btcchat.eval.changes import same_for_all
     from btcchat.eval.predictions import read_predictions
+    from btcchat.eval.run_folder import predictions_file
 
-    read = read_predictions(args.predictions, **_reading(args))
-    card = score_card(read, preset=args.preset, baseline=args.baseline, intervals=args.intervals, java=args.java)
-    print(json.dumps({"predictions": args.predictions, **card.as_dict()}, ensure_ascii=False) if args.json else card)
+    read = read_predictions(predictions_file(args.predictions), **_reading(args))
+    baselines = same_for_all(len(read.rows)) if args.baseline else None
+    card = score_card(read, preset=args.preset, baselines=baselines, intervals=args.intervals, java=args.java)
+    print(json.dumps({"predictions": args.predictions, **card}, ensure_ascii=False) if args.json else card_text(card))
     return 0
 
 
 def compare(args: argparse.Namespace) -> int:
     from btcchat.eval.comparison import comparison, comparison_text
     from btcchat.eval.predictions import read_both
+    from btcchat.eval.run_folder import predictions_file
 
     names = (args.first, args.second)
-    result = comparison(*read_both(*names, **_reading(args)), names=names, preset=args.preset, java=args.java)
+    result = comparison(
+        *read_both(*map(predictions_file, names), **_reading(args)), names=names, preset=args.preset, java=args.java
+    )
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
     return 0
 

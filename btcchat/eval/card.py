@@ -1,77 +1,30 @@
 """The score card of a predictions file: all, changed and unchanged pairs, and how well the two are told apart."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from btcchat.eval.bootstrap import interval
-from btcchat.eval.changes import SAME, accuracy, changed_rows, confusion, pair_changed
+from btcchat.eval.changes import accuracy, changed_rows, confusion, pair_changed
 from btcchat.eval.counts import METRICS, Counts
+from btcchat.eval.factuality import factuality, factuality_text
 from btcchat.eval.meteor import LONGEST, cut
 from btcchat.eval.predictions import Predictions
 from btcchat.eval.presets import PRESETS
 from btcchat.eval.score import count_captions
 
 
-@dataclass
-class ScoreCard:
-    preset: str
-    counts: dict[str, Counts]
-    flags: dict[str, dict[str, int]] | None  # confusion counts; None where no pair or every pair is unchanged
-    flags_from: str
-    notes: list[str]
-    intervals: bool = False  # the 95 % ones, by bootstrap
-
-    def as_dict(self) -> dict:
-        flags = None
-        if self.flags is not None:
-            flags = {"accuracy": 100 * accuracy(self.flags), "confusion": self.flags, "truth": self.flags_from}
-        return {
-            "preset": self.preset,
-            "scores": {name: self._numbers(counts) for name, counts in self.counts.items()},
-            "changed_or_unchanged": flags,
-            "notes": self.notes,
-            "pycocoevalcap": version("pycocoevalcap"),
-        }
-
-    def _numbers(self, counts: Counts) -> dict:
-        numbers = {"pairs": len(counts.rouge_l), **dict(zip(METRICS, counts.scores().tolist(), strict=True))}
-        if self.intervals:
-            numbers["95 %"] = dict(zip(METRICS, interval(counts).T.tolist(), strict=True))
-        return numbers
-
-    def __str__(self) -> str:
-        width = max(map(len, self.counts))
-        lines = [f"preset {self.preset}: {PRESETS[self.preset].about}; all scores x100", ""]
-        lines.append(f"{'':{width}}  pairs " + " ".join(f"{name:>7}" for name in METRICS))
-        for name, counts in self.counts.items():
-            lines.append(f"{name:{width}}  {len(counts.rouge_l):5} " + _cells(counts.scores()))
-            if self.intervals:
-                low, high = interval(counts)
-                lines += [f"{'95 % from':>{width}}        {_cells(low)}", f"{'to':>{width}}        {_cells(high)}"]
-        if self.flags is not None:
-            lines += ["", f"changed/unchanged accuracy {100 * accuracy(self.flags):.2f} % (truth: {self.flags_from})"]
-            lines.append(f"{'':14} {'said changed':>14} {'said unchanged':>14}")
-            for truth, said in self.flags.items():
-                lines.append(f"{'is ' + truth:14} {said['changed']:14} {said['unchanged']:14}")
-        return "\n".join(lines + ([""] if self.notes else []) + [f"note: {note}" for note in self.notes])
-
-
-def _cells(values) -> str:
-    return " ".join(f"{value:7.2f}" for value in values)
-
-
 def score_card(
     read: Predictions,
     *,
     preset: str = "levir-cc",
-    baseline: bool = False,
+    baselines: Mapping[str, Sequence[str]] | None = None,
     intervals: bool = False,
     java: str | None = None,
-) -> ScoreCard:
-    """Score what `read_predictions` returned.
+) -> dict:
+    """Score what `read_predictions` returned: -> what ``btcchat score --json`` prints; `card_text` is its table.
 
-    baseline: also the sentence SAME for every pair, so that the numbers can be read: half of a test set like LEVIR-CC's
-    is unchanged. intervals: 95 % intervals too.
+    baselines: names and captions of the same rows, scored beside the predictions so that their numbers can be read:
+    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too.
     """
     rows = read.rows
     texts, references = [row.prediction for row in rows], [row.references for row in rows]
@@ -81,14 +34,58 @@ def score_card(
     if split:
         parts["changed only"] = [number for number, is_changed in enumerate(changed) if is_changed]
         parts["unchanged only"] = [number for number, is_changed in enumerate(changed) if not is_changed]
-    if baseline:
-        name = f'"{SAME}" for all'
-        parts[name] = range(len(rows), 2 * len(rows))
-        texts, references = texts + [SAME] * len(rows), references * 2
+    for name, captions in (baselines or {}).items():
+        parts[name] = range(len(texts), len(texts) + len(rows))
+        if split:
+            parts[f"{name}, changed only"] = [len(texts) + number for number in parts["changed only"]]
+        texts, references = texts + list(captions), references + [row.references for row in rows]
     counts = count_captions(texts, references, preset=preset, parts=parts, java=java)
-    source = "the flags of the data" if all(row.changed is not None for row in rows) else "read from the references"
-    flags = confusion(changed, texts[: len(rows)]) if split else None
-    return ScoreCard(preset, counts, flags, source, _notes(read, flags is not None), intervals)
+    flags = None
+    if split:
+        table = confusion(changed, texts[: len(rows)])
+        flagged = all(row.changed is not None for row in rows)
+        source = "the flags of the data" if flagged else "read from the references"
+        flags = {"accuracy": 100 * accuracy(table), "confusion": table, "truth": source}
+    own = {"all", "changed only", "unchanged only"} if intervals else ()
+    return {
+        "preset": preset,
+        "scores": {name: _numbers(one, name in own) for name, one in counts.items()},
+        "changed_or_unchanged": flags,
+        "factuality": factuality([row.prediction for row in rows], [row.references for row in rows]),
+        "notes": _notes(read, split),
+        "pycocoevalcap": version("pycocoevalcap"),
+    }
+
+
+def _numbers(counts: Counts, with_interval: bool) -> dict:
+    numbers = {"pairs": len(counts.rouge_l), **dict(zip(METRICS, counts.scores().tolist(), strict=True))}
+    if with_interval:
+        numbers["95 %"] = dict(zip(METRICS, interval(counts).T.tolist(), strict=True))
+    return numbers
+
+
+def card_text(card: dict) -> str:
+    """The tables of a card."""
+    width = max(map(len, card["scores"]))
+    lines = [f"preset {card['preset']}: {PRESETS[card['preset']].about}; all scores x100", ""]
+    lines.append(f"{'':{width}}  pairs " + " ".join(f"{name:>7}" for name in METRICS))
+    for name, row in card["scores"].items():
+        lines.append(f"{name:{width}}  {row['pairs']:5} " + _cells(row[metric] for metric in METRICS))
+        if "95 %" in row:
+            low, high = zip(*(row["95 %"][metric] for metric in METRICS), strict=True)
+            lines += [f"{'95 % from':>{width}}        {_cells(low)}", f"{'to':>{width}}        {_cells(high)}"]
+    flags = card["changed_or_unchanged"]
+    if flags is not None:
+        lines += ["", f"changed/unchanged accuracy {flags['accuracy']:.2f} % (truth: {flags['truth']})"]
+        lines.append(f"{'':14} {'said changed':>14} {'said unchanged':>14}")
+        for truth, said in flags["confusion"].items():
+            lines.append(f"{'is ' + truth:14} {said['changed']:14} {said['unchanged']:14}")
+    lines += ["", factuality_text(card["factuality"])]
+    return "\n".join(lines + ([""] if card["notes"] else []) + [f"note: {note}" for note in card["notes"]])
+
+
+def _cells(values) -> str:
+    return " ".join(f"{value:7.2f}" for value in values)
 
 
 def _notes(read: Predictions, split: bool) -> list[str]:

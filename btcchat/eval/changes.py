@@ -33,6 +33,11 @@ def changed_rows(rows: list[Row]) -> list[bool]:
     return [row.changed if flagged else pair_changed(row.references) for row in rows]
 
 
+def same_for_all(rows: int) -> dict[str, list[str]]:
+    """The baseline that does not look: its name, and its captions."""
+    return {f'"{SAME}" for all': [SAME] * rows}
+
+
 def confusion(truth: Sequence[bool], predictions: Sequence[str]) -> dict[str, dict[str, int]]:
     """Counts as ``[truth][said]``, both "changed" or "unchanged"."""
     names = {True: "changed", False: "unchanged"}

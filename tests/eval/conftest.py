@@ -1,4 +1,4 @@
-"""These tests need the extra ``eval`` and no torch."""
+"""These tests need the extra ``eval``; those of scoring need no torch."""
 
 import json
 

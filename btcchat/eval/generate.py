@@ -1,0 +1,83 @@
+"""A model's answers to samples, in batches that the samples alone decide.
+
+A batch is the same whatever the number of processes and whatever a killed run has done before, so the answers are too:
+padding and the order of a matrix product's sums can turn a tie between two words.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from btcchat import inference, prompt
+from btcchat.data.media import load_frames
+from btcchat.errors import BTCChatError
+from btcchat.eval.samples import Sample
+
+READERS = 4  # threads that read and resize images while the model answers
+AHEAD = 2  # batches they are ahead
+
+
+def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Samples of like size together, the largest first: what does not fit into memory fails at once."""
+    order = sorted(samples, key=lambda sample: sample.size, reverse=True)  # stable: equal ones stay in data order
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def answers(model, numbered: Iterable[tuple[int, list[Sample]]], *, seed: int | None = None, **generation):
+    """Answer (number, batch) one by one: yields dicts from id to answer. Generation: inference.GENERATION.
+
+    Batch n is sampled with ``seed`` and n, whoever answers it. Raises BTCChatError that names the row.
+    """
+    numbered = list(numbered)
+    read = read_ahead(lambda sample: pixels_of(model, sample), [batch for _, batch in numbered])
+    for (number, batch), pixels in zip(numbered, read, strict=True):
+        samples = [_sample(model, sample, one) for sample, one in zip(batch, pixels, strict=True)]
+        drawn = None if seed is None else seed * 1_000_003 + number
+        texts = inference.answer_batch(model, inference.collated(model, samples), seed=drawn, **generation)
+        yield {sample.id: text for sample, text in zip(batch, texts, strict=True)}
+
+
+def read_ahead(read: Callable, groups: Sequence[list]) -> Iterator[list]:
+    """``[read(one) for one in group]`` of each group; the next groups are read meanwhile, by threads."""
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting: deque = deque()
+        try:
+            for group in groups:
+                waiting.append([pool.submit(read, one) for one in group])
+                if len(waiting) > AHEAD:
+                    yield [one.result() for one in waiting.popleft()]
+            while waiting:
+                yield [one.result() for one in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pixels_of(model, sample: Sample) -> torch.Tensor | None:
+    """(T, 3, H, W)"""
+    record = sample.record
+    try:
+        return inference.pixels(
+            model, load_frames(record.modality, record.sources, num_video_frames=model.config.num_video_frames)
+        )
+    except BTCChatError as error:
+        raise BTCChatError(f"{record.where}: {error}") from error
+
+
+def _sample(model, sample: Sample, pixels: torch.Tensor | None) -> dict:
+    """The prompt as training writes it, up to the answer."""
+    record, frames = sample.record, 0 if pixels is None else len(pixels)
+    try:
+        turns = prompt.turns_from_record(
+            [{"from": "human", "value": sample.question}],
+            segments=model.num_segments(record.modality, frames),
+            modality=record.modality,
+            frames=frames,
+            dates=record.dates,
+            task=record.task,
+            clue=record.clue,
+        )
+        return inference.as_sample(model, record.modality, pixels, turns)
+    except BTCChatError as error:
+        raise BTCChatError(f"{record.where}: {error}") from error

@@ -1,0 +1,72 @@
+"""The processes of one launch, which share the work: ``torchrun --nproc_per_node N -m btcchat eval ...``.
+
+They exchange lists of ids and texts, never tensors, so gloo does on GPUs too; a group that exists already (a
+training's, nccl or gloo) is used as it is.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+
+class Ranks:
+    """``number`` of ``world`` processes."""
+
+    def __init__(self, number: int = 0, world: int = 1):
+        self.number, self.world = number, world
+
+    @property
+    def first(self) -> bool:
+        return self.number == 0
+
+    def from_first(self, value: Any) -> Any:
+        """The first process's ``value``, in all of them; they wait for it."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in all of them; they wait for each other."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        box = [None] * self.world
+        dist.all_gather_object(box, value)
+        return box
+
+
+def launched() -> tuple[int, int, int]:
+    """-> (rank, processes, rank on this machine), from what the launcher has set; one process without it."""
+    return tuple(int(os.environ.get(name, default)) for name, default in zip(NAMES, (0, 1, 0), strict=True))
+
+
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The processes of this launch, joined while the block runs."""
+    rank, world, local = launched()
+    if world == 1:
+        yield Ranks()
+        return
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    started = not dist.is_initialized()
+    if started:
+        dist.init_process_group("gloo", timeout=timedelta(days=7))  # the first to end waits for the last
+    try:
+        yield Ranks(rank, world)
+    finally:
+        if started:
+            dist.destroy_process_group()

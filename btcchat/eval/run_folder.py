@@ -1,0 +1,180 @@
+"""The folder of an evaluation, which a killed one is resumed on.
+
+run.json            what is evaluated: model, data, options; written before the first answer
+parts/N.jsonl       the answers of process N as they come, each batch on the disk before the next one
+predictions.jsonl   all of them in the order of the data, with their references
+metrics.json        the scores
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from btcchat.errors import BTCChatError
+
+PREDICTIONS, METRICS, RUN = "predictions.jsonl", "metrics.json", "run.json"
+
+
+class RunFolder:
+    """A run's files. The methods are for the first process; each process writes its answers to `part`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def start(self, run: dict) -> dict[str, str]:
+        """Claim the folder for ``run``: -> the answers by id that it holds already.
+
+        Raises BTCChatError where it holds a run of another model, data or options, or where one is being written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise BTCChatError(f"--out {self.path} is a file; give a folder")
+        before = self.path / RUN
+        if self.path.is_dir() and any(self.path.iterdir()) and not before.is_file():
+            raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
+        if before.is_file():
+            _check_same(self.path, read_json(before), run)
+        try:
+            (self.path / "parts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BTCChatError(f"--out {self.path} cannot be written: {error.strerror}") from error
+        self._file = _locked((self.path / ".lock").open("a"), self.path)
+        for path in (self.path / "parts").iterdir():  # a process whose launcher was killed may still be writing
+            _locked(path.open("ab"), self.path).close()
+        if not before.is_file():
+            self.write(RUN, run)
+        return self.answers(cut=True)
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self._file.close()
+
+    def part(self, rank: int) -> "Part":
+        return Part(self.path / "parts" / f"{rank}.jsonl")
+
+    def answers(self, *, cut: bool = False) -> dict[str, str]:
+        """id -> answer, of all parts. cut: a last line that a stop has left unfinished is cut off."""
+        found: dict[str, str] = {}
+        for path in sorted((self.path / "parts").glob("*.jsonl")):
+            data = path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if cut and whole < len(data):
+                os.truncate(path, whole)
+            for number, line in enumerate(data[:whole].splitlines(), start=1):
+                try:
+                    row = json.loads(line)
+                    key, text = row["id"], row["prediction"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise BTCChatError(
+                        f"{path} line {number} is no answer; remove that line, and the sample is asked again"
+                    ) from error
+                if found.setdefault(key, text) != text:
+                    raise BTCChatError(f"{path} line {number}: a second answer for '{key}'; remove one of them")
+        return found
+
+    def write(self, name: str, content: dict | list[dict]) -> None:
+        """A dict as JSON, or a list of them as JSON lines; the file is whole or not there."""
+        many = isinstance(content, list)
+        data = b"".join(map(_line, content)) if many else json.dumps(content, indent=1, ensure_ascii=False).encode()
+        temporary = self.path / f".{name}.partial"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise _cannot_write(self.path / name, error) from error
+
+
+class Part:
+    """The answers of one process; `write` returns when they are on the disk, and writes all of them or none."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = _locked(path.open("ab", buffering=0), path.parents[1])
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def write(self, answers: dict[str, str]) -> None:
+        data = memoryview(b"".join(_line({"id": name, "prediction": text}) for name, text in answers.items()))
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while data:  # a disk that fills up takes a part of it
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise _cannot_write(self.path, error) from error
+
+    def __enter__(self) -> "Part":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BTCChatError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def predictions_file(path: str | Path) -> str:
+    """A file of predictions as it is; of a run folder, its own."""
+    path = Path(path)
+    if not (path / RUN).is_file():
+        return str(path)
+    if not (path / PREDICTIONS).is_file():
+        raise BTCChatError(f"the run in {path} is not finished; the same btcchat eval again goes on with it")
+    return str(path / PREDICTIONS)
+
+
+def _line(row: dict) -> bytes:
+    # half of a surrogate pair, which UTF-8 cannot say, becomes the escape that JSON has for it
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _cannot_write(path: Path, error: OSError) -> BTCChatError:
+    return BTCChatError(
+        f"{path} cannot be written: {error.strerror}; what is there is whole, the same command goes on with it"
+    )
+
+
+def _check_same(path: Path, before: dict, now: dict) -> None:
+    """The run a folder holds must be the one that is to go on."""
+    there, here = before.get("model", {}), now["model"]
+    if there.get("fingerprint") != here["fingerprint"]:
+        old, new = (f"{m.get('path')} ({str(m.get('fingerprint'))[:12]})" for m in (there, here))
+        raise BTCChatError(f"{path} is an evaluation of the model {old}, not {new}; give another --out")
+    names = [", ".join(f"{s['set']} ({s['samples']} samples)" for s in run.get("data", [])) for run in (before, now)]
+    if names[0] != names[1]:
+        raise BTCChatError(f"{path} is an evaluation on {names[0]}, not {names[1]}; give another --out")
+    if before.get("data") != now["data"]:
+        raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; the annotation file has changed since")
+    for name, value in now["options"].items():
+        was = before.get("options", {}).get(name)
+        if was != value:
+            flag = name.replace("_", "-")
+            raise BTCChatError(f"{path} was begun with --{flag} {was}, not {value}; give another --out")
+
+
+def _locked(file: IO, folder: Path) -> IO:
+    """``file``, locked until it is closed or its process ends, however it ends (not on Windows)."""
+    try:
+        import fcntl
+    except ImportError:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BTCChatError(
+            f"{folder} is being written by another process; wait for it, or give another --out"
+        ) from None
+    return file

@@ -1,0 +1,139 @@
+"""What an evaluation asks: one question a record, with the answers it is held to."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from btcchat.data.convert.base import CHANGE_QUESTION
+from btcchat.data.mixture import describe, known_sets, mixture_folder, parse_mixture
+from btcchat.data.records import Record, Records
+from btcchat.errors import BTCChatError
+
+CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question. ``id`` is the record's own; where a run has several sets, SET/ stands before it."""
+
+    id: str
+    records: Records
+    index: int
+    question: str  # as the record writes it, with its <image>
+    references: list[str]
+    changed: bool | None = None  # the data's own flag
+    question_type: str | None = None
+
+    @property
+    def record(self) -> Record:
+        return self.records[self.index]
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Samples of one size are answered together: modality, frames, characters of the question."""
+        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question)
+
+
+@dataclass
+class EvalSet:
+    """A split of a data set. ``kind``: CAPTIONS, CLASSES or QUESTIONS, the same for all its records."""
+
+    name: str  # "levir_cc:test"
+    kind: str
+    annotation: Path
+    samples: list[Sample]
+    is_test: bool
+    description: dict = field(default_factory=dict, repr=False)
+
+    def fingerprint(self) -> dict:
+        """What the set was when it was evaluated."""
+        digest = hashlib.sha256(self.annotation.read_bytes()).hexdigest()
+        return {"set": self.name, "samples": len(self.samples), "sha256": digest}
+
+
+def read_sets(
+    mixture: str,
+    *,
+    split: str = "test",
+    data_root: str | Path | None = None,
+    folder: str | Path | None = None,
+    limit: int | None = None,
+) -> list[EvalSet]:
+    """The sets of ``"a+b:val"``; ``split`` is that of the names without one, ``limit`` takes a set's first samples.
+
+    A record with ``captions`` is asked for a caption, one with ``label`` for its class, another (an image, or one
+    with ``question_type``) its question. Raises BTCChatError that names the row where one lacks its id or references.
+    """
+    known = known_sets(mixture_folder(folder))
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    terms = parse_mixture(mixture)
+    described = [describe(name, known, split) for name, _ in terms]
+    names = [name for name, _ in terms]
+    for name, repeat in terms:
+        if repeat > 1 or names.count(name) > 1:
+            raise BTCChatError(f"'{mixture}' counts '{name}' more than once; an evaluation asks each sample once")
+    if not root:
+        raise BTCChatError("no folder of data; give --data-root or set the environment variable BTCCHAT_DATA")
+    sets = []
+    for name, row in zip(names, described, strict=True):
+        name = f"{name.partition(':')[0].strip()}:{row['split']}" if "split" in row else name
+        prefix = f"{name}/" if len(terms) > 1 else ""
+        sets.append(_read(name, prefix, row, Path(root), limit))
+    return sets
+
+
+def _read(name: str, prefix: str, row: dict, root: Path, limit: int | None) -> EvalSet:
+    records = Records(root / row["annotation"], root / row["images"])
+    samples, places = [], {}
+    kind = _kind(records[0])
+    for index in range(len(records) if limit is None else min(limit, len(records))):
+        record = records[index]
+        sample = _sample(record, records, index, kind, prefix)
+        first = places.setdefault(sample.id, record.where)
+        if first != record.where:
+            raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
+        samples.append(sample)
+    if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
+        samples = [replace(sample, changed=None) for sample in samples]
+    is_test = (row.get("split") or records.path.stem).lower().startswith("test")
+    return EvalSet(name, kind, records.path, samples, is_test, row)
+
+
+def _kind(record: Record) -> str:
+    return CAPTIONS if "captions" in record.row else CLASSES if "label" in record.row else QUESTIONS
+
+
+def _sample(record: Record, records: Records, index: int, kind: str, prefix: str = "") -> Sample:
+    row, where = record.row, record.where
+    if isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (str, int)) or row["id"] == "":
+        raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one a row")
+    asked = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
+    answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
+    if not asked:
+        raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
+    question, changed = asked[0], None
+    if kind == CAPTIONS:
+        answers, changed = _captions(row, where), {0: False, 1: True}.get(row.get("change_flag"))
+        if len(asked) > 1 and record.modality == "pair":  # a dialogue about the pair: it is asked for the caption
+            question, asked = f"<image>\n{CHANGE_QUESTION}", asked[:1]
+    elif kind == CLASSES and "label" not in row:
+        raise BTCChatError(f"{where}: no 'label', which the first row has")
+    elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):
+        raise BTCChatError(
+            f"{where}: a pair without 'captions' (all its references) or 'question_type'; convert the data set with "
+            "btcchat data convert"
+        )
+    if len(asked) > 1:
+        raise BTCChatError(f"{where}: {len(asked)} questions; a sample of an evaluation has one")
+    return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
+
+
+def _captions(row: dict, where: str) -> list[str]:
+    captions = row.get("captions")
+    if not isinstance(captions, list) or not captions:
+        raise BTCChatError(f"{where}: no 'captions', the list of its references; btcchat data convert writes it")
+    for number, text in enumerate(captions, start=1):
+        if not isinstance(text, str) or not text.strip(" ."):
+            raise BTCChatError(f"{where}: reference {number} of 'captions' is {text!r}, expected a text")
+    return captions

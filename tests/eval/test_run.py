@@ -1,0 +1,308 @@
+"""`btcchat eval`: the same answers however it is run, stopped and gone on with; what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from btcchat.cli import main
+from btcchat.data.convert.base import CHANGE_QUESTION, conversation
+from btcchat.eval.changes import SAME
+
+ROOT = Path(__file__).resolve().parents[2]
+SHADES = range(0, 250, 36)  # of 7 pairs
+SETS = """
+pairs: {annotation: "pairs_{split}.jsonl", images: ., splits: [train, val, test]}
+questions: {annotation: questions.jsonl, images: ., kind: rsvqa_lr}
+clips: {annotation: clips.jsonl, images: .}
+bad: {annotation: bad.jsonl, images: .}
+"""
+
+
+def pair(number: int, **changes) -> dict:
+    flag = number % 2
+    captions = [f"{number} houses are built .", "some houses appear ."] if flag else [f"{SAME} .", "no change"]
+    row = {"id": f"pair_{number}", "modality": "pair", "images": [f"{number}.png", "0.png"], "change_flag": flag}
+    row |= {"captions": captions, "conversations": conversation(CHANGE_QUESTION, captions[0])}
+    return {key: value for key, value in (row | changes).items() if value is not None}
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A data root with a checkpoint in it."""
+    from tests.tiny import tiny_model
+
+    root = tmp_path_factory.mktemp("eval")
+    for number, shade in enumerate(SHADES):
+        Image.new("RGB", (32, 32), (shade, 90, 255 - shade)).save(root / f"{number}.png")
+    (root / "sets.yaml").write_text(SETS)
+    write_rows(root / "pairs_val.jsonl", [pair(number) for number in range(7)])
+    write_rows(root / "pairs_test.jsonl", [pair(number) for number in range(3)])
+    write_rows(root / "pairs_train.jsonl", [pair(number, id=f"train_{number}") for number in (6, 5, 4, 2, 1)])
+    asked = [("comp", "Is it so?", "yes"), ("count", "How many?", "12"), ("presence", "A road?", "no")]
+    write_rows(
+        root / "questions.jsonl",
+        [
+            {"id": n, "modality": "image", "image": "0.png", "question_type": t, "conversations": conversation(q, a)}
+            for n, (t, q, a) in enumerate(asked)
+        ],
+    )
+    (root / "clip").mkdir()
+    for frame in range(3):
+        Image.new("RGB", (32, 32), (frame, 2, 3)).save(root / "clip" / f"{frame}.png")
+    clip = {"modality": "video", "video": "clip", "label": "Fire", "conversations": conversation("Which?", "fire")}
+    write_rows(root / "clips.jsonl", [{"id": f"clip_{n}", **clip} for n in range(2)])
+    tiny_model(root).save_pretrained(root / "model")
+    return root
+
+
+def words(root: Path, mixture: str, out: Path, *options: str, model: str = "model") -> list[str]:
+    words = ["eval", str(root / model), mixture, "--out", str(out), "--data-root", str(root), "--mixture-folder"]
+    return [*words, str(root), "--device", "cpu", "--batch-size", "2", "--max-new-tokens", "8", *options]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes below: the order of a sum depends on the number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def process(command: list[str], **options) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, text=True, **options)
+
+
+def torchrun(processes: int, command: list[str]) -> str:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "btcchat"]
+    done = process([*launcher, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = done.communicate(timeout=280)
+    assert done.returncode == 0, err
+    return out
+
+
+def part_lines(run: Path) -> list[dict]:
+    return [json.loads(line) for path in sorted((run / "parts").iterdir()) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_any_number_of_processes_gives_the_same_run(root, tmp_path, processes):
+    """Sampled, so that each answer is another one and depends on the batch it is in."""
+    sampled = ["--temperature", "1", "--train", "pairs"]
+    assert main(words(root, "pairs:val", tmp_path / "one", *sampled)) == 0
+    out = torchrun(processes, words(root, "pairs:val", tmp_path / "many", *sampled))
+    assert out.count("nearest in train") == 2  # one process prints: for all, and for the changed ones
+    for name in ("predictions.jsonl", "metrics.json", "baselines.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+    assert len({line["prediction"] for line in part_lines(tmp_path / "many")}) == 7
+    assert len(part_lines(tmp_path / "many")) == 7 and len(list((tmp_path / "many/parts").iterdir())) == processes
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_9_goes_on_without_redoing_a_sample(root, tmp_path):
+    command = words(root, "pairs:val", tmp_path / "run", "--temperature", "1", "--max-new-tokens", "120")
+    killed, part = process(["-m", "btcchat", *command], stderr=subprocess.DEVNULL), tmp_path / "run/parts/0.jsonl"
+    deadline = time.monotonic() + 250
+    while not (part.is_file() and part.read_bytes().count(b"\n") >= 2):
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = part.read_bytes()
+    assert before.count(b"\n") < 7
+    with part.open("ab") as file:
+        file.write(b'{"id": "pair_0", "predic')  # as a kill in the middle of a write leaves it
+    assert main(command) == 0
+    assert part.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
+    assert sorted(line["id"] for line in part_lines(tmp_path / "run")) == [f"pair_{number}" for number in range(7)]
+    command[command.index("--out") + 1] = str(tmp_path / "whole")
+    assert main(command) == 0
+    assert (tmp_path / "run/predictions.jsonl").read_bytes() == (tmp_path / "whole/predictions.jsonl").read_bytes()
+
+
+def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(words(root, "pairs", run, "--split", "val", "--train", "pairs")) == 0
+    out = capsys.readouterr().out
+    assert "pairs:val, 7 samples" in out and "changed/unchanged accuracy" in out and "direction" in out
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"pair_{number}" for number in range(7)]
+    assert [row["changed"] for row in rows] == [0, 1, 0, 1, 0, 1, 0] and rows[1]["references"] == pair(1)["captions"]
+    scores = json.loads((run / "metrics.json").read_text())["sets"]["pairs:val"]
+    names = {"all", "changed only", "unchanged only", f'"{SAME}" for all', "nearest in train"}
+    assert names <= set(scores["scores"]) and scores["scores"]["all"]["pairs"] == 7
+    assert "95 %" in scores["scores"]["changed only"] and set(scores["factuality"]) >= {"objects", "direction"}
+    # 4 of its 7 pairs are in the train split by their pixels, and get their own captions
+    nearest = json.loads((run / "baselines.json").read_text())
+    assert next(iter(nearest.values()))[4:] == [pair(number)["captions"][0] for number in (4, 5, 6)]
+    record = json.loads((run / "run.json").read_text())
+    assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
+    assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
+
+
+def test_a_finished_run_is_scored_again_without_the_model(root, tmp_path, capsys, monkeypatch):
+    assert main(words(root, "pairs:val", tmp_path)) == 0
+    first = (tmp_path / "metrics.json").read_bytes()
+    monkeypatch.setattr("btcchat.commands.evaluate.load_model", None)
+    assert main(words(root, "pairs:val", tmp_path, "--format", "ccexpert")) == 0
+    assert (tmp_path / "metrics.json").read_bytes() == first
+    row = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
+    assert set(row) == {"uid", "pred", "change_caption"}
+
+
+def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):
+    assert main(words(root, "questions+clips", tmp_path, "--num-beams", "2")) == 0
+    out = capsys.readouterr().out
+    assert "comparison" in out and "overall without count" in out and "overall accuracy" in out
+    scores = json.loads((tmp_path / "metrics.json").read_text())["sets"]
+    assert scores["questions"]["scores"]["count"]["questions"] == 1 and scores["questions"]["counts in ranges"]
+    assert scores["clips"]["confusion"]["fire"]["(no class)"] == 2
+    ids = [json.loads(line)["id"] for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert ids == ["questions/0", "questions/1", "questions/2", "clips/clip_0", "clips/clip_1"]
+
+
+def test_a_batch_is_answered_as_one_by_one(root, tmp_path):
+    for size in ("1", "7"):
+        assert main(words(root, "pairs:val", tmp_path / size, "--batch-size", size)) == 0
+    assert (tmp_path / "1/predictions.jsonl").read_text() == (tmp_path / "7/predictions.jsonl").read_text()
+
+
+def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_path, capsys):
+    from tests.tiny import tiny_model
+
+    assert main(words(root, "pairs:val", tmp_path / "run")) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.json*")}
+    tiny_model(tmp_path, seed=1).save_pretrained(root / "other")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    refused = {
+        f"is an evaluation of the model {root / 'model'} (": words(root, "pairs:val", tmp_path / "run", model="other"),
+        "is an evaluation on pairs:val (7 samples), not pairs:test (3": words(root, "pairs:test", tmp_path / "run"),
+        "was begun with --num-beams 1, not 3": words(root, "pairs:val", tmp_path / "run", "--num-beams", "3"),
+        "is an evaluation on pairs:val (7 samples), not pairs:val (2": words(
+            root, "pairs:val", tmp_path / "run", "--limit", "2"
+        ),
+        "holds other files and no run.json": words(root, "pairs:val", tmp_path / "full"),
+        "is a file; give a folder": words(root, "pairs:val", tmp_path / "full" / "notes.txt"),
+    }
+    for message, command in refused.items():
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1 and str(tmp_path) in err
+        if "model" in message:
+            assert str(root / "other") in err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
+    from btcchat.eval.run_folder import RunFolder
+
+    assert main(words(root, "pairs:val", tmp_path)) == 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    first = RunFolder(tmp_path)
+    first.start(record)
+    assert main(words(root, "pairs:val", tmp_path)) == 2
+    first.close()
+    with RunFolder(tmp_path).part(3):  # a process whose launcher was killed
+        assert main(words(root, "pairs:val", tmp_path)) == 2
+    assert capsys.readouterr().err.count("is being written by another process") == 2
+    assert main(words(root, "pairs:val", tmp_path)) == 0
+
+
+BAD = {
+    "bad.jsonl row 2: no 'id' (a text or a number)": pair(1, id=None),
+    "bad.jsonl row 2: no 'captions', the list of its references": pair(1, captions=None),
+    "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
+    "bad.jsonl row 2: its id 'pair_0' is that of bad.jsonl row 1": pair(0),
+    "bad.jsonl row 2: no question": pair(1, conversations=[{"from": "gpt", "value": "a house"}]),
+    "bad.jsonl row 2: '": pair(1, images=["gone.png", "0.png"]),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_bad_row_is_named(root, tmp_path, capsys, message):
+    write_rows(root / "bad.jsonl", [pair(0), BAD[message]])
+    assert main(words(root, "bad", tmp_path)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
+    talk = conversation("What?", "a house") + conversation("Where?", "here")
+    write_rows(root / "bad.jsonl", [{"id": 1, "modality": "image", "image": "0.png", "conversations": talk}])
+    for mixture, message in {
+        "bad": "bad.jsonl row 1: 2 questions; a sample of an evaluation has one",
+        "pairs*2": "counts 'pairs' more than once",
+        "pairs:val+pairs:val": "counts 'pairs:val' more than once",
+        "pairs:tset": "unknown split of pairs 'tset' (did you mean 'test'?)",
+    }.items():
+        assert main(words(root, mixture, tmp_path)) == 2
+        assert message in capsys.readouterr().err
+    write_rows(root / "bad.jsonl", [pair(0, captions=None)])
+    assert main(words(root, "bad", tmp_path)) == 2
+    assert "row 1: a pair without 'captions'" in capsys.readouterr().err
+    assert main(words(root, "pairs:val", tmp_path, "--train", "pairs:val")) == 2
+    assert "--train has pairs:val, which is what is evaluated" in capsys.readouterr().err
+
+
+def test_a_dialogue_about_a_pair_is_asked_for_the_caption(root):
+    from btcchat.eval.samples import read_sets
+
+    talk = conversation("What?", "a house") + conversation("Where?", "here")
+    write_rows(root / "bad.jsonl", [pair(1, conversations=talk)])
+    (one,) = read_sets("bad", data_root=root, folder=root)
+    assert one.samples[0].question == f"<image>\n{CHANGE_QUESTION}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, capsys):
+    """A limit on the size of a file stops a write in its middle, as a full disk does."""
+    from btcchat.errors import BTCChatError
+    from btcchat.eval.run_folder import RunFolder
+
+    (tmp_path / "parts").mkdir()
+    script = (
+        "import resource, signal, sys; from btcchat.eval.run_folder import RunFolder\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "part = RunFolder(sys.argv[1]).part(0)\n"
+        "for n in range(9): part.write({f'a{n}': 'x' * 20, f'b{n}': 'y' * 20})"
+    )
+    done = process(["-c", script, str(tmp_path)], stderr=subprocess.PIPE)
+    _, err = done.communicate(timeout=60)
+    assert done.returncode and "parts/0.jsonl cannot be written: File too large" in err
+    assert "the same command goes on with it" in err
+    assert set(RunFolder(tmp_path).answers()) == {"a0", "b0"}
+    assert (tmp_path / "parts/0.jsonl").read_bytes().endswith(b"\n")
+    (tmp_path / "parts/0.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(BTCChatError, match="0.jsonl line 1 is no answer"):
+        RunFolder(tmp_path).answers()
+
+
+def test_an_unfinished_run_is_not_scored(tmp_path, capsys):
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["score", str(tmp_path)]) == 2
+    assert "is not finished; the same btcchat eval again goes on with it" in capsys.readouterr().err
+
+
+def test_odd_characters_come_back_as_they_were(tmp_path):
+    from btcchat.eval.run_folder import RunFolder
+
+    odd = {"a": "two\nlines ||| \x00 \u2028 🏠", "b": "half \ud800", "ü": "word " * 10_000}
+    (tmp_path / "parts").mkdir()
+    with RunFolder(tmp_path).part(0) as part:
+        part.write(odd)
+    assert RunFolder(tmp_path).answers() == odd
