@@ -12,20 +12,18 @@ allocator). Encoders are in eval(), where the loop and the batch compute the sam
 import argparse
 import itertools
 import multiprocessing
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from btcchat.change_encoder import build_change_encoder
+from measure import machine, memory, reset_peak
 from rows import table
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def batched(encoder: nn.Module, pairs: Tensor) -> Tensor:
@@ -68,38 +66,6 @@ def measure(args: argparse.Namespace, dtype: str, pass_name: str, way: str) -> t
         times.append(time.perf_counter() - start)
     peak = None if start_memory is None else memory(device, peak=True) - start_memory
     return statistics.median(times[1:]), peak
-
-
-def reset_peak(device: torch.device) -> float | None:
-    """MiB in use now, from where the peak is counted."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    elif CLEAR.exists():
-        CLEAR.write_text("5")  # resets VmHWM, see proc(5)
-    else:
-        return None
-    return memory(device, peak=False)
-
-
-def memory(device: torch.device, peak: bool) -> float:
-    """MiB."""
-    if device.type == "cuda":
-        return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / 2**20
-    field = "VmHWM:" if peak else "VmRSS:"
-    return next(int(line.split()[1]) / 1024 for line in STATUS.read_text().splitlines() if line.startswith(field))
-
-
-def machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
-        if Path("/proc/cpuinfo").exists()
-        else iter(()),
-        platform.processor(),
-    )
-    return f"{model}, {torch.get_num_threads()} threads"
 
 
 def arguments() -> argparse.Namespace:

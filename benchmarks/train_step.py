@@ -1,0 +1,206 @@
+"""A training step of this project against one that works as the published code's does, on the same weights and samples.
+
+    python benchmarks/train_step.py                  # CPU, bf16 autocast: a few minutes
+    python benchmarks/train_step.py --device cuda
+
+A random model (tower about 90 M parameters, language model about 160 M), samples of a mixed data set: images, pairs and
+videos of 8 frames. The tower is frozen, the rest is tuned, as in the joint stage of the published recipe.
+
+published   batches drawn at random, padded to their longest sample; tower, change encoder and projector once a sample;
+            logits of every position, in float32
+btcchat     batches of a token budget and of like lengths; tower, change encoder and projector once a batch; logits only
+            where a label is
+
+Each way trains on every sample once, in a process of its own: forward, backward and optimizer step. The learning rate
+is 0, so both see the same weights, and the mean loss over all supervised tokens must agree. Peak is resident memory (on
+CUDA: torch's) at its highest, and also what it is above that of the model with its gradients and optimizer state.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from btcchat.data.batches import GroupedBatches
+from btcchat.data.collate import collate
+from btcchat.merge import merge
+from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+from measure import machine, memory, reset_peak
+from rows import table
+
+FRAMES = {"image": 1, "pair": 2, "video": 8}
+SHARES = {"image": 0.45, "pair": 0.45, "video": 0.1}
+BIG = Sizes(
+    resolution=224,
+    patch=16,
+    vision_width=768,
+    vision_layers=12,
+    vision_heads=12,
+    llm_width=768,
+    llm_layers=12,
+    llm_heads=12,
+    llm_hidden=3072,
+    context=2048,
+)
+VOCABULARY = 32000
+
+
+def build(sizes: Sizes) -> torch.nn.Module:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = train_tokenizer(["a house was built in the top left corner ."] * 20, 300, Path(folder))
+    model = init_model(tokenizer, sizes, change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0})
+    model.llm.resize_token_embeddings(VOCABULARY)
+    model.requires_grad_(True)
+    model.vision_tower.requires_grad_(False)
+    return model.eval()  # BatchNorm over one pair and over all of a batch would not give the same loss
+
+
+def draw_samples(model, count: int) -> list[dict]:
+    """Random pixels and ids: a prompt of 60 tokens and an answer of 10 to 120, of which only the answer has labels."""
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    samples = []
+    for modality in random.choice(list(SHARES), count, p=list(SHARES.values())):
+        frames, answer = FRAMES[modality], int(random.integers(10, 120))
+        segments = model.num_segments(modality, frames)
+        text = torch.randint(3, VOCABULARY, (60 + answer,))
+        ids = torch.cat([torch.full((segments,), IMAGE_TOKEN_INDEX), text])
+        labels = ids.clone()
+        labels[: segments + 60] = IGNORE_INDEX
+        side = model.vision_tower.resolution
+        pixels = torch.randn(frames, 3, side, side)
+        samples.append({"input_ids": ids, "labels": labels, "pixel_values": pixels, "modality": str(modality)})
+    return samples
+
+
+def length(model, sample: dict) -> int:
+    segments = int((sample["input_ids"] == IMAGE_TOKEN_INDEX).sum())
+    return len(sample["input_ids"]) + segments * (model.tokens_per_segment - 1)
+
+
+def published_batches(model, samples: list[dict], args: argparse.Namespace) -> list[list[int]]:
+    order = np.random.default_rng(args.seed).permutation(len(samples))
+    return [order[start : start + args.batch_size].tolist() for start in range(0, len(order), args.batch_size)]
+
+
+def btcchat_batches(model, samples: list[dict], args: argparse.Namespace) -> list[list[int]]:
+    lengths = [length(model, sample) for sample in samples]
+    return list(GroupedBatches(lengths, 4 * args.batch_size, seed=args.seed, max_tokens=args.max_tokens))
+
+
+def published_loss(model, batch: dict) -> torch.Tensor:
+    pixels, features, lengths = batch["pixel_values"].split(batch["frame_counts"]), [], []
+    for modality, frames in zip(batch["modalities"], pixels, strict=True):
+        one, counts = model.encode(frames, [modality], [len(frames)])
+        features.append(one)
+        lengths += counts
+    embed = model.llm.get_input_embeddings()
+    merged = merge(
+        embed, batch["input_ids"], batch["attention_mask"], torch.cat(features), lengths, labels=batch["labels"]
+    )
+    hidden = model.llm.get_decoder()(
+        inputs_embeds=merged.inputs_embeds,
+        attention_mask=merged.attention_mask,
+        position_ids=merged.position_ids,
+        use_cache=False,
+    )[0]
+    logits = model.llm.get_output_embeddings()(hidden).float()
+    target = merged.labels[:, 1:].reshape(-1)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), target, ignore_index=IGNORE_INDEX)
+
+
+def btcchat_loss(model, batch: dict) -> torch.Tensor:
+    return model(**batch).loss
+
+
+WAYS = {"published": (published_batches, published_loss), "btcchat": (btcchat_batches, btcchat_loss)}
+
+
+def measure(way: str, args: argparse.Namespace) -> dict:
+    """-> seconds, peak and rest (MiB, or None), loss, batches."""
+    device = torch.device(args.device)
+    model = build(BIG if not args.small else Sizes()).to(device)
+    samples = draw_samples(model, args.samples)
+    make_batches, loss_of = WAYS[way]
+    batches = make_batches(model, samples, args)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0, fused=True)
+    for parameter in model.parameters():  # gradients and optimizer state are there from the start
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    total, tokens, rest = 0.0, 0, reset_peak(device)
+
+    def step(rows: list[int]) -> tuple[float, int]:
+        batch = {k: move(v, device) for k, v in collate([samples[i] for i in rows], 0).items()}
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
+            loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        return loss.item(), int((batch["labels"][:, 1:] >= 0).sum())
+
+    step(batches[0][:2])  # not counted
+    start = time.perf_counter()
+    for rows in batches:
+        loss, count = step(rows)
+        total, tokens = total + loss * count, tokens + count
+    seconds = time.perf_counter() - start
+    peak = None if rest is None else memory(device, peak=True)
+    return {"seconds": seconds, "peak": peak, "rest": rest, "loss": total / tokens, "batches": len(batches)}
+
+
+def move(value, device):
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8, help="samples of a published batch")
+    parser.add_argument("--max-tokens", type=int, default=1600, help="tokens of a batch of ours, with padding")
+    parser.add_argument("--dtype", choices=("bf16", "float32"), default="bf16")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--seed", type=int, default=0, help="of the batches")
+    parser.add_argument("--small", action="store_true", help="the tiny model's sizes, to try the script")
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = arguments()
+    print(
+        f"{args.samples} samples, tower frozen, {args.dtype}; {machine(torch.device(args.device))}; "
+        f"torch {torch.__version__}; batches of {args.batch_size} against {args.max_tokens} tokens\n"
+    )
+    found = {}
+    for way in WAYS:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found[way] = pool.apply(measure, (way, args))
+    rows = [
+        [
+            way,
+            f"{args.samples / one['seconds']:.2f}",
+            *(("-", "-") if one["peak"] is None else (f"{one['peak']:.0f}", f"{one['peak'] - one['rest']:.0f}")),
+            f"{one['loss']:.4f}",
+            one["batches"],
+        ]
+        for way, one in found.items()
+    ]
+    print(table(["step", "samples/s", "peak MiB", "above model MiB", "loss", "batches"], rows))
+    base, ours = found["published"], found["btcchat"]
+    print(f"\nspeed-up {base['seconds'] / ours['seconds']:.2f}x (goal 2x)")
+    if base["peak"] is not None:
+        print(
+            f"peak memory {ours['peak'] / base['peak']:.2f}x (goal 0.5x), "
+            f"above model {(ours['peak'] - ours['rest']) / (base['peak'] - base['rest']):.2f}x"
+        )
+    print(f"loss differs by {abs(base['loss'] - ours['loss']):.1e} (goal 1e-3)")
+
+
+if __name__ == "__main__":
+    main()
