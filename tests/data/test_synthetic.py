@@ -22,7 +22,7 @@ from btcchat.data.synthetic.__main__ import main
 from btcchat.data.synthetic.edits import build_site, draw_events
 from btcchat.data.synthetic.palette import HELD_OUT, TRAIN
 from btcchat.data.synthetic.scene import BORDER, footprint, place_of
-from btcchat.data.synthetic.write import dialogue, write_dataset
+from btcchat.data.synthetic.write import dialogues, write_dataset
 from btcchat.errors import BTCChatError
 
 MAKERS = [make_image, make_pair, make_series, make_video]
@@ -264,7 +264,8 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls[-1] == (7, 7)
-    for name, frames in (("pairs", 1), ("images", 1), ("series", None), ("videos", 8)):
+    frames_of = {"pairs": 1, "images": 1, "pairs_align": 1, "images_align": 1, "series": None, "videos": 8}
+    for name, frames in frames_of.items():
         records = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
         assert len({record["id"] for record in records}) == len(records) == (1 if name == "videos" else 2)
         for record in records:
@@ -282,10 +283,11 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
     assert mask.shape == (256, 256)
 
 
-def test_a_chat_asks_once_for_a_caption_and_once_for_the_dense_description(undrawn):
+def test_a_chat_asks_once_for_a_caption_and_once_for_the_dense_description_and_alignment_once(undrawn):
     for seed in range(20):
         pair = make_pair(seed)
-        turns = dialogue(pair)
+        ((_, dense),), turns = dialogues(pair)
+        assert dense in (pair.description, pair.patches)
         assert 4 <= len(turns) <= 6
         assert sum(answer in pair.captions for _, answer in turns) == 1
         assert sum(answer == pair.description for _, answer in turns) == 1

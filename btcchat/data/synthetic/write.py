@@ -54,7 +54,13 @@ TIME_REQUESTS = (
     "Tell me in a sentence what happens here.",
 )
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-FILES = {"pair": "pairs", "image": "images", "series": "series", "video": "videos"}  # JSONL, and folder beside it
+# JSONL files of a task; the folder of its images has the last one's name.
+FILES = {
+    "pair": ("pairs_align", "pairs"),
+    "image": ("images_align", "images"),
+    "series": ("series",),
+    "video": ("videos",),
+}
 
 
 def write_dataset(
@@ -71,9 +77,10 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl beside folders of JPEG images (a video is a folder
-    of frames) and of PNG change masks (255 where changed). Paths in the records are relative to ``out``. The bytes
-    depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
+    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats), and pairs_align.jsonl and images_align.jsonl
+    (of the same images: one dense answer each) beside folders of JPEG images (a video is a folder of frames) and of PNG
+    change masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on ``seed`` and
+    ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
     """
     out = Path(out)
@@ -84,33 +91,35 @@ def write_dataset(
     counts = {"pair": pairs, "image": images, "series": series, "video": videos}
     jobs = [(task, index) for task, count in counts.items() for index in range(count)]
     for task in (task for task, count in counts.items() if count):
-        (part / FILES[task]).mkdir(parents=True)
+        (part / FILES[task][-1]).mkdir(parents=True)
     part.mkdir(parents=True, exist_ok=True)
     write = partial(_write_sample, part, seed, heldout)
     with ExitStack() as stack:
         files = {
-            task: stack.enter_context(open(part / f"{FILES[task]}.jsonl", "w", encoding="utf-8"))
+            name: stack.enter_context(open(part / f"{name}.jsonl", "w", encoding="utf-8"))
             for task, count in counts.items()
             if count
+            for name in FILES[task]
         }
         if workers > 1 and jobs:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
             results = pool.imap(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
-        for done, ((task, _), record) in enumerate(zip(jobs, results, strict=True), 1):
-            files[task].write(json.dumps(record) + "\n")
+        for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):
+            for name, record in zip(FILES[task], records, strict=True):
+                files[name].write(json.dumps(record) + "\n")
             if progress:
                 progress(done, len(jobs))
     os.replace(part, out)
     return out
 
 
-def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> dict:
-    """Write one sample's images; returns its record."""
+def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[dict]:
+    """Write one sample's images; returns its records, one a JSONL file of its task."""
     task, index = job
     sample = MAKE[task](seed * SEED_STRIDE + index, heldout=heldout)
-    folder, name = FILES[task], f"{index:06d}"
+    folder, name = FILES[task][-1], f"{index:06d}"
     paths = {
         "pair": [f"{folder}/{name}_before.jpg", f"{folder}/{name}_after.jpg"],
         "image": [f"{folder}/{name}.jpg"],
@@ -130,14 +139,17 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
         Image.fromarray(sample.mask).save(out / mask, compress_level=1)
         media["mask"] = mask
     frames = len(paths) if task in ("series", "video") else 1
-    return {
-        "id": f"{folder}-{name}",
-        "modality": task,
-        **media,
-        "conversations": _conversation(dialogue(sample), frames),
-        "captions": sample.captions,
-        "truth": sample.truth,
-    }
+    return [
+        {
+            "id": f"{file}-{name}",
+            "modality": task,
+            **media,
+            "conversations": _conversation(turns, frames),
+            "captions": sample.captions,
+            "truth": sample.truth,
+        }
+        for file, turns in zip(FILES[task], dialogues(sample), strict=True)
+    ]
 
 
 def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
@@ -149,12 +161,27 @@ def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
     return out
 
 
-def dialogue(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """The chat that a sample trains: (question, answer) turns of questions, a caption and a dense description.
+def dialogues(sample: SyntheticSample) -> list[list[tuple[str, str]]]:
+    """The chats that a sample trains, as (question, answer) turns: one for each JSONL file of its task."""
+    return [alignment(sample), chat(sample)] if sample.task in DENSE_REQUESTS else [chat(sample)]
 
-    Their order varies, so that an answer cannot always be read off the one before it. The dense description (of an
-    image, or of both dates of a pair) and, at the start of half of the chats, a map with a word for each patch are
-    what teaches a fresh model to look: from captions alone it learns to guess.
+
+def alignment(sample: SyntheticSample) -> list[tuple[str, str]]:
+    """One dense answer: a word for each patch, or what stands in each place (of a pair: at both dates).
+
+    It is what teaches a fresh model to look: the map its vision tower, the description its language model. From
+    captions alone it learns to guess.
+    """
+    rng = generator(sample.task, sample.seed, sample.heldout, 4)
+    if rng.random() < 0.4:
+        return [(PATCH_REQUESTS[sample.task], sample.patches)]
+    return [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]
+
+
+def chat(sample: SyntheticSample) -> list[tuple[str, str]]:
+    """Questions, a caption and, where there is one, the dense description.
+
+    Their order varies, so that an answer cannot always be read off the one before it.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 4 if sample.task == "image" else 5))
@@ -164,8 +191,6 @@ def dialogue(sample: SyntheticSample) -> list[tuple[str, str]]:
         _put(rng, asked, (pick(rng, request), pick(rng, sample.captions)))
     if sample.task in DENSE_REQUESTS:
         _put(rng, asked, (pick(rng, DENSE_REQUESTS[sample.task]), sample.description))
-        if rng.random() < 0.5:
-            asked.insert(0, (PATCH_REQUESTS[sample.task], sample.patches))
     return asked
 
 

@@ -5,8 +5,8 @@ cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
 python -m btcchat.train.train_mem \
-    --model_name_or_path "$OUT/0_init" --version v1 --data_mixture synthetic_scenes --data_root "$OUT/data" \
+    --model_name_or_path "$OUT/0_init" --version v1 --data_mixture synthetic_align --data_root "$OUT/data" \
     --tune_vision_tower True --tune_mm_projector True --tune_language_model True \
     --bf16 True --use_cpu True --output_dir "$OUT/1_align" \
-    --num_train_epochs 1 --per_device_train_batch_size 16 --learning_rate 1e-3 --weight_decay 0.05 \
+    --num_train_epochs 1.6 --per_device_train_batch_size 16 --learning_rate 1e-3 --weight_decay 0.05 \
     --warmup_ratio 0.05 --save_steps 500 --logging_steps 50 "$@"

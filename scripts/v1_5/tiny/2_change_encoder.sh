@@ -7,7 +7,7 @@ OUT=${OUT:-runs/tiny}
 OUT_CHANGE=${OUT_CHANGE:-$OUT}
 
 python -m btcchat.train.train_mem \
-    --model_name_or_path "$OUT/1_align" --version v1 --data_mixture synthetic_pair --data_root "$OUT/data" \
+    --model_name_or_path "$OUT/1_align" --version v1 --data_mixture synthetic_pair_align --data_root "$OUT/data" \
     --from_origin True --chg_type "${CHG_TYPE:-Chg2Cap}" \
     --series_change_tokens "${CHANGE_TOKENS:-True}" --video_change_tokens "${CHANGE_TOKENS:-True}" \
     --tune_mm_projector True --tune_language_model True \
