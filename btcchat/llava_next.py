@@ -39,7 +39,7 @@ PREFIXES = {
 # tiles, which are not supported.
 UNUSED_KEYS = [r"mm_cc_projector\..*", r"image_newline"]
 
-RESAMPLERS = {None: "concat", "cc_expert": "difference_aware"}  # mm_resampler_type -> change encoder
+RESAMPLERS = {"none": "concat", "cc_expert": "difference_aware"}  # mm_resampler_type (null: none) -> change encoder
 PROMPTS = {  # by the change encoder of a published folder: the question it was trained on, and how it shows a pair
     "difference_aware": {
         "caption_question": "What difference happened from Image1 to Image2?",
@@ -94,7 +94,7 @@ def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None) -> 
 
 def _config(folder: Path, root: dict, parts: dict[str, Weights], tower: dict) -> BTCChatConfig:
     """config.json of a published folder in the words of ours."""
-    encoder = choose("mm_resampler_type", root.get("mm_resampler_type"), RESAMPLERS)
+    encoder = choose("mm_resampler_type", root.get("mm_resampler_type") or "none", RESAMPLERS)
     config = BTCChatConfig(
         llm=_llm_config(root, parts["llm"]),
         vision_tower=tower,
@@ -146,3 +146,53 @@ def _count_blocks(config: BTCChatConfig, weights: Weights) -> None:
     if max(layers) <= stored:
         config.mm_vision_select_layer = layers if isinstance(config.mm_vision_select_layer, list) else layers[0]
         config.vision_tower["num_hidden_layers"] = stored
+
+
+def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict:
+    """The config.json that describes ``config`` in a published folder.
+
+    vision_tower: its mm_vision_tower, if not the one the model was imported with. Raises BTCChatError for a part that
+    this layout has no place for.
+    """
+    options = dict(config.change_encoder)
+    resampler = _inverse("change encoder", RESAMPLERS, options.pop("change_encoder_type"))
+    _inverse("language model", MODEL_TYPES, config.llm.get("model_type"))
+    kind, architecture, ours = "llava_qwen_cc", "LlavaQwenCCForCausalLM", {"mm_resampler_type": resampler}
+    if resampler == "none":
+        kind, architecture, ours = "llava_qwen", "LlavaQwenForCausalLM", {"mm_resampler_type": None}
+    else:
+        ours["cc_expert_args"] = options | {"embedding_dim": config.vision_tower["hidden_size"]}
+    projector = config.mm_projector["mm_projector_type"]
+    if not re.fullmatch(r"linear|identity|mlp\d+x_gelu", projector):
+        raise BTCChatError(f"a LLaVA-NeXT folder has no projector '{projector}'; it knows linear and mlpNx_gelu")
+    name = vision_tower or config.vision_tower.get("_name_or_path")
+    if not name:
+        raise BTCChatError(
+            "a LLaVA-NeXT folder names the tower that its code builds, and this model does not; say which with "
+            "vision_tower (--vision-tower), e.g. google/siglip-so400m-patch14-384"
+        )
+    layers = config.mm_vision_select_layer
+    return config.llm | {
+        "model_type": kind,
+        "architectures": [architecture],
+        "image_aspect_ratio": config.image_aspect_ratio,
+        "mm_hidden_size": config.vision_tower["hidden_size"],
+        "mm_patch_merge_type": "flat",
+        "mm_projector_type": projector,
+        "mm_tunable_parts": "mm_mlp_adapter,mm_vision_resampler,mm_language_model,mm_vision_tower",
+        "mm_use_im_patch_token": False,
+        "mm_use_im_start_end": False,
+        "mm_vision_select_feature": "patch",  # as published; the tower's code does not look at it
+        "mm_vision_select_layer": json.dumps(layers) if isinstance(layers, list) else layers,
+        "mm_vision_tower": str(name),
+        "use_mm_proj": True,
+        **ours,
+    }
+
+
+def _inverse(kind: str, table: dict[str, str], ours: str) -> str:
+    """The published name of one of our parts."""
+    for theirs, name in table.items():
+        if name == ours:
+            return theirs
+    raise BTCChatError(f"a LLaVA-NeXT folder has no {kind} '{ours}'; it knows {', '.join(sorted(set(table.values())))}")

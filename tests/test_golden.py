@@ -25,6 +25,8 @@ def test_every_set_of_the_golden_folder_passes(shared, capsys):
         assert f"unirs/{kind}" in output
     assert "unirs/checkpoint_golden.json" in output
     assert "unirs/preprocess.json" in output
+    assert "ccexpert/resampler" in output
+    assert "ccexpert/checkpoint_golden.json" in output
     assert "FAIL" not in output
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from tokenizers import models, pre_tokenizers, trainers
+
+from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
 
 SIZES = Sizes(
@@ -26,7 +29,20 @@ CORPUS = [
 ] * 20
 
 
-def tiny_model(folder: Path, *, change_encoder: dict | None = ATTENTIVE, seed: int = 0, **fields):
+def qwen2_tokenizer() -> Qwen2TokenizerFast:
+    bpe = byte_level_bpe(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZES.vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator(CORPUS, trainer)
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>"]}
+    return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
+
+
+def tiny_model(folder: Path, *, change_encoder: dict | None = ATTENTIVE, seed: int = 0, llm: str = "llama", **fields):
     """A random model; ``folder`` is where its tokenizer's file lies. Fields: those of BTCChatConfig."""
-    tokenizer = train_tokenizer(CORPUS, SIZES.vocabulary, folder / "tokenizer")
-    return init_model(tokenizer, SIZES, seed=seed, change_encoder=change_encoder, **fields)
+    if llm == "qwen2":
+        tokenizer, fields = qwen2_tokenizer(), {"conv_version": "qwen_1_5", **fields}
+    else:
+        tokenizer = train_tokenizer(CORPUS, SIZES.vocabulary, folder / "tokenizer")
+    return init_model(tokenizer, SIZES, seed=seed, change_encoder=change_encoder, llm=llm, **fields)

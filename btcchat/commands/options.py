@@ -44,6 +44,8 @@ def add_model(parser: argparse.ArgumentParser, run) -> None:
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
+    tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
+    add("--vision-tower", metavar="PATH_OR_ID", help=tower)
     add = parser.add_argument_group("answer").add_argument
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
@@ -76,7 +78,7 @@ def load_model(args: argparse.Namespace):
     """The model the options name; imports torch."""
     from btcchat import BTCChat
 
-    given = {"cc_head": args.cc_head, "num_video_frames": getattr(args, "num_video_frames", None)}
+    given = {name: getattr(args, name, None) for name in ("cc_head", "num_video_frames", "vision_tower")}
     given = {name: value for name, value in given.items() if value is not None}
     return BTCChat.from_pretrained(args.model, device=args.device, dtype=args.dtype, **given)
 

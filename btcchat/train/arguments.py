@@ -1,12 +1,14 @@
 """The flags of a training run. Each is a dataclass field; the Trainer's own come from transformers."""
 
 import difflib
+import json
 import sys
 from dataclasses import dataclass, field, fields
 
 from transformers import HfArgumentParser
 from transformers import TrainingArguments as TrainerArguments
 
+from btcchat.config import read_layers
 from btcchat.errors import BTCChatError
 
 
@@ -29,6 +31,10 @@ class ModelArguments:
     cc_n_layers: int | None = field(default=None, metadata={"help": "Transformer blocks of the change encoder."})
     cc_head: int | None = field(default=None, metadata={"help": "Attention heads of the change encoder."})
     cc_dropout: float | None = field(default=None, metadata={"help": "Dropout of the change encoder, 0 to 1."})
+    cc_expert_args: str | None = field(
+        default=None,
+        metadata={"help": "Further options of the change encoder as JSON, e.g. '{\"per_expert_depth\": 2}'."},
+    )
     series_change_tokens: bool | None = field(
         default=None,
         metadata={"help": "Put the change tokens of consecutive dates between the dates of a series. Default: saved."},
@@ -36,12 +42,25 @@ class ModelArguments:
     video_change_tokens: bool | None = field(
         default=None, metadata={"help": "The same between the frames of a video. Default: saved."}
     )
-    mm_vision_select_layer: int | None = field(
-        default=None, metadata={"help": "Hidden layer of the vision tower; checked against the checkpoint."}
+    mm_vision_select_layer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hidden layer of the vision tower, or several: '[-11,-8,-5,-2]'. Checked against the checkpoint; "
+            "with --from_origin it is set."
+        },
     )
     mm_vision_select_feature: str | None = field(
         default=None, metadata={"help": "cls_patch or patch; checked against the checkpoint."}
     )
+
+    def __post_init__(self):
+        if self.mm_vision_select_layer is not None:
+            self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
+        if isinstance(self.cc_expert_args, str):
+            try:
+                self.cc_expert_args = json.loads(self.cc_expert_args)
+            except json.JSONDecodeError:
+                raise BTCChatError(f"--cc_expert_args is no JSON: {self.cc_expert_args}") from None
 
 
 @dataclass
@@ -70,6 +89,13 @@ class DataArguments:
     )
     version: str | None = field(
         default=None, metadata={"help": "Conversation template: v1, or plain for alignment. Default: the checkpoint's."}
+    )
+    caption_question: str | None = field(
+        default=None, metadata={"help": "What `btcchat caption` is to ask the model. Default: the checkpoint's."}
+    )
+    pair_prompt: str | None = field(
+        default=None,
+        metadata={"help": "What stands before a pair's question, <image> a date, as in the data. Default: saved."},
     )
     image_aspect_ratio: str | None = field(
         default=None, metadata={"help": "Image that is not square: pad, resize or square. Default: the checkpoint's."}

@@ -66,13 +66,19 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int, folder: Path) -> Lla
 
 
 def init_model(
-    tokenizer, sizes: Sizes = Sizes(), *, seed: int = 0, change_encoder: dict | None = None, **fields
+    tokenizer,
+    sizes: Sizes = Sizes(),
+    *,
+    seed: int = 0,
+    change_encoder: dict | None = None,
+    llm: str = "llama",
+    **fields,
 ) -> BTCChat:
-    """A BTCChat of random weights. ``fields``: further fields of BTCChatConfig."""
+    """A BTCChat of random weights. ``llm``: a model_type; ``fields``: further fields of BTCChatConfig."""
     torch.manual_seed(seed)
     config = BTCChatConfig(
         llm={
-            "model_type": "llama",
+            "model_type": llm,
             "vocab_size": len(tokenizer),
             "hidden_size": sizes.llm_width,
             "intermediate_size": sizes.llm_hidden,
@@ -97,7 +103,7 @@ def init_model(
         change_encoder=change_encoder or {"change_encoder_type": "concat"},
         **{"mm_vision_select_layer": -1, **fields},
     )
-    llm = build_language_model(config.llm)
+    language_model = build_language_model(config.llm)
     tower = build_vision_tower(
         config.vision_tower, select_layer=config.select_layers, select_feature=config.mm_vision_select_feature
     )
@@ -106,16 +112,14 @@ def init_model(
     encoder = build_change_encoder(
         config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
     )
-    projector = build_projector(
-        config.mm_projector, in_features=tower.hidden_size, out_features=sizes.llm_width
-    )
+    projector = build_projector(config.mm_projector, in_features=tower.hidden_size, out_features=sizes.llm_width)
     processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     return BTCChat(
         config,
         vision_tower=tower,
         change_encoder=encoder,
         mm_projector=projector,
-        llm=llm,
+        llm=language_model,
         tokenizer=tokenizer,
         image_processor=processor,
     ).eval()

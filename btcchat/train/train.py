@@ -111,6 +111,8 @@ def load_model(
         "conv_version": data_args.version,
         "num_video_frames": data_args.num_video_frames,
         "image_aspect_ratio": data_args.image_aspect_ratio,
+        "caption_question": data_args.caption_question,
+        "pair_prompt": data_args.pair_prompt,
         "series_change_tokens": model_args.series_change_tokens,
         "video_change_tokens": model_args.video_change_tokens,
     }
@@ -122,7 +124,10 @@ def load_model(
             "cc_n_layers": model_args.cc_n_layers,
             "cc_head": model_args.cc_head,
             "cc_dropout": model_args.cc_dropout,
+            "cc_args": model_args.cc_expert_args,
         }
+        if model_args.from_origin and model_args.mm_vision_select_layer is not None:
+            options["mm_vision_select_layer"] = model_args.mm_vision_select_layer
     # float32 also under --bf16, which is autocast: a bf16 weight is too coarse for small steps
     path = checkpoint or model_args.model_name_or_path
     model = BTCChat.from_pretrained(path, device=device, dtype=torch.float32, **options)

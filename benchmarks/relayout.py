@@ -1,0 +1,120 @@
+"""Peak memory of `btcchat import llava-next` and `btcchat export --llava-next`, against the size of a shard.
+
+    python benchmarks/relayout.py /tmp/btcchat-relayout
+
+Writes a model of random weights in shards (about 0.9 GB and as much twice again, removed at the end), and turns it
+from our layout into the other and back, each in a fresh process. Then every weight is compared.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tokenizers import models, pre_tokenizers, trainers
+
+from btcchat.config import write_json
+from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
+from btcchat.relayout import export_llava_next, import_llava_next
+from btcchat.train.init_tiny import Sizes, init_model
+from btcchat.weights import Weights
+from rows import table
+
+LIMIT = 2  # shards in memory at most
+SIZES = Sizes(llm_width=1024, llm_hidden=4096, llm_heads=8, llm_layers=12)
+
+
+def write(folder: Path, shard: str) -> None:
+    """A model of ours, and the folder of its tower's config.json."""
+    bpe = byte_level_bpe(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
+    tokenizer = Qwen2TokenizerFast(tokenizer_object=bpe, additional_special_tokens=["<|im_start|>", "<|im_end|>"])
+    model = init_model(
+        tokenizer,
+        SIZES,
+        llm="qwen2",
+        change_encoder={"change_encoder_type": "difference_aware"},
+        mm_projector={"mm_projector_type": "mlp2x_gelu"},
+        mm_vision_select_layer=[-3, -2],
+        conv_version="qwen_1_5",
+    )
+    model.save_pretrained(folder / "ours", max_shard_size=shard)
+    write_json(folder / "tower" / "config.json", dict(model.vision_tower.config))
+
+
+def step(name: str, folder: Path) -> dict:
+    """One direction, in this process, which has done nothing else. Bytes and seconds."""
+    before, start = _memory("VmRSS"), time.perf_counter()
+    if name == "export":
+        export_llava_next(folder / "ours", folder / "published", vision_tower=str(folder / "tower"))
+    else:
+        import_llava_next(folder / "published", folder / "again")
+    return {"peak": _memory("VmHWM") - before, "before": before, "seconds": time.perf_counter() - start}
+
+
+def same(first: Path, second: Path) -> bool:
+    """Every weight of the two folders is bit-equal."""
+    for part in ("llm", "vision_tower", "mm_projector"):
+        ours, theirs = dict(Weights.of(first / part).read()), dict(Weights.of(second / part).read())
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
+            return False
+    return True
+
+
+def _memory(field: str) -> int:
+    """Resident memory of this process in bytes, mapped files among it: VmRSS now, VmHWM at most so far."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        sys.exit("relayout.py reads its memory from /proc/self/status, which only Linux has")
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the folders are written; removed at the end")
+    parser.add_argument("--shard", default="100MB", help="largest shard of the model that is written")
+    parser.add_argument("--step", choices=("write", "export", "import"), help=argparse.SUPPRESS)  # a fresh process
+    options = parser.parse_args()
+    if options.step == "write":
+        write(options.folder, options.shard)
+        return 0
+    if options.step:
+        print(json.dumps(step(options.step, options.folder)))
+        return 0
+    rows, worst = [], 0.0
+    try:
+        for name in ("write", "export", "import"):
+            command = [sys.executable, __file__, str(options.folder), "--shard", options.shard, "--step", name]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            if name == "write":
+                sizes = [file.stat().st_size for file in (options.folder / "ours").rglob("*.safetensors")]
+                rows.append(
+                    ("model", f"{sum(sizes) / 1e9:.2f} GB in {len(sizes)} shards, the largest {_mb(max(sizes))}")
+                )
+                continue
+            found = json.loads(done.stdout.splitlines()[-1])
+            ratio = found["peak"] / max(sizes)
+            worst = max(worst, ratio)
+            text = f"{_mb(found['peak'])} above the {_mb(found['before'])} of Python and torch = {ratio:.2f} shards"
+            rows.append((f"peak memory of {name}", f"{text}, {found['seconds']:.1f} s"))
+        equal = same(options.folder / "ours", options.folder / "again")
+    finally:
+        shutil.rmtree(options.folder, ignore_errors=True)
+    rows.append((f"goal: at most {LIMIT} shards", "met" if worst <= LIMIT else "missed"))
+    rows.append(("weights after both", "bit-equal" if equal else "DIFFERENT"))
+    print(table(["what", "value"], rows))
+    return int(worst > LIMIT or not equal)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""``btcchat import``: published checkpoint folders of another layout."""
+
+import argparse
+
+from btcchat.commands.options import RAW
+
+ABOUT = """\
+Write a published LLaVA-NeXT folder (CCExpert, LLaVA-OneVision) in this project's layout.
+
+  btcchat import llava-next lmms-lab/llava-onevision-qwen2-0.5b-ov models/onevision-0.5b
+  btcchat import llava-next CCExpert-7B models/ccexpert-7b --vision-tower siglip-so400m-patch14-384
+
+Shard by shard: it needs the memory of two shards. Such a folder can also be used as it is: --model FOLDER."""
+
+
+def add(commands) -> None:
+    one = commands.add_parser("import", help="turn a published LLaVA-NeXT folder into ours", description=ABOUT, **RAW)
+    one.add_argument("layout", choices=("llava-next",), help="the published layout")
+    one.add_argument("src", metavar="SRC", help="folder or hub id")
+    one.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
+    tower = "folder or hub id of the vision tower, whose sizes SRC leaves out (default: the one its config.json names)"
+    one.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
+    one.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=run, parser=one)
+
+
+def run(args: argparse.Namespace) -> int:
+    from btcchat.relayout import import_llava_next
+
+    import_llava_next(args.src, args.out, vision_tower=args.vision_tower)
+    print(f"{args.out}: {args.src} in the layout of this project")
+    return 0

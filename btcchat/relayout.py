@@ -1,0 +1,118 @@
+"""Whole checkpoint folders from one layout into the other, shard by shard: no model is ever in memory."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from btcchat import checkpoint, llava_next
+from btcchat.config import PARTS, write_json
+from btcchat.errors import BTCChatError
+from btcchat.hub import resolve
+from btcchat.model import BTCChat
+from btcchat.weights import Weights
+
+logger = logging.getLogger(__name__)
+
+LLM_FILES = (  # that go along as they are, where they are there
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+    "added_tokens.json", "generation_config.json",
+)  # fmt: skip
+
+
+def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | Path | None = None) -> None:
+    """Write a published LLaVA-NeXT folder or hub id as a folder of our layout. Weights that no code uses go along.
+
+    vision_tower: the tower whose sizes the folder leaves out, if not the one it names. Raises BTCChatError before
+    anything is written where a weight is unknown, missing or misshapen.
+    """
+    folder = resolve(src)
+    if not llava_next.recognise(folder):
+        raise BTCChatError(f"{folder} is in our layout already; there is nothing to import")
+    model = _checked(folder, vision_tower=vision_tower)
+    source = llava_next.open_folder(folder, vision_tower)
+    config = model.config
+    config.vision_tower, config.vision_resolution = dict(model.vision_tower.config), model.vision_tower.resolution
+    with new_folder(Path(out)) as temporary:
+        for part in PARTS:
+            write_weights(getattr(source, part), temporary / part)
+        _copy(source.llm_folder, temporary / "llm")
+        write_json(temporary / "llm" / "config.json", config.llm)
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        config.write(temporary)
+
+
+def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | None = None) -> None:
+    """Write a model as a published LLaVA-NeXT folder, which the code of CCExpert and LLaVA-OneVision reads.
+
+    vision_tower: hub id or folder that such code builds the tower from, if not the one the model was imported with.
+    Raises BTCChatError for a model that this layout has no place for.
+    """
+    folder = resolve(src)
+    model = _checked(folder)
+    root = llava_next.published_config(model.config, vision_tower)
+    source = checkpoint.open_folder(folder)
+    places = {}
+    for part, prefixes in llava_next.PREFIXES.items():
+        inverse = {ours: theirs for theirs, ours in prefixes.items()}
+        places |= getattr(source, part).rename(inverse).places
+    with new_folder(Path(out)) as temporary:
+        write_weights(Weights(folder, places), temporary)
+        _copy(source.llm_folder, temporary)
+        model.tokenizer.save_vocabulary(str(temporary))
+        write_json(temporary / "config.json", root)
+
+
+def _checked(folder: Path, **options) -> BTCChat:
+    """The model without its weights: every key and shape fits, and none is read."""
+    return BTCChat.from_pretrained(folder, device="meta", **options)
+
+
+def _copy(src: Path, out: Path) -> None:
+    for name in LLM_FILES:
+        if (src / name).exists():
+            shutil.copyfile(src / name, out / name)
+
+
+def write_weights(weights: Weights, folder: Path) -> None:
+    """``weights`` as they are, one shard for each file they lie in: never more than a shard and its copy in memory."""
+    folder.mkdir(exist_ok=True)
+    files = weights.files()
+    index, total = {}, 0
+    for number, file in enumerate(files, start=1):
+        name = "model.safetensors" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
+        state = dict(weights.read(file))
+        save_file(state, folder / name, metadata={"format": "pt"})
+        (folder / name).chmod(0o666 & ~_umask())  # safetensors writes it for the owner only
+        index |= dict.fromkeys(state, name)
+        total += sum(tensor.nbytes for tensor in state.values())
+        logger.info("%s: %d weights", folder / name, len(state))
+        del state
+    if len(files) > 1:
+        write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index})
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``out`` when all is written. Raises BTCChatError where ``out`` is taken."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise BTCChatError(f"{out} is there already; name a new folder")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

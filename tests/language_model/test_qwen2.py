@@ -1,0 +1,91 @@
+"""Qwen2 on the LLaMA class; its logits are held by tests/test_golden.py."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from btcchat.errors import BTCChatError
+from btcchat.language_model import build_language_model, load_tokenizer
+from btcchat.weights import load_strict, weight_keys
+from tests.tiny import qwen2_tokenizer
+
+CONFIG = {
+    "model_type": "qwen2",
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_theta": 1e6,
+}
+TEXT = "It's 2 houses,  they're\n\nna\u00efve \u2603 <|im_start|>x<|im_end|>\n"
+
+
+def build(**settings):
+    torch.manual_seed(0)
+    return build_language_model(CONFIG | settings).eval()
+
+
+def test_only_queries_keys_and_values_have_biases():
+    names = {name.split("layers.0.")[1] for name, _ in build().named_parameters() if "layers.0." in name}
+    assert {name for name in names if name.endswith("bias")} == {f"self_attn.{p}_proj.bias" for p in "qkv"}
+
+
+def test_the_biases_count():
+    model, ids = build(), torch.arange(5)[None]
+    before = model(ids).logits
+    with torch.no_grad():
+        model.model.layers[0].self_attn.v_proj.bias += 0.5
+    assert not torch.allclose(model(ids).logits, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
+    model = build(tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path, safe_serialization=True)
+    assert ("lm_head.weight" in weight_keys(tmp_path)) is not tied
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["model_type"], config["architectures"]) == ("qwen2", ["Qwen2ForCausalLM"])
+    again = build_language_model(config)
+    load_strict(again, tmp_path, tied={"lm_head.weight": "model.embed_tokens.weight"} if tied else None)
+    ids = torch.arange(7)[None]
+    assert torch.equal(model(ids).logits, again.eval()(ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use_sliding_window": True}, "use_sliding_window is true; only full attention is supported"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "llm/config.json: .*rope_scaling"),
+    ],
+)
+def test_what_is_not_supported_is_said(settings, message):
+    with pytest.raises(BTCChatError, match=message):
+        build(**settings)
+
+
+@pytest.mark.parametrize("way", ["tokenizer.json", "merges as lists", "vocab.json and merges.txt"])
+def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
+    tokenizer = qwen2_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    assert content["model"]["merges"], "the test wants merges"
+    if way == "merges as lists":
+        content["model"]["merges"] = [merge.split(" ") for merge in content["model"]["merges"]]
+        file.write_text(json.dumps(content))
+    elif way != "tokenizer.json":
+        tokenizer.save_vocabulary(str(tmp_path))
+        os.remove(file)
+    again = load_tokenizer(tmp_path)
+    assert again(TEXT).input_ids == tokenizer(TEXT).input_ids
+    assert again.decode(again(TEXT).input_ids) == TEXT
+    assert (again.eos_token, again.pad_token, again.bos_token) == ("<|im_end|>", "<|endoftext|>", None)
+
+
+def test_a_folder_without_a_tokenizer_names_the_choices(tmp_path):
+    with pytest.raises(BTCChatError, match="expected tokenizer.model, tokenizer.json or vocab.json with merges.txt"):
+        load_tokenizer(tmp_path)

@@ -1,0 +1,169 @@
+"""Published LLaVA-NeXT folders: as they are, into our layout, and back."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from btcchat import BTCChat
+from btcchat.cli import main
+from btcchat.config import write_json
+from btcchat.errors import BTCChatError
+from btcchat.relayout import export_llava_next, import_llava_next
+from tests.tiny import ATTENTIVE, tiny_model
+
+DIFFERENCE_AWARE = {"change_encoder_type": "difference_aware", "mlp_dim": 24}
+MLP = {"mm_projector_type": "mlp2x_gelu"}
+
+
+def weights(folder):
+    return {key: value for file in folder.glob("*.safetensors") for key, value in load_file(file).items()}
+
+
+def equal(ours, theirs) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """ours/: a model of our own; tower/: its tower's config; published/: it in three shards, with unused weights."""
+    root = tmp_path_factory.mktemp("llava_next")
+    model = tiny_model(
+        root, change_encoder=DIFFERENCE_AWARE, llm="qwen2", mm_vision_select_layer=[-2, -1], mm_projector=MLP
+    )
+    model.save_pretrained(root / "ours", max_shard_size="30KB")
+    write_json(root / "tower" / "config.json", dict(model.vision_tower.config))
+    export_llava_next(root / "ours", root / "published", vision_tower=str(root / "tower"))
+    published = root / "published"
+    state = weights(published)
+    state["model.image_newline"] = torch.ones(32)
+    state["model.vision_resampler.layers.0.norm4.weight"] = torch.ones(16)
+    for file in published.glob("model*"):
+        file.unlink()
+    names, index = sorted(state), {}
+    for number in range(3):
+        name = f"model-{number + 1:05}-of-00003.safetensors"
+        save_file({key: state[key] for key in names[number::3]}, published / name)
+        index |= dict.fromkeys(names[number::3], name)
+    write_json(published / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+    return root
+
+
+@pytest.fixture
+def published(base, tmp_path):
+    return shutil.copytree(base / "published", tmp_path / "published")
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    write_json(folder / "config.json", config)
+
+
+def test_a_published_folder_is_the_model_it_was_made_of(base):
+    model = BTCChat.from_pretrained(base / "published", device="cpu")
+    assert equal(model.state_dict(), BTCChat.from_pretrained(base / "ours", device="cpu").state_dict())
+    assert model.config.conv_version == "qwen_1_5"
+    assert model.change_encoder.segments == 2
+
+
+def test_there_and_back_is_bit_equal_with_the_weights_no_code_uses(base, tmp_path):
+    assert main(["import", "llava-next", str(base / "published"), str(tmp_path / "ours")]) == 0
+    assert equal(
+        BTCChat.from_pretrained(tmp_path / "ours", device="cpu").state_dict(),
+        BTCChat.from_pretrained(base / "published", device="cpu").state_dict(),
+    )
+    assert main(["export", "--llava-next", str(tmp_path / "ours"), str(tmp_path / "back")]) == 0
+    assert equal(weights(tmp_path / "back"), weights(base / "published"))
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert config == json.loads((base / "published" / "config.json").read_text())
+    assert (tmp_path / "back" / "vocab.json").exists()
+    assert (tmp_path / "back" / "merges.txt").exists()
+
+
+def test_the_blocks_that_onevision_does_not_store_are_not_missed(published):
+    """It selects -2 of all blocks of the tower and leaves the last one out."""
+    state = weights(published)
+    state = {k: v for k, v in state.items() if "encoder.layers.1." not in k and "resampler" not in k}
+    for file in published.glob("model*"):
+        file.unlink()
+    save_file(state, published / "model.safetensors")
+    edit(published, mm_vision_select_layer=-2, mm_resampler_type=None, model_type="llava_qwen")
+    model = BTCChat.from_pretrained(published, device="cpu")
+    assert model.config.change_encoder == {"change_encoder_type": "concat"}
+    assert model.vision_tower.select_layers == [1]
+    assert model.config.vision_tower["num_hidden_layers"] == 1
+
+
+def test_any_resolution_is_read_as_one_square_and_said(published, caplog):
+    edit(published, image_aspect_ratio="anyres_max_9", mm_patch_merge_type="spatial_unpad")
+    model = BTCChat.from_pretrained(published, device="cpu")
+    assert model.image_processor.aspect_ratio == "square"
+    assert "anyres_max_9 is not supported; each image is squashed to one square" in caplog.text
+
+
+def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published):
+    state = {k: v for k, v in weights(published).items() if "resampler" not in k}
+    for file in published.glob("model*"):
+        file.unlink()
+    save_file(state, published / "model.safetensors")
+    edit(published, mm_resampler_type=None, model_type="llava_qwen", mm_vision_select_layer=-1)
+    options = {"chg_type": "cc_expert", "cc_args": {"per_expert_depth": 1}, "mm_vision_select_layer": [-2, -1]}
+    model = BTCChat.from_pretrained(published, device="cpu", from_origin=True, **options)
+    assert len(model.change_encoder.layers) == 1
+    assert model.vision_tower.num_depths == 2
+    assert torch.equal(model.mm_projector[0].weight, state["model.mm_projector.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mm_vision_tower": "/nowhere/tower"}, "leaves its vision tower's sizes to '/nowhere/tower'.*--vision-tower"),
+        ({"mm_vision_tower": None}, "names no mm_vision_tower; say which with vision_tower"),
+        ({"mm_vision_select_layer": "[-9,-2]"}, "mm_vision_select_layer -9 is out of range: the vision tower has 2 "),
+        ({"mm_vision_select_layer": "deep"}, "mm_vision_select_layer is 'deep', expected one layer such as -2"),
+        ({"mm_resampler_type": "qformer"}, "unknown mm_resampler_type 'qformer'.*choose from"),
+        ({"mm_resampler_type": None}, "unknown weight 'model.vision_resampler."),
+        ({"model_type": "mistral"}, r"no model of this kind \(model_type mistral\).*llava_qwen, llava_qwen_cc"),
+        ({"mm_projector_type": "mlp3x_gelu"}, "weight 'single.4.bias' is missing"),
+        ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
+    ],
+)
+def test_a_wrong_folder_gets_one_clear_line_and_nothing_is_written(published, tmp_path, changes, message):
+    edit(published, **changes)
+    with pytest.raises(BTCChatError, match=message) as caught:
+        import_llava_next(published, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["published"]
+
+
+def test_a_weight_that_no_part_has_is_named(published):
+    save_file({"model.extra.weight": torch.ones(1)}, published / "model-00003-of-00003.safetensors")
+    with pytest.raises(BTCChatError, match="unknown weight 'model.extra.weight'"):
+        BTCChat.from_pretrained(published, device="cpu")
+
+
+def test_the_wrong_way_round_is_told(base, tmp_path):
+    with pytest.raises(BTCChatError, match="is in our layout already; there is nothing to import"):
+        import_llava_next(base / "ours", tmp_path / "out")
+    with pytest.raises(BTCChatError, match="is there already; name a new folder"):
+        import_llava_next(base / "published", base / "ours")
+    with pytest.raises(BTCChatError, match="this model does not; say which with vision_tower"):
+        export_llava_next(base / "ours", tmp_path / "out")
+    with pytest.raises(BTCChatError, match="holds its own vision tower; leave vision_tower out"):
+        BTCChat.from_pretrained(base / "ours", vision_tower=base / "tower")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"change_encoder": ATTENTIVE, "llm": "qwen2", "mm_projector": MLP}, "has no change encoder 'attentive'"),
+        ({"change_encoder": {"change_encoder_type": "concat"}}, "has no language model 'llama'; it knows qwen2"),
+        ({"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2"}, "has no projector 'mlp_downsample'"),
+    ],
+)
+def test_a_model_this_layout_has_no_place_for_is_refused(parts, message, tmp_path):
+    tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")
+    with pytest.raises(BTCChatError, match=message):
+        export_llava_next(tmp_path / "model", tmp_path / "out", vision_tower="google/siglip")
