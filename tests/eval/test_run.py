@@ -195,7 +195,7 @@ def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_p
         "is an evaluation on pairs:val (7 samples), not pairs:test (3": words(root, "pairs:test", tmp_path / "run"),
         "was begun with --num-beams 1, not 3": words(root, "pairs:val", tmp_path / "run", "--num-beams", "3"),
         "is an evaluation on pairs:val (7 samples), not pairs:val (2": words(
-            root, "pairs:val", tmp_path / "run", "--limit", "2"
+            root, "pairs:val@first:2", tmp_path / "run"
         ),
         "holds other files and no run.json": words(root, "pairs:val", tmp_path / "full"),
         "is a file; give a folder": words(root, "pairs:val", tmp_path / "full" / "notes.txt"),
