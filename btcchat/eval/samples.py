@@ -25,7 +25,7 @@ class Sample:
     id: str
     records: Records
     index: int
-    question: str  # as the record writes it, with its <image>
+    question: str | None  # as the record writes it, with its <image>; None: the model's own caption question
     references: list[str]
     changed: bool | None = None  # the data's own flag
     question_type: str | None = None
@@ -37,7 +37,7 @@ class Sample:
     @property
     def size(self) -> tuple[int, int, int]:
         """Samples of one size are answered together: modality, frames, characters of the question."""
-        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question)
+        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question or "")
 
 
 @dataclass
@@ -112,8 +112,9 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     question, changed = asked[0], None
     if kind == CAPTIONS:
         answers, changed = _captions(row, where), {0: False, 1: True}.get(row.get("change_flag"))
-        if len(asked) > 1 and record.modality == "pair":  # a dialogue about the pair: it is asked for the caption
-            question, asked = f"<image>\n{CHANGE_QUESTION}", asked[:1]
+        plain = " ".join(question.replace("<image>", " ").split())
+        if record.modality == "pair" and (plain == CHANGE_QUESTION or len(asked) > 1):  # or a dialogue about the pair
+            question, asked = None, asked[:1]
     elif kind == CLASSES and "label" not in row:
         raise BTCChatError(f"{where}: no 'label', which the first row has")
     elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):

@@ -1,5 +1,6 @@
 """Evaluation while training: scores are logged, the best model is kept, a test split is refused."""
 
+import gzip
 import json
 
 import pytest
@@ -11,6 +12,12 @@ from tests.train.conftest import COLOURS
 pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
 
 SETS = "scenes: {annotation: 'scenes_{split}.jsonl', images: ., splits: [train, val, test]}\n"
+
+
+@pytest.fixture(autouse=True)
+def no_paraphrases(monkeypatch):
+    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
 
 
 @pytest.fixture(scope="module")
