@@ -89,7 +89,7 @@ def collated(model, samples: list[dict]) -> dict:
     return batch
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
 def generate(
     model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, num_beams=1, streamer=None, stop=None
 ) -> torch.Tensor:

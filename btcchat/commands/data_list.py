@@ -28,5 +28,6 @@ def list_data(args: argparse.Namespace) -> int:
     for name in sorted(known, key=lambda name: ("mixture" in known[name], name)):
         description = known[name]
         made_of = f" = {description['mixture']}" if "mixture" in description else ""
-        print(f"{name:{width}}{description.get('description', '')}{made_of}".rstrip())
+        splits = f" (:{' :'.join(description['splits'])})" if "splits" in description else ""
+        print(f"{name:{width}}{description.get('description', '')}{splits}{made_of}".rstrip())
     return 0

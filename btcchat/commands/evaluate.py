@@ -28,13 +28,12 @@ def add(commands) -> None:
     one = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
     add = one.add_argument
     add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
-    add("mixture", metavar="MIXTURE", help="data sets by name, e.g. levir_cc:val or cdvqa:test+cdvqa:test2")
+    add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
     add("--train", metavar="MIXTURE", help="train split for the baselines: most frequent caption, nearest neighbour")
     add("--data-root", "--data_root", metavar="DIR", help="folder the sets' paths are relative to ($BTCCHAT_DATA)")
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
-    add("--limit", type=at_least_1, metavar="N", help="only the first N samples of each set")
     add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
     add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
     add = one.add_argument_group("model and answers").add_argument
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from btcchat.eval.evaluate import ccexpert_row, evaluate
-    from btcchat.eval.metrics import metrics_text
+    from btcchat.eval.metrics import check_scoring, metrics_text
     from btcchat.eval.ranks import joined
     from btcchat.eval.run_folder import RunFolder
     from btcchat.eval.samples import read_sets
@@ -65,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
-    sets = read_sets(args.mixture, split=args.split, limit=args.limit, **where)
+    sets = read_sets(args.mixture, split=args.split, **where)
     train = read_sets(args.train, split="train", **where) if args.train else []
-    _check_scoring(args, sets)
+    check_scoring(sets, preset=args.preset, java=args.java)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
     args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
@@ -96,18 +95,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_scoring(args: argparse.Namespace, sets) -> None:
-    """What scoring needs, before a night of answers is lost to its absence."""
-    from btcchat.eval.java import eval_package, find_java
-    from btcchat.eval.presets import build_preset
-    from btcchat.eval.samples import CAPTIONS
-
-    if any(one.kind == CAPTIONS for one in sets):
-        build_preset(args.preset)
-        eval_package("pycocoevalcap")
-        find_java(args.java)
-
-
 def _default_folder(model: str, sets) -> Path:
     name = "+".join(one.name for one in sets).replace(":", "-")
     return Path("runs") / "eval" / (Path(model).resolve().name if Path(model).is_dir() else model) / name
@@ -119,14 +106,16 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
 
     from btcchat import __version__
     from btcchat.checkpoint import resolve
-    from btcchat.eval.evaluate import model_fingerprint
+    from btcchat.eval.evaluate import SELECTION, model_fingerprint
+    from btcchat.eval.run_folder import read_json
 
     folder = resolve(args.model)
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
         "model": {"path": path, "fingerprint": model_fingerprint(folder)},
-        "data": [one.fingerprint() for one in sets],
+        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {name: getattr(args, name) for name in OPTIONS},
+        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
         "processes": ranks.world,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
     }

@@ -12,7 +12,7 @@ from btcchat.resources import resource
 
 logger = logging.getLogger(__name__)
 
-READ = {"annotation", "images", "sampling", "captions", "split", "subset", "streaming"}  # how it is read: docs/data.md
+READ = {"annotation", "images", "sampling", "captions", "splits", "split", "subset", "streaming"}  # how: docs/data.md
 # kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
 DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
 

@@ -111,7 +111,7 @@ def build_datasets(
     for term in wanted:
         place = tuple(str(term.description.get(key)) for key in ("annotation", "images", "split", "subset"))
         if place not in opened:
-            opened[place] = _open(term, root)
+            opened[place] = open_set(term, root)
         source = opened[place]
         sets.append(Selection(source, term, seed) if isinstance(source, Records) else Stream(source, term))
     if not any(isinstance(one, Stream) for one in sets):
@@ -120,7 +120,8 @@ def build_datasets(
     return StreamMixture(streams, make_sample, seed=seed, bad_samples=bad_samples)
 
 
-def _open(term: Term, root: str | None):
+def open_set(term: Term, root: str | Path | None):
+    """The Records, or where it is streamed the shards, of a set."""
     row = term.description
     given = row["annotation"]
     annotation = [_under(root, path, term.name) for path in (given if isinstance(given, list) else [given])]
@@ -133,7 +134,7 @@ def _open(term: Term, root: str | None):
     return Records(annotation[0], images, **options)
 
 
-def _under(root: str | None, path: str, name: str) -> str:
+def _under(root: str | Path | None, path: str, name: str) -> str:
     path = str(path)
     if path.startswith(HUB) or "://" in path or os.path.isabs(path):
         return path

@@ -9,7 +9,7 @@ and are left alone.
 import json
 import os
 from array import array
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from btcchat.data.media import MODALITIES, Embedded
@@ -40,6 +40,7 @@ class Record:
     task: str | None = None
     clue: str | None = None
     captions: list[str] | None = None
+    row: dict = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
 
     def with_caption(self, number: int) -> "Record":
         """The same record, answered with its caption ``number``."""
@@ -108,7 +109,7 @@ def parse(row: dict, where: str, image_root: str) -> Record:
     if captions and not all(isinstance(caption, str) and caption.strip() for caption in captions):
         raise BTCChatError(f"{where}: 'captions' has one without text")
     conversations = _conversations(row, where)
-    return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions)
+    return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
 
 
 def frames(record: Record) -> int:

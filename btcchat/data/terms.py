@@ -12,34 +12,51 @@ from btcchat.errors import BTCChatError, choose
 class Term:
     """One set of a mixture: its description, which of its records (sampling.py), and what is done with captions."""
 
-    name: str
+    name: str  # with its split: "levir_cc:train"
     description: dict
     sampling: str
     captions: str
 
 
-def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = ()) -> list[Term]:
+def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = (), split: str = "train") -> list[Term]:
     """The sets of a mixture, one listed n times n times.
 
-    A term is ``NAME``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` (all sets of that file, or its only
-    mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's.
+    A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` (all sets of that file,
+    or its only mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's. split: of the sets
+    that have splits where none is named.
     """
     found = []
     for text, times in parse_mixture(mixture):
         name, *options = (piece.strip() for piece in text.split("@"))
         names, choices = _look_up(name, known)
         for name in names:
+            name, _, asked = name.partition(":")
             description = choose("data set", name, choices)
             if "mixture" not in description:
-                one = [_term(mixture, name, description, options)]
+                one = [_term(mixture, *of_split(name, description, asked, split), options)]
+            elif asked:
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{asked} goes with a set")
             elif options:
                 raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
             elif name in inside:
                 raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
             else:
-                one = terms(description["mixture"], choices, (*inside, name))
+                one = terms(description["mixture"], choices, (*inside, name), split)
             found += one * times
     return found
+
+
+def of_split(name: str, description: dict, asked: str, default: str) -> tuple[str, dict]:
+    """The name and the description of one split of a set that has several, ``splits: [train, val]``."""
+    if "splits" not in description:
+        if asked:
+            raise BTCChatError(f"data set '{name}' has no splits; leave out ':{asked}'")
+        return name, description
+    split = asked or default
+    choose(f"split of {name}", split, dict.fromkeys(description["splits"]))
+    annotation = description["annotation"]
+    chosen = {"annotation": annotation.format(split=split)} if "{split}" in annotation else {"split": split}
+    return f"{name}:{split}", description | chosen
 
 
 def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, dict]]:

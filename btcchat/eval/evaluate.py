@@ -13,6 +13,7 @@ from btcchat.eval.run_folder import METRICS, PREDICTIONS, RUN, RunFolder, read_j
 from btcchat.eval.samples import CAPTIONS, EvalSet
 
 BASELINES = "baselines.json"
+SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen while training
 CHECKPOINT = ("config.json", "llm", "vision_tower", "mm_projector")
 
 
@@ -58,7 +59,7 @@ def evaluate(
     texts = folder.answers()
     rows = [prediction_row(sample, texts[sample.id]) for one in sets for sample in one.samples]
     folder.write(PREDICTIONS, [row_of(row) for row in rows])
-    metrics = {"preset": preset, "sets": {}}
+    metrics = {"preset": preset, "selected": run.get("selected"), "sets": {}}
     for one in sets:
         said = [texts[sample.id] for sample in one.samples]
         metrics["sets"][one.name] = score_set(one, said, baselines=baselines.get(one.name), preset=preset, java=java)
@@ -103,12 +104,12 @@ def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[Eval
     from btcchat.eval.baselines import most_frequent, nearest
 
     known = [sample for other in train for sample in other.samples]
-    if any(other.annotation == one.annotation for other in train):
+    if any(other.name == one.name for other in train):
         raise BTCChatError(f"--train has {one.name}, which is what is evaluated; the baselines need another split")
     for name, text in most_frequent(known).items():
         found[f'{name}, "{text}"'] = [text] * len(one.samples)
     path = folder.path / BASELINES
-    key = f"{one.name} from {', '.join(str(other.fingerprint()) for other in train)}"
+    key = f"{one.name} from {', '.join(f'{other.name} {other.fingerprint}' for other in train)}"
     kept = ranks.from_first(read_json(path) if ranks.first and path.is_file() else {})
     if key not in kept:
         kept |= {key: nearest(load_model(), one.samples, known, ranks)}

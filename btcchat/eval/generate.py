@@ -66,18 +66,22 @@ def pixels_of(model, sample: Sample) -> torch.Tensor | None:
 
 
 def _sample(model, sample: Sample, pixels: torch.Tensor | None) -> dict:
-    """The prompt as training writes it, up to the answer."""
+    """The prompt as training writes it, up to the answer; for a caption of a pair, as `btcchat caption` does."""
     record, frames = sample.record, 0 if pixels is None else len(pixels)
+    hints = {"dates": record.dates, "task": record.task, "clue": record.clue}
     try:
-        turns = prompt.turns_from_record(
-            [{"from": "human", "value": sample.question}],
-            segments=model.num_segments(record.modality, frames),
-            modality=record.modality,
-            frames=frames,
-            dates=record.dates,
-            task=record.task,
-            clue=record.clue,
-        )
+        if sample.question is None:
+            request = inference.Request(model.config.caption_question, record.modality, **hints)
+            turns = [inference.question_turn(model, request, frames)]
+        else:
+            turns = prompt.turns_from_record(
+                [{"from": "human", "value": sample.question}],
+                segments=model.num_segments(record.modality, frames),
+                modality=record.modality,
+                frames=frames,
+                template=model.config.conv_version,
+                **hints,
+            )
         return inference.as_sample(model, record.modality, pixels, turns)
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error

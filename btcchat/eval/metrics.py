@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from btcchat.eval.answers import class_scores, class_text, question_scores, question_text, question_type
 from btcchat.eval.card import card_text, score_card
+from btcchat.eval.java import eval_package, find_java
 from btcchat.eval.predictions import Predictions, Row
+from btcchat.eval.presets import build_preset
 from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet
 
 RANGES = ("rsvqa_lr",)  # kinds of data set whose counts are held to ranges
@@ -36,9 +38,21 @@ def score_set(
     return head | {"counts in ranges": ranges, "scores": scores}
 
 
+def check_scoring(sets: Sequence[EvalSet], *, preset: str = "levir-cc", java: str | None = None) -> None:
+    """Raise BTCChatError now for what scoring lacks, before a night of answers is lost to it."""
+    build_preset(preset)
+    if any(one.kind == CAPTIONS for one in sets):
+        eval_package("pycocoevalcap")
+        find_java(java)
+
+
 def metrics_text(metrics: dict) -> str:
     """The tables of metrics.json."""
     blocks = []
+    if metrics["selected"]:
+        chosen = metrics["selected"]
+        where = ", ".join(f"{name}{' (A TEST SPLIT)' * (name in chosen['test splits'])}" for name in chosen["sets"])
+        blocks.append(f"this checkpoint was chosen by {chosen['metric']} on {where}")
     for name, scores in metrics["sets"].items():
         title = f"{name}, {scores['samples']} samples" + (" (a test split)" if scores["test split"] else "")
         if scores["kind"] == CAPTIONS:

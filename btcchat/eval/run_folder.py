@@ -156,7 +156,7 @@ def _check_same(path: Path, before: dict, now: dict) -> None:
     if names[0] != names[1]:
         raise BTCChatError(f"{path} is an evaluation on {names[0]}, not {names[1]}; give another --out")
     if before.get("data") != now["data"]:
-        raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; the annotation file has changed since")
+        raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; its rows have changed since")
     for name, value in now["options"].items():
         was = before.get("options", {}).get(name)
         if was != value:

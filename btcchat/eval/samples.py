@@ -1,13 +1,18 @@
 """What an evaluation asks: one question a record, with the answers it is held to."""
 
 import hashlib
+import json
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from btcchat.data.convert.base import CHANGE_QUESTION
-from btcchat.data.mixture import describe, known_sets, mixture_folder, parse_mixture
+from btcchat.data.descriptions import known_sets
+from btcchat.data.mixture import open_set
 from btcchat.data.records import Record, Records
+from btcchat.data.sampling import sample as sample_rows
+from btcchat.data.terms import Term, terms
 from btcchat.errors import BTCChatError
 
 CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
@@ -20,7 +25,7 @@ class Sample:
     id: str
     records: Records
     index: int
-    question: str  # as the record writes it, with its <image>
+    question: str | None  # as the record writes it, with its <image>; None: the model's own caption question
     references: list[str]
     changed: bool | None = None  # the data's own flag
     question_type: str | None = None
@@ -32,7 +37,7 @@ class Sample:
     @property
     def size(self) -> tuple[int, int, int]:
         """Samples of one size are answered together: modality, frames, characters of the question."""
-        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question)
+        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question or "")
 
 
 @dataclass
@@ -41,15 +46,15 @@ class EvalSet:
 
     name: str  # "levir_cc:test"
     kind: str
-    annotation: Path
     samples: list[Sample]
-    is_test: bool
-    description: dict = field(default_factory=dict, repr=False)
+    fingerprint: str  # of all their rows
+    description: dict = field(repr=False)
 
-    def fingerprint(self) -> dict:
-        """What the set was when it was evaluated."""
-        digest = hashlib.sha256(self.annotation.read_bytes()).hexdigest()
-        return {"set": self.name, "samples": len(self.samples), "sha256": digest}
+    @property
+    def is_test(self) -> bool:
+        """Whether it calls itself a test split: by its name, or that of its file."""
+        split = self.name.partition(":")[2] or Path(str(self.description["annotation"])).stem
+        return "test" in re.split(r"[^a-z]+", split.lower())
 
 
 def read_sets(
@@ -58,46 +63,38 @@ def read_sets(
     split: str = "test",
     data_root: str | Path | None = None,
     folder: str | Path | None = None,
-    limit: int | None = None,
 ) -> list[EvalSet]:
-    """The sets of ``"a+b:val"``; ``split`` is that of the names without one, ``limit`` takes a set's first samples.
+    """The sets of ``"a+b:val@first:9"``; ``split`` is that of the names without one.
 
     A record with ``captions`` is asked for a caption, one with ``label`` for its class, another (an image, or one
     with ``question_type``) its question. Raises BTCChatError that names the row where one lacks its id or references.
     """
-    known = known_sets(mixture_folder(folder))
-    root = data_root or os.environ.get("BTCCHAT_DATA")
-    terms = parse_mixture(mixture)
-    described = [describe(name, known, split) for name, _ in terms]
-    names = [name for name, _ in terms]
-    for name, repeat in terms:
-        if repeat > 1 or names.count(name) > 1:
+    wanted = terms(mixture, known_sets(folder), split=split)
+    names = [term.name for term in wanted]
+    for name in names:
+        if names.count(name) > 1:
             raise BTCChatError(f"'{mixture}' counts '{name}' more than once; an evaluation asks each sample once")
-    if not root:
-        raise BTCChatError("no folder of data; give --data-root or set the environment variable BTCCHAT_DATA")
-    sets = []
-    for name, row in zip(names, described, strict=True):
-        name = f"{name.partition(':')[0].strip()}:{row['split']}" if "split" in row else name
-        prefix = f"{name}/" if len(terms) > 1 else ""
-        sets.append(_read(name, prefix, row, Path(root), limit))
-    return sets
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
 
 
-def _read(name: str, prefix: str, row: dict, root: Path, limit: int | None) -> EvalSet:
-    records = Records(root / row["annotation"], root / row["images"])
-    samples, places = [], {}
-    kind = _kind(records[0])
-    for index in range(len(records) if limit is None else min(limit, len(records))):
-        record = records[index]
-        sample = _sample(record, records, index, kind, prefix)
+def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
+    records = open_set(term, root)
+    if not isinstance(records, Records):
+        raise BTCChatError(f"data set '{term.name}' is streamed; an evaluation needs a file whose rows can be counted")
+    samples, places, digest, kind = [], {}, hashlib.sha256(), None
+    for index in sample_rows(term.sampling, len(records), name=term.name, seed=0):
+        record = records[int(index)]
+        kind = kind or _kind(record)
+        sample = _sample(record, records, int(index), kind, prefix)
         first = places.setdefault(sample.id, record.where)
         if first != record.where:
             raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
         samples.append(sample)
+        digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
     if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
         samples = [replace(sample, changed=None) for sample in samples]
-    is_test = (row.get("split") or records.path.stem).lower().startswith("test")
-    return EvalSet(name, kind, records.path, samples, is_test, row)
+    return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description)
 
 
 def _kind(record: Record) -> str:
@@ -115,8 +112,9 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     question, changed = asked[0], None
     if kind == CAPTIONS:
         answers, changed = _captions(row, where), {0: False, 1: True}.get(row.get("change_flag"))
-        if len(asked) > 1 and record.modality == "pair":  # a dialogue about the pair: it is asked for the caption
-            question, asked = f"<image>\n{CHANGE_QUESTION}", asked[:1]
+        plain = " ".join(question.replace("<image>", " ").split())
+        if record.modality == "pair" and (plain == CHANGE_QUESTION or len(asked) > 1):  # or a dialogue about the pair
+            question, asked = None, asked[:1]
     elif kind == CLASSES and "label" not in row:
         raise BTCChatError(f"{where}: no 'label', which the first row has")
     elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):

@@ -125,6 +125,20 @@ class TrainingArguments(TrainerArguments):
         default=False, metadata={"help": "Go on from the last complete checkpoint in --output_dir, if there is one."}
     )
 
+    eval_mixture: str | None = field(
+        default=None, metadata={"help": "Data sets that the model answers while it is trained, e.g. levir_cc:val."}
+    )
+    eval_strategy: str = field(
+        default="no", metadata={"help": "When it does: no, epoch, or steps (every --eval_steps optimizer steps)."}
+    )
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={"help": "The score by which OUTPUT_DIR/best is kept. Default: S*m, or the accuracy of answers."},
+    )
+    i_know_this_is_the_test_split: bool = field(
+        default=False, metadata={"help": "Allow a test split in --eval_mixture; every report will say so."}
+    )
+
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer, a name of transformers."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
     warmup_ratio: float = field(default=0.03, metadata={"help": "Share of the steps in which the rate rises."})

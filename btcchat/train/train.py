@@ -17,6 +17,7 @@ from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.prompt import get_template
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
 from btcchat.train.run_record import write_run_record
 from btcchat.train.trainer import BTCChatTrainer
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
     """Train, leave the model in ``output_dir`` (with training.json beside it) and return the Trainer."""
     set_seed(training_args.seed)  # before the model: a fresh change encoder is drawn from it
+    eval_sets = read_eval_sets(training_args, data_args)
     checkpoint = starting_checkpoint(training_args)
     model = load_model(model_args, data_args, checkpoint, str(training_args.device))
     parts = freeze(model, training_args)
@@ -62,6 +64,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     )
     if main_process:
         write_run_record(Path(training_args.output_dir), (model_args, data_args, training_args), dataset, checkpoint)
+    if eval_sets:
+        trainer.add_callback(Evaluation(trainer, eval_sets))
     allow_random_states()
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.tell_faults()

@@ -13,6 +13,7 @@ from btcchat.data.convert import CONVERTERS, BadRows, convert, read
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import build_datasets, known_sets, mixture_folder
 from btcchat.data.records import Records
+from btcchat.data.terms import of_split
 from btcchat.errors import BTCChatError
 from tests.layouts import GEOCHAT, LAYOUTS, karpathy, write_json
 
@@ -149,7 +150,9 @@ def test_a_published_layout_becomes_records_split_by_split(make, tmp_path, kind)
 
 
 def shipped() -> dict[str, dict]:
-    return {name: entry for name, entry in known_sets(mixture_folder()).items() if "kind" in entry}
+    """Every split of the described sets of a published kind."""
+    known = {name: entry for name, entry in known_sets(mixture_folder()).items() if "kind" in entry}
+    return dict(of_split(name, entry, s, "") for name, entry in known.items() for s in entry.get("splits", [""]))
 
 
 @pytest.mark.parametrize("name", shipped())

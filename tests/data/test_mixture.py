@@ -64,6 +64,20 @@ def test_a_mixture_lists_its_terms():
     assert parse_mixture("a+b@first:9*3 + a") == [("a", 1), ("b@first:9", 3), ("a", 1)]
 
 
+def test_a_split_is_named_behind_a_colon(answers, sets):
+    (sets / "more.yaml").write_text("halves: {annotation: '{split}.jsonl', splits: [one, two, train]}")
+    (sets / "train.jsonl").write_bytes((sets / "two.jsonl").read_bytes())
+    assert answers("halves:one@first:1+halves:two*2") == ONE[:1] + TWO * 2
+    assert answers("halves") == answers("halves:train") == TWO
+    for mixture, message in {
+        "halves:three": "unknown split of halves 'three'; choose from one, train, two",
+        "ten:val": "data set 'ten' has no splits; leave out ':val'",
+        "both:val": "'both' is a mixture, :val goes with a set",
+    }.items():
+        with pytest.raises(BTCChatError, match=message):
+            answers(mixture)
+
+
 @pytest.mark.parametrize("mixture", ["", "a+", "a*", "a*0", "a*x", "*3", "a*-1"])
 def test_a_mixture_that_cannot_be_read_is_an_error(mixture):
     with pytest.raises(BTCChatError, match="is not a set's name"):

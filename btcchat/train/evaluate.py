@@ -1,0 +1,157 @@
+"""Evaluation while training: every so often the model answers a split, the scores are logged, the best model is kept.
+
+OUTPUT_DIR/evaluations/step-N/    predictions.jsonl and metrics.json of each time
+OUTPUT_DIR/best/                  the model that scored best, with selection.json: by what, where and when
+"""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from btcchat.errors import BTCChatError
+from btcchat.eval.counts import METRICS
+from btcchat.eval.evaluate import SELECTION, prediction_row
+from btcchat.eval.metrics import check_scoring, score_set
+from btcchat.eval.ranks import Ranks
+from btcchat.eval.run_folder import METRICS as METRICS_FILE
+from btcchat.eval.run_folder import PREDICTIONS, RunFolder, read_json
+from btcchat.eval.samples import CAPTIONS, EvalSet, read_sets
+
+logger = logging.getLogger(__name__)
+
+KEY_SCORES = ("S*m", "overall", "accuracy")  # of captions, questions, classes
+BATCH_SIZE, LONGEST = 16, 128  # samples at a time; new tokens, as in `btcchat eval`
+
+
+def read_eval_sets(args, data_args) -> list[EvalSet]:
+    """The sets of --eval_mixture. Raises BTCChatError for a test split, unless it is said to be known as one."""
+    if args.eval_strategy not in ("no", "steps", "epoch"):
+        raise BTCChatError(f"--eval_strategy is {args.eval_strategy}, expected no, steps or epoch")
+    if (args.eval_strategy == "no") != (args.eval_mixture is None):
+        raise BTCChatError("--eval_mixture and --eval_strategy steps or epoch go together; give both or neither")
+    if args.eval_mixture is None:
+        return []
+    if args.eval_strategy == "steps" and not (args.eval_steps and args.eval_steps >= 1):
+        raise BTCChatError("--eval_strategy steps needs --eval_steps N, the optimizer steps between two evaluations")
+    where = {"data_root": data_args.data_root, "folder": data_args.mixture_folder}
+    sets = read_sets(args.eval_mixture, split="val", **where)
+    tests = [one.name for one in sets if one.is_test]
+    if tests and not args.i_know_this_is_the_test_split:
+        raise BTCChatError(
+            f"--eval_mixture has the test split {tests[0]}, and the best model would be chosen on it; use a val split, "
+            "or give --i_know_this_is_the_test_split True, and every report will say so"
+        )
+    check_scoring(sets)
+    return sets
+
+
+class Evaluation(TrainerCallback):
+    """Give to ``trainer.add_callback``; does nothing without sets."""
+
+    def __init__(self, trainer, sets: list[EvalSet]):
+        self.trainer, self.sets = trainer, sets
+        self.folder = Path(trainer.args.output_dir)
+        self.best = -math.inf
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        path = self.folder / "best" / SELECTION
+        if self.sets and state.global_step and path.is_file():
+            kept = read_json(path)  # a resumed run goes on from the best one before the step it resumes at
+            self.best = kept["value"] if kept["step"] <= state.global_step else -math.inf
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if args.eval_strategy == "steps" and state.global_step % int(args.eval_steps) == 0:
+            self.evaluate(state)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if args.eval_strategy == "epoch":
+            self.evaluate(state)
+
+    def evaluate(self, state) -> None:
+        if not self.sets:
+            return
+        args, model = self.trainer.args, self.trainer.model
+        ranks = Ranks(args.process_index, args.world_size)
+        texts = answer_all(model, self.sets, ranks, bf16=args.bf16)
+        metrics = ranks.from_first(self._scores(texts, state.global_step) if ranks.first else None)
+        self.trainer.log({f"eval_{name}": value for name, value in flat(metrics).items()})
+        name, value = chosen(metrics, args.metric_for_best_model)
+        if value > self.best:
+            self.best = value
+            self._keep(ranks, {"metric": name, "value": value, "step": state.global_step})
+
+    def _scores(self, texts: dict[str, str], step: int) -> dict:
+        run = RunFolder(self.folder / "evaluations" / f"step-{step}")
+        run.path.mkdir(parents=True, exist_ok=True)
+        samples = [sample for one in self.sets for sample in one.samples]
+        run.write(PREDICTIONS, [prediction_row(sample, texts[sample.id]) for sample in samples])
+        said = {one.name: [texts[sample.id] for sample in one.samples] for one in self.sets}
+        metrics = {"step": step, "sets": {s.name: score_set(s, said[s.name], intervals=False) for s in self.sets}}
+        run.write(METRICS_FILE, metrics)
+        return metrics
+
+    def _keep(self, ranks: Ranks, selection: dict) -> None:
+        """The model as it is now becomes best/. Every process takes part: under ZeRO-3 each has a piece of it."""
+        folder = self.folder / "best"
+        self.trainer.save_model(str(folder))
+        if ranks.first:
+            tests = [one.name for one in self.sets if one.is_test]
+            selection |= {"sets": [one.name for one in self.sets], "test splits": tests}
+            (folder / SELECTION).write_text(json.dumps(selection, indent=1) + "\n", encoding="utf-8")
+            logger.info("step %d is the best by %s so far: %.2f", *(selection[n] for n in ("step", "metric", "value")))
+
+
+def answer_all(model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False) -> dict[str, str]:
+    """id -> answer, in every process. All answer as many batches: under ZeRO-3 they go through each layer together."""
+    from btcchat.eval.generate import answers, batches
+
+    numbered = list(enumerate(batch for one in sets for batch in batches(one.samples, BATCH_SIZE)))
+    mine = numbered[ranks.number :: ranks.world]
+    if len(mine) < math.ceil(len(numbered) / ranks.world):
+        mine.append(numbered[0])
+    found, training = {}, model.training
+    model.eval()
+    try:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            for one in answers(model, mine, max_new_tokens=LONGEST):
+                found |= one
+    finally:
+        model.train(training)
+    return {name: text for part in ranks.gather(found) for name, text in part.items()}
+
+
+def flat(metrics: dict) -> dict[str, float]:
+    """Every score by its name; where there are several sets, behind the set's."""
+    found = {}
+    for name, scores in metrics["sets"].items():
+        prefix = f"{name} " if len(metrics["sets"]) > 1 else ""
+        found |= {prefix + score: value for score, value in _of_set(scores).items()}
+    return found
+
+
+def _of_set(scores: dict) -> dict[str, float]:
+    if scores["kind"] != CAPTIONS:
+        rows = scores.get("scores")
+        return {name: row["accuracy"] for name, row in rows.items()} if rows else {"accuracy": scores["accuracy"]}
+    found = {metric: scores["scores"]["all"][metric] for metric in METRICS}
+    for part in ("changed only", "unchanged only"):
+        found |= {f"{part} {metric}": scores["scores"].get(part, {}).get(metric) for metric in METRICS}
+    if scores["changed_or_unchanged"]:
+        found["changed/unchanged accuracy"] = scores["changed_or_unchanged"]["accuracy"]
+    found |= {f"{kind} F1": row["F1"] for kind, row in scores["factuality"].items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def chosen(metrics: dict, asked: str | None) -> tuple[str, float]:
+    """The score that decides: --metric_for_best_model, or S*m, overall or accuracy; of several sets, the mean."""
+    scores = [_of_set(one) for one in metrics["sets"].values()]
+    for name in [asked] if asked else KEY_SCORES:
+        values = [one[name] for one in scores if name in one]
+        if values:
+            return name, sum(values) / len(values)
+    names = dict.fromkeys(name for one in scores for name in one)
+    raise BTCChatError(f"--metric_for_best_model is {asked}; choose from {', '.join(names)}")

@@ -1,0 +1,97 @@
+"""Evaluation while training: scores are logged, the best model is kept, a test split is refused."""
+
+import gzip
+import json
+
+import pytest
+
+from btcchat.data.convert.base import CHANGE_QUESTION, conversation
+from btcchat.errors import BTCChatError
+from tests.train.conftest import COLOURS
+
+pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
+
+SETS = "scenes: {annotation: 'scenes_{split}.jsonl', images: ., splits: [train, val, test]}\n"
+
+
+@pytest.fixture(autouse=True)
+def no_paraphrases(monkeypatch):
+    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+
+
+@pytest.fixture(scope="module")
+def scenes(data_root):
+    """A data set of four pairs with captions, the same in each split."""
+    rows = []
+    for number, name in enumerate(COLOURS):
+        captions = [f"a {name} house is built"] if number % 2 else ["no change"]
+        row = {"id": name, "modality": "pair", "images": [f"{name}.png", "red.png"], "captions": captions}
+        rows.append(row | {"conversations": conversation(CHANGE_QUESTION, captions[0])})
+    for split in ("train", "val", "test"):
+        (data_root / f"scenes_{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (data_root / "scenes.yaml").write_text(SETS)
+    return data_root
+
+
+def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, checkpoint):
+    from btcchat.eval.evaluate import model_fingerprint
+
+    flags = {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 1}
+    trainer = run("scenes", tune_language_model=True, metric_for_best_model="unchanged only BLEU-1", **flags)
+    logged = [log for log in trainer.state.log_history if "eval_S*m" in log]
+    assert [log["step"] for log in logged] == [1, 2]
+    assert {"eval_BLEU-4", "eval_changed only CIDEr-D", "eval_changed/unchanged accuracy", "eval_direction F1"} <= set(
+        logged[0]
+    )
+    out = tmp_path / "out"
+    for step in (1, 2):
+        metrics = json.loads((out / f"evaluations/step-{step}/metrics.json").read_text())
+        assert metrics["sets"]["scenes:val"]["scores"]["all"]["pairs"] == 4
+        assert len((out / f"evaluations/step-{step}/predictions.jsonl").read_text().splitlines()) == 4
+    chosen = json.loads((out / "best/selection.json").read_text())
+    values = [log["eval_unchanged only BLEU-1"] for log in logged]
+    assert chosen["value"] == max(values) and chosen["step"] == 1 + values.index(max(values))
+    assert chosen["sets"] == ["scenes:val"] and chosen["test splits"] == []
+    assert model_fingerprint(out / "best") != model_fingerprint(checkpoint)
+
+
+def test_evaluation_does_not_change_what_is_learned(run, scenes, tmp_path):
+    from btcchat.eval.evaluate import model_fingerprint
+
+    flags = {"tune_language_model": True, "cc_dropout": 0.1, "tune_mm_projector": True}
+    run("scenes", output_dir=tmp_path / "without", **flags)
+    run("scenes", output_dir=tmp_path / "with", eval_mixture="scenes", eval_strategy="epoch", **flags)
+    assert model_fingerprint(tmp_path / "with") == model_fingerprint(tmp_path / "without")
+    assert (tmp_path / "with" / "evaluations").is_dir()
+
+
+def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path):
+    flags = {"tune_language_model": True, "eval_mixture": "scenes:test", "eval_strategy": "epoch"}
+    with pytest.raises(BTCChatError, match="test split scenes:test, and the best model would be chosen on it"):
+        run("scenes", **flags)
+    run("scenes", i_know_this_is_the_test_split=True, **flags)
+    assert json.loads((tmp_path / "out/best/selection.json").read_text())["test splits"] == ["scenes:test"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"eval_mixture": "scenes:val"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
+        ({"eval_strategy": "epoch"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
+        ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "--eval_strategy is often, expected no, steps or"),
+        ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
+    ],
+)
+def test_flags_that_do_not_fit_are_errors(run, scenes, flags, message):
+    with pytest.raises(BTCChatError, match=message):
+        run("scenes", tune_language_model=True, **flags)
+
+
+def test_an_unknown_score_is_an_error_with_the_choices():
+    from btcchat.train.evaluate import chosen
+
+    metrics = {"sets": {"a": {"kind": "classes", "accuracy": 40.0}, "b": {"kind": "classes", "accuracy": 60.0}}}
+    assert chosen(metrics, None) == ("accuracy", 50.0)
+    with pytest.raises(BTCChatError, match="--metric_for_best_model is CIDEr; choose from accuracy"):
+        chosen(metrics, "CIDEr")
