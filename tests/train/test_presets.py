@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from btcchat.cli import main
-from btcchat.data.mixture import known_sets, mixture_folder, parse_mixture
+from btcchat.data.mixture import known_sets, terms
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.train.arguments import WITHOUT_EFFECT, TrainingArguments, parse_arguments
@@ -47,9 +47,9 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
         monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
     flags = waits_for_distribution(load_preset(name))
     model, data, training = parse_arguments(to_argv(flags))
-    assert {name for name, _ in parse_mixture(data.data_mixture)} <= set(known_sets(mixture_folder()))
-    tuned = {flag for flag in ("vision_tower", "language_model") if getattr(training, f"tune_{flag}")}
-    assert tuned == {part.replace("llm", "language_model") for part in TRAINED[name] & {"vision_tower", "llm"}}
+    assert terms(data.data_mixture, known_sets())
+    assert training.tune_vision_tower == ("vision_tower" in TRAINED[name])
+    assert training.tune_language_model or getattr(training, "lora_enable", False) or "llm" not in TRAINED[name]
     assert model.model_name_or_path
 
 
