@@ -20,6 +20,7 @@ Say what changed between two dates of the same place, or ask about an image, a s
   btcchat chat
   btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat eval CHECKPOINT levir_cc:val
+  btcchat train tiny/1_align
   btcchat score predictions.jsonl
 
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""

@@ -62,6 +62,14 @@ class BTCChatConfig:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
 
+    def to_dict(self) -> dict:
+        """As the Trainer's reporters (wandb) want it."""
+        return asdict(self)
+
+    def to_json_string(self) -> str:
+        """The same for tensorboard."""
+        return json.dumps(asdict(self), indent=2)
+
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
         root = read_json(folder / "config.json")

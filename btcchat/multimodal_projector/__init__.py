@@ -27,12 +27,19 @@ def build_projector(config: dict, *, in_features: int, out_features: int) -> nn.
     ``in_features`` is C, ``out_features`` D.
     """
     options = dict(config)
-    name = str(options.pop("mm_projector_type", None))
+    name = projector_name(options)
+    options.pop("mm_projector_type", None)
     if match := re.fullmatch(r"mlp([1-9]\d*)x_gelu", name):
         name, options["num_layers"] = "mlpNx_gelu", int(match[1])
-    elif name not in PROJECTORS and "mm_projector" in name:
-        name = "mlp_downsample"  # a published config holds the path of the folder it was trained from
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
     sizes = {"in_features": in_features, "out_features": out_features}
     return build("projector", name, PROJECTORS, options, **sizes)
+
+
+def projector_name(config: dict) -> str:
+    """The name of the projector a config describes."""
+    name = str(config.get("mm_projector_type"))
+    if name not in PROJECTORS and "mm_projector" in name:
+        return "mlp_downsample"  # a published config holds the path of the folder it was trained from
+    return name

@@ -1,7 +1,10 @@
 """The flags of a training run. Each is a dataclass field; the Trainer's own come from transformers."""
 
+import argparse
 import difflib
+import importlib.util
 import json
+import logging
 import sys
 from dataclasses import dataclass, field, fields
 
@@ -9,7 +12,9 @@ from transformers import HfArgumentParser
 from transformers import TrainingArguments as TrainerArguments
 
 from btcchat.config import read_layers
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, choose
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,6 +47,16 @@ class ModelArguments:
     video_change_tokens: bool | None = field(
         default=None, metadata={"help": "The same between the frames of a video. Default: saved."}
     )
+    vision_tower: str | None = field(
+        default=None, metadata={"help": "A folder or google/siglip-SIZE-patchP-R; checked against the checkpoint."}
+    )
+    mm_projector: str | None = field(
+        default=None, metadata={"help": "Projector, e.g. mlp_downsample; checked against the checkpoint."}
+    )
+    mm_use_im_start_end: bool | None = field(
+        default=None, metadata={"help": "Tokens around an image; checked against the checkpoint: only False is known."}
+    )
+    mm_use_im_patch_token: bool | None = field(default=None, metadata={"help": "As --mm_use_im_start_end."})
     mm_vision_select_layer: str | None = field(
         default=None,
         metadata={
@@ -121,6 +136,16 @@ class TrainingArguments(TrainerArguments):
         default=None, metadata={"help": "Train the projector proper. Default: as --tune_mm_projector."}
     )
     tune_language_model: bool = field(default=False, metadata={"help": "Train the language model."})
+    mm_vision_tower_lr: float | None = field(
+        default=None, metadata={"help": "Learning rate of the vision tower. Default: --learning_rate."}
+    )
+    mm_projector_lr: float | None = field(
+        default=None,
+        metadata={"help": "Learning rate of the projector and the change encoder. Default: --learning_rate."},
+    )
+    cc_projector_lr: float | None = field(
+        default=None, metadata={"help": "Learning rate of the change encoder. Default: as --mm_projector_lr."}
+    )
     resume: bool = field(
         default=False, metadata={"help": "Go on from the last complete checkpoint in --output_dir, if there is one."}
     )
@@ -150,34 +175,75 @@ class TrainingArguments(TrainerArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
 
 
-# Flags of the Trainer that our run would ignore, or that would undo what it promises. (flag, way out)
+NO_EVALUATION = "nothing is evaluated during training; score a checkpoint afterwards"
+NO_UPLOAD = "upload the finished folder yourself"
+# Flags of the Trainer that our run would ignore, or that would undo what it promises: they are not in --help, and any
+# value but the default is an error. flag -> way out
 WITHOUT_EFFECT = {
+    **dict.fromkeys(
+        (
+            *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size", "eval_steps"),
+            *("eval_accumulation_steps", "eval_delay", "bf16_full_eval", "fp16_full_eval", "jit_mode_eval"),
+            *("include_inputs_for_metrics", "label_names", "metric_for_best_model", "greater_is_better"),
+            *("use_legacy_prediction_loop", "load_best_model_at_end"),
+        ),
+        NO_EVALUATION,
+    ),
+    **dict.fromkeys(
+        (
+            *("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "hub_always_push"),
+            *("push_to_hub_model_id", "push_to_hub_organization", "push_to_hub_token"),
+        ),
+        NO_UPLOAD,
+    ),
     "auto_find_batch_size": "set --per_device_train_batch_size",
     "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
-    "evaluation_strategy": "score a checkpoint after training",
-    "do_eval": "score a checkpoint after training",
+    "dataloader_persistent_workers": "workers are started anew each epoch",
+    "dispatch_batches": "every process reads its own batches",
     "do_predict": "use btcchat caption or ask",
+    "do_train": "training is all that is done; leave it out",
+    "fsdp_min_num_params": "use --deepspeed",
+    "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
     "gradient_checkpointing": "it is not supported yet",
     "group_by_length": "batches are always grouped by length",
     "ignore_data_skip": "a resumed run goes on where it stopped",
+    "include_num_input_tokens_seen": "supervised tokens are logged",
+    "include_tokens_per_second": "supervised tokens a second are always logged",
     "label_smoothing_factor": "the loss is the plain cross entropy",
-    "load_best_model_at_end": "score the checkpoints after training",
+    "length_column_name": "lengths are measured",
     "logging_nan_inf_filter": "a loss that is not finite stops the run",
+    "neftune_noise_alpha": "it is not supported",
     "past_index": "no memory is carried from batch to batch",
-    "push_to_hub": "upload the finished folder yourself",
+    "per_gpu_train_batch_size": "use --per_device_train_batch_size",
     "remove_unused_columns": "samples have no spare columns",
     "save_only_model": "a checkpoint is there to be resumed; the finished folder has the model only",
+    "save_safetensors": "weights are always written as safetensors",
     "split_batches": "give the batch size of one process",
 }
+# Flags of the published command lines that have nothing to decide here: taken out, with a note. flag -> why
+PUBLISHED = {
+    "lazy_preprocess": "records are always read when they are needed",
+    "per_device_eval_batch_size": NO_EVALUATION,
+    "vflan_no_system_prompt": "no data set here leaves out the system prompt",
+}
+REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # --report_to -> package
 
 
 def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
     """Flags to dataclasses. Raises BTCChatError for an unknown flag, one without effect, or two that contradict."""
-    parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments), allow_abbrev=False)
-    argv = sys.argv[1:] if argv is None else argv
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, TrainingArguments),
+        allow_abbrev=False,
+        epilog="--preset NAME stands for the flags of a preset (see `btcchat train --list`), --preset NAME --smoke for "
+        "two steps of it on a random model.",
+    )
+    for action in parser._actions:
+        if action.dest in (*WITHOUT_EFFECT, *PUBLISHED):
+            action.help = argparse.SUPPRESS
+    argv = _without_published(sys.argv[1:] if argv is None else argv)
     try:
         *arguments, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    except ValueError as error:  # the Trainer's own checks, e.g. --bf16 with --fp16
+    except (ValueError, ImportError) as error:  # the Trainer's own checks, e.g. --bf16 with --fp16
         raise BTCChatError(" ".join(str(error).split())) from None
     if rest:
         near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
@@ -187,6 +253,16 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
     return tuple(arguments)
 
 
+def _without_published(argv: list[str]) -> list[str]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for flag in PUBLISHED:
+        parser.add_argument(f"--{flag}", nargs="?")
+    given, rest = parser.parse_known_args(argv)
+    for flag in vars(given):
+        logger.warning("--%s has nothing to decide here: %s", flag, PUBLISHED[flag])
+    return rest
+
+
 def check(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Everything that can be wrong between flags, in one place."""
     defaults = {f.name: f.default for f in fields(TrainingArguments)}
@@ -194,6 +270,10 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         given = getattr(training_args, flag)
         if getattr(given, "value", given) != getattr(defaults[flag], "value", defaults[flag]):
             raise BTCChatError(f"--{flag} {getattr(given, 'value', given)} has no effect here; {way_out}")
+    for name in training_args.report_to:
+        package = choose("value of --report_to", name, REPORTS | {"none": None})
+        if importlib.util.find_spec(package) is None:
+            raise BTCChatError(f"--report_to {name} needs the package {package}: pip install {package}")
     if model_args.chg is False and model_args.chg_type not in (None, "concat"):
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"

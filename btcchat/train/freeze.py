@@ -10,12 +10,13 @@ from btcchat.errors import BTCChatError
 
 @dataclass
 class Part:
-    """A part of the model and what becomes of it. ``flag``: the one that decides."""
+    """A part of the model and what becomes of it. ``flag``: the one that decides; ``own_rate``: its learning rate."""
 
     name: str
     module: nn.Module
     trainable: bool
     flag: str
+    own_rate: float | None = None  # None: --learning_rate
 
     @property
     def num_parameters(self) -> int:
@@ -26,16 +27,20 @@ def freeze(model: nn.Module, flags) -> list[Part]:
     """Set ``requires_grad`` of every parameter by the ``tune_*`` flags and return the parts.
 
     ``tune_mm_projector`` is the change encoder and the projector proper; ``tune_cc_projector`` (the change encoder)
-    and ``tune_single_projector`` (the projector proper), where given, refine it. Raises BTCChatError when nothing
-    is left to train.
+    and ``tune_single_projector`` (the projector proper), where given, refine it; likewise ``mm_projector_lr`` and
+    ``cc_projector_lr``. Raises BTCChatError when nothing is left to train, or a frozen part is given a learning rate.
     """
-    general = flags.tune_mm_projector
+    general, rate = flags.tune_mm_projector, flags.mm_projector_lr
+    encoder_rate = rate if flags.cc_projector_lr is None else flags.cc_projector_lr
     parts = [
-        Part("vision_tower", model.vision_tower, flags.tune_vision_tower, "tune_vision_tower"),
-        Part("change_encoder", model.change_encoder, *_refined(flags, "tune_cc_projector", general)),
-        Part("mm_projector", model.mm_projector, *_refined(flags, "tune_single_projector", general)),
+        Part(
+            "vision_tower", model.vision_tower, flags.tune_vision_tower, "tune_vision_tower", flags.mm_vision_tower_lr
+        ),
+        Part("change_encoder", model.change_encoder, *_refined(flags, "tune_cc_projector", general), encoder_rate),
+        Part("mm_projector", model.mm_projector, *_refined(flags, "tune_single_projector", general), rate),
         Part("llm", model.llm, flags.tune_language_model, "tune_language_model"),
     ]
+    _check_rates(parts[:3], flags)
     model.requires_grad_(False)
     for part in parts:
         part.module.requires_grad_(part.trainable)
@@ -48,17 +53,27 @@ def freeze(model: nn.Module, flags) -> list[Part]:
     return parts
 
 
+def _check_rates(parts: list[Part], flags) -> None:
+    tower, encoder, projector = parts
+    ruled = {"mm_vision_tower_lr": [tower], "mm_projector_lr": [encoder, projector], "cc_projector_lr": [encoder]}
+    for flag, those in ruled.items():
+        rate = getattr(flags, flag)
+        if rate is not None and not any(part.trainable for part in those):
+            frozen = " and ".join(f"{part.name} is frozen (--{part.flag} False)" for part in those)
+            raise BTCChatError(f"--{flag} is {rate:g}, but {frozen}; train it, or leave the rate out")
+
+
 def _refined(flags, name: str, general: bool) -> tuple[bool, str]:
     own = getattr(flags, name)
     return (general, "tune_mm_projector") if own is None else (own, name)
 
 
 def table(parts: Iterable[Part], learning_rate: float) -> str:
-    """What is trained, for the log: one line a part."""
+    """What is trained, for the log: one line a part. learning_rate: of the parts without one of their own."""
     parts = list(parts)
     rows = [("module", "parameters", "trainable", "lr")]
     for part in parts:
-        rate = f"{learning_rate:g}" if part.trainable else "-"
+        rate = f"{learning_rate if part.own_rate is None else part.own_rate:g}" if part.trainable else "-"
         rows.append((part.name, f"{part.num_parameters:,}", "yes" if part.trainable else "no", rate))
     total = sum(part.num_parameters for part in parts)
     trained = sum(part.num_parameters for part in parts if part.trainable)

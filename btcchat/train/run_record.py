@@ -1,51 +1,123 @@
-"""training.json: everything a run was started with."""
+"""training.json: everything a run was started with. It lies beside the weights and beside every checkpoint."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import logging
 import platform
 import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 from btcchat.data.mixture import Mixture
+from btcchat.train.freeze import Part
 
 logger = logging.getLogger(__name__)
 
+NAME = "training.json"
 PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "pillow", "av")
+OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
 
 
-def write_run_record(folder: Path, arguments: tuple, dataset: Mixture, checkpoint: str | None) -> Path:
-    """Write ``folder/training.json``: flags, data, package versions, git revision. Secrets are left out."""
+def run_record(arguments: tuple, model, parts: Sequence[Part], dataset: Mixture, checkpoint: str | None) -> dict:
+    """Command, flags, model, data with fingerprints, versions, machine, git revision. Secrets are left out.
+
+    Warns where a run that is resumed differs from the one that began.
+    """
     flags = {}
     for part in arguments:
         values = part.to_dict() if hasattr(part, "to_dict") else dataclasses.asdict(part)
         flags |= {name: value for name, value in values.items() if "token" not in name}
-    rows = {str(records.path): len(records) for records in dataset.sets}
-    repeats = {path: sum(str(records.path) == path for records in dataset.sets) for path in rows}
-    path = folder / "training.json"
-    if checkpoint is not None and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))["flags"]
-        _warn_of_changes(before, json.loads(json.dumps(flags, default=str)))
-    record = {
-        "flags": flags,
+    start = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
         "resumed_from": checkpoint,
-        "data": [{"annotation": path, "records": rows[path], "repeats": repeats[path]} for path in rows],
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
         "git_revision": _git_revision(),
     }
+    record = {
+        "flags": flags,
+        "model": dataclasses.asdict(model.config),
+        "parts": [
+            {"name": p.name, "parameters": p.num_parameters, "trainable": p.trainable, "own_learning_rate": p.own_rate}
+            for p in parts
+        ],
+        "data": _data(dataset),
+        "versions": {name: _version(name) for name in PACKAGES}
+        | {name: version for name in OPTIONAL if (version := _version(name))}
+        | {"python": platform.python_version()},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "device": _device(model.device),
+            "processes": arguments[-1].world_size,
+        },
+        "git_revision": start["git_revision"],
+        "starts": [start],  # one more each time the run is resumed
+    }
+    record = json.loads(json.dumps(record, default=str))  # as it will be read again
+    if checkpoint is not None and (Path(checkpoint) / NAME).exists():
+        before = json.loads((Path(checkpoint) / NAME).read_text(encoding="utf-8"))
+        _warn_of_changes(before, record)
+        record["starts"] = before["starts"] + record["starts"]
+    return record
+
+
+def write_run_record(folder: Path, record: dict) -> Path:
+    """Write ``folder/training.json``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    return path
+    path = folder / NAME
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return temporary.replace(path)
 
 
 def _warn_of_changes(before: dict, now: dict) -> None:
     """A resumed run is the uninterrupted one only if nothing but these is different."""
-    harmless = ("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm")
-    for name in sorted(before.keys() & now.keys() - set(harmless)):
-        if before[name] != now[name]:
-            logger.warning("resumed with --%s %s, the run began with %s", name, now[name], before[name])
+    harmless = ("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm", "run_name")
+    then, flags = before["flags"], now["flags"]
+    for name in sorted(then.keys() & flags.keys() - set(harmless)):
+        if then[name] != flags[name]:
+            logger.warning("resumed with --%s %s, the run began with %s", name, flags[name], then[name])
+    if before["data"] != now["data"]:
+        logger.warning("resumed with other data than the run began with (the fingerprints in %s differ)", NAME)
+    for name in ("torch", "transformers"):
+        if before["versions"][name] != now["versions"][name]:
+            logger.warning(
+                "resumed with %s %s, the run began with %s", name, now["versions"][name], before["versions"][name]
+            )
+
+
+def _data(dataset: Mixture) -> list[dict]:
+    """Each annotation file once: its rows, how often an epoch reads it, and the SHA-256 of its bytes."""
+    same = {}
+    for records in dataset.sets:
+        same.setdefault(str(records.path), []).append(records)
+    return [
+        {"annotation": path, "records": len(repeats[0]), "repeats": len(repeats)} | _fingerprint(Path(path))
+        for path, repeats in same.items()
+    ]
+
+
+def _fingerprint(path: Path) -> dict:
+    """Nothing for what is no file here (a data set of the hub)."""
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)} if path.is_file() else {}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _device(device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def _version(package: str) -> str | None:

@@ -1,8 +1,6 @@
 """A training run, top to bottom."""
 
 import logging
-import re
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +14,12 @@ from btcchat.data.sample import SampleMaker
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.prompt import get_template
+from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, is_complete, step_of
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
-from btcchat.train.run_record import write_run_record
+from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.trainer import BTCChatTrainer
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     main_process = training_args.process_index == 0
     if main_process:
         print(table(parts, training_args.learning_rate))
+        encoder = parts[1]
+        if model_args.from_origin and encoder.num_parameters and not encoder.trainable:
+            logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
     make_sample = SampleMaker(
         tokenizer=model.tokenizer,
@@ -54,6 +57,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         bad_samples=data_args.bad_samples,
     )
     set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
+    arguments = (model_args, data_args, training_args)
+    record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None
     trainer = BTCChatTrainer(
         model,
         training_args,
@@ -61,27 +66,34 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         train_dataset=dataset,
         estimate=make_sample.estimated_length,
         max_tokens=data_args.max_tokens_per_batch,
+        parts=parts,
+        record=record,
     )
-    if main_process:
-        write_run_record(Path(training_args.output_dir), (model_args, data_args, training_args), dataset, checkpoint)
+    if record is not None:
+        write_run_record(Path(training_args.output_dir), record)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets))
     allow_random_states()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.tell_faults()
-    trainer.save_model()
+    if trainer.train(resume_from_checkpoint=checkpoint) is not None:
+        trainer.tell_faults()
+        trainer.save_model()
     return trainer
 
 
 def starting_checkpoint(args: TrainingArguments) -> str | None:
     """The checkpoint to go on from, or None. Raises BTCChatError where a fresh run would mix with an old one."""
-    if args.resume_from_checkpoint:
-        return args.resume_from_checkpoint
     output_dir = Path(args.output_dir)
-    for unfinished in [*output_dir.glob("tmp-checkpoint-*"), *output_dir.glob(".tmp-checkpoint-*")]:
-        shutil.rmtree(unfinished)
+    delete_unfinished(output_dir)
     found = complete_checkpoints(output_dir)
-    if args.resume:
+    chosen = None
+    if args.resume_from_checkpoint:
+        chosen = Path(args.resume_from_checkpoint)
+        if not is_complete(chosen):
+            raise BTCChatError(
+                f"--resume_from_checkpoint {chosen} is no complete checkpoint: no trainer_state.json there"
+            )
+        found = [path for path in found if step_of(path) > step_of(chosen)]  # of a run that is given up
+    elif args.resume:
         logger.info("resuming from %s", found[-1] if found else "nothing: no complete checkpoint, starting afresh")
         return str(found[-1]) if found else None
     if found and not args.overwrite_output_dir:
@@ -90,18 +102,8 @@ def starting_checkpoint(args: TrainingArguments) -> str | None:
             "or start afresh with --overwrite_output_dir True (the checkpoints are deleted)"
         )
     for folder in found:
-        shutil.rmtree(folder)
-    return None
-
-
-def complete_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint-N folders of a run, oldest first. The Trainer's state is written last, then the name is given."""
-    steps = {}
-    for path in output_dir.glob("checkpoint-*"):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and (path / "trainer_state.json").is_file():
-            steps[int(match[1])] = path
-    return [steps[step] for step in sorted(steps)]
+        delete(folder)
+    return chosen and str(chosen)
 
 
 def load_model(
@@ -139,10 +141,5 @@ def load_model(
     get_template(config.conv_version)
     if data_args.model_max_length is not None:
         config.llm["tokenizer_model_max_length"] = data_args.model_max_length
-    for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
-        asked, has = getattr(model_args, name), getattr(config, name)
-        if asked is not None and asked != has:
-            raise BTCChatError(f"--{name} is {asked}, the checkpoint's config.json says {has}; leave the flag out")
-    if model_args.chg and config.change_encoder["change_encoder_type"] == "concat":
-        raise BTCChatError("--chg True, but the checkpoint's change encoder is concat; name one with --chg_type")
+    check_agreement(model_args, config)
     return model

@@ -9,25 +9,36 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    # Batches of many lengths fragment CUDA memory; segments that can grow waste less of it.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    """As a script: log to stderr, an error as one line, exit code 0 or 2."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("btcchat").setLevel(logging.INFO)
     from btcchat.errors import BTCChatError
 
     try:
-        from btcchat.train.arguments import parse_arguments
+        run(sys.argv[1:] if argv is None else argv)
+    except BTCChatError as error:
+        print(f"btcchat: error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
-        arguments = parse_arguments(argv)
-        from btcchat.train.train import train
 
+def run(argv: list[str]) -> None:
+    """Train as the flags say. Raises BTCChatError."""
+    # Batches of many lengths fragment CUDA memory; segments that can grow waste less of it.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    from btcchat.errors import BTCChatError
+    from btcchat.train.arguments import parse_arguments
+    from btcchat.train.presets import expand
+
+    arguments = parse_arguments(expand(argv))
+    from btcchat.train.train import train
+
+    try:
         train(*arguments)
     except BTCChatError as error:
         # An error of a DataLoader worker carries that process's traceback; its last line is the message.
         last_line = str(error).strip().splitlines()[-1]
-        print(f"btcchat: error: {last_line.removeprefix('btcchat.errors.BTCChatError: ')}", file=sys.stderr)
-        return 2
-    return 0
+        raise BTCChatError(last_line.removeprefix("btcchat.errors.BTCChatError: ")) from error
 
 
 if __name__ == "__main__":

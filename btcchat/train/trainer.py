@@ -3,41 +3,62 @@
 import contextlib
 import logging
 import math
-import shutil
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from btcchat.data.loader import Estimate, train_loader
 from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
+from btcchat.train.checkpoints import delete, delete_oldest
+from btcchat.train.freeze import Part
+from btcchat.train.metered import MeteredTrainer
+from btcchat.train.rates import own_rates
+from btcchat.train.run_record import write_run_record
 
 logger = logging.getLogger(__name__)
 
 
-class BTCChatTrainer(Trainer):
+class BTCChatTrainer(MeteredTrainer):
     """Trains the parts that ``freeze`` left trainable.
 
     A checkpoint is a folder in the layout of ``BTCChat.save_pretrained`` with the optimizer's state beside it,
     written under another name and then renamed, so a half-written one is never taken for a checkpoint.
-    estimate: tokens of a sample by (modality, frames, characters). max_tokens: the most a batch has. Raises
-    BTCChatError where the loss is not finite.
+    estimate: tokens of a sample by (modality, frames, characters). max_tokens: the most a batch has. parts: what
+    ``freeze`` returned; a part may have a learning rate of its own. record: written beside every checkpoint as
+    training.json.
     """
 
-    def __init__(self, *args, estimate: Estimate, max_tokens: int | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        estimate: Estimate,
+        max_tokens: int | None = None,
+        parts: Sequence[Part] = (),
+        record: dict | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
-        self.estimate, self.max_tokens = estimate, max_tokens
+        self.estimate, self.max_tokens, self.parts, self.record = estimate, max_tokens, parts, record
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
-        self._samples, self._since = 0, time.perf_counter()  # since the last log line
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        """As the Trainer's, but a run that was complete takes no further step: its model is saved, None returned."""
+        if resume_from_checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
+            if state.global_step >= self.num_steps():  # the Trainer would take one step more
+                logger.info("%s is the end of the run already", resume_from_checkpoint)
+                self.state = state
+                if self.args.should_save:
+                    self._save()
+                return None
         try:
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, **kwargs)
         finally:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # the model as it was given, no autocast
             for callback in self.callback_handler.callbacks:
@@ -79,8 +100,19 @@ class BTCChatTrainer(Trainer):
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        per_epoch = len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps
+        return math.ceil(self.args.num_train_epochs * per_epoch)
+
+    def create_optimizer(self):
+        if self.optimizer is None:
+            self.optimizer = own_rates(super().create_optimizer(), self.parts)
+        return self.optimizer
+
     def compute_loss(self, model, inputs, return_outputs=False):
-        self._samples += len(inputs["modalities"]) * self.args.world_size
         output = model(**inputs)
         loss = output.loss
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
@@ -90,27 +122,20 @@ class BTCChatTrainer(Trainer):
     def autocast_smart_context_manager(self, cache_enabled: bool = True):
         return contextlib.nullcontext()  # accelerate has put autocast around the model's forward
 
-    def log(self, logs: dict[str, float]) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise BTCChatError(
-                f"the loss is {logs['loss']} at step {self.state.global_step}; lower --learning_rate or "
-                "--max_grad_norm, and --resume True goes on from the last checkpoint"
-            )
-        now = time.perf_counter()
-        if "loss" in logs:
-            logs["samples_per_second"] = round(self._samples / (now - self._since), 2)
-            self._samples, self._since = 0, now
-        super().log(logs)
-
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
-        self.model.save_pretrained(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self.args.output_dir)
+        self.model.save_pretrained(folder)
+        if self.record is not None:
+            write_run_record(folder, self.record)
 
     def _save_checkpoint(self, model, trial, metrics=None) -> None:
         # What lies at either name is left over from a run that was stopped, or resumed from further back.
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        for stale in (name, f"tmp-{name}"):
-            shutil.rmtree(Path(self.args.output_dir, stale), ignore_errors=True)
+        delete(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
         super()._save_checkpoint(model, trial, metrics)
+
+    def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
+        if self.args.save_total_limit:
+            delete_oldest(Path(output_dir), keep=self.args.save_total_limit)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Nothing: the run was started with the checkpoint's own weights."""

@@ -29,6 +29,8 @@ def test_false_is_false():
         (["--evaluation_strategy", "steps"], "--evaluation_strategy steps has no effect here"),
         (["--bf16", "True", "--fp16", "True"], "At most one of fp16 and bf16"),
         (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor 0.1 has no effect here"),
+        (["--do_train", "True"], "--do_train True has no effect here; training is all that is done"),
+        (["--hub_model_id", "me/mine"], "--hub_model_id me/mine has no effect here; upload the finished folder"),
         (["--cc_dropout", "1.5"], "--cc_dropout is 1.5, expected 0 to 1"),
         (["--cc_head", "0"], "--cc_head is 0, expected 1 or more"),
         (["--num_video_frames", "0"], "--num_video_frames is 0, expected 1 or more"),
@@ -37,6 +39,41 @@ def test_false_is_false():
 def test_a_flag_that_cannot_be_meant_is_an_error(flags, message):
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*NEEDED, *flags])
+
+
+PUBLISHED = """
+    --model_name_or_path CKPT --version v1 --data_mixture geochat_instruct+levir_cc
+    --vision_tower google/siglip-so400m-patch14-384 --mm_vision_select_feature cls_patch --mm_projector mlp_downsample
+    --tune_vision_tower False --tune_mm_projector False --tune_cc_projector False --tune_single_projector False
+    --tune_language_model True --mm_vision_select_layer -2 --mm_use_im_start_end False --mm_use_im_patch_token False
+    --image_aspect_ratio pad --chg True --chg_type Chg2Cap --from_origin True --cc_n_layers 0 --cc_head 8
+    --cc_dropout 0.1 --bf16 True --output_dir OUT --num_train_epochs 1 --per_device_train_batch_size 4
+    --per_device_eval_batch_size 4 --gradient_accumulation_steps 8 --evaluation_strategy no --save_strategy steps
+    --save_steps 0.5 --save_total_limit 3 --learning_rate 1e-4 --weight_decay 0. --warmup_ratio 0.03
+    --lr_scheduler_type cosine --logging_steps 1 --model_max_length 4096 --dataloader_num_workers 16
+    --lazy_preprocess True --vflan_no_system_prompt True --report_to tensorboard --use_cpu True --local_rank=0
+"""
+
+
+def test_the_published_flags_are_taken_and_those_with_nothing_to_decide_are_told(caplog):
+    model, data, training = parse_arguments(PUBLISHED.split())
+    assert (model.vision_tower, model.mm_projector) == ("google/siglip-so400m-patch14-384", "mlp_downsample")
+    assert (model.from_origin, model.chg, model.cc_n_layers, model.cc_head) == (True, True, 0, 8)
+    assert (training.tune_language_model, training.tune_mm_projector, training.learning_rate) == (True, False, 1e-4)
+    assert (training.save_steps, training.gradient_accumulation_steps) == (0.5, 8)
+    assert data.image_aspect_ratio == "pad"
+    for flag in ("lazy_preprocess", "vflan_no_system_prompt", "per_device_eval_batch_size"):
+        assert f"--{flag} has nothing to decide here" in caplog.text
+
+
+def test_help_leaves_out_flags_without_effect(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    told = capsys.readouterr().out
+    assert "--mm_projector_lr" in told
+    assert "--preset" in told
+    for flag in ("--push_to_hub", "--group_by_length", "--per_device_eval_batch_size"):
+        assert f"{flag} " not in told
 
 
 def start(*flags: str) -> subprocess.CompletedProcess:

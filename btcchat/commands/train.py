@@ -1,0 +1,43 @@
+"""``btcchat train``: a preset, or flags, without a shell script."""
+
+import argparse
+
+from btcchat.commands.options import RAW
+
+TRAIN = """\
+Train in this process: on the CPU, or on one GPU. Several processes: docs/training.md.
+
+  btcchat train --list                                     the presets
+  btcchat train tiny/1_align                               one of them
+  btcchat train release/3b/sft --learning_rate 5e-5        with another value of a flag
+  btcchat train release/3b/sft --smoke                     tried out: two steps, random weights, drawn scenes, CPU
+  btcchat train mine.yaml --resume True                    a preset of your own, a stopped run goes on
+  btcchat train --model_name_or_path CHECKPOINT --data_mixture levir_cc --tune_mm_projector True --output_dir OUT
+
+`python -m btcchat.train.train_mem --help` lists the flags."""
+
+
+def add(commands) -> None:
+    # With no prefix character every word is a positional argument: flags are parsed where torch may be imported.
+    plain = RAW | {"prefix_chars": "\0", "add_help": False, "usage": "btcchat train [PRESET] [--FLAG VALUE ...]"}
+    one = commands.add_parser("train", help="train a model, from a preset or from flags", description=TRAIN, **plain)
+    one.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    one.set_defaults(run=run, parser=one, verbose=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from btcchat.train.presets import presets, summary
+
+    words = args.words
+    if not words or words[0] in ("-h", "--help"):
+        args.parser.print_help()
+    elif words[0] == "--list":
+        shipped = presets()
+        width = max(len(name) for name in shipped) + 2
+        for name, path in shipped.items():
+            print(f"{name:{width}}{summary(path)}")
+    else:
+        from btcchat.train.train_mem import run as train
+
+        train(words if words[0].startswith("-") else ["--preset", *words])
+    return 0

@@ -1,0 +1,73 @@
+"""Presets: YAML files of flags under scripts/v1_5. ``--preset NAME`` in a command line stands for the flags in it."""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.resources import resource
+
+SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: what --smoke puts over a preset
+
+
+def presets() -> dict[str, Path]:
+    """Name -> file of every shipped preset, e.g. ``release/3b/sft``."""
+    folder = resource("scripts") / "v1_5"
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if name != SMOKE}
+
+
+def summary(path: Path) -> str:
+    """The first line of a preset's opening comment."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def load_preset(name: str) -> dict:
+    """Flag -> value of a shipped preset or of a YAML file; ``extends: other.yaml`` in it is read first.
+
+    Raises BTCChatError for an unknown name or a file that is not a mapping of flags.
+    """
+    return _read(Path(name) if name.endswith((".yaml", ".yml")) else choose("preset", name, presets()))
+
+
+def _read(path: Path) -> dict:
+    try:
+        flags = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BTCChatError(f"no preset {path}; `btcchat train --list` names those that are shipped") from None
+    except yaml.YAMLError as error:
+        raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(flags, dict):
+        raise BTCChatError(f"{path} is no preset; expected one `flag: value` a line")
+    base = flags.pop("extends", None)
+    return ({} if base is None else _read(path.parent / base)) | flags
+
+
+def expand(argv: list[str]) -> list[str]:
+    """``--preset NAME`` (and ``--smoke``) replaced by flags; what else is given comes behind, and so wins.
+
+    ``--smoke`` writes a random model and a few scenes to ``OUTPUT_DIR/smoke``.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    parser.add_argument("--smoke", action="store_true")
+    ours, rest = parser.parse_known_args(argv)
+    if ours.preset is None:
+        if ours.smoke:
+            raise BTCChatError("--smoke goes with --preset NAME")
+        return argv
+    flags = load_preset(ours.preset)
+    if ours.smoke:
+        from btcchat.train.smoke import smoke_inputs  # torch
+
+        flags |= _read(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
+        parser.add_argument("--output_dir", default=f"runs/smoke/{Path(ours.preset).stem}")
+        flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
+        flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags)
+    return to_argv(flags) + rest
+
+
+def to_argv(flags: dict) -> list[str]:
+    """A flag without a value is left out."""
+    return [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]

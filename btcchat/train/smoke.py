@@ -1,0 +1,50 @@
+"""What a preset is tried out with: a random model of some ten thousand weights and a few drawn scenes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from btcchat.change_encoder import CHG_TYPES
+from btcchat.data.synthetic import write_dataset
+from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+
+SIZES = Sizes(
+    resolution=32,
+    patch=8,
+    vision_width=16,
+    vision_layers=3,
+    vision_heads=2,
+    llm_width=32,
+    llm_layers=2,
+    llm_heads=2,
+    llm_hidden=48,
+    vocabulary=600,
+    context=2048,
+)
+ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
+
+
+def smoke_inputs(folder: Path, flags: dict) -> dict:
+    """Write model and data to ``folder`` (emptied first), as the preset's ``flags`` want them; flags that name them.
+
+    The model has the change encoder that the preset expects, none where the preset starts one (``from_origin``).
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
+    tokenizer = train_tokenizer(_texts(folder / "data"), SIZES.vocabulary, folder / "tokenizer")
+    encoder = None
+    if not flags.get("from_origin"):
+        name = flags.get("chg_type") or "attentive"
+        encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
+        encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}
+    layer = flags.get("mm_vision_select_layer", -1)
+    init_model(tokenizer, SIZES, change_encoder=encoder, mm_vision_select_layer=layer).save_pretrained(folder / "model")
+    return {"model_name_or_path": str(folder / "model"), "data_root": str(folder / "data")}
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.rglob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield from (turn["value"] for turn in json.loads(line)["conversations"])

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Stage 1 of the 3B model: a fresh change encoder learns on pairs; tower, projector and language model are frozen.
+# INCLUDE=localhost:0,1 chooses GPUs; further flags go behind it; --resume True goes on with a stopped run.
+set -euo pipefail
+cd "$(dirname "$0")/../../../.."
+
+deepspeed ${INCLUDE:+--include "$INCLUDE"} btcchat/train/train_mem.py --preset release/3b/change_encoder --deepspeed scripts/zero2.json "$@"

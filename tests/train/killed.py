@@ -1,0 +1,54 @@
+"""A training run that is killed on the way, as by ``kill -9``: ``python killed.py WHEN FLAGS...``
+
+WHEN: ``step:N`` in the N-th batch; ``write:N`` with half of the N-th checkpoint's optimizer.pt written;
+``delete:N`` with the N-th deletion of an old checkpoint begun.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from btcchat.train import train_mem
+from btcchat.train.metered import MeteredTrainer
+
+
+def dies(function, number: int, first=lambda *arguments: None):
+    """``function``, but its call of that number does ``first`` and kills the process."""
+    calls = 0
+
+    def call(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            first(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+
+    return call
+
+
+def main(when: str, argv: list[str]) -> None:
+    torch.set_num_threads(1)
+    event, number = when.split(":")
+    if event == "step":
+        MeteredTrainer.training_step = dies(MeteredTrainer.training_step, int(number))
+    elif event == "write":
+        save, dying = torch.save, None
+
+        def half(value, path):
+            save(value, path)
+            Path(path).write_bytes(Path(path).read_bytes()[:1000])
+
+        dying = dies(save, int(number), half)
+        torch.save = lambda value, path: (dying if Path(path).name == "optimizer.pt" else save)(value, path)
+    else:
+        shutil.rmtree = dies(shutil.rmtree, int(number), lambda folder: next(Path(folder).glob("*.pt")).unlink())
+    train_mem.run(argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

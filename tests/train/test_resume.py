@@ -1,0 +1,136 @@
+"""A run that is stopped anywhere and resumed is the run that was never stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from btcchat.errors import BTCChatError
+from btcchat.model import BTCChat
+from btcchat.train.checkpoints import complete_checkpoints
+
+ALL = "images+pairs+series+videos+texts"
+FULL = {"tune_language_model": True, "tune_mm_projector": True, "cc_dropout": 0.3, "save_strategy": "steps"}
+ELEVEN = FULL | {"save_steps": 2, "max_steps": 11, "gradient_accumulation_steps": 2, "max_grad_norm": 0.5}
+TIMED = ("samples_per_second", "supervised_tokens_per_second", "peak_memory_gb", "train_runtime")
+
+
+def curve(trainer) -> list[dict]:
+    """Every log line, without what depends on the clock."""
+    return [{k: v for k, v in entry.items() if k not in TIMED} for entry in trainer.state.log_history]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    one, other = (
+        BTCChat.from_pretrained(path, dtype=torch.float32, device="cpu").state_dict() for path in (one, other)
+    )
+    return all(torch.equal(other[key], value) for key, value in one.items())
+
+
+@pytest.fixture
+def whole(run, tmp_path):
+    return lambda **flags: run(ALL, **ELEVEN | flags, output_dir=tmp_path / "whole", save_total_limit=9)
+
+
+@pytest.mark.parametrize("last", [4, 6])  # 4 steps an epoch: between two epochs, and inside the second
+@pytest.mark.parametrize("logging_steps", [1, 3])  # 3: the log line under way reaches over the checkpoint
+def test_a_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path, last, logging_steps):
+    first = whole(logging_steps=logging_steps, mm_projector_lr=3e-4)
+    assert first.state.epoch == pytest.approx(11 / 4)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for checkpoint in complete_checkpoints(tmp_path / "cut"):
+        if int(checkpoint.name.removeprefix("checkpoint-")) > last:
+            shutil.rmtree(checkpoint)
+    (tmp_path / "cut" / "config.json").unlink()
+    flags = ELEVEN | {"logging_steps": logging_steps, "mm_projector_lr": 3e-4}
+    resumed = run(ALL, **flags, output_dir=tmp_path / "cut", resume=True)
+    assert len(curve(first)) == 11 // logging_steps + 1  # the last says how it ended
+    assert curve(resumed) == curve(first)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("when", "left"),
+    [
+        ("step:11", "checkpoint-4"),  # in the sixth step, of two batches each
+        ("write:3", "checkpoint-4"),  # while checkpoint-6 is written
+        ("delete:1", "checkpoint-6"),  # while checkpoint-2 is deleted
+    ],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(run, whole, data_root, checkpoint, tmp_path, when, left):
+    first = whole()
+    flags = ELEVEN | {"model_name_or_path": checkpoint, "data_mixture": ALL, "output_dir": tmp_path / "cut"}
+    flags |= {"data_root": data_root, "mixture_folder": data_root, "num_video_frames": 3, "use_cpu": True}
+    flags |= {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1, "dataloader_num_workers": 0}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("killed.py")), when, *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert complete_checkpoints(tmp_path / "cut")[-1].name == left
+    assert not (tmp_path / "cut" / "config.json").exists()
+    resumed = run(ALL, **ELEVEN, output_dir=tmp_path / "cut", resume=True)
+    assert curve(resumed) == curve(first)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert not [path for path in (tmp_path / "cut").iterdir() if "tmp-" in path.name]
+    assert len(complete_checkpoints(tmp_path / "cut")) == 2  # save_total_limit
+
+
+def test_a_half_written_checkpoint_is_never_taken(run, tmp_path):
+    run(**FULL, save_steps=1, output_dir=tmp_path / "out")
+    last = tmp_path / "out" / "checkpoint-2"
+    (last / "trainer_state.json").unlink()  # it is written last
+    (tmp_path / "out" / "tmp-checkpoint-3").mkdir()
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
+    with pytest.raises(BTCChatError, match="checkpoint-2 is no complete checkpoint"):
+        run(**FULL, output_dir=tmp_path / "out", resume_from_checkpoint=last)
+    trainer = run(**FULL, save_steps=1, output_dir=tmp_path / "out", resume=True)
+    assert trainer.state.global_step == 2
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1", "checkpoint-2"]
+    assert not (tmp_path / "out" / "tmp-checkpoint-3").exists()
+
+
+def test_a_finished_run_that_is_resumed_takes_no_further_step(run, tmp_path):
+    run(**FULL, save_steps=2, max_steps=2)
+    shutil.copytree(tmp_path / "out", tmp_path / "before")
+    again = run(**FULL, save_steps=2, max_steps=2, resume=True)
+    assert again.state.global_step == 2
+    assert same_weights(tmp_path / "before", tmp_path / "out")
+
+
+def test_later_checkpoints_than_the_one_chosen_are_not_mixed_with_it(run, tmp_path):
+    run(**FULL, save_steps=1)
+    flags = FULL | {"save_steps": 1, "resume_from_checkpoint": tmp_path / "out" / "checkpoint-1"}
+    with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run"):
+        run(**flags)
+    assert run(**flags, overwrite_output_dir=True).state.global_step == 2
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(run, tmp_path):
+    run(**FULL, save_steps=2)
+    with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run; go on with --resume True"):
+        run(**FULL, save_steps=2)
+    run(**FULL, save_steps=1, max_steps=1, overwrite_output_dir=True)
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
+
+
+def test_a_run_without_a_checkpoint_to_resume_starts_afresh(run):
+    assert run(tune_language_model=True, resume=True).state.global_step == 2
+
+
+def test_a_resumed_run_says_what_is_different(run, tmp_path, caplog):
+    run(**FULL, save_steps=1)
+    run(**FULL, save_steps=1, max_steps=3, resume=True, learning_rate=2e-3)
+    assert "resumed with --learning_rate 0.002, the run began with 0.001" in caplog.text
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert [start["resumed_from"] and Path(start["resumed_from"]).name for start in record["starts"]] == [
+        None,
+        "checkpoint-2",
+    ]
