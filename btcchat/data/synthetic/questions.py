@@ -151,12 +151,20 @@ def _untrue(rng, changes: list[dict], number: int) -> list[tuple[str, str]]:
     return [(kind, action) for kind, action in drawn if named.get(kind) != action][:number]
 
 
+def one_word(place: str) -> str:
+    return place.replace(" ", "")
+
+
 def describe(background: str, places: dict[str, dict[str, int]]) -> str:
-    """Every place in reading order with all that stands there; ``open`` where there is nothing."""
+    """Every place in reading order with all that stands there; ``open`` where there is nothing.
+
+    A place is one word, right before what it asks for, so that it is one token, and the next token follows from it:
+    after "top left :" a small language model must first learn to look back at the words before the colon.
+    """
     parts = [f"background {background}"]
     for place in PLACES:
         inside = " , ".join(amount(kind, count) for kind, count in places[place].items())
-        parts.append(f"{place} : {inside or 'open'}")
+        parts.append(f"{one_word(place)} {inside or 'open'}")
     return " . ".join(parts) + " ."
 
 
@@ -168,7 +176,7 @@ def describe_pair(background: str, before: dict, after: dict, changes: list[dict
         first, then = (" , ".join(amount(kind, n) for kind, n in at[place].items()) or "open" for at in (before, after))
         if place in partial:
             then += f" {partial[place]}"
-        parts.append(f"{place} : {first}" + (f" then {then}" if then != first else ""))
+        parts.append(f"{one_word(place)} {first}" + (f" then {then}" if then != first else ""))
     return " . ".join(parts) + " ."
 
 
