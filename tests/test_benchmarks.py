@@ -2,10 +2,12 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 import full_size
+import records
 import startup
 from btcchat.weights import weight_files
 from rows import table
@@ -62,3 +64,10 @@ def test_startup_times_whole_processes(monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert rows[2].startswith("| btcchat --help") and rows[2].endswith("| missed |")
     assert rows[3].startswith("| btcchat --version") and rows[3].endswith("| met    |")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_annotation_files_are_measured(tmp_path):
+    records.write(tmp_path / "rows.jsonl", 50)
+    found = records.measure(tmp_path / "rows.jsonl")
+    assert found["rows"] == 50 and found["kept"] < 50

@@ -13,7 +13,7 @@ from btcchat.data.faults import BAD_SAMPLES, BadSample, made
 from btcchat.data.records import CODES, Record, Records
 from btcchat.data.rows import HUB
 from btcchat.data.sampling import captioned, sample
-from btcchat.data.shards import open_shards
+from btcchat.data.shards import is_tar, open_shards
 from btcchat.data.stream import Chunks, Stream, StreamMixture
 from btcchat.data.terms import Term, parse_mixture, terms
 from btcchat.errors import BTCChatError, choose
@@ -127,7 +127,7 @@ def open_set(term: Term, root: str | Path | None):
     annotation = [_under(root, path, term.name) for path in (given if isinstance(given, list) else [given])]
     images = _under(root, row["images"], term.name)
     options = {key: row[key] for key in ("split", "subset") if key in row}
-    if row.get("streaming") or annotation[0].endswith((".tar", ".tar.gz", ".tgz")):
+    if row.get("streaming") or is_tar(annotation[0]):
         return open_shards(annotation, images, **options)
     if len(annotation) > 1:
         raise BTCChatError(f"data set '{term.name}': a list of files is for tar shards; describe each file as a set")

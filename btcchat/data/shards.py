@@ -21,9 +21,13 @@ from btcchat.errors import BTCChatError
 
 def open_shards(annotation: list[str], image_root: str, **options) -> "TarShards | StreamedRows":
     """A list of tar files, or one Parquet file or data set of the hub with its ``split`` and ``subset``."""
-    if ".tar" in annotation[0] or annotation[0].endswith(".tgz"):
+    if is_tar(annotation[0]):
         return TarShards(annotation, image_root)
     return StreamedRows(annotation, image_root, **options)
+
+
+def is_tar(path: str) -> bool:
+    return path.endswith((".tar", ".tar.gz", ".tgz"))
 
 
 class TarShards:

@@ -1,6 +1,7 @@
 """Mixtures: which samples a line stands for, where its sets are described, and what is said of a bad one."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from btcchat.data import descriptions, register
 from btcchat.data.faults import BadSample
 from btcchat.data.mixture import build_datasets, known_sets, mixture_folder, parse_mixture
 from btcchat.data.sampling import sample
+from btcchat.data.terms import terms
 from btcchat.errors import BTCChatError
 
 CAPTIONS = ["a house", "a small house was built", "one house"]
@@ -247,13 +249,22 @@ def test_a_bad_description_of_sets_is_an_error(sets, text, message):
 
 
 def test_the_shipped_sets_and_mixtures_can_be_described():
-    from btcchat.data.terms import terms
-
     known = known_sets(mixture_folder())
     assert {f"synthetic_{kind}" for kind in ("scenes", "image", "pair", "series", "video")} <= set(known)
     for name, description in known.items():
         assert all("annotation" in term.description for term in terms(name, known)), name
         assert description.get("description"), name
+
+
+def test_the_documented_sets_and_terms_are_understood(tmp_path):
+    docs = (mixture_folder().parent / "docs" / "data.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.+?)```", docs, re.DOTALL)[1])
+    known = known_sets(tmp_path)
+    assert [term.name for term in terms("harbour_and_levir", known)] == ["harbour"] * 3 + ["levir_cc"]
+    table = docs.split("| term ", 1)[1].split("\n\n", 1)[0]
+    written = [term for term in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) if ".yaml" not in term]
+    assert len(written) >= 7
+    assert all(terms(term, known) for term in written)
 
 
 # Samples that cannot be made -----------------------------------------------------------------------------------------

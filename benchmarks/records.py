@@ -1,0 +1,116 @@
+"""What a large annotation file costs: rows, memory that stays with it, seconds to check and open it, to read a row.
+
+    python benchmarks/records.py
+    python benchmarks/records.py --rows 100000 --formats jsonl parquet
+
+Writes annotation files of pairs with five captions to a temporary folder (no images: none is read) and opens each in a
+process of its own, as a training run does: every row is checked. Growth of memory is the peak of that process above
+what it had after its imports, and how much of that is files the system may drop from memory (Parquet is mapped).
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rows import table
+
+FORMATS = ("jsonl", "json", "parquet")
+READS = 2000  # rows read at random
+
+
+def row(number: int) -> dict:
+    name = f"train_{number:07d}.png"
+    captions = [f"{number % 97} houses and a road appear on the bare land beside the forest ." for _ in range(5)]
+    question = "<image>\nPlease briefly describe the changes in these two images."
+    talk = [{"from": "human", "value": question}, {"from": "gpt", "value": captions[0]}]
+    images = [f"images/train/A/{name}", f"images/train/B/{name}"]
+    return {"id": name, "modality": "pair", "images": images, "captions": captions, "conversations": talk}
+
+
+def write(path: Path, rows: int) -> None:
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        writer = None
+        for start in range(0, rows, 10_000):
+            part = pa.Table.from_pylist([row(i) for i in range(start, min(start + 10_000, rows))])
+            writer = writer or pq.ParquetWriter(path, part.schema)
+            writer.write_table(part)
+        writer.close()
+        return
+    array = path.suffix == ".json"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[\n" if array else "")
+        for number in range(rows):
+            file.write(json.dumps(row(number)) + (",\n" if array and number < rows - 1 else "\n"))
+        file.write("]\n" if array else "")
+
+
+def status(key: str) -> float:
+    """A line of /proc/self/status in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+
+def measure(path: Path) -> dict:
+    """Run in the child: open the file as a mixture and read rows at random."""
+    from btcchat.data.mixture import build_datasets
+    from btcchat.data.rows import open_rows
+
+    with tempfile.TemporaryDirectory() as folder:  # what is imported on the first use is not counted
+        small = Path(folder, f"small{path.suffix}")
+        write(small, 10)
+        list(open_rows(small).scan())
+    yaml = path.with_suffix(".yaml")
+    yaml.write_text(f"big: {{annotation: '{path}', captions: random_choice}}")
+    before, anonymous, start = status("VmRSS"), status("RssAnon"), time.perf_counter()
+    mixture = build_datasets(str(yaml), lambda record: record, data_root=path.parent)
+    opened = time.perf_counter() - start
+    lengths = mixture.lengths(lambda modality, frames, characters: characters)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    kept = status("RssAnon") - anonymous
+    draw, start = random.Random(0), time.perf_counter()
+    for _ in range(READS):
+        mixture[0, draw.randrange(len(mixture))]
+    read = (time.perf_counter() - start) / READS
+    return {"rows": len(lengths), "peak": peak - before, "kept": kept, "seconds": opened, "read": read}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--formats", nargs="+", default=["jsonl"], choices=FORMATS)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure)))
+        return
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in args.formats:
+            path = Path(folder, f"rows.{kind}")
+            write(path, args.rows)
+            size = path.stat().st_size / 2**20
+            command = [sys.executable, __file__, "--measure", str(path)]
+            environment = os.environ | {"HF_HOME": folder}  # the cache of datasets goes with the folder
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+            found = json.loads(done.stdout.splitlines()[-1])
+            figures = [f"{found['peak']:.0f}", f"{found['kept']:.0f}", f"{found['seconds']:.1f}"]
+            lines.append([kind, f"{found['rows']:,}", f"{size:.0f}", *figures, f"{found['read'] * 1e6:.0f}"])
+            path.unlink()
+    head = ["format", "rows", "file, MiB", "peak growth, MiB", "kept, MiB", "seconds to open", "microseconds a row"]
+    print(table(head, lines))
+    print(f"\nPython {platform.python_version()}, {os.cpu_count()} CPU cores, every row checked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Training on streams, under a token budget, and with samples that cannot be made."""
+
+import io
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from btcchat.errors import BTCChatError
+from tests.train.test_train import losses
+
+ROOT = Path(__file__).resolve().parents[2]
+TUNE = {"tune_language_model": True}
+
+
+@pytest.fixture
+def broken(data_root, tmp_path):
+    """The data root with one image of four (and so seven pairs of sixteen) that cannot be read."""
+    root = shutil.copytree(data_root, tmp_path / "broken")
+    (root / "green.png").write_bytes(b"no image")
+    return {"data_root": root, "mixture_folder": root}
+
+
+def test_without_leave_an_image_that_cannot_be_read_stops_the_run(run, broken):
+    with pytest.raises(BTCChatError, match=r"images.jsonl row 2: .*green.png.* is not an image"):
+        run("images", **broken, **TUNE)
+
+
+def test_a_run_goes_on_without_its_bad_samples_and_lists_them(run, broken, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainer = run("images+pairs", **broken, **TUNE, bad_samples="skip", max_steps=-1, num_train_epochs=2)
+    assert trainer.state.global_step == 10
+    assert len(trainer.faults) == 2 * 8
+    last = caplog.messages[-1]
+    assert last.startswith("16 times a sample was left out (--bad_samples skip):")
+    assert len(last.splitlines()) == 1 + 8 and "images.jsonl row 2: image" in last
+
+
+def test_a_batch_without_a_good_sample_changes_nothing(run, broken):
+    flags = {"per_device_train_batch_size": 1, "bad_samples": "skip", "max_steps": 4, "lr_scheduler_type": "constant"}
+    trainer = run("images", **broken, **TUNE, **flags)
+    assert len(trainer.faults) == 1
+    assert sorted(losses(trainer))[0] == 0 < sorted(losses(trainer))[1]
+
+
+def test_a_sample_that_is_cut_is_told(run, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainer = run("texts", **TUNE, model_max_length=70, max_steps=1)
+    assert len(trainer.cut) == 1
+    assert caplog.messages[-1].startswith(
+        "1 times a sample was cut to the length the model reads, first texts.jsonl row 1"
+    )
+
+
+def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
+    budget = {"max_tokens_per_batch": 400, "per_device_train_batch_size": 16, "max_steps": -1, "num_train_epochs": 2}
+    trainer = run("images+videos", **TUNE, **budget)
+    sizes = [len(batch) for batch in trainer.get_train_dataloader().batch_sampler]
+    assert trainer.state.global_step == 2 * len(sizes)
+    assert sum(sizes) == 8 and max(sizes) < 8
+    with pytest.raises(BTCChatError, match="a batch may have 9; raise --max_tokens_per_batch"):
+        run("images", **TUNE, max_tokens_per_batch=9, output_dir=f"{trainer.args.output_dir}2")
+
+
+# Streams -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stream(data_root, tmp_path):
+    """The images of the data root in two tar shards, as the set "stream"."""
+    root = shutil.copytree(data_root, tmp_path / "stream")
+    rows = [json.loads(line) for line in (root / "images.jsonl").read_text().splitlines()]
+    for number in range(2):
+        with tarfile.open(root / f"{number}.tar", "w") as tar:
+            for row in rows[number::2]:
+                name = row["image"].removesuffix(".png")
+                for file, data in ((f"{name}.json", json.dumps(row).encode()), (row["image"], picture(name))):
+                    info = tarfile.TarInfo(file)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    (root / "stream.yaml").write_text("stream: {annotation: '*.tar', images: nowhere}")
+    return {"data_root": root, "mixture_folder": root}
+
+
+def picture(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_a_stream_is_trained_on_and_resumed(run, stream, tmp_path):
+    flags = {**stream, **TUNE, "max_steps": 6, "save_strategy": "steps", "save_steps": 3, "learning_rate": 1e-2}
+    whole = run("stream+pairs@first:4", **flags, output_dir=tmp_path / "whole")
+    assert len(losses(whole)) == 6
+    shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "cut" / "checkpoint-3")
+    resumed = run("stream+pairs@first:4", **flags, output_dir=tmp_path / "cut", resume=True)
+    assert losses(resumed) == losses(whole)
+
+
+def test_a_stream_needs_a_number_of_steps(run, stream):
+    with pytest.raises(BTCChatError, match="give --max_steps"):
+        run("stream", **stream, **TUNE, max_steps=-1)
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_wait_for_each_others_bad_samples(broken, checkpoint, tmp_path):
+    """Four images in batches of one: in each epoch one of the two processes has a step without a good sample."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    command += [str(ROOT / "btcchat" / "train" / "train_mem.py"), "--model_name_or_path", str(checkpoint)]
+    flags = {"data_mixture": "images", **broken, "output_dir": tmp_path / "out", **TUNE, "bad_samples": "skip"}
+    flags |= {"per_device_train_batch_size": 1, "num_train_epochs": 3, "use_cpu": True, "save_strategy": "no"}
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "3 times a sample was left out (--bad_samples skip):\n  images.jsonl row 2" in done.stderr
