@@ -11,6 +11,7 @@ from btcchat.compat import allow_random_states, set_precision
 from btcchat.data.collate import collate
 from btcchat.data.mixture import build_datasets
 from btcchat.data.sample import SampleMaker
+from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.prompt import get_template
@@ -56,6 +57,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         seed=training_args.seed if training_args.data_seed is None else training_args.data_seed,
         bad_samples=data_args.bad_samples,
     )
+    if isinstance(dataset, StreamMixture) and training_args.max_steps <= 0:
+        raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
     set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
     arguments = (model_args, data_args, training_args)
     record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None

@@ -12,7 +12,6 @@ from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from btcchat.data.loader import Estimate, train_loader
-from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
 from btcchat.train.checkpoints import delete, delete_oldest
 from btcchat.train.freeze import Part
@@ -66,8 +65,6 @@ class BTCChatTrainer(MeteredTrainer):
                     callback.training_bar.close()  # so that an error stands on a line of its own
 
     def get_train_dataloader(self) -> DataLoader:
-        if isinstance(self.train_dataset, StreamMixture) and self.args.max_steps <= 0:
-            raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
         return train_loader(
             self.train_dataset,
             self.data_collator,

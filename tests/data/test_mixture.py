@@ -250,7 +250,7 @@ def test_a_bad_description_of_sets_is_an_error(sets, text, message):
 
 def test_the_shipped_sets_and_mixtures_can_be_described():
     known = known_sets(mixture_folder())
-    assert {f"synthetic_{kind}" for kind in ("scenes", "image", "pair", "series", "video")} <= set(known)
+    assert {f"synthetic_{kind}" for kind in ("image", "pair", "series", "video")} <= set(known)
     for name, description in known.items():
         assert all("annotation" in term.description for term in terms(name, known)), name
         assert description.get("description"), name
@@ -260,7 +260,7 @@ def test_the_documented_sets_and_terms_are_understood(tmp_path):
     docs = (mixture_folder().parent / "docs" / "data.md").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.+?)```", docs, re.DOTALL)[1])
     known = known_sets(tmp_path)
-    assert [term.name for term in terms("harbour_and_levir", known)] == ["harbour"] * 3 + ["levir_cc"]
+    assert [term.name for term in terms("harbour_and_levir", known)] == ["harbour"] * 3 + ["levir_cc:train"]
     table = docs.split("| term ", 1)[1].split("\n\n", 1)[0]
     written = [term for term in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) if ".yaml" not in term]
     assert len(written) >= 7
