@@ -30,7 +30,7 @@ def run_record(arguments: tuple, model, parts: Sequence[Part], dataset: Mixture,
     flags = {}
     for part in arguments:
         values = part.to_dict() if hasattr(part, "to_dict") else dataclasses.asdict(part)
-        flags |= {name: value for name, value in values.items() if "token" not in name}
+        flags |= {name: value for name, value in values.items() if not name.endswith("_token")}
     start = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,

@@ -12,7 +12,6 @@ from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from btcchat.data.loader import Estimate, train_loader
-from btcchat.errors import BTCChatError
 from btcchat.train.checkpoints import delete, delete_oldest
 from btcchat.train.freeze import Part
 from btcchat.train.metered import MeteredTrainer
@@ -76,6 +75,7 @@ class BTCChatTrainer(MeteredTrainer):
             rank=self.args.process_index,
             world=self.args.world_size,
             num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers and self.args.dataloader_num_workers > 0,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
         )
 
