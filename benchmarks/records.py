@@ -1,11 +1,12 @@
-"""What a large annotation file costs: rows, memory that stays with it, seconds to check and open it, to read a row.
+"""What a large annotation file costs: memory, and the time to check all its rows and to read one.
 
     python benchmarks/records.py
     python benchmarks/records.py --rows 100000 --formats jsonl parquet
 
 Writes annotation files of pairs with five captions to a temporary folder (no images: none is read) and opens each in a
-process of its own, as a training run does: every row is checked. Growth of memory is the peak of that process above
-what it had after its imports, and how much of that is files the system may drop from memory (Parquet is mapped).
+process of its own, as a training run does: every row is checked. Peak growth is the process's largest memory above
+what it had after its imports (of Parquet it counts the mapped file, which the system may drop); kept is what it holds
+afterwards without mapped files. Times are of the processor, so that other load on the machine does not count.
 """
 
 import argparse
@@ -72,16 +73,16 @@ def measure(path: Path) -> dict:
         list(open_rows(small).scan())
     yaml = path.with_suffix(".yaml")
     yaml.write_text(f"big: {{annotation: '{path}', captions: random_choice}}")
-    before, anonymous, start = status("VmRSS"), status("RssAnon"), time.perf_counter()
+    before, anonymous, start = status("VmRSS"), status("RssAnon"), time.process_time()
     mixture = build_datasets(str(yaml), lambda record: record, data_root=path.parent)
-    opened = time.perf_counter() - start
+    opened = time.process_time() - start
     lengths = mixture.lengths(lambda modality, frames, characters: characters)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kept = status("RssAnon") - anonymous
-    draw, start = random.Random(0), time.perf_counter()
+    draw, start = random.Random(0), time.process_time()
     for _ in range(READS):
         mixture[0, draw.randrange(len(mixture))]
-    read = (time.perf_counter() - start) / READS
+    read = (time.process_time() - start) / READS
     return {"rows": len(lengths), "peak": peak - before, "kept": kept, "seconds": opened, "read": read}
 
 
@@ -107,7 +108,15 @@ def main() -> None:
             figures = [f"{found['peak']:.0f}", f"{found['kept']:.0f}", f"{found['seconds']:.1f}"]
             lines.append([kind, f"{found['rows']:,}", f"{size:.0f}", *figures, f"{found['read'] * 1e6:.0f}"])
             path.unlink()
-    head = ["format", "rows", "file, MiB", "peak growth, MiB", "kept, MiB", "seconds to open", "microseconds a row"]
+    head = [
+        "format",
+        "rows",
+        "file, MiB",
+        "peak growth, MiB",
+        "kept, MiB",
+        "CPU seconds to open",
+        "CPU microseconds a row",
+    ]
     print(table(head, lines))
     print(f"\nPython {platform.python_version()}, {os.cpu_count()} CPU cores, every row checked")
 

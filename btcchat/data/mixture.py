@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from btcchat.data.descriptions import known_sets, mixture_folder
 from btcchat.data.faults import BAD_SAMPLES, BadSample, made
+from btcchat.data.media import evenly
 from btcchat.data.records import CODES, Record, Records
 from btcchat.data.rows import HUB
 from btcchat.data.sampling import captioned, sample
@@ -71,17 +72,22 @@ class Mixture:
         epoch, index = index if isinstance(index, tuple) else (0, index)
         return made(self.record(index, epoch), self.make_sample, self.bad_samples)
 
+    def some(self, wanted: int) -> Iterator[Record]:
+        """At most so many records, evenly from the first to the last."""
+        return (self.record(index) for index in evenly(len(self), wanted))
+
     def lengths(self, estimate: Callable[[str, int, int], int]) -> np.ndarray:
         """``estimate(modality, frames, characters)`` of every sample, without reading one. frames -1: a video."""
         per_row = {
-            id(records): np.array(
-                [
+            id(records): np.fromiter(
+                (
                     estimate(CODES[code], frames, characters)
                     for code, frames, characters in zip(
                         records.modality_codes, records.frames, records.characters, strict=True
                     )
-                ],
+                ),
                 dtype=np.int32,
+                count=len(records),
             )
             for records in {id(selection.records): selection.records for selection in self.sets}.values()
         }

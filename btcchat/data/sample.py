@@ -1,6 +1,6 @@
 """From a record to a sample the model can be given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,6 @@ from btcchat import prompt
 from btcchat.data.media import load_frames
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
-
-CHARACTERS_PER_TOKEN = 4  # of English text; only used to guess a length before reading a row
 
 
 @dataclass
@@ -31,6 +29,7 @@ class SampleMaker:
     template: str
     num_video_frames: int
     max_length: int
+    characters_per_token: float = 4.0  # of English text; only used to guess a length before reading a row
 
     def __call__(self, record: Record) -> dict:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
@@ -65,7 +64,14 @@ class SampleMaker:
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
         image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
-        return min(image_tokens + characters // CHARACTERS_PER_TOKEN + self._around, self.max_length)
+        return min(image_tokens + int(characters / self.characters_per_token) + self._around, self.max_length)
+
+    def calibrate(self, records: Iterable[Record]) -> None:
+        """Take ``characters_per_token`` from what some records say: other languages, other tokenizers."""
+        texts = [turn["value"] for record in records for turn in record.conversations]
+        tokens = sum(len(self.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
+        if tokens:
+            self.characters_per_token = sum(map(len, texts)) / tokens
 
     @cached_property
     def _around(self) -> int:

@@ -1,6 +1,7 @@
 """Mixtures with a set that is read from front to back: every process reads its own share of the shards."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -69,6 +70,10 @@ class StreamMixture:
                 if dealt or seen % readers == reader:
                     yield record
                 seen += 1
+
+    def some(self, wanted: int) -> Iterator[Record]:
+        """At most so many records of the first epoch."""
+        return islice(self.records(0), wanted)
 
     def sample(self, record: Record) -> dict | BadSample:
         return made(record, self.make_sample, self.bad_samples)

@@ -59,6 +59,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     )
     if isinstance(dataset, StreamMixture) and training_args.max_steps <= 0:
         raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
+    make_sample.calibrate(dataset.some(256))
     set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
     arguments = (model_args, data_args, training_args)
     record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None

@@ -13,6 +13,7 @@ from btcchat.data.collate import collate, collate_good
 from btcchat.data.faults import BadSample
 from btcchat.data.loader import train_loader
 from btcchat.data.mixture import build_datasets
+from btcchat.data.records import Record, characters
 from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
 from tests.data.test_formats import shard
@@ -214,3 +215,17 @@ def test_what_was_cut_is_told():
 def sample_of(tokens: int) -> dict:
     ids = torch.arange(tokens)
     return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text"}
+
+
+def test_a_tokenizer_of_short_tokens_is_taken_into_account(tmp_path):
+    from btcchat.data.sample import SampleMaker
+    from tests.tiny import tiny_model
+
+    model = tiny_model(tmp_path)
+    maker = SampleMaker(model.tokenizer, model.image_processor, model.num_segments, 4, "v1", 8, 4096)
+    text = "zqxj " * 200
+    record = Record("a row 1", "text", [], [{"from": "human", "value": "?"}, {"from": "gpt", "value": text}])
+    real = len(maker(record)["input_ids"])
+    assert maker.estimated_length("text", 0, characters(record)) < 0.8 * real
+    maker.calibrate([record])
+    assert maker.estimated_length("text", 0, characters(record)) == pytest.approx(real, rel=0.02)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from btcchat.errors import BTCChatError
+from btcchat.prompt import IMAGE_TOKEN_INDEX
 from tests.train.test_train import losses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,9 +65,15 @@ def test_a_sample_that_is_cut_is_told(run, tmp_path, caplog):
 def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
     budget = {"max_tokens_per_batch": 400, "per_device_train_batch_size": 16, "max_steps": -1, "num_train_epochs": 2}
     trainer = run("images+videos", **TUNE, **budget)
-    sizes = [len(batch) for batch in trainer.get_train_dataloader().batch_sampler]
-    assert trainer.state.global_step == 2 * len(sizes)
-    assert sum(sizes) == 8 and max(sizes) < 8
+    batches = list(trainer.get_train_dataloader())
+    assert trainer.state.global_step == 2 * len(batches)
+    lengths = [
+        (batch["input_ids"] == IMAGE_TOKEN_INDEX).sum(1) * (trainer.model.tokens_per_segment - 1)
+        + batch["attention_mask"].sum(1)
+        for batch in batches
+    ]
+    assert sum(map(len, lengths)) == 8 and max(map(len, lengths)) < 8
+    assert max(int(each.max()) * len(each) for each in lengths) <= 1.1 * 400  # text is estimated
     with pytest.raises(BTCChatError, match="a batch may have 9; raise --max_tokens_per_batch"):
         run("images", **TUNE, max_tokens_per_batch=9, output_dir=f"{trainer.args.output_dir}2")
 
