@@ -30,7 +30,7 @@ class Selection:
         self.rows: Sequence[int] = sample(term.sampling, len(records), name=term.name, seed=seed)
         self._caption_of: np.ndarray | None = None
         if term.captions == "flatten_list":
-            counts = np.maximum(np.asarray(records.num_captions)[self.rows], 1)
+            counts = np.maximum(_at(np.asarray(records.num_captions), self.rows), 1)
             self.rows = np.repeat(self.rows, counts)
             starts = np.repeat(np.cumsum(counts) - counts, counts)
             self._caption_of = np.arange(len(self.rows)) - starts
@@ -91,7 +91,11 @@ class Mixture:
             )
             for records in {id(selection.records): selection.records for selection in self.sets}.values()
         }
-        return np.concatenate([per_row[id(selection.records)][selection.rows] for selection in self.sets])
+        return np.concatenate([_at(per_row[id(one.records)], one.rows) for one in self.sets])
+
+
+def _at(values: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    return values[rows.start : rows.stop] if isinstance(rows, range) else values[rows]
 
 
 def build_datasets(

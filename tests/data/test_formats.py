@@ -189,6 +189,15 @@ def test_shards_are_found_by_their_pattern(root, annotation):
     assert len(mixture.sets[0]) == 12 == len({record.where for record in mixture.records(0)})
 
 
+def test_shards_are_read_from_an_address(root):
+    for number in range(2):
+        shard(root / f"a-{number}.tar", MIXED[:1])
+    mixture = streamed(root, f"file://{root}/a-{{0..1}}.tar")
+    assert [mixture.sample(record) for record in mixture.records(0)] == [PAIR] * 2
+    with pytest.raises(BTCChatError, match="tar shard file://.*a-2.tar cannot be read: .*No such file"):
+        list(streamed(root, f"file://{root}/a-2.tar").records(0))
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
