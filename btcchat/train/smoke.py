@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from btcchat.change_encoder import CHG_TYPES
-from btcchat.data.synthetic import write_dataset
+from btcchat.data.synthetic.write import write_dataset
 from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
 
 SIZES = Sizes(
@@ -28,14 +28,15 @@ ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
 def smoke_inputs(folder: Path, flags: dict) -> dict:
     """Write model and data to ``folder`` (emptied first), as the preset's ``flags`` want them; flags that name them.
 
-    The model has the change encoder that the preset expects, none where the preset starts one (``from_origin``).
+    The model has the change encoder that the preset expects; none where it starts one (``from_origin``) or says
+    ``chg: false``.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
     tokenizer = train_tokenizer(_texts(folder / "data"), SIZES.vocabulary, folder / "tokenizer")
     encoder = None
-    if not flags.get("from_origin"):
+    if not flags.get("from_origin") and flags.get("chg") is not False:
         name = flags.get("chg_type") or "attentive"
         encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
         encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}

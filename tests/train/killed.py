@@ -16,14 +16,14 @@ from btcchat.train import train_mem
 from btcchat.train.metered import MeteredTrainer
 
 
-def dies(function, number: int, first=lambda *arguments: None):
-    """``function``, but its call of that number does ``first`` and kills the process."""
+def dies(function, number: int, concerned, first=lambda *arguments: None):
+    """``function``, but that call of those ``concerned(*arguments)`` does ``first`` and kills the process."""
     calls = 0
 
     def call(*arguments, **options):
         nonlocal calls
-        calls += 1
-        if calls == number:
+        calls += concerned(*arguments)
+        if calls == number and concerned(*arguments):
             first(*arguments)
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments, **options)
@@ -34,19 +34,24 @@ def dies(function, number: int, first=lambda *arguments: None):
 def main(when: str, argv: list[str]) -> None:
     torch.set_num_threads(1)
     event, number = when.split(":")
+    save = torch.save
     if event == "step":
-        MeteredTrainer.training_step = dies(MeteredTrainer.training_step, int(number))
+        MeteredTrainer.training_step = dies(MeteredTrainer.training_step, int(number), lambda *arguments: True)
     elif event == "write":
-        save, dying = torch.save, None
 
         def half(value, path):
             save(value, path)
             Path(path).write_bytes(Path(path).read_bytes()[:1000])
 
-        dying = dies(save, int(number), half)
-        torch.save = lambda value, path: (dying if Path(path).name == "optimizer.pt" else save)(value, path)
+        torch.save = dies(save, int(number), lambda value, path: Path(path).name == "optimizer.pt", half)
     else:
-        shutil.rmtree = dies(shutil.rmtree, int(number), lambda folder: next(Path(folder).glob("*.pt")).unlink())
+
+        def is_checkpoint(folder):
+            return Path(folder).name.startswith("tmp-checkpoint")
+
+        shutil.rmtree = dies(
+            shutil.rmtree, int(number), is_checkpoint, lambda folder: next(folder.glob("*.pt")).unlink()
+        )
     train_mem.run(argv)
 
 
