@@ -175,16 +175,16 @@ class TrainingArguments(TrainerArguments):
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
 
 
-NO_EVALUATION = "nothing is evaluated during training; score a checkpoint afterwards"
+NO_EVALUATION = "evaluation is --eval_mixture with --eval_strategy (docs/eval.md)"
 NO_UPLOAD = "upload the finished folder yourself"
 # Flags of the Trainer that our run would ignore, or that would undo what it promises: they are not in --help, and any
 # value but the default is an error. flag -> way out
 WITHOUT_EFFECT = {
     **dict.fromkeys(
         (
-            *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size", "eval_steps"),
+            *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size"),
             *("eval_accumulation_steps", "eval_delay", "bf16_full_eval", "fp16_full_eval", "jit_mode_eval"),
-            *("include_inputs_for_metrics", "label_names", "metric_for_best_model", "greater_is_better"),
+            *("include_inputs_for_metrics", "label_names", "greater_is_better"),
             *("use_legacy_prediction_loop", "load_best_model_at_end"),
         ),
         NO_EVALUATION,
