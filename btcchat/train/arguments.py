@@ -184,7 +184,7 @@ WITHOUT_EFFECT = {
         (
             *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size"),
             *("eval_accumulation_steps", "eval_delay", "bf16_full_eval", "fp16_full_eval", "jit_mode_eval"),
-            *("include_inputs_for_metrics", "label_names", "greater_is_better"),
+            *("include_inputs_for_metrics", "label_names"),
             *("use_legacy_prediction_loop", "load_best_model_at_end"),
         ),
         NO_EVALUATION,

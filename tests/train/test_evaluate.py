@@ -80,6 +80,7 @@ def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path
         ({"eval_mixture": "scenes:val"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "epoch"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "--eval_strategy is often, expected no, steps or"),
+        ({"greater_is_better": False}, "--greater_is_better False: of every score here the greater one is the better"),
         ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
     ],
 )
