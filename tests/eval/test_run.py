@@ -153,6 +153,7 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     scores = json.loads((run / "metrics.json").read_text())["sets"]["pairs:val"]
     names = {"all", "changed only", "unchanged only", f'"{SAME}" for all', "nearest in train"}
     assert names <= set(scores["scores"]) and scores["scores"]["all"]["pairs"] == 7
+    assert any(note.startswith('most frequent in train: "') for note in scores["notes"])
     assert "95 %" in scores["scores"]["changed only"] and set(scores["factuality"]) >= {"objects", "direction"}
     # 4 of its 7 pairs are in the train split by their pixels, and get their own captions
     nearest = json.loads((run / "baselines.json").read_text())
