@@ -52,9 +52,15 @@ def score_card(
         "scores": {name: _numbers(one, name in own) for name, one in counts.items()},
         "changed_or_unchanged": flags,
         "factuality": factuality([row.prediction for row in rows], [row.references for row in rows]),
-        "notes": _notes(read, split),
+        "notes": _notes(read, split) + _captions_of(baselines or {}),
         "pycocoevalcap": version("pycocoevalcap"),
     }
+
+
+def _captions_of(baselines: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which caption stands for all rows, where the name does not say so."""
+    same = {name: captions[0] for name, captions in baselines.items() if len(set(captions)) == 1}
+    return [f'{name}: "{caption}" for all' for name, caption in same.items() if caption not in name]
 
 
 def _numbers(counts: Counts, with_interval: bool) -> dict:

@@ -107,7 +107,7 @@ def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[Eval
     if any(other.name == one.name for other in train):
         raise BTCChatError(f"--train has {one.name}, which is what is evaluated; the baselines need another split")
     for name, text in most_frequent(known).items():
-        found[f'{name}, "{text}"'] = [text] * len(one.samples)
+        found[name] = [text] * len(one.samples)
     path = folder.path / BASELINES
     key = f"{one.name} from {', '.join(f'{other.name} {other.fingerprint}' for other in train)}"
     kept = ranks.from_first(read_json(path) if ranks.first and path.is_file() else {})

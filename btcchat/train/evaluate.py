@@ -29,6 +29,8 @@ BATCH_SIZE, LONGEST = 16, 128  # samples at a time; new tokens, as in `btcchat e
 
 def read_eval_sets(args, data_args) -> list[EvalSet]:
     """The sets of --eval_mixture. Raises BTCChatError for a test split, unless it is said to be known as one."""
+    if args.greater_is_better is False:  # True is what the Trainer makes of --metric_for_best_model
+        raise BTCChatError("--greater_is_better False: of every score here the greater one is the better; leave it out")
     if args.eval_strategy not in ("no", "steps", "epoch"):
         raise BTCChatError(f"--eval_strategy is {args.eval_strategy}, expected no, steps or epoch")
     if (args.eval_strategy == "no") != (args.eval_mixture is None):

@@ -153,6 +153,7 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     scores = json.loads((run / "metrics.json").read_text())["sets"]["pairs:val"]
     names = {"all", "changed only", "unchanged only", f'"{SAME}" for all', "nearest in train"}
     assert names <= set(scores["scores"]) and scores["scores"]["all"]["pairs"] == 7
+    assert any(note.startswith('most frequent in train: "') for note in scores["notes"])
     assert "95 %" in scores["scores"]["changed only"] and set(scores["factuality"]) >= {"objects", "direction"}
     # 4 of its 7 pairs are in the train split by their pixels, and get their own captions
     nearest = json.loads((run / "baselines.json").read_text())
@@ -207,6 +208,7 @@ def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_p
         "holds other files and no run.json": words(root, "pairs:val", tmp_path / "full"),
         "is a file; give a folder": words(root, "pairs:val", tmp_path / "full" / "notes.txt"),
     }
+    capsys.readouterr()
     for message, command in refused.items():
         assert main(command) == 2
         err = capsys.readouterr().err
@@ -237,7 +239,7 @@ BAD = {
     "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
     "bad.jsonl row 2: its id 'pair_0' is that of bad.jsonl row 1": pair(0),
     "bad.jsonl row 2: no question": pair(1, conversations=[{"from": "gpt", "value": "a house"}]),
-    "bad.jsonl row 2: '": pair(1, images=["gone.png", "0.png"]),
+    "bad.jsonl row 2: image '": pair(1, images=["gone.png", "0.png"]),
 }
 
 
@@ -253,7 +255,7 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
     write_rows(root / "bad.jsonl", [{"id": 1, "modality": "image", "image": "0.png", "conversations": talk}])
     for mixture, message in {
         "bad": "bad.jsonl row 1: 2 questions; a sample of an evaluation has one",
-        "pairs*2": "counts 'pairs' more than once",
+        "pairs*2": "counts 'pairs:test' more than once",
         "pairs:val+pairs:val": "counts 'pairs:val' more than once",
         "pairs:tset": "unknown split of pairs 'tset' (did you mean 'test'?)",
     }.items():
@@ -294,7 +296,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, caps
     (tmp_path / "parts").mkdir()
     script = (
         "import resource, signal, sys; from btcchat.eval.run_folder import RunFolder\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
         "part = RunFolder(sys.argv[1]).part(0)\n"
         "for n in range(9): part.write({f'a{n}': 'x' * 20, f'b{n}': 'y' * 20})"
     )

@@ -2,6 +2,10 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from tests.train.conftest import COLOURS
 
 pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
 
+ROOT = Path(__file__).resolve().parents[2]
 SETS = "scenes: {annotation: 'scenes_{split}.jsonl', images: ., splits: [train, val, test]}\n"
 
 
@@ -80,6 +85,7 @@ def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path
         ({"eval_mixture": "scenes:val"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "epoch"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "--eval_strategy is often, expected no, steps or"),
+        ({"greater_is_better": False}, "--greater_is_better False: of every score here the greater one is the better"),
         ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
     ],
 )
@@ -95,3 +101,38 @@ def test_an_unknown_score_is_an_error_with_the_choices():
     assert chosen(metrics, None) == ("accuracy", 50.0)
     with pytest.raises(BTCChatError, match="--metric_for_best_model is CIDEr; choose from accuracy"):
         chosen(metrics, "CIDEr")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["ddp", "zero3"])
+def test_two_processes_answer_together_and_keep_the_best_model(data_root, checkpoint, scenes, tmp_path, how):
+    """The kept model, read again, gives the answers that were scored."""
+    from btcchat import BTCChat
+    from btcchat.eval.ranks import Ranks
+    from btcchat.eval.samples import read_sets
+    from btcchat.train.evaluate import answer_all
+
+    if how == "zero3":
+        pytest.importorskip("btcchat.train.distributed")
+    out = tmp_path / "out"
+    flags = {"model_name_or_path": checkpoint, "data_mixture": "scenes", "output_dir": out, "data_root": data_root}
+    flags |= {"mixture_folder": data_root, "max_steps": 4, "save_strategy": "no", "disable_tqdm": True}
+    flags |= {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 2, "tune_language_model": True}
+    flags |= {"per_device_train_batch_size": 1, "learning_rate": 1e-3, "dataloader_num_workers": 0}
+    flags |= {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": path}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU is two devices
+    command = [*launcher, "-m", "btcchat.train.train_mem", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(path.name for path in (out / "evaluations").iterdir()) == ["step-2", "step-4"]
+    chosen = json.loads((out / "best/selection.json").read_text())
+    lines = (out / f"evaluations/step-{chosen['step']}/predictions.jsonl").read_text().splitlines()
+    said = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+    assert list(said) == list(COLOURS)
+    model = BTCChat.from_pretrained(out / "best", device="cpu", dtype="float32")
+    assert answer_all(model, read_sets("scenes:val", data_root=scenes, folder=scenes), Ranks()) == said
