@@ -29,9 +29,7 @@ class SyntheticSample:
     "step", "partial"}]}``; ``step`` k (from 0) is between images k and k + 1, ``partial`` marks a lot that
     was extended or reduced. truth of an image: ``{"background", "cover", "places": {place: {kind: count}}}``.
     questions: (question, short answer). description: the dense text of the first image, and in a pair what
-    stands ``then`` where it changed. truth of a pair also has ``background``, and
-    ``places`` and ``patches`` of both dates.
-    patches: a word for each of 7 x 7 patches, column by column: what is there, of a pair what is new there or "same".
+    stands ``then`` where it changed. truth of a pair also has ``background`` and ``places`` of both dates.
     """
 
     task: str
@@ -43,7 +41,6 @@ class SyntheticSample:
     captions: list[str]
     questions: list[tuple[str, str]]
     description: str = field(default="")
-    patches: str = field(default="")
 
 
 def generator(task: str, seed: int, heldout: bool, stream: int = 0) -> np.random.Generator:
@@ -69,7 +66,6 @@ def make_image(seed: int, heldout: bool = False) -> SyntheticSample:
         captions=scene_captions(words, truth["cover"] or truth["background"], truth["places"]),
         questions=image_questions(words, truth["cover"], truth["places"]),
         description=describe(truth["background"], truth["places"]),
-        patches=" ".join(patch_kinds(site, 0)),
     )
 
 
@@ -87,15 +83,13 @@ def make_pair(seed: int, *, heldout: bool = False) -> SyntheticSample:
     renderer = Renderer(site, rng.random(16))
     images = [renderer.render(date, draw_conditions(rng)) for date in range(2)]
     places = [contents(site, date) for date in range(2)]
-    patches = [patch_kinds(site, date) for date in range(2)]
-    return _pair(seed, heldout, images, mask, changes, site.background, places, patches)
+    return _pair(seed, heldout, images, mask, changes, site.background, places)
 
 
-def _pair(seed, heldout, images, mask, changes, background, places, patches, stream: int = 1) -> SyntheticSample:
+def _pair(seed, heldout, images, mask, changes, background, places, stream: int = 1) -> SyntheticSample:
     words = generator("pair", seed, heldout, stream)
     changes = reading_order(changes)
     truth = {"changed": bool(changes), "changes": changes, "background": background, "places": places}
-    truth["patches"] = patches
     return SyntheticSample(
         "pair",
         seed,
@@ -106,18 +100,15 @@ def _pair(seed, heldout, images, mask, changes, background, places, patches, str
         captions(words, changes),
         pair_questions(words, changes),
         describe_pair(background, *places, changes),
-        " ".join("same" if before == after else after for before, after in zip(*patches, strict=True)),
     )
 
 
 def swap(sample: SyntheticSample) -> SyntheticSample:
     """A pair with before and after exchanged: built becomes removed and the other way round."""
     truth = sample.truth
-    changes = [inverted(change) for change in truth["changes"]]
-    places, patches, images = truth["places"][::-1], truth["patches"][::-1], sample.images[::-1]
-    return _pair(
-        sample.seed, sample.heldout, images, sample.mask, changes, truth["background"], places, patches, stream=2
-    )
+    changes, places = [inverted(change) for change in truth["changes"]], truth["places"][::-1]
+    images = sample.images[::-1]
+    return _pair(sample.seed, sample.heldout, images, sample.mask, changes, truth["background"], places, stream=2)
 
 
 def make_series(seed: int, n_dates: int | None = None, *, heldout: bool = False) -> SyntheticSample:
@@ -175,19 +166,6 @@ def contents(site: Site, date: int) -> dict[str, dict[str, int]]:
             else:
                 places[PLACES[thing.place]][kind] = 1
     return places
-
-
-def patch_kinds(site: Site, date: int) -> list[str]:
-    """What covers each of 7 x 7 patches most, column by column from the left, as `mlp_downsample` orders its tokens;
-    ``open`` where less than a seventh is covered."""
-    grid, fine = 7, 16
-    cover = np.zeros((1 + len(KINDS), grid, grid))
-    cover[0] = 1 / 7
-    for index, kind in enumerate(KINDS, start=1):
-        ground = footprint([thing for thing in site.at(date) if thing.kind == kind], grid * fine)
-        cover[index] = ground.reshape(grid, fine, grid, fine).mean((1, 3))
-    words = np.array(["open", *KINDS])[cover.argmax(0)]  # (rows, columns)
-    return words.T.ravel().tolist()
 
 
 def scene_truth(site: Site, date: int) -> dict:

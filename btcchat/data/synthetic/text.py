@@ -11,7 +11,6 @@ from btcchat.data.synthetic.sentences import SENTENCES
 from btcchat.data.synthetic.write import (
     CHANGE_REQUESTS,
     DENSE_REQUESTS,
-    PATCH_REQUESTS,
     SCENE_REQUESTS,
     TIME_REQUESTS,
 )
@@ -35,7 +34,6 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
     yield from (
         *CHANGE_REQUESTS,
         *chain(*DENSE_REQUESTS.values()),
-        *PATCH_REQUESTS.values(),
         *SCENE_REQUESTS,
         *TIME_REQUESTS,
     )

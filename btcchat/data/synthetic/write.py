@@ -28,7 +28,6 @@ DENSE_REQUESTS = {
         "Describe both dates place by place.",
     ),
 }
-PATCH_REQUESTS = {"image": "Map the image, patch by patch.", "pair": "Map what is new, patch by patch."}
 SCENE_REQUESTS = (
     "Describe the scene.",
     "Describe the image.",
@@ -167,14 +166,9 @@ def dialogues(sample: SyntheticSample) -> list[list[tuple[str, str]]]:
 
 
 def alignment(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """One dense answer: a word for each patch, or what stands in each place (of a pair: at both dates).
-
-    It is what teaches a fresh model to look: the map its vision tower, the description its language model. From
-    captions alone it learns to guess.
-    """
+    """What stands in each place (of a pair: at both dates): it teaches a fresh model to look. From captions alone it
+    learns to guess."""
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
-    if rng.random() < 0.4:
-        return [(PATCH_REQUESTS[sample.task], sample.patches)]
     return [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]
 
 
