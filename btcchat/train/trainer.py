@@ -47,6 +47,7 @@ class BTCChatTrainer(MeteredTrainer):
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
         self._waiting: list[dict] = []  # batches of the step that is being collected
+        self._weight = 1.0  # of a batch's mean loss in the loss of its step
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
         """As the Trainer's, but a run that was complete takes no further step: its model is saved, None returned."""
