@@ -11,7 +11,7 @@ from accelerate import init_empty_weights
 from safetensors.torch import save_file
 from torch import nn
 
-from btcchat import layout, llava_next
+from btcchat import adapter, layout, llava_next
 from btcchat.change_encoder import CHG_TYPES, build_change_encoder
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
@@ -39,6 +39,7 @@ def load(
     *,
     device: str = "auto",
     dtype: str | torch.dtype = "auto",
+    base: str | Path | None = None,
     from_origin: bool = False,
     chg_type: str | None = None,
     cc_n_layers: int | None = None,
@@ -51,6 +52,7 @@ def load(
     """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; the model comes in ``eval()``.
 
     device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
+    base: for an adapter folder (see adapter.py), where its base is now. Default: where it was in training.
     from_origin: the folder has no change encoder (an original VILA-1.5 checkpoint); make a fresh one of ``chg_type``
     with ``cc_*`` (cc_args: further options of it). Without it, ``cc_*`` say what a published folder does not, and must
     agree with one that does.
@@ -59,7 +61,7 @@ def load(
     Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
     """
     folder = resolve(path)
-    source = open_folder(folder, vision_tower)
+    source = open_folder(folder, vision_tower, base)
     config = source.config
     for name, value in overrides.items():
         if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
@@ -69,16 +71,48 @@ def load(
     asked = {name: value for name, value in asked.items() if value is not None} | (cc_args or {})
     config.change_encoder = _change_encoder_config(source, folder, from_origin, chg_type, asked)
     config.__post_init__()
-    return _build(cls, source, device, dtype, fresh=from_origin)
+    model = _build(cls, source, device, dtype, fresh=from_origin)
+    model.base = adapter.read_base(folder)
+    if model.base is not None:
+        adapter.read(model.llm, folder / "llm")
+    return model.requires_grad_(True).eval()
 
 
-def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
-    """A checkpoint folder in either layout."""
+def open_folder(folder: Path, vision_tower: str | Path | None = None, base: str | Path | None = None) -> Source:
+    """A checkpoint folder in either layout, or an adapter folder with its base."""
+    owner = adapter.read_base(folder)
+    if owner is not None:
+        return _open_adapter(folder, owner, base, vision_tower)
+    if base is not None:
+        raise BTCChatError(f"{folder} is no adapter, it has its own weights; leave out base {base}")
     if llava_next.recognise(folder):
         return llava_next.open_folder(folder, vision_tower)
     if vision_tower is not None:
         raise BTCChatError(f"{folder} holds its own vision tower; leave vision_tower out")
     return layout.open_folder(folder)
+
+
+def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower) -> Source:
+    """The base is at ``base`` if given, else where it was in training; it must have the weights it had then."""
+    try:
+        found = resolve(base or owner.path)
+    except BTCChatError:
+        if base is not None:
+            raise
+        raise BTCChatError(
+            f"{folder} is an adapter of {owner.path}, which is not there; name its folder with --base (Python: base=)"
+        ) from None
+    source = open_folder(found, vision_tower)
+    adapter.check_base(folder, owner, found, source)
+    tower = source.vision_tower if "vision_tower" in owner.parts else Weights.of(folder / "vision_tower")
+    return Source(
+        BTCChatConfig.load(folder),
+        source.llm,
+        tower,
+        Weights.of(folder / "mm_projector"),
+        llm_folder=source.llm_folder,
+        tower_folder=folder / "vision_tower",
+    )
 
 
 def from_parts(
@@ -174,31 +208,42 @@ def _image_processor(tower: nn.Module, folder: Path, config: BTCChatConfig) -> I
     return processor
 
 
-def save(model, folder: Path, *, dtype: torch.dtype | None = None, max_shard_size: str = "5GB") -> None:
+def save(
+    model,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    max_shard_size: str = "5GB",
+    state_dict: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
 
     Floating-point weights are written as they are, or cast to ``dtype``. A folder with a config.json is complete.
+    state_dict: the weights, where the model itself does not hold them whole (ZeRO-3).
     """
+    state = _cast(model.state_dict() if state_dict is None else state_dict, dtype)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         config = model.config
         config.vision_tower = dict(model.vision_tower.config)
         config.vision_resolution = model.vision_tower.resolution
-        model.llm.save_pretrained(
-            temporary / "llm",
-            state_dict=_cast(model.llm.state_dict(), dtype),
-            safe_serialization=True,
-            max_shard_size=max_shard_size,
-        )
+        if model.base is None:
+            model.llm.save_pretrained(
+                temporary / "llm",
+                state_dict=_part(state, "llm."),
+                safe_serialization=True,
+                max_shard_size=max_shard_size,
+            )
+            model.tokenizer.save_pretrained(temporary / "llm")
+        else:
+            adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
         _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
-        model.tokenizer.save_pretrained(temporary / "llm")
-        layers = nn.ModuleDict({"single": model.mm_projector, "change": model.change_encoder})
-        config.write(temporary)
-        for part, module in (("vision_tower", model.vision_tower), ("mm_projector", layers)):
-            prefix = "layers." if part == "mm_projector" else ""
-            state = {prefix + key: value.contiguous() for key, value in _cast(module.state_dict(), dtype).items()}
-            save_file(state, temporary / part / "model.safetensors", metadata={"format": "pt"})
+        config.write(temporary, {} if model.base is None else model.base.to_config())
+        layers = _part(state, "mm_projector.", "layers.single.") | _part(state, "change_encoder.", "layers.change.")
+        for part, weights in (("vision_tower", _part(state, "vision_tower.")), ("mm_projector", layers)):
+            if model.base is None or part not in model.base.parts:
+                save_file(weights, temporary / part / "model.safetensors", metadata={"format": "pt"})
         for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
             file.chmod((temporary / "config.json").stat().st_mode)
         write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
@@ -221,6 +266,11 @@ def _fix_llm_config(path: Path, model, dtype: torch.dtype | None) -> None:
     llm.pop("_name_or_path", None)
     write_json(path, llm)
     model.config.llm = llm
+
+
+def _part(state: dict, prefix: str, new: str = "") -> dict:
+    """The weights whose keys begin with ``prefix``, which ``new`` replaces."""
+    return {new + k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
 
 
 def _cast(state: dict, dtype: torch.dtype | None) -> dict:

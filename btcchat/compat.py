@@ -1,5 +1,7 @@
 """What the pinned libraries need to work together; each entry says which version it is for."""
 
+from contextlib import contextmanager
+
 
 def allow_random_states() -> None:
     """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read numpy's random state.
@@ -35,3 +37,43 @@ def new_tokens(ids):
     from packaging.version import Version
 
     return ids[:, 1:] if Version(transformers.__version__) < Version("4.38") else ids
+
+
+def prepare_deepspeed() -> None:
+    """Let DeepSpeed on CPUs exchange gradients through gloo, and be quiet about names that torch 2.13 has renamed.
+
+    DeepSpeed 0.19 would first compile an op for processes of one machine, which takes over ten minutes.
+    """
+    import warnings
+
+    import torch
+
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    if not torch.cuda.is_available():
+        import deepspeed
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def fill_prefetch_size(config, hidden_size: int) -> None:
+    """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 asks for.
+
+    transformers 4.36 would fill in 0.9 * hidden_size**2. config: its HfTrainerDeepSpeedConfig.
+    """
+    config.fill_only("zero_optimization.stage3_prefetch_bucket_size", 9 * hidden_size**2 // 10)
+
+
+@contextmanager
+def whole_weights():
+    """Build a model whole under ZeRO-3, which splits it afterwards.
+
+    transformers 4.36 would split the language model while it is built, and its weights are not there yet.
+    """
+    from transformers.integrations import deepspeed as integration
+
+    kept = integration._hf_deepspeed_config_weak_ref
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration._hf_deepspeed_config_weak_ref = kept

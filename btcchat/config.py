@@ -58,6 +58,11 @@ class BTCChatConfig:
         llm = self.llm
         return int(llm.get("tokenizer_model_max_length") or llm.get("max_position_embeddings") or 2048)
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the language model; the Trainer sizes DeepSpeed's "auto" buckets by it."""
+        return self.llm["hidden_size"]
+
     def has_change_tokens(self, modality: str) -> bool:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
@@ -84,8 +89,11 @@ class BTCChatConfig:
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}
         return cls(**parts, change_encoder=change_encoder, **{k: root[k] for k in flat if root.get(k) is not None})
 
-    def write(self, folder: Path) -> None:
-        """Write the part configs that are ours (not llm/, which its own library writes), then config.json last."""
+    def write(self, folder: Path, more: dict | None = None) -> None:
+        """Write the part configs that are ours (not llm/, which its own library writes), then config.json last.
+
+        more: what else config.json says.
+        """
         tree = asdict(self)
         change_encoder = tree.pop("change_encoder")
         parts = {part: tree.pop(part) for part in PARTS}
@@ -94,7 +102,7 @@ class BTCChatConfig:
             write_json(folder / part / "config.json", parts[part])
         copies = {f"{part}_cfg": config for part, config in parts.items()}
         names = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
-        write_json(folder / "config.json", names | tree | copies)
+        write_json(folder / "config.json", names | tree | copies | (more or {}))
 
 
 def read_layers(layers: str | int | list[int]) -> int | list[int]:

@@ -23,7 +23,7 @@ def merge(
     embed: torch.nn.Module,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
-    features: torch.Tensor,
+    features: torch.Tensor | None,
     lengths: list[int],
     *,
     labels: torch.Tensor | None = None,
@@ -31,7 +31,7 @@ def merge(
 ) -> Merged:
     """Replace each placeholder of ``input_ids`` (B, N) by the next segment's features.
 
-    features: (sum of lengths, D), all segments of the batch in prompt order; lengths: features of each segment.
+    features: (sum of lengths, D), all segments of the batch in prompt order, None without; lengths: of each segment.
     Padding of the input (attention_mask 0) is dropped; the merged rows are padded on ``padding_side``.
     Raises BTCChatError when placeholders and segments do not match in number.
     """

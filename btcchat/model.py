@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
-from btcchat import change_map, checkpoint, inference
+from btcchat import adapter, change_map, checkpoint, inference
 from btcchat.config import BTCChatConfig
 from btcchat.data.media import MODALITIES
 from btcchat.errors import BTCChatError, choose
@@ -15,7 +16,7 @@ from btcchat.merge import merge
 
 
 @dataclass
-class Output:
+class Output(ModelOutput):  # a kind that DeepSpeed finds the tensors of
     """``loss`` where labels were given, else ``logits`` (B, N', vocabulary)."""
 
     loss: torch.Tensor | None = None
@@ -47,6 +48,10 @@ class BTCChat(nn.Module):
         self.llm = llm
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        self.base: adapter.Base | None = None  # where the language model has an adapter: what it belongs to
+        # In training: run every part in every step, on a blank pair where a batch has none. Processes that train
+        # together need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
+        self.every_part = False
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -63,6 +68,10 @@ class BTCChat(nn.Module):
     def save_pretrained(self, folder: str | Path, **options) -> None:
         """Write the checkpoint folder (complete or not at all). Options: :func:`checkpoint.save`."""
         checkpoint.save(self, Path(folder), **options)
+
+    def adapter_off(self):
+        """``with model.adapter_off(): ...``: answers of the base, from the same weights. Needs an adapter."""
+        return adapter.off(self)
 
     # -- the forward path ----------------------------------------------------------------------------------------
 
@@ -121,13 +130,36 @@ class BTCChat(nn.Module):
         padding_side: str = "right",
     ):
         """A collated batch -> :class:`merge.Merged`, what the language model reads."""
-        embed = self.llm.get_input_embeddings()
-        features, lengths = embed.weight.new_zeros(0, embed.weight.shape[1]), []
-        if pixel_values is not None:
+        features, lengths, blank = None, [], None
+        if self.every_part and self.training and not self._has_pairs(modalities):
+            features, lengths, blank = self._encode_with_blank_pair(pixel_values, modalities, frame_counts)
+        elif pixel_values is not None:
             features, lengths = self.encode(pixel_values, modalities, frame_counts)
+        embed = self.llm.get_input_embeddings()
         input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
-        return merge(embed, input_ids, attention_mask, features, lengths, labels=labels, padding_side=padding_side)
+        merged = merge(embed, input_ids, attention_mask, features, lengths, labels=labels, padding_side=padding_side)
+        return merged if blank is None else merged._replace(inputs_embeds=merged.inputs_embeds + 0.0 * blank.sum())
+
+    def _has_pairs(self, modalities: list[str]) -> bool:
+        return any(modality == "pair" or self.config.has_change_tokens(modality) for modality in modalities)
+
+    def _encode_with_blank_pair(self, pixel_values: torch.Tensor | None, modalities: list, frame_counts: list):
+        """:meth:`encode` with a blank pair behind the batch; features and lengths without it, and its own features.
+
+        The change encoder sees nothing else, so it is in ``eval()``: a blank does not count in BatchNorm's statistics.
+        """
+        side = self.vision_tower.resolution
+        frames = torch.zeros(2, 3, side, side, device=self.device)
+        if pixel_values is not None:
+            frames = torch.cat([pixel_values.to(frames), frames])  # (F + 2, 3, H, W)
+        trained = self.change_encoder.training
+        self.change_encoder.eval()
+        features, lengths = self.encode(frames, [*modalities, "pair"], [*frame_counts, 2])
+        self.change_encoder.train(trained)
+        segments = self.change_encoder.segments
+        own = sum(lengths[-segments:])  # rows of the blank pair
+        return features[:-own], lengths[:-segments], features[-own:]
 
     def forward(self, labels: torch.Tensor | None = None, **batch) -> Output:
         """Loss (mean over all supervised tokens of the batch) with labels, logits without. Batch: data.collate."""
@@ -144,7 +176,7 @@ class BTCChat(nn.Module):
         target = merged.labels[:, 1:]  # token i is predicted from the hidden state at i - 1
         supervised = target >= 0
         if not supervised.any():
-            return Output(loss=hidden.sum() * 0.0)
+            return Output(loss=head(hidden[:, :1]).sum() * 0.0)
         logits = head(hidden[:, :-1][supervised])  # only where there is a label
         return Output(loss=F.cross_entropy(logits.float(), target[supervised]))
 
@@ -154,7 +186,18 @@ class BTCChat(nn.Module):
         for part in (self.vision_tower, self.change_encoder, self.mm_projector, self.llm):
             if mode and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
+        if mode and self.llm.is_gradient_checkpointing:
+            self.llm.get_decoder().training = True  # it recomputes only then; the blocks of a frozen one stay in eval()
         return self
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
+        """Keep only what goes into each block of tower and language model, and compute the rest again backwards.
+
+        The Trainer calls it; the options are those of ``torch.utils.checkpoint.checkpoint``.
+        """
+        options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
+        self.vision_tower.gradient_checkpointing_enable()
+        self.llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
     # -- answers -------------------------------------------------------------------------------------------------
 

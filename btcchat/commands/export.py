@@ -1,6 +1,7 @@
 """``btcchat export``: a model in another form."""
 
 import argparse
+from pathlib import Path
 
 from btcchat.commands.options import RAW
 from btcchat.errors import BTCChatError
@@ -8,13 +9,20 @@ from btcchat.errors import BTCChatError
 EXPORT = """\
 Write a model in another form.
 
+  btcchat export --merge ADAPTER OUT       a LoRA adapter and its base -> a plain checkpoint
   btcchat export --llava-next MODEL OUT    a folder that the code of CCExpert and LLaVA-OneVision reads"""
 
 
 def add(commands) -> None:
     one = commands.add_parser("export", help="write a model in another form", description=EXPORT, **RAW)
-    one.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--merge", metavar="ADAPTER", help="an adapter folder; its base is loaded with it")
+    what.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
     one.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
+    base = "with --merge: where the base is now (default: where it was in training)"
+    one.add_argument("--base", metavar="PATH_OR_ID", help=base)
+    types = ("auto", "float32", "bfloat16", "float16")
+    one.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
     tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
     one.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     one.set_defaults(run=run, parser=one)
@@ -22,10 +30,39 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.llava_next is None:
-        raise BTCChatError("nothing to export; give --llava-next MODEL")
+    others = {"merge": ("vision_tower",), "llava_next": ("base", "dtype")}["merge" if args.merge else "llava_next"]
+    for name in others:
+        if getattr(args, name) is not None:
+            raise BTCChatError(f"--{name.replace('_', '-')} does not go with this export; see btcchat export --help")
+    if args.merge is not None:
+        return _merge(args)
     from btcchat.relayout import export_llava_next
 
     export_llava_next(args.llava_next, args.out, vision_tower=args.vision_tower)
     print(f"{args.out}: {args.llava_next} as a LLaVA-NeXT folder")
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    if Path(args.out).exists():
+        raise BTCChatError(f"{args.out} is there already; name a new folder")
+    import torch
+
+    from btcchat import BTCChat, adapter
+    from btcchat.checkpoint import DTYPES, open_folder
+    from btcchat.config import read_json
+    from btcchat.hub import resolve
+
+    folder = resolve(args.merge)
+    if adapter.read_base(folder) is None:
+        raise BTCChatError(f"{args.merge} is no adapter; it is a plain checkpoint already")
+    # Added up in float32: half precision would lose small steps twice.
+    model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
+    stored = args.dtype or "auto"
+    if stored == "auto":
+        base = open_folder(folder, base=args.base).llm_folder
+        stored = read_json(base / "config.json").get("torch_dtype", "float32")
+    adapter.merge(model)
+    model.save_pretrained(args.out, dtype=DTYPES[stored])
+    print(f"{args.out}: {args.merge} merged, in {stored}")
     return 0

@@ -40,6 +40,7 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser, run) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", metavar="PATH_OR_ID", help="checkpoint folder or hub id (default: the packaged tiny model)")
+    add("--base", metavar="PATH_OR_ID", help="where the base of an adapter is now (default: where it was in training)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
@@ -78,7 +79,8 @@ def load_model(args: argparse.Namespace):
     """The model the options name; imports torch."""
     from btcchat import BTCChat
 
-    given = {name: getattr(args, name, None) for name in ("cc_head", "num_video_frames", "vision_tower")}
+    names = ("base", "cc_head", "num_video_frames", "vision_tower")
+    given = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     return BTCChat.from_pretrained(args.model, device=args.device, dtype=args.dtype, **given)
 

@@ -43,6 +43,9 @@ class LibraryTower(nn.Module):
         """The outputs ``(N, L, C)`` of these blocks, counted from 0, in rising order."""
         raise NotImplementedError
 
+    def gradient_checkpointing_enable(self) -> None:
+        self.vit.set_grad_checkpointing(True)
+
     @property
     def num_tokens(self) -> int:
         return self.grid**2

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
@@ -50,6 +51,7 @@ class SiglipTower(nn.Module):
         self.config = config
         self.select_layers = resolve_layers(select_layer, config["num_hidden_layers"])
         self.select_start = select_start(select_feature)
+        self.gradient_checkpointing = False
 
         patch, eps = config["patch_size"], config["layer_norm_eps"]
         # Plain containers, only there to give the parameters their published names.
@@ -104,11 +106,15 @@ class SiglipTower(nn.Module):
 
         deepest = max(self.select_layers)
         states = {0: x}
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for number, block in enumerate(self.vision_model["encoder"]["layers"][:deepest], start=1):
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             if number in self.select_layers:
                 states[number] = x
         return [states[number][:, self.select_start :] for number in self.select_layers]
+
+    def gradient_checkpointing_enable(self) -> None:
+        self.gradient_checkpointing = True
 
     def default_preprocessor_config(self) -> dict:
         """SigLIP's own preprocessing, in the words of a preprocessor_config.json."""

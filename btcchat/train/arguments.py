@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, fields
 from transformers import HfArgumentParser
 from transformers import TrainingArguments as TrainerArguments
 
+from btcchat.compat import prepare_deepspeed
 from btcchat.config import read_layers
 from btcchat.errors import BTCChatError, choose
+from btcchat.train.distributed import be_a_process, check_processes, deepspeed_config
+from btcchat.train.lora import LoraArguments, check_lora
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(TrainerArguments):
+class TrainingArguments(LoraArguments, TrainerArguments):
     """How it is trained: the Trainer's arguments with this project's defaults, and what is tuned."""
 
     tune_vision_tower: bool = field(default=False, metadata={"help": "Train the vision tower."})
@@ -172,7 +175,19 @@ class TrainingArguments(TrainerArguments):
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; older ones are deleted."})
     dataloader_num_workers: int = field(default=1, metadata={"help": "Processes that read and resize images."})
     report_to: str = field(default="none", metadata={"help": "Where else logs go: tensorboard, wandb or none."})
+    ddp_broadcast_buffers: bool | None = field(
+        default=False, metadata={"help": "Take the first process's BatchNorm statistics, not the mean of all."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
+
+    def __post_init__(self):
+        if isinstance(self.deepspeed, str) and self.deepspeed:
+            if self.use_cpu:
+                raise BTCChatError("--deepspeed finds the CPU by itself; leave out --use_cpu, which switches it off")
+            self.deepspeed = deepspeed_config(self.deepspeed)
+            be_a_process()
+            prepare_deepspeed()
+        super().__post_init__()
 
 
 EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
@@ -204,7 +219,6 @@ WITHOUT_EFFECT = {
     "do_train": "training is all that is done; leave it out",
     "fsdp_min_num_params": "use --deepspeed",
     "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
-    "gradient_checkpointing": "it is not supported yet",
     "group_by_length": "batches are always grouped by length",
     "ignore_data_skip": "a resumed run goes on where it stopped",
     "include_num_input_tokens_seen": "supervised tokens are logged",
@@ -265,6 +279,8 @@ def _without_published(argv: list[str]) -> list[str]:
 
 def check(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Everything that can be wrong between flags, in one place."""
+    check_processes(training_args)
+    check_lora(training_args)
     defaults = {f.name: f.default for f in fields(TrainingArguments)}
     for flag, way_out in WITHOUT_EFFECT.items():
         given = getattr(training_args, flag)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from btcchat.adapter import lora_layers
 from btcchat.errors import BTCChatError
 
 
@@ -44,11 +45,14 @@ def freeze(model: nn.Module, flags) -> list[Part]:
     model.requires_grad_(False)
     for part in parts:
         part.module.requires_grad_(part.trainable)
+    if lora_layers(model.llm):
+        parts = [*parts[:-1], *_llm_with_adapter(model.llm, flags)]
     if not any(part.trainable and part.num_parameters for part in parts):
         asked = ", ".join(f"{part.name} (--{part.flag}) has no parameters" for part in parts if part.trainable)
         raise BTCChatError(
             f"nothing to train: {asked or 'every tune_* flag is False'}; set one of --tune_vision_tower, "
-            "--tune_mm_projector, --tune_cc_projector, --tune_single_projector, --tune_language_model to True"
+            "--tune_mm_projector, --tune_cc_projector, --tune_single_projector, --tune_language_model, "
+            "--lora_enable to True"
         )
     return parts
 
@@ -61,6 +65,22 @@ def _check_rates(parts: list[Part], flags) -> None:
         if rate is not None and not any(part.trainable for part in those):
             frozen = " and ".join(f"{part.name} is frozen (--{part.flag} False)" for part in those)
             raise BTCChatError(f"--{flag} is {rate:g}, but {frozen}; train it, or leave the rate out")
+
+
+def _llm_with_adapter(llm: nn.Module, flags) -> list[Part]:
+    """The language model, frozen, and its LoRA adapter. Raises BTCChatError where its own weights are to be trained."""
+    if flags.tune_language_model:
+        raise BTCChatError(
+            "--tune_language_model True, but the checkpoint is an adapter; train on with --lora_enable True, "
+            "or merge it first: btcchat export --merge ADAPTER OUT"
+        )
+    adapter = nn.ParameterList(p for name, p in llm.named_parameters() if "lora_" in name)
+    base = nn.ParameterList(p for name, p in llm.named_parameters() if "lora_" not in name)
+    adapter.requires_grad_(flags.lora_enable)
+    return [
+        Part("llm", base, False, "tune_language_model"),
+        Part("lora", adapter, flags.lora_enable, "lora_enable"),
+    ]
 
 
 def _refined(flags, name: str, general: bool) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from btcchat.compat import allow_random_states, set_precision
+from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.collate import collate
 from btcchat.data.mixture import build_datasets
 from btcchat.data.sample import SampleMaker
@@ -20,6 +20,7 @@ from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArgum
 from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, is_complete, step_of
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
+from btcchat.train.lora import add_lora
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.trainer import BTCChatTrainer
 
@@ -28,12 +29,26 @@ logger = logging.getLogger(__name__)
 
 def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
     """Train, leave the model in ``output_dir`` (with training.json beside it) and return the Trainer."""
+    main_process = training_args.process_index == 0
+    if not main_process:
+        logging.getLogger("btcchat").setLevel(logging.WARNING)  # one process tells what all do
     set_seed(training_args.seed)  # before the model: a fresh change encoder is drawn from it
     eval_sets = read_eval_sets(training_args, data_args)
-    checkpoint = starting_checkpoint(training_args)
-    model = load_model(model_args, data_args, checkpoint, str(training_args.device))
+    with training_args.main_process_first(local=False):
+        checkpoint = starting_checkpoint(training_args)
+    with whole_weights():
+        # bitsandbytes quantises on the way from the CPU to the GPU
+        device = str(training_args.device) if training_args.bits == 16 else "cpu"
+        model = load_model(model_args, data_args, checkpoint, device)
+    if training_args.lora_enable:
+        add_lora(model, model_args.model_name_or_path, training_args)
+        model.to(training_args.device)
+    model.every_part = training_args.world_size > 1
+    if training_args.deepspeed:
+        fill_prefetch_size(training_args.hf_deepspeed_config, model.config.hidden_size)
     parts = freeze(model, training_args)
-    main_process = training_args.process_index == 0
+    if model.base is not None and training_args.tune_vision_tower:
+        model.base.parts = ["llm"]  # from now on the tower is the adapter's own
     if main_process:
         print(table(parts, training_args.learning_rate))
         encoder = parts[1]
@@ -77,6 +92,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         write_run_record(Path(training_args.output_dir), record)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets))
+    if not main_process:
+        set_seed(training_args.seed + training_args.process_index)  # each process draws its own dropout
     allow_random_states()
     if trainer.train(resume_from_checkpoint=checkpoint) is not None:
         trainer.tell_faults()

@@ -13,9 +13,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("btcchat").setLevel(logging.INFO)
     from btcchat.errors import BTCChatError
+    from btcchat.train.distributed import leave_group
 
     try:
         run(sys.argv[1:] if argv is None else argv)
+        leave_group()
     except BTCChatError as error:
         print(f"btcchat: error: {error}", file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import TrainerState
@@ -13,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from btcchat.data.loader import Estimate, train_loader
 from btcchat.train.checkpoints import delete, delete_oldest
+from btcchat.train.distributed import average_statistics, offloaded, sum_over_processes
 from btcchat.train.freeze import Part
 from btcchat.train.metered import MeteredTrainer
 from btcchat.train.rates import own_rates
@@ -44,6 +46,8 @@ class BTCChatTrainer(MeteredTrainer):
         self.estimate, self.max_tokens, self.parts, self.record = estimate, max_tokens, parts, record
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
+        self._waiting: list[dict] = []  # batches of the step that is being collected
+        self._weight = 1.0  # of a batch's mean loss in the loss of its step
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
         """As the Trainer's, but a run that was complete takes no further step: its model is saved, None returned."""
@@ -76,6 +80,7 @@ class BTCChatTrainer(MeteredTrainer):
             world=self.args.world_size,
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_persistent_workers and self.args.dataloader_num_workers > 0,
+            prefetch_factor=self._prefetch_factor(),
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
         )
 
@@ -106,12 +111,46 @@ class BTCChatTrainer(MeteredTrainer):
 
     def create_optimizer(self):
         if self.optimizer is None:
-            self.optimizer = own_rates(super().create_optimizer(), self.parts)
+            self.optimizer = offloaded(own_rates(super().create_optimizer(), self.parts), self.args)
         return self.optimizer
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        # training_step says when gradients are exchanged. accelerate 0.34 would ask ZeRO-2 not to, which refuses.
+        self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
+
+    def _prefetch_factor(self) -> int | None:
+        """Batches a worker reads ahead: together those of a step, which are waited for (see training_step)."""
+        workers = self.args.dataloader_num_workers
+        return max(2, math.ceil(self.args.gradient_accumulation_steps / workers)) if workers else None
+
+    def training_step(self, model, inputs):
+        """Collect the batches of one step, then run them: their loss is the mean over all supervised tokens.
+
+        A mean of each batch's mean would weigh the tokens of a batch of short answers more. So a step is the same
+        however its samples are spread over batches and processes. Returns the loss of the step, 0 until it is run.
+        """
+        self._waiting.append(inputs)
+        if not self.accelerator.sync_gradients:
+            return torch.zeros((), device=self.args.device)
+        batches, self._waiting = self._waiting, []
+        supervised = [count_supervised(batch) for batch in batches]
+        total = sum_over_processes(sum(supervised), self.args.device).clamp(min=1)
+        loss = 0.0
+        for number, (batch, tokens) in enumerate(zip(batches, supervised, strict=True), start=1):
+            # What the mean over processes, and the one over the accumulated batches, will divide by.
+            self._weight = tokens * len(batches) * self.args.world_size / total
+            with contextlib.nullcontext() if number == len(batches) else self._no_exchange(model):
+                loss = loss + super().training_step(model, batch)
+        return loss
+
+    def _no_exchange(self, model):
+        """DDP exchanges gradients with the last batch of a step only; DeepSpeed sees to it itself."""
+        return contextlib.nullcontext() if self.is_deepspeed_enabled else self.accelerator.no_sync(model)
 
     def compute_loss(self, model, inputs, return_outputs=False):
         output = model(**inputs)
-        loss = output.loss
+        loss = output.loss * self._weight
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
             loss = loss + sum(p.sum() * 0.0 for p in model.parameters() if p.requires_grad)
         return (loss, output) if return_outputs else loss
@@ -121,13 +160,19 @@ class BTCChatTrainer(MeteredTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         folder = Path(output_dir or self.args.output_dir)
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, state_dict=state_dict)
         if self.record is not None:
             write_run_record(folder, self.record)
 
+    def save_model(self, *args, **kwargs) -> None:
+        average_statistics(self.model)  # here, where all processes come; only one of them writes
+        super().save_model(*args, **kwargs)
+
     def _save_checkpoint(self, model, trial, metrics=None) -> None:
         # What lies at either name is left over from a run that was stopped, or resumed from further back.
-        delete(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+        with self.args.main_process_first(local=False):
+            if self.args.should_save:
+                delete(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
         super()._save_checkpoint(model, trial, metrics)
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
@@ -136,3 +181,8 @@ class BTCChatTrainer(MeteredTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Nothing: the run was started with the checkpoint's own weights."""
+
+
+def count_supervised(batch: dict) -> int:
+    """Tokens of a collated batch that are learned. The first of a sample is predicted from nothing."""
+    return int((batch["labels"][:, 1:] >= 0).sum())

@@ -1,0 +1,111 @@
+"""Several processes that train together: under torchrun (DDP) or DeepSpeed (ZeRO), on one machine or on many."""
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers.training_args import ParallelMode
+
+from btcchat.errors import BTCChatError
+from btcchat.resources import resource
+
+logger = logging.getLogger(__name__)
+
+INSTALL = "pip install 'btcchat[train]'"
+
+
+def deepspeed_config(name: str) -> dict:
+    """The DeepSpeed config ``name``: a JSON file, or the name of a shipped one (zero2, scripts/zero2.json).
+
+    Raises BTCChatError where it is none, where DeepSpeed is missing, or where the run would leave only shards behind.
+    """
+    if importlib.util.find_spec("deepspeed") is None:
+        raise BTCChatError(f"--deepspeed {name} needs the package deepspeed; {INSTALL}")
+    path = Path(name)
+    if not path.is_file():
+        shipped = {file.stem: file for file in sorted(resource("scripts").glob("zero*.json"))}
+        path = shipped.get(path.stem)
+        if path is None:
+            raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BTCChatError(f"{path} is not JSON: {error}") from None
+    zero = config.get("zero_optimization", {})
+    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+        raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")
+    missing = [tool for tool in ("ninja", "g++") if shutil.which(tool) is None]
+    if _offloads_optimizer(config) and missing:
+        raise BTCChatError(
+            f"{path} offloads the optimizer, whose code DeepSpeed compiles here: install {' and '.join(missing)}"
+        )
+    return config
+
+
+def _offloads_optimizer(config: dict) -> bool:
+    return config.get("zero_optimization", {}).get("offload_optimizer", {}).get("device", "none") != "none"
+
+
+def be_a_process() -> None:
+    """Without a launcher: be the only process of a group, which DeepSpeed asks for."""
+    if "LOCAL_RANK" not in os.environ:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        group = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ |= {name: str(value) for name, value in group.items()}
+
+
+def check_processes(args) -> None:
+    """Raise BTCChatError for a way of starting that cannot work. args: TrainingArguments."""
+    if args.fsdp:
+        raise BTCChatError("--fsdp is not supported; shard with --deepspeed zero3, which also splits the weights")
+    if args.parallel_mode is ParallelMode.NOT_DISTRIBUTED:
+        raise BTCChatError(
+            f"one process sees {args.n_gpu} GPUs; start one a GPU (torchrun --nproc_per_node {args.n_gpu} -m "
+            "btcchat.train.train_mem ...), or show it one (CUDA_VISIBLE_DEVICES=0)"
+        )
+
+
+def offloaded(optimizer: torch.optim.Optimizer, args) -> torch.optim.Optimizer:
+    """``optimizer`` as it is, or as DeepSpeed's CPU Adam with the same groups where the config offloads it."""
+    if not args.deepspeed or not _offloads_optimizer(args.deepspeed):
+        return optimizer
+    if not isinstance(optimizer, torch.optim.AdamW):
+        raise BTCChatError(f"--optim {args.optim} cannot be offloaded to the CPU; choose adamw_torch")
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    theirs = ("fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad")  # torch's own switches
+    groups = [{key: group[key] for key in group if key not in theirs} for group in optimizer.param_groups]
+    return DeepSpeedCPUAdam(groups)
+
+
+def sum_over_processes(value: int, device: torch.device) -> torch.Tensor:
+    total = torch.tensor(value, device=device)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def average_statistics(model: nn.Module) -> None:
+    """Give every process the mean of all processes' BatchNorm statistics: each saw only its own batches."""
+    if not torch.distributed.is_initialized():
+        return
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
+            for statistic in (module.running_mean, module.running_var):
+                torch.distributed.all_reduce(statistic)
+                statistic /= torch.distributed.get_world_size()
+
+
+def leave_group() -> None:
+    """End the exchange between processes, so that each can exit."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

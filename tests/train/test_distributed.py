@@ -1,0 +1,244 @@
+"""Several processes on this machine's CPU do what one process does."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from btcchat import BTCChat, cli
+from btcchat.data.batches import GroupedBatches
+from btcchat.errors import BTCChatError
+from btcchat.train.arguments import parse_arguments
+from btcchat.train.distributed import deepspeed_config
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 4
+ALL = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
+# Name -> (mixture, flags). In each some steps have pairs on one of two processes only (a test holds it).
+STAGES = {
+    "everything": ("images+pairs+series+videos+texts", ALL | {"per_device_train_batch_size": 2}),
+    "change encoder": ("pairs+images*2+texts*2", {"tune_cc_projector": True, "per_device_train_batch_size": 1}),
+}
+COMMON = {"max_steps": STEPS, "save_steps": STEPS, "save_strategy": "steps", "max_grad_norm": 0.5}
+
+
+@pytest.fixture
+def launch(data_root, checkpoint, tmp_path):
+    """``launch([command of the launcher, ...], "pairs", deepspeed="zero2", ...)`` -> the output folder."""
+
+    def go(launchers: list[list[str]], mixture: str, **flags) -> Path:
+        out = tmp_path / "together"
+        flags = COMMON | flags | {"model_name_or_path": checkpoint, "data_mixture": mixture, "output_dir": out}
+        flags |= {"data_root": data_root, "mixture_folder": data_root, "num_video_frames": 3, "learning_rate": 1e-3}
+        flags |= {"logging_steps": 1, "dataloader_num_workers": 0, "disable_tqdm": True}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": path}
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU is two devices
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": tmp_path}
+        running = [
+            subprocess.Popen([*launcher, *words], env=environment, start_new_session=True, **options)
+            for launcher in launchers
+        ]
+        try:
+            said = [process.communicate(timeout=500)[0] for process in running]
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()  # the launcher ends its processes
+                    try:
+                        process.wait(timeout=60)
+                    except subprocess.TimeoutExpired:
+                        os.killpg(process.pid, signal.SIGKILL)
+        assert all(process.returncode == 0 for process in running), "\n".join(said)[-3000:]
+        return out
+
+    return go
+
+
+def torchrun(*options: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "btcchat.train.train_mem"]
+
+
+def free_port() -> str:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cpu_adam():
+    """DeepSpeed's CPU Adam, compiled once beforehand: about a minute, more than a launch should wait for."""
+    build = "from deepspeed.ops.op_builder import CPUAdamBuilder; CPUAdamBuilder().load(verbose=False)"
+    subprocess.run([sys.executable, "-c", build], check=True, timeout=800, capture_output=True)
+
+
+def losses(log_history: list[dict]) -> list[float]:
+    return [entry["loss"] for entry in log_history if "loss" in entry]
+
+
+def check_same(out: Path, alone, capsys) -> None:
+    """The run in ``out`` had the losses of ``alone``, and left a model, equal to its own, that captions."""
+    state = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
+    assert losses(state["log_history"]) == pytest.approx(losses(alone.state.log_history), abs=1e-3)
+    assert {path.name for path in out.iterdir()} == {
+        *("config.json", "llm", "vision_tower", "mm_projector", "training.json", f"checkpoint-{STEPS}")
+    }
+    model = BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict()
+    for key, value in alone.model.state_dict().items():
+        if "running_" not in key and "num_batches" not in key:  # each process has statistics of its own batches
+            torch.testing.assert_close(model[key], value, atol=1e-3, rtol=0, msg=key)
+    capsys.readouterr()
+    assert cli.main(["caption", "--example", "--model", str(out), "--max-new-tokens", "3", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.endswith("\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("how", "stage"),
+    [
+        *((how, "everything") for how in ("ddp", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")),
+        *((how, "change encoder") for how in ("ddp", "zero2", "zero3")),  # the offloading ones exchange as these do
+    ],
+)
+def test_two_processes_do_what_one_does(run, launch, capsys, request, how, stage):
+    if "offload" in how:
+        request.getfixturevalue("cpu_adam")
+    mixture, flags = STAGES[stage]
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
+    check_same(launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, **parallel), alone, capsys)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_some_steps_have_pairs_on_one_process_only(run, stage):
+    mixture, flags = STAGES[stage]
+    alone = run(mixture, **flags, max_steps=1)
+    size, seed = flags["per_device_train_batch_size"], alone.args.seed
+    lengths = alone.train_dataset.lengths(alone.estimate)
+
+    def has_pair(rank: int) -> list[bool]:
+        batches = islice(GroupedBatches(lengths, size, seed=seed, rank=rank, world=2), STEPS)
+        return [any(alone.train_dataset.record(i).modality == "pair" for i in batch) for batch in batches]
+
+    assert has_pair(0) != has_pair(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_deepspeed_launcher_starts_the_published_script(run, launch, capsys):
+    mixture, flags = STAGES["everything"]
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--include", "localhost:0,1"]
+    launcher += ["--master_port", free_port(), str(ROOT / "btcchat" / "train" / "train_mem.py")]
+    check_same(launch([launcher], mixture, **flags, deepspeed=ROOT / "scripts" / "zero2.json"), alone, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["ddp", "zero3"])
+def test_two_nodes_do_what_one_process_does(run, launch, capsys, how):
+    mixture, flags = STAGES["everything"]
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    shared = ["--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    nodes = [torchrun(*shared, f"--node_rank={rank}") for rank in (0, 1)]
+    parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
+    check_same(launch(nodes, mixture, **flags, **parallel), alone, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_accumulation_under_zero_is_accumulation_alone(run, launch, capsys):
+    mixture, flags = "images+pairs+series+videos", ALL | {"per_device_train_batch_size": 1}
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=4)
+    launcher = torchrun("--standalone", "--nproc_per_node=2")
+    out = launch([launcher], mixture, **flags, gradient_accumulation_steps=2, deepspeed="zero2")
+    check_same(out, alone, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["ddp", "zero3"])
+def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(launch, how):
+    mixture, flags = STAGES["everything"]
+    parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
+    flags = flags | parallel | {"cc_dropout": 0.2, "save_steps": 2}  # each process draws its own dropout
+    launcher = torchrun("--standalone", "--nproc_per_node=2")
+    out = launch([launcher], mixture, **flags)
+    state = out / f"checkpoint-{STEPS}" / "trainer_state.json"
+    whole = losses(json.loads(state.read_text())["log_history"])
+    weights = BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict()
+    shutil.rmtree(state.parent)
+    (out / "config.json").unlink()
+    launch([launcher], mixture, **flags, resume=True)
+    assert losses(json.loads(state.read_text())["log_history"]) == pytest.approx(whole, abs=1e-6)
+    for key, value in BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict().items():
+        torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=0, msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_adapter_is_trained_under_zero3_too(run, launch, capsys):
+    """The frozen weights are split as well; of the language model only the adapter is saved."""
+    mixture, flags = STAGES["everything"]
+    flags = flags | {"tune_language_model": False, "tune_vision_tower": False}
+    flags |= {"lora_enable": True, "lora_r": 4, "lora_dropout": 0.0}
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    out = launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, deepspeed="zero3")
+    assert [path.name for path in (out / "llm").glob("*.safetensors")] == ["adapter_model.safetensors"]
+    check_same(out, alone, capsys)
+
+
+# -- configs and flags -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"])
+def test_a_shipped_config_is_found_by_its_published_path_too(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where there is no scripts/
+    config = deepspeed_config(f"scripts/{name}.json")
+    assert config == deepspeed_config(name)
+    assert config["zero_optimization"]["stage"] == int(name[4])
+    assert ("offload_optimizer" in config["zero_optimization"]) == name.endswith("offload")
+
+
+def test_a_deepspeed_config_that_cannot_work_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(BTCChatError, match="no DeepSpeed config zero4; give a JSON file, or one of zero1, zero2"):
+        deepspeed_config("zero4")
+    shards = tmp_path / "shards.json"
+    shards.write_text('{"zero_optimization": {"stage": 3}}')
+    with pytest.raises(BTCChatError, match="set stage3_gather_16bit_weights_on_model_save to true"):
+        deepspeed_config(str(shards))
+    shards.write_text("{")
+    with pytest.raises(BTCChatError, match="shards.json is not JSON"):
+        deepspeed_config(str(shards))
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    with pytest.raises(BTCChatError, match="install ninja and g"):
+        deepspeed_config("zero2_offload")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--deepspeed", "zero2", "--use_cpu", "True"], "leave out --use_cpu"),
+        (["--fsdp", "full_shard", "--use_cpu", "True"], "--fsdp is not supported; shard with --deepspeed"),
+        (["--fp16", "True", "--use_cpu", "True"], "FP16 Mixed precision .* can only be used on CUDA"),
+        pytest.param(
+            ["--tf32", "True", "--use_cpu", "True"],
+            "--tf32 requires Ampere or a newer GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine may have it"),
+        ),
+    ],
+)
+def test_flags_that_this_machine_or_another_flag_rules_out_are_an_error(flags, message):
+    needed = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o"]
+    with pytest.raises(BTCChatError, match=message):
+        parse_arguments([*needed, *flags])

@@ -1,0 +1,107 @@
+"""One step, however it is computed: in several batches, with blocks computed twice, on a blank pair."""
+
+import pytest
+import torch
+
+from btcchat.data.collate import collate
+from btcchat.model import BTCChat
+
+EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
+
+
+def losses(trainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_accumulated_batches_are_one_large_batch(run, tmp_path):
+    """The answers differ in length, so a mean of means would be another. All samples are in each step."""
+    flags = {"tune_vision_tower": True, "tune_language_model": True, "max_steps": 3, "max_grad_norm": 0.1}
+    curves = []
+    for size, accumulate in ((4, 1), (2, 2), (1, 4)):
+        flags |= {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulate}
+        trainer = run("images", **flags, output_dir=tmp_path / str(size))
+        curves.append(losses(trainer))
+    samples = [trainer.train_dataset[i] for i in range(4)]
+    assert len({int((sample["labels"] >= 0).sum()) for sample in samples}) > 1
+    assert curves[1] == pytest.approx(curves[0], abs=1e-4)
+    assert curves[2] == pytest.approx(curves[0], abs=1e-4)
+
+
+@pytest.fixture
+def model(checkpoint):
+    return BTCChat.from_pretrained(checkpoint, device="cpu", dtype=torch.float32)
+
+
+def batch_of(run, mixture: str, *which: int) -> dict:
+    dataset = run(mixture, tune_language_model=True, max_steps=1).train_dataset
+    return collate([dataset[i] for i in which], 0)
+
+
+def gradients(model, batch: dict) -> tuple[torch.Tensor, dict]:
+    model.zero_grad()
+    loss = model(**batch).loss
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("frozen", [None, "llm", "vision_tower"])
+def test_gradient_checkpointing_changes_neither_loss_nor_gradients(run, model, frozen):
+    batch = batch_of(run, "images+pairs+texts", 0, 5, 6, 20)
+    if frozen:
+        getattr(model, frozen).requires_grad_(False)
+    model.change_encoder.eval().requires_grad_(False)  # its statistics move with each forward
+    plain = gradients(model.train(), batch)
+    computed = []
+    for block in (*model.llm.model.layers, *model.vision_tower.vision_model["encoder"]["layers"]):
+        block.register_forward_pre_hook(lambda *_: computed.append(1))
+    model.gradient_checkpointing_enable()
+    again = gradients(model.train(), batch)
+    assert torch.equal(again[0], plain[0])
+    assert again[1].keys() == plain[1].keys() and len(plain[1]) > 10
+    for name, gradient in plain[1].items():
+        torch.testing.assert_close(again[1][name], gradient, msg=name)
+    blocks = {"llm": 2, "vision_tower": 2}
+    # Every block is computed twice; those of a frozen tower once, there is nothing below them to train.
+    assert len(computed) == 2 * sum(blocks.values()) - (blocks["vision_tower"] if frozen == "vision_tower" else 0)
+    if frozen == "llm":
+        assert not any(layer.training for layer in model.llm.model.layers)
+
+
+def test_a_run_with_gradient_checkpointing_is_the_run_without(run, tmp_path):
+    mixture = "images+pairs+series+videos+texts"
+    plain = run(mixture, **EVERYTHING)
+    again = run(mixture, **EVERYTHING, gradient_checkpointing=True, output_dir=tmp_path / "again")
+    assert losses(again) == pytest.approx(losses(plain), abs=1e-6)
+    assert again.model.vision_tower.gradient_checkpointing and again.model.llm.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize(("mixture", "which"), [("images", [0, 1]), ("texts", [0])])
+def test_a_blank_pair_runs_every_part_and_changes_nothing(run, model, mixture, which):
+    batch = batch_of(run, mixture, *which)
+    model.train()
+    loss, without = gradients(model, batch)
+    assert not any(name.startswith("change_encoder") for name in without)
+    statistics = {key: value.clone() for key, value in model.change_encoder.state_dict().items()}
+    model.every_part = True
+    again, with_blank = gradients(model, batch)
+    torch.testing.assert_close(again, loss, atol=1e-6, rtol=0)
+    for name, gradient in with_blank.items():
+        expected = without.get(name, torch.zeros_like(gradient))
+        torch.testing.assert_close(gradient, expected, atol=1e-7, rtol=1e-5, msg=name)
+    unused = {name for name, _ in model.named_parameters()} - set(with_blank)
+    assert all("post_layernorm" in name for name in unused)  # the tower's last norm is built and not used
+    assert all(torch.equal(value, statistics[key]) for key, value in model.change_encoder.state_dict().items())
+    assert model.change_encoder.training
+
+
+def test_an_answer_never_sees_a_blank_pair(run, model):
+    batch = batch_of(run, "images", 0)
+    labels = batch.pop("labels")
+    seen = []
+    model.change_encoder.register_forward_hook(lambda *_: seen.append(1))
+    model.every_part = True
+    with torch.no_grad():
+        model.eval()(**batch)
+        assert not seen
+        model.train()(labels=labels, **batch)
+    assert seen == [1]
