@@ -213,7 +213,6 @@ WITHOUT_EFFECT = {
     ),
     "auto_find_batch_size": "set --per_device_train_batch_size",
     "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
-    "dataloader_persistent_workers": "workers are started anew each epoch",
     "dispatch_batches": "every process reads its own batches",
     "do_predict": "use btcchat caption or ask",
     "do_train": "training is all that is done; leave it out",

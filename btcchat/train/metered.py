@@ -51,7 +51,7 @@ class MeteredTrainer(Trainer):
         if "loss" in logs:  # the Trainer's own mean starts anew where a run is resumed
             logs = self._checked(self.meter.read()) | self._step_figures()
         elif "train_loss" in logs:  # the last line; its speeds would be wrong for a resumed run
-            logs = {"train_runtime": logs["train_runtime"], "train_loss": self.meter.mean_loss()}
+            logs = {"train_runtime": logs["train_runtime"], "train_loss": round(self.meter.mean_loss(), 6)}
             self._checked({"loss": logs["train_loss"]})
         super().log(logs)
 
