@@ -24,7 +24,7 @@ from btcchat.train.init_tiny import Sizes, init_model
 from btcchat.weights import Weights
 from rows import table
 
-LIMIT = 2  # shards in memory at most
+LIMIT = 2  # shards in memory at most: the largest, and one more
 SIZES = Sizes(llm_width=1024, llm_hidden=4096, llm_heads=8, llm_layers=12)
 
 
