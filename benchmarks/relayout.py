@@ -15,25 +15,20 @@ import time
 from pathlib import Path
 
 import torch
-from tokenizers import models, pre_tokenizers, trainers
 
 from btcchat.config import write_json
-from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.relayout import export_llava_next, import_llava_next
-from btcchat.train.init_tiny import Sizes, init_model
+from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer
 from btcchat.weights import Weights
 from rows import table
 
-LIMIT = 2  # shards in memory at most
+LIMIT = 2  # shards in memory at most: the largest, and one more
 SIZES = Sizes(llm_width=1024, llm_hidden=4096, llm_heads=8, llm_layers=12)
 
 
 def write(folder: Path, shard: str) -> None:
     """A model of ours, and the folder of its tower's config.json."""
-    bpe = byte_level_bpe(models.BPE())
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
-    tokenizer = Qwen2TokenizerFast(tokenizer_object=bpe, additional_special_tokens=["<|im_start|>", "<|im_end|>"])
+    tokenizer = train_qwen2_tokenizer([], 300)
     model = init_model(
         tokenizer,
         SIZES,

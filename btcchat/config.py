@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt import get_template
+from btcchat.prompt import CAPTION_QUESTION, get_template
 
 PARTS = ("llm", "vision_tower", "mm_projector")
 
@@ -40,7 +40,7 @@ class BTCChatConfig:
     series_change_tokens: bool = False  # put the change tokens of consecutive dates between a series' dates
     video_change_tokens: bool = False  # the same between a video's frames
     conv_version: str = "v1"  # conversation template
-    caption_question: str = "Please briefly describe the changes in these two images."
+    caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
 
     def __post_init__(self):
@@ -51,6 +51,11 @@ class BTCChatConfig:
     def select_layers(self) -> list[int]:
         layer = self.mm_vision_select_layer
         return list(layer) if isinstance(layer, (list, tuple)) else [layer]
+
+    @property
+    def words(self) -> dict:
+        """How this model is asked about a pair: options of prompt.reword."""
+        return {"pair_prompt": self.pair_prompt, "caption_question": self.caption_question}
 
     @property
     def model_max_length(self) -> int:

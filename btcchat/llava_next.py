@@ -15,7 +15,6 @@ from btcchat.hub import resolve
 from btcchat.language_model.qwen2 import Qwen2Config
 from btcchat.layout import Source
 from btcchat.multimodal_encoder import siglip
-from btcchat.multimodal_encoder.select import resolve_layers
 from btcchat.weights import Weights
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,11 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
     known = {key for part in parts.values() for _, key in part.places.values()}
     if unknown := sorted(set(stored.places) - known):
         raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} are); no part has it")
-    config = _config(folder, root, parts, _tower_config(folder, root, vision_tower))
+    tower = _tower_config(folder, root, vision_tower)
+    numbers = [int(m[1]) for name in parts["vision_tower"].places if (m := re.search(r"\.layers\.(\d+)\.", name))]
+    if numbers and max(numbers) + 1 < tower["num_hidden_layers"]:  # those above the one that is read may be left out
+        tower["num_stored_layers"] = max(numbers) + 1
+    config = _config(folder, root, parts, tower)
     return Source(config, **parts, llm_folder=folder, tower_folder=folder)
 
 
@@ -109,7 +112,6 @@ def _config(folder: Path, root: dict, parts: dict[str, Weights], tower: dict) ->
     if config.image_aspect_ratio.startswith("anyres"):
         said, config.image_aspect_ratio = config.image_aspect_ratio, "square"
         logger.warning("%s: %s is not supported; each image is squashed to one square, without tiles", folder, said)
-    _count_blocks(config, parts["vision_tower"])
     return config
 
 
@@ -133,19 +135,6 @@ def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
             "name the tower that the model was trained with"
         )
     return options
-
-
-def _count_blocks(config: BTCChatConfig, weights: Weights) -> None:
-    """LLaVA-OneVision does not store the blocks above the one it reads: count what is there, select from the start."""
-    said = config.vision_tower["num_hidden_layers"]
-    numbers = [int(m[1]) for name in weights.places if (m := re.search(r"encoder\.layers\.(\d+)\.", name))]
-    stored = max(numbers, default=-1) + 1
-    if not 0 < stored < said:
-        return
-    layers = resolve_layers(config.mm_vision_select_layer, said)
-    if max(layers) <= stored:
-        config.mm_vision_select_layer = layers if isinstance(config.mm_vision_select_layer, list) else layers[0]
-        config.vision_tower["num_hidden_layers"] = stored
 
 
 def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict:

@@ -32,12 +32,14 @@ from btcchat.tokenise import (
 )
 
 __all__ = [
-    "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded", "Mark", "Template", "Turn",
-    "assistant_turn", "encode", "end_ids", "fit", "get_template", "render", "turns_from_record", "user_turn",
+    "CAPTION_QUESTION", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded", "Mark", "Template",
+    "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template", "render", "reword", "turns_from_record",
+    "user_turn",
 ]  # fmt: skip
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
+CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # the words of a converted record
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -119,6 +121,29 @@ def turns_from_record(
             turns.append(Turn("user", _content(value.split(IMAGE.text) if segments else [value], runs, hints, tidy)))
             hints = ""
     return turns
+
+
+def reword(
+    conversations: Iterable[dict],
+    modality: str,
+    *,
+    pair_prompt: str = "",
+    caption_question: str = CAPTION_QUESTION,
+    dates: Sequence[str] | None = None,
+) -> list[dict]:
+    """A record's conversation in the words of one model: as `turns_from_record` takes it.
+
+    The question for a caption becomes ``caption_question``; the only ``<image>`` of a pair without dates, on its line
+    of the first question, ``pair_prompt``, so that a sample reads as the same question does in inference.
+    """
+    reworded = [{**turn, "value": turn["value"].replace(CAPTION_QUESTION, caption_question)} for turn in conversations]
+    written = sum(turn["value"].count(IMAGE.text) for turn in reworded)
+    line = f"{IMAGE.text}\n"
+    if pair_prompt and modality == "pair" and not any(dates or ()) and written <= 1:
+        first = next((turn for turn in reworded if ROLES.get(turn["from"]) == "user"), None)
+        if first and (not written or first["value"].startswith(line)):
+            first["value"] = pair_prompt + first["value"].removeprefix(line)
+    return reworded
 
 
 def _runs(written: int, segments: int, modality: str, dates: Sequence[str] | None) -> Iterator[list[Part]]:

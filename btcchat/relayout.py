@@ -1,13 +1,12 @@
-"""Whole checkpoint folders from one layout into the other, shard by shard: no model is ever in memory."""
+"""Whole checkpoint folders from one layout into the other, byte by byte: no model is ever in memory."""
 
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from safetensors.torch import save_file
 
 from btcchat import checkpoint, llava_next
 from btcchat.config import PARTS, write_json
@@ -18,6 +17,7 @@ from btcchat.weights import Weights
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 1 << 24  # bytes in memory at a time
 LLM_FILES = (  # that go along as they are, where they are there
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
     "added_tokens.json", "generation_config.json",
@@ -79,21 +79,44 @@ def _copy(src: Path, out: Path) -> None:
 
 
 def write_weights(weights: Weights, folder: Path) -> None:
-    """``weights`` as they are, one shard for each file they lie in: never more than a shard and its copy in memory."""
+    """``weights`` byte by byte, one shard for each file they lie in."""
     folder.mkdir(exist_ok=True)
     files = weights.files()
     index, total = {}, 0
     for number, file in enumerate(files, start=1):
         name = "model.safetensors" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
-        state = dict(weights.read(file))
-        save_file(state, folder / name, metadata={"format": "pt"})
-        (folder / name).chmod(0o666 & ~_umask())  # safetensors writes it for the owner only
-        index |= dict.fromkeys(state, name)
-        total += sum(tensor.nbytes for tensor in state.values())
-        logger.info("%s: %d weights", folder / name, len(state))
-        del state
+        names = {ours: key for ours, (where, key) in weights.places.items() if where == file}
+        total += _copy_tensors(file, names, folder / name)
+        index |= dict.fromkeys(names, name)
+        logger.info("%s: %d weights", folder / name, len(names))
     if len(files) > 1:
         write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index})
+
+
+def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
+    """Write the tensors ``names`` (new name -> key in ``src``) to a file of their own; returns their bytes.
+
+    A safetensors file is 8 bytes that say how long the header is, the header (JSON: dtype, shape, place of each
+    tensor), and the tensors; https://huggingface.co/docs/safetensors. The library would hold a whole file and a copy.
+    """
+    with src.open("rb") as file, out.open("wb") as target:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        stored = json.loads(file.read(start - 8))
+        header, size = {"__metadata__": {"format": "pt"}}, 0
+        names = dict(sorted(names.items(), key=lambda item: stored[item[1]]["data_offsets"]))  # read from front to back
+        for name, key in names.items():
+            begin, end = stored[key]["data_offsets"]
+            header[name] = stored[key] | {"data_offsets": [size, size + end - begin]}
+            size += end - begin
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+        target.write(len(text).to_bytes(8, "little") + text)
+        for key in names.values():
+            begin, end = stored[key]["data_offsets"]
+            file.seek(start + begin)
+            while begin < end:
+                begin += target.write(file.read(min(CHUNK, end - begin)))
+    return size
 
 
 @contextmanager
@@ -110,9 +133,3 @@ def new_folder(out: Path) -> Iterator[Path]:
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -106,8 +106,35 @@ def test_a_perturbed_checkpoint_number_fails(what, shared, tmp_path, capsys, mon
     assert any(what in line for line in failed)
 
 
-def copy(shared, tmp_path):
-    shutil.copytree(shared / "golden" / "unirs", tmp_path / "golden" / "unirs", copy_function=shutil.copyfile)
+CCEXPERT = {
+    "change tokens off by 3e-4": ("resampler", lambda f: shift(f / "resampler/io.safetensors", "output_change", 3e-4)),
+    "a gate off by 3e-5": ("resampler", lambda f: shift(f / "resampler/io.safetensors", "gates", 3e-5)),
+    "a label lost": (
+        "checkpoint_golden.json",
+        lambda f: edit(f / "checkpoint_golden.json", lambda g: g["preprocess"][0]["labels"].__setitem__(-1, -100)),
+    ),
+    "logits off by 2e-4": (
+        "checkpoint_golden.json",
+        lambda f: shift(f / "checkpoint_golden.safetensors", "s1.logits", 2e-4),
+    ),
+    "another new token": (
+        "checkpoint_golden.json",
+        lambda f: edit(f / "checkpoint_golden.json", lambda g: g["cases"][0]["greedy_ids"].__setitem__(-1, 7)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CCEXPERT)
+def test_a_perturbed_number_of_ccexpert_fails(name, shared, tmp_path, capsys):
+    where, perturb = CCEXPERT[name]
+    perturb(copy(shared, tmp_path, "ccexpert") / "ccexpert")
+    assert golden.main([str(tmp_path / "golden")]) == 1
+    output = capsys.readouterr().out
+    assert output.count("FAIL") == rows_of(output, f"ccexpert/{where}").count("FAIL") == 1
+
+
+def copy(shared, tmp_path, system="unirs"):
+    shutil.copytree(shared / "golden" / system, tmp_path / "golden" / system, copy_function=shutil.copyfile)
     for folder in (tmp_path / "golden").rglob("*"):
         folder.chmod(0o755 if folder.is_dir() else 0o644)  # the shared folder is read-only
     return tmp_path / "golden"

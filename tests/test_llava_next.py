@@ -93,7 +93,9 @@ def test_the_blocks_that_onevision_does_not_store_are_not_missed(published):
     model = BTCChat.from_pretrained(published, device="cpu")
     assert model.config.change_encoder == {"change_encoder_type": "concat"}
     assert model.vision_tower.select_layers == [1]
-    assert model.config.vision_tower["num_hidden_layers"] == 1
+    assert model.config.vision_tower["num_stored_layers"] == 1
+    with pytest.raises(BTCChatError, match="reads layer 2 of the vision tower, and the checkpoint stores its first 1"):
+        BTCChat.from_pretrained(published, device="cpu", mm_vision_select_layer=-1)
 
 
 def test_any_resolution_is_read_as_one_square_and_said(published, caplog):

@@ -3,7 +3,18 @@
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt import IGNORE_INDEX, Encoded, assistant_turn, encode, end_ids, render, turns_from_record, user_turn
+from btcchat.prompt import (
+    CAPTION_QUESTION,
+    IGNORE_INDEX,
+    Encoded,
+    assistant_turn,
+    encode,
+    end_ids,
+    render,
+    reword,
+    turns_from_record,
+    user_turn,
+)
 from tests.tiny import CORPUS, qwen2_tokenizer
 
 
@@ -53,6 +64,24 @@ def test_the_text_of_a_pair_stays_as_its_record_has_it(qwen):
     asked = user_turn("What?", 2, shown="This is the Image1 <image>. This is the second Image2 <image>.\n")
     asked = encode([asked], qwen, "qwen_1_5", train=False).input_ids
     assert encode(turns, qwen, "qwen_1_5", train=True).input_ids[: len(asked)] == asked
+
+
+@pytest.mark.parametrize("written", ["<image>\n", ""])
+def test_a_converted_record_is_asked_in_the_words_of_the_model(qwen, written):
+    words = {"pair_prompt": "First <image>. Second <image>.\n", "caption_question": "What differs?"}
+    record = [{"from": "human", "value": written + CAPTION_QUESTION}, {"from": "gpt", "value": "a road"}]
+    turns = turns_from_record(reword(record, "pair", **words), segments=2, modality="pair", template="qwen_1_5")
+    asked = user_turn("What differs?", 2, shown=words["pair_prompt"])
+    assert render(turns[:1], "qwen_1_5") == render([asked], "qwen_1_5")
+    assert reword(record, "pair") == record
+
+
+def test_a_record_that_shows_its_pair_itself_keeps_its_words():
+    record = [{"from": "human", "value": "<image>\n<image>\nWhat?"}]
+    assert reword(record, "pair", pair_prompt="First <image>. Second <image>.\n") == record
+    dated = [{"from": "human", "value": "<image>\nWhat?"}]
+    assert reword(dated, "pair", pair_prompt="First <image>.", dates=["2010", "2014"]) == dated
+    assert reword(dated, "image", pair_prompt="First <image>.") == dated
 
 
 def test_words_that_show_another_number_of_images_are_an_error():

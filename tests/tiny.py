@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from tokenizers import models, pre_tokenizers, trainers
-
-from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
-from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 
 SIZES = Sizes(
     resolution=32,
@@ -29,14 +26,8 @@ CORPUS = [
 ] * 20
 
 
-def qwen2_tokenizer() -> Qwen2TokenizerFast:
-    bpe = byte_level_bpe(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=SIZES.vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    bpe.train_from_iterator(CORPUS, trainer)
-    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>"]}
-    return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
+def qwen2_tokenizer():
+    return train_qwen2_tokenizer(CORPUS, SIZES.vocabulary)
 
 
 def tiny_model(folder: Path, *, change_encoder: dict | None = ATTENTIVE, seed: int = 0, llm: str = "llama", **fields):

@@ -10,7 +10,7 @@ Write a published LLaVA-NeXT folder (CCExpert, LLaVA-OneVision) in this project'
   btcchat import llava-next lmms-lab/llava-onevision-qwen2-0.5b-ov models/onevision-0.5b
   btcchat import llava-next CCExpert-7B models/ccexpert-7b --vision-tower siglip-so400m-patch14-384
 
-Shard by shard: it needs the memory of two shards. Such a folder can also be used as it is: --model FOLDER."""
+Weights are copied byte by byte, so it needs little memory. Such a folder can also be used as it is: --model FOLDER."""
 
 
 def add(commands) -> None:

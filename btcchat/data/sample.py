@@ -1,7 +1,7 @@
 """From a record to a sample the model can be given."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -30,12 +30,13 @@ class SampleMaker:
     num_video_frames: int
     max_length: int
     characters_per_token: float = 4.0  # of English text; only used to guess a length before reading a row
+    words: dict = field(default_factory=dict)  # BTCChatConfig.words
 
     def __call__(self, record: Record) -> dict:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
         segments = self.num_segments(record.modality, len(frames))
         turns = prompt.turns_from_record(
-            record.conversations,
+            prompt.reword(record.conversations, record.modality, dates=record.dates, **self.words),
             segments=segments,
             modality=record.modality,
             frames=len(frames),

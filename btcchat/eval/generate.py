@@ -75,7 +75,12 @@ def _sample(model, sample: Sample, pixels: torch.Tensor | None) -> dict:
             turns = [inference.question_turn(model, request, frames)]
         else:
             turns = prompt.turns_from_record(
-                [{"from": "human", "value": sample.question}],
+                prompt.reword(
+                    [{"from": "human", "value": sample.question}],
+                    record.modality,
+                    dates=record.dates,
+                    **model.config.words,
+                ),
                 segments=model.num_segments(record.modality, frames),
                 modality=record.modality,
                 frames=frames,

@@ -50,6 +50,13 @@ class SiglipTower(nn.Module):
         choose("vision tower hidden_act", config["hidden_act"], ACTIVATIONS)
         self.config = config
         self.select_layers = resolve_layers(select_layer, config["num_hidden_layers"])
+        # LLaVA-OneVision leaves out the blocks above the one it reads; layers are counted with them all the same.
+        blocks = config.get("num_stored_layers", config["num_hidden_layers"])
+        if max(self.select_layers) > blocks:
+            raise BTCChatError(
+                f"mm_vision_select_layer {select_layer} reads layer {max(self.select_layers)} of the vision tower, and "
+                f"the checkpoint stores its first {blocks} of {config['num_hidden_layers']}; select lower ones"
+            )
         self.select_start = select_start(select_feature)
         self.gradient_checkpointing = False
 
@@ -63,9 +70,7 @@ class SiglipTower(nn.Module):
                         "position_embedding": nn.Embedding(self.grid**2, width),
                     }
                 ),
-                "encoder": nn.ModuleDict(
-                    {"layers": nn.ModuleList(Block(config) for _ in range(config["num_hidden_layers"]))}
-                ),
+                "encoder": nn.ModuleDict({"layers": nn.ModuleList(Block(config) for _ in range(blocks))}),
                 "post_layernorm": nn.LayerNorm(width, eps=eps),
             }
         )

@@ -139,6 +139,9 @@ class TrainingArguments(LoraArguments, TrainerArguments):
         default=None, metadata={"help": "Train the projector proper. Default: as --tune_mm_projector."}
     )
     tune_language_model: bool = field(default=False, metadata={"help": "Train the language model."})
+    mm_tunable_parts: str | None = field(
+        default=None, metadata={"help": "LLaVA-NeXT's way to say it: mm_vision_tower,mm_vision_resampler,..."}
+    )
     mm_vision_tower_lr: float | None = field(
         default=None, metadata={"help": "Learning rate of the vision tower. Default: --learning_rate."}
     )
@@ -276,8 +279,29 @@ def _without_published(argv: list[str]) -> list[str]:
     return rest
 
 
+# LLaVA-NeXT's names in --mm_tunable_parts -> ours
+TUNABLE_PARTS = {
+    "mm_vision_tower": "tune_vision_tower",
+    "mm_vision_resampler": "tune_cc_projector",
+    "mm_mlp_adapter": "tune_single_projector",
+    "mm_language_model": "tune_language_model",
+}
+
+
+def read_tunable_parts(args: TrainingArguments) -> None:
+    """--mm_tunable_parts as ``tune_*`` flags, which must not be given beside it."""
+    if not args.mm_tunable_parts:
+        return
+    for flag in (*TUNABLE_PARTS.values(), "tune_mm_projector"):
+        if getattr(args, flag):
+            raise BTCChatError(f"--mm_tunable_parts and --{flag} both say what is trained; give one of them")
+    for part in args.mm_tunable_parts.split(","):
+        setattr(args, choose("part in --mm_tunable_parts", part.strip(), TUNABLE_PARTS), True)
+
+
 def check(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Everything that can be wrong between flags, in one place."""
+    read_tunable_parts(training_args)
     check_processes(training_args)
     check_lora(training_args)
     defaults = {f.name: f.default for f in fields(TrainingArguments)}

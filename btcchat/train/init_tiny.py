@@ -13,11 +13,13 @@ from tempfile import TemporaryDirectory
 
 import sentencepiece
 import torch
+from tokenizers import models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer
 
 from btcchat.change_encoder import build_change_encoder
 from btcchat.config import BTCChatConfig
 from btcchat.language_model import build_language_model
+from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.model import BTCChat
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
@@ -63,6 +65,17 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int, folder: Path) -> Lla
     tokenizer = LlamaTokenizer(str(folder / "tokenizer.model"), legacy=False, clean_up_tokenization_spaces=False)
     tokenizer.pad_token = tokenizer.unk_token
     return tokenizer
+
+
+def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2TokenizerFast:
+    """Byte-level BPE with the special tokens of Qwen2."""
+    bpe = byte_level_bpe(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    )
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>"]}
+    return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
 
 
 def init_model(

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from btcchat.change_encoder import CHG_TYPES
+from btcchat.config import read_layers
 from btcchat.data.synthetic.write import write_dataset
-from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 
 SIZES = Sizes(
     resolution=32,
@@ -34,15 +35,32 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
-    tokenizer = train_tokenizer(_texts(folder / "data"), SIZES.vocabulary, folder / "tokenizer")
+    texts, found = _texts(folder / "data"), {}
+    if flags.get("version") == "qwen_1_5":
+        llm, tokenizer = "qwen2", train_qwen2_tokenizer(texts, SIZES.vocabulary)
+    else:
+        llm, tokenizer = "llama", train_tokenizer(texts, SIZES.vocabulary, folder / "tokenizer")
     encoder = None
     if not flags.get("from_origin") and flags.get("chg") is not False:
         name = flags.get("chg_type") or "attentive"
         encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
         encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}
-    layer = flags.get("mm_vision_select_layer", -1)
-    init_model(tokenizer, SIZES, change_encoder=encoder, mm_vision_select_layer=layer).save_pretrained(folder / "model")
-    return {"model_name_or_path": str(folder / "model"), "data_root": str(folder / "data")}
+        encoder |= json.loads(flags.get("cc_expert_args") or "{}")
+    layer = read_layers(flags.get("mm_vision_select_layer", -1))
+    if isinstance(layer, list):  # as many depths, of a tower with fewer
+        layer = list(range(-len(layer), 0))
+        found["mm_vision_select_layer"] = str(layer)
+        layer = layer if encoder else -1  # a fresh change encoder's depths are set with it
+    model = init_model(
+        tokenizer,
+        SIZES,
+        llm=llm,
+        change_encoder=encoder,
+        mm_vision_select_layer=layer,
+        mm_projector={"mm_projector_type": flags.get("mm_projector") or "mlp_downsample"},
+    )
+    model.save_pretrained(folder / "model")
+    return found | {"model_name_or_path": str(folder / "model"), "data_root": str(folder / "data")}
 
 
 def _texts(folder: Path) -> Iterator[str]:

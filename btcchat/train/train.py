@@ -63,6 +63,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         template=model.config.conv_version,
         num_video_frames=model.config.num_video_frames,
         max_length=model.config.model_max_length,
+        words=model.config.words,
     )
     dataset = build_datasets(
         data_args.data_mixture,

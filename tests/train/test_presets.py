@@ -17,7 +17,11 @@ from btcchat.train.presets import expand, load_preset, presets, to_argv
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTOR = {"change_encoder", "mm_projector"}
+EVERYTHING = PROJECTOR | {"vision_tower", "llm"}
 TRAINED = {
+    **{f"ccexpert/{size}/1_cpt": PROJECTOR for size in ("0.5b", "7b")},
+    **{f"ccexpert/{size}/{stage}": EVERYTHING for size in ("0.5b", "7b") for stage in ("2_cpt", "3_sft")},
+    **{f"ccexpert/{size}/baseline": EVERYTHING - {"change_encoder"} for size in ("0.5b", "7b")},
     "release/3b/change_encoder": {"change_encoder"},
     "release/3b/sft": {"llm"},
     "release/3b/sft_lora": PROJECTOR | {"llm"},

@@ -33,3 +33,32 @@ def test_depths_and_change_encoder_are_those_of_the_flags_and_are_saved(run, tmp
 def test_a_flag_that_cannot_be_read_is_one_clear_line(flags, message):
     with pytest.raises(BTCChatError, match=message):
         ModelArguments("model", **flags)
+
+
+def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
+    from btcchat.train.arguments import TrainingArguments, read_tunable_parts
+
+    args = TrainingArguments(str(tmp_path), use_cpu=True, mm_tunable_parts="mm_mlp_adapter, mm_vision_resampler")
+    read_tunable_parts(args)
+    assert (args.tune_single_projector, args.tune_cc_projector) == (True, True)
+    assert not args.tune_language_model and not args.tune_vision_tower
+    with pytest.raises(BTCChatError, match="--mm_tunable_parts and --tune_language_model both say what is trained"):
+        run(mm_tunable_parts="mm_mlp_adapter", tune_language_model=True)
+    with pytest.raises(BTCChatError, match="unknown part in --mm_tunable_parts 'mm_projector'.*mm_language_model, mm_"):
+        run(mm_tunable_parts="mm_projector")
+
+
+def test_three_stages_in_a_row_end_in_a_model_that_captions(tmp_path):
+    """The smoke twins of CCExpert's stages, each from the last one's output."""
+    from btcchat.cli import main
+
+    start = []
+    for stage in ("1_cpt", "2_cpt", "3_sft"):
+        command = ["train", f"ccexpert/0.5b/{stage}", "--smoke", "--gradient_checkpointing", "False"]
+        assert main([*command, "--output_dir", str(tmp_path / stage), *start]) == 0
+        start = ["--model_name_or_path", str(tmp_path / stage)]
+    model = BTCChat.from_pretrained(tmp_path / "3_sft", device="cpu")
+    assert model.config.change_encoder["change_encoder_type"] == "difference_aware"
+    assert (model.config.pair_prompt, model.vision_tower.num_depths) == (INTRO, 4)
+    pictures = sorted(tmp_path.rglob("*_before.jpg"))[:2]
+    assert isinstance(model.caption(*pictures), str)

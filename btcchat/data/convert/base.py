@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-
-# The question `btcchat caption` asks (btcchat.inference, which imports torch): a model is asked what it was taught.
-CHANGE_QUESTION = "Please briefly describe the changes in these two images."
+from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked what it was taught
 
 
 @dataclass(frozen=True)

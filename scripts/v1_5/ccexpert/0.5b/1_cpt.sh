@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Stage 1 of CCExpert 0.5B: a fresh change encoder and the projector of LLaVA-OneVision learn on CC-Foundation.
+# INCLUDE=localhost:0,1 chooses GPUs; further flags go behind it; --resume True goes on with a stopped run.
+set -euo pipefail
+cd "$(dirname "$0")/../../../.."
+
+deepspeed ${INCLUDE:+--include "$INCLUDE"} btcchat/train/train_mem.py --preset ccexpert/0.5b/1_cpt --deepspeed scripts/zero2.json "$@"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Stage 2 of CCExpert 0.5B: everything is trained on CC-Foundation, the vision tower at a rate of its own.
+# INCLUDE=localhost:0,1 chooses GPUs; further flags go behind it; --resume True goes on with a stopped run.
+set -euo pipefail
+cd "$(dirname "$0")/../../../.."
+
+deepspeed ${INCLUDE:+--include "$INCLUDE"} btcchat/train/train_mem.py --preset ccexpert/0.5b/2_cpt --deepspeed scripts/zero2.json "$@"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# LLaVA-OneVision 0.5B on LEVIR-CC, CCExpert's baseline: both dates in the prompt, no change encoder.
+# INCLUDE=localhost:0,1 chooses GPUs; further flags go behind it; --resume True goes on with a stopped run.
+set -euo pipefail
+cd "$(dirname "$0")/../../../.."
+
+deepspeed ${INCLUDE:+--include "$INCLUDE"} btcchat/train/train_mem.py --preset ccexpert/0.5b/baseline --deepspeed scripts/zero2.json "$@"

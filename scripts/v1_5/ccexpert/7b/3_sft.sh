@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Stage 3 of CCExpert 7B: 50 epochs of LEVIR-CC, of the captions of a pair one, drawn anew each epoch.
+# INCLUDE=localhost:0,1 chooses GPUs; further flags go behind it; --resume True goes on with a stopped run.
+set -euo pipefail
+cd "$(dirname "$0")/../../../.."
+
+deepspeed ${INCLUDE:+--include "$INCLUDE"} btcchat/train/train_mem.py --preset ccexpert/7b/3_sft --deepspeed scripts/zero2.json "$@"
