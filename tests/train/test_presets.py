@@ -12,7 +12,7 @@ from btcchat.cli import main
 from btcchat.data.mixture import known_sets, terms
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
-from btcchat.train.arguments import WITHOUT_EFFECT, TrainingArguments, parse_arguments
+from btcchat.train.arguments import parse_arguments
 from btcchat.train.presets import expand, load_preset, presets, to_argv
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,15 +32,6 @@ TRAINED = {
 }
 
 
-def waits_for_distribution(flags: dict) -> dict:
-    """Until the flags of distribution and adapters are in: without them, or skipped where a preset is about them."""
-    if "lora_enable" in flags and not hasattr(TrainingArguments, "lora_enable"):
-        pytest.skip("no --lora_enable yet")
-    if "gradient_checkpointing" in WITHOUT_EFFECT:
-        flags = flags | {"gradient_checkpointing": None}
-    return flags
-
-
 def test_the_stages_are_there():
     assert set(presets()) == set(TRAINED)
 
@@ -49,11 +40,11 @@ def test_the_stages_are_there():
 def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):  # the presets of the 3B model are for one
         monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
-    flags = waits_for_distribution(load_preset(name))
+    flags = load_preset(name)
     model, data, training = parse_arguments(to_argv(flags))
     assert terms(data.data_mixture, known_sets())
     assert training.tune_vision_tower == ("vision_tower" in TRAINED[name])
-    assert training.tune_language_model or getattr(training, "lora_enable", False) or "llm" not in TRAINED[name]
+    assert training.tune_language_model or training.lora_enable or "llm" not in TRAINED[name]
     assert model.model_name_or_path
 
 
@@ -72,16 +63,15 @@ def test_the_script_of_a_preset_is_thin_and_passes_flags_on(name, tmp_path):
     flags = expand(words[words.index("--preset") :])
     assert flags[:2] == to_argv(load_preset(name))[:2]
     assert flags[-2:] == ["--learning_rate", "7e-7"]
-    if "--deepspeed" in flags and list((ROOT / "scripts").glob("zero*.json")):  # they come with distribution
+    if "--deepspeed" in flags:
         assert (ROOT / flags[flags.index("--deepspeed") + 1]).is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_smoke_twin_of_a_preset_trains_what_the_preset_does(name, tmp_path):
-    flags = waits_for_distribution(load_preset(name))
-    more = ["--gradient_checkpointing", "False"] if flags.get("gradient_checkpointing", 0) is None else []
-    assert main(["train", name, "--smoke", "--output_dir", str(tmp_path), *more]) == 0
+    flags = load_preset(name)
+    assert main(["train", name, "--smoke", "--output_dir", str(tmp_path)]) == 0
     model = BTCChat.from_pretrained(tmp_path, dtype=torch.float32, device="cpu")
     assert isinstance(model.ask("What changed?", pair=2 * [next(tmp_path.rglob("*_before.jpg"))]), str)
     if "lora_enable" in flags:
@@ -89,7 +79,7 @@ def test_the_smoke_twin_of_a_preset_trains_what_the_preset_does(name, tmp_path):
     before = BTCChat.from_pretrained(tmp_path / "smoke" / "model", dtype=torch.float32, device="cpu").state_dict()
     after = {key: value for key, value in model.state_dict().items() if key in before}
     moved = {key.partition(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
-    fresh = {"change_encoder"} if load_preset(name).get("from_origin") else set()
+    fresh = {"change_encoder"} if flags.get("from_origin") else set()
     assert moved == TRAINED[name] - fresh
 
 
