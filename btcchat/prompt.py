@@ -35,8 +35,9 @@ from btcchat.tokenise import (
 )
 
 __all__ = [
-    "CAPTION_QUESTION", "CLUE_QUESTIONS", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded",
-    "Mark", "Template", "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template", "render", "reword",
+    "CAPTION_QUESTION", "CLUE_QUESTIONS", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "PROMPT_AUGMENTATION",
+    "TEMPLATES", "Encoded", "Mark", "Template", "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template",
+    "render", "reword",
     "turns_from_record", "user_turn",
 ]  # fmt: skip
 
@@ -44,6 +45,11 @@ TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
 CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # the words of a converted record
 ROUND = str.maketrans("[]", "()")  # inside the markers, so that what a clue says cannot end it
+PROMPT_AUGMENTATION = {
+    "off": "no clue is added; one that a record has of its own stands",
+    "cached": "clues that btcchat augment has written",
+    "online": "the clue model is asked first",
+}
 CLUE_QUESTIONS = {  # what a clue model is asked about the images (prompt augmentation); clues name these
     "image": "Describe this image in one or two sentences.",
     "pair": "What is different between these two images of the same place? Answer in one or two sentences.",

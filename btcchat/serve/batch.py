@@ -55,22 +55,31 @@ class Answers:
             raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")
 
 
-def caption_pairs(model, pairs: list[Pair], answers: Answers, *, batch_size: int, **generation) -> Iterator[str | None]:
-    """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out."""
+def caption_pairs(
+    model, pairs: list[Pair], answers: Answers, *, batch_size: int, clues=None, **generation
+) -> Iterator[str | None]:
+    """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out.
+
+    clues: an augment.ClueSource; what it raises, where a pair has no clue, stops the run.
+    """
     if not pairs:
         return  # before torch is imported for nothing
     from btcchat.inference import Request
 
     for start in range(0, len(pairs), batch_size):
-        requests, readable, faults = [], [], []
+        readable, faults = [], []
         for pair in pairs[start : start + batch_size]:
             try:
-                requests.append(Request(model.config.caption_question, "pair", load_frames("pair", pair.paths)))
-                readable.append(pair)
+                readable.append((pair, load_frames("pair", pair.paths)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
+        told = [None] * len(readable) if clues is None else clues([("pair", p.paths, frames) for p, frames in readable])
+        requests = [
+            Request(model.config.caption_question, "pair", frames, clue=clue)
+            for (_, frames), clue in zip(readable, told, strict=True)
+        ]
         if requests:
             texts = model.answer(requests, **generation)
-            answers.write(list(zip(readable, texts, strict=True)))
+            answers.write([(pair, text) for (pair, _), text in zip(readable, texts, strict=True)])
         yield from faults
         yield from [None] * len(readable)
