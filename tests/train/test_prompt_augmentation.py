@@ -41,7 +41,7 @@ def test_cached_clues_stand_in_the_prompts(run, clues):
     assert "[clue: red green] What changed?" in pair
     assert "[vqa] [clue: red red blue] How did it begin?" in series
     assert "clue" not in text
-    off = run("pairs", **TUNE)
+    off = run("pairs+series+texts", **TUNE)
     assert "clue" not in texts(off, [1])[0]
     assert trainer.estimate("pair", 2, 100) == off.estimate("pair", 2, 100) + 8  # for batches of similar length
 
@@ -164,3 +164,25 @@ def test_augment_and_training_agree_on_what_a_clue_is(run, data_root, checkpoint
     with ClueWriter(tmp_path / "clues", describe(checkpoint, model, 8)) as writer:
         assert set(write_clues(model, records_of(mixture), writer, batch_size=3, max_new_tokens=8)) == {None}
     run("videos+images", prompt_augmentation="cached", clues=tmp_path / "clues", clue_model=checkpoint, **TUNE)
+
+
+def test_online_an_adapter_is_off_while_its_model_is_asked(run, checkpoint, tmp_path, capsys):
+    """In training before the first step, and in serving: the same weights without the adapter, no second model."""
+    from btcchat import BTCChat, cli
+
+    flags = {"lora_enable": True, "lora_r": 4, "max_steps": 12, "learning_rate": 0.05, "prompt_augmentation": "online"}
+    trainer = run("pairs", **flags)
+    record = trainer.train_dataset.record(1)
+    question, options = prompt.CLUE_QUESTIONS["pair"], {"pair": record.sources, "max_new_tokens": 64}
+    start = BTCChat.from_pretrained(checkpoint, device="cpu")
+    clue = start.ask(question, **options)
+    assert Clues(tmp_path / "out" / "clues").of("pair", record.sources) == clue
+    capsys.readouterr()
+
+    tuned = BTCChat.from_pretrained(tmp_path / "out", device="cpu")
+    assert tuned.ask(question, **options) != clue
+    words = ["caption", *record.sources, "--model", str(tmp_path / "out"), "--device", "cpu", "--json"]
+    assert cli.main([*words, "--prompt_augmentation", "online"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["clue"] == clue
+    assert said["caption"] == tuned.caption(*record.sources, clue=clue)
