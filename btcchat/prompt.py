@@ -6,6 +6,9 @@ A user's turn is, in this order (dates, task and clue are optional)::
     2014: <image>
     [change captioning] [clue: about 4 % of the area changed] Describe the changes.
 
+A clue is the answer of another model, or of this one without its adapter, to the modality's ``CLUE_QUESTIONS``
+(docs/prompt_augmentation.md).
+
 A placeholder is an object (``IMAGE``), not a string: text that happens to read ``<image>``, ``</s>`` or ``<s>`` stays
 text and never becomes a placeholder or a special token. Only a record of a data set writes placeholders as
 ``<image>`` (`turns_from_record`).
@@ -32,14 +35,27 @@ from btcchat.tokenise import (
 )
 
 __all__ = [
-    "CAPTION_QUESTION", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "TEMPLATES", "Encoded", "Mark", "Template",
-    "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template", "render", "reword", "turns_from_record",
-    "user_turn",
+    "CAPTION_QUESTION", "CLUE_QUESTIONS", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "PROMPT_AUGMENTATION",
+    "TEMPLATES", "Encoded", "Mark", "Template", "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template",
+    "render", "reword",
+    "turns_from_record", "user_turn",
 ]  # fmt: skip
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
 CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # the words of a converted record
+ROUND = str.maketrans("[]", "()")  # inside the markers, so that what a clue says cannot end it
+PROMPT_AUGMENTATION = {
+    "off": "no clue is added; one that a record has of its own stands",
+    "cached": "clues that btcchat augment has written",
+    "online": "the clue model is asked first",
+}
+CLUE_QUESTIONS = {  # what a clue model is asked about the images (prompt augmentation); clues name these
+    "image": "Describe this image in one or two sentences.",
+    "pair": "What is different between these two images of the same place? Answer in one or two sentences.",
+    "series": "These images show one place at different dates. What happened? Answer in one or two sentences.",
+    "video": "What happens in this video? Answer in one or two sentences.",
+}
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -209,13 +225,13 @@ def _written(shown: str, segments: int) -> list[Part]:
 
 
 def _hints(task: str | None, clue: str | None) -> str:
-    """Task tag and clue between their markers."""
-    tag = f"{TASK_OPEN}{_one_line(task)}{TASK_CLOSE}" if task else ""
-    return tag + (f"{CLUE_OPEN}{_one_line(clue)}{CLUE_CLOSE}" if clue else "")
+    """Task tag and clue between their markers; what is blank is not written, brackets inside become round."""
+    marked = ((TASK_OPEN, task, TASK_CLOSE), (CLUE_OPEN, clue, CLUE_CLOSE))
+    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in marked if _one_line(text))
 
 
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+def _one_line(text: str | None) -> str:
+    return " ".join(str(text or "").split())
 
 
 @dataclass(frozen=True)

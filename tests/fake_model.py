@@ -10,7 +10,7 @@ class FakeModel:
     """Reads its images as the real one does; ``calls`` has the keyword options of every call."""
 
     def __init__(self, stop_after: int | None = None):
-        self.config = SimpleNamespace(num_video_frames=4, caption_question="caption")
+        self.config = SimpleNamespace(num_video_frames=4, caption_question="caption", pair_prompt="")
         self.calls, self.batches = [], []
         self.stop_after = stop_after  # answered batches before a kill
         self.closed = 0  # streams that ended, or were stopped

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import ablate_clues
 import full_size
 import records
 import startup
@@ -71,3 +72,28 @@ def test_annotation_files_are_measured(tmp_path):
     records.write(tmp_path / "rows.jsonl", 50)
     found = records.measure(tmp_path / "rows.jsonl")
     assert found["rows"] == 50 and found["kept"] < 50
+
+
+def test_the_ablation_of_clues_trains_and_scores_each_way(tmp_path, capsys):
+    from tests.tiny import tiny_model
+
+    tiny_model(tmp_path).save_pretrained(tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--clue_model", str(tmp_path / "model"), "--true_clues"]
+    words += ["--train", "6", "--test", "4", "--steps", "2", "--batch", "3"]
+    assert ablate_clues.main(words) == 0
+    out = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out if line.startswith("|")]
+    assert rows[0] == ["trained with", "served with", "loss", *ablate_clues.MEASURES]
+    assert [row[:2] for row in rows[2:]] == [
+        ["no clues", "no clues"],
+        ["clues, 0.3 dropped", "clues"],
+        ["clues, 0.3 dropped", "no clues"],
+        ["true clues", "true clues"],
+    ]
+    assert rows[2][2] != rows[3][2]  # the clues are in the prompts
+    assert out[-3].startswith("clue 1: ")
+
+
+def test_an_ablation_that_cannot_run_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match="ablate_clues.py: error: no model at"):
+        ablate_clues.main(["--train", "2", "--test", "1", "--model", str(tmp_path / "none")])

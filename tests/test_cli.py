@@ -44,7 +44,10 @@ def make_list(folder, count: int, name: str = "list.csv") -> None:
 # -- the command as such ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["caption", "--help"], ["data", "convert", "--help"], []])
+HELP = [["--help"], ["--version"], ["caption", "--help"], ["data", "convert", "--help"], ["augment", "--help"], []]
+
+
+@pytest.mark.parametrize("words", HELP)
 def test_help_comes_without_torch(words):
     code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
     code += "assert not stop.code\nassert not {'torch', 'numpy', 'PIL', 'transformers'} & set(sys.modules)"

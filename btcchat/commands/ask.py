@@ -7,8 +7,10 @@ from btcchat.commands.options import (
     RAW,
     add_media,
     add_model,
+    check_clues,
     check_dates,
     checked,
+    clue_of,
     generation,
     media,
     print_answer,
@@ -33,9 +35,11 @@ def run(args: argparse.Namespace) -> int:
     if modality is None:
         raise BTCChatError("a question is about something: give --image, --pair, --series or --video")
     check_dates(args, modality)
+    check_clues(args)
     frames = checked(modality, source)
     model = options.load_model(args)
-    answer = model.ask(args.question, **{modality: frames}, dates=args.dates, **generation(args))
+    clue = clue_of(args, model, modality, source, frames)
+    answer = model.ask(args.question, **{modality: frames}, dates=args.dates, **clue, **generation(args))
     paths = [str(path) for path in source] if isinstance(source, list) else str(source)
-    print_answer(args, {"question": args.question, modality: paths, "answer": answer}, answer)
+    print_answer(args, {"question": args.question, modality: paths, **clue, "answer": answer}, answer)
     return 0

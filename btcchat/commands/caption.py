@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, add_model, at_least_1, checked, complain, generation, print_answer
+from btcchat.commands.options import (
+    RAW,
+    add_model,
+    at_least_1,
+    check_clues,
+    checked,
+    clue_of,
+    clue_source,
+    complain,
+    generation,
+    print_answer,
+)
 from btcchat.errors import BTCChatError
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example"
@@ -36,6 +47,7 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_clues(args)
     if args.pairs is not None:
         return _caption_pairs(args)
     if args.out is not None:
@@ -51,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     map_path = _map_path(args)
     before, after = checked("pair", images)
     model = options.load_model(args)
-    answer = model.caption(before, after, **generation(args))
-    record = {"before": str(images[0]), "after": str(images[1]), "caption": answer}
+    clue = clue_of(args, model, "pair", images, [before, after])
+    answer = model.caption(before, after, **clue, **generation(args))
+    record = {"before": str(images[0]), "after": str(images[1]), **clue, "caption": answer}
     if map_path is not None:
         from btcchat.change_map import save_overlay
 
@@ -94,9 +107,10 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         model = options.load_model(args) if todo else None
+        making = {"batch_size": args.batch_size, "clues": clue_source(args, model) if todo else None}
         try:
             with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
-                for fault in caption_pairs(model, todo, answers, batch_size=args.batch_size, **generation(args)):
+                for fault in caption_pairs(model, todo, answers, **making, **generation(args)):
                     answered, failed = answered + (fault is None), failed + (fault is not None)
                     if fault:
                         with tqdm.external_write_mode(file=sys.stderr):

@@ -3,7 +3,17 @@
 import argparse
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, add_media, add_model, check_dates, checked, generation, media
+from btcchat.commands.options import (
+    RAW,
+    add_media,
+    add_model,
+    check_clues,
+    check_dates,
+    checked,
+    clue_source,
+    generation,
+    media,
+)
 
 CHAT = "Talk about an image, a pair, a series of dates or a video. /help there lists the commands."
 
@@ -20,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     modality, source = media(args)
     check_dates(args, modality)
+    check_clues(args)
     if modality is not None:
         checked(modality, source)
-    session = Chat(options.load_model(args), generation=generation(args), as_json=args.json)
+    model = options.load_model(args)
+    session = Chat(model, generation=generation(args), as_json=args.json, clues=clue_source(args, model))
     if modality is not None:
         session.use(modality, source, args.dates)
     return converse(session)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from btcchat.commands import data_list
+from btcchat.commands import data_check, data_list, data_show
 from btcchat.commands.options import RAW, complain
 from btcchat.errors import BTCChatError
 
@@ -23,7 +23,8 @@ def add(commands) -> None:
     data.set_defaults(parser=data)
     commands = data.add_subparsers(title="commands", metavar="COMMAND")
     _add_convert(commands)
-    data_list.add(commands)
+    for command in (data_check, data_show, data_list):
+        command.add(commands)
 
 
 def _add_convert(commands) -> None:

@@ -11,6 +11,8 @@ import sys
 from btcchat.errors import BTCChatError
 
 RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+MODEL = "checkpoint folder or hub id (default: the packaged tiny model)"
+BASE = "where the base of an adapter is now (default: where it was in training)"
 MEDIA = ("image", "pair", "series", "video")
 
 
@@ -38,15 +40,11 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser, run) -> None:
-    add = parser.add_argument_group("model").add_argument
-    add("--model", metavar="PATH_OR_ID", help="checkpoint folder or hub id (default: the packaged tiny model)")
-    add("--base", metavar="PATH_OR_ID", help="where the base of an adapter is now (default: where it was in training)")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
-    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
-    heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
-    add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
-    tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
-    add("--vision-tower", metavar="PATH_OR_ID", help=tower)
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
+    group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
+    add_device(group)
+    _add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
@@ -56,9 +54,52 @@ def add_model(parser: argparse.ArgumentParser, run) -> None:
     parser.set_defaults(run=run, parser=parser)
 
 
+def add_device(group) -> None:
+    add = group.add_argument
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
+    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
+    heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
+    add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
+    tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
+    add("--vision-tower", metavar="PATH_OR_ID", help=tower)
+
+
+def _add_clues(add) -> None:
+    modes = "off (default), cached (clues that btcchat augment wrote) or online (the clue model is asked first)"
+    add("--prompt-augmentation", "--prompt_augmentation", default="off", metavar="MODE", help=modes)
+    add("--clues", metavar="DIR", help="with cached: the folder of the clues")
+    asked = "with online: the checkpoint that is asked, or self (default: the model without its adapter)"
+    add("--clue-model", "--clue_model", metavar="PATH_OR_ID", help=asked)
+
+
+def add_mixture(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("mixture", metavar="MIXTURE", help="data sets, e.g. levir_cc or 'levir_cc+cdvqa*2'")
+    root = "folder the sets' paths are relative to (default: $BTCCHAT_DATA)"
+    add("--data-root", "--data_root", metavar="DIR", help=root)
+    folder = "folder of the YAML files that describe the sets (default: the shipped ones)"
+    add("--mixture-folder", "--mixture_folder", metavar="DIR", help=folder)
+
+
+def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
+    """The model as whose input samples are read, and the flags of training that change how."""
+    add = parser.add_argument_group("as which model").add_argument
+    add("--model", metavar="PATH_OR_ID", help=MODEL + why)
+    add("--version", metavar="NAME", help="conversation template (default: the model's)")
+    add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help="(default: the model's)")
+    longest = "tokens of a sample (default: what the model reads)"
+    add("--model-max-length", "--model_max_length", type=at_least_1, metavar="N", help=longest)
+
+
 def at_least_1(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of at least 1")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of at least 0")
     return int(text)
 
 
@@ -75,14 +116,62 @@ def at_least_0(text: str) -> float:
 # -- what they say ---------------------------------------------------------------------------------------------------
 
 
-def load_model(args: argparse.Namespace):
-    """The model the options name; imports torch."""
+def load_model(args: argparse.Namespace, path: str | None = None):
+    """The model the options name, or the one at ``path`` in the same way; imports torch."""
     from btcchat import BTCChat
 
     names = ("base", "cc_head", "num_video_frames", "vision_tower")
     given = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    return BTCChat.from_pretrained(args.model, device=args.device, dtype=args.dtype, **given)
+    path = getattr(args, "model", None) if path is None else path
+    return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, **given)
+
+
+def load_mixture(args: argparse.Namespace):
+    """The data sets the options name; what is asked of them is their records."""
+    from btcchat.data.mixture import build_datasets
+
+    return build_datasets(args.mixture, dict, data_root=args.data_root, folder=args.mixture_folder)
+
+
+def sample_maker(args: argparse.Namespace):
+    """Samples as the model of --model reads them. Its weights are not read into memory."""
+    from btcchat import BTCChat
+    from btcchat.data.sample import SampleMaker
+    from btcchat.prompt import get_template
+
+    given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
+    given = {name: value for name, value in given.items() if value is not None}
+    maker = SampleMaker.of(BTCChat.from_pretrained(args.model, device="meta", dtype="float32", **given))
+    get_template(maker.template)
+    maker.max_length = args.model_max_length or maker.max_length
+    return maker
+
+
+def check_clues(args: argparse.Namespace) -> None:
+    """The faults of these options come before those of the model."""
+    from btcchat.data.clues import check_flags
+
+    check_flags(args.prompt_augmentation, args.clues, args.clue_model)
+
+
+def clue_source(args: argparse.Namespace, model):
+    """How a question gets its clue (augment.ClueSource), or None."""
+    if args.prompt_augmentation == "off":
+        return None
+    from btcchat import BTCChat
+    from btcchat.augment import clue_source
+
+    def load(path: str) -> BTCChat:
+        return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype)
+
+    return clue_source(args.prompt_augmentation, model, clues=args.clues, clue_model=args.clue_model, load=load)
+
+
+def clue_of(args: argparse.Namespace, model, modality: str, source, images) -> dict:
+    """``{"clue": text}`` of one question, to be given to the model and told with the answer; {} without clues."""
+    clues = clue_source(args, model)
+    return {} if clues is None else {"clue": clues([(modality, source, images)])[0]}
 
 
 def media(args: argparse.Namespace):

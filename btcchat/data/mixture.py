@@ -43,6 +43,9 @@ class Selection:
         choices = captioned(self.records[int(self.rows[index])], self.captions, draw)
         return choices[0 if self._caption_of is None else self._caption_of[index]]
 
+    def modality(self, index: int) -> str:
+        return CODES[self.records.modality_codes[int(self.rows[index])]]
+
 
 class Mixture:
     """The samples of several sets behind one another: ``mixture[i]`` is ``make_sample(record)``.
@@ -56,6 +59,7 @@ class Mixture:
         self, sets: list[Selection], make_sample: Callable[[Record], dict], *, seed: int = 0, bad_samples: str = "stop"
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> with its clue
         self._ends = list(accumulate(len(selection) for selection in sets))
 
     def __len__(self) -> int:
@@ -70,7 +74,15 @@ class Mixture:
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict | BadSample:
         epoch, index = index if isinstance(index, tuple) else (0, index)
-        return made(self.record(index, epoch), self.make_sample, self.bad_samples)
+        record = self.record(index, epoch)
+        if self.augment is not None:
+            record = self.augment(record, (self.seed, epoch, index))
+        return made(record, self.make_sample, self.bad_samples)
+
+    def modality(self, index: int) -> str:
+        """Of one sample, without reading it."""
+        which = bisect_right(self._ends, index)
+        return self.sets[which].modality(index - (self._ends[which - 1] if which else 0))
 
     def some(self, wanted: int) -> Iterator[Record]:
         """At most so many records, evenly from the first to the last."""
@@ -130,14 +142,23 @@ def build_datasets(
     return StreamMixture(streams, make_sample, seed=seed, bad_samples=bad_samples)
 
 
-def open_set(term: Term, root: str | Path | None):
-    """The Records, or where it is streamed the shards, of a set."""
+def located(term: Term, root: str | Path | None) -> tuple[list[str], str, dict]:
+    """A set's annotation files, image root and other options of reading, with ``root`` in front of the paths."""
     row = term.description
     given = row["annotation"]
     annotation = [_under(root, path, term.name) for path in (given if isinstance(given, list) else [given])]
-    images = _under(root, row["images"], term.name)
     options = {key: row[key] for key in ("split", "subset") if key in row}
-    if row.get("streaming") or is_tar(annotation[0]):
+    return annotation, _under(root, row["images"], term.name), options
+
+
+def is_streamed(term: Term, annotation: list[str]) -> bool:
+    return bool(term.description.get("streaming")) or is_tar(annotation[0])
+
+
+def open_set(term: Term, root: str | Path | None):
+    """The Records, or where it is streamed the shards, of a set."""
+    annotation, images, options = located(term, root)
+    if is_streamed(term, annotation):
         return open_shards(annotation, images, **options)
     if len(annotation) > 1:
         raise BTCChatError(f"data set '{term.name}': a list of files is for tar shards; describe each file as a set")

@@ -31,21 +31,25 @@ class SampleMaker:
     max_length: int
     characters_per_token: float = 4.0  # of English text; only used to guess a length before reading a row
     words: dict = field(default_factory=dict)  # BTCChatConfig.words
+    clue_tokens: int = 0  # that a clue adds to a prompt, about
+
+    @classmethod
+    def of(cls, model) -> "SampleMaker":
+        """As ``model`` reads its samples."""
+        return cls(
+            tokenizer=model.tokenizer,
+            image_processor=model.image_processor,
+            num_segments=model.num_segments,
+            tokens_per_segment=model.tokens_per_segment,
+            template=model.config.conv_version,
+            num_video_frames=model.config.num_video_frames,
+            max_length=model.config.model_max_length,
+            words=model.config.words,
+        )
 
     def __call__(self, record: Record) -> dict:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
-        segments = self.num_segments(record.modality, len(frames))
-        turns = prompt.turns_from_record(
-            prompt.reword(record.conversations, record.modality, dates=record.dates, **self.words),
-            segments=segments,
-            modality=record.modality,
-            frames=len(frames),
-            dates=record.dates,
-            task=record.task,
-            clue=record.clue,
-            template=self.template,
-        )
-        whole = prompt.encode(turns, self.tokenizer, self.template, train=True)
+        whole = prompt.encode(self.turns(record, len(frames)), self.tokenizer, self.template, train=True)
         encoded = prompt.fit(whole, self.tokens_per_segment, self.max_length, train=True)
         lost = len(whole.input_ids) - len(encoded.input_ids)
         if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
@@ -60,12 +64,26 @@ class SampleMaker:
             "cut": f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None,
         }
 
+    def turns(self, record: Record, frames: int) -> list[prompt.Turn]:
+        """The chat of a record that has so many frames."""
+        return prompt.turns_from_record(
+            prompt.reword(record.conversations, record.modality, dates=record.dates, **self.words),
+            segments=self.num_segments(record.modality, frames),
+            modality=record.modality,
+            frames=frames,
+            dates=record.dates,
+            task=record.task,
+            clue=record.clue,
+            template=self.template,
+        )
+
     def estimated_length(self, modality: str, frames: int, characters: int) -> int:
         """About how many tokens a sample has, its image tokens included. frames -1: the video decides."""
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
         image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
-        return min(image_tokens + int(characters / self.characters_per_token) + self._around, self.max_length)
+        text_tokens = int(characters / self.characters_per_token) + self._around
+        return min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
 
     def calibrate(self, records: Iterable[Record]) -> None:
         """Take ``characters_per_token`` from what some records say: other languages, other tokenizers."""

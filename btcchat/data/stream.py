@@ -51,6 +51,7 @@ class StreamMixture:
         self, sets: list[Stream | Chunks], make_sample: Callable[[Record], dict], *, seed: int, bad_samples: str
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> with its clue
 
     def records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[Record]:
         """One reader's share of an epoch: every record is in exactly one share.
@@ -66,9 +67,10 @@ class StreamMixture:
             if dealt and place % readers != reader:
                 continue
             one, shard = shards[index]
-            for record in one.read(shard, (self.seed, epoch, int(index))):
+            draw = (self.seed, epoch, int(index))
+            for number, record in enumerate(one.read(shard, draw)):
                 if dealt or seen % readers == reader:
-                    yield record
+                    yield record if self.augment is None else self.augment(record, (*draw, number))
                 seen += 1
 
     def some(self, wanted: int) -> Iterator[Record]:

@@ -91,6 +91,11 @@ class ImageProcessor:
         pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return pixels.mul_(self._scale).sub_(self._shift)
 
+    def seen(self, pixels: Tensor) -> Image.Image:
+        """Pixels (3, H, W) as the 8-bit image they were made of: what a model sees of it."""
+        levels = (pixels + self._shift) / self._scale
+        return Image.fromarray(levels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
     def _target(self, image: Image.Image) -> tuple[int, int]:
         """(width, height), PIL's order."""
         if not isinstance(self.size, int):

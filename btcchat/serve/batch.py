@@ -1,16 +1,12 @@
 """Captions of many pairs into a file of JSON lines that a killed run can be resumed on."""
 
-import json
-import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from btcchat.data.media import load_frames
 from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
-
-log = logging.getLogger(__name__)
+from btcchat.jsonl import Appender, read_rows
 
 
 class Answers:
@@ -26,23 +22,21 @@ class Answers:
         if self.path.is_dir():
             raise BTCChatError(f"--out is a folder: {self.path}; give a file, e.g. {self.path / 'answers.jsonl'}")
         self.done: set[tuple[str | None, str, str]] = set()
-        whole = self._read() if self.path.exists() else 0
+        if self.path.exists():
+            for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
+                self._take(record, number)
         try:
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = Appender(self.path)
         except OSError as error:
             raise BTCChatError(f"--out cannot be written: {self.path}: {error.strerror}") from error
-        if whole < self.path.stat().st_size:
-            log.warning("%s: its last line was cut short by a stop and is dropped", self.path)
-            self._file.truncate(whole)
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
+        rows = []
         for pair, text in answered:
             name = {} if pair.id is None else {"id": pair.id}
-            record = {**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model}
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            rows.append({**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model})
             self.done.add(pair.key)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.append(rows)
 
     def __enter__(self) -> "Answers":
         return self
@@ -50,44 +44,42 @@ class Answers:
     def __exit__(self, *_) -> None:
         self._file.close()
 
-    def _read(self) -> int:
-        """Fill ``done``; -> bytes of the whole lines."""
-        whole = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n") and (line.startswith(b'{"') or line == b"{"):
-                    break  # the last one, unfinished
-                self._take(line, number)
-                whole += len(line)
-        return whole
-
-    def _take(self, line: bytes, number: int) -> None:
+    def _take(self, record: dict, number: int) -> None:
         try:
-            record = json.loads(line)
             self.done.add((record.get("id"), record["before"], record["after"]))
             model = record["model"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BTCChatError(f"{self.path} line {number} is no caption of a pair; choose another --out") from error
+        except (KeyError, TypeError) as error:  # TypeError: a list is no key
+            fault = f"{self.path} line {number} is no caption of a pair; choose another --out"
+            raise BTCChatError(fault) from error
         if model != self.model:
             raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")
 
 
-def caption_pairs(model, pairs: list[Pair], answers: Answers, *, batch_size: int, **generation) -> Iterator[str | None]:
-    """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out."""
+def caption_pairs(
+    model, pairs: list[Pair], answers: Answers, *, batch_size: int, clues=None, **generation
+) -> Iterator[str | None]:
+    """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out.
+
+    clues: an augment.ClueSource; what it raises, where a pair has no clue, stops the run.
+    """
     if not pairs:
         return  # before torch is imported for nothing
     from btcchat.inference import Request
 
     for start in range(0, len(pairs), batch_size):
-        requests, readable, faults = [], [], []
+        readable, faults = [], []
         for pair in pairs[start : start + batch_size]:
             try:
-                requests.append(Request(model.config.caption_question, "pair", load_frames("pair", pair.paths)))
-                readable.append(pair)
+                readable.append((pair, load_frames("pair", pair.paths)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
+        told = [None] * len(readable) if clues is None else clues([("pair", p.paths, frames) for p, frames in readable])
+        requests = [
+            Request(model.config.caption_question, "pair", frames, clue=clue)
+            for (_, frames), clue in zip(readable, told, strict=True)
+        ]
         if requests:
             texts = model.answer(requests, **generation)
-            answers.write(list(zip(readable, texts, strict=True)))
+            answers.write([(pair, text) for (pair, _), text in zip(readable, texts, strict=True)])
         yield from faults
         yield from [None] * len(readable)

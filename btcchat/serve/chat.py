@@ -26,18 +26,24 @@ MEDIA = {"/image": "image", "/pair": "pair", "/series": "series", "/video": "vid
 
 
 class Chat:
-    """One conversation: what it is about, and what was said. New images or dates begin a new one."""
+    """One conversation: what it is about, and what was said. New images or dates begin a new one.
 
-    def __init__(self, model, *, generation: dict, as_json: bool = False):
-        self.model, self.generation, self.as_json = model, generation, as_json
-        self.modality, self.frames, self.dates = None, [], None
+    clues: an augment.ClueSource; the clue about the images stands in the first question.
+    """
+
+    def __init__(self, model, *, generation: dict, as_json: bool = False, clues=None):
+        self.model, self.generation, self.as_json, self.clues = model, generation, as_json, clues
+        self.modality, self.frames, self.dates, self.clue = None, [], None, None
         self.history: list[Turn] = []
 
     def use(self, modality: str, source, dates: list[str] | None = None) -> None:
         """Talk about these from now on."""
         frames = load_frames(modality, source, self.model.config.num_video_frames)
-        self.modality, self.frames, self.dates, self.history = modality, frames, None, []
+        clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
+        self.modality, self.frames, self.dates, self.clue, self.history = modality, frames, None, clue, []
         note(f"{modality} of {len(frames)} images" if len(frames) > 1 else "one image")
+        if self.clues is not None:
+            note(f"clue: {clue or '(none)'}")
         if dates:
             self.set_dates(dates)
 
@@ -55,7 +61,8 @@ class Chat:
         if self.modality is None:
             raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
         about = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
-        pieces = self.model.stream(question, **about, dates=self.dates, history=self.history, **self.generation)
+        told = {"dates": self.dates, "history": self.history, "clue": None if self.history else self.clue}
+        pieces = self.model.stream(question, **about, **told, **self.generation)
         text = ""
         try:
             for piece in pieces:
@@ -72,7 +79,7 @@ class Chat:
             print(json.dumps({"question": question, "answer": text}, ensure_ascii=False), flush=True)
         elif not text:
             note("(an empty answer)")
-        request = Request(question, self.modality, dates=self.dates, history=self.history)
+        request = Request(question, self.modality, **told)
         self.history = [*self.history, question_turn(self.model, request, len(self.frames)), assistant_turn(text)]
 
     def handle(self, line: str) -> bool:

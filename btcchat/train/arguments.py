@@ -13,6 +13,7 @@ from transformers import TrainingArguments as TrainerArguments
 
 from btcchat.compat import prepare_deepspeed
 from btcchat.config import read_layers
+from btcchat.data.clues import check_flags
 from btcchat.errors import BTCChatError, choose
 from btcchat.train.distributed import be_a_process, check_processes, deepspeed_config
 from btcchat.train.lora import LoraArguments, check_lora
@@ -123,6 +124,18 @@ class DataArguments:
     )
     model_max_length: int | None = field(
         default=None, metadata={"help": "Tokens of a sample with its image tokens; longer text is cut. Default: saved."}
+    )
+    prompt_augmentation: str = field(
+        default="off",
+        metadata={"help": "Clues in the prompts: off, cached (of --clues) or online (asked before the first step)."},
+    )
+    clues: str | None = field(default=None, metadata={"help": "With cached: folder that btcchat augment has written."})
+    clue_model: str | None = field(
+        default=None,
+        metadata={"help": "Checkpoint that is asked, or 'self'; with cached, the one the clues must be of."},
+    )
+    clue_dropout: float = field(
+        default=0.0, metadata={"help": "Share of the prompts without a clue, 0 to 1, so that a model serves without."}
     )
 
 
@@ -321,6 +334,12 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         value = getattr(model_args, name)
         if value is not None and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+    mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
+    check_flags(mode, data_args.clues, data_args.clue_model)
+    if not 0 <= dropout <= 1:
+        raise BTCChatError(f"--clue_dropout is {dropout}, expected 0 to 1")
+    if dropout and mode == "off":
+        raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
     for name in ("num_video_frames", "model_max_length", "max_tokens_per_batch"):
         value = getattr(data_args, name)
         if value is not None and value < 1:

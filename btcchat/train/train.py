@@ -18,6 +18,7 @@ from btcchat.prompt import get_template
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
 from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, is_complete, step_of
+from btcchat.train.clues import prepare_clues
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
 from btcchat.train.lora import add_lora
@@ -55,16 +56,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         if model_args.from_origin and encoder.num_parameters and not encoder.trainable:
             logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
-    make_sample = SampleMaker(
-        tokenizer=model.tokenizer,
-        image_processor=model.image_processor,
-        num_segments=model.num_segments,
-        tokens_per_segment=model.tokens_per_segment,
-        template=model.config.conv_version,
-        num_video_frames=model.config.num_video_frames,
-        max_length=model.config.model_max_length,
-        words=model.config.words,
-    )
+    make_sample = SampleMaker.of(model)
     dataset = build_datasets(
         data_args.data_mixture,
         make_sample,
@@ -76,6 +68,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     if isinstance(dataset, StreamMixture) and training_args.max_steps <= 0:
         raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
     make_sample.calibrate(dataset.some(256))
+    dataset.augment = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint)
+    if dataset.augment is not None:
+        make_sample.clue_tokens = dataset.augment.tokens
     set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
     arguments = (model_args, data_args, training_args)
     record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None

@@ -74,6 +74,21 @@ def test_dates_begin_a_new_conversation_and_must_fit(talk):
     assert chat.model.calls[1]["dates"] == ["2010", "2014"] and chat.model.calls[1]["history"] == []
 
 
+def test_the_clue_stands_in_the_first_question(talk):
+    asked = []
+
+    def clues(about):
+        asked.extend(about)
+        return ["a house"]
+
+    chat, _, err = talk("/pair a.png b.png", "one", "two", "/reset", "three", clues=clues)
+    assert [call["clue"] for call in chat.model.calls] == ["a house", None, "a house"]
+    (modality, paths, frames), *more = asked
+    assert (modality, paths, [frame.width for frame in frames], more) == ("pair", ["a.png", "b.png"], [20, 30], [])
+    assert "clue: a house" in err
+    assert chat.history[0].content[-1] == "[clue: a house] three"
+
+
 def test_help_lists_every_command(talk):
     err = talk("/help")[2]
     for command in ("/pair", "/image", "/series", "/video", "/dates", "/reset", "/help", "/quit"):

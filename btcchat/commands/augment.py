@@ -1,0 +1,66 @@
+"""``btcchat augment``: write the clues of a mixture, for ``--prompt_augmentation cached``."""
+
+import argparse
+import sys
+
+from btcchat.commands import options
+from btcchat.commands.options import RAW, add_device, add_mixture, at_least_1, complain
+
+AUGMENT = """\
+Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
+
+  btcchat augment levir_cc --clue_model Efficient-Large-Model/VILA1.5-3b --out clues/levir_cc
+  btcchat train ... --data_mixture levir_cc --prompt_augmentation cached --clues clues/levir_cc
+
+The clue model is any checkpoint; an adapter it has is switched off. Records of the same images share a clue, found
+again by what the image files hold. The same command again goes on where a stopped one ended."""
+
+
+def add(commands) -> None:
+    about = "write clues about the images of a mixture (prompt augmentation)"
+    one = commands.add_parser("augment", help=about, description=AUGMENT, **RAW)
+    add_mixture(one)
+    add = one.add_argument
+    add("--clue_model", "--clue-model", required=True, metavar="PATH_OR_ID", help="the checkpoint that is asked")
+    add("--out", required=True, metavar="DIR", help="folder of the clues, of one clue model; added to")
+    add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="at a time (default 8)")
+    longest = "longest clue (default 64)"
+    add("--max-new-tokens", "--max_new_tokens", type=at_least_1, default=64, metavar="N", help=longest)
+    frames = "frames taken of a video (default: what the clue model was trained with)"
+    add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
+    add_device(one)
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=run, parser=one, many_images=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Every record that can be asked about is; the others are named, and the exit code tells."""
+    from tqdm import tqdm
+
+    from btcchat.augment import describe, records_of, write_clues
+    from btcchat.data.clues import ClueWriter
+
+    mixture = options.load_mixture(args)
+    model = options.load_model(args, args.clue_model)
+    failed = 0
+    with ClueWriter(args.out, describe(args.clue_model, model, args.max_new_tokens)) as clues:
+        before = len(clues)
+        asked = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens}
+        try:
+            total = len(mixture) if hasattr(mixture, "__len__") else None  # a streamed one is not counted
+            with tqdm(total=total, unit=" records", disable=None) as bar:
+                for fault in write_clues(model, records_of(mixture), clues, **asked):
+                    if fault:
+                        failed += 1
+                        with tqdm.external_write_mode(file=sys.stderr):
+                            complain(fault)
+                    bar.update()
+        except KeyboardInterrupt:
+            print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
+            return 130
+        written = len(clues) - before
+        empty = f", {clues.empty} of all are empty" if clues.empty else ""
+    there = f", {before} there already" if before else ""
+    bad = f", {failed} records failed (named above)" if failed else ""
+    print(f"btcchat: {written} clues written to {args.out}{there}{empty}{bad}", file=sys.stderr)
+    return 2 if failed else 0

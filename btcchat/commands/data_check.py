@@ -1,0 +1,59 @@
+"""``btcchat data check``: every fault of a mixture, before a training run."""
+
+import argparse
+
+from btcchat.commands import options
+from btcchat.commands.options import RAW, add_mixture, add_reading, whole_number
+from btcchat.errors import choose
+
+DESCRIPTION = """\
+Read every row and every file of a mixture before a training run: one table, and each fault with its file and row.
+
+  btcchat data check levir_cc
+  btcchat data check 'levir_cc+cdvqa*2' --model CHECKPOINT --workers 8 --out faults.jsonl
+
+Exit code 1 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
+dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads."""
+
+
+def add(commands) -> None:
+    one = commands.add_parser("check", help="every fault of a mixture, before training", description=DESCRIPTION, **RAW)
+    add_mixture(one)
+    add = one.add_argument
+    add_reading(one, "; its tokenizer, context and sizes are what is checked")
+    add("--workers", type=whole_number, default=None, metavar="N", help="processes (default: one a core)")
+    add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
+    add("--out", metavar="FILE", help="all faults, as JSON lines of set, where, kind and fault")
+    add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
+    kinds = "kinds of fault that do not count, e.g. sizes length"
+    add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=check_data, parser=one, many_images=True)
+
+
+def check_data(args: argparse.Namespace) -> int:
+    """The table and the faults on stdout; 1 where there are any that count."""
+    import os
+
+    from tqdm import tqdm
+
+    from btcchat.data.check import check, open_sources
+    from btcchat.data.check_report import KINDS, Faults, Summary, table
+    from btcchat.data.clues import Clues
+
+    allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
+    sources = open_sources(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
+    clues = None if args.clues is None else Clues(args.clues)
+    maker = options.sample_maker(args)
+    summaries = {source.name: Summary(source.name) for source in sources}
+    workers = os.cpu_count() if args.workers is None else args.workers
+    with Faults(args.out, args.faults) as faults:
+        totals = [source.total for source in sources]
+        total = None if None in totals else sum(totals)  # a streamed set is not counted
+        with tqdm(total=total, unit=" rows", disable=None) as bar:
+            for name, row in check(sources, maker, workers, clues):
+                summaries[name].add(row)
+                faults.add(name, row)
+                bar.update()
+    print("\n".join([table(list(summaries.values())), *faults.told()]))
+    return 1 if faults.counts.keys() - allowed else 0

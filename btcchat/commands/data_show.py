@@ -1,0 +1,44 @@
+"""``btcchat data show``: samples as the model gets them."""
+
+import argparse
+import sys
+
+from btcchat.commands import options
+from btcchat.commands.options import RAW, add_mixture, add_reading, at_least_1, whole_number
+
+DESCRIPTION = """\
+Write one HTML page of samples as the model gets them: the prompt, its ids, what is learned, the images after
+preprocessing. Nothing beside the page is needed to look at it.
+
+  btcchat data show levir_cc --out page.html"""
+
+
+def add(commands) -> None:
+    one = commands.add_parser("show", help="samples as the model gets them, as a page", description=DESCRIPTION, **RAW)
+    add_mixture(one)
+    add = one.add_argument
+    add_reading(one)
+    add("--out", default="page.html", metavar="FILE", help="the page (default page.html)")
+    add("--samples", type=at_least_1, default=4, metavar="N", help="samples of each modality (default 4)")
+    add("--seed", type=whole_number, default=0, metavar="N", help="which ones (default 0)")
+    add("--clues", metavar="DIR", help="with the clues of this folder, as under --prompt_augmentation cached")
+    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    one.set_defaults(run=show_data, parser=one, many_images=True)
+
+
+def show_data(args: argparse.Namespace) -> int:
+    """One page of samples."""
+    from btcchat.data.add_clue import AddClue
+    from btcchat.data.clues import Clues
+    from btcchat.data.show import page, pick, write_page
+
+    maker = options.sample_maker(args)
+    mixture = options.load_mixture(args)
+    facts = f"{args.model or 'tiny'}, template {maker.template}, seed {args.seed}"
+    chosen = pick(mixture, args.samples, args.seed)
+    if args.clues is not None:
+        add_clue = AddClue(Clues(args.clues))
+        chosen = {modality: [add_clue(record, ()) for record in records] for modality, records in chosen.items()}
+    write_page(args.out, page(args.mixture, facts, chosen, maker))
+    print(f"btcchat: {sum(map(len, chosen.values()))} samples written to {args.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,165 @@
+"""`btcchat data check`: every kind of fault is found in its row, and a sound mixture has none."""
+
+import json
+import tarfile
+
+import pytest
+from PIL import Image
+
+from btcchat import cli
+from btcchat.data.check_report import KINDS
+from btcchat.data.clues import ClueWriter
+
+Q = {"from": "human", "value": "<image>\nWhat is new?"}
+A = {"from": "gpt", "value": "a house"}
+
+# kind -> rows that have this fault, and no other
+BAD = {
+    "row": [
+        {"modality": "pair", "images": ["a.png"]},
+        {"modality": "pairs"},
+        {"modality": "text", "conversations": [Q]},
+    ],
+    "missing": [{"modality": "pair", "images": ["a.png", "none.png"]}, {"modality": "video", "video": "none.mp4"}],
+    "unreadable": [{"modality": "image", "image": "cut.png"}, {"modality": "image", "image": "empty.png"}],
+    "sizes": [{"modality": "pair", "images": ["a.png", "wide.png"]}],
+    "placeholders": [
+        {"modality": "image", "image": "a.png", "conversations": [Q | {"value": "<image><image>\nQ"}, A]},
+        {"modality": "series", "images": ["a.png"] * 5, "conversations": [Q | {"value": "<image>" * 3}, A]},
+    ],
+    "answer": [{"modality": "text", "conversations": [Q, A, Q, A | {"value": " "}]}],
+    "length": [{"modality": "image", "image": "a.png", "conversations": [Q, A | {"value": "a house is built " * 80}]}],
+}
+GOOD = [
+    {"modality": "pair", "images": ["a.png", "b.png"], "captions": ["a house", "one house"]},
+    {"modality": "image", "image": "wide.png"},
+    {"modality": "series", "images": ["a.png", "b.png", "a.png"], "dates": ["1", "2", "3"]},
+    {"modality": "video", "video": "clip"},
+    {"modality": "text"},
+] * 20
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, maker):
+    (tmp_path / "clip").mkdir()
+    for name, size in {"a": (32, 32), "b": (32, 32), "wide": (64, 32), "clip/0": (16, 16), "clip/1": (16, 16)}.items():
+        Image.effect_noise(size, 90).convert("RGB").save(tmp_path / f"{name}.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:-400])
+    (tmp_path / "empty.png").write_bytes(b"")
+    write(tmp_path / "good.jsonl", GOOD)
+    write(tmp_path / "bad.jsonl", [row for rows in BAD.values() for row in rows])
+    sets = [f"{name}: {{annotation: {name}.jsonl, images: .}}" for name in ("good", "bad", "broken")]
+    (tmp_path / "sets.yaml").write_text("\n".join([*sets, "tars: {annotation: 'x-*.tar', images: .}"]))
+    monkeypatch.setattr("btcchat.commands.options.sample_maker", lambda args: maker)
+    return tmp_path
+
+
+def write(path, rows) -> None:
+    path.write_text("\n".join(json.dumps({"conversations": [Q, A]} | row) for row in rows), encoding="utf-8")
+
+
+def checked(root, mixture: str, *more: str) -> int:
+    return cli.main(["data", "check", mixture, "--data_root", str(root), "--mixture_folder", str(root), *more])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_sound_mixture_is_one_table(root, capsys, workers):
+    assert checked(root, "good*2", "--workers", workers) == 0
+    head, row = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert " ".join(head) == "set records text image pair series video images sizes tokens: min mean max"
+    assert " ".join(row[:11]) == "good 100 20 20 20 20 20 4 16x16 to 64x32"  # a, b, wide, clip: each counted once
+    least, mean, most = map(int, row[11:])
+    assert 20 < least < mean < most < 300
+
+
+def test_every_fault_is_named_with_its_row(root, capsys):
+    assert checked(root, "bad+good", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
+    expected, row = [], 0
+    for kind, rows in BAD.items():
+        for _ in rows:
+            row += 1
+            expected.append(("bad", f"bad.jsonl row {row}", kind))
+    assert [(fault["set"], fault["where"], fault["kind"]) for fault in faults] == expected
+    out = capsys.readouterr().out
+    head, bad, good = (line.split()[-len(BAD) :] for line in out.splitlines()[:3])
+    assert head == [kind for kind in KINDS if kind != "clue"]
+    assert bad == [str(len(rows)) for rows in BAD.values()] and good == ["0"] * len(BAD)
+    for words in (
+        "none.png' not found",
+        "cut.png",
+        "32 x 32, 64 x 32",
+        "turn 4 is an answer without text",
+        "reads 300",
+    ):
+        assert words in out
+
+
+def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(root, capsys):
+    assert checked(root, "bad", "--workers", "0", "--faults", "1") == 1
+    out = capsys.readouterr().out
+    assert "row: a row that does not follow the schema (3)" in out and "  and 2 more (--out FILE has all)" in out
+
+
+def test_kinds_that_are_allowed_do_not_count(root, capsys):
+    write(root / "bad.jsonl", BAD["sizes"] + BAD["length"])
+    assert checked(root, "bad", "--workers", "0", "--allow", "sizes") == 1
+    assert checked(root, "bad", "--workers", "0", "--allow", "sizes", "length") == 0
+    assert checked(root, "bad", "--allow", "size") == 2
+    assert "unknown kind of fault 'size' (did you mean 'sizes'?)" in capsys.readouterr().err
+
+
+def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys):
+    text = (root / "good.jsonl").read_text()
+    (root / "broken.jsonl").write_text(text + '\n{"modality": "pa', encoding="utf-8")
+    assert checked(root, "broken", "--workers", "0") == 1
+    out = capsys.readouterr().out
+    assert "broken.jsonl row 101: not JSON" in out and "what is behind it was not read" in out
+    assert out.splitlines()[1].split()[:2] == ["broken", "101"]
+
+
+def test_the_longest_caption_counts_where_each_is_used(root, capsys):
+    row = {"modality": "pair", "images": ["a.png", "b.png"], "captions": ["a house", "a house is built " * 80]}
+    write(root / "bad.jsonl", [row])
+    assert checked(root, "bad", "--workers", "0") == 0
+    assert checked(root, "bad@flatten_list", "--workers", "0") == 1
+    assert "length: " in capsys.readouterr().out
+
+
+def test_clues_are_checked_and_counted(root, capsys):
+    rows = [GOOD[0], {"modality": "pair", "images": ["b.png", "a.png"]}, {"modality": "text"}]
+    write(root / "bad.jsonl", rows)
+    with ClueWriter(root / "clues", {"model": "base", "identity": "0", "questions": {}}) as writer:
+        writer.add([("pair", [str(root / "a.png"), str(root / "b.png")], "a house is built " * 80)])
+    clues = ["--clues", str(root / "clues"), "--workers", "0"]
+    assert checked(root, "bad", "--workers", "0") == 0
+    assert checked(root, "bad", *clues, "--out", str(root / "faults.jsonl")) == 1
+    faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
+    said = [(fault["where"], fault["kind"]) for fault in faults]
+    assert said == [("bad.jsonl row 1", "length"), ("bad.jsonl row 2", "clue")]
+    assert faults[1]["fault"].startswith("no clue of ")
+
+
+def test_shards_are_checked_too(root, capsys):
+    for number, rows in enumerate((GOOD[:2], [GOOD[1], BAD["unreadable"][0], BAD["row"][0]])):
+        with tarfile.open(root / f"x-{number}.tar", "w") as tar:
+            for i, row in enumerate(rows):
+                (root / "record.json").write_text(json.dumps({"conversations": [Q, A]} | row))
+                tar.add(root / "record.json", f"{i}.json")
+                for name in row.get("images", [row.get("image")]):
+                    tar.add(root / name, f"{i}.{name}")
+    assert checked(root, "tars", "--workers", "0") == 1
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split()[:2] == ["tars", "5"]
+    assert "x-1.tar sample 1: image" in out and "what is behind it was not read" in out
+
+
+def test_what_cannot_be_checked_at_all_is_an_error(root, capsys):
+    for words, said in (
+        (["clouds"], "unknown data set 'clouds'"),
+        (["broken"], "does not exist"),
+        (["good", "--out", str(root / "none" / "f.jsonl")], "--out"),
+        (["good", "--workers", "-1"], "expected a whole number of at least 0"),
+    ):
+        assert checked(root, *words) == 2
+        assert said in capsys.readouterr().err
