@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("btcchat: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output, e.g. `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

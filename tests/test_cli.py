@@ -311,3 +311,9 @@ def test_help_is_there_in_a_moment():
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "btcchat", "--help"], capture_output=True, check=True)
     assert time.perf_counter() - start < 2
+
+
+def test_a_reader_that_stops_early_gets_no_traceback():
+    command = f"{sys.executable} -m btcchat data list | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and done.stdout.count("\n") == 1
