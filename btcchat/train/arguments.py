@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass, field, fields
 
+import torch
 from transformers import HfArgumentParser
 from transformers import TrainingArguments as TrainerArguments
 
@@ -204,6 +205,12 @@ class TrainingArguments(LoraArguments, TrainerArguments):
             be_a_process()
             prepare_deepspeed()
         super().__post_init__()
+
+    @property
+    def device(self) -> torch.device:
+        """The process's device. accelerate says cpu:0 in a run of several processes, which torch.load does not know."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
 
 
 EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
