@@ -11,9 +11,10 @@ published   batches drawn at random, padded to their longest sample; tower, chan
 btcchat     batches of a token budget and of like lengths; tower, change encoder and projector once a batch; logits only
             where a label is
 
-Each way trains on every sample once, in a process of its own: forward, backward and optimizer step. The learning rate
-is 0, so both see the same weights, and the mean loss over all supervised tokens must agree. Peak is resident memory (on
-CUDA: torch's) at its highest, and also what it is above that of the model with its gradients and optimizer state.
+Each way trains on every sample once, in a process of its own, with an optimizer step every --batch-size samples (ours
+accumulates its smaller batches). The learning rate is 0, so both see the same weights, and the mean loss over all
+supervised tokens must agree. Peak is resident memory (on CUDA: torch's) at its highest, and also what it is above that
+of the model with its gradients and optimizer state.
 """
 
 import argparse
@@ -141,15 +142,17 @@ def measure(way: str, args: argparse.Namespace) -> dict:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
             loss = loss_of(model, batch)
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
         return loss.item(), int((batch["labels"][:, 1:] >= 0).sum())
 
     step(batches[0][:2])  # not counted
-    start = time.perf_counter()
-    for rows in batches:
+    start, waiting = time.perf_counter(), 0
+    for number, rows in enumerate(batches, start=1):
         loss, count = step(rows)
-        total, tokens = total + loss * count, tokens + count
+        total, tokens, waiting = total + loss * count, tokens + count, waiting + len(rows)
+        if waiting >= args.batch_size or number == len(batches):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+            waiting = 0
     seconds = time.perf_counter() - start
     peak = None if rest is None else memory(device, peak=True)
     return {"seconds": seconds, "peak": peak, "rest": rest, "loss": total / tokens, "batches": len(batches)}
