@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from btcchat.data.clues import Clues, ClueWriter, agree, check_flags
-from btcchat.data.hashes import file_hash, joined
+from btcchat.data.hashes import checkpoint_hash
 from btcchat.data.media import load_frames
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
@@ -19,8 +19,6 @@ from btcchat.prompt import CLUE_QUESTIONS
 
 MAX_NEW_TOKENS = 64  # of a clue
 SELF = "self"  # --clue_model self: the model itself
-KEPT = ("*.json", "*.safetensors", "*.model")  # files of a checkpoint that make it what it is
-NOT_THE_MODEL = ("training.json", "trainer_state.json", "clues.json")
 
 Asked = tuple[str, object, list]  # modality, path or paths as `Clues` takes them, the images loaded
 ClueSource = Callable[[list[Asked]], list[str]]
@@ -46,20 +44,11 @@ def describe(path: str | Path | None, model, max_new_tokens: int = MAX_NEW_TOKEN
     """What clues.json says of the clue model at ``path``: which one, and how it is asked."""
     return {
         "model": str(path or "tiny"),
-        "identity": identity(path),
+        "identity": checkpoint_hash(resolve(path)),
         "questions": CLUE_QUESTIONS,
         "max_new_tokens": max_new_tokens,
         "num_video_frames": model.config.num_video_frames,
     }
-
-
-def identity(path: str | Path | None) -> str:
-    """One hash of a checkpoint's config, weights and tokenizer; checkpoints of a training run inside are left out."""
-    folder = resolve(path)
-    files = {file for pattern in KEPT for file in folder.rglob(pattern) if file.name not in NOT_THE_MODEL}
-    names = {file.relative_to(folder).as_posix(): file for file in files}
-    kept = sorted(name for name in names if not name.startswith(("checkpoint-", ".")))
-    return joined([part for name in kept for part in (name, file_hash(names[name]))])
 
 
 def write_clues(
@@ -112,7 +101,7 @@ def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
     """The clues of ``folder``; with ``clue_model``, they must be of that model as it is now."""
     clues = Clues(folder)
     if clue_model is not None:
-        agree(clues.about, {"model": clue_model, "identity": identity(clue_model)}, clues.folder)
+        agree(clues.about, {"model": clue_model, "identity": checkpoint_hash(resolve(clue_model))}, clues.folder)
     return clues
 
 

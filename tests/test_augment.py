@@ -118,19 +118,6 @@ def test_a_record_that_cannot_be_asked_about_is_named_and_the_others_are_asked(r
     assert "btcchat: error: bad.jsonl row 1: " in err and "1 clues written" in err and "1 records failed" in err
 
 
-def test_the_identity_of_a_model_is_what_its_files_hold(base, tmp_path):
-    import shutil
-
-    copy = shutil.copytree(base, tmp_path / "copy")
-    assert augment.identity(copy) == augment.identity(base)
-    (copy / "training.json").write_text("{}")
-    shutil.copytree(base, copy / "checkpoint-10")
-    assert augment.identity(copy) == augment.identity(base)
-    config = copy / "config.json"
-    config.write_text(config.read_text() + "\n")
-    assert augment.identity(copy) != augment.identity(base)
-
-
 def test_clues_of_another_model_are_refused(root, base, tmp_path, capsys):
     from tests.tiny import tiny_model
 

@@ -106,13 +106,14 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
 
     from btcchat import __version__
     from btcchat.checkpoint import resolve
-    from btcchat.eval.evaluate import SELECTION, model_fingerprint
+    from btcchat.data.hashes import checkpoint_hash
+    from btcchat.eval.evaluate import SELECTION
     from btcchat.eval.run_folder import read_json
 
     folder = resolve(args.model)
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
-        "model": {"path": path, "fingerprint": model_fingerprint(folder)},
+        "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {name: getattr(args, name) for name in OPTIONS},
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,

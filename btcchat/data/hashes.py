@@ -1,13 +1,17 @@
-"""What a file holds, in 64 letters; a file whose size and time of change are known is not read again."""
+"""What a file or a checkpoint holds, in 64 letters."""
 
 import hashlib
 import os
 from pathlib import Path
 
+from btcchat.config import PARTS
 from btcchat.data.media import Embedded
 from btcchat.errors import BTCChatError
+from btcchat.hub import CHECKPOINT
 
 BLOCK = 2**20  # bytes
+# Files in a checkpoint folder that tell how it came about, not what it is.
+NOTES = ("training.json", "trainer_state.json", "meter.json", "selection.json")
 
 
 def file_hash(path: str | Path) -> str:
@@ -27,8 +31,23 @@ def joined(hashes: list[str]) -> str:
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
+def checkpoint_hash(folder: str | Path) -> str:
+    """One hash of a checkpoint's config, weights and tokenizer, in whatever layout it is.
+
+    What a training run keeps in folders of its own (checkpoint-N, best, evaluations, clues) is left out.
+    """
+    folder = Path(folder)
+    files = {file for pattern in CHECKPOINT for file in folder.glob(pattern)}
+    files |= {file for pattern in CHECKPOINT for part in PARTS for file in (folder / part).rglob(pattern)}
+    names = {file.relative_to(folder).as_posix(): file for file in files if file.name not in NOTES}
+    return joined([part for name in sorted(names) for part in (name, file_hash(names[name]))])
+
+
 class FileHashes:
-    """``hashes(path)``: that of a file's bytes. ``known`` holds path -> (bytes, time of change in ns, hash)."""
+    """``hashes(path)``: that of a file's bytes; one whose size and time of change are known is not read again.
+
+    ``known`` holds path -> (bytes, time of change in ns, hash).
+    """
 
     def __init__(self):
         self.known: dict[str, tuple[int, int, str]] = {}

@@ -1,9 +1,7 @@
 """An evaluation from a model and data sets to a run folder with its scores."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.changes import same_for_all
@@ -14,19 +12,6 @@ from btcchat.eval.samples import CAPTIONS, EvalSet
 
 BASELINES = "baselines.json"
 SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen while training
-CHECKPOINT = ("config.json", "llm", "vision_tower", "mm_projector")
-
-
-def model_fingerprint(folder: Path) -> str:
-    """SHA-256 of all files of a checkpoint folder that say what the model is (not an optimizer's state beside them)."""
-    digest = hashlib.sha256()
-    paths = [path for name in CHECKPOINT for path in [folder / name, *sorted((folder / name).rglob("*"))]]
-    for path in (path for path in paths if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def evaluate(

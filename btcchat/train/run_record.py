@@ -1,7 +1,6 @@
 """training.json: everything a run was started with. It lies beside the weights and beside every checkpoint."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from btcchat.data.hashes import file_hash
 from btcchat.data.mixture import Mixture
 from btcchat.train.freeze import Part
 
@@ -103,15 +103,7 @@ def _data(dataset: Mixture) -> list[dict]:
 
 def _fingerprint(path: Path) -> dict:
     """Nothing for what is no file here (a data set of the hub)."""
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)} if path.is_file() else {}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": file_hash(path)} if path.is_file() else {}
 
 
 def _device(device) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
+from btcchat.data.hashes import checkpoint_hash
 from btcchat.errors import BTCChatError
 from tests.train.conftest import COLOURS
 
@@ -40,8 +41,6 @@ def scenes(data_root):
 
 
 def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, checkpoint):
-    from btcchat.eval.evaluate import model_fingerprint
-
     flags = {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 1}
     trainer = run("scenes", tune_language_model=True, metric_for_best_model="unchanged only BLEU-1", **flags)
     logged = [log for log in trainer.state.log_history if "eval_S*m" in log]
@@ -58,16 +57,14 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     values = [log["eval_unchanged only BLEU-1"] for log in logged]
     assert chosen["value"] == max(values) and chosen["step"] == 1 + values.index(max(values))
     assert chosen["sets"] == ["scenes:val"] and chosen["test splits"] == []
-    assert model_fingerprint(out / "best") != model_fingerprint(checkpoint)
+    assert checkpoint_hash(out / "best") != checkpoint_hash(checkpoint)
 
 
 def test_evaluation_does_not_change_what_is_learned(run, scenes, tmp_path):
-    from btcchat.eval.evaluate import model_fingerprint
-
     flags = {"tune_language_model": True, "cc_dropout": 0.1, "tune_mm_projector": True}
     run("scenes", output_dir=tmp_path / "without", **flags)
     run("scenes", output_dir=tmp_path / "with", eval_mixture="scenes", eval_strategy="epoch", **flags)
-    assert model_fingerprint(tmp_path / "with") == model_fingerprint(tmp_path / "without")
+    assert checkpoint_hash(tmp_path / "with") == checkpoint_hash(tmp_path / "without")
     assert (tmp_path / "with" / "evaluations").is_dir()
 
 

@@ -1,0 +1,38 @@
+import shutil
+
+import pytest
+
+from btcchat.checkpoint import resolve
+from btcchat.data.hashes import checkpoint_hash
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(resolve(None), tmp_path / "copy")
+
+
+def test_the_hash_of_a_checkpoint_is_not_moved_by_what_a_training_run_keeps_beside_it(copy):
+    (copy / "training.json").write_text("{}")
+    (copy / "selection.json").write_text("{}")
+    for name in ("checkpoint-10", "best", "clues"):
+        shutil.copytree(resolve(None), copy / name)
+    assert checkpoint_hash(copy) == checkpoint_hash(resolve(None))
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "llm/model.safetensors", "llm/tokenizer.model", "mm_projector/config.json"]
+)
+def test_it_is_moved_by_each_file_of_the_model(copy, file):
+    with (copy / file).open("ab") as handle:
+        handle.write(b" ")
+    assert checkpoint_hash(copy) != checkpoint_hash(resolve(None))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "adapter_model.safetensors", "merges.txt"])
+def test_it_is_moved_by_weights_that_lie_in_the_folder_itself(copy, file):
+    """As those of a LLaVA-NeXT folder and of an adapter do."""
+    hashes = []
+    for content in (b"one", b"two"):
+        (copy / file).write_bytes(content)
+        hashes.append(checkpoint_hash(copy))
+    assert len({checkpoint_hash(resolve(None)), *hashes}) == 3
