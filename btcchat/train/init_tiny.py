@@ -103,6 +103,7 @@ def init_model(
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
             "tie_word_embeddings": False,
+            "initializer_range": sizes.llm_width**-0.5,  # LLaMA's 0.02 is for widths of thousands
         },
         vision_tower={
             "model_type": "siglip_vision_model",
