@@ -1,12 +1,15 @@
 """Several processes that train together: under torchrun (DDP) or DeepSpeed (ZeRO), on one machine or on many."""
 
+import atexit
 import importlib.util
 import json
 import logging
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -105,7 +108,17 @@ def average_statistics(model: nn.Module) -> None:
                 statistic /= torch.distributed.get_world_size()
 
 
-def leave_group() -> None:
-    """End the exchange between processes, so that each can exit."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+def end_process(code: int) -> NoReturn:
+    """Exit. A process of several leaves without Python's teardown.
+
+    The threads of torch's gloo outlive ``destroy_process_group`` (torch 2.13), and one that wakes in the teardown
+    aborts a run that has written everything: "terminate called without an active exception", exit code 134.
+    """
+    if not torch.distributed.is_initialized():
+        sys.exit(code)
+    if code == 0:
+        torch.distributed.destroy_process_group()  # waits for the others, who may be dead after a fault
+    atexit._run_exitfuncs()  # loggers such as wandb end here
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -13,11 +13,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("btcchat").setLevel(logging.INFO)
     from btcchat.errors import BTCChatError
-    from btcchat.train.distributed import leave_group
 
     try:
         run(sys.argv[1:] if argv is None else argv)
-        leave_group()
     except BTCChatError as error:
         print(f"btcchat: error: {error}", file=sys.stderr)
         return 2
@@ -44,4 +42,7 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    from btcchat.train.distributed import end_process
+
+    end_process(code)
