@@ -11,6 +11,7 @@ Captions: the question of `btcchat caption`; the answer is read back into change
   type F1                over all changes of all pairs; a change counts where kind and action (built, removed) are right
   count, place           right ones of the changes whose type is right; a count that is not said is wrong
   dates swapped          of the changes whose type is right, those turned into the opposite by swapping the dates
+  claims                 precision of `btcchat eval`'s claims (btcchat/eval/factuality.py), held against five references
 Questions: right is an exact match after lower-casing and dropping full stops and double spaces. "most frequent" is the
 score of always giving the most frequent answer of that question kind, without looking.
 """
@@ -31,6 +32,7 @@ from PIL import Image
 
 from btcchat import BTCChat, BTCChatError, Request
 from btcchat.data.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, parse_caption, swap
+from btcchat.eval.factuality import factuality
 from btcchat.inference import CAPTION_QUESTION
 from rows import table
 
@@ -56,6 +58,7 @@ class Tally:
     def __init__(self):
         self.right, self.total = Counter(), Counter()
         self.answers: dict[str, Counter] = defaultdict(Counter)
+        self.captions: list[tuple[str, list[str]]] = []  # each with its references
 
     def add(self, name: str, right: int, total: int = 1) -> None:
         self.right[name] += right
@@ -68,6 +71,9 @@ class Tally:
             found[name]["most frequent"] = most / self.total[name]
             whole = found[name.split(", ")[0]]  # the blind score of a task: that of each of its kinds of question
             whole["most frequent"] = whole.get("most frequent", 0) + most / whole["n"]
+        if self.captions:
+            for kind, claims in factuality(*zip(*self.captions, strict=True)).items():
+                found[f"claims: {kind}"] = {"score": claims["precision"] / 100, "n": len(self.captions)}
         return found
 
 
@@ -161,6 +167,7 @@ def run(models: dict[str, BTCChat], task: str, options: argparse.Namespace, tall
                 replies = list(islice(answers, len(group)))
                 if task == "caption":
                     score_caption(tallies[name], sample.truth["changes"], *replies)
+                    tallies[name].captions.append((replies[0], sample.captions))
                     continue
                 for (request, truth), reply in zip(group, replies, strict=True):
                     score_answer(tallies[name], task, request.question, reply, truth)

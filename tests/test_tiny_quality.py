@@ -83,6 +83,16 @@ def test_every_question_of_a_sample_has_a_kind(make):
         assert (answer in ("yes", "no")) == (tiny_quality.question_kind(question) == "yes or no")
 
 
+def test_claims_are_held_against_the_references():
+    right, wrong = Tally(), Tally()
+    for seed in range(40):
+        sample = make_pair(seed, heldout=True)
+        right.captions.append((sample.captions[0], sample.captions))
+        wrong.captions.append((swap(sample).captions[0], sample.captions))
+    assert right.scores()["claims: direction"] == {"score": 1, "n": 40}
+    assert wrong.scores()["claims: direction"]["score"] < 0.3
+
+
 def test_the_command_measures_two_models_and_writes_json(tmp_path, capsys):
     for name in ("one", "two"):
         tiny_model(tmp_path / "tokenizer", num_video_frames=4).save_pretrained(tmp_path / name)
