@@ -4,7 +4,6 @@ OUTPUT_DIR/evaluations/step-N/    predictions.jsonl and metrics.json of each tim
 OUTPUT_DIR/best/                  the model that scored best, with selection.json: by what, where and when
 """
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -103,7 +102,7 @@ class Evaluation(TrainerCallback):
         if ranks.first:
             tests = [one.name for one in self.sets if one.is_test]
             selection |= {"sets": [one.name for one in self.sets], "test splits": tests}
-            (folder / SELECTION).write_text(json.dumps(selection, indent=1) + "\n", encoding="utf-8")
+            RunFolder(folder).write(SELECTION, selection)
             logger.info("step %d is the best by %s so far: %.2f", *(selection[n] for n in ("step", "metric", "value")))
 
 
