@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import tiny_model
 
 import ablate_clues
 import full_size
 import records
 import startup
+import tiny_minutes
 import train_step
+from btcchat.data.synthetic.write import write_dataset
 from btcchat.weights import weight_files
 from rows import table
 
@@ -68,6 +71,21 @@ def test_startup_times_whole_processes(monkeypatch, capsys):
     assert rows[3].startswith("| btcchat --version") and rows[3].endswith("| met    |")
 
 
+@pytest.mark.slow
+def test_the_minutes_of_the_tiny_recipe_follow_from_some_steps(tmp_path, capsys):
+    tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "0_init")
+    (tmp_path / "1_align").symlink_to("0_init")
+    tiny_model(tmp_path).save_pretrained(tmp_path / "2_change_encoder")
+    none = {"pairs": 0, "series": 0, "videos": 0}
+    write_dataset(tmp_path / "data" / "synthetic_scenes", **none, images=64, seed=1)
+    write_dataset(tmp_path / "data" / "synthetic", pairs=32, images=16, series=16, videos=16, seed=2)
+    assert tiny_minutes.main([str(tmp_path), "--steps", "5"]) == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
+    steps = {"1_align": "6", "2_change_encoder": "2", "3_llm": "5"}  # 1.6 x 64 / 16, 32 / 16, 80 / 16
+    assert [row[:2] for row in rows] == [*map(list, steps.items()), ["all", ""]]
+    assert float(rows[-1][3]) == pytest.approx(sum(float(row[3]) for row in rows[:-1]), abs=0.2)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_annotation_files_are_measured(tmp_path):
     records.write(tmp_path / "rows.jsonl", 50)
@@ -76,8 +94,6 @@ def test_annotation_files_are_measured(tmp_path):
 
 
 def test_the_ablation_of_clues_trains_and_scores_each_way(tmp_path, capsys):
-    from tests.tiny import tiny_model
-
     tiny_model(tmp_path).save_pretrained(tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--clue_model", str(tmp_path / "model"), "--true_clues"]
     words += ["--train", "6", "--test", "4", "--steps", "2", "--batch", "3"]

@@ -1,0 +1,59 @@
+"""How long the recipe of the packaged tiny model takes on this machine, told from some steps of each stage.
+
+    python benchmarks/tiny_minutes.py runs/tiny     # the folder that scripts/v1_5/tiny/*.sh filled
+
+Each stage goes through its own preset, from the checkpoint that it starts from, with every thread of the machine; the
+first fifth of the steps is left out. Run it with nothing else on the machine.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from btcchat.train.presets import load_preset
+from measure import machine
+from rows import table
+
+STAGES = {"1_align": "0_init", "2_change_encoder": "1_align", "3_llm": "2_change_encoder"}  # stage -> starts from
+
+
+def measure(stage: str, runs: Path, steps: int) -> tuple[int, float]:
+    """The steps of the whole stage, and the samples a second in ``steps`` of them."""
+    with TemporaryDirectory() as out:
+        flags = {"preset": f"tiny/{stage}", "model_name_or_path": runs / STAGES[stage], "data_root": runs / "data"}
+        flags |= {"output_dir": out, "max_steps": steps, "save_steps": steps, "logging_steps": steps // 5}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "btcchat.train.train_mem", "--disable_tqdm", "True", *words]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            sys.exit(f"tiny_minutes.py: error: {stage}: {run.stderr.strip().splitlines()[-1]}")
+        state = json.loads((Path(out) / f"checkpoint-{steps}" / "trainer_state.json").read_text())
+    speeds = [entry["samples_per_second"] for entry in state["log_history"] if "samples_per_second" in entry][1:]
+    steps_an_epoch = steps / state["epoch"]
+    rate = len(speeds) / sum(1 / speed for speed in speeds)  # as many steps behind each of them
+    return round(load_preset(f"tiny/{stage}")["num_train_epochs"] * steps_an_epoch), rate
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder with data/, 0_init/, 1_align/ and 2_change_encoder/")
+    parser.add_argument("--steps", type=int, default=150, help="steps to time in each stage")
+    options = parser.parse_args(arguments)
+    rows, total = [], 0.0
+    for stage in STAGES:
+        steps, rate = measure(stage, options.runs, options.steps)
+        minutes = steps * load_preset(f"tiny/{stage}")["per_device_train_batch_size"] / rate / 60
+        total += minutes
+        rows.append((stage, steps, f"{rate:.1f}", f"{minutes:.1f}"))
+    print(table(["stage", "steps", "samples a second", "minutes"], [*rows, ("all", "", "", f"{total:.1f}")]))
+    print(machine(torch.device("cpu")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
