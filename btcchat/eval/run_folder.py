@@ -4,17 +4,27 @@ run.json            what is evaluated: model, data, options; written before the 
 parts/N.jsonl       the answers of process N as they come, each batch on the disk before the next one
 predictions.jsonl   all of them in the order of the data, with their references
 metrics.json        the scores
+change_maps/ID.png  where each pair has changed, 8-bit grey (H, W), white the most; `map_path` makes ID a file's name
 """
 
+import hashlib
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
 
 PREDICTIONS, METRICS, RUN = "predictions.jsonl", "metrics.json", "run.json"
+
+
+def map_path(folder: str | Path, sample_id: str) -> Path:
+    """The change map of a sample. Ids of any characters and length have file names of their own."""
+    name = quote(sample_id, safe="", errors="backslashreplace")
+    name = name if len(name) <= 200 else hashlib.sha256(name.encode()).hexdigest()
+    return Path(folder) / "change_maps" / f"{name}.png"
 
 
 class RunFolder:
