@@ -101,19 +101,20 @@ def _default_folder(model: str, sets) -> Path:
 
 
 def _record(args: argparse.Namespace, sets, ranks) -> dict:
-    """run.json: what decides the answers (another run may not go on with them), and how it was run."""
+    """run.json: what decides the answers (another run may not go on with them), how it was run, where the data is."""
     from importlib.metadata import version
 
     from btcchat import __version__
     from btcchat.checkpoint import resolve
     from btcchat.data.hashes import checkpoint_hash
     from btcchat.eval.evaluate import SELECTION
-    from btcchat.eval.run_folder import read_json
+    from btcchat.eval.run_folder import asked, read_json
 
     folder = resolve(args.model)
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
         "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
+        "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {name: getattr(args, name) for name in OPTIONS},
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,

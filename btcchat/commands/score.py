@@ -1,10 +1,13 @@
-"""``btcchat score`` and ``btcchat compare``: captions of any model against references."""
+"""``btcchat score`` and ``btcchat compare``: captions of any model against references; runs of questions too."""
 
 import argparse
 import json
 
 from btcchat.commands.options import RAW
+from btcchat.errors import BTCChatError
 
+FIELDS = ("id", "prediction", "references", "flag")
+CAPTION_OPTIONS = ("references", "split", "partial", "baseline", *(f"{name}_field" for name in FIELDS))
 SCORE = """\
 Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
 
@@ -13,6 +16,7 @@ Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, 
   btcchat score predictions.jsonl --baseline --intervals
 
 One JSON object a line with id, prediction and references (a list); uid, pred and change_caption are known too.
+A run folder of btcchat eval is scored by what it is of: captions, questions by type, or classes.
 Needs pip install 'btcchat[eval]', which brings its own Java."""
 
 
@@ -21,10 +25,10 @@ def add(commands) -> None:
     one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines, or a run folder of btcchat eval")
     same = "the scene is the same as before"
     one.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
-    one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap over the pairs")
+    one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap")
     _add_scoring(one, score)
 
-    about = "compare two models' captions of the same pairs, by paired bootstrap"
+    about = "compare two models' captions of the same pairs, or answers to the same questions, by paired bootstrap"
     one = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
     one.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
     one.add_argument("second", metavar="B", help="predictions of the same pairs")
@@ -54,9 +58,11 @@ def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
 def score(args: argparse.Namespace) -> int:
     from btcchat.eval.card import card_text, score_card
     from btcchat.eval.changes import same_for_all
+    from btcchat.eval.finished import predictions_file
     from btcchat.eval.predictions import read_predictions
-    from btcchat.eval.run_folder import predictions_file
 
+    if sets := _other_sets(args, args.predictions):
+        return _score_run(args, sets)
     read = read_predictions(predictions_file(args.predictions), **_reading(args))
     baselines = same_for_all(len(read.rows)) if args.baseline else None
     card = score_card(read, preset=args.preset, baselines=baselines, intervals=args.intervals, java=args.java)
@@ -65,15 +71,48 @@ def score(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    from btcchat.eval.comparison import comparison, comparison_text
+    from btcchat.eval.comparison import comparison, comparison_text, run_comparison, run_comparison_text
+    from btcchat.eval.finished import predictions_file, sets_of
     from btcchat.eval.predictions import read_both
-    from btcchat.eval.run_folder import predictions_file
 
     names = (args.first, args.second)
+    if _other_sets(args, *names):
+        result = run_comparison(*map(sets_of, names), names=names, preset=args.preset, java=args.java)
+        print(json.dumps(result, ensure_ascii=False) if args.json else run_comparison_text(result))
+        return 0
     result = comparison(
         *read_both(*map(predictions_file, names), **_reading(args)), names=names, preset=args.preset, java=args.java
     )
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
+    return 0
+
+
+def _other_sets(args: argparse.Namespace, *paths: str) -> list:
+    """The sets of these runs, where one of them is not of captions; the options that are for captions are refused."""
+    from btcchat.eval.finished import sets_of
+    from btcchat.eval.samples import CAPTIONS
+
+    sets = [one for path in paths for one in sets_of(path)]
+    others = [one for one in sets if one.kind != CAPTIONS]
+    if not others:
+        return []
+    given = [name for name in CAPTION_OPTIONS if getattr(args, name, None)]
+    if given:
+        flag, one = given[0].replace("_", "-"), others[0]
+        raise BTCChatError(f"--{flag} is for files of captions; {one.name} has {one.kind}, scored as btcchat eval did")
+    return sets
+
+
+def _score_run(args: argparse.Namespace, sets: list) -> int:
+    from btcchat.eval.metrics import metrics_text, score_rows
+
+    scores = {}
+    for one in sets:
+        head = {name: one.scores[name] for name in ("kind", "samples", "test split")}
+        options = {"preset": args.preset, "intervals": args.intervals, "java": args.java}
+        scores[one.name] = head | score_rows(one.kind, one.rows, ranges=one.ranges, **options)
+    result = {"predictions": args.predictions, "sets": scores}
+    print(json.dumps(result, ensure_ascii=False) if args.json else metrics_text(result))
     return 0
 
 
@@ -82,5 +121,5 @@ def _reading(args: argparse.Namespace) -> dict:
     from btcchat.eval.presets import build_preset
 
     build_preset(args.preset)
-    fields = {name: getattr(args, f"{name}_field") for name in ("id", "prediction", "references", "flag")}
+    fields = {name: getattr(args, f"{name}_field") for name in FIELDS}
     return {"fields": fields, "references": args.references, "split": args.split, "partial": args.partial}

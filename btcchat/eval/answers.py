@@ -50,10 +50,9 @@ def question_type(given: str | None, truth: str) -> str:
 
 
 def question_scores(said: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: bool = False) -> dict:
-    """Accuracy in percent of each type, of all questions ("overall") and the mean of the types ("average").
+    """Accuracy in percent of each of `groups`. ``ranges`` is for the type count.
 
-    Where some types are NUMERIC, also of the others alone. ``ranges`` is for the type count. ``most frequent`` is what
-    always giving a type's most frequent answer would score, without looking.
+    ``most frequent`` is what always giving a type's most frequent answer would score, without looking.
     """
     right, asked, frequent = Counter(), Counter(), {}
     for answer, truth, kind in zip(said, truths, types, strict=True):
@@ -66,19 +65,28 @@ def question_scores(said: Sequence[str], truths: Sequence[str], types: Sequence[
             binned[_range(int(number)) if number.isdecimal() else number] += times
         frequent["count"] = binned
     most = {kind: max(counts.values()) for kind, counts in frequent.items()}
-    scores = {kind: _row(right, asked, most, [kind]) for kind in sorted(asked)}
-    scores |= _totals(right, asked, most, sorted(asked), "")
-    words = [kind for kind in sorted(asked) if kind not in NUMERIC]
-    if 0 < len(words) < len(asked):
-        scores |= _totals(right, asked, most, words, f" without {' and '.join(k for k in NUMERIC if k in asked)}")
+    scores = {}
+    for name, (kinds, mean) in groups(types).items():
+        scores[name] = _row(right, asked, most, kinds)
+        if mean:
+            rows = [_row(right, asked, most, [kind]) for kind in kinds]
+            scores[name] |= {n: sum(row[n] for row in rows) / len(rows) for n in ("accuracy", "most frequent")}
     return scores
 
 
-def _totals(right, asked, most, kinds: list[str], suffix: str) -> dict:
-    rows = [_row(right, asked, most, [kind]) for kind in kinds]
-    average = {name: sum(row[name] for row in rows) / len(rows) for name in ("accuracy", "most frequent")}
-    overall = _row(right, asked, most, kinds)
-    return {f"overall{suffix}": overall, f"average{suffix}": {"questions": overall["questions"], **average}}
+def groups(types: Sequence[str]) -> dict[str, tuple[list[str], bool]]:
+    """The lines of a table: the types in each, and whether it is their mean or that of all their questions.
+
+    Each type, all questions ("overall") and the mean of the types ("average"); where some types are NUMERIC, also of
+    the others alone.
+    """
+    kinds = sorted(set(types))
+    found = {kind: ([kind], False) for kind in kinds} | {"overall": (kinds, False), "average": (kinds, True)}
+    words = [kind for kind in kinds if kind not in NUMERIC]
+    if 0 < len(words) < len(kinds):
+        without = f" without {' and '.join(kind for kind in NUMERIC if kind in kinds)}"
+        found |= {f"overall{without}": (words, False), f"average{without}": (words, True)}
+    return found
 
 
 def _row(right, asked, most, kinds: list[str]) -> dict:
@@ -89,9 +97,12 @@ def _row(right, asked, most, kinds: list[str]) -> dict:
 
 def question_text(scores: dict) -> str:
     width = max(map(len, scores))
-    lines = [f"{'':{width}}  questions  accuracy  most frequent"]
+    sure = any("95 %" in row for row in scores.values())
+    lines = [f"{'':{width}}  questions  accuracy" + "      95 % interval" * sure + "  most frequent"]
     for kind, row in scores.items():
-        lines.append(f"{kind:{width}}  {row['questions']:9}  {row['accuracy']:8.2f}  {row['most frequent']:13.2f}")
+        interval = "   {:6.2f} to {:6.2f}".format(*row["95 %"]) if sure else ""
+        numbers = f"{row['questions']:9}  {row['accuracy']:8.2f}{interval}  {row['most frequent']:13.2f}"
+        lines.append(f"{kind:{width}}  {numbers}")
     return "\n".join(lines)
 
 
@@ -103,7 +114,7 @@ def class_scores(said: Sequence[str], truths: Sequence[str], classes: Sequence[s
     names = sorted({normalise(name) for name in (*truths, *classes)})
     table = {truth: dict.fromkeys([*names, UNKNOWN], 0) for truth in names}
     for answer, truth in zip(said, truths, strict=True):
-        table[normalise(truth)][_named(normalise(answer), names)] += 1
+        table[normalise(truth)][named(answer, names)] += 1
     rows = {truth: sum(row.values()) for truth, row in table.items()}
     return {
         "accuracy": 100 * sum(table[name][name] for name in names) / len(truths),
@@ -114,7 +125,9 @@ def class_scores(said: Sequence[str], truths: Sequence[str], classes: Sequence[s
     }
 
 
-def _named(answer: str, names: list[str]) -> str:
+def named(answer: str, names: list[str]) -> str:
+    """The one of ``names`` (normalised) that an answer says, or UNKNOWN."""
+    answer = normalise(answer)
     whole = [name for name in names if name.replace(" ", "") == answer.replace(" ", "")]
     if whole:
         return whole[0]
@@ -127,8 +140,9 @@ def class_text(scores: dict) -> str:
     table = scores["confusion"]
     names = [*table, *([UNKNOWN] if any(row[UNKNOWN] for row in table.values()) else [])]
     width = max(map(len, names))
+    sure = ", 95 % interval {:.2f} to {:.2f}".format(*scores["95 %"]) if "95 %" in scores else ""
     lines = [
-        f"overall accuracy {scores['accuracy']:.2f} % of {scores['samples']} "
+        f"overall accuracy {scores['accuracy']:.2f} % of {scores['samples']}{sure} "
         f"(always the most frequent class: {scores['most frequent']:.2f} %)",
         "",
         f"{'is, said':{width + 4}}" + "".join(f"{number:5}" for number in range(1, len(names) + 1)),

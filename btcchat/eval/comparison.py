@@ -1,10 +1,16 @@
-"""Two models' captions of the same pairs, compared on the same draws of the pairs."""
+"""Two models' answers to the same pairs or questions, compared on the same draws of them."""
 
+from collections.abc import Sequence
+
+from btcchat.errors import BTCChatError
+from btcchat.eval.accuracy import ALL, differences, differences_text, right_answers
 from btcchat.eval.bootstrap import DRAWS, difference
 from btcchat.eval.changes import changed_rows
 from btcchat.eval.counts import METRICS
-from btcchat.eval.predictions import Predictions
+from btcchat.eval.finished import RunSet
+from btcchat.eval.predictions import Predictions, paired
 from btcchat.eval.presets import PRESETS
+from btcchat.eval.samples import CAPTIONS, CLASSES
 from btcchat.eval.score import count_captions
 
 
@@ -39,8 +45,7 @@ def comparison(
 
 def comparison_text(result: dict) -> str:
     preset = result["preset"]
-    lines = [f"preset {preset}: {PRESETS[preset].about}; all scores x100", ""]
-    lines += [f"{letter}: {name}" for letter, name in zip("AB", result["runs"], strict=True)]
+    lines = [f"preset {preset}: {PRESETS[preset].about}; all scores x100", "", *_runs(result)]
     for name, part in result["parts"].items():
         title = f"{name}, {part['pairs']} pairs"
         lines += ["", f"{title:24}       A       B     B - A   95 % interval            p"]
@@ -49,4 +54,38 @@ def comparison_text(result: dict) -> str:
             low, high = one["95 %"]
             numbers = f"{one['scores'][0]:7.2f} {one['scores'][1]:7.2f} {one['difference']:+9.2f}"
             lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {one['p']:9.3f}")
-    return "\n".join([*lines, "", f"p: two-sided, by paired bootstrap over {result['draws']} draws of the pairs"])
+    return "\n".join([*lines, "", _about_p(result, "pairs")])
+
+
+def run_comparison(first: Sequence[RunSet], second: Sequence[RunSet], *, names: tuple[str, str], **options) -> dict:
+    """Two runs with questions or classes in them, set by set; `run_comparison_text` prints it. options: of captions."""
+    sets = [" + ".join(one.name for one in run) for run in (first, second)]
+    if sets[0] != sets[1]:
+        a, b = (f"{name} is {f'of {of}' if of else 'a file'}" for name, of in zip(names, sets, strict=True))
+        raise BTCChatError(f"{a}, {b}; compare two runs of the same data sets")
+    result: dict = {"runs": list(names), "draws": DRAWS, "sets": {}}
+    for one, other in zip(first, second, strict=True):
+        pair = paired(Predictions(one.rows), Predictions(other.rows), *names)
+        if one.kind == CAPTIONS:
+            result["sets"][one.name] = comparison(*pair, names=names, **options)
+            continue
+        (right, types), (others, _) = (right_answers(one.kind, run.rows, ranges=one.ranges) for run in pair)
+        rows = differences(right, others, types)
+        result["sets"][one.name] = {"accuracy": {ALL: rows[ALL]} if one.kind == CLASSES else rows}
+    return result
+
+
+def run_comparison_text(result: dict) -> str:
+    blocks = ["\n".join(_runs(result))]
+    for name, one in result["sets"].items():
+        body = differences_text(one["accuracy"]) if "accuracy" in one else comparison_text(one)
+        blocks.append(f"{name}, accuracy in percent\n\n{body}" if "accuracy" in one else f"{name}\n\n{body}")
+    return "\n\n".join([*blocks, _about_p(result, "questions")])
+
+
+def _runs(result: dict) -> list[str]:
+    return [f"{letter}: {name}" for letter, name in zip("AB", result["runs"], strict=True)]
+
+
+def _about_p(result: dict, what: str) -> str:
+    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {what}"

@@ -77,8 +77,9 @@ def prediction_row(sample, text: str) -> dict:
 
 
 def ccexpert_row(row: dict) -> dict:
-    """A row as CCExpert publishes its predictions."""
-    return {"uid": row["id"], "pred": row["prediction"], "change_caption": row["references"]}
+    """A row as CCExpert publishes its predictions; the type of a question stays."""
+    names = {"id": "uid", "prediction": "pred", "references": "change_caption", "question_type": "question_type"}
+    return {new: row[name] for name, new in names.items() if name in row}
 
 
 def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[EvalSet], ranks: Ranks) -> dict:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from btcchat.eval.answers import class_scores, class_text, question_scores, question_text, question_type
+from btcchat.eval.accuracy import ALL, right_answers
+from btcchat.eval.accuracy import intervals as accuracy_intervals
+from btcchat.eval.answers import class_scores, class_text, question_scores, question_text
 from btcchat.eval.card import card_text, score_card
 from btcchat.eval.java import eval_package, find_java
 from btcchat.eval.predictions import Predictions, Row
@@ -10,32 +12,44 @@ from btcchat.eval.presets import build_preset
 from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet
 
 RANGES = ("rsvqa_lr",)  # kinds of data set whose counts are held to ranges
+IN_RANGES = "RSVQA-LR's counts are right in the range of the true one"
 
 
-def score_set(
-    one: EvalSet,
-    said: Sequence[str],
+def score_set(one: EvalSet, said: Sequence[str], **options) -> dict:
+    """``said[i]`` answers ``one.samples[i]``; -> the scores, as metrics.json has them. options: of `score_rows`."""
+    rows = [
+        Row(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
+        for number, (sample, text) in enumerate(zip(one.samples, said, strict=True), start=1)
+    ]
+    data_kind = one.description.get("kind")
+    head = {"kind": one.kind, "samples": len(rows), "test split": one.is_test, "data kind": data_kind}
+    return head | score_rows(one.kind, rows, ranges=data_kind in RANGES, **options)
+
+
+def score_rows(
+    kind: str,
+    rows: Sequence[Row],
     *,
+    ranges: bool = False,
     baselines: Mapping[str, Sequence[str]] | None = None,
     preset: str = "levir-cc",
     intervals: bool = True,
     java: str | None = None,
 ) -> dict:
-    """``said[i]`` answers ``one.samples[i]``; -> the scores, as metrics.json has them."""
-    head = {"kind": one.kind, "samples": len(one.samples), "test split": one.is_test}
-    truths = [sample.references for sample in one.samples]
-    if one.kind == CAPTIONS:
-        rows = [
-            Row(sample.id, text, tuple(sample.references), sample.changed, number)
-            for number, (sample, text) in enumerate(zip(one.samples, said, strict=True), start=1)
-        ]
-        return head | score_card(Predictions(rows), preset=preset, baselines=baselines, intervals=intervals, java=java)
-    if one.kind == CLASSES:
-        return head | class_scores(said, [given[0] for given in truths])
-    types = [question_type(sample.question_type, sample.references[0]) for sample in one.samples]
-    ranges = one.description.get("kind") in RANGES
-    scores = question_scores(said, [given[0] for given in truths], types, ranges=ranges)
-    return head | {"counts in ranges": ranges, "scores": scores}
+    """The scores of one set. ranges: counts are held to ranges. baselines, preset, java: of captions."""
+    rows = list(rows)
+    if kind == CAPTIONS:
+        return score_card(Predictions(rows), preset=preset, baselines=baselines, intervals=intervals, java=java)
+    right, types = right_answers(kind, rows, ranges=ranges)
+    sure = accuracy_intervals(right, types) if intervals else {}
+    said, truths = [row.prediction for row in rows], [row.references[0] for row in rows]
+    if kind == CLASSES:
+        return class_scores(said, truths) | ({"95 %": sure[ALL]} if sure else {})
+    scores = question_scores(said, truths, types, ranges=ranges)
+    return {
+        "counts in ranges": ranges,
+        "scores": {name: row | ({"95 %": sure[name]} if sure else {}) for name, row in scores.items()},
+    }
 
 
 def check_scoring(sets: Sequence[EvalSet], *, preset: str = "levir-cc", java: str | None = None) -> None:
@@ -48,11 +62,7 @@ def check_scoring(sets: Sequence[EvalSet], *, preset: str = "levir-cc", java: st
 
 def metrics_text(metrics: dict) -> str:
     """The tables of metrics.json."""
-    blocks = []
-    if metrics["selected"]:
-        chosen = metrics["selected"]
-        where = ", ".join(f"{name}{' (A TEST SPLIT)' * (name in chosen['test splits'])}" for name in chosen["sets"])
-        blocks.append(f"this checkpoint was chosen by {chosen['metric']} on {where}")
+    blocks = [selected_text(metrics["selected"])] if metrics.get("selected") else []
     for name, scores in metrics["sets"].items():
         title = f"{name}, {scores['samples']} samples" + (" (a test split)" if scores["test split"] else "")
         if scores["kind"] == CAPTIONS:
@@ -61,6 +71,12 @@ def metrics_text(metrics: dict) -> str:
             body = class_text(scores)
         else:
             body = question_text(scores["scores"])
-            body += "\nRSVQA-LR's counts are right in the range of the true one" if scores["counts in ranges"] else ""
+            body += f"\n{IN_RANGES}" if scores["counts in ranges"] else ""
         blocks.append(f"{title}\n\n{body}")
     return "\n\n".join(blocks)
+
+
+def selected_text(chosen: dict) -> str:
+    """How the checkpoint was chosen while training: what selection.json says."""
+    where = ", ".join(f"{name}{' (A TEST SPLIT)' * (name in chosen['test splits'])}" for name in chosen["sets"])
+    return f"this checkpoint was chosen by {chosen['metric']} on {where}"

@@ -1,8 +1,9 @@
 """Predictions and references from JSON lines, checked line by line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
@@ -23,6 +24,7 @@ class Row:
     references: tuple[str, ...] | None
     changed: bool | None  # the data's own flag
     line: int
+    question_type: str | None = None
 
     def same(self, other: "Row") -> bool:
         return (self.prediction, self.references, self.changed) == (other.prediction, other.references, other.changed)
@@ -75,7 +77,11 @@ def read_both(path: str | Path, other: str | Path, fields: dict[str, str] | None
 
     options: those of `read_predictions`. Raises BTCChatError where one has ids or references that the other has not.
     """
-    first, second = (read_predictions(one, fields, **options) for one in (path, other))
+    return paired(*(read_predictions(one, fields, **options) for one in (path, other)), path, other)
+
+
+def paired(first: Predictions, second: Predictions, path: str | Path, other: str | Path):
+    """The same of what has been read from ``path`` and ``other``."""
     theirs = {row.id: row for row in second.rows}
     ours = {row.id for row in first.rows}
     for here, there, names in (
@@ -91,6 +97,18 @@ def read_both(path: str | Path, other: str | Path, fields: dict[str, str] | None
             raise BTCChatError(f"{lines} give '{row.id}' different references; --references FILE gives both the same")
     second.rows = [theirs[row.id] for row in first.rows]
     return first, second
+
+
+def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Row]]:
+    """The rows of a run's predictions.jsonl, in which ``sizes`` rows of one data set after the other stand."""
+    lines = list(_records(path))
+    if len(lines) != sum(sizes):
+        raise BTCChatError(f"{path} has {len(lines)} rows, metrics.json beside it is of {sum(sizes)}; evaluate again")
+    parts, rest = [], iter(lines)
+    for part in (list(islice(rest, size)) for size in sizes):
+        names = _names(path, *part[0], None, need=("id", "prediction"), references=True)
+        parts.append([_row(path, line, record, names, with_prediction=True) for line, record in part])
+    return parts
 
 
 def read_references(path: str | Path, fields: dict[str, str] | None = None, *, split: str | None = None):
@@ -213,7 +231,7 @@ def _row(path, line: int, record: dict, names: dict[str, str | None], *, with_pr
         if changed not in (0, 1):
             raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
         changed = bool(changed)
-    return Row(str(key), prediction, references, changed, line)
+    return Row(str(key), prediction, references, changed, line, record.get("question_type"))
 
 
 def _kind(value) -> str:

@@ -27,6 +27,13 @@ def map_path(folder: str | Path, sample_id: str) -> Path:
     return Path(folder) / "change_maps" / f"{name}.png"
 
 
+def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
+    """What `samples.read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    paths = {"data_root": root, "folder": folder}
+    return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
+
+
 class RunFolder:
     """A run's files. The methods are for the first process; each process writes its answers to `part`."""
 
@@ -133,16 +140,6 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read as JSON: {error}") from error
-
-
-def predictions_file(path: str | Path) -> str:
-    """A file of predictions as it is; of a run folder, its own."""
-    path = Path(path)
-    if not (path / RUN).is_file():
-        return str(path)
-    if not (path / PREDICTIONS).is_file():
-        raise BTCChatError(f"the run in {path} is not finished; the same btcchat eval again goes on with it")
-    return str(path / PREDICTIONS)
 
 
 def _line(row: dict) -> bytes:

@@ -1,0 +1,41 @@
+"""Finished run folders, made without a model: the answers are given."""
+
+import json
+from pathlib import Path
+
+from btcchat.eval.evaluate import evaluate
+from btcchat.eval.ranks import Ranks
+from btcchat.eval.run_folder import RunFolder, asked
+from btcchat.eval.samples import read_sets
+
+SETS = """
+pairs: {annotation: "pairs_{split}.jsonl", images: ., splits: [train, val, test], kind: levir_cc}
+mine: {annotation: pairs_val.jsonl, images: .}
+questions: {annotation: questions.jsonl, images: ., kind: rsvqa_lr}
+clips: {annotation: clips.jsonl, images: .}
+"""
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def make_run(root: Path, mixture: str, answer, out: Path, *, model="a model", selected=None, row_of=dict) -> Path:
+    """A run in ``out``, of ``mixture`` below ``root``, whose answers are ``answer(sample)``."""
+    sets = read_sets(mixture, split="val", data_root=root, folder=root)
+    run = {
+        "model": {"path": str(model), "fingerprint": "f" * 64},
+        "asked": asked(mixture, "val", str(root), str(root)),
+        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
+        "options": {"max_new_tokens": 128, "cc_head": None},
+        "selected": selected,
+        "processes": 1,
+        "versions": {"btcchat": "0", "torch": "2"},
+    }
+    folder = RunFolder(out)
+    folder.start(run)
+    with folder.part(0) as part:
+        part.write({sample.id: answer(sample) for one in sets for sample in one.samples})
+    folder.close()
+    assert evaluate(lambda: None, sets, RunFolder(out), run, Ranks(), batch_size=1, generation={}, row_of=row_of)
+    return out
