@@ -30,7 +30,8 @@ def show_data(args: argparse.Namespace) -> int:
     """One page of samples."""
     from btcchat.data.add_clue import AddClue
     from btcchat.data.clues import Clues
-    from btcchat.data.show import page, pick, write_page
+    from btcchat.data.show import page, pick
+    from btcchat.page import write_page
 
     maker = options.sample_maker(args)
     mixture = options.load_mixture(args)

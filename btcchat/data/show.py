@@ -3,21 +3,18 @@
 The page needs nothing beside it. Whatever a data set says is escaped.
 """
 
-import base64
-import io
 from collections.abc import Iterable
 from html import escape
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from btcchat import prompt
 from btcchat.data.records import Record
 from btcchat.data.sample import SampleMaker
 from btcchat.errors import BTCChatError
+from btcchat.page import data_uri
 from btcchat.tokenise import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 T = TypeVar("T")
@@ -54,17 +51,6 @@ def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
         if len(found.setdefault(modality, [])) < samples:
             found[modality].append(item)
     return found
-
-
-def write_page(path: str | Path, pieces: Iterable[str]) -> None:
-    """Write the page under another name, then rename it."""
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise BTCChatError(f"--out {path} cannot be written: give a file in a folder that is there")
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(pieces)
-    part.rename(path)
 
 
 def page(title: str, facts: str, chosen: dict[str, list[Record]], make_sample: SampleMaker) -> Iterable[str]:
@@ -111,14 +97,8 @@ def _figures(record: Record, sample: dict, make_sample: SampleMaker) -> str:
         name = str(names[number] if len(names) == _frames(sample) else names[0])
         date = f", {record.dates[number]}" if record.dates else ""
         caption = escape(f"{number + 1}{date}: {name.replace(chr(92), '/').rpartition('/')[2]}")
-        figures.append(f"<figure><img alt='' src='{_data(image)}'><figcaption>{caption}</figcaption></figure>")
+        figures.append(f"<figure><img alt='' src='{data_uri(image)}'><figcaption>{caption}</figcaption></figure>")
     return "".join(figures)
-
-
-def _data(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")  # exact
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _tokens(ids: list[int], labels: list[int], tokenizer) -> str:

@@ -22,10 +22,17 @@ class Counts:
         """-> (..., 8): METRICS, times 100. ``times`` (..., N): how often each row is in the set, by default once."""
         times = np.ones(len(self.rouge_l)) if times is None else np.asarray(times, dtype=float)
         size = times.sum(-1)
-        values = [*np.moveaxis(bleu_scores(times @ self.bleu), -1, 0), meteor_score(times @ self.meteor)]
-        values += [times @ self.rouge_l / size, times @ self.cider_d / size]
-        # S*m: the field's single number for change captions.
-        return 100 * np.stack([*values, (values[3] + values[4] + values[5] + values[6]) / 4], axis=-1)
+        return _all(times @ self.bleu, times @ self.meteor, times @ self.rouge_l / size, times @ self.cider_d / size)
+
+    def each(self) -> np.ndarray:
+        """-> (N, 8): METRICS of each row by itself. The scores of the set are not their mean."""
+        return _all(self.bleu, self.meteor, self.rouge_l, self.cider_d)
+
+
+def _all(bleu: np.ndarray, meteor: np.ndarray, rouge_l: np.ndarray, cider_d: np.ndarray) -> np.ndarray:
+    values = [*np.moveaxis(bleu_scores(bleu), -1, 0), meteor_score(meteor), rouge_l, cider_d]
+    # S*m: the field's single number for change captions.
+    return 100 * np.stack([*values, sum(values[3:]) / 4], axis=-1)
 
 
 def bleu_scores(counts: np.ndarray) -> np.ndarray:

@@ -1,0 +1,51 @@
+"""HTML pages that need nothing beside them. Whatever comes from data is escaped."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from btcchat.errors import BTCChatError
+
+
+def write_page(path: str | Path, pieces: Iterable[str]) -> None:
+    """Write the page under another name, then rename it."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise BTCChatError(f"--out {path} cannot be written: give a file in a folder that is there")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", errors="replace") as file:  # half an emoji becomes a question mark
+            file.writelines(pieces)
+        part.replace(path)
+    except OSError as error:
+        raise BTCChatError(f"--out {path} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def data_uri(image: Image.Image, kind: str = "png", **options) -> str:
+    """An image as the ``src`` of an <img>. kind: png is exact, webp small; options: those of Pillow's save."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence], *, own: str | None = None) -> str:
+    """Rows under a head; the first cell of a row is its name, and the row named ``own`` stands out.
+
+    A cell is a text, or a text and a small one below it.
+    """
+    lines = [f"<thead><tr>{''.join(_cell(name, 'th') for name in head)}</tr></thead>"]
+    for name, *cells in rows:
+        kind = " class=own" if name == own else ""
+        lines.append(f"<tr{kind}>{_cell(name, 'th')}{''.join(map(_cell, cells))}</tr>")
+    return "\n".join(["<table>", *lines, "</table>\n"])
+
+
+def _cell(content: str | tuple[str, str], tag: str = "td") -> str:
+    text, small = content if isinstance(content, tuple) else (content, "")
+    return f"<{tag}>{escape(text)}{f'<small>{escape(small)}</small>' if small else ''}</{tag}>"
