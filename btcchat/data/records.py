@@ -141,13 +141,14 @@ def _sources(row: dict, where: str, image_root: str) -> list[str | Embedded] | s
         raise BTCChatError(f"{where}: both '{given[0]}' and '{given[1]}'; a record has one of {', '.join(MEDIA_KEYS)}")
     if not given:
         return []
-    value = row[given[0]]
+    (key,), value = given, row[given[0]]
     several = isinstance(value, list)
-    found = [_source(item, given[0], n, where, image_root) for n, item in enumerate(value if several else [value], 1)]
-    return found[0] if given[0] == "video" and not several else found
+    items = enumerate(value if several else [value], 1)
+    found = [media_source(item, key, number, where, image_root) for number, item in items]
+    return found[0] if key == "video" and not several else found
 
 
-def _source(item, key: str, number: int, where: str, image_root: str) -> str | Embedded:
+def media_source(item, key: str, number: int, where: str, image_root: str) -> str | Embedded:
     """A path joined to the image root, or what is embedded: bytes, or ``{"bytes", "path"}`` as ``datasets`` has it."""
     if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
         data, path = item.get("bytes"), item.get("path")

@@ -11,14 +11,14 @@ from btcchat.eval.counts import Counts
 DRAWS = 1000
 
 
-def _times(rows: int, draws: int, seed: int) -> np.ndarray:
+def times(rows: int, draws: int, seed: int) -> np.ndarray:
     """(draws, rows): how often each row is drawn."""
     return np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
 
 
 def interval(counts: Counts, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """-> (2, 8): the ends of the 95 % interval of each of METRICS."""
-    return np.percentile(counts.scores(_times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
+    return np.percentile(counts.scores(times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
 
 
 def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int =
 
     p is two-sided: twice the share of draws in which the difference has the other sign or is none, and never 0.
     """
-    times = _times(len(first.rouge_l), draws, seed)
-    apart = second.scores(times) - first.scores(times)
+    drawn = times(len(first.rouge_l), draws, seed)
+    apart = second.scores(drawn) - first.scores(drawn)
     tail = np.minimum((apart <= 0).sum(0), (apart >= 0).sum(0))
     return np.percentile(apart, [2.5, 97.5], axis=0), np.minimum(1, 2 * (tail + 1) / (draws + 1))

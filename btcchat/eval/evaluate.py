@@ -27,17 +27,21 @@ def evaluate(
     preset: str = "levir-cc",
     java: str | None = None,
     row_of: Callable[[dict], dict] = dict,
+    maps=None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict | None:
     """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
 
     run: what run.json says; load_model: called where there is something to answer. train: split for the baselines.
-    row_of: the form of a row of predictions.jsonl. progress: called with answers done here, and to do.
+    row_of: the form of a row of predictions.jsonl. maps: change_maps.ChangeMaps of the sets, to draw and score them.
+    progress: called with answers (maps) done here, 0 at first, and to do.
     """
     load_model = cache(load_model)
     done = ranks.from_first(folder.start(run) if ranks.first else None)
     _answer(load_model, sets, folder, ranks, done, batch_size, generation, progress)
     ranks.gather(None)  # until all have written
+    if maps is not None:
+        maps.draw(load_model, folder.path, ranks, batch_size, progress)
     baselines = {s.name: _baselines(load_model, s, folder, train, ranks) for s in sets if s.kind == CAPTIONS}
     if not ranks.first:
         return None
@@ -47,7 +51,9 @@ def evaluate(
     metrics = {"preset": preset, "selected": run.get("selected"), "sets": {}}
     for one in sets:
         said = [texts[sample.id] for sample in one.samples]
-        metrics["sets"][one.name] = score_set(one, said, baselines=baselines.get(one.name), preset=preset, java=java)
+        scores = score_set(one, said, baselines=baselines.get(one.name), preset=preset, java=java)
+        drawn = maps and maps.scores(one.name, folder.path)
+        metrics["sets"][one.name] = scores | ({"change_map": drawn} if drawn else {})
     folder.write(METRICS, metrics)
     folder.write(RUN, read_json(folder.path / RUN) | {"finished": True})
     folder.close()

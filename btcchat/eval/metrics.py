@@ -7,6 +7,7 @@ from btcchat.eval.accuracy import intervals as accuracy_intervals
 from btcchat.eval.answers import class_scores, class_text, question_scores, question_text
 from btcchat.eval.card import card_text, score_card
 from btcchat.eval.java import eval_package, find_java
+from btcchat.eval.masks import mask_text
 from btcchat.eval.predictions import Predictions, Row
 from btcchat.eval.presets import build_preset
 from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet
@@ -72,6 +73,7 @@ def metrics_text(metrics: dict) -> str:
         else:
             body = question_text(scores["scores"])
             body += f"\n{IN_RANGES}" if scores["counts in ranges"] else ""
+        body += f"\n\n{mask_text(scores['change_map'])}" if "change_map" in scores else ""
         blocks.append(f"{title}\n\n{body}")
     return "\n\n".join(blocks)
 

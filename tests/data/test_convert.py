@@ -190,6 +190,7 @@ def test_the_real_levir_cc_is_converted(shared, tmp_path):
     first = rows(tmp_path / "val.jsonl")[0]
     assert len(first["captions"]) == 5 and first["change_flag"] in (0, 1)
     assert records[0].sources == [str(src / path) for path in first["images"]]
+    assert first["mask"] == f"images/val/label/{first['id']}.png"  # which this copy has
 
 
 def test_the_masks_of_the_real_pairs_are_found(shared, tmp_path):

@@ -18,6 +18,7 @@ class LevirCC(Converter):
         LevirCCcaptions.json      {"images": [{"filepath": "train", "filename": "train_000001.png", "split": "train",
                                   "changeflag": 0, "sentences": [{"raw": " there is no difference ."}, ...]}, ...]}
         images/{train,val,test}/{A,B}/     A is before
+        images/{train,val,test}/label/     masks of what changed, where somebody has added them: ``mask``
 
     Licence: none stated; the imagery is Google's, academic use.
     Source: https://github.com/Chen-Yang-Liu/LEVIR-CC-Dataset. Cite Liu et al., TGRS 2022,
@@ -40,7 +41,7 @@ class LevirCC(Converter):
 
     def maps(self, folder: str, name: str) -> dict:
         """What a pair has beside its images and captions."""
-        return {}
+        return mask(folder, name) if (self.root / "images" / folder / "label").is_dir() else {}
 
 
 class LevirMCI(LevirCC):
@@ -57,7 +58,7 @@ class LevirMCI(LevirCC):
     """
 
     def maps(self, folder: str, name: str) -> dict:
-        return {"mask": f"images/{folder}/label/{PurePosixPath(name).stem}.png"}
+        return mask(folder, name)
 
 
 class WhuCDC(LevirMCI):
@@ -74,3 +75,7 @@ class WhuCDC(LevirMCI):
     """
 
     captions_file = "whuCCcaptions.json"
+
+
+def mask(folder: str, name: str) -> dict:
+    return {"mask": f"images/{folder}/label/{PurePosixPath(name).stem}.png"}
