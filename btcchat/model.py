@@ -13,6 +13,7 @@ from btcchat.config import BTCChatConfig
 from btcchat.data.media import MODALITIES
 from btcchat.errors import BTCChatError, choose
 from btcchat.merge import merge
+from btcchat.multimodal_encoder.cache import FeatureCache
 
 
 @dataclass
@@ -52,6 +53,7 @@ class BTCChat(nn.Module):
         # In training: run every part in every step, on a blank pair where a batch has none. Processes that train
         # together need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
         self.every_part = False
+        self.feature_cache: FeatureCache | None = None  # in training: where features of the frozen tower are kept
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -97,15 +99,22 @@ class BTCChat(nn.Module):
         return num_frames
 
     def encode(
-        self, pixel_values: torch.Tensor, modalities: list[str], frame_counts: list[int]
+        self,
+        pixel_values: torch.Tensor | None,
+        modalities: list[str],
+        frame_counts: list[int],
+        cached: tuple | None = None,
     ) -> tuple[torch.Tensor, list[int]]:
         """Images of a batch -> features of all its segments in prompt order.
 
         pixel_values: (sum of frame_counts, 3, H, W). Returns features (sum of lengths, D) and the lengths (K,).
         One vision forward, one change-encoder forward for all pairs, one projector forward for all segments.
+        cached: see data.collate; pixel_values are then of the frames that the cache does not have.
         """
         plan = _Plan(self, modalities, frame_counts)
-        depths = self.vision_tower(pixel_values.to(self.device))  # S x (F, L, C)
+        depths = None if pixel_values is None else self.vision_tower(pixel_values.to(self.device))  # S x (F, L, C)
+        if cached is not None:
+            depths = self.feature_cache.complete(depths, *cached, self.device)
         groups = []
         if plan.frames:
             groups.append(depths[-1][plan.frames])  # (frames used as they are, L, C)
@@ -128,13 +137,14 @@ class BTCChat(nn.Module):
         frame_counts: list[int] = (),
         labels: torch.Tensor | None = None,
         padding_side: str = "right",
+        cached: tuple | None = None,
     ):
         """A collated batch -> :class:`merge.Merged`, what the language model reads."""
         features, lengths, blank = None, [], None
         if self.every_part and self.training and not self._has_pairs(modalities):
-            features, lengths, blank = self._encode_with_blank_pair(pixel_values, modalities, frame_counts)
-        elif pixel_values is not None:
-            features, lengths = self.encode(pixel_values, modalities, frame_counts)
+            features, lengths, blank = self._encode_with_blank_pair(pixel_values, modalities, frame_counts, cached)
+        elif sum(frame_counts):
+            features, lengths = self.encode(pixel_values, modalities, frame_counts, cached)
         embed = self.llm.get_input_embeddings()
         input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
@@ -144,18 +154,25 @@ class BTCChat(nn.Module):
     def _has_pairs(self, modalities: list[str]) -> bool:
         return any(modality == "pair" or self.config.has_change_tokens(modality) for modality in modalities)
 
-    def _encode_with_blank_pair(self, pixel_values: torch.Tensor | None, modalities: list, frame_counts: list):
+    def _encode_with_blank_pair(
+        self, pixel_values: torch.Tensor | None, modalities: list, frame_counts: list, cached: tuple | None
+    ):
         """:meth:`encode` with a blank pair behind the batch; features and lengths without it, and its own features.
 
         The change encoder sees nothing else, so it is in ``eval()``: a blank does not count in BatchNorm's statistics.
         """
-        side = self.vision_tower.resolution
-        frames = torch.zeros(2, 3, side, side, device=self.device)
-        if pixel_values is not None:
-            frames = torch.cat([pixel_values.to(frames), frames])  # (F + 2, 3, H, W)
+        tower = self.vision_tower
+        if cached is None:
+            blank = torch.zeros(2, 3, tower.resolution, tower.resolution, device=self.device)
+            pixel_values = blank if pixel_values is None else torch.cat([pixel_values.to(blank), blank])
+        else:  # the tower need not run; ones, for a cosine of zeros has no direction to learn from
+            features, keys = cached
+            blank = torch.ones(2, tower.num_depths, tower.num_tokens, tower.hidden_size)
+            features = blank if features is None else torch.cat([features, blank.to(features)])
+            cached = features, [*keys, None, None]
         trained = self.change_encoder.training
         self.change_encoder.eval()
-        features, lengths = self.encode(frames, [*modalities, "pair"], [*frame_counts, 2])
+        features, lengths = self.encode(pixel_values, [*modalities, "pair"], [*frame_counts, 2], cached)
         self.change_encoder.train(trained)
         segments = self.change_encoder.segments
         own = sum(lengths[-segments:])  # rows of the blank pair

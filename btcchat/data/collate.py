@@ -21,11 +21,15 @@ def collate(samples: list[dict], pad_token_id: int) -> dict:
     A sample is ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality"}``. Returns
     ``input_ids``, ``labels``, ``attention_mask`` (B, N), ``pixel_values`` (ΣT, 3, H, W) or None where there is no
     image at all, ``modalities`` and ``frame_counts`` (one a sample).
+
+    Samples made with a feature cache have ``cached``: features (S, L, C) of the frames that are in it, and a key for
+    each frame, None where it is; pixel_values are of the others. Their batch has ``cached`` too: features
+    (H, S, L, C) or None, and the keys.
     """
     pixels = [sample["pixel_values"] for sample in samples]
     frames = [p for p in pixels if p is not None and len(p)]
     lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
-    return {
+    batch = {
         "input_ids": _pad([sample["input_ids"] for sample in samples], pad_token_id),  # (B, N)
         "labels": _pad([sample["labels"] for sample in samples], IGNORE_INDEX),  # (B, N)
         "attention_mask": torch.arange(int(lengths.max()))[None] < lengths[:, None],  # (B, N), not ids != pad:
@@ -34,6 +38,11 @@ def collate(samples: list[dict], pad_token_id: int) -> dict:
         "modalities": [sample["modality"] for sample in samples],
         "frame_counts": [0 if p is None else len(p) for p in pixels],
     }
+    if "cached" in samples[0]:
+        features, keys = zip(*(sample["cached"] for sample in samples), strict=True)
+        batch["frame_counts"] = [len(one) for one in keys]
+        batch["cached"] = (torch.stack(sum(features, [])) if any(features) else None, sum(keys, []))
+    return batch
 
 
 def collate_good(samples: list[dict | BadSample], collate: Callable[[list[dict]], dict]) -> dict:

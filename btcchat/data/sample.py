@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -11,11 +12,14 @@ from btcchat import prompt
 from btcchat.data.media import load_frames
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
+from btcchat.multimodal_encoder.cache import FeatureCache
 
 
 @dataclass
 class SampleMaker:
     """``make(record)`` -> ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality", "cut"}``
+
+    With a ``feature_cache``, pixel_values are those of the frames it does not have; see collate.
 
     num_segments(modality, frames) -> K, the placeholders a prompt needs; each becomes ``tokens_per_segment`` tokens.
     max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises BTCChatError where nothing
@@ -32,6 +36,7 @@ class SampleMaker:
     characters_per_token: float = 4.0  # of English text; only used to guess a length before reading a row
     words: dict = field(default_factory=dict)  # BTCChatConfig.words
     clue_tokens: int = 0  # that a clue adds to a prompt, about
+    feature_cache: FeatureCache | None = None  # of the vision tower, where it is frozen
 
     @classmethod
     def of(cls, model) -> "SampleMaker":
@@ -59,10 +64,29 @@ class SampleMaker:
         return {
             "input_ids": torch.tensor(encoded.input_ids),  # (N,)
             "labels": torch.tensor(encoded.labels),  # (N,)
-            "pixel_values": torch.stack([self.image_processor(f) for f in frames]) if frames else None,  # (T, 3, H, W)
+            **self._seen(frames),
             "modality": record.modality,
             "cut": f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None,
         }
+
+    def _seen(self, frames: list) -> dict:
+        """What the model sees of the frames: their pixels, or features where the cache has them."""
+        if self.feature_cache is None:
+            return {"pixel_values": self._pixels(frames)}
+        keys = [self.feature_cache.key(frame) for frame in frames]
+        known = [self.feature_cache.load(key) for key in keys]
+        return {
+            "pixel_values": self._pixels(compress(frames, [one is None for one in known])),
+            "cached": (
+                [one for one in known if one is not None],  # each (S, L, C)
+                [key if one is None else None for key, one in zip(keys, known, strict=True)],
+            ),
+        }
+
+    def _pixels(self, frames: Iterable) -> torch.Tensor | None:
+        """(T, 3, H, W)"""
+        pixels = [self.image_processor(frame) for frame in frames]
+        return torch.stack(pixels) if pixels else None
 
     def turns(self, record: Record, frames: int) -> list[prompt.Turn]:
         """The chat of a record that has so many frames."""

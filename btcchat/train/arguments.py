@@ -126,6 +126,10 @@ class DataArguments:
     model_max_length: int | None = field(
         default=None, metadata={"help": "Tokens of a sample with its image tokens; longer text is cut. Default: saved."}
     )
+    cache_vision_features: str | None = field(
+        default=None,
+        metadata={"help": "Folder that keeps what the frozen vision tower gives of each image; see docs/training.md."},
+    )
     prompt_augmentation: str = field(
         default="off",
         metadata={"help": "Clues in the prompts: off, cached (of --clues) or online (asked before the first step)."},
@@ -347,7 +351,23 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         raise BTCChatError(f"--clue_dropout is {dropout}, expected 0 to 1")
     if dropout and mode == "off":
         raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
+    _check_cache(data_args, training_args)
     for name in ("num_video_frames", "model_max_length", "max_tokens_per_batch"):
         value = getattr(data_args, name)
         if value is not None and value < 1:
             raise BTCChatError(f"--{name} is {value}, expected 1 or more")
+
+
+def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> None:
+    if data_args.cache_vision_features is None:
+        return
+    if training_args.tune_vision_tower:
+        raise BTCChatError(
+            "--cache_vision_features keeps what a frozen vision tower gives, and --tune_vision_tower True trains it; "
+            "leave one of them out"
+        )
+    if (training_args.deepspeed or {}).get("zero_optimization", {}).get("stage") == 3:
+        raise BTCChatError(
+            "--cache_vision_features does not go with ZeRO stage 3, whose processes must all run the tower in every "
+            "step; use --deepspeed zero2, or leave the flag out"
+        )

@@ -77,6 +77,7 @@ def write_run_record(folder: Path, record: dict) -> Path:
 def _warn_of_changes(before: dict, now: dict) -> None:
     """A resumed run is the uninterrupted one only if nothing but these is different."""
     harmless = ("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm", "run_name")
+    harmless += ("cache_vision_features",)
     then, flags = before["flags"], now["flags"]
     for name in sorted(then.keys() & flags.keys() - set(harmless)):
         if then[name] != flags[name]:

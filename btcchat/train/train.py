@@ -14,6 +14,7 @@ from btcchat.data.sample import SampleMaker
 from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
+from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import get_template
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
@@ -57,6 +58,11 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
             logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
     make_sample = SampleMaker.of(model)
+    if data_args.cache_vision_features is not None:
+        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32}
+        computed["deepspeed"] = bool(training_args.deepspeed)  # which casts the weights, and not only what they meet
+        cache = FeatureCache.of(data_args.cache_vision_features, model, computed)
+        make_sample.feature_cache = model.feature_cache = cache
     dataset = build_datasets(
         data_args.data_mixture,
         make_sample,
@@ -71,7 +77,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     dataset.augment = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint)
     if dataset.augment is not None:
         make_sample.clue_tokens = dataset.augment.tokens
-    set_precision("bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "no")
+    set_precision(mixed_precision(training_args))
     arguments = (model_args, data_args, training_args)
     record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None
     trainer = BTCChatTrainer(
@@ -95,6 +101,10 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         trainer.tell_faults()
         trainer.save_model()
     return trainer
+
+
+def mixed_precision(args: TrainingArguments) -> str:
+    return "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
 
 
 def starting_checkpoint(args: TrainingArguments) -> str | None:

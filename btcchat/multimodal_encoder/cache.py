@@ -1,0 +1,115 @@
+"""What a frozen vision tower gives of an image, kept on the disk (``--cache_vision_features``).
+
+DIR/TOWER/about.json               tower, layers, preprocessing and precision that the features depend on
+DIR/TOWER/ab/abcd....safetensors   the features of one image, by the SHA-256 of its pixels
+"""
+
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from btcchat import __version__
+from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureCache:
+    """Features (S, L, C) of images. ``about``: all they depend on beside the image; other values, another folder.
+
+    Any number of processes may read and write it: a file gets its name when it is whole.
+    """
+
+    def __init__(self, root: str | Path, about: dict):
+        text = json.dumps(about, indent=1, sort_keys=True, default=str)
+        self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._write(self.folder / "about.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+    @classmethod
+    def of(cls, root: str | Path, model, computed: dict) -> "FeatureCache":
+        """For the tower and image processor of ``model``; computed: in what precision the tower does."""
+        tower, processor = model.vision_tower, model.image_processor
+        about = {
+            "tower": weights_hash(tower),
+            "config": tower.config,
+            "resolution": tower.resolution,
+            "select_layer": model.config.mm_vision_select_layer,
+            "select_feature": model.config.mm_vision_select_feature,
+            "preprocessing": processor.to_config() | {"aspect_ratio": processor.aspect_ratio},
+            "computed": computed,
+            "btcchat": __version__,
+        }
+        return cls(root, about)
+
+    def key(self, image: Image.Image) -> str:
+        """By the pixels before preprocessing: whatever file or video they are from."""
+        return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+
+    def load(self, key: str) -> Tensor | None:
+        """(S, L, C), or None where they are to be computed."""
+        path = self._path(key)
+        try:
+            return load_file(path)["features"]
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, KeyError) as error:  # e.g. the machine lost its power before the disk had it
+            logger.warning("%s is damaged (%s) and is computed again", path, error)
+            return None
+
+    def store(self, keys: list[str], features: Tensor) -> None:
+        """features: (U, S, L, C), one a key. Raises BTCChatError where the disk takes no more."""
+        for key, one in zip(keys, features.detach().cpu().contiguous(), strict=True):
+            self._write(self._path(key), lambda path, one=one: save_file({"features": one}, path))
+
+    def complete(
+        self, fresh: list[Tensor] | None, cached: Tensor | None, keys: list[str | None], device: torch.device
+    ) -> list[Tensor]:
+        """S x (F, L, C) of all frames, from S x (U, L, C) just computed, which are kept, and (H, S, L, C) from here.
+
+        keys: of the F frames in their order, None for those from here.
+        """
+        if fresh is not None:
+            self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
+        if cached is None:
+            return fresh
+        depths = cached.to(device).unbind(1)
+        if fresh is None:
+            return list(depths)
+        known = torch.tensor([key is None for key in keys], device=device)
+        place = known.argsort(stable=True).argsort()  # of each frame, in fresh ones and then cached ones
+        return [torch.cat(pair)[place] for pair in zip(fresh, depths, strict=True)]
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def _write(self, path: Path, write) -> None:
+        temporary = path.with_name(f".{uuid4().hex}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise BTCChatError(
+                f"--cache_vision_features: {path} cannot be written ({error}); make room there, name another folder, "
+                "or leave the flag out"
+            ) from error
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, names included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

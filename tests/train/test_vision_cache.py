@@ -1,0 +1,170 @@
+"""Features of a frozen tower kept on the disk: the same training, without the tower."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from btcchat import BTCChat
+from btcchat.data.collate import collate
+from btcchat.data.sample import SampleMaker
+from btcchat.errors import BTCChatError
+from btcchat.multimodal_encoder.cache import FeatureCache
+from btcchat.multimodal_encoder.siglip import SiglipTower
+
+EVERYTHING = "images+pairs+series+videos+texts"
+TUNE = {"tune_mm_projector": True, "tune_language_model": True, "max_steps": 12}  # 29 samples: into a second epoch
+
+
+def losses(trainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def files(folder) -> set[str]:
+    return {path.name for path in folder.rglob("*.safetensors")}
+
+
+@pytest.fixture
+def towers(monkeypatch):
+    """How many images each call of a tower was given."""
+    given, forward = [], SiglipTower.forward
+    monkeypatch.setattr(SiglipTower, "forward", lambda self, x: given.append(len(x)) or forward(self, x))
+    return given
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_run_with_the_cache_is_the_run_without_and_a_second_one_needs_no_tower(run, tmp_path, towers, bf16):
+    flags = TUNE | {"bf16": bf16}
+    plain = losses(run(EVERYTHING, **flags))
+    assert sum(towers) > 70 and len(set(plain)) > 10
+    towers.clear()
+    cached = flags | {"cache_vision_features": tmp_path / "cache"}
+    first = losses(run(EVERYTHING, **cached, output_dir=tmp_path / "first"))
+    assert 4 <= sum(towers) < 70, "an image met again is not computed again"
+    assert len(files(tmp_path / "cache")) == 4, "by content: the clips show the same four colours"
+    towers.clear()
+    second = losses(run(EVERYTHING, **cached, output_dir=tmp_path / "second"))
+    assert towers == []
+    assert first == pytest.approx(plain, rel=1e-6) and second == pytest.approx(plain, rel=1e-6)
+
+
+def test_several_workers_fill_and_read_it(run, tmp_path, towers):
+    plain = losses(run("pairs", **TUNE))
+    flags = TUNE | {"cache_vision_features": tmp_path / "cache", "dataloader_num_workers": 2}
+    assert losses(run("pairs", **flags, output_dir=tmp_path / "first")) == pytest.approx(plain, rel=1e-6)
+    towers.clear()
+    assert losses(run("pairs", **flags, output_dir=tmp_path / "second")) == pytest.approx(plain, rel=1e-6)
+    assert towers == []
+    assert not list((tmp_path / "cache").rglob(".*")), "no half-written file is left"
+
+
+def test_changed_pixels_are_computed_again(run, data_root, tmp_path, towers):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    flags = TUNE | {"cache_vision_features": tmp_path / "cache", "data_root": root, "mixture_folder": root}
+    run("images", **flags)
+    before = files(tmp_path / "cache")
+    towers.clear()
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(root / "red.png")
+    run("images", **flags, output_dir=tmp_path / "again")
+    assert towers == [1]
+    assert len(files(tmp_path / "cache") - before) == 1
+
+
+@pytest.fixture
+def model(checkpoint):
+    return BTCChat.from_pretrained(checkpoint, device="cpu")
+
+
+def test_another_tower_preprocessing_layer_or_precision_is_another_folder(model, tmp_path):
+    def folder(computed="no"):
+        return FeatureCache.of(tmp_path, model, {"mixed_precision": computed}).folder
+
+    seen = [folder()]
+    assert folder() == seen[0]
+    with torch.no_grad():
+        next(model.vision_tower.parameters()).flatten()[0] += 1e-3
+    seen.append(folder())
+    model.image_processor.aspect_ratio = "square"
+    seen.append(folder())
+    model.config.mm_vision_select_layer = 0
+    seen.append(folder())
+    model.config.mm_vision_select_feature = "patch"
+    seen.append(folder())
+    model.vision_tower.resize(48)
+    seen.append(folder())
+    seen.append(folder("bf16"))
+    assert len(set(seen)) == len(seen) == 7
+    about = json.loads((seen[-1] / "about.json").read_text())
+    assert about["resolution"] == 48 and about["computed"] == {"mixed_precision": "bf16"}
+
+
+def test_a_damaged_file_is_computed_again(tmp_path, caplog):
+    cache, features = FeatureCache(tmp_path, {}), torch.randn(2, 1, 4, 3)
+    assert cache.load("aa") is None
+    cache.store(["aa", "ab"], features)
+    assert torch.equal(cache.load("ab"), features[1])
+    path = next(cache.folder.glob("ab/ab.*"))
+    path.write_bytes(path.read_bytes()[:40])
+    assert cache.load("ab") is None and "is damaged" in caplog.text
+    cache.store(["ab"], features[:1])
+    assert torch.equal(cache.load("ab"), features[0])
+
+
+def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_path):
+    """Of each batch the first, the last, all or none of the frames are there already."""
+    images = [Image.new("RGB", (32, 32), (40 * i, 100, 250 - 40 * i)) for i in range(4)]
+    pixels = torch.stack([model.image_processor(image) for image in images])
+    whole, lengths = model.encode(pixels, ["pair", "image", "image"], [2, 1, 1])
+    for known in ([], [0], [3], [1, 2], [0, 1, 2, 3]):
+        model.feature_cache = FeatureCache(tmp_path / str(known), {})
+        for index in known:
+            (depth,) = model.vision_tower(pixels[index : index + 1])
+            model.feature_cache.store([model.feature_cache.key(images[index])], depth[:, None])
+        make = SampleMaker.of(model)
+        make.feature_cache = model.feature_cache
+        text = {"input_ids": torch.tensor([1]), "labels": torch.tensor([1])}
+        samples = [
+            text | make._seen(images[:2]) | {"modality": "pair"},
+            text | make._seen(images[2:3]) | {"modality": "image"},
+            text | make._seen(images[3:]) | {"modality": "image"},
+        ]
+        batch = collate(samples, 0)
+        assert [key is None for key in batch["cached"][1]] == [index in known for index in range(4)]
+        found, counts = model.encode(
+            *(batch[name] for name in ("pixel_values", "modalities", "frame_counts", "cached"))
+        )
+        assert counts == lengths
+        torch.testing.assert_close(found, whole)
+
+
+@pytest.mark.parametrize(("mixture", "which"), [("images", [0, 1]), ("texts", [0])])
+def test_a_blank_pair_needs_no_tower_either(run, tmp_path, towers, mixture, which):
+    """Processes that train together run the change encoder in every step."""
+    flags = {"tune_mm_projector": True, "cache_vision_features": tmp_path / "cache"}
+    trainer = run(mixture, **flags, max_steps=3)
+    model = trainer.model.float().train()
+    batch = collate([trainer.train_dataset[i] for i in which], 0)
+    towers.clear()
+    model.zero_grad()
+    alone = model(**batch).loss.detach()
+    model.every_part = True
+    loss = model(**batch).loss
+    (loss if loss.requires_grad else loss + 0 * alone).backward()
+    assert towers == [] and torch.equal(loss, alone)
+    gradients = [p.grad for p in model.change_encoder.parameters()]
+    assert all(g is not None and torch.equal(g, torch.zeros_like(g)) for g in gradients)
+
+
+def test_a_trained_tower_is_not_cached(run, tmp_path):
+    with pytest.raises(BTCChatError, match="--cache_vision_features keeps .* frozen .*--tune_vision_tower True"):
+        run("images", tune_vision_tower=True, cache_vision_features=tmp_path)
+    with pytest.raises(BTCChatError, match="--cache_vision_features keeps .* frozen"):
+        run("images", mm_tunable_parts="mm_vision_tower", cache_vision_features=tmp_path)
+
+
+def test_a_disk_that_takes_no_more_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written .*make room there"):
+        FeatureCache(tmp_path / "file", {})
