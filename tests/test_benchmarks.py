@@ -4,11 +4,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny import tiny_model
 
 import ablate_clues
 import full_size
+import preprocess
 import records
 import startup
 import tiny_minutes
@@ -121,3 +124,18 @@ def test_both_ways_of_a_training_step_have_the_same_loss():
     found = {way: train_step.measure(way, train_step.arguments(words)) for way in train_step.WAYS}
     assert found["btcchat"]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
     assert found["published"]["batches"] == 3
+
+
+def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
+    values = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
+    for number, value in enumerate(values):
+        Image.fromarray(value).save(tmp_path / f"{number}.png")
+    preprocess.main([str(tmp_path), "--side", "56", "--repeats", "1"])
+    out = capsys.readouterr().out
+    assert out.startswith("4 images of 40 x 40 to 56 x 56; ")
+    assert "| btcchat" in out and "ImageProcessor, transformers " in out
+    assert out.splitlines()[-1] in [
+        f"largest difference {n} of 255 (goal 1)" for n in ("0 grey levels", "1 grey level")
+    ]
+    with pytest.raises(SystemExit):
+        preprocess.main([str(tmp_path / "..")])

@@ -1,11 +1,11 @@
 """From a PIL image to a tower's pixel values: resize, rescale, normalise."""
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from btcchat.errors import BTCChatError, choose
+from btcchat.multimodal_encoder.resize import resized
 
 ASPECT_RATIOS = {
     "pad": "onto a square canvas of the mean colour",
@@ -85,11 +85,8 @@ class ImageProcessor:
     def __call__(self, image: Image.Image) -> Tensor:
         if self.aspect_ratio == "pad":
             image = pad_to_square(image, fill=tuple(int(255 * mean) for mean in self.mean))
-        image = image.resize(self._target(image), self.resample)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W) uint8
-        # One conversion that also reorders, then two passes in place: half the time of the plain expression.
-        pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        return pixels.mul_(self._scale).sub_(self._shift)
+        pixels = resized(image, self._target(image), self.resample)
+        return pixels.mul_(self._scale).sub_(self._shift)  # in place: half the time of the plain expression
 
     def seen(self, pixels: Tensor) -> Image.Image:
         """Pixels (3, H, W) as the 8-bit image they were made of: what a model sees of it."""
