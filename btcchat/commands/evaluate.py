@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from btcchat.commands.options import RAW, at_least_0, at_least_1, load_model
+from btcchat.commands.options import RAW, add_clues, at_least_0, at_least_1, check_clues, clue_source, load_model
 from btcchat.errors import BTCChatError
 
 ABOUT = "answer a split of a data set with a model, and score the answers"
@@ -45,6 +45,7 @@ def add(commands) -> None:
     add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
     add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
+    add_clues(one.add_argument_group("prompt augmentation").add_argument)
     add = one.add_argument_group("scores").add_argument
     masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
     add("--masks", action="store_true", help=masks)
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     threshold = args.mask_threshold
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
         raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
+    check_clues(args)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
     train = read_sets(args.train, split="train", **where) if args.train else []
@@ -98,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             ranks,
             batch_size=args.batch_size,
             generation={name: getattr(args, name) for name in ("max_new_tokens", "temperature", "seed", "num_beams")},
+            clues=lambda model: clue_source(args, model),
             train=train,
             preset=args.preset,
             java=args.java,
@@ -132,8 +135,28 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
         "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
         "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
-        "options": {name: getattr(args, name) for name in OPTIONS},
+        "options": {name: getattr(args, name) for name in OPTIONS} | _clues(args, sets),
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
         "processes": ranks.world,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
     }
+
+
+def _clues(args: argparse.Namespace, sets) -> dict:
+    """Who told the clues, for run.json; nothing without them. Raises BTCChatError where a sample has none."""
+    mode = args.prompt_augmentation
+    if mode == "off":
+        return {}
+    from btcchat.augment import SELF, open_clues
+    from btcchat.checkpoint import resolve
+    from btcchat.data.hashes import checkpoint_hash
+
+    if mode == "cached":
+        clues = open_clues(args.clues, args.clue_model)
+        clues.check(sample.record for one in sets for sample in one.samples)
+        name, identity = clues.about["model"], clues.about["identity"]
+    elif args.clue_model in (None, SELF):
+        return {"prompt_augmentation": "online, the model itself"}
+    else:
+        name, identity = args.clue_model, checkpoint_hash(resolve(args.clue_model))
+    return {"prompt_augmentation": f"{mode}, {name} ({identity[:12]})"}

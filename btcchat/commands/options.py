@@ -44,7 +44,7 @@ def add_model(parser: argparse.ArgumentParser, run) -> None:
     group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
     group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
     add_device(group)
-    _add_clues(parser.add_argument_group("prompt augmentation").add_argument)
+    add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
@@ -64,7 +64,7 @@ def add_device(group) -> None:
     add("--vision-tower", metavar="PATH_OR_ID", help=tower)
 
 
-def _add_clues(add) -> None:
+def add_clues(add) -> None:
     modes = "off (default), cached (clues that btcchat augment wrote) or online (the clue model is asked first)"
     add("--prompt-augmentation", "--prompt_augmentation", default="off", metavar="MODE", help=modes)
     add("--clues", metavar="DIR", help="with cached: the folder of the clues")

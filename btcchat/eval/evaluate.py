@@ -23,6 +23,7 @@ def evaluate(
     *,
     batch_size: int,
     generation: dict,
+    clues: Callable = lambda model: None,
     train: Sequence[EvalSet] = (),
     preset: str = "levir-cc",
     java: str | None = None,
@@ -32,13 +33,14 @@ def evaluate(
 ) -> dict | None:
     """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
 
-    run: what run.json says; load_model: called where there is something to answer. train: split for the baselines.
-    row_of: the form of a row of predictions.jsonl. maps: change_maps.ChangeMaps of the sets, to draw and score them.
-    progress: called with answers (maps) done here, 0 at first, and to do.
+    run: what run.json says; load_model: called where there is something to answer; clues: the model -> its
+    augment.ClueSource or None. train: split for the baselines. row_of: the form of a row of predictions.jsonl.
+    maps: change_maps.ChangeMaps of the sets, to draw and score them. progress: called with answers (maps) done here,
+    0 at first, and to do.
     """
     load_model = cache(load_model)
     done = ranks.from_first(folder.start(run) if ranks.first else None)
-    _answer(load_model, sets, folder, ranks, done, batch_size, generation, progress)
+    _answer(load_model, sets, folder, ranks, done, batch_size, clues, generation, progress)
     ranks.gather(None)  # until all have written
     if maps is not None:
         maps.draw(load_model, folder.path, ranks, batch_size, progress)
@@ -60,7 +62,7 @@ def evaluate(
     return metrics
 
 
-def _answer(load_model, sets, folder, ranks: Ranks, done: dict, batch_size: int, generation: dict, progress) -> None:
+def _answer(load_model, sets, folder, ranks: Ranks, done: dict, batch_size: int, clues, generation: dict, progress):
     from btcchat.eval.generate import answers, batches
 
     numbered = enumerate(batch for one in sets for batch in batches(one.samples, batch_size))
@@ -71,7 +73,8 @@ def _answer(load_model, sets, folder, ranks: Ranks, done: dict, batch_size: int,
     total = sum(len(batch) for _, batch in mine)
     progress(0, total)
     with folder.part(ranks.number) as part:
-        for found in answers(load_model(), mine, **generation):
+        model = load_model()
+        for found in answers(model, mine, clues=clues(model), **generation):
             part.write({name: text for name, text in found.items() if name not in done})
             progress(len(found), total)
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from btcchat import inference, prompt
+from btcchat.augment import ClueSource
 from btcchat.data.media import load_frames
 from btcchat.errors import BTCChatError
 from btcchat.eval.samples import Sample
@@ -25,15 +26,24 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def answers(model, numbered: Iterable[tuple[int, list[Sample]]], *, seed: int | None = None, **generation):
+def answers(
+    model,
+    numbered: Iterable[tuple[int, list[Sample]]],
+    *,
+    clues: ClueSource | None = None,
+    seed: int | None = None,
+    **generation,
+):
     """Answer (number, batch) one by one: yields dicts from id to answer. Generation: inference.GENERATION.
 
-    Batch n is sampled with ``seed`` and n, whoever answers it. Raises BTCChatError that names the row.
+    Batch n is sampled with ``seed`` and n, whoever answers it. clues: of the records that have none of their own.
+    Raises BTCChatError that names the row.
     """
     numbered = list(numbered)
     read = read_ahead(lambda sample: pixels_of(model, sample), [batch for _, batch in numbered])
     for (number, batch), pixels in zip(numbered, read, strict=True):
-        samples = [_sample(model, sample, one) for sample, one in zip(batch, pixels, strict=True)]
+        told = _clues(batch, clues)
+        samples = [_sample(model, *one) for one in zip(batch, pixels, told, strict=True)]
         drawn = None if seed is None else seed * 1_000_003 + number
         texts = inference.answer_batch(model, inference.collated(model, samples), seed=drawn, **generation)
         yield {sample.id: text for sample, text in zip(batch, texts, strict=True)}
@@ -65,10 +75,18 @@ def pixels_of(model, sample: Sample) -> torch.Tensor | None:
         raise BTCChatError(f"{record.where}: {error}") from error
 
 
-def _sample(model, sample: Sample, pixels: torch.Tensor | None) -> dict:
+def _clues(batch: list[Sample], source: ClueSource | None) -> list[str | None]:
+    """As in training: a record keeps its own clue, and one without images has none."""
+    records = [sample.record for sample in batch]
+    asked = [record for record in records if source and not record.clue and record.modality != "text"]
+    found = iter(source([(record.modality, record.sources, record.sources) for record in asked]) if asked else [])
+    return [(next(found) if record in asked else record.clue) or None for record in records]
+
+
+def _sample(model, sample: Sample, pixels: torch.Tensor | None, clue: str | None = None) -> dict:
     """The prompt as training writes it, up to the answer; for a caption of a pair, as `btcchat caption` does."""
     record, frames = sample.record, 0 if pixels is None else len(pixels)
-    hints = {"dates": record.dates, "task": record.task, "clue": record.clue}
+    hints = {"dates": record.dates, "task": record.task, "clue": clue}
     try:
         if sample.question is None:
             request = inference.Request(model.config.caption_question, record.modality, **hints)

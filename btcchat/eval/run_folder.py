@@ -164,8 +164,9 @@ def _check_same(path: Path, before: dict, now: dict) -> None:
         raise BTCChatError(f"{path} is an evaluation on {names[0]}, not {names[1]}; give another --out")
     if before.get("data") != now["data"]:
         raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; its rows have changed since")
-    for name, value in now["options"].items():
-        was = before.get("options", {}).get(name)
+    options = before.get("options", {})
+    for name in {**options, **now["options"]}:
+        was, value = options.get(name), now["options"].get(name)
         if was != value:
             flag = name.replace("_", "-")
             raise BTCChatError(f"{path} was begun with --{flag} {was}, not {value}; give another --out")

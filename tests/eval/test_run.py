@@ -102,6 +102,10 @@ def torchrun(processes: int, command: list[str]) -> str:
     return out
 
 
+def json_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def part_lines(run: Path) -> list[dict]:
     return [json.loads(line) for path in sorted((run / "parts").iterdir()) for line in path.read_text().splitlines()]
 
@@ -325,3 +329,42 @@ def test_odd_characters_come_back_as_they_were(tmp_path):
     with RunFolder(tmp_path).part(0) as part:
         part.write(odd)
     assert RunFolder(tmp_path).answers() == odd
+
+
+def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
+    from btcchat import BTCChat
+    from btcchat.data.clues import Clues
+
+    mine = pair(6) | {"clue": "a hill"}
+    write_rows(root / "bad.jsonl", [*(pair(number) for number in range(3)), mine])
+    folders = ["--data_root", str(root), "--mixture_folder", str(root), "--out", str(tmp_path / "clues")]
+    assert main(["augment", "pairs:val", "--clue_model", str(root / "model"), *folders, "--device", "cpu"]) == 0
+    cached = ["--prompt_augmentation", "cached", "--clues", str(tmp_path / "clues")]
+    assert main(words(root, "bad", tmp_path / "off")) == 0
+    assert main(words(root, "bad", tmp_path / "cached", *cached)) == 0
+    online = ["--prompt_augmentation", "online", "--clue_model", "self"]
+    assert main(words(root, "bad", tmp_path / "online", *online)) == 0
+
+    clues, model = Clues(tmp_path / "clues"), BTCChat.from_pretrained(root / "model", device="cpu")
+    said = {name: json_lines(tmp_path / name / "predictions.jsonl") for name in ("off", "cached", "online")}
+    for row, number in zip(said["cached"], (0, 1, 2, 6), strict=True):
+        images = [root / f"{number}.png", root / "0.png"]
+        clue = "a hill" if number == 6 else clues.of("pair", images)
+        assert row["prediction"] == model.caption(*images, clue=clue, max_new_tokens=8)
+    assert said["online"] == said["cached"] != said["off"]
+    assert said["off"][-1] == said["cached"][-1], "a record's own clue stands in every mode"
+
+    run = json.loads((tmp_path / "cached/run.json").read_text())
+    assert run["options"]["prompt_augmentation"].startswith(f"cached, {root / 'model'} (")
+    capsys.readouterr()
+    for folder, options, message in (
+        ("cached", [], "was begun with --prompt-augmentation cached, "),
+        ("off", cached, "was begun with --prompt-augmentation None, not cached, "),
+        ("new", ["--prompt_augmentation", "cached"], "cached needs --clues DIR"),
+        ("new", ["--prompt_augmentation", "online"], "the model has no adapter to switch off"),
+    ):
+        assert main(words(root, "bad", tmp_path / folder, *options)) == 2
+        assert message in capsys.readouterr().err
+    assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
+    assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
+    assert not (tmp_path / "clips").exists(), "told before anything is written"
