@@ -59,7 +59,7 @@ class Mixture:
         self, sets: list[Selection], make_sample: Callable[[Record], dict], *, seed: int = 0, bad_samples: str = "stop"
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
-        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> with its clue
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
         self._ends = list(accumulate(len(selection) for selection in sets))
 
     def __len__(self) -> int:

@@ -12,6 +12,8 @@ from array import array
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL.Image import Transpose
+
 from btcchat.data.media import MODALITIES, Embedded
 from btcchat.data.rows import open_rows
 from btcchat.errors import BTCChatError, choose
@@ -41,6 +43,7 @@ class Record:
     clue: str | None = None
     captions: list[str] | None = None
     row: dict = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
+    view: Transpose | None = None  # how its frames are shown
 
     def with_caption(self, number: int) -> "Record":
         """The same record, answered with its caption ``number``."""

@@ -54,6 +54,7 @@ class SampleMaker:
 
     def __call__(self, record: Record) -> dict:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
+        frames = frames if record.view is None else [frame.transpose(record.view) for frame in frames]
         whole = prompt.encode(self.turns(record, len(frames)), self.tokenizer, self.template, train=True)
         encoded = prompt.fit(whole, self.tokens_per_segment, self.max_length, train=True)
         lost = len(whole.input_ids) - len(encoded.input_ids)

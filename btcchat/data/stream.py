@@ -51,7 +51,7 @@ class StreamMixture:
         self, sets: list[Stream | Chunks], make_sample: Callable[[Record], dict], *, seed: int, bad_samples: str
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
-        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> with its clue
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
 
     def records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[Record]:
         """One reader's share of an epoch: every record is in exactly one share.

@@ -130,6 +130,10 @@ class DataArguments:
         default=None,
         metadata={"help": "Folder that keeps what the frozen vision tower gives of each image; see docs/training.md."},
     )
+    augment_pairs: bool = field(
+        default=False,
+        metadata={"help": "Show pairs mirrored or turned, both dates alike; words such as left and right are swapped."},
+    )
     prompt_augmentation: str = field(
         default="off",
         metadata={"help": "Clues in the prompts: off, cached (of --clues) or online (asked before the first step)."},

@@ -12,6 +12,7 @@ from btcchat.data.collate import collate
 from btcchat.data.mixture import build_datasets
 from btcchat.data.sample import SampleMaker
 from btcchat.data.stream import StreamMixture
+from btcchat.data.views import PairViews
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.multimodal_encoder.cache import FeatureCache
@@ -77,6 +78,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     dataset.augment = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint)
     if dataset.augment is not None:
         make_sample.clue_tokens = dataset.augment.tokens
+    if data_args.augment_pairs:
+        dataset.augment = PairViews(dataset.augment)
     set_precision(mixed_precision(training_args))
     arguments = (model_args, data_args, training_args)
     record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None
