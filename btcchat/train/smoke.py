@@ -46,6 +46,8 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
         encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
         encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}
         encoder |= json.loads(flags.get("cc_expert_args") or "{}")
+    if flags.get("eval_mixture"):
+        found["eval_mixture"] = "synthetic_pair"
     layer = read_layers(flags.get("mm_vision_select_layer", -1))
     if isinstance(layer, list):  # as many depths, of a tower with fewer
         layer = list(range(-len(layer), 0))

@@ -48,6 +48,16 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     assert model.model_name_or_path
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if name.endswith(("3_sft", "baseline"))])
+def test_the_best_epoch_of_ccexpert_is_chosen_on_val(name):
+    flags = load_preset(name)
+    assert (flags["eval_mixture"], flags["eval_strategy"], flags["metric_for_best_model"]) == (
+        "levir_cc:val",
+        "epoch",
+        "S*m",
+    )
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_script_of_a_preset_is_thin_and_passes_flags_on(name, tmp_path):
     script = ROOT / "scripts" / "v1_5" / f"{name}.sh"

@@ -1,8 +1,11 @@
 """A fresh difference_aware change encoder on a checkpoint without one, as CCExpert starts from LLaVA-OneVision."""
 
+import json
+
 import pytest
 
 from btcchat import BTCChat
+from btcchat.cli import main
 from btcchat.errors import BTCChatError
 from btcchat.train.arguments import ModelArguments
 
@@ -48,17 +51,30 @@ def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
         run(mm_tunable_parts="mm_projector")
 
 
-def test_three_stages_in_a_row_end_in_a_model_that_captions(tmp_path):
-    """The smoke twins of CCExpert's stages, each from the last one's output."""
-    from btcchat.cli import main
-
+@pytest.mark.slow
+def test_three_stages_in_a_row_end_in_scored_captions(tmp_path, capsys):
+    """The smoke twins of CCExpert's stages, each from the last one's output, and `btcchat eval` of the best epoch."""
     start = []
     for stage in ("1_cpt", "2_cpt", "3_sft"):
         command = ["train", f"ccexpert/0.5b/{stage}", "--smoke", "--gradient_checkpointing", "False"]
         assert main([*command, "--output_dir", str(tmp_path / stage), *start]) == 0
         start = ["--model_name_or_path", str(tmp_path / stage)]
-    model = BTCChat.from_pretrained(tmp_path / "3_sft", device="cpu")
+    best, run = tmp_path / "3_sft" / "best", tmp_path / "run"
+    model = BTCChat.from_pretrained(best, device="cpu")
     assert model.config.change_encoder["change_encoder_type"] == "difference_aware"
     assert (model.config.pair_prompt, model.vision_tower.num_depths) == (INTRO, 4)
-    pictures = sorted(tmp_path.rglob("*_before.jpg"))[:2]
-    assert isinstance(model.caption(*pictures), str)
+    chosen = json.loads((best / "selection.json").read_text())
+    assert (chosen["metric"], chosen["sets"], chosen["test splits"]) == ("S*m", ["synthetic_pair"], [])
+
+    data = str(tmp_path / "3_sft" / "smoke" / "data")
+    capsys.readouterr()
+    words = ["eval", str(best), "synthetic_pair", "--data-root", data, "--format", "ccexpert", "--out", str(run)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "this checkpoint was chosen by S*m on synthetic_pair" in out and "CIDEr-D" in out
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [set(row) for row in rows] == [{"uid", "pred", "change_caption"}] * 4
+    metrics = json.loads((run / "metrics.json").read_text())["sets"]["synthetic_pair"]
+    assert main(["score", str(run / "predictions.jsonl"), "--baseline", "--intervals", "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert all(card[name] == metrics[name] for name in ("scores", "changed_or_unchanged", "factuality"))
