@@ -23,7 +23,7 @@ from btcchat import BTCChat, BTCChatError, Request, augment
 from btcchat.data.synthetic import SyntheticSample, make_pair
 from btcchat.hub import resolve
 from btcchat.inference import CAPTION_QUESTION
-from btcchat.train.arguments import parse_arguments
+from btcchat.train.flags import parse_arguments
 from btcchat.train.train import train
 from rows import table
 from tiny_quality import SEED_STRIDE, Tally, in_batches, pictures, score_caption

@@ -27,7 +27,7 @@ def run(argv: list[str]) -> None:
     # Batches of many lengths fragment CUDA memory; segments that can grow waste less of it.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from btcchat.errors import BTCChatError
-    from btcchat.train.arguments import parse_arguments
+    from btcchat.train.flags import parse_arguments
     from btcchat.train.presets import expand
 
     arguments = parse_arguments(expand(argv))

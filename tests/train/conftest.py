@@ -76,7 +76,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def run(data_root, checkpoint, tmp_path):
     """``run("pairs", tune_language_model=True, ...)`` trains for a few steps and returns the Trainer."""
-    from btcchat.train.arguments import parse_arguments
+    from btcchat.train.flags import parse_arguments
     from btcchat.train.train import train
 
     def go(mixture: str = "pairs", **flags):

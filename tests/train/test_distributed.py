@@ -16,8 +16,8 @@ import torch
 from btcchat import BTCChat, cli
 from btcchat.data.batches import GroupedBatches
 from btcchat.errors import BTCChatError
-from btcchat.train.arguments import parse_arguments
 from btcchat.train.distributed import deepspeed_config
+from btcchat.train.flags import parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 4

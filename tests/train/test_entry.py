@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.train.arguments import parse_arguments
+from btcchat.train.flags import parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o", "--use_cpu", "True"]

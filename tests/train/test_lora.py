@@ -8,7 +8,7 @@ import torch
 
 from btcchat import BTCChat, BTCChatError, adapter
 from btcchat.train import lora
-from btcchat.train.arguments import parse_arguments
+from btcchat.train.flags import parse_arguments
 from btcchat.train.train import complete_checkpoints
 
 LORA = {"lora_enable": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2}

@@ -12,7 +12,7 @@ from btcchat.cli import main
 from btcchat.data.mixture import known_sets, terms
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
-from btcchat.train.arguments import parse_arguments
+from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand, load_preset, presets, to_argv
 
 ROOT = Path(__file__).resolve().parents[2]

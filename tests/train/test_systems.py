@@ -39,7 +39,8 @@ def test_a_flag_that_cannot_be_read_is_one_clear_line(flags, message):
 
 
 def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
-    from btcchat.train.arguments import TrainingArguments, read_tunable_parts
+    from btcchat.train.arguments import TrainingArguments
+    from btcchat.train.flags import read_tunable_parts
 
     args = TrainingArguments(str(tmp_path), use_cpu=True, mm_tunable_parts="mm_mlp_adapter, mm_vision_resampler")
     read_tunable_parts(args)

@@ -1,0 +1,173 @@
+"""From the command line to arguments: flags that are unknown, that decide nothing here, or that contradict others."""
+
+import argparse
+import difflib
+import importlib.util
+import logging
+import sys
+from dataclasses import fields
+
+from transformers import HfArgumentParser
+
+from btcchat.data.clues import check_flags
+from btcchat.errors import BTCChatError, choose
+from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.distributed import check_processes
+from btcchat.train.lora import check_lora
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
+NO_UPLOAD = "upload the finished folder yourself"
+# Flags of the Trainer that our run would ignore, or that would undo what it promises: they are not in --help, and any
+# value but the default is an error. flag -> way out
+WITHOUT_EFFECT = {
+    **dict.fromkeys(
+        (
+            *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size"),
+            *("eval_accumulation_steps", "eval_delay", "bf16_full_eval", "fp16_full_eval", "jit_mode_eval"),
+            *("include_inputs_for_metrics", "label_names"),
+            *("use_legacy_prediction_loop", "load_best_model_at_end"),
+        ),
+        EVALUATION,
+    ),
+    **dict.fromkeys(
+        (
+            *("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "hub_always_push"),
+            *("push_to_hub_model_id", "push_to_hub_organization", "push_to_hub_token"),
+        ),
+        NO_UPLOAD,
+    ),
+    "auto_find_batch_size": "set --per_device_train_batch_size",
+    "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
+    "dispatch_batches": "every process reads its own batches",
+    "do_predict": "use btcchat caption or ask",
+    "do_train": "training is all that is done; leave it out",
+    "fsdp_min_num_params": "use --deepspeed",
+    "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
+    "group_by_length": "batches are always grouped by length",
+    "ignore_data_skip": "a resumed run goes on where it stopped",
+    "include_num_input_tokens_seen": "supervised tokens are logged",
+    "include_tokens_per_second": "supervised tokens a second are always logged",
+    "label_smoothing_factor": "the loss is the plain cross entropy",
+    "length_column_name": "lengths are measured",
+    "logging_nan_inf_filter": "a loss that is not finite stops the run",
+    "neftune_noise_alpha": "it is not supported",
+    "past_index": "no memory is carried from batch to batch",
+    "per_gpu_train_batch_size": "use --per_device_train_batch_size",
+    "remove_unused_columns": "samples have no spare columns",
+    "save_only_model": "a checkpoint is there to be resumed; the finished folder has the model only",
+    "save_safetensors": "weights are always written as safetensors",
+    "split_batches": "give the batch size of one process",
+}
+# Flags of the published command lines that have nothing to decide here: taken out, with a note. flag -> why
+PUBLISHED = {
+    "lazy_preprocess": "records are always read when they are needed",
+    "per_device_eval_batch_size": "--eval_mixture is answered 16 samples at a time",
+    "vflan_no_system_prompt": "no data set here leaves out the system prompt",
+}
+REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # --report_to -> package
+
+
+def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
+    """Flags to dataclasses. Raises BTCChatError for an unknown flag, one without effect, or two that contradict."""
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, TrainingArguments),
+        allow_abbrev=False,
+        epilog="--preset NAME stands for the flags of a preset (see `btcchat train --list`), --preset NAME --smoke for "
+        "two steps of it on a random model.",
+    )
+    for action in parser._actions:
+        if action.dest in (*WITHOUT_EFFECT, *PUBLISHED):
+            action.help = argparse.SUPPRESS
+    argv = _without_published(sys.argv[1:] if argv is None else argv)
+    try:
+        *arguments, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except (ValueError, ImportError) as error:  # the Trainer's own checks, e.g. --bf16 with --fp16
+        raise BTCChatError(" ".join(str(error).split())) from None
+    if rest:
+        near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists them")
+    check(*arguments)
+    return tuple(arguments)
+
+
+def _without_published(argv: list[str]) -> list[str]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for flag in PUBLISHED:
+        parser.add_argument(f"--{flag}", nargs="?")
+    given, rest = parser.parse_known_args(argv)
+    for flag in vars(given):
+        logger.warning("--%s has nothing to decide here: %s", flag, PUBLISHED[flag])
+    return rest
+
+
+# LLaVA-NeXT's names in --mm_tunable_parts -> ours
+TUNABLE_PARTS = {
+    "mm_vision_tower": "tune_vision_tower",
+    "mm_vision_resampler": "tune_cc_projector",
+    "mm_mlp_adapter": "tune_single_projector",
+    "mm_language_model": "tune_language_model",
+}
+
+
+def read_tunable_parts(args: TrainingArguments) -> None:
+    """--mm_tunable_parts as ``tune_*`` flags, which must not be given beside it."""
+    if not args.mm_tunable_parts:
+        return
+    for flag in (*TUNABLE_PARTS.values(), "tune_mm_projector"):
+        if getattr(args, flag):
+            raise BTCChatError(f"--mm_tunable_parts and --{flag} both say what is trained; give one of them")
+    for part in args.mm_tunable_parts.split(","):
+        setattr(args, choose("part in --mm_tunable_parts", part.strip(), TUNABLE_PARTS), True)
+
+
+def check(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Everything that can be wrong between flags, in one place."""
+    read_tunable_parts(training_args)
+    check_processes(training_args)
+    check_lora(training_args)
+    defaults = {f.name: f.default for f in fields(TrainingArguments)}
+    for flag, way_out in WITHOUT_EFFECT.items():
+        given = getattr(training_args, flag)
+        if getattr(given, "value", given) != getattr(defaults[flag], "value", defaults[flag]):
+            raise BTCChatError(f"--{flag} {getattr(given, 'value', given)} has no effect here; {way_out}")
+    for name in training_args.report_to:
+        package = choose("value of --report_to", name, REPORTS | {"none": None})
+        if importlib.util.find_spec(package) is None:
+            raise BTCChatError(f"--report_to {name} needs the package {package}: pip install {package}")
+    if model_args.chg is False and model_args.chg_type not in (None, "concat"):
+        raise BTCChatError(
+            f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"
+        )
+    for name, low, high in (("cc_dropout", 0, 1), ("cc_n_layers", 0, None), ("cc_head", 1, None)):
+        value = getattr(model_args, name)
+        if value is not None and not (low <= value and (high is None or value <= high)):
+            raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+    mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
+    check_flags(mode, data_args.clues, data_args.clue_model)
+    if not 0 <= dropout <= 1:
+        raise BTCChatError(f"--clue_dropout is {dropout}, expected 0 to 1")
+    if dropout and mode == "off":
+        raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
+    _check_cache(data_args, training_args)
+    for name in ("num_video_frames", "model_max_length", "max_tokens_per_batch"):
+        value = getattr(data_args, name)
+        if value is not None and value < 1:
+            raise BTCChatError(f"--{name} is {value}, expected 1 or more")
+
+
+def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> None:
+    if data_args.cache_vision_features is None:
+        return
+    if training_args.tune_vision_tower:
+        raise BTCChatError(
+            "--cache_vision_features keeps what a frozen vision tower gives, and --tune_vision_tower True trains it; "
+            "leave one of them out"
+        )
+    if (training_args.deepspeed or {}).get("zero_optimization", {}).get("stage") == 3:
+        raise BTCChatError(
+            "--cache_vision_features does not go with ZeRO stage 3, whose processes must all run the tower in every "
+            "step; use --deepspeed zero2, or leave the flag out"
+        )
