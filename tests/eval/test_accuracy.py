@@ -1,12 +1,13 @@
 """Runs of questions and classes: intervals, `btcchat score RUN` and `btcchat compare A B`."""
 
+import gzip
 import json
 
 import numpy as np
 import pytest
 
 from btcchat.cli import main
-from btcchat.data.convert.base import conversation
+from btcchat.data.convert.base import CHANGE_QUESTION, conversation
 from btcchat.eval.accuracy import accuracies, differences, intervals
 from btcchat.eval.answers import question_scores
 from btcchat.eval.evaluate import ccexpert_row
@@ -100,6 +101,26 @@ def test_compare_of_runs_of_questions_and_classes_is_by_type(root, tmp_path, cap
     assert sets["questions"]["accuracy"]["count"]["p"] < 0.01
     assert list(sets["clips"]["accuracy"]) == ["overall"]
     assert sets["clips"]["accuracy"]["overall"]["scores"] == [50, 100]
+
+
+def test_a_run_of_captions_and_questions_is_scored_and_compared_set_by_set(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    row = {"modality": "pair", "images": ["0.png", "1.png"]}
+    talk = conversation(CHANGE_QUESTION, "a house")
+    rows = [row | {"id": n, "captions": ["a house", f"{n} houses"], "conversations": talk} for n in range(3)]
+    write_rows(tmp_path / "pairs_val.jsonl", rows)
+    runs = [make_run(root, "pairs+questions", right_until(n), tmp_path / str(n)) for n in (1, 3)]
+    capsys.readouterr()
+    assert main(["score", str(runs[0]), "--preset", "raw", "--json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["sets"]
+    assert sets["pairs:val"]["preset"] == "raw" and sets["pairs:val"]["scores"]["all"]["pairs"] == 3
+    assert sets["questions"]["scores"]["overall"]["questions"] == 60
+    assert main(["compare", *map(str, runs), "--json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["sets"]
+    first, second = sets["pairs:val"]["parts"]["all"]["ROUGE-L"]["scores"]
+    assert 0 < first < second and sets["questions"]["accuracy"]["overall"]["difference"] == pytest.approx(200 / 60)
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "preset levir-cc" in capsys.readouterr().out
 
 
 def test_what_cannot_be_scored_or_compared_so_is_one_line(root, tmp_path, capsys):
