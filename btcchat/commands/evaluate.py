@@ -127,7 +127,8 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     from btcchat.checkpoint import resolve
     from btcchat.data.hashes import checkpoint_hash
     from btcchat.eval.evaluate import SELECTION
-    from btcchat.eval.run_folder import asked, read_json
+    from btcchat.eval.run_folder import read_json
+    from btcchat.eval.samples import asked
 
     folder = resolve(args.model)
     path = "tiny (packaged)" if args.model is None else str(args.model)

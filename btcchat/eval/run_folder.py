@@ -27,13 +27,6 @@ def map_path(folder: str | Path, sample_id: str) -> Path:
     return Path(folder) / "change_maps" / f"{name}.png"
 
 
-def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
-    """What `samples.read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
-    root = data_root or os.environ.get("BTCCHAT_DATA")
-    paths = {"data_root": root, "folder": folder}
-    return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
-
-
 class RunFolder:
     """A run's files. The methods are for the first process; each process writes its answers to `part`."""
 

@@ -78,6 +78,13 @@ def read_sets(
     return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
 
 
+def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
+    """What `read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    paths = {"data_root": root, "folder": folder}
+    return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
+
+
 def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
     records = open_set(term, root)
     if not isinstance(records, Records):

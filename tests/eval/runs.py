@@ -5,8 +5,8 @@ from pathlib import Path
 
 from btcchat.eval.evaluate import evaluate
 from btcchat.eval.ranks import Ranks
-from btcchat.eval.run_folder import RunFolder, asked
-from btcchat.eval.samples import read_sets
+from btcchat.eval.run_folder import RunFolder
+from btcchat.eval.samples import asked, read_sets
 
 SETS = """
 pairs: {annotation: "pairs_{split}.jsonl", images: ., splits: [train, val, test], kind: levir_cc}
