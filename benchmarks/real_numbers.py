@@ -1,0 +1,127 @@
+"""How well does the packaged tiny model learn real captions, and what do its change encoder and the scenes add?
+
+    python benchmarks/real_numbers.py                # three seeds of each row: see docs/real_numbers.md for the time
+    python benchmarks/real_numbers.py --quick        # one seed, fewer epochs
+    python benchmarks/real_numbers.py --pretrained concat=FOLDER attentive-1=FOLDER
+
+Each row learns the training pairs of a subset of LEVIR-CC (``--real``); the best of some evaluations on its val pairs
+is kept, and scored on the same val pairs by `btcchat eval`.
+
+  packaged          the packaged tiny model, with its own encoder and all of its synthetic training
+  NAME, scenes      an encoder that has learned from synthetic pairs, each alike: fresh on the packaged model's tower,
+                    projector and language model (or, with ``--pretrained NAME=FOLDER``, your own checkpoint)
+  NAME, no scenes   the same encoder and everything else from random weights (btcchat.train.init_tiny)
+
+Below them: the packaged model before it learned, and what costs nothing (docs/eval.md). Intervals are 95 %, over the
+pairs (drawn again 1,000 times), of the mean over the seeds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import trials
+from btcchat import BTCChatError
+from btcchat.eval.baselines import most_frequent
+from btcchat.eval.changes import same_for_all
+from btcchat.eval.counts import METRICS
+from btcchat.eval.samples import read_sets
+from btcchat.hub import resolve
+from rows import table
+from seed_scores import captions_of, scores_of
+
+ENCODERS = ("attentive-0", "attentive-1", "concat")
+DECIDES = "changed CIDEr-D"
+SHORTER = {
+    "quick": {"pairs": 500, "seeds": 1, "epochs": 4, "evaluations": 2},
+    "smoke": {"pairs": 8, "seeds": 1, "epochs": 1, "evaluations": 1},
+}
+
+
+def run(options: argparse.Namespace) -> str:
+    """Train and score all; -> the tables, which are also written to OUT."""
+    out, begin = options.out, time.perf_counter()
+    sets = trials.describe(out / "sets", options)
+    start, random = trials.bare(options.start, out / "start"), random_start(out / "random")
+    flags = trials.encoder_flags(start)
+    rows = {"packaged": (resolve(options.start), {})}  # name -> where it starts, flags
+    for name in ENCODERS:
+        mine = options.pretrained.get(name)
+        scenes = mine or trials.pretrain(start, out / name, flags[name], sets, options.pairs, seed=0)
+        rows[f"{name}, scenes"] = (scenes, {})
+        rows[f"{name}, no scenes"] = (random, flags[name] | {"from_origin": True})
+    runs = {name: [] for name in rows}
+    for seed in range(options.seeds):  # outermost, so that each seed is a whole table
+        for name, (checkpoint, fresh) in rows.items():
+            folder = out / name.replace(", ", "/").replace(" ", "-") / f"seed-{seed}"
+            tuned = trials.finetune(checkpoint, folder, sets, seed, options, **fresh)
+            runs[name].append(trials.evaluate(tuned, "real:val", folder / "eval", sets))
+    before = trials.evaluate(options.start, "real:val", out / "before", sets, "--train", "real:train")
+    free = baselines(sets, before)
+    scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
+    text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])
+    text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
+    text += f" This took {(time.perf_counter() - begin) / 60:.0f} minutes (what was there already is not done again)."
+    trials.write_report(out, "real_numbers", text, options, scores=scores)
+    return text
+
+
+def random_start(folder: Path) -> Path:
+    """Random weights of the tiny model's sizes; the same at each call."""
+    if not (folder / "config.json").is_file():
+        command = [sys.executable, "-m", "btcchat.train.init_tiny", str(folder)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return folder
+
+
+def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
+    """Captions that describe nothing, as `btcchat eval --train` scores them."""
+    rows, _ = captions_of(run)
+    (train,) = read_sets("real:train", data_root=sets, folder=sets)
+    (nearest,) = json.loads((run / "baselines.json").read_text(encoding="utf-8")).values()
+    always = {name: [text] * len(rows) for name, text in most_frequent(train.samples).items()}
+    return same_for_all(len(rows)) | always | {"nearest in train": nearest}
+
+
+def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
+    """All measures, and what each encoder gains over concat and over what costs nothing."""
+    blocks = []
+    for title, prefix, more in (("changed pairs", "changed ", []), ("all pairs", "", ["flags"])):
+        measures = [f"{prefix}{metric}" for metric in METRICS] + more
+        cells = [[name, *(str(one[measure]) for measure in measures)] for name, one in scores.items()]
+        blocks.append(table([title, *METRICS, *("changed or not, %" for _ in more)], cells))
+    for name in (name for name in trained if "concat" not in name):
+        others = [other for other in trained if other == f"concat,{name.partition(',')[2]}"] + free
+        own = scores[name][DECIDES]
+        against = [f"{other} {own.against(scores[other][DECIDES])}" for other in others]
+        seeds = ", ".join(f"{value:.1f}" for value in own.runs)
+        blocks.append(f"{name}: CIDEr-D of changed pairs of each seed {seeds}; less {'; '.join(against)}.")
+    return blocks
+
+
+class Pretrained(argparse.Action):
+    def __call__(self, parser, options, values, flag=None):
+        given = dict(value.partition("=")[::2] for value in values)
+        if not given.keys() <= set(ENCODERS) or not all(given.values()):
+            parser.error(f"{flag} takes NAME=FOLDER, NAME one of {', '.join(ENCODERS)}")
+        setattr(options, self.dest, {name: Path(folder) for name, folder in given.items()})
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    trials.add_options(add, "real_numbers")
+    add("--pretrained", nargs="+", action=Pretrained, default={}, metavar="NAME=FOLDER", help="see above")
+    add("--seeds", type=int, default=3, metavar="N", help="trainings of each row (default 3)")
+    try:
+        print(run(trials.parse(parser, SHORTER, words)))
+    except BTCChatError as error:
+        sys.exit(f"real_numbers.py: error: {error}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

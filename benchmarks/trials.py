@@ -1,0 +1,191 @@
+"""What compare_encoders.py and real_numbers.py share: equal trainings of change encoders, their data and options.
+
+All goes through `btcchat train` and `btcchat eval`. What is in its folder already is not done again, so that a stopped
+benchmark goes on.
+"""
+
+import json
+import math
+import sys
+import time
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from btcchat import BTCChat
+from btcchat.change_encoder import build_change_encoder
+from btcchat.cli import main as btcchat_command
+from measure import machine
+from seed_scores import Score
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "levir_cc_subset"
+SUBSET = "a non-standard split of 50 LEVIR-CD test scenes"
+DEPTHS = 4  # of the tower, for difference_aware, as published
+
+
+def encoder_flags(start: Path) -> dict[str, dict]:
+    """Name -> flags of a fresh change encoder on the checkpoint ``start``."""
+    config = BTCChat.from_pretrained(start, device="meta", dtype="float32").config
+    last, layers = config.select_layers[-1], config.vision_tower["num_hidden_layers"]
+    depths = [depth for depth in range(last - DEPTHS + 1, last + 1) if depth >= -layers - 1]
+    return {
+        "attentive-0": {"chg_type": "attentive", "cc_n_layers": 0},
+        "attentive-1": {"chg_type": "attentive", "cc_n_layers": 1},
+        "difference_aware": {"chg_type": "difference_aware", "mm_vision_select_layer": json.dumps(depths)},
+        "concat": {"chg_type": "concat"},
+    }
+
+
+# -- training and answering ------------------------------------------------------------------------------------------
+
+
+def btcchat(*words) -> None:
+    """A command of btcchat in this process; what it prints goes to stderr, so that the table alone is printed."""
+    with redirect_stdout(sys.stderr):
+        code = btcchat_command([str(word) for word in words])
+    if code:
+        sys.exit(code)
+
+
+def bare(start: str | None, folder: Path) -> Path:
+    """The checkpoint ``start`` (None: the packaged model) without a change encoder, written to ``folder``."""
+    if not (folder / "config.json").is_file():
+        model = BTCChat.from_pretrained(start, device="cpu", dtype=torch.float32)
+        config, tower = model.config, model.vision_tower
+        config.change_encoder = {"change_encoder_type": "concat"}
+        config.series_change_tokens = config.video_change_tokens = False
+        sizes = {"hidden_size": tower.hidden_size, "grid": tower.grid, "num_depths": tower.num_depths}
+        model.change_encoder = build_change_encoder(config.change_encoder, **sizes)
+        model.save_pretrained(folder)
+    return folder
+
+
+def train(preset: str, out: Path, **flags) -> Path:
+    """-> the folder of the trained model: ``out``, or ``out/best`` where one was chosen. Seconds: in out/seconds."""
+    if not (out / "config.json").is_file():
+        begin = time.perf_counter()
+        flags |= {"output_dir": out, "save_strategy": "no", "overwrite_output_dir": True, "disable_tqdm": True}
+        flags |= {"use_cpu": not torch.cuda.is_available(), "logging_steps": 20}
+        btcchat("train", preset, *(word for name, value in flags.items() for word in (f"--{name}", value)))
+        (out / "seconds").write_text(f"{time.perf_counter() - begin:.0f}\n")
+    return out / "best" if (out / "best").is_dir() else out
+
+
+def pretrain(start: Path, out: Path, fresh: dict, sets: Path, pairs: int, seed: int) -> Path:
+    """A fresh change encoder learns on ``pairs`` synthetic pairs: what stands at both dates, then what changed."""
+    given = {"data_root": sets, "mixture_folder": sets, "num_train_epochs": 1, "seed": seed}
+    given |= {"series_change_tokens": False, "video_change_tokens": False}
+    mixture = f"trial_align@first:{pairs}"
+    aligned = train(
+        "tiny/2_change_encoder", out / "align", model_name_or_path=start, data_mixture=mixture, **fresh, **given
+    )
+    mixture = f"trial_pairs@first:{pairs}"
+    return train("tiny/3_llm", out / "captions", model_name_or_path=aligned, data_mixture=mixture, **given)
+
+
+def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) -> Path:
+    """Learn LEVIR-CC's captions from ``start``; of ``options.evaluations`` times, the one with the best S*m on val."""
+    rows = sum(1 for _ in (sets / "annotations" / "train.jsonl").open())
+    steps = options.epochs * math.ceil(rows / options.batch)
+    flags |= {
+        "model_name_or_path": start,
+        "data_mixture": "real:train@random_choice",
+        "data_root": sets,
+        "mixture_folder": sets,
+        "num_train_epochs": options.epochs,
+        "per_device_train_batch_size": options.batch,
+        "learning_rate": options.learning_rate,
+        "mm_vision_tower_lr": options.tower_learning_rate,
+        "augment_pairs": options.augment_pairs,
+        "eval_mixture": "real:val",
+        "eval_strategy": "steps",
+        "eval_steps": max(1, steps // options.evaluations),
+        "seed": seed,
+    }
+    return train("tiny/3_llm", out, **flags)
+
+
+def add_options(add, name: str) -> None:
+    """Options that both benchmarks have."""
+    number, rate = {"type": int, "metavar": "N"}, {"type": float, "metavar": "R"}
+    add("--start", metavar="CHECKPOINT", help="(default: the packaged tiny model)")
+    add("--real", type=Path, default=REAL, metavar="DIR", help="LEVIR-CC or a part of it, with train and val")
+    add("--data", type=Path, metavar="DIR", help="folder with synthetic/pairs*.jsonl (default: drawn into OUT)")
+    add("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=f"(default runs/{name})")
+    add("--pairs", **number, default=2000, help="synthetic pairs of each of the two stages (default 2000)")
+    add("--epochs", **number, default=8, help="of the real training pairs (default 8)")
+    add("--batch", **number, default=16, help="real pairs in a batch (default 16)")
+    add("--evaluations", **number, default=4, help="times val is asked while training (default 4)")
+    add("--learning-rate", **rate, default=5e-4, help="on the real pairs (default 5e-4)")
+    add("--tower-learning-rate", **rate, default=1e-4, help="of the vision tower (default 1e-4)")
+    add("--augment-pairs", default="True", choices=("True", "False"), help="of the real pairs (default True)")
+
+
+def parse(parser, shorter: dict[str, dict], words: list[str] | None):
+    """Each of ``shorter`` is a flag that sets other defaults; ``options.shorter`` tells them, for the output."""
+    for name, values in shorter.items():
+        about = ", ".join(f"{key} {value}" for key, value in values.items())
+        parser.add_argument(f"--{name}", action="store_true", help=about)
+    asked = parser.parse_args(words)
+    values = {key: value for name in shorter if getattr(asked, name) for key, value in shorter[name].items()}
+    full = {key: parser.get_default(key) for key in values}
+    parser.set_defaults(**values)
+    options = parser.parse_args(words)
+    told = [f"{key} {getattr(options, key)} instead of {full[key]}" for key in full]
+    options.shorter = [f"A shorter run: {', '.join(told)}."] if told else []
+    return options
+
+
+def budget(options) -> str:
+    """What both reports say of the trainings."""
+    return (
+        f"{options.seeds} seeds. Synthetic: {options.pairs:,} pairs in each of two stages. Real: {options.epochs} "
+        f"epochs in batches of {options.batch}, rate {options.learning_rate:g}, tower {options.tower_learning_rate:g}, "
+        f"--augment_pairs {options.augment_pairs}, on {SUBSET}. The best of {options.evaluations} evaluations by S*m "
+        f"on the same val pairs that are scored here: this flatters every trained row. {machine(torch.device('cpu'))}."
+    )
+
+
+def write_report(folder: Path, name: str, text: str, options, **numbers) -> None:
+    """FOLDER/NAME.md and .json."""
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    whole = {"options": {key: str(value) for key, value in vars(options).items()}, **numbers}
+    as_json = json.dumps(whole, indent=1, default=Score.to_json)
+    (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
+
+
+def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *words) -> Path:
+    """`btcchat eval`; -> its run folder."""
+    if not (out / "metrics.json").is_file():
+        where = ["--data-root", sets, "--mixture-folder", sets, "--max-new-tokens", 64]
+        btcchat("eval", model or "tiny", mixture, "--out", out, *where, *words)
+    return out
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def describe(sets: Path, options, *, heldout: int = 0) -> Path:
+    """Write ``sets/sets.yaml``: the real subset, synthetic pairs (drawn unless there are some), held-out ones."""
+    from btcchat.data.synthetic.write import write_dataset
+
+    sets.mkdir(parents=True, exist_ok=True)
+    if not (sets / "annotations").is_dir():
+        btcchat("data", "convert", "levir_cc", options.real, sets / "annotations")
+    draw = partial(write_dataset, images=0, series=0, videos=0)
+    with redirect_stdout(sys.stderr):
+        if options.data is None and not (sets / "synthetic").is_dir():
+            draw(sets / "synthetic", pairs=options.pairs, seed=2)
+        if heldout and not (sets / "heldout").is_dir():
+            draw(sets / "heldout", pairs=heldout, seed=900, heldout=True)
+    real, synthetic = options.real.resolve(), (options.data or sets).resolve() / "synthetic"
+    lines = [f"real: {{annotation: 'annotations/{{split}}.jsonl', images: '{real}', splits: [train, val]}}"]
+    lines += [
+        f"trial_{name}: {{annotation: '{synthetic / file}.jsonl', images: '{synthetic}'}}"
+        for name, file in (("align", "pairs_align"), ("pairs", "pairs"))
+    ]
+    lines += ["heldout: {annotation: heldout/pairs.jsonl, images: heldout}"] if heldout else []
+    (sets / "sets.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return sets
