@@ -173,24 +173,18 @@ def alignment(sample: SyntheticSample) -> list[tuple[str, str]]:
 
 
 def chat(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """Questions, a caption and, where there is one, the dense description.
+    """Questions, and a caption (of some images only), first in most chats: what comes behind could be read off it.
 
-    Their order varies, so that an answer cannot always be read off the one before it.
+    The dense description has no place here for the same reason: a model learns to sum it up, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 4 if sample.task == "image" else 5))
     asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
     if sample.task != "image" or rng.random() < 0.35:
         request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
-        _put(rng, asked, (pick(rng, request), pick(rng, sample.captions)))
-    if sample.task in DENSE_REQUESTS:
-        _put(rng, asked, (pick(rng, DENSE_REQUESTS[sample.task]), sample.description))
+        turn = pick(rng, request), pick(rng, sample.captions)
+        asked.insert(0 if rng.random() < 0.6 else int(rng.integers(1, len(asked) + 1)), turn)
     return asked
-
-
-def _put(rng, turns: list, turn: tuple[str, str]) -> None:
-    """Insert a turn: first in half of all chats, else anywhere behind."""
-    turns.insert(0 if rng.random() < 0.5 else int(rng.integers(1, len(turns) + 1)), turn)
 
 
 def _as_typed(rng, question: str, answer: str) -> tuple[str, str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 3 of the tiny model: every part, on every modality together.
+# Stage 3 of the tiny model: captions and answers, on every modality together; the tower is frozen.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
