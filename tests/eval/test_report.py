@@ -150,7 +150,16 @@ def test_change_maps_are_shown_where_the_run_has_them(root, tmp_path):
     levels = np.zeros((200, 400), np.uint8)
     levels[:, 200:] = 128
     Image.fromarray(levels).save(path)
+    metrics = json.loads((run / "metrics.json").read_text())
+    row = {"IoU": 12.3, "precision": None, "recall": 50.0, "F1": 20.0}
+    ends = {name: [1.0, 99.0] for name in row}
+    found = {"pairs": 6, "changed pixels": 3.0, "threshold": 0.25, "chosen": "the best on val"}
+    found["scores"] = {"change map": row | {"95 %": ends}, "nothing changed": row}
+    metrics["sets"]["pairs:val"]["change_map"] = found
+    (run / "metrics.json").write_text(json.dumps(metrics))
     page = Page(written(run))
+    assert page.row("change map") == ["change map", "12.30", "–", "50.00", "20.00"]
+    assert "1.00 to 99.00" in page.text and "at least 0.250, the best on val" in page.text
     assert "change map, red: 0 to 0.50" in page.cards[1]["text"] and "change map" not in page.cards[0]["text"]
     assert len(page.sources) == len(plain.sources) + 1
 
