@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from btcchat import adapter, change_map, checkpoint, inference
 from btcchat.config import BTCChatConfig
 from btcchat.data.media import MODALITIES
 from btcchat.errors import BTCChatError, choose
+from btcchat.loss import mean_loss
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 
@@ -111,10 +111,16 @@ class BTCChat(nn.Module):
         One vision forward, one change-encoder forward for all pairs, one projector forward for all segments.
         cached: see data.collate; pixel_values are then of the frames that the cache does not have.
         """
-        plan = _Plan(self, modalities, frame_counts)
         depths = None if pixel_values is None else self.vision_tower(pixel_values.to(self.device))  # S x (F, L, C)
         if cached is not None:
             depths = self.feature_cache.complete(depths, *cached, self.device)
+        return self.segments(depths, modalities, frame_counts)
+
+    def segments(
+        self, depths: list[torch.Tensor], modalities: list[str], frame_counts: list[int]
+    ) -> tuple[torch.Tensor, list[int]]:
+        """As :meth:`encode`, from what the vision tower gives of the frames, S x (F, L, C)."""
+        plan = _Plan(self, modalities, frame_counts)
         groups = []
         if plan.frames:
             groups.append(depths[-1][plan.frames])  # (frames used as they are, L, C)
@@ -194,8 +200,7 @@ class BTCChat(nn.Module):
         supervised = target >= 0
         if not supervised.any():
             return Output(loss=head(hidden[:, :1]).sum() * 0.0)
-        logits = head(hidden[:, :-1][supervised])  # only where there is a label
-        return Output(loss=F.cross_entropy(logits.float(), target[supervised]))
+        return Output(loss=mean_loss(head, hidden[:, :-1][supervised], target[supervised]))
 
     def train(self, mode: bool = True) -> "BTCChat":
         """As usual, but a part none of whose parameters is trained stays in ``eval()`` (BatchNorm, dropout)."""

@@ -1,0 +1,24 @@
+"""The loss of the language model, with the logits of few tokens at a time."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+ROWS = 256  # tokens whose float32 logits exist together: 33 MB of a vocabulary of 32,000
+
+
+def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
+    """Mean cross entropy of tokens ``target`` (n,) under ``head(hidden)``, hidden (n, D), in float32.
+
+    The logits of more than ROWS tokens are computed a part at a time, and again on the way back.
+    """
+    if len(target) <= ROWS:
+        return F.cross_entropy(head(hidden).float(), target)
+    parts = zip(hidden.split(ROWS), target.split(ROWS), strict=True)
+    again = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.stack([checkpoint(_sum, head, *part, **again) for part in parts]).sum() / len(target)
+
+
+def _sum(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden).float(), target, reduction="sum")
