@@ -119,10 +119,11 @@ def test_an_ablation_that_cannot_run_is_one_line(tmp_path):
         ablate_clues.main(["--train", "2", "--test", "1", "--model", str(tmp_path / "none")])
 
 
-def test_both_ways_of_a_training_step_have_the_same_loss():
+def test_all_ways_of_a_training_step_have_the_same_loss():
     words = ["--small", "--samples", "6", "--batch-size", "2", "--max-tokens", "700", "--dtype", "float32"]
     found = {way: train_step.measure(way, train_step.arguments(words)) for way in train_step.WAYS}
     assert found["btcchat"]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
+    assert found[train_step.CACHED]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
     assert found["published"]["batches"] == 3
 
 
