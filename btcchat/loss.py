@@ -11,9 +11,10 @@ ROWS = 256  # tokens whose float32 logits exist together: 33 MB of a vocabulary 
 def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
     """Mean cross entropy of tokens ``target`` (n,) under ``head(hidden)``, hidden (n, D), in float32.
 
-    The logits of more than ROWS tokens are computed a part at a time, and again on the way back.
+    The logits of more than ROWS tokens are computed a part at a time, and again on the way back; not of weights that
+    ZeRO-3 has split (``ds_id``), which are whole only while a module runs.
     """
-    if len(target) <= ROWS:
+    if len(target) <= ROWS or hasattr(head.weight, "ds_id"):
         return F.cross_entropy(head(hidden).float(), target)
     parts = zip(hidden.split(ROWS), target.split(ROWS), strict=True)
     again = {"use_reentrant": False, "preserve_rng_state": False}

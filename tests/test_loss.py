@@ -18,3 +18,7 @@ def test_the_loss_in_parts_and_its_gradients_are_those_of_the_whole(rows):
     torch.testing.assert_close(loss, whole)
     torch.testing.assert_close(found, expected)
     assert max(seen) <= ROWS and sum(seen) == (rows if rows <= ROWS else 2 * rows)
+    seen.clear()
+    head.weight.ds_id = 0
+    torch.testing.assert_close(mean_loss(head, hidden, target), whole)
+    assert seen == [rows]
