@@ -1,6 +1,7 @@
 """From a question and its images to an answer: prepare samples, batch them, decode."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
@@ -103,7 +104,7 @@ def generate(
     if room < 1:
         raise BTCChatError(f"the prompt has {limit - room} tokens with its images, the model reads at most {limit}")
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    with torch.random.fork_rng(enabled=seed is not None):
+    with torch.random.fork_rng(enabled=seed is not None), _last_only(model.llm.get_output_embeddings()):
         if seed is not None:
             torch.manual_seed(seed)
         ids = model.llm.generate(
@@ -120,6 +121,16 @@ def generate(
             **sampling,
         )
     return new_tokens(ids)
+
+
+@contextmanager
+def _last_only(head: torch.nn.Module) -> Iterator[None]:
+    """Words are predicted from a row's last token alone: transformers 4.36 would do it from every one of the prompt."""
+    hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def answer(model, requests: list[Request], **options) -> list[str]:
