@@ -3,11 +3,11 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from btcchat.errors import BTCChatError, choose
+from btcchat.multimodal_encoder.bf16_cpu import attention, gelu
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
 
 # Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
@@ -31,6 +31,9 @@ DEFAULTS = {
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
 }
+# Bytes of the widest tensor of a block, on the CPU: the images of a batch go through in parts. What is larger than
+# 32 MB glibc takes from the kernel anew each time, which clears it page by page: half as long as the products take.
+PART = 20 * 2**20
 ACTIVATIONS = {"gelu_pytorch_tanh": "tanh", "gelu": "none"}  # -> `approximate` of torch's GELU
 
 
@@ -109,6 +112,14 @@ class SiglipTower(nn.Module):
         x = x.flatten(2).transpose(1, 2)  # (N, g*g, C), row by row
         x = x + embeddings["position_embedding"](torch.arange(x.shape[1], device=x.device))
 
+        together = hasattr(embeddings["patch_embedding"].weight, "ds_id")  # ZeRO-3: as many steps in every process
+        if x.device.type != "cpu" or torch.is_grad_enabled() or together:
+            return self._blocks(x)
+        size = max(1, PART // (x.shape[1] * self.config["intermediate_size"] * x.element_size()))
+        parts = [self._blocks(part) for part in x.split(size)]
+        return [torch.cat(depth) for depth in zip(*parts, strict=True)]
+
+    def _blocks(self, x: Tensor) -> list[Tensor]:
         deepest = max(self.select_layers)
         states = {0: x}
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
@@ -175,7 +186,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
         hidden = self.mlp["fc1"](self.layer_norm2(x))
-        return x + self.mlp["fc2"](F.gelu(hidden, approximate=self.approximate))
+        return x + self.mlp["fc2"](gelu(hidden, self.approximate))
 
 
 class Attention(nn.Module):
@@ -194,7 +205,7 @@ class Attention(nn.Module):
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, C/heads)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attention(q, k, v)
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
 
