@@ -28,6 +28,7 @@ from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_projector import build_projector
 from btcchat.train.init_tiny import train_tokenizer
+from measure import Clock
 from rows import table
 
 DISK_GB = 7
@@ -112,33 +113,20 @@ def measure(folder: Path, new_tokens: int) -> dict:
     batch = batch_of(model, [Request(CAPTION_QUESTION, "pair", pair)])
     found["prompt"] = batch["input_ids"].shape[1] - 1 + found["tokens"][1]
     generate(model, batch, max_new_tokens=2)  # warm-up: the first call of each kernel makes its plan
-    clock.seconds.clear()
+    clock.calls.clear()
     written = generate(model, batch, max_new_tokens=new_tokens).shape[1]
-    prefill, *steps = clock.seconds["llm"]
+    seconds = {name: [value for called, value, _ in clock.calls if called == name] for name, _, _ in clock.calls}
+    prefill, *steps = seconds["llm"]
     found["seconds"] = {
-        "vision (2 images)": sum(clock.seconds["vision_tower"]),
-        "change encoder": sum(clock.seconds["change_encoder"]),
-        "projector": sum(clock.seconds["mm_projector"]),
+        "vision (2 images)": sum(seconds["vision_tower"]),
+        "change encoder": sum(seconds["change_encoder"]),
+        "projector": sum(seconds["mm_projector"]),
         f"prefill ({found['prompt']} tokens)": prefill,
         f"per token (mean of {len(steps)})": sum(steps) / max(len(steps), 1),
     }
     found["written"] = written
     found["peak with answer"] = _peak()
     return found
-
-
-class Clock:
-    """Seconds of every call of a model's parts, by name."""
-
-    def __init__(self, model: BTCChat):
-        self.seconds: dict[str, list[float]] = {}
-        self.started: dict[str, float] = {}
-        for name, part in model.named_children():
-            part.register_forward_pre_hook(lambda *_, name=name: self.started.update({name: time.perf_counter()}))
-            part.register_forward_hook(lambda *_, name=name: self._stop(name))
-
-    def _stop(self, name: str) -> None:
-        self.seconds.setdefault(name, []).append(time.perf_counter() - self.started[name])
 
 
 def _peak() -> int:

@@ -1,6 +1,7 @@
-"""Memory and machine, for the benchmarks beside this file."""
+"""Memory, machine and clock, for the benchmarks beside this file."""
 
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -35,3 +36,19 @@ def machine(device: torch.device) -> str:
     lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
     return f"{model}, {torch.get_num_threads()} threads"
+
+
+class Clock:
+    """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``)."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.calls: list[tuple[str, float, int]] = []
+        self._started: dict[str, float] = {}
+        for name, part in model.named_children():
+            part.register_forward_pre_hook(lambda *_, name=name: self._started.update({name: time.perf_counter()}))
+            part.register_forward_hook(lambda *call, name=name: self._stop(name, call[2]), with_kwargs=True)
+
+    def _stop(self, name: str, options: dict) -> None:
+        seconds = time.perf_counter() - self._started[name]
+        given = [options[key] for key in ("inputs_embeds", "input_ids") if options.get(key) is not None]
+        self.calls.append((name, seconds, given[0].shape[1] if given else 0))

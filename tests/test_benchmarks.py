@@ -11,6 +11,7 @@ from tiny import tiny_model
 
 import ablate_clues
 import full_size
+import generate
 import preprocess
 import records
 import startup
@@ -140,3 +141,31 @@ def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
     ]
     with pytest.raises(SystemExit):
         preprocess.main([str(tmp_path / "..")])
+
+
+def test_captions_are_timed_part_by_part(capsys):
+    generate.main(["--smoke", "--pairs", "3", "--batches", "1", "2", "--dtypes", "float32", "--threads", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("3 pairs, 60 tokens of prompt, 16 new ones")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    assert rows[0] == [
+        "batch",
+        "captions/s",
+        "peak-GFLOP a pair",
+        *generate.PARTS,
+        "rest",
+        "peak MiB",
+        "above model MiB",
+    ]
+    assert [row[0] for row in rows[2:]] == ["1", "2"]
+    assert "batch 2: 3 of 3 captions equal those at batch 1" in lines
+    assert "published code 1110" in lines[-2] and "goal 550" in lines[-2]
+
+
+def test_the_products_of_a_pair_are_counted_from_the_sizes():
+    model = generate.build(generate.SMALL, generate.DTYPES["float32"])
+    found = generate.work(model, generate.SMALL)
+    vision = 2 * 2 * (16 * 3 * 14**2 * 32 + 2 * (12 * 16 * 32**2 + 2 * 16**2 * 32)) / 1e9  # 2 images, 2 layers of 3
+    assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
+    assert model.tokens_per_segment == 4
+    assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)
