@@ -116,7 +116,7 @@ def add_options(add, name: str) -> None:
     add("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=f"(default runs/{name})")
     add("--pairs", **number, default=2000, help="synthetic pairs of each of the two stages (default 2000)")
     add("--epochs", **number, default=8, help="of the real training pairs (default 8)")
-    add("--batch", **number, default=16, help="real pairs in a batch (default 16)")
+    add("--batch", **number, default=8, help="real pairs in a batch (default 8)")
     add("--evaluations", **number, default=4, help="times val is asked while training (default 4)")
     add("--learning-rate", **rate, default=5e-4, help="on the real pairs (default 5e-4)")
     add("--tower-learning-rate", **rate, default=1e-4, help="of the vision tower (default 1e-4)")
