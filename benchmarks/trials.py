@@ -97,6 +97,7 @@ def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) ->
         "num_train_epochs": options.epochs,
         "per_device_train_batch_size": options.batch,
         "learning_rate": options.learning_rate,
+        "tune_vision_tower": True,  # it has seen drawn scenes only
         "mm_vision_tower_lr": options.tower_learning_rate,
         "augment_pairs": options.augment_pairs,
         "eval_mixture": "real:val",
