@@ -97,7 +97,11 @@ def process(command: list[str], **options) -> subprocess.Popen:
 def torchrun(processes: int, command: list[str]) -> str:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "btcchat"]
     done = process([*launcher, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = done.communicate(timeout=280)
+    try:
+        out, err = done.communicate(timeout=280)
+    finally:
+        if done.poll() is None:
+            done.terminate()  # the launcher ends its processes
     assert done.returncode == 0, err
     return out
 
