@@ -85,6 +85,10 @@ def losses(log_history: list[dict]) -> list[float]:
     return [entry["loss"] for entry in log_history if "loss" in entry]
 
 
+# Biases before a BatchNorm, which takes them away again: their gradient is rounding, of which Adam makes steps.
+WITHOUT_GRADIENT = tuple(f"LN.left.{layer}.bias" for layer in (0, 3, 6))
+
+
 def check_same(out: Path, alone, capsys) -> None:
     """The run in ``out`` had the losses of ``alone``, and left a model, equal to its own, that captions."""
     state = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
@@ -94,7 +98,8 @@ def check_same(out: Path, alone, capsys) -> None:
     }
     model = BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict()
     for key, value in alone.model.state_dict().items():
-        if "running_" not in key and "num_batches" not in key:  # each process has statistics of its own batches
+        of_batches = "running_" in key or "num_batches" in key  # each process has statistics of its own
+        if not of_batches and not key.endswith(WITHOUT_GRADIENT):
             torch.testing.assert_close(model[key], value, atol=1e-3, rtol=0, msg=key)
     capsys.readouterr()
     assert cli.main(["caption", "--example", "--model", str(out), "--max-new-tokens", "3", "--device", "cpu"]) == 0

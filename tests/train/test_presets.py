@@ -28,7 +28,7 @@ TRAINED = {
     "release/3b/sft_qlora": PROJECTOR | {"llm"},
     "tiny/1_align": {"vision_tower", "mm_projector", "llm"},
     "tiny/2_change_encoder": PROJECTOR | {"llm"},
-    "tiny/3_llm": PROJECTOR | {"vision_tower", "llm"},
+    "tiny/3_llm": PROJECTOR | {"llm"},
 }
 
 

@@ -137,13 +137,13 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
         mask = f"{folder}/{name}/mask.png" if task == "series" else f"{folder}/{name}_mask.png"
         Image.fromarray(sample.mask).save(out / mask, compress_level=1)
         media["mask"] = mask
-    frames = len(paths) if task in ("series", "video") else 1
+    segments = len(paths) if task == "series" else 1  # a pair is one, and so is a video of any number of frames
     return [
         {
             "id": f"{file}-{name}",
             "modality": task,
             **media,
-            "conversations": _conversation(turns, frames),
+            "conversations": _conversation(turns, segments),
             "captions": sample.captions,
             "truth": sample.truth,
         }
