@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from btcchat.eval.bootstrap import DRAWS
+from btcchat.eval.bootstrap import DRAWS, p_value
 from btcchat.eval.changes import says_no_change
 from btcchat.eval.counts import METRICS
 from btcchat.eval.predictions import Row, read_predictions
@@ -40,9 +40,7 @@ class Score:
 
     def against(self, other: "Score") -> str:
         """What it has more than ``other``, with the two-sided p of a paired bootstrap over the pairs."""
-        apart = self.draws - other.draws
-        tail = min((apart <= 0).sum(), (apart >= 0).sum())
-        return f"{self.mean - other.mean:+.1f} (p {min(1.0, 2 * (tail + 1) / (DRAWS + 1)):.3f})"
+        return f"{self.mean - other.mean:+.1f} (p {p_value(self.draws - other.draws):.3f})"
 
     def to_json(self) -> dict:
         return {"mean": self.mean, "95 %": self.interval, "runs": self.runs.tolist()}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from btcchat.eval.answers import groups, named, normalise, question_type, same
-from btcchat.eval.bootstrap import DRAWS
+from btcchat.eval.bootstrap import DRAWS, p_value
 from btcchat.eval.predictions import Row
 from btcchat.eval.samples import CLASSES
 
@@ -58,14 +58,12 @@ def intervals(right: Sequence[bool], types: Sequence[str]) -> dict[str, list[flo
 
 
 def differences(first: Sequence[bool], second: Sequence[bool], types: Sequence[str]) -> dict[str, dict]:
-    """Second minus first by group: accuracies, difference, its 95 % interval and a two-sided p as in bootstrap.py."""
+    """Second minus first by group: accuracies, difference, its 95 % interval and p."""
     found, asked = {}, Counter(types)
     members = {name: kinds for name, (kinds, _) in groups(types).items()}
     for name, drawn in accuracies([first, second], types).items():
         apart = drawn[:, 1] - drawn[:, 0]
-        sample = apart[1:][~np.isnan(apart[1:])]
-        tail = min((sample <= 0).sum(), (sample >= 0).sum())
-        p = min(1.0, 2 * (int(tail) + 1) / (len(sample) + 1))
+        p = float(p_value(apart[1:][~np.isnan(apart[1:])]))
         found[name] = {"questions": sum(asked[kind] for kind in members[name]), "scores": drawn[0].tolist()}
         found[name] |= {"difference": float(apart[0]), "95 %": _ends(apart[1:]), "p": p}
     return found

@@ -22,11 +22,13 @@ def interval(counts: Counts, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray
 
 
 def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Second minus first, over the same rows: -> the ends of its 95 % interval (2, 8), and p (8,).
-
-    p is two-sided: twice the share of draws in which the difference has the other sign or is none, and never 0.
-    """
+    """Second minus first, over the same rows: -> the ends of its 95 % interval (2, 8), and p (8,)."""
     drawn = times(len(first.rouge_l), draws, seed)
     apart = second.scores(drawn) - first.scores(drawn)
+    return np.percentile(apart, [2.5, 97.5], axis=0), p_value(apart)
+
+
+def p_value(apart: np.ndarray) -> np.ndarray:
+    """Two-sided p of differences (draws, ...): twice the share that has the other sign or is none, and never 0."""
     tail = np.minimum((apart <= 0).sum(0), (apart >= 0).sum(0))
-    return np.percentile(apart, [2.5, 97.5], axis=0), np.minimum(1, 2 * (tail + 1) / (draws + 1))
+    return np.minimum(1, 2 * (tail + 1) / (len(apart) + 1))
