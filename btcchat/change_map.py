@@ -72,4 +72,4 @@ def _save(image: Image.Image, path: Path) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise BTCChatError(f"{path} cannot be written: {error.strerror}") from error
+        raise BTCChatError(f"{path} cannot be written: {error.strerror or error}") from error
