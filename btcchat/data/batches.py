@@ -10,6 +10,9 @@ from btcchat.errors import BTCChatError
 # Samples are sorted by length within windows of this many batches: long enough that padding is small,
 # short enough that two epochs do not meet the same batches.
 WINDOW = 32
+# Each length is first multiplied by a number drawn from this range. The answer "nothing has changed" is short: sorted
+# by their exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would tell which.
+BLUR = (0.82, 1.22)
 
 
 class GroupedBatches:
@@ -57,14 +60,14 @@ class GroupedBatches:
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths))
-        batches = self._evenly(order) if self.sizes is None else self._by_tokens(order)
+        batches = self._evenly(order, random) if self.sizes is None else self._by_tokens(order)
         for index in random.permutation(self.num_batches)[self.rank :: self.world]:
             yield batches[index].tolist()
 
-    def _evenly(self, order: np.ndarray) -> list[np.ndarray]:
+    def _evenly(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
         step = WINDOW * self.batch_size
         windows = [order[start : start + step] for start in range(0, len(order), step)]
-        order = np.concatenate([w[np.argsort(self.lengths[w], kind="stable")] for w in windows])
+        order = np.concatenate([w[np.argsort(blurred(self.lengths[w], random), kind="stable")] for w in windows])
         return np.array_split(order, self.num_batches)
 
     def _by_tokens(self, order: np.ndarray) -> list[np.ndarray]:
@@ -73,15 +76,19 @@ class GroupedBatches:
         return np.split(order, np.cumsum(self.sizes)[:-1])
 
 
+def blurred(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return lengths * random.uniform(*BLUR, len(lengths))
+
+
 def coarse(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
-    """Lengths rounded up by at most an eighth, so that many are equal and their samples change places by chance."""
+    """Lengths rounded up by at most a quarter, so that many are equal and their samples change places by chance."""
     lengths = np.maximum(lengths, 1)
     if lengths.max() > max_tokens:
         raise BTCChatError(
             f"the longest sample has about {lengths.max()} tokens, a batch may have {max_tokens}; raise "
             "--max_tokens_per_batch, or lower --model_max_length"
         )
-    step = 2 ** np.maximum(np.log2(lengths).astype(int) - 3, 0)
+    step = 2 ** np.maximum(np.log2(lengths).astype(int) - 2, 0)
     return np.minimum(-(-lengths // step) * step, max_tokens)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, coarse
+from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, blurred, coarse
 from btcchat.data.collate import collate_good
 from btcchat.data.mixture import Mixture
 from btcchat.data.records import Record, characters, frames
@@ -109,8 +109,7 @@ class StreamedBatches(IterableDataset):
 
     def _batches(self, held: list[Record], random: np.random.Generator) -> Iterator[list]:
         lengths = np.array([self.estimate(record.modality, frames(record), characters(record)) for record in held])
-        if self.max_tokens is not None:
-            lengths = coarse(lengths, self.max_tokens)
+        lengths = blurred(lengths, random) if self.max_tokens is None else coarse(lengths, self.max_tokens)
         order = random.permutation(len(held))
         order = order[np.argsort(-lengths[order], kind="stable")]
         sizes = batch_sizes(lengths[order], self.batch_size, self.max_tokens)

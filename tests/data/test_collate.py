@@ -78,7 +78,16 @@ def test_grouped_batches_are_alike_in_length():
 
     shuffled = np.array_split(np.random.default_rng(1).permutation(2000), 125)
     assert padding(shuffled) > 0.5
-    assert padding(GroupedBatches(lengths, 16, seed=0)) < 0.1
+    assert padding(GroupedBatches(lengths, 16, seed=0)) < 0.25
+
+
+@pytest.mark.parametrize("max_tokens", [None, 16 * 160])
+def test_short_and_long_answers_to_like_samples_share_a_batch(max_tokens):
+    lengths = np.array([150, 158] * 512 + [1200] * 64)  # unchanged pairs, changed ones, videos
+    batches = [lengths[batch] for batch in GroupedBatches(lengths, 16, seed=0, max_tokens=max_tokens)]
+    assert sum(len(set(batch)) > 1 and 1200 in batch for batch in batches) <= 3, "videos are apart, but for a border"
+    shares = [(batch == 158).mean() for batch in batches if 1200 not in batch]
+    assert np.std(shares) < 0.25, "0.125 for batches by chance, 0.5 for sorted ones"
 
 
 def test_an_epoch_repeats_itself_and_no_other():
