@@ -265,7 +265,7 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls[-1] == (7, 7)
-    frames_of = {"pairs": 1, "images": 1, "pairs_align": 1, "images_align": 1, "series": None, "videos": 1}
+    frames_of = {"pairs": 1, "images": 1, "pairs_align": 1, "pairs_changes": 1, "images_align": 1, "series": None, "videos": 1}
     for name, frames in frames_of.items():
         records = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
         assert len({record["id"] for record in records}) == len(records) == (1 if name == "videos" else 2)
@@ -284,11 +284,15 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
     assert mask.shape == (256, 256)
 
 
-def test_a_chat_asks_once_for_a_caption_and_alignment_for_the_dense_description(undrawn):
+def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_one_caption(undrawn):
     for seed in range(20):
         pair = make_pair(seed)
-        ((_, dense),), turns = dialogues(pair)
-        assert dense == pair.description
+        (shown, ((_, dense),)), (swapped, ((_, listed),)), (same, turns) = dialogues(pair)
+        assert shown is same is pair and dense == pair.description
+        assert swapped.truth == swap(pair).truth
+        assert len(listed.split(" . ")) == max(1, len(pair.truth["changes"]))
+        assert (listed == "nothing .") == (not pair.truth["changed"])
+        assert all(change["place"].replace(" ", "") in listed for change in pair.truth["changes"])
         assert 3 <= len(turns) <= 5
         assert sum(answer in pair.captions for _, answer in turns) == 1
         assert all(answer != pair.description for _, answer in turns)

@@ -27,7 +27,8 @@ STYLES = {  # odds of what stands in a place where nothing happens
     "industry": {"house": 0.10, "building": 0.30, "trees": 0.12, "pond": 0.06, "parking": 0.20, None: 0.22},
     "woods": {"house": 0.12, "building": 0.05, "trees": 0.66, "pond": 0.06, "parking": 0.03, None: 0.08},
 }
-MOST_HOUSES = 9  # of a whole scene, so that counting stays a matter of looking
+MOST_HOUSES = 6  # of a whole scene, so that counting stays a matter of looking
+MOST_BUILT = 4  # of one group of houses
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def draw_events(rng, number: int, steps: list[int]) -> list[Event]:
         built[0] = built[0] and steps[0] == steps[1]  # ground must be cleared before it is built upon
         built[1] = not built[0]
         places = [int(rng.integers(9))] * 2
-    counts = [int(rng.integers(1, 6)) if kind == "house" else 1 for kind in kinds]
+    counts = [int(rng.integers(1, MOST_BUILT + 1)) if kind == "house" else 1 for kind in kinds]
     return [Event(str(k), b, c, s, p) for k, b, c, s, p in zip(kinds, built, counts, steps, places, strict=True)]
 
 
@@ -125,7 +126,7 @@ def _fill(site: Site, rng, style: str, places: list[int], always) -> None:
     for place in map(int, rng.permutation(places)):
         kind = kinds[rng.choice(len(kinds), p=weights)]
         houses = max(sum(t.kind == "house" for t in site.at(date)) for date in range(site.dates))
-        count = min(int(rng.integers(1, 6)), most - houses) if kind == "house" else 1
+        count = min(int(rng.integers(1, MOST_BUILT + 1)), most - houses) if kind == "house" else 1
         if kind == "trees" and style == "woods" and _add_forest(site, rng, place, always):
             continue
         if kind is not None and count > 0:
@@ -199,16 +200,16 @@ def _add_road(site: Site, rng, place: int, present) -> list[Thing]:
 
 def _add_houses(site: Site, rng, place: int, present, count: int, event: bool) -> list[Thing]:
     always = (True,) * site.dates
-    neighbours = int(rng.integers(1, 3)) if event and count < 5 and rng.random() < 0.4 else 0
+    neighbours = int(rng.integers(1, 3)) if event and count < MOST_BUILT and rng.random() < 0.4 else 0
     if event:
         elsewhere = max(sum(t.kind == "house" for t in site.at(date)) for date in range(site.dates))
         neighbours = min(neighbours, MOST_HOUSES - count - elsewhere)
     x0, y0, x1, y1 = place_box(place)
     near = place_centre(place) + rng.uniform(-8, 8, 2)
-    big = 1.0 if count + neighbours <= 3 else 0.88
+    big = 1.0 if count + neighbours <= 3 else 0.9
     added = []
     for index in range(count + neighbours):
-        width, height = rng.uniform(21, 27) * big, rng.uniform(17, 21) * big
+        width, height = rng.uniform(24, 30) * big, rng.uniform(19, 24) * big
         angle = site.angle + rng.uniform(-0.06, 0.06) + (np.pi / 2 if rng.random() < 0.3 else 0)
         c, s = abs(np.cos(angle)), abs(np.sin(angle))
         dates = present if index < count else always

@@ -180,6 +180,12 @@ def describe_pair(background: str, before: dict, after: dict, changes: list[dict
     return " . ".join(parts) + " ."
 
 
+def list_changes(changes: list[dict]) -> str:
+    """Only what changed, where and how, in the order given; ``nothing`` where nothing did."""
+    parts = [f"{one_word(c['place'])} {amount(c['kind'], c['count'])} {done(c)}" for c in changes]
+    return " . ".join(parts or ["nothing"]) + " ."
+
+
 def scene_captions(rng, cover: str, places: dict[str, dict[str, int]]) -> list[str]:
     """Five captions of one scene: its ground and some of the things on it with their places."""
     found = [(kind, count, place) for place in PLACES for kind, count in places[place].items() if kind != "road"]

@@ -11,6 +11,7 @@ from btcchat.data.synthetic.sentences import SENTENCES
 from btcchat.data.synthetic.write import (
     CHANGE_REQUESTS,
     DENSE_REQUESTS,
+    LIST_REQUESTS,
     SCENE_REQUESTS,
     TIME_REQUESTS,
 )
@@ -34,6 +35,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
     yield from (
         *CHANGE_REQUESTS,
         *chain(*DENSE_REQUESTS.values()),
+        *LIST_REQUESTS,
         *SCENE_REQUESTS,
         *TIME_REQUESTS,
     )

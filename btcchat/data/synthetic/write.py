@@ -12,7 +12,16 @@ from pathlib import Path
 from PIL import Image
 
 from btcchat.data.synthetic.language import pick
-from btcchat.data.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video
+from btcchat.data.synthetic.questions import list_changes
+from btcchat.data.synthetic.samples import (
+    SyntheticSample,
+    generator,
+    make_image,
+    make_pair,
+    make_series,
+    make_video,
+    swap,
+)
 from btcchat.errors import BTCChatError
 
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
@@ -28,6 +37,7 @@ DENSE_REQUESTS = {
         "Describe both dates place by place.",
     ),
 }
+LIST_REQUESTS = ("List what has changed.", "List the changes and their places.")
 SCENE_REQUESTS = (
     "Describe the scene.",
     "Describe the image.",
@@ -55,7 +65,7 @@ TIME_REQUESTS = (
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
 # JSONL files of a task; the folder of its images has the last one's name.
 FILES = {
-    "pair": ("pairs_align", "pairs"),
+    "pair": ("pairs_align", "pairs_changes", "pairs"),
     "image": ("images_align", "images"),
     "series": ("series",),
     "video": ("videos",),
@@ -76,8 +86,9 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats), and pairs_align.jsonl and images_align.jsonl
-    (of the same images: one dense answer each) beside folders of JPEG images (a video is a folder of frames) and of PNG
+    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats), and of the same images pairs_align.jsonl and
+    images_align.jsonl (one dense answer each) and pairs_changes.jsonl (the list of what changed, the later date first:
+    what was built is removed), beside folders of JPEG images (a video is a folder of frames) and of PNG
     change masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on ``seed`` and
     ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
@@ -126,29 +137,27 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
     (out / paths[0]).parent.mkdir(exist_ok=True)
     for path, image in zip(paths, sample.images, strict=True):
         Image.fromarray(image).save(out / path, quality=92, subsampling=0)
-    media = (
-        {"image": paths[0]}
-        if task == "image"
-        else {"video": f"{folder}/{name}"}
-        if task == "video"
-        else {"images": paths}
-    )
+    mask = f"{folder}/{name}/mask.png" if task == "series" else f"{folder}/{name}_mask.png"
     if task != "image":
-        mask = f"{folder}/{name}/mask.png" if task == "series" else f"{folder}/{name}_mask.png"
         Image.fromarray(sample.mask).save(out / mask, compress_level=1)
-        media["mask"] = mask
     segments = len(paths) if task == "series" else 1  # a pair is one, and so is a video of any number of frames
-    return [
-        {
-            "id": f"{file}-{name}",
-            "modality": task,
-            **media,
-            "conversations": _conversation(turns, segments),
-            "captions": sample.captions,
-            "truth": sample.truth,
-        }
-        for file, turns in zip(FILES[task], dialogues(sample), strict=True)
-    ]
+    records = []
+    for file, (shown, turns) in zip(FILES[task], dialogues(sample), strict=True):
+        media = {
+            "image": {"image": paths[0]},
+            "video": {"video": f"{folder}/{name}", "mask": mask},
+        }.get(task, {"images": paths if shown is sample else paths[::-1], "mask": mask})
+        records.append(
+            {
+                "id": f"{file}-{name}",
+                "modality": task,
+                **media,
+                "conversations": _conversation(turns, segments),
+                "captions": shown.captions,
+                "truth": shown.truth,
+            }
+        )
+    return records
 
 
 def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
@@ -160,16 +169,21 @@ def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
     return out
 
 
-def dialogues(sample: SyntheticSample) -> list[list[tuple[str, str]]]:
-    """The chats that a sample trains, as (question, answer) turns: one for each JSONL file of its task."""
-    return [alignment(sample), chat(sample)] if sample.task in DENSE_REQUESTS else [chat(sample)]
+def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, list[tuple[str, str]]]]:
+    """The chats that a sample trains, one for each JSONL file of its task: what is shown, and (question, answer) turns.
 
-
-def alignment(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """What stands in each place (of a pair: at both dates): it teaches a fresh model to look. From captions alone it
-    learns to guess."""
+    The dense answers teach a fresh model to look: from captions alone it learns to guess. Of a pair, the list of what
+    changed teaches it to find the one place of nine that did; it shows the later date first, so that it is not learned
+    by heart from the dense answer to the same images.
+    """
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
-    return [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]
+    found = [(sample, chat(sample))]
+    if sample.task == "pair":
+        swapped = swap(sample)
+        found.insert(0, (swapped, [(pick(rng, LIST_REQUESTS), list_changes(swapped.truth["changes"]))]))
+    if sample.task in DENSE_REQUESTS:
+        found.insert(0, (sample, [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]))
+    return found
 
 
 def chat(sample: SyntheticSample) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
-python -m btcchat.data.synthetic --out "$OUT/data/synthetic_scenes" --images 30000 --seed 1
 python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
-    --pairs 14000 --images 3000 --series 1500 --videos 1000 --seed 2
+    --images 32000 --pairs 16000 --series 2000 --videos 1200 --seed 1
 python -m btcchat.train.init_tiny "$OUT/0_init"
