@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 # short enough that two epochs do not meet the same batches.
 WINDOW = 32
 # Each length is first multiplied by a number drawn from this range. The answer "nothing has changed" is short: sorted
-# by their exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would tell which.
+# by exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would tell which.
 BLUR = (0.82, 1.22)
 
 

@@ -265,7 +265,8 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls[-1] == (7, 7)
-    frames_of = {"pairs": 1, "images": 1, "pairs_align": 1, "pairs_changes": 1, "images_align": 1, "series": None, "videos": 1}
+    frames_of = dict.fromkeys(("pairs", "pairs_align", "pairs_changes", "images", "images_align", "videos"), 1)
+    frames_of["series"] = None
     for name, frames in frames_of.items():
         records = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
         assert len({record["id"] for record in records}) == len(records) == (1 if name == "videos" else 2)
