@@ -30,7 +30,7 @@ from btcchat.multimodal_projector import build_projector
 class Sizes:
     """Widths and depths; the defaults make about 5 M parameters, 10 MB in bfloat16."""
 
-    resolution: int = 224
+    resolution: int = 192  # 12 patches a side, so that no token lies across two of the scenes' nine places
     patch: int = 16
     vision_width: int = 192
     vision_layers: int = 5
