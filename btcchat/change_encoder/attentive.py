@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from btcchat.bf16_cpu import attention
 from btcchat.change_encoder.distance import cosine, cosine_distance
 from btcchat.errors import BTCChatError
 
@@ -132,7 +133,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, 512/heads)
         k = self.to_k(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, k, k)
+        x = attention(q, k, k)
         return self.to_out(x.transpose(1, 2).flatten(2))
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from btcchat.bf16_cpu import attention, gelu
 from btcchat.errors import BTCChatError, choose
-from btcchat.multimodal_encoder.bf16_cpu import attention, gelu
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
 
 # Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from btcchat.multimodal_encoder import bf16_cpu, siglip
-from btcchat.multimodal_encoder.bf16_cpu import attention, gelu
+from btcchat import bf16_cpu
+from btcchat.bf16_cpu import attention, gelu
+from btcchat.multimodal_encoder import siglip
 from btcchat.multimodal_encoder.siglip import SiglipTower
 
 
@@ -32,14 +33,29 @@ def test_attention_with_masked_keys_is_that_without(tokens):
         torch.testing.assert_close(attention(q, k, v).float(), expected, rtol=0, atol=0.01)
 
 
-def test_with_gradients_they_are_torchs_own():
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("tokens", [144, 300])
+def test_attention_with_gradients_is_that_of_float32(tokens, autocast):
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, tokens, 16).bfloat16().float().requires_grad_() for _ in range(3)]
+    rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
+    weights = torch.randn(2, 3, tokens, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        found = attention(*rounded)
+    expected = F.scaled_dot_product_attention(*exact)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.02)
+    (found.float() * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for one, other in zip(rounded, exact, strict=True):
+        torch.testing.assert_close(one.grad.float(), other.grad, rtol=0, atol=0.03)
+
+
+def test_gelu_with_gradients_keeps_its_input():
     x = torch.randn(4, 8, dtype=torch.bfloat16, requires_grad=True)
     before = x.detach().clone()
     gelu(x, "tanh").sum().backward()
     assert torch.equal(x.detach(), before) and x.grad is not None
-    q = torch.randn(1, 1, 300, 16, dtype=torch.bfloat16, requires_grad=True)
-    attention(q, q, q).sum().backward()
-    assert q.grad is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
