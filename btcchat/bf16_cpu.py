@@ -1,7 +1,6 @@
 """Two operators whose bfloat16 kernels for the CPU are slow in torch 2.x, computed another way there.
 
-Everywhere else they are torch's own. Figures: ms on one core of a Xeon with AMX; where nothing else is said, of one
-image of 729 tokens, 768 wide, in one layer, where the layer's products take 14.
+Everywhere else they are torch's own. benchmarks/bf16_cpu.py compares both.
 """
 
 import torch
@@ -19,7 +18,7 @@ def _slow(x: Tensor) -> bool:
 
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
-    """``F.gelu``; the tanh form without gradients, where that is slow (6.0 ms, this 3.8), in place.
+    """``F.gelu``; the tanh form without gradients, in place.
 
     (1 + tanh(u)) / 2 is sigmoid(2u), which has a fast kernel. In float32, rounded once.
     """
@@ -35,9 +34,8 @@ def gelu(x: Tensor, approximate: str) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``F.scaled_dot_product_attention`` of ``(N, heads, L, C)``.
 
-    With gradients the products written out are faster (16 images of 144 tokens, 3 heads, forward and backward: 25 ms,
-    this 7). Without, a number of keys that is no multiple of TILE is slow (729 keys: 9.5 ms, 736 of which 7 are masked:
-    8.0).
+    With gradients, and few keys, the products written out are faster; without, a number of keys that is no multiple of
+    TILE is slower than the next multiple, of which the rest is masked.
     """
     keys, extra = k.shape[2], -k.shape[2] % TILE
     if not _slow(q):

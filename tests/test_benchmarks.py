@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import tiny_model
 
 import ablate_clues
+import bf16_cpu
 import full_size
 import generate
 import preprocess
@@ -86,6 +88,13 @@ def test_the_minutes_of_the_tiny_recipe_follow_from_some_steps(tmp_path, capsys)
     steps = {"1_align": "4", "2_change_encoder": "5", "3_llm": "6"}  # 64 / 16, (2 x 32 + 10) / 16, (16 + 64 + 10) / 16
     assert [row[:2] for row in rows] == [*map(list, steps.items()), ["all", ""]]
     assert float(rows[-1][3]) == pytest.approx(sum(float(row[3]) for row in rows[:-1]), abs=0.2)
+
+
+def test_the_operators_are_compared(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert bf16_cpu.main(["--repeats", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:-1]
+    assert len(rows) == len(bf16_cpu.CASES) and all(float(row.split("|")[-2]) < 0.05 for row in rows)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
