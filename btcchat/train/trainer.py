@@ -142,7 +142,19 @@ class BTCChatTrainer(MeteredTrainer):
             self._weight = tokens * len(batches) * self.args.world_size / total
             with contextlib.nullcontext() if number == len(batches) else self._no_exchange(model):
                 loss = loss + super().training_step(model, batch)
+        if not self.is_deepspeed_enabled:
+            self._fill_gradients(model)
         return loss
+
+    @staticmethod
+    def _fill_gradients(model) -> None:
+        """A part of which the step had no sample gets a gradient of zero, as it has with several processes.
+
+        Without one Adam would not count the step for that part, and its next ones would be of another size.
+        """
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def _no_exchange(self, model):
         """DDP exchanges gradients with the last batch of a step only; DeepSpeed sees to it itself."""
