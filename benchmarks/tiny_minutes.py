@@ -2,12 +2,13 @@
 
     python benchmarks/tiny_minutes.py runs/tiny     # the folder that scripts/v1_5/tiny/*.sh filled
 
-Each stage goes through its own preset, from the checkpoint that it starts from, with every thread of the machine; the
-first fifth of the steps is left out. Run it with nothing else on the machine.
+Each stage goes through its own script, from the checkpoint that it starts from; the first fifth of the steps is left
+out. Run it with nothing else on the machine.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +20,19 @@ from btcchat.train.presets import load_preset
 from measure import machine
 from rows import table
 
-STAGES = {"1_align": "0_init", "2_change_encoder": "1_align", "3_llm": "2_change_encoder"}  # stage -> starts from
+STAGES = ("1_align", "2_change_encoder", "3_llm")
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "v1_5" / "tiny"
 
 
 def measure(stage: str, runs: Path, steps: int) -> tuple[int, float]:
     """The steps of the whole stage, and the samples a second in ``steps`` of them."""
     with TemporaryDirectory() as out:
-        flags = {"preset": f"tiny/{stage}", "model_name_or_path": runs / STAGES[stage], "data_root": runs / "data"}
-        flags |= {"output_dir": out, "max_steps": steps, "save_steps": steps, "logging_steps": steps // 5}
+        flags = {"output_dir": out, "max_steps": steps, "save_steps": steps, "logging_steps": steps // 5}
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", "btcchat.train.train_mem", "--disable_tqdm", "True", *words]
-        run = subprocess.run(command, capture_output=True, text=True)
+        command = ["bash", str(SCRIPTS / f"{stage}.sh"), "--disable_tqdm", "True", *words]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = os.environ | {"OUT": str(runs.resolve()), "PATH": path}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
         if run.returncode:
             sys.exit(f"tiny_minutes.py: error: {stage}: {run.stderr.strip().splitlines()[-1]}")
         state = json.loads((Path(out) / f"checkpoint-{steps}" / "trainer_state.json").read_text())

@@ -85,7 +85,7 @@ def test_the_minutes_of_the_tiny_recipe_follow_from_some_steps(tmp_path, capsys)
     write_dataset(tmp_path / "data" / "synthetic", pairs=32, images=64, series=16, videos=16, seed=2)
     assert tiny_minutes.main([str(tmp_path), "--steps", "5"]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
-    steps = {"1_align": "4", "2_change_encoder": "4", "3_llm": "6"}  # (24 + 32 + 6) / 16, (13 + 64 + 5) / 16
+    steps = {"1_align": "4", "2_change_encoder": "4", "3_llm": "7"}  # (24 + 32 + 6) / 16, (38 + 64 + 5) / 16
     assert [row[:2] for row in rows] == [*map(list, steps.items()), ["all", ""]]
     assert float(rows[-1][3]) == pytest.approx(sum(float(row[3]) for row in rows[:-1]), abs=0.2)
 

@@ -21,7 +21,7 @@ from btcchat.data.synthetic import (
 from btcchat.data.synthetic.__main__ import main
 from btcchat.data.synthetic.edits import build_site, draw_events
 from btcchat.data.synthetic.palette import HELD_OUT, TRAIN
-from btcchat.data.synthetic.questions import one_word
+from btcchat.data.synthetic.questions import one_word, plain_caption
 from btcchat.data.synthetic.scene import BORDER, footprint, place_of
 from btcchat.data.synthetic.write import dialogues, write_dataset
 from btcchat.errors import BTCChatError
@@ -295,8 +295,18 @@ def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_o
         assert (listed == "nothing .") == (not pair.truth["changed"])
         assert all(change["place"].replace(" ", "") in listed for change in pair.truth["changes"])
         assert 3 <= len(turns) <= 5
-        assert sum(answer in pair.captions for _, answer in turns) == 1
+        assert sum(answer == plain_caption(pair.truth["changes"]) for _, answer in turns) == 1
         assert all(answer != pair.description for _, answer in turns)
+
+
+@pytest.mark.parametrize(("make", "when"), [(make_pair, 0), (make_series, "date ,"), (make_video, "half ,")])
+def test_a_plain_caption_says_every_change_and_over_time_when(undrawn, make, when):
+    for seed in range(30):
+        sample = make(seed)
+        changes = sample.truth["changes"]
+        text = plain_caption(changes, len(sample.images), video=make is make_video)
+        assert parse_caption(text) == [(c["kind"], c["action"], c["count"], c["place"]) for c in changes]
+        assert text.count(when) == len(changes) if when else "date" not in text
 
 
 def test_an_existing_folder_is_an_error_that_names_it(tmp_path, capsys):

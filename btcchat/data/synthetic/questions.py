@@ -186,6 +186,32 @@ def list_changes(changes: list[dict]) -> str:
     return " . ".join(parts or ["nothing"]) + " ."
 
 
+def plain_caption(changes: list[dict], dates: int = 2, *, video: bool = False) -> str:
+    """Every change in a sentence, always in the same words: where, what, how; over time first when.
+
+    This is what a chat answers. Of captions in many wordings a small model learns the wordings, and guesses the rest.
+    """
+    parts = []
+    for change in changes:
+        at = f"{when(change['step'], dates, video)} , " if dates > 2 else ""
+        many = change["kind"] == "trees" or change["count"] > 1
+        parts.append(
+            f"{at}{AT[change['place']]} {amount(change['kind'], change['count'])} "
+            f"{'were' if many else 'was'} {done(change)}"
+        )
+    return (" , and ".join(parts) or "nothing has changed") + " ."
+
+
+def plain_scene(cover: str, places: dict[str, dict[str, int]]) -> str:
+    """All that stands in a scene in a sentence, always in the same words: where, what. For chats, as `plain_caption`."""
+    parts = [
+        f"{AT[place]} {' and '.join(amount(kind, count) for kind, count in inside.items())}"
+        for place, inside in places.items()
+        if inside
+    ]
+    return f"a scene of {cover} {': ' + ' , '.join(parts) if parts else 'with nothing on it'} ."
+
+
 def scene_captions(rng, cover: str, places: dict[str, dict[str, int]]) -> list[str]:
     """Five captions of one scene: its ground and some of the things on it with their places."""
     found = [(kind, count, place) for place in PLACES for kind, count in places[place].items() if kind != "road"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from btcchat.data.synthetic.language import pick
-from btcchat.data.synthetic.questions import list_changes
+from btcchat.data.synthetic.questions import list_changes, plain_caption, plain_scene
 from btcchat.data.synthetic.samples import (
     SyntheticSample,
     generator,
@@ -187,18 +187,24 @@ def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, list[tuple
 
 
 def chat(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """Questions, and a caption (of some images only), first in most chats: what comes behind could be read off it.
+    """Questions, and a caption, mostly behind them: what comes behind a caption can be read off it.
 
-    The dense description has no place here for the same reason: a model learns to sum it up, not to look.
+    The dense description has no place here for that reason: a model learns to sum it up, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
-    most = int(rng.integers(2, 4 if sample.task == "image" else 5))
+    most = int(rng.integers(2, 5) if sample.task == "pair" else rng.integers(5, 9))
     asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
-    if sample.task != "image" or rng.random() < 0.35:
-        request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
-        turn = pick(rng, request), pick(rng, sample.captions)
-        asked.insert(0 if rng.random() < 0.6 else int(rng.integers(1, len(asked) + 1)), turn)
+    request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
+    turn = pick(rng, request), _caption(sample)
+    asked.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(asked), turn)
     return asked
+
+
+def _caption(sample: SyntheticSample) -> str:
+    truth = sample.truth
+    if sample.task == "image":
+        return plain_scene(truth["cover"] or truth["background"], truth["places"])
+    return plain_caption(truth["changes"], len(sample.images), video=sample.task == "video")
 
 
 def _as_typed(rng, question: str, answer: str) -> tuple[str, str]:

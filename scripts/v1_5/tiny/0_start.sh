@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 0 of the tiny model: write the synthetic scenes (4 GB, seed 1) and the random starting checkpoint.
+# Stage 0 of the tiny model: write the synthetic scenes (3 GB, seed 1) and the random starting checkpoint.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}

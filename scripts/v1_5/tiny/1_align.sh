@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
-python -m btcchat.train.train_mem --preset tiny/1_align \
+torchrun --standalone --nproc_per_node 2 -m btcchat.train.train_mem --per_device_train_batch_size 8 \
+    --preset tiny/1_align \
     --model_name_or_path "$OUT/0_init" --data_root "$OUT/data" --output_dir "$OUT/1_align" "$@"

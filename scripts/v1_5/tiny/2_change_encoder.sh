@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
-python -m btcchat.train.train_mem --preset tiny/2_change_encoder \
+torchrun --standalone --nproc_per_node 2 -m btcchat.train.train_mem --per_device_train_batch_size 8 \
+    --preset tiny/2_change_encoder \
     --model_name_or_path "$OUT/1_align" --data_root "$OUT/data" --output_dir "${OUT_CHANGE:-$OUT}/2_change_encoder" \
     --chg_type "${CHG_TYPE:-Chg2Cap}" \
     --series_change_tokens "${CHANGE_TOKENS:-True}" --video_change_tokens "${CHANGE_TOKENS:-True}" "$@"
