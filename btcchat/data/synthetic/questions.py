@@ -203,7 +203,7 @@ def plain_caption(changes: list[dict], dates: int = 2, *, video: bool = False) -
 
 
 def plain_scene(cover: str, places: dict[str, dict[str, int]]) -> str:
-    """All that stands in a scene in a sentence, always in the same words: where, what. For chats, as `plain_caption`."""
+    """All that stands in a scene in a sentence, always in the same words: where, what. See `plain_caption`."""
     parts = [
         f"{AT[place]} {' and '.join(amount(kind, count) for kind, count in inside.items())}"
         for place, inside in places.items()
