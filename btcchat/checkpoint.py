@@ -47,6 +47,7 @@ def load(
     cc_dropout: float | None = None,
     cc_args: dict | None = None,
     vision_tower: str | Path | None = None,
+    attn_implementation: str | None = None,
     **overrides,
 ):
     """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; the model comes in ``eval()``.
@@ -57,6 +58,7 @@ def load(
     with ``cc_*`` (cc_args: further options of it). Without it, ``cc_*`` say what a published folder does not, and must
     agree with one that does.
     vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it leaves out, if not the one it names.
+    attn_implementation: of the language model, as in transformers; by default the fastest there is.
     overrides: other fields of :class:`BTCChatConfig` (num_video_frames, vision_resolution, ...).
     Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
     """
@@ -71,7 +73,7 @@ def load(
     asked = {name: value for name, value in asked.items() if value is not None} | (cc_args or {})
     config.change_encoder = _change_encoder_config(source, folder, from_origin, chg_type, asked)
     config.__post_init__()
-    model = _build(cls, source, device, dtype, fresh=from_origin)
+    model = _build(cls, source, device, dtype, fresh=from_origin, attention=attn_implementation)
     model.base = adapter.read_base(folder)
     if model.base is not None:
         adapter.read(model.llm, folder / "llm")
@@ -142,17 +144,18 @@ def from_parts(
     return _build(cls, layout.open_parts(config, llm_folder, tower_folder), device, dtype, fresh=True)
 
 
-def _build(cls, source: Source, device, dtype, *, fresh: bool):
+def _build(cls, source: Source, device, dtype, *, fresh: bool, attention: str | None = None):
     """The model that ``source`` describes, with its weights.
 
     fresh: the change encoder starts anew, and so does the projector where the source has none.
+    attention: of the language model; None chooses.
     """
     config = source.config
     device = pick_device(device)
     dtype = pick_dtype(dtype, device, source.llm_folder)
     placed = {"device": device, "dtype": dtype}
     with init_empty_weights(include_buffers=False):
-        llm = build_language_model(config.llm, attn_implementation=pick_attention(device, dtype))
+        llm = build_language_model(config.llm, attn_implementation=attention or pick_attention(device, dtype))
         tower = build_vision_tower(
             config.vision_tower,
             select_layer=config.select_layers,

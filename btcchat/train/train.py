@@ -42,7 +42,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     with whole_weights():
         # bitsandbytes quantises on the way from the CPU to the GPU
         device = str(training_args.device) if training_args.bits == 16 else "cpu"
-        model = load_model(model_args, data_args, checkpoint, device)
+        # written out, the gradients of attention are faster in bfloat16 on a CPU (benchmarks/bf16_cpu.py)
+        attention = "eager" if training_args.device.type == "cpu" and training_args.bf16 else None
+        model = load_model(model_args, data_args, checkpoint, device, attention)
     if training_args.lora_enable:
         add_lora(model, model_args.model_name_or_path, training_args)
         model.to(training_args.device)
@@ -137,7 +139,11 @@ def starting_checkpoint(args: TrainingArguments) -> str | None:
 
 
 def load_model(
-    model_args: ModelArguments, data_args: DataArguments, checkpoint: str | None, device: str = "cpu"
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    checkpoint: str | None,
+    device: str = "cpu",
+    attention: str | None = None,
 ) -> BTCChat:
     """The model in float32, from the checkpoint to resume or else from ``model_name_or_path``.
 
@@ -152,6 +158,7 @@ def load_model(
         "series_change_tokens": model_args.series_change_tokens,
         "video_change_tokens": model_args.video_change_tokens,
     }
+    settings["attn_implementation"] = attention
     options = {name: value for name, value in settings.items() if value is not None}
     if checkpoint is None:  # a checkpoint to resume says these itself
         options |= {

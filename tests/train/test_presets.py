@@ -27,7 +27,7 @@ TRAINED = {
     "release/3b/sft_lora": PROJECTOR | {"llm"},
     "release/3b/sft_qlora": PROJECTOR | {"llm"},
     "tiny/1_align": {"vision_tower", "mm_projector", "llm"},
-    "tiny/2_change_encoder": PROJECTOR | {"llm"},
+    "tiny/2_change_encoder": PROJECTOR | {"vision_tower", "llm"},
     "tiny/3_llm": PROJECTOR | {"llm"},
 }
 
@@ -62,7 +62,7 @@ def test_the_best_epoch_of_ccexpert_is_chosen_on_val(name):
 def test_the_script_of_a_preset_is_thin_and_passes_flags_on(name, tmp_path):
     script = ROOT / "scripts" / "v1_5" / f"{name}.sh"
     assert len(script.read_text().splitlines()) <= 25
-    for program in ("python", "deepspeed"):  # in their place: say what they are called with
+    for program in ("python", "torchrun", "deepspeed"):  # in their place: say what they are called with
         (tmp_path / program).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         (tmp_path / program).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -13,7 +13,7 @@ from btcchat import BTCChat
 from btcchat.data.synthetic import make_pair
 
 ASSETS = Path(__file__).resolve().parents[3] / "btcchat" / "assets"
-EXAMPLE_SEED = 19  # of the held-out scenes
+EXAMPLE_SEED = 4  # of the held-out scenes
 
 
 def main(checkpoint: str) -> None:
