@@ -25,7 +25,7 @@ ALL = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_mode
 # Name -> (mixture, flags). In each some steps have pairs on one of two processes only (a test holds it).
 STAGES = {
     "everything": ("images+pairs+series+videos+texts", ALL | {"per_device_train_batch_size": 2}),
-    "change encoder": ("pairs+images*2+texts*2", {"tune_cc_projector": True, "per_device_train_batch_size": 1}),
+    "change encoder": ("pairs+images*3+texts*4", {"tune_cc_projector": True, "per_device_train_batch_size": 1}),
 }
 # A bias before a BatchNorm has no gradient but rounding, of which Adam would make whole steps with its usual 1e-8.
 COMMON = {"max_steps": STEPS, "save_steps": STEPS, "save_strategy": "steps", "max_grad_norm": 0.5, "adam_epsilon": 1e-5}
@@ -76,16 +76,16 @@ def free_port() -> str:
 
 
 @pytest.fixture(scope="module")
-def cpu_adam(tmp_path_factory):
-    """DeepSpeed's CPU Adam, compiled once beforehand: about a minute, more than a launch should wait for.
+def cpu_adam(tmp_path_factory) -> Path:
+    """Folder of DeepSpeed's CPU Adam, compiled once beforehand: about a minute, more than a launch should wait for.
 
     In a folder of these tests: in the user's, the lock of a build that was killed makes every later one wait for ever.
     """
+    folder = tmp_path_factory.mktemp("torch_extensions")
     build = "from deepspeed.ops.op_builder import CPUAdamBuilder; CPUAdamBuilder().load(verbose=False)"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("torch_extensions")))
-        subprocess.run([sys.executable, "-c", build], check=True, timeout=800, capture_output=True)
-        yield
+    environment = os.environ | {"TORCH_EXTENSIONS_DIR": str(folder)}
+    subprocess.run([sys.executable, "-c", build], check=True, timeout=800, capture_output=True, env=environment)
+    return folder
 
 
 def losses(log_history: list[dict]) -> list[float]:
@@ -117,9 +117,9 @@ def check_same(out: Path, alone, capsys) -> None:
         *((how, "change encoder") for how in ("ddp", "zero2", "zero3")),  # the offloading ones exchange as these do
     ],
 )
-def test_two_processes_do_what_one_does(run, launch, capsys, request, how, stage):
+def test_two_processes_do_what_one_does(run, launch, capsys, request, monkeypatch, how, stage):
     if "offload" in how:
-        request.getfixturevalue("cpu_adam")
+        monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(request.getfixturevalue("cpu_adam")))
     mixture, flags = STAGES[stage]
     alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
     parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
