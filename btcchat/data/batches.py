@@ -21,7 +21,8 @@ class GroupedBatches:
     lengths: tokens of each sample with its image tokens. A batch has at most ``batch_size`` samples and, where
     ``max_tokens`` is given, at most so many tokens with their padding. There are ``accumulate * world`` batches a
     step, so none is dropped or repeated, every rank has the same number of batches in every epoch, and no
-    accumulation of gradients reaches into the next epoch.
+    accumulation of gradients reaches into the next epoch. The batches of a step are neighbours in length: a rank with
+    captions would wait for one with videos.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class GroupedBatches:
     ):
         self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
         self.rank, self.world, self.epoch = rank, world, 0
-        multiple = accumulate * world
+        self.step = multiple = accumulate * world  # batches of a step
         self.sizes = None  # of the batches, longest samples first; None: all the same
         if max_tokens is None:
             self.num_batches = math.ceil(len(self.lengths) / (batch_size * multiple)) * multiple
@@ -61,8 +62,9 @@ class GroupedBatches:
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths))
         batches = self._evenly(order, random) if self.sizes is None else self._by_tokens(order)
-        for index in random.permutation(self.num_batches)[self.rank :: self.world]:
-            yield batches[index].tolist()
+        for first in random.permutation(self.num_batches // self.step) * self.step:
+            for batch in batches[first + self.rank : first + self.step : self.world]:
+                yield batch.tolist()
 
     def _evenly(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
         step = WINDOW * self.batch_size

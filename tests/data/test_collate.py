@@ -81,6 +81,14 @@ def test_grouped_batches_are_alike_in_length():
     assert padding(GroupedBatches(lengths, 16, seed=0)) < 0.25
 
 
+def test_the_ranks_of_a_step_have_batches_of_like_length():
+    lengths = np.random.default_rng(0).choice([100, 250, 1200], 2000, p=[0.6, 0.35, 0.05])
+    ranks = [list(GroupedBatches(lengths, 8, seed=0, rank=rank, world=2)) for rank in (0, 1)]
+    longest = np.array([[lengths[batch].max() for batch in batches] for batches in ranks])  # (2 ranks, steps)
+    assert (longest[0] != longest[1]).mean() < 0.15, "by chance it would be half of the steps"
+    assert len(set(longest[0])) == 3
+
+
 @pytest.mark.parametrize("max_tokens", [None, 16 * 160])
 def test_short_and_long_answers_to_like_samples_share_a_batch(max_tokens):
     lengths = np.array([150, 158] * 512 + [1200] * 64)  # unchanged pairs, changed ones, videos
