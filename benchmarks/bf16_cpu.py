@@ -1,5 +1,8 @@
 """The operators of btcchat/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
 
+The last row is a LLaMA of the tiny model's sizes under autocast, with torch's attention and with transformers' "eager"
+one, which training takes in bfloat16 on a CPU (btcchat/train/train.py).
+
     python benchmarks/bf16_cpu.py
 
 Medians over --repeats runs after one that is not counted; error is the largest distance to float32.
@@ -10,18 +13,39 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import LlamaConfig, LlamaModel
 
 from btcchat.bf16_cpu import attention, gelu
 from measure import machine
 from rows import table
 
+
+def llama(attention: str) -> Callable[[Tensor], Tensor]:
+    """Embeddings (B, N, 192) -> hidden states, in bfloat16 if the embeddings are."""
+    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 3}
+    torch.manual_seed(0)
+    model = LlamaModel(LlamaConfig(**sizes, vocab_size=2, attn_implementation=attention))
+
+    def run(embeds: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=embeds.dtype == torch.bfloat16):
+            return model(inputs_embeds=embeds, use_cache=False)[0]
+
+    return run
+
+
 # Name -> (torch's, ours, shapes of the inputs, whether a backward pass follows)
 CASES = {
-    "gelu, 1 x 729 x 3072": (F.gelu, gelu, [(1, 729, 3072)], False),
+    "gelu, 1 x 729 x 3072": (
+        partial(F.gelu, approximate="tanh"),
+        partial(gelu, approximate="tanh"),
+        [(1, 729, 3072)],
+        False,
+    ),
     "attention, 729 tokens": (F.scaled_dot_product_attention, attention, [(1, 12, 729, 64)] * 3, False),
     "attention, 16 x 144 tokens, and backward": (
         F.scaled_dot_product_attention,
@@ -29,15 +53,14 @@ CASES = {
         [(16, 3, 144, 64)] * 3,
         True,
     ),
+    "LLaMA, 8 x 200 tokens, and backward": (llama("sdpa"), llama("eager"), [(8, 200, 192)], True),
 }
 
 
-def call(operator: Callable, inputs: list[Tensor]) -> Tensor:
-    return operator(*inputs, approximate="tanh") if len(inputs) == 1 else operator(*inputs)
-
-
-def measure(operator: Callable, shapes: list[tuple], backward: bool, repeats: int) -> tuple[float, float]:
-    """Median milliseconds, and the largest distance of the result to float32."""
+def measure(
+    operator: Callable, exact: Callable, shapes: list[tuple], backward: bool, repeats: int
+) -> tuple[float, float]:
+    """Median milliseconds, and the largest distance of the result to that of ``exact`` in float32."""
     torch.manual_seed(0)
     values = [torch.randn(shape).bfloat16() for shape in shapes]
     times = []
@@ -45,13 +68,13 @@ def measure(operator: Callable, shapes: list[tuple], backward: bool, repeats: in
         inputs = [value.clone().requires_grad_(backward) for value in values]
         with torch.set_grad_enabled(backward):
             start = time.perf_counter()
-            out = call(operator, inputs)
+            out = operator(*inputs)
             if backward:
                 out.sum().backward()
             times.append(time.perf_counter() - start)
-    torchs = F.gelu if len(values) == 1 else F.scaled_dot_product_attention
-    exact = call(torchs, [value.float() for value in values])
-    return 1000 * statistics.median(times[1:]), float((out.detach().float() - exact).abs().max())
+    with torch.no_grad():
+        error = (out.float() - exact(*(value.float() for value in values))).abs().max()
+    return 1000 * statistics.median(times[1:]), float(error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # as in each process of a training on a CPU, and the clearest to compare
     rows = []
     for name, (torchs, ours, shapes, backward) in CASES.items():
-        (before, error), (after, own) = (measure(one, shapes, backward, options.repeats) for one in (torchs, ours))
+        (before, error), (after, own) = (
+            measure(one, torchs, shapes, backward, options.repeats) for one in (torchs, ours)
+        )
         rows.append((name, f"{before:.1f}", f"{after:.1f}", f"{before / after:.1f}x", f"{error:.3f}", f"{own:.3f}"))
     print(table(["operator", "torch, ms", "ours, ms", "ratio", "torch, error", "ours, error"], rows))
     print(machine(torch.device("cpu")))
