@@ -1,6 +1,6 @@
 """Which change encoder is the better one? All of them trained alike, on synthetic scenes and on real pairs.
 
-    python benchmarks/compare_encoders.py                          # two seeds of each: some hours on two cores
+    python benchmarks/compare_encoders.py --jobs 2                 # two seeds of each: some hours on two cores
     python benchmarks/compare_encoders.py --quick                  # one seed, fewer pairs
     python benchmarks/compare_encoders.py --start runs/tiny/1_align --data runs/tiny/data
 
@@ -111,20 +111,30 @@ def type_counts(truth: list[dict], text: str) -> tuple[int, int]:
     return tally.right["type F1"], tally.total["type F1"]
 
 
+def learn(name: str, start: Path, fresh: dict, sets: Path, seed: int, options: argparse.Namespace) -> dict[str, Path]:
+    """Train one encoder with one seed; -> the run folders of its scores, on synthetic pairs and on real ones."""
+    folder = options.out / name / f"seed-{seed}"
+    model = trials.pretrain(start, folder, fresh, sets, options.pairs, seed)
+    tuned = trials.finetune(model, folder / "real", sets, seed, options)
+    return {
+        "synthetic": trials.evaluate(model, "heldout", folder / "eval-synthetic", sets),
+        "real": trials.evaluate(tuned, "real:val", folder / "eval-real", sets),
+    }
+
+
 def run(options: argparse.Namespace) -> str:
     """Train and score all; -> the tables, which are also written to OUT, with a plot."""
     out, names = options.out, options.encoders
     sets = trials.describe(out / "sets", options, heldout=options.heldout)
     start = trials.bare(options.start, out / "start")
     flags = trials.encoder_flags(start)
-    runs = {"synthetic": {}, "real": {}}
-    for seed in range(options.seeds):  # outermost, so that each seed is a whole comparison
-        for name in names:
-            folder = out / name / f"seed-{seed}"
-            model = trials.pretrain(start, folder, flags[name], sets, options.pairs, seed)
-            tuned = trials.finetune(model, folder / "real", sets, seed, options)
-            for kind, one, mixture in (("synthetic", model, "heldout"), ("real", tuned, "real:val")):
-                runs[kind].setdefault(name, []).append(trials.evaluate(one, mixture, folder / f"eval-{kind}", sets))
+    tasks = [  # seed by seed, so that each is a whole comparison
+        (name, start, flags[name], sets, seed, options) for seed in range(options.seeds) for name in names
+    ]
+    runs = {"synthetic": {name: [] for name in names}, "real": {name: [] for name in names}}
+    for (name, *_), done in zip(tasks, trials.together(learn, tasks, options.jobs), strict=True):
+        for kind, folder in done.items():
+            runs[kind][name].append(folder)
     scores = {"synthetic": synthetic_scores(runs["synthetic"], sets / "heldout/pairs.jsonl")}
     scores["real"] = seed_scores.scores_of(runs["real"])
     spent = costs(out, names, options.repeats)

@@ -1,6 +1,6 @@
 """How well does the packaged tiny model learn real captions, and what do its change encoder and the scenes add?
 
-    python benchmarks/real_numbers.py                # three seeds of each row: see docs/real_numbers.md for the time
+    python benchmarks/real_numbers.py --jobs 2       # three seeds of each row: see docs/real_numbers.md for the time
     python benchmarks/real_numbers.py --quick        # one seed, fewer epochs
     python benchmarks/real_numbers.py --pretrained concat=FOLDER attentive-1=FOLDER
 
@@ -47,18 +47,22 @@ def run(options: argparse.Namespace) -> str:
     sets = trials.describe(out / "sets", options)
     start, random = trials.bare(options.start, out / "start"), random_start(out / "random")
     flags = trials.encoder_flags(start)
+    mine = options.pretrained
+    alike = [name for name in ENCODERS if name not in mine]
+    tasks = [(start, out / name, flags[name], sets, options.pairs, 0) for name in alike]
+    scenes = mine | dict(zip(alike, trials.together(trials.pretrain, tasks, options.jobs), strict=True))
     rows = {"packaged": (resolve(options.start), {})}  # name -> where it starts, flags
     for name in ENCODERS:
-        mine = options.pretrained.get(name)
-        scenes = mine or trials.pretrain(start, out / name, flags[name], sets, options.pairs, seed=0)
-        rows[f"{name}, scenes"] = (scenes, {})
+        rows[f"{name}, scenes"] = (scenes[name], {})
         rows[f"{name}, no scenes"] = (random, flags[name] | {"from_origin": True})
+    tasks = [
+        (name, checkpoint, fresh, sets, seed, options)
+        for seed in range(options.seeds)  # outermost, so that each seed is a whole table
+        for name, (checkpoint, fresh) in rows.items()
+    ]
     runs = {name: [] for name in rows}
-    for seed in range(options.seeds):  # outermost, so that each seed is a whole table
-        for name, (checkpoint, fresh) in rows.items():
-            folder = out / name.replace(", ", "/").replace(" ", "-") / f"seed-{seed}"
-            tuned = trials.finetune(checkpoint, folder, sets, seed, options, **fresh)
-            runs[name].append(trials.evaluate(tuned, "real:val", folder / "eval", sets))
+    for (name, *_), done in zip(tasks, trials.together(learn, tasks, options.jobs), strict=True):
+        runs[name].append(done)
     before = trials.evaluate(options.start, "real:val", out / "before", sets, "--train", "real:train")
     free = baselines(sets, before)
     scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
@@ -67,6 +71,13 @@ def run(options: argparse.Namespace) -> str:
     text += f" This took {(time.perf_counter() - begin) / 60:.0f} minutes (what was there already is not done again)."
     trials.write_report(out, "real_numbers", text, options, scores=scores)
     return text
+
+
+def learn(name: str, checkpoint: Path, fresh: dict, sets: Path, seed: int, options: argparse.Namespace) -> Path:
+    """Fine-tune one row of the table with one seed; -> the run folder of its scores."""
+    folder = options.out / name.replace(", ", "/").replace(" ", "-") / f"seed-{seed}"
+    tuned = trials.finetune(checkpoint, folder, sets, seed, options, **fresh)
+    return trials.evaluate(tuned, "real:val", folder / "eval", sets)
 
 
 def random_start(folder: Path) -> Path:

@@ -8,8 +8,10 @@ import json
 import math
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -36,6 +38,18 @@ def encoder_flags(start: Path) -> dict[str, dict]:
         "difference_aware": {"chg_type": "difference_aware", "mm_vision_select_layer": json.dumps(depths)},
         "concat": {"chg_type": "concat"},
     }
+
+
+# -- several at once -------------------------------------------------------------------------------------------------
+
+
+def together(function, tasks: list[tuple], jobs: int) -> list:
+    """``function(*task)`` of each task, in ``jobs`` processes of one thread each; one job: here, with all threads."""
+    if jobs == 1:
+        return [function(*task) for task in tasks]
+    settings = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(jobs, **settings) as pool:  # its processes, unlike a Pool's, may have data workers
+        return list(pool.map(function, *zip(*tasks, strict=True)))
 
 
 # -- training and answering ------------------------------------------------------------------------------------------
@@ -116,11 +130,12 @@ def add_options(add, name: str) -> None:
     add("--data", type=Path, metavar="DIR", help="folder with synthetic/pairs*.jsonl (default: drawn into OUT)")
     add("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=f"(default runs/{name})")
     add("--pairs", **number, default=2000, help="synthetic pairs of each of the two stages (default 2000)")
-    add("--epochs", **number, default=8, help="of the real training pairs (default 8)")
+    add("--epochs", **number, default=18, help="of the real training pairs (default 18)")
     add("--batch", **number, default=8, help="real pairs in a batch (default 8)")
     add("--evaluations", **number, default=4, help="times val is asked while training (default 4)")
-    add("--learning-rate", **rate, default=5e-4, help="on the real pairs (default 5e-4)")
-    add("--tower-learning-rate", **rate, default=1e-4, help="of the vision tower (default 1e-4)")
+    add("--learning-rate", **rate, default=1e-3, help="on the real pairs (default 1e-3)")
+    add("--tower-learning-rate", **rate, default=2e-4, help="of the vision tower (default 2e-4)")
+    add("--jobs", **number, default=1, help="trainings at once, each on one core (default 1, on all cores)")
     add("--augment-pairs", default="True", choices=("True", "False"), help="of the real pairs (default True)")
 
 

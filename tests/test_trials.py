@@ -59,7 +59,7 @@ def tables(text: str) -> list[list[list[str]]]:
 @pytest.mark.slow
 def test_encoders_are_trained_alike_and_compared(levir, start, tmp_path, capsys):
     words = ["--smoke", "--start", str(start), "--real", str(levir), "--out", str(tmp_path), "--batch", "4"]
-    assert compare_encoders.main(words) == 0
+    assert compare_encoders.main([*words, "--jobs", "2"]) == 0
     out = capsys.readouterr().out
     costs, quality = tables(out)
     assert [row[0] for row in costs[2:]] == [row[0] for row in quality[2:]] == compare_encoders.ENCODERS
