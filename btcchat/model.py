@@ -15,6 +15,9 @@ from btcchat.loss import mean_loss
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 
+# In training the length of a batch is a multiple of this: oneDNN makes a kernel for every new shape, and keeps it.
+LENGTHS = 16
+
 
 @dataclass
 class Output(ModelOutput):  # a kind that DeepSpeed finds the tensors of
@@ -154,7 +157,8 @@ class BTCChat(nn.Module):
         embed = self.llm.get_input_embeddings()
         input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
-        merged = merge(embed, input_ids, attention_mask, features, lengths, labels=labels, padding_side=padding_side)
+        how = {"padding_side": padding_side, "multiple": LENGTHS if self.training and labels is not None else 1}
+        merged = merge(embed, input_ids, attention_mask, features, lengths, labels=labels, **how)
         return merged if blank is None else merged._replace(inputs_embeds=merged.inputs_embeds + 0.0 * blank.sum())
 
     def _has_pairs(self, modalities: list[str]) -> bool:
