@@ -9,7 +9,8 @@ videos of 8 frames. The tower is frozen, the rest is tuned, as in the joint stag
 published           batches drawn at random, padded to their longest sample; change encoder and projector once a sample;
                     logits of every position, in float32
 btcchat             batches of a token budget and of like lengths; change encoder and projector once a batch; logits
-                    only where a label is, of few tokens at a time
+                    only where a label is, of few tokens at a time; on a CPU in bf16, as btcchat/train/train.py has it,
+                    the language model's attention as plain products, else torch's as above
 btcchat, 2nd epoch  the same with --cache_vision_features, whose first epoch has filled it: features from the disk
 
 Each way trains on every sample once, in a process of its own, with an optimizer step every --batch-size samples (ours
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 
 from btcchat.data.batches import GroupedBatches
 from btcchat.data.collate import collate
+from btcchat.language_model import build_language_model
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -54,11 +56,15 @@ BIG = Sizes(
 VOCABULARY = 32000
 
 
-def build(sizes: Sizes) -> torch.nn.Module:
+def build(sizes: Sizes, attention: str = "sdpa") -> torch.nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(["a house was built in the top left corner ."] * 20, 300, Path(folder))
     model = init_model(tokenizer, sizes, change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0})
     model.llm.resize_token_embeddings(VOCABULARY)
+    if attention != "sdpa":  # the same weights
+        llm = build_language_model(model.llm.config.to_dict(), attn_implementation=attention)
+        llm.load_state_dict(model.llm.state_dict())
+        model.llm = llm
     model.requires_grad_(True)
     model.vision_tower.requires_grad_(False)
     return model.eval()  # BatchNorm over one pair and over all of a batch would not give the same loss
@@ -158,7 +164,8 @@ def measure(way: str, args: argparse.Namespace) -> dict:
 
 def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     device = torch.device(args.device)
-    model = build(BIG if not args.small else Sizes()).to(device)
+    written_out = way != "published" and device.type == "cpu" and args.dtype == "bf16"
+    model = build(BIG if not args.small else Sizes(), "eager" if written_out else "sdpa").to(device)
     samples = draw_samples(model, args.samples)
     if way == CACHED:
         fill_cache(model, samples, folder, args)
