@@ -36,17 +36,17 @@ def test_the_example_pair_is_described_as_it_is(model):
 
 @pytest.mark.slow
 def test_it_tells_changed_from_unchanged_and_built_from_removed(model):
-    samples = [make_pair(seed, heldout=True) for seed in range(5_000, 5_064)]
+    samples = [make_pair(seed, heldout=True) for seed in range(5_000, 5_256)]
     said, said_swapped = captions(model, samples), captions(model, [swap(sample) for sample in samples])
     right = [bool(parse_caption(text)) == sample.truth["changed"] for text, sample in zip(said, samples, strict=True)]
-    assert sum(right) >= 60, said
+    assert sum(right) >= 0.97 * len(samples), said
     inverted, found = 0, 0
     for sample, text, swapped in zip(samples, said, said_swapped, strict=True):
         for change in sample.truth["changes"]:
             if (change["kind"], change["action"]) in [c[:2] for c in parse_caption(text)]:
                 found += 1
                 inverted += (change["kind"], OPPOSITE[change["action"]]) in [c[:2] for c in parse_caption(swapped)]
-    assert found >= 24 and inverted >= 0.7 * found, (found, inverted)
+    assert found >= 96 and inverted >= 0.85 * found, (found, inverted)
 
 
 @pytest.mark.slow
@@ -54,4 +54,4 @@ def test_it_answers_questions_about_one_image(model):
     samples = [make_image(seed, heldout=True) for seed in range(5_000, 5_032)]
     asked = [(sample.images[0], *sample.questions[seed % 4]) for seed, sample in enumerate(samples)]
     said = model.answer([Request(q, "image", Image.fromarray(image)) for image, q, _ in asked], max_new_tokens=30)
-    assert sum(text == answer for text, (*_, answer) in zip(said, asked, strict=True)) >= 19
+    assert sum(text == answer for text, (*_, answer) in zip(said, asked, strict=True)) >= 22
