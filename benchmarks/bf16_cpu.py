@@ -1,6 +1,6 @@
 """The operators of btcchat/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
 
-The last row is a LLaMA of the tiny model's sizes under autocast, with torch's attention and with transformers' "eager"
+The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers' "eager"
 one, which training takes in bfloat16 on a CPU (btcchat/train/train.py).
 
     python benchmarks/bf16_cpu.py
@@ -27,7 +27,7 @@ from rows import table
 
 def llama(attention: str) -> Callable[[Tensor], Tensor]:
     """Embeddings (B, N, 192) -> hidden states, in bfloat16 if the embeddings are."""
-    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 3}
+    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 1, "num_attention_heads": 3}
     torch.manual_seed(0)
     model = LlamaModel(LlamaConfig(**sizes, vocab_size=2, attn_implementation=attention))
 
@@ -53,7 +53,7 @@ CASES = {
         [(16, 3, 144, 64)] * 3,
         True,
     ),
-    "LLaMA, 8 x 200 tokens, and backward": (llama("sdpa"), llama("eager"), [(8, 200, 192)], True),
+    "LLaMA layer, 8 x 200 tokens, and backward": (llama("sdpa"), llama("eager"), [(8, 200, 192)], True),
 }
 
 

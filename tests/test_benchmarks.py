@@ -94,7 +94,7 @@ def test_the_operators_are_compared(monkeypatch, capsys):
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     assert bf16_cpu.main(["--repeats", "1"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:-1]
-    assert len(rows) == len(bf16_cpu.CASES) and all(float(row.split("|")[-2]) < 0.1 for row in rows)
+    assert len(rows) == len(bf16_cpu.CASES) and all(float(row.split("|")[-2]) < 0.05 for row in rows)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
