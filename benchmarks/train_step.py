@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from btcchat.data.batches import GroupedBatches
 from btcchat.data.collate import collate
-from btcchat.language_model import build_language_model
+from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -164,8 +164,9 @@ def measure(way: str, args: argparse.Namespace) -> dict:
 
 def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     device = torch.device(args.device)
-    written_out = way != "published" and device.type == "cpu" and args.dtype == "bf16"
-    model = build(BIG if not args.small else Sizes(), "eager" if written_out else "sdpa").to(device)
+    computed = torch.bfloat16 if args.dtype == "bf16" else torch.float32
+    ours = "sdpa" if device.type == "cuda" else pick_attention(args.device, computed, gradients=True)
+    model = build(BIG if not args.small else Sizes(), "sdpa" if way == "published" else ours).to(device)
     samples = draw_samples(model, args.samples)
     if way == CACHED:
         fill_cache(model, samples, folder, args)

@@ -16,7 +16,7 @@ from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 
 # In training the length of a batch is a multiple of this: oneDNN makes a kernel for every new shape, and keeps it.
-LENGTHS = 16
+LENGTH_MULTIPLE = 16
 
 
 @dataclass
@@ -157,7 +157,7 @@ class BTCChat(nn.Module):
         embed = self.llm.get_input_embeddings()
         input_ids, attention_mask = input_ids.to(self.device), attention_mask.to(self.device)
         labels = None if labels is None else labels.to(self.device)
-        how = {"padding_side": padding_side, "multiple": LENGTHS if self.training and labels is not None else 1}
+        how = {"padding_side": padding_side, "multiple": LENGTH_MULTIPLE if self.training and labels is not None else 1}
         merged = merge(embed, input_ids, attention_mask, features, lengths, labels=labels, **how)
         return merged if blank is None else merged._replace(inputs_embeds=merged.inputs_embeds + 0.0 * blank.sum())
 

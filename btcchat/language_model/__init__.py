@@ -40,12 +40,16 @@ def build_language_model(config: dict, *, attn_implementation: str = "sdpa") -> 
     return model_class._from_config(made, attn_implementation=attn_implementation)
 
 
-def pick_attention(device: str, dtype: torch.dtype) -> str:
-    """flash-attention 2 where it is installed and can run, else PyTorch's own scaled dot product attention."""
+def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) -> str:
+    """flash-attention 2 where it is installed and can run, else PyTorch's own scaled dot product attention.
+
+    With ``gradients`` in bfloat16 on a CPU the products written out, which are faster (benchmarks/bf16_cpu.py).
+    """
     flash = importlib.util.find_spec("flash_attn") is not None
     half = dtype in (torch.float16, torch.bfloat16)
     name = "flash_attention_2" if flash and half and device.startswith("cuda") else "sdpa"
-    if name == "sdpa" and not hasattr(torch.nn.functional, "scaled_dot_product_attention"):
+    slow = gradients and dtype == torch.bfloat16 and device.startswith("cpu")
+    if name == "sdpa" and (slow or not hasattr(torch.nn.functional, "scaled_dot_product_attention")):
         name = "eager"
     logger.info("attention: %s (device %s, %s)", name, device, dtype)
     return name

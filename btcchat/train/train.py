@@ -14,6 +14,7 @@ from btcchat.data.sample import SampleMaker
 from btcchat.data.stream import StreamMixture
 from btcchat.data.views import PairViews
 from btcchat.errors import BTCChatError
+from btcchat.language_model import pick_attention
 from btcchat.model import BTCChat
 from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import get_template
@@ -42,8 +43,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     with whole_weights():
         # bitsandbytes quantises on the way from the CPU to the GPU
         device = str(training_args.device) if training_args.bits == 16 else "cpu"
-        # written out, the gradients of attention are faster in bfloat16 on a CPU (benchmarks/bf16_cpu.py)
-        attention = "eager" if training_args.device.type == "cpu" and training_args.bf16 else None
+        on_cpu = training_args.device.type == "cpu" and training_args.bf16  # autocast: the weights are float32
+        attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
         model = load_model(model_args, data_args, checkpoint, device, attention)
     if training_args.lora_enable:
         add_lora(model, model_args.model_name_or_path, training_args)
@@ -157,8 +158,8 @@ def load_model(
         "pair_prompt": data_args.pair_prompt,
         "series_change_tokens": model_args.series_change_tokens,
         "video_change_tokens": model_args.video_change_tokens,
+        "attn_implementation": attention,
     }
-    settings["attn_implementation"] = attention
     options = {name: value for name, value in settings.items() if value is not None}
     if checkpoint is None:  # a checkpoint to resume says these itself
         options |= {
