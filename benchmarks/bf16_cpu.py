@@ -1,7 +1,7 @@
 """The operators of btcchat/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
 
-The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers' "eager"
-one, which training takes in bfloat16 on a CPU (btcchat/train/train.py).
+The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers'
+"eager" one, which training takes in bfloat16 on a CPU (btcchat/language_model).
 
     python benchmarks/bf16_cpu.py
 
