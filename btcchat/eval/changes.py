@@ -1,24 +1,40 @@
 """Changed or unchanged: read from a flag of the data, or from captions that say that nothing changed."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from btcchat.eval.predictions import Row
-from btcchat.eval.presets import clean
 
 SAME = "the scene is the same as before"
-# LEVIR-CC describes every unchanged pair by the first five; the others are their nearest relatives in model outputs.
-NO_CHANGE = frozenset(
-    {
-        SAME, "there is no difference", "the two scenes seem identical", "no change has occurred",
-        "almost nothing has changed", "there is no change", "there are no changes", "no changes have occurred",
-        "nothing has changed", "the scene remains the same", "the two images are identical", "no change",
-    }
-)  # fmt: skip
+# What says that nothing changed. The rest of such a caption must be words of FILLER, which name no thing: "no change in
+# the scene", but not "no change in the scene but a road is built", nor "the road stays the same".
+NO_CHANGE = re.compile(
+    r"\b(?:no (?:(?:obvious|visible|significant|noticeable|apparent|clear|major|real) )?(?:change|difference)s?"
+    r"|nothing (?:(?:has|have|had|is|was) )?(?:(?:been )?changed|changes|happened|new|different|differs|else)"
+    r"|no part of the \w+ (?:has changed|changes|is different)"
+    r"|(?:not|never)(?: been)? (?:change|changed|differ|different)|unchanged|identical|alike"
+    r"|(?:the|looks|look|stays?|stayed|remains?|remained) same"
+    r"|(?:as|like) (?:(?:it|they) (?:is|are|was|were|did)|before))\b"
+)
+_FILLER = """
+a all almost an and any apart appear appears area areas are as at be been before between both by can compared
+completely could date dates detected did differ differs do does earlier entire everything exactly first found from had
+has have here image images in is it its just land last later light lighting like location look looked looks nearly
+observed occurred of on only over part parts photo photos picture pictures place places possible quite region remain
+remained remains scene scenes second seem seems seen show shows since site sites still stay stayed stays taken than
+that the there these this time times to two very view views was were whole with years
+"""
+FILLER = frozenset(_FILLER.split())
 
 
 def says_no_change(caption: str) -> bool:
-    """True for a sentence of NO_CHANGE, whatever its case and full stop. An empty caption says nothing: False."""
-    return clean(caption.lower().replace(".", "")) in NO_CHANGE
+    """Whether a caption says that nothing changed: NO_CHANGE and FILLER, whatever its case and punctuation.
+
+    An empty caption says nothing: False.
+    """
+    words = " ".join(re.findall(r"\w+", caption.lower().replace("n't", " not")))
+    rest, found = NO_CHANGE.subn(" ", words)
+    return found > 0 and FILLER.issuperset(rest.split())
 
 
 def pair_changed(references: Iterable[str]) -> bool:

@@ -118,7 +118,7 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
     question, changed = asked[0], None
     if kind == CAPTIONS:
-        answers, changed = _captions(row, where), {0: False, 1: True}.get(row.get("change_flag"))
+        answers, changed = _captions(row, where), _flag(row)
         plain = " ".join(question.replace("<image>", " ").split())
         if record.modality == "pair" and (plain == CHANGE_QUESTION or len(asked) > 1):  # or a dialogue about the pair
             question, asked = None, asked[:1]
@@ -132,6 +132,13 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     if len(asked) > 1:
         raise BTCChatError(f"{where}: {len(asked)} questions; a sample of an evaluation has one")
     return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
+
+
+def _flag(row: dict) -> bool | None:
+    """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
+    truth = row.get("truth")
+    flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
+    return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
 
 
 def _captions(row: dict, where: str) -> list[str]:

@@ -86,10 +86,12 @@ def test_a_test_split_is_scored_at_the_threshold_of_its_val_split(root, tmp_path
     found = change_map_of(run, "scenes:test")
     assert found["chosen"] == "chosen on scenes:val (4 pairs) by IoU" and found["chosen"] in out
     assert found["pairs"] == 3 and "everything changed" in out
+    said = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (root / "scenes_test.jsonl").read_text().splitlines()]
+    assert [row["changed"] for row in said] == [row["truth"]["changed"] for row in rows]
     assert main(words(root, "scenes:val", tmp_path / "val")) == 0
     on_val = change_map_of(tmp_path / "val", "scenes:val")
     assert on_val["threshold"] == found["threshold"] and on_val["chosen"] == "chosen on this split by IoU"
-    rows = [json.loads(line) for line in (root / "scenes_test.jsonl").read_text().splitlines()]
     maps = np.stack([np.asarray(Image.open(run / "change_maps" / f"{row['id']}.png")) for row in rows])
     masks = np.stack([np.asarray(Image.open(root / "data" / row["mask"])) > 0 for row in rows])
     said = maps >= round(found["threshold"] * 255)

@@ -6,9 +6,10 @@ import subprocess
 import pytest
 
 from btcchat.cli import main
+from btcchat.data.synthetic.language import UNCHANGED, UNCHANGED_OVER_TIME
 from btcchat.eval import java as java_module
 from btcchat.eval.bootstrap import difference, interval
-from btcchat.eval.changes import SAME, accuracy, confusion, pair_changed
+from btcchat.eval.changes import SAME, accuracy, confusion, pair_changed, says_no_change
 from btcchat.eval.counts import bleu_scores
 from btcchat.eval.meteor import LONGEST, cut, meteor_counts, meteor_score
 from btcchat.eval.predictions import read_predictions
@@ -99,6 +100,48 @@ def test_flags_are_read_from_captions(published):
     table = confusion([pair_changed(one) for one in references], texts)
     assert 100 * accuracy(table) == pytest.approx(95.02, abs=0.005)
     assert sum(table["changed"].values()) == 964 and sum(table["unchanged"].values()) == 965
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        *UNCHANGED,
+        *UNCHANGED_OVER_TIME,
+        "There is no change in the scene.",
+        "no changes",
+        "the scene is unchanged",
+        "The two images are the same",
+        "nothing has changed",
+        "almost nothing has changed .",
+        "There are no obvious differences between the two images.",
+        "the scene hasn't changed",
+    ],
+)
+def test_a_caption_says_that_nothing_changed_in_many_words(caption):
+    assert says_no_change(caption)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "the scene is the same but a house appears",
+        "no change except a new road",
+        "the road stays the same",
+        "the scene is not the same as before",
+        "the images are no longer identical",
+        "the scene has changed",
+        "a house disappears , as it was before",
+        "",
+    ],
+)
+def test_a_caption_that_names_a_thing_or_denies_it_says_no_such_thing(caption):
+    assert not says_no_change(caption)
+
+
+def test_captions_of_levir_cc_say_what_its_flags_say(shared):
+    images = json.loads((shared / "data/levir_cc_subset/LevirCCcaptions.json").read_text())["images"]
+    said = {(image["changeflag"], says_no_change(one["raw"])) for image in images for one in image["sentences"]}
+    assert said == {(0, True), (1, False)}
 
 
 @pytest.mark.slow
