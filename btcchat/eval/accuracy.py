@@ -17,7 +17,7 @@ from btcchat.eval.samples import CLASSES
 ALL = "overall"
 
 
-def right_answers(kind: str, rows: Sequence[Row], *, ranges: bool = False) -> tuple[list[bool], list[str]]:
+def right_answers(kind: str, rows: Sequence[Row], *, ranges: str | None = None) -> tuple[list[bool], list[str]]:
     """-> whether each answer is right, and the type of its question. kind: CLASSES or QUESTIONS."""
     truths = [row.references[0] for row in rows]
     if kind == CLASSES:
@@ -26,7 +26,7 @@ def right_answers(kind: str, rows: Sequence[Row], *, ranges: bool = False) -> tu
         return [one == normalise(truth) for one, truth in zip(said, truths, strict=True)], [ALL] * len(rows)
     types = [question_type(row.question_type, truth) for row, truth in zip(rows, truths, strict=True)]
     marks = zip(rows, truths, types, strict=True)
-    return [same(row.prediction, truth, ranges=ranges and kind == "count") for row, truth, kind in marks], types
+    return [same(row.prediction, truth, ranges=kind == ranges) for row, truth, kind in marks], types
 
 
 def accuracies(right: Sequence[Sequence[bool]], types: Sequence[str], *, draws: int = DRAWS, seed: int = 0) -> dict:

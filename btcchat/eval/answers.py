@@ -4,7 +4,8 @@ An answer is right where it equals the true one after `normalise`: lower case, n
 number, underscores and hyphens as blanks, no article, number words to twelve as digits, m² as m2. In addition
 
 - a true "yes" or "no" is answered by the first word ("No, there is none."),
-- RSVQA-LR's counts are held to its ranges, as published (Lobry et al., TGRS 2020): 0, 1-10, 11-100, 101-1000, above,
+- RSVQA-LR's counts and RSVQA-HR's areas are held to ranges (Lobry et al., TGRS 2020, and VQA_model/VocabEncoder.py of
+  github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
 - a class is also said by naming it, and no other one, in a sentence.
 """
 
@@ -15,6 +16,11 @@ from collections.abc import Sequence
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print
 NUMERIC = ("count", "area")  # left out by systems that do not answer numbers (GeoChat and those compared with it)
+RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> the type of question held to ranges
+IN_RANGES = {
+    "count": "RSVQA-LR's counts are right in the range of the true one",
+    "area": "RSVQA-HR's areas are right in the range of the true one",
+}
 UNKNOWN = "(no class)"
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W_\d]+(?:\d+)?|%")
 
@@ -31,14 +37,15 @@ def same(said: str, truth: str, *, ranges: bool = False) -> bool:
     said, truth = normalise(said), normalise(truth)
     if truth in ("yes", "no"):
         return said.split(" ")[0] == truth
-    if ranges and truth.isdecimal():
-        return said.isdecimal() and _range(int(said)) == _range(int(truth))
+    if ranges and (true_range := _range(truth)) is not None:
+        return _range(said) == true_range
     return said == truth
 
 
-def _range(number: int) -> int:
-    """0: none, 1: 1 to 10, 2: 11 to 100, 3: 101 to 1000, 4: more."""
-    return sum(number > most for most in (0, 10, 100, 1000))
+def _range(answer: str) -> int | None:
+    """Of a normalised number or area ("500 m2"): 0 none, 1 to 10, 2 to 100, 3 to 1000, 4 more. None of other words."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)(?: m2)?", answer)
+    return sum(float(number[1]) > most for most in (0, 10, 100, 1000)) if number else None
 
 
 def question_type(given: str | None, truth: str) -> str:
@@ -49,21 +56,24 @@ def question_type(given: str | None, truth: str) -> str:
     return "yes/no" if truth in ("yes", "no") else "number" if truth.isdecimal() else "other"
 
 
-def question_scores(said: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: bool = False) -> dict:
-    """Accuracy in percent of each of `groups`. ``ranges`` is for the type count.
+def question_scores(
+    said: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: str | None = None
+) -> dict:
+    """Accuracy in percent of each of `groups`. ``ranges``: the type that is held to ranges.
 
     ``most frequent`` is what always giving a type's most frequent answer would score, without looking.
     """
     right, asked, frequent = Counter(), Counter(), {}
     for answer, truth, kind in zip(said, truths, types, strict=True):
-        right[kind] += same(answer, truth, ranges=ranges and kind == "count")
+        right[kind] += same(answer, truth, ranges=kind == ranges)
         asked[kind] += 1
         frequent.setdefault(kind, Counter())[normalise(truth)] += 1
-    if ranges and "count" in asked:
+    if ranges in asked:
         binned = Counter()
-        for number, times in frequent["count"].items():
-            binned[_range(int(number)) if number.isdecimal() else number] += times
-        frequent["count"] = binned
+        for answer, times in frequent[ranges].items():
+            number = _range(answer)
+            binned[answer if number is None else number] += times
+        frequent[ranges] = binned
     most = {kind: max(counts.values()) for kind, counts in frequent.items()}
     scores = {}
     for name, (kinds, mean) in groups(types).items():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
+from btcchat.eval.answers import RANGES
 from btcchat.eval.predictions import Row, read_parts
 from btcchat.eval.run_folder import METRICS, PREDICTIONS, RUN, read_json
 
@@ -21,9 +22,9 @@ class RunSet:
         return self.scores["kind"]
 
     @property
-    def ranges(self) -> bool:
-        """Whether counts are held to ranges."""
-        return self.scores.get("counts in ranges", False)
+    def ranges(self) -> str | None:
+        """The type of question that is held to ranges."""
+        return RANGES.get(self.scores["data kind"])
 
 
 def is_run(path: str | Path) -> bool:

@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from btcchat.eval.accuracy import ALL, right_answers
 from btcchat.eval.accuracy import intervals as accuracy_intervals
-from btcchat.eval.answers import class_scores, class_text, question_scores, question_text
+from btcchat.eval.answers import IN_RANGES, RANGES, class_scores, class_text, question_scores, question_text
 from btcchat.eval.card import card_text, score_card
 from btcchat.eval.java import eval_package, find_java
 from btcchat.eval.masks import mask_text
 from btcchat.eval.predictions import Predictions, Row
 from btcchat.eval.presets import build_preset
 from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet
-
-RANGES = ("rsvqa_lr",)  # kinds of data set whose counts are held to ranges
-IN_RANGES = "RSVQA-LR's counts are right in the range of the true one"
 
 
 def score_set(one: EvalSet, said: Sequence[str], **options) -> dict:
@@ -24,20 +21,20 @@ def score_set(one: EvalSet, said: Sequence[str], **options) -> dict:
     ]
     data_kind = one.description.get("kind")
     head = {"kind": one.kind, "samples": len(rows), "test split": one.is_test, "data kind": data_kind}
-    return head | score_rows(one.kind, rows, ranges=data_kind in RANGES, **options)
+    return head | score_rows(one.kind, rows, ranges=RANGES.get(data_kind), **options)
 
 
 def score_rows(
     kind: str,
     rows: Sequence[Row],
     *,
-    ranges: bool = False,
+    ranges: str | None = None,
     baselines: Mapping[str, Sequence[str]] | None = None,
     preset: str = "levir-cc",
     intervals: bool = True,
     java: str | None = None,
 ) -> dict:
-    """The scores of one set. ranges: counts are held to ranges. baselines, preset, java: of captions."""
+    """The scores of one set. ranges: the type of question held to ranges. baselines, preset, java: of captions."""
     rows = list(rows)
     if kind == CAPTIONS:
         return score_card(Predictions(rows), preset=preset, baselines=baselines, intervals=intervals, java=java)
@@ -48,7 +45,7 @@ def score_rows(
         return class_scores(said, truths) | ({"95 %": sure[ALL]} if sure else {})
     scores = question_scores(said, truths, types, ranges=ranges)
     return {
-        "counts in ranges": ranges,
+        "in ranges": ranges,
         "scores": {name: row | ({"95 %": sure[name]} if sure else {}) for name, row in scores.items()},
     }
 
@@ -72,7 +69,7 @@ def metrics_text(metrics: dict) -> str:
             body = class_text(scores)
         else:
             body = question_text(scores["scores"])
-            body += f"\n{IN_RANGES}" if scores["counts in ranges"] else ""
+            body += f"\n{IN_RANGES[scores['in ranges']]}" if scores["in ranges"] else ""
         body += f"\n\n{mask_text(scores['change_map'])}" if "change_map" in scores else ""
         blocks.append(f"{title}\n\n{body}")
     return "\n\n".join(blocks)

@@ -5,9 +5,8 @@ from html import escape
 
 import yaml
 
-from btcchat.eval.answers import UNKNOWN
+from btcchat.eval.answers import IN_RANGES, RANGES, UNKNOWN
 from btcchat.eval.counts import METRICS
-from btcchat.eval.metrics import IN_RANGES
 from btcchat.eval.presets import PRESETS
 from btcchat.eval.samples import CAPTIONS, CLASSES
 from btcchat.page import table
@@ -106,7 +105,8 @@ def _questions(scores: dict) -> Iterable[str]:
         for kind, row in scores["scores"].items()
     ]
     yield _scroll(table(["", "questions", "accuracy", "always the most frequent answer"], rows))
-    yield paragraph("Accuracy in percent" + (f"; {IN_RANGES}." if scores["counts in ranges"] else "."))
+    ranges = RANGES.get(scores["data kind"])
+    yield paragraph("Accuracy in percent" + (f"; {IN_RANGES[ranges]}." if ranges else "."))
 
 
 def _classes(scores: dict) -> Iterable[str]:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from btcchat.eval.answers import UNKNOWN, class_scores, class_text, normalise, question_scores, question_type, same
+from btcchat.eval.answers import (
+    RANGES,
+    UNKNOWN,
+    class_scores,
+    class_text,
+    normalise,
+    question_scores,
+    question_type,
+    same,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +43,21 @@ def test_counts_are_held_to_ranges_only_where_the_data_are():
     assert same("2000", "900000", ranges=True)
 
 
+def test_areas_of_rsvqa_hr_are_held_to_its_ranges_and_its_counts_are_not():
+    for said, truth in (("7m2", "10m2"), ("11 m²", "100m2"), ("0m2", "0m2"), ("1,001", "23456m2")):
+        assert same(said, truth, ranges=True), said
+    for said, truth in (("0m2", "1m2"), ("10m2", "11m2"), ("1000m2", "1001m2"), ("large", "5m2")):
+        assert not same(said, truth, ranges=True), said
+    scores = question_scores(["7m2", "4"], ["3m2", "5"], ["area", "count"], ranges=RANGES["rsvqa_hr"])
+    assert scores["area"] == {"questions": 1, "accuracy": 100, "most frequent": 100}
+    assert scores["count"]["accuracy"] == 0
+
+
 def test_accuracy_is_by_type_and_over_all():
     said = ["yes", "no", "rural", "5", "12", "no"]
     truths = ["yes", "yes", "rural", "9", "11", "no"]
     types = [question_type(t, "") for t in ("presence", "presence", "rural_urban", "count", "count", "comp")]
-    scores = question_scores(said, truths, types, ranges=True)
+    scores = question_scores(said, truths, types, ranges="count")
     assert {kind: row["accuracy"] for kind, row in scores.items()} == pytest.approx(
         {
             "presence": 50, "rural/urban": 100, "count": 100, "comparison": 100, "overall": 500 / 6, "average": 87.5,

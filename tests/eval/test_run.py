@@ -186,7 +186,7 @@ def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "comparison" in out and "overall without count" in out and "overall accuracy" in out
     scores = json.loads((tmp_path / "metrics.json").read_text())["sets"]
-    assert scores["questions"]["scores"]["count"]["questions"] == 1 and scores["questions"]["counts in ranges"]
+    assert scores["questions"]["scores"]["count"]["questions"] == 1 and scores["questions"]["in ranges"] == "count"
     assert scores["clips"]["confusion"]["fire"]["(no class)"] == 2
     ids = [json.loads(line)["id"] for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert ids == ["questions/0", "questions/1", "questions/2", "clips/clip_0", "clips/clip_1"]
