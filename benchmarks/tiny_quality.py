@@ -73,7 +73,7 @@ class Tally:
             whole["most frequent"] = whole.get("most frequent", 0) + most / whole["n"]
         if self.captions:
             for kind, claims in factuality(*zip(*self.captions, strict=True)).items():
-                found[f"claims: {kind}"] = {"score": claims["precision"] / 100, "n": len(self.captions)}
+                found[f"claims: {kind}"] = {"score": (claims["precision"] or 0) / 100, "n": len(self.captions)}
         return found
 
 

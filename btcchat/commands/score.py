@@ -7,7 +7,7 @@ from btcchat.commands.options import RAW
 from btcchat.errors import BTCChatError
 
 FIELDS = ("id", "prediction", "references", "flag")
-CAPTION_OPTIONS = ("references", "split", "partial", "baseline", *(f"{name}_field" for name in FIELDS))
+FILE_OPTIONS = ("references", "split", "partial", *(f"{name}_field" for name in FIELDS))
 SCORE = """\
 Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
 
@@ -16,7 +16,7 @@ Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, 
   btcchat score predictions.jsonl --baseline --intervals
 
 One JSON object a line with id, prediction and references (a list); uid, pred and change_caption are known too.
-A run folder of btcchat eval is scored by what it is of: captions, questions by type, or classes.
+A run folder of btcchat eval is scored set by set, by what each is of: captions, questions by type, or classes.
 Needs pip install 'btcchat[eval]', which brings its own Java."""
 
 
@@ -58,60 +58,70 @@ def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
 def score(args: argparse.Namespace) -> int:
     from btcchat.eval.card import card_text, score_card
     from btcchat.eval.changes import same_for_all
-    from btcchat.eval.finished import predictions_file
+    from btcchat.eval.finished import predictions_file, selected_of
+    from btcchat.eval.metrics import selected_text
     from btcchat.eval.predictions import read_predictions
 
-    if sets := _other_sets(args, args.predictions):
+    if sets := _set_by_set(args, args.predictions):
         return _score_run(args, sets)
     read = read_predictions(predictions_file(args.predictions), **_reading(args))
     baselines = same_for_all(len(read.rows)) if args.baseline else None
     card = score_card(read, preset=args.preset, baselines=baselines, intervals=args.intervals, java=args.java)
-    print(json.dumps({"predictions": args.predictions, **card}, ensure_ascii=False) if args.json else card_text(card))
+    selected = selected_of(args.predictions)
+    if args.json:
+        print(json.dumps({"predictions": args.predictions, "selected": selected, **card}, ensure_ascii=False))
+    else:
+        print("\n\n".join([*([selected_text(selected)] if selected else []), card_text(card)]))
     return 0
 
 
 def compare(args: argparse.Namespace) -> int:
     from btcchat.eval.comparison import comparison, comparison_text, run_comparison, run_comparison_text
-    from btcchat.eval.finished import predictions_file, sets_of
+    from btcchat.eval.finished import predictions_file, selected_of, sets_of
     from btcchat.eval.predictions import read_both
 
     names = (args.first, args.second)
-    if _other_sets(args, *names):
-        result = run_comparison(*map(sets_of, names), names=names, preset=args.preset, java=args.java)
-        print(json.dumps(result, ensure_ascii=False) if args.json else run_comparison_text(result))
-        return 0
-    result = comparison(
-        *read_both(*map(predictions_file, names), **_reading(args)), names=names, preset=args.preset, java=args.java
-    )
-    print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
+    options = {"names": names, "preset": args.preset, "java": args.java}
+    if _set_by_set(args, *names):
+        result, as_text = run_comparison(*map(sets_of, names), **options), run_comparison_text
+    else:
+        both = read_both(*map(predictions_file, names), **_reading(args))
+        result, as_text = comparison(*both, **options), comparison_text
+    result["selected"] = [selected_of(name) for name in names]
+    print(json.dumps(result, ensure_ascii=False) if args.json else as_text(result))
     return 0
 
 
-def _other_sets(args: argparse.Namespace, *paths: str) -> list:
-    """The sets of these runs, where one of them is not of captions; the options that are for captions are refused."""
+def _set_by_set(args: argparse.Namespace, *paths: str) -> list:
+    """The sets of these runs, unless each is one set of captions or a file of them; what is for one file is refused."""
     from btcchat.eval.finished import sets_of
     from btcchat.eval.samples import CAPTIONS
 
-    sets = [one for path in paths for one in sets_of(path)]
-    others = [one for one in sets if one.kind != CAPTIONS]
-    if not others:
+    runs = [sets_of(path) for path in paths]
+    several = [one for run in runs for one in run if one.kind != CAPTIONS or len(run) > 1]
+    if not several:
         return []
-    given = [name for name in CAPTION_OPTIONS if getattr(args, name, None)]
+    one = next((one for one in several if one.kind != CAPTIONS), several[0])
+    given = [name for name in FILE_OPTIONS if getattr(args, name, None)]
+    given += ["baseline"] if one.kind != CAPTIONS and getattr(args, "baseline", False) else []
     if given:
-        flag, one = given[0].replace("_", "-"), others[0]
-        raise BTCChatError(f"--{flag} is for files of captions; {one.name} has {one.kind}, scored as btcchat eval did")
-    return sets
+        flag, what = given[0].replace("_", "-"), f"has {one.kind}" if one.kind != CAPTIONS else "is one of several sets"
+        raise BTCChatError(f"--{flag} is for files of captions; {one.name} {what}, scored as btcchat eval did")
+    return [one for run in runs for one in run]
 
 
 def _score_run(args: argparse.Namespace, sets: list) -> int:
+    from btcchat.eval.changes import same_for_all
+    from btcchat.eval.finished import selected_of
     from btcchat.eval.metrics import metrics_text, score_rows
 
     scores = {}
     for one in sets:
         head = {name: one.scores[name] for name in ("kind", "samples", "test split")}
         options = {"preset": args.preset, "intervals": args.intervals, "java": args.java}
+        options["baselines"] = same_for_all(len(one.rows)) if args.baseline else None
         scores[one.name] = head | score_rows(one.kind, one.rows, ranges=one.ranges, **options)
-    result = {"predictions": args.predictions, "sets": scores}
+    result = {"predictions": args.predictions, "selected": selected_of(args.predictions), "sets": scores}
     print(json.dumps(result, ensure_ascii=False) if args.json else metrics_text(result))
     return 0
 

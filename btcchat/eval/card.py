@@ -94,13 +94,19 @@ def _cells(values) -> str:
     return " ".join(f"{value:7.2f}" for value in values)
 
 
-def _notes(read: Predictions, split: bool) -> list[str]:
+def left_out(read: Predictions) -> list[str]:
+    """What was read and is not scored, or is asked for and was not there."""
     notes = []
     if read.duplicates:
         notes.append(f"{_count(read.duplicates, 'duplicate row')} dropped (the same id and the same texts)")
     if read.missing:
         shown = ", ".join(read.missing[:5]) + (", ..." if len(read.missing) > 5 else "")
         notes.append(f"{_count(len(read.missing), 'pair')} without a prediction not scored: {shown}")
+    return notes
+
+
+def _notes(read: Predictions, split: bool) -> list[str]:
+    notes = left_out(read)
     empty = sum(not row.prediction.strip() for row in read.rows)
     if empty:
         notes.append(f"{_count(empty, 'empty prediction')} scored as empty")

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from btcchat.errors import BTCChatError
 from btcchat.eval.accuracy import ALL, differences, differences_text, right_answers
 from btcchat.eval.bootstrap import DRAWS, difference
+from btcchat.eval.card import left_out
 from btcchat.eval.changes import changed_rows
 from btcchat.eval.counts import METRICS
 from btcchat.eval.finished import RunSet
+from btcchat.eval.metrics import selected_text
 from btcchat.eval.predictions import Predictions, paired
 from btcchat.eval.presets import PRESETS
 from btcchat.eval.samples import CAPTIONS, CLASSES
@@ -29,7 +31,8 @@ def comparison(
     sets = {"all": range(count), "changed only": [number for number in range(count) if changed[number]]}
     parts = {(name, run): [run * count + number for number in one] for name, one in sets.items() for run in (0, 1)}
     counts = count_captions(texts, [row.references for row in rows] * 2, preset=preset, parts=parts, java=java)
-    result: dict = {"preset": preset, "runs": list(names), "draws": DRAWS, "parts": {}}
+    notes = [f"{letter}: {note}" for letter, read in zip("AB", (first, second), strict=True) for note in left_out(read)]
+    result: dict = {"preset": preset, "runs": list(names), "draws": DRAWS, "notes": notes, "parts": {}}
     for name in sets:
         if (name, 0) not in counts:
             continue
@@ -54,7 +57,7 @@ def comparison_text(result: dict) -> str:
             low, high = one["95 %"]
             numbers = f"{one['scores'][0]:7.2f} {one['scores'][1]:7.2f} {one['difference']:+9.2f}"
             lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {one['p']:9.3f}")
-    return "\n".join([*lines, "", _about_p(result, "pairs")])
+    return "\n".join([*lines, "", _about_p(result, "pairs"), *(f"note: {note}" for note in result["notes"])])
 
 
 def run_comparison(first: Sequence[RunSet], second: Sequence[RunSet], *, names: tuple[str, str], **options) -> dict:
@@ -84,7 +87,10 @@ def run_comparison_text(result: dict) -> str:
 
 
 def _runs(result: dict) -> list[str]:
-    return [f"{letter}: {name}" for letter, name in zip("AB", result["runs"], strict=True)]
+    lines = []
+    for letter, name, chosen in zip("AB", result["runs"], result.get("selected", (None, None)), strict=True):
+        lines += [f"{letter}: {name}", *([f"   {selected_text(chosen)}"] if chosen else [])]
+    return lines
 
 
 def _about_p(result: dict, what: str) -> str:

@@ -66,8 +66,8 @@ def facts(caption: str) -> dict[str, frozenset]:
     }
 
 
-def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 in percent of each of KINDS, over all rows together; 0 where nothing is claimed."""
+def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, dict[str, float | None]]:
+    """Precision, recall and F1 in percent of each of KINDS, over all rows together; None where there is no claim."""
     read = {text: facts(text) for text in {*predictions, *(text for row in references for text in row)}}
     scores = {}
     for kind in KINDS:
@@ -76,17 +76,18 @@ def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
             claims, theirs = read[prediction][kind], [read[text][kind] for text in given]
             said, right = said + len(claims), right + len(claims & frozenset().union(*theirs))
             expected, found = expected + sum(map(len, theirs)), found + sum(len(claims & one) for one in theirs)
-        precision, recall = 100 * right / max(said, 1), 100 * found / max(expected, 1)
-        f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+        precision = 100 * right / said if said else None
+        recall = 100 * found / expected if expected else None
+        f1 = 2 * precision * recall / (precision + recall) if right else 0.0 if said or expected else None
         scores[kind] = {"precision": precision, "recall": recall, "F1": f1}
     return scores
 
 
-def factuality_text(scores: dict[str, dict[str, float]]) -> str:
+def factuality_text(scores: dict[str, dict[str, float | None]]) -> str:
     lines = [f"{'claims':14} {'precision':>9} {'recall':>9} {'F1':>9}"]
-    return "\n".join(
-        lines + [f"{kind:14} " + " ".join(f"{v:9.2f}" for v in row.values()) for kind, row in scores.items()]
-    )
+    for kind, row in scores.items():
+        lines.append(f"{kind:14} " + " ".join(f"{'-':>9}" if v is None else f"{v:9.2f}" for v in row.values()))
+    return "\n".join(lines)
 
 
 def _tokens(text: str) -> list[Token]:

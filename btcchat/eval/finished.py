@@ -54,6 +54,11 @@ def sets_of(path: str | Path) -> list[RunSet]:
     return read_run(path)[2] if is_run(path) and (Path(path) / METRICS).is_file() else []
 
 
+def selected_of(path: str | Path) -> dict | None:
+    """How the checkpoint of a run was chosen while training; None of a file of predictions, and where nobody knows."""
+    return read_json(Path(path) / RUN).get("selected") if is_run(path) else None
+
+
 def _finished(path: Path, name: str) -> Path:
     if not (path / name).is_file():
         raise BTCChatError(f"the run in {path} is not finished; the same btcchat eval again goes on with it")

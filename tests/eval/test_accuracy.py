@@ -123,6 +123,39 @@ def test_a_run_of_captions_and_questions_is_scored_and_compared_set_by_set(root,
     assert "preset levir-cc" in capsys.readouterr().out
 
 
+def test_several_sets_of_captions_are_scored_and_compared_each_by_itself(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    talk = conversation(CHANGE_QUESTION, "a house")
+    for split, word in (("val", "houses"), ("test", "trees")):
+        row = {"modality": "pair", "images": ["0.png", "1.png"], "conversations": talk}
+        rows = [row | {"id": n, "captions": [f"{n} {word} appear", f"{word} in row {n}"]} for n in range(3)]
+        write_rows(tmp_path / f"pairs_{split}.jsonl", rows)
+    chosen = {"metric": "S*m", "value": 1.0, "step": 5, "sets": ["pairs:test"], "test splits": ["pairs:test"]}
+    runs = [
+        make_run(root, "pairs:val+pairs:test", right_until(2), tmp_path / "a", selected=chosen),
+        make_run(root, "pairs:val+pairs:test", right_until(1), tmp_path / "b"),
+    ]
+    kept = json.loads((runs[0] / "metrics.json").read_text())["sets"]
+    capsys.readouterr()
+    assert main(["score", str(runs[0]), "--baseline", "--intervals", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["sets"]
+    assert list(found) == ["pairs:val", "pairs:test"]
+    assert {name: one["scores"] for name, one in found.items()} == {name: one["scores"] for name, one in kept.items()}
+    assert main(["compare", *map(str, runs), "--json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["sets"]
+    assert [one["parts"]["all"]["pairs"] for one in sets.values()] == [3, 3]
+    line = "this checkpoint was chosen by S*m on pairs:test (A TEST SPLIT)"
+    assert main(["score", str(runs[0])]) == 0 and capsys.readouterr().out.startswith(line)
+    assert main(["compare", *map(str, runs)]) == 0
+    assert capsys.readouterr().out.startswith(f"A: {runs[0]}\n   {line}\nB: {runs[1]}\n\n")
+    assert main(["score", str(runs[0]), "--id-field", "id"]) == 2
+    assert "pairs:val is one of several sets, scored as btcchat eval did" in capsys.readouterr().err
+    one = make_run(root, "pairs", right_until(2), tmp_path / "one", selected=chosen)
+    capsys.readouterr()
+    assert main(["score", str(one)]) == 0 and capsys.readouterr().out.startswith(f"{line}\n\npreset levir-cc")
+    assert main(["compare", str(one), str(one)]) == 0 and capsys.readouterr().out.count(line) == 2
+
+
 def test_what_cannot_be_scored_or_compared_so_is_one_line(root, tmp_path, capsys):
     run = make_run(root, "questions", right_until(9), tmp_path / "run")
     other = make_run(root, "clips", right_until(9), tmp_path / "other")

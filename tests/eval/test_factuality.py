@@ -53,6 +53,13 @@ def test_a_claim_is_right_where_any_reference_makes_it():
     assert "recall" in factuality_text(scores)
 
 
+def test_where_nobody_claims_anything_there_is_no_number():
+    scores = factuality(["no change", "trees appear"], [["the scene is the same as before"], ["a road is built"]])
+    assert scores["places"] == {"precision": None, "recall": None, "F1": None}
+    assert scores["counts"] == {"precision": None, "recall": 0, "F1": 0}
+    assert factuality_text(scores).splitlines()[-1].split() == ["places", "-", "-", "-"]
+
+
 def test_an_opposite_direction_is_wrong_though_the_object_is_right():
     scores = factuality(["the houses are removed"], [["many houses are built"]])
     assert scores["objects"]["F1"] == 100 and scores["direction"]["F1"] == 0

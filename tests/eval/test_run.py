@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,17 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
+
+
+def test_a_checkpoint_chosen_on_a_test_split_is_said_to_be_first_of_all(root, tmp_path, capsys):
+    chosen = {"metric": "S*m", "value": 1.0, "step": 5, "sets": ["pairs:test"], "test splits": ["pairs:test"]}
+    model = shutil.copytree(root / "model", tmp_path / "model")
+    (model / "selection.json").write_text(json.dumps(chosen))
+    assert main(words(root, "pairs:val@first:2", tmp_path / "run", model=str(model))) == 0
+    line = "this checkpoint was chosen by S*m on pairs:test (A TEST SPLIT)"
+    assert capsys.readouterr().out.startswith(f"{line}\n\n")
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["selected"] == chosen
+    assert main(["score", str(tmp_path / "run")]) == 0 and capsys.readouterr().out.startswith(line)
 
 
 def test_a_finished_run_is_scored_again_without_the_model(root, tmp_path, capsys, monkeypatch):

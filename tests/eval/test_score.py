@@ -288,6 +288,17 @@ def test_two_runs_are_compared_by_id(write, capsys):
     assert bleu["95 %"][0] <= bleu["difference"] <= bleu["95 %"][1] and 0 < bleu["p"] <= 1
 
 
+def test_a_comparison_says_what_it_leaves_out(write, capsys):
+    rows = [{"id": n, "prediction": "many houses"} for n in (1, 2)]
+    references = write("r.jsonl", [{"id": n, "references": HOUSES} for n in (1, 2, 3)])
+    first, second = write("a.jsonl", [*rows, rows[0]]), write("b.jsonl", rows)
+    assert main(["compare", first, second, "--references", references, "--partial"]) == 0
+    missing = "1 pair without a prediction not scored: 3"
+    dropped = "1 duplicate row dropped (the same id and the same texts)"
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [f"note: A: {dropped}", f"note: A: {missing}", f"note: B: {missing}"]
+
+
 def test_runs_over_other_pairs_are_not_compared(write, capsys):
     a = [{"id": i, "prediction": "x", "references": HOUSES} for i in (1, 2)]
     assert main(["compare", write("a.jsonl", a), write("b.jsonl", a[:1])]) == 2
