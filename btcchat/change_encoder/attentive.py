@@ -158,14 +158,26 @@ class ResidualCNN(nn.Module):
         half = width // 2
         self.left = nn.Sequential(
             nn.Conv2d(width, half, kernel_size=1),
-            nn.BatchNorm2d(half),
+            BatchNorm2d(half),
             nn.ReLU(),
             nn.Conv2d(half, half, kernel_size=3, padding=1),
-            nn.BatchNorm2d(half),
+            BatchNorm2d(half),
             nn.ReLU(),
             nn.Conv2d(half, width, kernel_size=1),
-            nn.BatchNorm2d(width),
+            BatchNorm2d(width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.left(x) + x)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, also where the weights are coarser than the running statistics, as DeepSpeed leaves them in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = (parameter.to(self.running_mean.dtype) for parameter in (self.weight, self.bias))
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps
+        )

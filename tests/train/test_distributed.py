@@ -18,6 +18,7 @@ from btcchat.data.batches import GroupedBatches
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config
 from btcchat.train.flags import parse_arguments
+from tests.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 4
@@ -37,7 +38,7 @@ def launch(data_root, checkpoint, tmp_path):
 
     def go(launchers: list[list[str]], mixture: str, **flags) -> Path:
         out = tmp_path / "together"
-        flags = COMMON | flags | {"model_name_or_path": checkpoint, "data_mixture": mixture, "output_dir": out}
+        flags = {"model_name_or_path": checkpoint} | COMMON | flags | {"data_mixture": mixture, "output_dir": out}
         flags |= {"data_root": data_root, "mixture_folder": data_root, "num_video_frames": 3, "learning_rate": 1e-3}
         flags |= {"logging_steps": 1, "dataloader_num_workers": 0, "disable_tqdm": True}
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
@@ -148,6 +149,32 @@ def test_the_deepspeed_launcher_starts_the_published_script(run, launch, capsys)
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--include", "localhost:0,1"]
     launcher += ["--master_port", free_port(), str(ROOT / "btcchat" / "train" / "train_mem.py")]
     check_same(launch([launcher], mixture, **flags, deepspeed=ROOT / "scripts" / "zero2.json"), alone, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("how", "trained"),
+    [
+        ("zero2_offload", {"tune_language_model": True}),  # the published command: the encoder is fresh and frozen
+        ("zero2", {"tune_cc_projector": True}),
+        ("zero3", ALL),
+    ],
+)
+def test_bfloat16_under_deepspeed_is_that_of_autocast(run, launch, tmp_path, request, monkeypatch, how, trained):
+    """DeepSpeed casts the weights to bfloat16, and leaves BatchNorm's running statistics in float32."""
+    if "offload" in how:
+        monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(request.getfixturevalue("cpu_adam")))
+    tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "origin")
+    flags = {"model_name_or_path": tmp_path / "origin", "from_origin": True, "chg": True, "chg_type": "Chg2Cap"}
+    flags |= {"cc_n_layers": 0, "cc_head": 8, "cc_dropout": 0.0, "bf16": True, "version": "v1", **trained}
+    alone = run("images+pairs", **COMMON | flags)
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--include", "localhost:0"]
+    launcher += ["--master_port", free_port(), str(ROOT / "btcchat" / "train" / "train_mem.py")]
+    out = launch([launcher], "images+pairs", **flags, deepspeed=how, per_device_train_batch_size=4)
+    state = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
+    assert losses(state["log_history"]) == pytest.approx(losses(alone.state.log_history), abs=0.05)
+    assert cli.main(["caption", "--example", "--model", str(out), "--max-new-tokens", "3", "--device", "cpu"]) == 0
 
 
 @pytest.mark.slow
