@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from btcchat.data.batches import GroupedBatches
@@ -35,6 +36,7 @@ from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
 from measure import machine, memory, reset_peak
 from rows import table
@@ -59,7 +61,7 @@ VOCABULARY = 32000
 def build(sizes: Sizes, attention: str = "sdpa") -> torch.nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(["a house was built in the top left corner ."] * 20, 300, Path(folder))
-    model = init_model(tokenizer, sizes, change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0})
+    model = init_model(tokenizer, sizes, change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_dropout": 0.0})
     model.llm.resize_token_embeddings(VOCABULARY)
     if attention != "sdpa":  # the same weights
         llm = build_language_model(model.llm.config.to_dict(), attn_implementation=attention)
@@ -67,7 +69,10 @@ def build(sizes: Sizes, attention: str = "sdpa") -> torch.nn.Module:
         model.llm = llm
     model.requires_grad_(True)
     model.vision_tower.requires_grad_(False)
-    return model.eval()  # BatchNorm over one pair and over all of a batch would not give the same loss
+    for module in model.train().modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eval()  # over one pair and over all of a batch it would not give the same loss
+    return model
 
 
 def draw_samples(model, count: int) -> list[dict]:
@@ -170,6 +175,8 @@ def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     samples = draw_samples(model, args.samples)
     if way == CACHED:
         fill_cache(model, samples, folder, args)
+    if way != "published" and args.dtype == "bf16":
+        model.frozen_tower = FrozenTower(model.vision_tower)
     make_batches, loss_of = WAYS[way]
     batches = make_batches(model, samples, args)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0, fused=True)

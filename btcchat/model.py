@@ -1,5 +1,6 @@
 """BTCChat: images -> vision tower -> change encoder -> projector -> merge with the prompt -> language model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,9 @@ class BTCChat(nn.Module):
         # In training: run every part in every step, on a blank pair where a batch has none. Processes that train
         # together need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
         self.every_part = False
-        self.feature_cache: FeatureCache | None = None  # in training: where features of the frozen tower are kept
+        # In training, of a frozen tower: what computes its features (train.frozen_tower), and where they are kept.
+        self.frozen_tower: Callable[[torch.Tensor], list[torch.Tensor]] | None = None
+        self.feature_cache: FeatureCache | None = None
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -114,7 +117,8 @@ class BTCChat(nn.Module):
         One vision forward, one change-encoder forward for all pairs, one projector forward for all segments.
         cached: see data.collate; pixel_values are then of the frames that the cache does not have.
         """
-        depths = None if pixel_values is None else self.vision_tower(pixel_values.to(self.device))  # S x (F, L, C)
+        tower = self.frozen_tower if self.training and self.frozen_tower is not None else self.vision_tower
+        depths = None if pixel_values is None else tower(pixel_values.to(self.device))  # S x (F, L, C)
         if cached is not None:
             depths = self.feature_cache.complete(depths, *cached, self.device)
         return self.segments(depths, modalities, frame_counts)

@@ -24,6 +24,7 @@ from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfin
 from btcchat.train.clues import prepare_clues
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
+from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.trainer import BTCChatTrainer
@@ -61,10 +62,12 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         if model_args.from_origin and encoder.num_parameters and not encoder.trainable:
             logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
+    casts = bool(training_args.deepspeed)  # the weights themselves
+    if training_args.bf16 and not casts and not training_args.tune_vision_tower:
+        model.frozen_tower, casts = FrozenTower(model.vision_tower), True
     make_sample = SampleMaker.of(model)
     if data_args.cache_vision_features is not None:
-        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32}
-        computed["deepspeed"] = bool(training_args.deepspeed)  # which casts the weights, and not only what they meet
+        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32, "weights cast": casts}
         cache = FeatureCache.of(data_args.cache_vision_features, model, computed)
         make_sample.feature_cache = model.feature_cache = cache
     dataset = build_datasets(
