@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
@@ -47,6 +47,16 @@ def find_java(which: str | None = None) -> str:
 
 
 @contextmanager
+def writing_temporary() -> Iterator[None]:
+    """Around what writes temporary files, whose folder may be full."""
+    try:
+        yield
+    except OSError as error:
+        where = tempfile.tempdir or "the temporary folder"
+        raise BTCChatError(f"no temporary files in {where} ({error}); make room, or name a folder in TMPDIR") from error
+
+
+@contextmanager
 def running(arguments: list[str], *, java: str | None = None, memory: str = "2G") -> Iterator[Callable[[], str]]:
     """Start ``java arguments`` beside what the block does; yields a function that waits for its stdout.
 
@@ -55,7 +65,9 @@ def running(arguments: list[str], *, java: str | None = None, memory: str = "2G"
     """
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     command = [find_java(java), f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *LOCALE, *arguments]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with ExitStack() as stack:
+        with writing_temporary():
+            out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
         except OSError as error:

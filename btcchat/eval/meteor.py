@@ -10,13 +10,13 @@ Denkowski and Lavie, "Meteor Universal: Language Specific Translation Evaluation
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from btcchat.errors import BTCChatError
-from btcchat.eval.java import eval_package, running
+from btcchat.eval.java import eval_package, running, writing_temporary
 from btcchat.eval.paraphrases import write_relevant
 
 COUNTS = 23
@@ -56,14 +56,16 @@ def meteor_counts(rows: Sequence[Row], *, java: str | None = None) -> Iterator[C
     # The jar wants equally many references a row. The best one counts, so a repeated one changes nothing.
     references = [cut(text) for _, given in unique for text in (*given, *[given[0]] * (width - len(given)))]
     jar = Path(eval_package("pycocoevalcap.meteor").__path__[0]) / "meteor-1.5.jar"
-    with tempfile.TemporaryDirectory(prefix="btcchat-meteor-") as folder:
-        names = [str(Path(folder) / name) for name in ("hypotheses", "references", "paraphrases.gz")]
-        for name, lines in zip(names, (hypotheses, references), strict=False):
-            Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-        write_relevant(jar.parent / "data" / "paraphrase-en.gz", hypotheses + references, names[2])
+    with ExitStack() as stack:
+        with writing_temporary():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="btcchat-meteor-"))
+            names = [str(Path(folder) / name) for name in ("hypotheses", "references", "paraphrases.gz")]
+            for name, lines in zip(names, (hypotheses, references), strict=False):
+                Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+            write_relevant(jar.parent / "data" / "paraphrase-en.gz", hypotheses + references, names[2])
         options = ["-l", "en", "-norm", "-r", str(width), "-a", names[2], "-q", "-ssOut"]
-        with running(["-jar", str(jar), *names[:2], *options], java=java) as output:
-            yield lambda: _parse(output(), len(unique))[index]
+        output = stack.enter_context(running(["-jar", str(jar), *names[:2], *options], java=java))
+        yield lambda: _parse(output(), len(unique))[index]
 
 
 def meteor_score(counts: np.ndarray) -> np.ndarray:

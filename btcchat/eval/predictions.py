@@ -163,8 +163,9 @@ def _records(path: str | Path) -> Iterator[tuple[int, dict]]:
             record = json.loads(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise BTCChatError(f"{path} line {number}: not UTF-8 (byte {error.start + 1} of the line)") from error
-        except (json.JSONDecodeError, RecursionError) as error:
-            why = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        except (ValueError, RecursionError) as error:  # a plain ValueError: Python reads no number that long
+            why = "too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+            why = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else why
             raise BTCChatError(f"{path} line {number}: not JSON ({why}); expected one object a line") from error
         if not isinstance(record, dict):
             raise BTCChatError(f"{path} line {number}: expected one object {{...}} a line, got {_kind(record)}")
@@ -196,7 +197,8 @@ def _names(path, line: int, record: dict, fields: dict[str, str] | None, *, need
         if wanted and names[name] not in record:
             sought = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in known)
             way = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
-            raise BTCChatError(f"{path} line {line}: no field {sought}; it has {', '.join(record)}; give {way}")
+            has = ", ".join(record) or "no fields"
+            raise BTCChatError(f"{path} line {line}: no field {sought}; it has {has}; give {way}")
     if not references:
         names["references"] = None
     return names

@@ -3,11 +3,12 @@
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.eval.java import eval_package, running
+from btcchat.eval.java import eval_package, running, writing_temporary
 
 # Control characters and line separators too: each scorer would read them as something else.
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -31,9 +32,10 @@ def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
     """The Stanford tokeniser of pycocoevalcap and its list of punctuation, which is dropped; one JVM for all texts."""
     library = eval_package("pycocoevalcap.tokenizer.ptbtokenizer")
     jar = Path(library.__file__).parent / library.STANFORD_CORENLP_3_4_1_JAR
-    with tempfile.TemporaryDirectory(prefix="btcchat-ptb-") as folder:
-        path = Path(folder) / "texts"
-        path.write_text("".join(f"{clean(text)}\n" for text in texts), encoding="utf-8", newline="\n")
+    with ExitStack() as stack:
+        with writing_temporary():
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="btcchat-ptb-"))) / "texts"
+            path.write_text("".join(f"{clean(text)}\n" for text in texts), encoding="utf-8", newline="\n")
         options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8", str(path)]
         with running(["-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", *options], java=java) as output:
             lines = output().split("\n")

@@ -23,6 +23,8 @@ def without(name: str) -> dict:
         ([HOUSE, '{"id": "b", "predic'], "line 2: not JSON"),
         ([HOUSE, "[1, 2]"], "line 2: expected one object {...} a line, got a list"),
         ([HOUSE, "[" * 100_000], "line 2: not JSON"),
+        ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number of too many digits)"),
+        (["{}"], "line 1: no field 'id' or 'uid' or 'filename'; it has no fields; give --id-field NAME"),
         ([HOUSE, row(id="b", prediction=None)], "line 2: 'prediction' is null; expected a text"),
         ([HOUSE, row(id="b", prediction=["a house"])], "line 2: 'prediction' is a list"),
         ([HOUSE, row(id=None)], "line 2: 'id' is null"),

@@ -342,6 +342,22 @@ def test_java_is_the_systems_or_else_jdk4pys(monkeypatch, tmp_path):
         output()
 
 
+@pytest.mark.parametrize("preset", ["levir-cc", "ptb"])
+def test_a_full_temporary_folder_is_one_line(write, capsys, monkeypatch, tmp_path, preset):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    path = write("p.jsonl", [{"id": 1, "prediction": "a house", "references": HOUSES}])
+    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", full)
+    monkeypatch.setattr("btcchat.eval.presets.clean", lambda text: full() if preset == "ptb" else text)
+    assert main(["score", path, "--preset", preset]) == 2
+    err = capsys.readouterr().err
+    assert "No space left on device); make room, or name a folder in TMPDIR" in err and err.count("\n") == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert main(["score", path, "--preset", preset]) == 2
+    assert f"no temporary files in {tmp_path / 'gone'} (" in capsys.readouterr().err
+
+
 def test_scoring_loads_no_torch():
     import sys
 
