@@ -94,7 +94,7 @@ def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
     (train,) = read_sets("real:train", data_root=sets, folder=sets)
     (nearest,) = json.loads((run / "baselines.json").read_text(encoding="utf-8")).values()
     always = {name: [text] * len(rows) for name, text in most_frequent(train.samples).items()}
-    return same_for_all(len(rows)) | always | {"nearest in train": nearest}
+    return same_for_all([row.references for row in rows]) | always | {"nearest in train": nearest}
 
 
 def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:

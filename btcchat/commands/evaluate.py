@@ -1,6 +1,7 @@
 """``btcchat eval``: a model's answers to a data set, and their scores, in a run folder."""
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,16 +14,17 @@ EVAL = """\
 Answer a split of a data set with a model, and score the answers.
 
   btcchat eval CHECKPOINT levir_cc:val
-  btcchat eval CHECKPOINT levir_cc --split test --train levir_cc --out runs/eval/levir_cc
+  btcchat eval CHECKPOINT levir_cc --split test --out runs/eval/levir_cc
   btcchat eval CHECKPOINT levir_mci --masks
   btcchat eval tiny mine --mixture-folder sets --data-root data
   torchrun --nproc_per_node 4 -m btcchat eval CHECKPOINT levir_cc
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
-The run folder holds run.json, predictions.jsonl, metrics.json and, with --masks, change_maps/. The same command again
-goes on where a stopped one ended, with any number of processes. Captions need pip install 'btcchat[eval]'."""
+The run folder holds run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. The
+same command again goes on where a stopped one ended, with any number of processes. Captions need pip install
+'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
-OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "device", "dtype", "cc_head")
+OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "cc_head")
 
 
 def add(commands) -> None:
@@ -32,7 +34,8 @@ def add(commands) -> None:
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
-    add("--train", metavar="MIXTURE", help="train split for the baselines: most frequent caption, nearest neighbour")
+    train = "train split for the baselines: most frequent caption, nearest neighbour (default: the set's own), or none"
+    add("--train", metavar="MIXTURE", help=train)
     add("--data-root", "--data_root", metavar="DIR", help="folder the sets' paths are relative to ($BTCCHAT_DATA)")
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
@@ -48,6 +51,8 @@ def add(commands) -> None:
     add_clues(one.add_argument_group("prompt augmentation").add_argument)
     add = one.add_argument_group("scores").add_argument
     masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
+    maps = "draw each pair's change map, for btcchat report"
+    add("--change-maps", "--change_maps", action="store_true", help=maps)
     add("--masks", action="store_true", help=masks)
     threshold = "changed is what has at least T, 0 to 1 (default: the T of the best IoU on the set's val split)"
     add("--mask-threshold", "--mask_threshold", type=float, metavar="T", help=threshold)
@@ -61,7 +66,7 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from btcchat.eval.evaluate import ccexpert_row, evaluate
+    from btcchat.eval.evaluate import ccexpert_row, evaluate, train_splits
     from btcchat.eval.metrics import check_scoring, metrics_text
     from btcchat.eval.ranks import joined
     from btcchat.eval.run_folder import RunFolder
@@ -75,13 +80,13 @@ def run(args: argparse.Namespace) -> int:
     check_clues(args)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
-    train = read_sets(args.train, split="train", **where) if args.train else []
+    train, notes = train_splits(sets, args.train, where)
     check_scoring(sets, preset=args.preset, java=args.java)
     maps = None
-    if args.masks:
+    if args.masks or args.change_maps:
         from btcchat.eval.change_maps import ChangeMaps
 
-        maps = ChangeMaps(sets, threshold, where)
+        maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
     args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
@@ -102,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
             generation={name: getattr(args, name) for name in ("max_new_tokens", "temperature", "seed", "num_beams")},
             clues=lambda model: clue_source(args, model),
             train=train,
+            notes=notes,
             preset=args.preset,
             java=args.java,
             row_of=ccexpert_row if args.format == "ccexpert" else dict,
@@ -115,8 +121,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _default_folder(model: str, sets) -> Path:
-    name = "+".join(one.name for one in sets).replace(":", "-")
-    return Path("runs") / "eval" / (Path(model).resolve().name if Path(model).is_dir() else model) / name
+    """Of a model's folder the last two names, as many are called best, and eight letters of where it is."""
+    if Path(model).is_dir():
+        path = Path(model).resolve()
+        model = "-".join([*path.parts[-2:], hashlib.sha256(bytes(path)).hexdigest()[:8]]).strip("/")
+    names = [one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets]
+    return Path("runs") / "eval" / model / "+".join(names).replace(":", "-")
 
 
 def _record(args: argparse.Namespace, sets, ranks) -> dict:
@@ -124,19 +134,22 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     from importlib.metadata import version
 
     from btcchat import __version__
-    from btcchat.checkpoint import resolve
+    from btcchat.checkpoint import open_folder, pick_device, pick_dtype, resolve
     from btcchat.data.hashes import checkpoint_hash
     from btcchat.eval.evaluate import SELECTION
     from btcchat.eval.run_folder import read_json
     from btcchat.eval.samples import asked
 
     folder = resolve(args.model)
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device, open_folder(folder).llm_folder)
+    options = {name: getattr(args, name) for name in OPTIONS}
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
         "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
         "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
-        "options": {name: getattr(args, name) for name in OPTIONS} | _clues(args, sets),
+        "options": options | {"device": device, "dtype": str(dtype).removeprefix("torch.")} | _clues(args, sets),
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
         "processes": ranks.world,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},

@@ -65,7 +65,7 @@ def score(args: argparse.Namespace) -> int:
     if sets := _set_by_set(args, args.predictions):
         return _score_run(args, sets)
     read = read_predictions(predictions_file(args.predictions), **_reading(args))
-    baselines = same_for_all(len(read.rows)) if args.baseline else None
+    baselines = same_for_all([row.references for row in read.rows]) if args.baseline else None
     card = score_card(read, preset=args.preset, baselines=baselines, intervals=args.intervals, java=args.java)
     selected = selected_of(args.predictions)
     if args.json:
@@ -119,7 +119,7 @@ def _score_run(args: argparse.Namespace, sets: list) -> int:
     for one in sets:
         head = {name: one.scores[name] for name in ("kind", "samples", "test split")}
         options = {"preset": args.preset, "intervals": args.intervals, "java": args.java}
-        options["baselines"] = same_for_all(len(one.rows)) if args.baseline else None
+        options["baselines"] = same_for_all([row.references for row in one.rows]) if args.baseline else None
         scores[one.name] = head | score_rows(one.kind, one.rows, ranges=one.ranges, **options)
     result = {"predictions": args.predictions, "selected": selected_of(args.predictions), "sets": scores}
     print(json.dumps(result, ensure_ascii=False) if args.json else metrics_text(result))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from btcchat.eval.changes import says_no_change
 from btcchat.eval.generate import batches, pixels_of, read_ahead
-from btcchat.eval.presets import clean
+from btcchat.eval.presets import clean, levir_cc
 from btcchat.eval.ranks import Ranks
 from btcchat.eval.samples import Sample
 
@@ -17,9 +17,14 @@ BATCH = 32
 
 
 def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
-    """The most frequent caption of the train split; where that names no change, also the one that does."""
-    counts = Counter(clean(text).lower() for sample in train for text in sample.references)
-    ordered = sorted(counts, key=lambda text: (-counts[text], text))
+    """The most frequent caption of the train split; where that names no change, also the one that does.
+
+    Captions that differ in letters and stops alone are counted together, and written as most of them are.
+    """
+    texts = [clean(text) for sample in train for text in sample.references]
+    written, counts = Counter(texts), Counter(levir_cc(texts))
+    spelt = {levir_cc([text])[0]: text for text, _ in reversed(written.most_common())}
+    ordered = [spelt[plain] for plain in sorted(counts, key=lambda plain: (-counts[plain], plain))]
     found = {"most frequent in train": ordered[0]}
     if says_no_change(ordered[0]):
         changes = [text for text in ordered if not says_no_change(text)]

@@ -9,7 +9,7 @@ from btcchat.eval.counts import METRICS, Counts
 from btcchat.eval.factuality import factuality, factuality_text
 from btcchat.eval.meteor import LONGEST, cut
 from btcchat.eval.predictions import Predictions
-from btcchat.eval.presets import PRESETS
+from btcchat.eval.presets import PRESETS, levir_cc
 from btcchat.eval.score import count_captions
 
 
@@ -20,11 +20,12 @@ def score_card(
     baselines: Mapping[str, Sequence[str]] | None = None,
     intervals: bool = False,
     java: str | None = None,
+    notes: Sequence[str] = (),
 ) -> dict:
     """Score what `read_predictions` returned: -> what ``btcchat score --json`` prints; `card_text` is its table.
 
     baselines: names and captions of the same rows, scored beside the predictions so that their numbers can be read:
-    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too.
+    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too. notes: to stand below the tables.
     """
     rows = read.rows
     texts, references = [row.prediction for row in rows], [row.references for row in rows]
@@ -52,7 +53,7 @@ def score_card(
         "scores": {name: _numbers(one, name in own) for name, one in counts.items()},
         "changed_or_unchanged": flags,
         "factuality": factuality([row.prediction for row in rows], [row.references for row in rows]),
-        "notes": _notes(read, split) + _captions_of(baselines or {}),
+        "notes": [*_notes(read, split), *_captions_of(baselines or {}), *notes],
         "pycocoevalcap": version("pycocoevalcap"),
     }
 
@@ -60,7 +61,7 @@ def score_card(
 def _captions_of(baselines: Mapping[str, Sequence[str]]) -> list[str]:
     """Which caption stands for all rows, where the name does not say so."""
     same = {name: captions[0] for name, captions in baselines.items() if len(set(captions)) == 1}
-    return [f'{name}: "{caption}" for all' for name, caption in same.items() if caption not in name]
+    return [f'{name}: "{caption}" for all' for name, caption in same.items() if levir_cc([caption])[0] not in name]
 
 
 def _numbers(counts: Counts, with_interval: bool) -> dict:

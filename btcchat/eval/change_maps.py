@@ -1,4 +1,4 @@
-"""``btcchat eval --masks``: the change map of every pair, drawn and held to the pair's mask.
+"""``btcchat eval --change-maps`` draws the change map of every pair, ``--masks`` also holds it to the pair's mask.
 
 RUN/change_maps/ID.png              of what is evaluated
 RUN/threshold/SET/change_maps/...   of the pairs that only choose the threshold
@@ -11,32 +11,33 @@ import numpy as np
 import torch
 
 from btcchat.change_map import change_maps, save_map
-from btcchat.data.descriptions import known_sets
 from btcchat.data.media import load_frames
 from btcchat.data.records import CODES
-from btcchat.data.terms import of_split
 from btcchat.errors import BTCChatError
 from btcchat.eval.generate import batches, read_ahead
 from btcchat.eval.masks import LEVELS, best_level, count, level_of, mask_scores, mask_source
 from btcchat.eval.ranks import Ranks
 from btcchat.eval.run_folder import map_path
-from btcchat.eval.samples import EvalSet, Sample, read_sets
+from btcchat.eval.samples import EvalSet, Sample, other_split
 
 
 class ChangeMaps:
     """The pairs of ``sets``, and of the val split of each that chooses its threshold (none where one is given).
 
-    where: ``data_root`` and ``folder`` of `read_sets`. Raises BTCChatError for pairs without masks, sets without pairs,
-    and a test split without a val split to choose on.
+    where: ``data_root`` and ``folder`` of `read_sets`. masks: the maps are scored, not only drawn. Raises BTCChatError
+    for sets without pairs and, where they are scored, pairs without masks and a test split without a val split to
+    choose on.
     """
 
-    def __init__(self, sets: Sequence[EvalSet], threshold: float | None, where: dict):
-        self.threshold = threshold
+    def __init__(self, sets: Sequence[EvalSet], threshold: float | None, where: dict, *, masks: bool = True):
+        self.threshold, self.masks = threshold, masks
         self.pairs = {one.name: _pairs(one) for one in sets if _pairs(one)}
         if not self.pairs:
-            raise BTCChatError(f"--masks scores change maps, and {', '.join(s.name for s in sets)} has no pairs")
-        _check_masks([sample for samples in self.pairs.values() for sample in samples])
+            raise BTCChatError(f"change maps are of pairs, and {', '.join(s.name for s in sets)} has no pairs")
         self.chosen_on: dict[str, EvalSet] = {}  # where it is another split than the scored one
+        if not masks:
+            return
+        _check_masks([sample for samples in self.pairs.values() for sample in samples])
         for one in sets if threshold is None else ():
             if one.name in self.pairs and (val := _val(one, where)):
                 self.chosen_on[one.name] = val
@@ -51,8 +52,8 @@ class ChangeMaps:
                 _draw(load_model, _pairs(val), _beside(folder, val), ranks, batch_size, progress)
 
     def scores(self, name: str, folder: Path) -> dict | None:
-        """Of a set, as metrics.json has them; None where it has no pairs."""
-        if name not in self.pairs:
+        """Of a set, as metrics.json has them; None where it has no pairs, or no masks are asked for."""
+        if name not in self.pairs or not self.masks:
             return None
         counts = _counts(self.pairs[name], folder)
         if self.threshold is not None:
@@ -73,13 +74,10 @@ def _pairs(one: EvalSet) -> list[Sample]:
 
 def _val(one: EvalSet, where: dict) -> EvalSet | None:
     """The val split of a set, to choose its threshold on; None for a val split, and where only this split is there."""
-    name, _, split = one.name.partition(":")
-    if split == "val":
+    if one.name.partition(":")[2] == "val":
         return None
-    if "val" in one.description.get("splits", ()):
-        whole = known_sets(where["folder"]).get(name, {})
-        if "splits" in whole and of_split(name, whole, split, split)[1] == one.description:
-            return read_sets(f"{name}:val", **where)[0]
+    if val := other_split(one, "val", where):
+        return val
     if one.is_test or "val" in one.description.get("splits", ()):
         raise BTCChatError(f"no val split of {one.name} to choose a threshold on; give --mask_threshold T")
     return None

@@ -1,9 +1,11 @@
 """Changed or unchanged: read from a flag of the data, or from captions that say that nothing changed."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from btcchat.eval.predictions import Row
+from btcchat.eval.presets import levir_cc
 
 SAME = "the scene is the same as before"
 # What says that nothing changed. The rest of such a caption must be words of FILLER, which name no thing: "no change in
@@ -49,9 +51,11 @@ def changed_rows(rows: list[Row]) -> list[bool]:
     return [row.changed if flagged else pair_changed(row.references) for row in rows]
 
 
-def same_for_all(rows: int) -> dict[str, list[str]]:
-    """The baseline that does not look: its name, and its captions."""
-    return {f'"{SAME}" for all': [SAME] * rows}
+def same_for_all(references: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The baseline that does not look: its name, and its captions, in the letters and stops of most references."""
+    texts = Counter(text for row in references for text in row)
+    spelt = [text for text, _ in texts.most_common() if levir_cc([text]) == [SAME]]
+    return {f'"{SAME}" for all': [*spelt, SAME][:1] * len(references)}
 
 
 def confusion(truth: Sequence[bool], predictions: Sequence[str]) -> dict[str, dict[str, int]]:

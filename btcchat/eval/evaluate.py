@@ -1,6 +1,6 @@
 """An evaluation from a model and data sets to a run folder with its scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from btcchat.errors import BTCChatError
@@ -8,10 +8,42 @@ from btcchat.eval.changes import same_for_all
 from btcchat.eval.metrics import score_set
 from btcchat.eval.ranks import Ranks
 from btcchat.eval.run_folder import METRICS, PREDICTIONS, RUN, RunFolder, read_json
-from btcchat.eval.samples import CAPTIONS, EvalSet
+from btcchat.eval.samples import CAPTIONS, EvalSet, other_split, read_sets
 
 BASELINES = "baselines.json"
 SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen while training
+
+
+def train_splits(
+    sets: Sequence[EvalSet], train: str | None, where: dict
+) -> tuple[dict[str, list[EvalSet]], dict[str, str]]:
+    """What the baselines of each set of captions are taken from, and for a set without that a note, both by its name.
+
+    train: a mixture, "none", or None for the set's own train split. where: data_root and folder of `read_sets`.
+    Raises BTCChatError where it has what is evaluated, or no captions.
+    """
+    splits, notes = {}, {}
+    given = read_sets(train, split="train", **where) if train not in (None, "none") else []
+    for one in sets:
+        for other in given:
+            if other.name == one.name:
+                raise BTCChatError(
+                    f"--train has {one.name}, which is what is evaluated; the baselines need another split"
+                )
+            if other.kind != CAPTIONS:
+                raise BTCChatError(f"--train has {other.name}, which has {other.kind}; the baselines need captions")
+        if one.kind != CAPTIONS or train == "none":
+            continue
+        splits[one.name], why = given, "no train split is known"
+        if train is None:
+            try:
+                own = other_split(one, "train", where)
+                splits[one.name] = [own] if own else []
+            except BTCChatError as error:
+                why = str(error)
+        if not splits[one.name]:
+            notes[one.name] = f"two baselines need a train split, --train MIXTURE; without it as {why}"
+    return splits, notes
 
 
 def evaluate(
@@ -24,7 +56,8 @@ def evaluate(
     batch_size: int,
     generation: dict,
     clues: Callable = lambda model: None,
-    train: Sequence[EvalSet] = (),
+    train: Mapping[str, Sequence[EvalSet]] | None = None,
+    notes: Mapping[str, str] | None = None,
     preset: str = "levir-cc",
     java: str | None = None,
     row_of: Callable[[dict], dict] = dict,
@@ -34,7 +67,7 @@ def evaluate(
     """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
 
     run: what run.json says; load_model: called where there is something to answer; clues: the model -> its
-    augment.ClueSource or None. train: split for the baselines. row_of: the form of a row of predictions.jsonl.
+    augment.ClueSource or None. train, notes: of `train_splits`. row_of: the form of a row of predictions.jsonl.
     maps: change_maps.ChangeMaps of the sets, to draw and score them. progress: called with answers (maps) done here,
     0 at first, and to do.
     """
@@ -44,7 +77,9 @@ def evaluate(
     ranks.gather(None)  # until all have written
     if maps is not None:
         maps.draw(load_model, folder.path, ranks, batch_size, progress)
-    baselines = {s.name: _baselines(load_model, s, folder, train, ranks) for s in sets if s.kind == CAPTIONS}
+    train, notes = train or {}, notes or {}
+    captions = [one for one in sets if one.kind == CAPTIONS]
+    baselines = {s.name: _baselines(load_model, s, folder, train.get(s.name, ()), ranks) for s in captions}
     if not ranks.first:
         return None
     texts = folder.answers()
@@ -53,7 +88,8 @@ def evaluate(
     metrics = {"preset": preset, "selected": run.get("selected"), "sets": {}}
     for one in sets:
         said = [texts[sample.id] for sample in one.samples]
-        scores = score_set(one, said, baselines=baselines.get(one.name), preset=preset, java=java)
+        known = {"baselines": baselines.get(one.name), "notes": [notes[one.name]] if one.name in notes else []}
+        scores = score_set(one, said, preset=preset, java=java, **known)
         drawn = maps and maps.scores(one.name, folder.path)
         metrics["sets"][one.name] = scores | ({"change_map": drawn} if drawn else {})
     folder.write(METRICS, metrics)
@@ -93,14 +129,12 @@ def ccexpert_row(row: dict) -> dict:
 
 def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[EvalSet], ranks: Ranks) -> dict:
     """Name -> captions of the samples; those of a train split are kept in the folder."""
-    found = same_for_all(len(one.samples))
+    found = same_for_all([sample.references for sample in one.samples])
     if not train:
         return found
     from btcchat.eval.baselines import most_frequent, nearest
 
     known = [sample for other in train for sample in other.samples]
-    if any(other.name == one.name for other in train):
-        raise BTCChatError(f"--train has {one.name}, which is what is evaluated; the baselines need another split")
     for name, text in most_frequent(known).items():
         found[name] = [text] * len(one.samples)
     path = folder.path / BASELINES

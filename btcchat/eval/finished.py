@@ -43,10 +43,11 @@ def read_run(path: str | Path) -> tuple[dict, dict, list[RunSet]]:
     path = Path(path)
     if not is_run(path):
         raise BTCChatError(f"{path} is no run folder of btcchat eval: it has no {RUN}")
-    metrics = read_json(_finished(path, METRICS))
+    metrics = read_json(_finished(path, METRICS), "preset", "sets")
     sizes = [scores["samples"] for scores in metrics["sets"].values()]
     parts = zip(metrics["sets"].items(), read_parts(_finished(path, PREDICTIONS), sizes), strict=True)
-    return read_json(path / RUN), metrics, [RunSet(name, scores, rows) for (name, scores), rows in parts]
+    run = read_json(path / RUN, "model", "data", "options", "versions", "processes")
+    return run, metrics, [RunSet(name, scores, rows) for (name, scores), rows in parts]
 
 
 def sets_of(path: str | Path) -> list[RunSet]:

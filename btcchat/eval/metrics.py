@@ -33,11 +33,13 @@ def score_rows(
     preset: str = "levir-cc",
     intervals: bool = True,
     java: str | None = None,
+    notes: Sequence[str] = (),
 ) -> dict:
-    """The scores of one set. ranges: the type of question held to ranges. baselines, preset, java: of captions."""
+    """The scores of one set. ranges: the type of question held to ranges. baselines to notes: of captions."""
     rows = list(rows)
     if kind == CAPTIONS:
-        return score_card(Predictions(rows), preset=preset, baselines=baselines, intervals=intervals, java=java)
+        options = {"preset": preset, "baselines": baselines, "intervals": intervals, "java": java, "notes": notes}
+        return score_card(Predictions(rows), **options)
     right, types = right_answers(kind, rows, ranges=ranges)
     sure = accuracy_intervals(right, types) if intervals else {}
     said, truths = [row.prediction for row in rows], [row.references[0] for row in rows]

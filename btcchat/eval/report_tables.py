@@ -53,8 +53,9 @@ def _captions(scores: dict) -> Iterable[str]:
         ends = row.get("95 %", {})
         rows.append([part, str(row["pairs"]), *(_cell(row[metric], ends.get(metric)) for metric in METRICS)])
     yield _scroll(table(["", "pairs", *METRICS], rows, own="all"))
+    scale = "All scores x100; CIDEr-D runs to 1000, so that S*m may pass 100"
     small = "below a number: its 95 % interval, by bootstrap over the pairs"
-    yield paragraph(f"Text preset {preset}: {PRESETS[preset].about}. All scores x100; {small}.")
+    yield paragraph(f"Text preset {preset}: {PRESETS[preset].about}. {scale}; {small}.")
     for note in scores["notes"]:
         yield paragraph(f"Note: {note}.")
     flags = scores["changed_or_unchanged"]

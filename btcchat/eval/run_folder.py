@@ -41,20 +41,27 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise BTCChatError(f"--out {self.path} is a file; give a folder")
         before = self.path / RUN
-        if self.path.is_dir() and any(self.path.iterdir()) and not before.is_file():
+        if self.path.is_dir() and not before.is_file() and self._others():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
         if before.is_file():
             _check_same(self.path, read_json(before), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a")
         except OSError as error:
             raise BTCChatError(f"--out {self.path} cannot be written: {error.strerror}") from error
-        self._file = _locked((self.path / ".lock").open("a"), self.path)
+        self._file = _locked(lock, self.path)
         for path in (self.path / "parts").iterdir():  # a process whose launcher was killed may still be writing
             _locked(path.open("ab"), self.path).close()
         if not before.is_file():
             self.write(RUN, run)
         return self.answers(cut=True)
+
+    def _others(self) -> bool:
+        """Whether there is more than a run leaves that was stopped before it had its run.json."""
+        return any(path.name not in (".lock", "parts", f".{RUN}.partial") for path in self.path.iterdir()) or any(
+            self.path.glob("parts/*")
+        )
 
     def close(self) -> None:
         """Give the folder back."""
@@ -128,11 +135,16 @@ class Part:
         self._file.close()
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, *needed: str) -> dict:
+    """A file of one JSON object, which has the fields ``needed``."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise BTCChatError(f"{path} cannot be read as JSON: {error}") from error
+    missing = [name for name in needed if name not in content] if isinstance(content, dict) else ["an object {...}"]
+    if missing:
+        raise BTCChatError(f"{path} is not as btcchat wrote it, without {missing[0]}; remove it, and run that again")
+    return content
 
 
 def _line(row: dict) -> bytes:

@@ -12,7 +12,7 @@ from btcchat.data.descriptions import known_sets
 from btcchat.data.mixture import open_set
 from btcchat.data.records import Record, Records
 from btcchat.data.sampling import sample as sample_rows
-from btcchat.data.terms import Term, terms
+from btcchat.data.terms import Term, of_split, terms
 from btcchat.errors import BTCChatError
 
 CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
@@ -49,6 +49,7 @@ class EvalSet:
     samples: list[Sample]
     fingerprint: str  # of all their rows
     description: dict = field(repr=False)
+    sampling: str = "all"  # which of its records: "first:9"
 
     @property
     def is_test(self) -> bool:
@@ -78,6 +79,17 @@ def read_sets(
     return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
 
 
+def other_split(one: EvalSet, split: str, where: dict) -> EvalSet | None:
+    """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`."""
+    name, _, own = one.name.partition(":")
+    if own == split or split not in one.description.get("splits", ()):
+        return None
+    whole = known_sets(where["folder"]).get(name, {})  # another one, where the set is of a file that a mixture names
+    if "splits" not in whole or of_split(name, whole, own, own)[1] != one.description:
+        return None
+    return read_sets(f"{name}:{split}", **where)[0]
+
+
 def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
     """What `read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
     root = data_root or os.environ.get("BTCCHAT_DATA")
@@ -101,7 +113,7 @@ def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
         digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
     if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
         samples = [replace(sample, changed=None) for sample in samples]
-    return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description)
+    return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description, term.sampling)
 
 
 def _kind(record: Record) -> str:

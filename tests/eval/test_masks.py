@@ -121,6 +121,18 @@ def test_a_map_is_that_of_the_model_and_only_missing_ones_are_drawn(root, tmp_pa
     assert [path for path in paths if path.stat().st_mtime_ns != before[path][1]] == [paths[1]]
 
 
+def test_maps_are_drawn_for_the_report_of_pairs_without_masks(root, tmp_path, capsys):
+    rows = [json.loads(line) for line in (root / "scenes_test.jsonl").read_text().splitlines()]
+    write_rows(root / "held_test.jsonl", [row | {"mask": None} for row in rows])
+    command = ["--change-maps" if word == "--masks" else word for word in words(root, "held", tmp_path)]
+    assert main(command) == 0
+    assert sorted(path.stem for path in (tmp_path / "change_maps").iterdir()) == sorted(row["id"] for row in rows)
+    assert "change_map" not in json.loads((tmp_path / "metrics.json").read_text())["sets"]["held"]
+    assert main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").read_text().count("change map, red: 0 to") == len(rows)
+    write_rows(root / "held_test.jsonl", rows)
+
+
 @pytest.mark.slow
 def test_two_processes_draw_the_same_maps(root, tmp_path):
     assert main(words(root, "scenes", tmp_path / "one")) == 0
@@ -141,7 +153,7 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
         "held_test.jsonl row 2: no 'mask', which --masks needs of every pair": [rows[0], rows[1] | {"mask": None}],
         "held_test.jsonl row 1: mask '": [rows[0] | {"mask": "gone.png"}],
         "gone.png' not found (and 1 more pair)": [row | {"mask": "gone.png"} for row in rows[:2]],
-        "and held has no pairs": [video],
+        "change maps are of pairs, and held has no pairs": [video],
         "no val split of held to choose a threshold on; give --mask_threshold T": rows,
     }
     for message, some in faults.items():

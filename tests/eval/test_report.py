@@ -115,7 +115,8 @@ def test_a_report_has_the_tables_what_was_run_and_every_sample(root, tmp_path, c
     assert page.row(f'"{SAME}" for all')[1] == "6" and page.row("objects")[1:]
     low, high = scores["scores"]["all"]["95 %"]["S*m"]
     assert f"{low:.2f} to {high:.2f}" in page.text
-    for fact in ("f" * 64, "lower case, full stop dropped", "torch 2", "pycocoevalcap", "max_new_tokens 128"):
+    for fact in ("f" * 64, "lower case, full stop dropped", "torch 2", "pycocoevalcap", "max_new_tokens 128",
+                 "CIDEr-D runs to 1000"):  # fmt: skip
         assert fact in page.text
     assert [card["data-is"] for card in page.cards] == [
         "unchanged", "changed", "unchanged", "changed", "unchanged", "changed misjudged",

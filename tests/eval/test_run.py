@@ -153,7 +153,7 @@ def test_a_run_killed_with_9_goes_on_without_redoing_a_sample(root, tmp_path):
 
 def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     run = tmp_path / "run"
-    assert main(words(root, "pairs", run, "--split", "val", "--train", "pairs")) == 0
+    assert main(words(root, "pairs", run, "--split", "val")) == 0  # the baselines are of its own train split
     out = capsys.readouterr().out
     assert "pairs:val, 7 samples" in out and "changed/unchanged accuracy" in out and "direction" in out
     rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
@@ -169,7 +169,101 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     assert next(iter(nearest.values()))[4:] == [pair(number)["captions"][0] for number in (4, 5, 6)]
     record = json.loads((run / "run.json").read_text())
     assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
+    assert (record["options"]["device"], record["options"]["dtype"]) == ("cpu", "float32")
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
+
+
+def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):
+    write_rows(root / "alone.jsonl", [pair(0), pair(1)])
+    (root / "alone.yaml").write_text(
+        "alone: {annotation: alone.jsonl, images: .}\n"
+        "half: {annotation: 'half_{split}.jsonl', images: ., splits: [train, val]}\n"
+    )
+    write_rows(root / "half_val.jsonl", [pair(0), pair(1)])
+    try:
+        note = "note: two baselines need a train split, --train MIXTURE; without it as "
+        assert main(words(root, "alone", tmp_path / "alone")) == 0
+        assert f"{note}no train split is known" in capsys.readouterr().out
+        assert main(words(root, "half:val", tmp_path / "half")) == 0
+        out = capsys.readouterr().out
+        assert note in out and "half_train.jsonl" in out
+    finally:
+        (root / "alone.yaml").unlink()
+    assert main(words(root, "pairs:val", tmp_path / "none", "--train", "none")) == 0
+    out = capsys.readouterr().out
+    assert "nearest in train" not in out and note not in out
+
+
+def test_a_baseline_is_written_as_the_references_are(root, tmp_path):
+    write_rows(root / "bad.jsonl", [pair(n, captions=["The scene is the same as before."]) for n in range(2)])
+    train = [f"{SAME} .", "The scene is the same as before.", "The scene is the same as before."]
+    write_rows(root / "pairs_train.jsonl.spelt", [pair(0, captions=train)])
+    (root / "spelt.yaml").write_text("spelt: {annotation: pairs_train.jsonl.spelt, images: .}\n")
+    try:
+        assert main(words(root, "bad", tmp_path, "--preset", "raw", "--train", "spelt")) == 0
+    finally:
+        (root / "spelt.yaml").unlink()
+    scores = json.loads((tmp_path / "metrics.json").read_text())["sets"]["bad"]["scores"]
+    for name in (f'"{SAME}" for all', "most frequent in train"):
+        assert scores[name]["BLEU-4"] == pytest.approx(100), name
+
+
+def test_each_model_and_set_has_a_folder_of_its_own(root, tmp_path, monkeypatch):
+    for name in ("one/best", "two/best"):
+        shutil.copytree(root / "model", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    runs = [("one/best", "pairs:val"), ("two/best", "pairs:val"), ("one/best", "pairs:val@first:2")]
+    for model, mixture in runs:
+        command = words(root, mixture, Path("x"), "--train", "none", model=str(tmp_path / model))
+        del command[command.index("--out") : command.index("--out") + 2]
+        assert main(command) == 0
+    found = sorted(str(path.parent.relative_to("runs/eval")) for path in Path("runs").rglob("metrics.json"))
+    assert len(found) == 3 and all(name.startswith(("one-best-", "two-best-")) for name in found)
+    assert [name.partition("/")[2] for name in found] == ["pairs-val", "pairs-val@first-2", "pairs-val"]
+
+
+def test_a_run_stopped_before_its_run_json_goes_on(root, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "parts").mkdir(parents=True)
+    (run / ".lock").touch()
+    (run / ".run.json.partial").write_text('{"model": ')
+    assert main(words(root, "pairs:val@first:2", run)) == 0
+    assert json.loads((run / "run.json").read_text())["finished"]
+    (run / "run.json").unlink()
+    assert main(words(root, "pairs:val@first:2", run)) == 2
+    assert "holds other files and no run.json" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    command = words(root, "pairs:val@first:2", tmp_path / "run")
+    assert main([*command, "--device", "auto", "--dtype", "float32"]) == 0 and main(command) == 0
+    assert main([*command, "--dtype", "bfloat16"]) == 2
+    assert "was begun with --dtype float32, not bfloat16" in capsys.readouterr().err
+    assert main([*words(root, "pairs:val", tmp_path / "gpu"), "--device", "cuda"]) == 2
+    assert "device cuda was asked for" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics.json", "{}", "metrics.json is not as btcchat wrote it, without preset; remove it"),
+        ("metrics.json", "[" * 100_000, "metrics.json cannot be read as JSON"),
+        ("run.json", "[]", "run.json is not as btcchat wrote it, without an object {...}; remove it"),
+        ("run.json", "{}", "run.json is not as btcchat wrote it, without model; remove it"),
+    ],
+)
+def test_a_file_of_a_run_that_is_not_its_own_is_named(tmp_path, capsys, name, content, words):
+    row = {"id": 1, "prediction": "a", "references": ["a"]}
+    scores = {"kind": "captions", "samples": 1, "test split": False, "data kind": None}
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "metrics.json").write_text(json.dumps({"preset": "levir-cc", "sets": {"a": scores}}))
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / name).write_text(content)
+    for command in (["score", str(tmp_path)], ["report", str(tmp_path)]):
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert words in err and err.count("\n") == 1
 
 
 def test_a_checkpoint_chosen_on_a_test_split_is_said_to_be_first_of_all(root, tmp_path, capsys):
@@ -284,8 +378,13 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
     write_rows(root / "bad.jsonl", [pair(0, captions=None)])
     assert main(words(root, "bad", tmp_path)) == 2
     assert "row 1: a pair without 'captions'" in capsys.readouterr().err
-    assert main(words(root, "pairs:val", tmp_path, "--train", "pairs:val")) == 2
-    assert "--train has pairs:val, which is what is evaluated" in capsys.readouterr().err
+    for train, message in {
+        "pairs:val": "--train has pairs:val, which is what is evaluated",
+        "questions": "--train has questions, which has questions; the baselines need captions",
+    }.items():
+        assert main(words(root, "pairs:val", tmp_path / "run", "--train", train)) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "told before an answer is made"
 
 
 def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root):
