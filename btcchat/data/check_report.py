@@ -74,7 +74,10 @@ class Faults:
 
     def __enter__(self) -> "Faults":
         self._part = self.out and self.out.with_name(f"{self.out.name}.part")
-        self._file = self._part and self._part.open("w", encoding="utf-8")
+        try:
+            self._file = self._part and self._part.open("w", encoding="utf-8")
+        except OSError as error:
+            raise BTCChatError(f"--out {self.out} cannot be written ({error.strerror}); give another file") from error
         return self
 
     def __exit__(self, kind, *_) -> None:
