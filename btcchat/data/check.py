@@ -18,12 +18,13 @@ from btcchat.data.check_report import Checked, Size
 from btcchat.data.clues import Clues
 from btcchat.data.descriptions import known_sets
 from btcchat.data.media import load_frames, load_image
-from btcchat.data.mixture import is_streamed, located
+from btcchat.data.mixture import is_streamed, located, one_file
 from btcchat.data.records import Record, parse
 from btcchat.data.rows import open_rows
 from btcchat.data.sample import SampleMaker
 from btcchat.data.sampling import sample
 from btcchat.data.shards import open_shards
+from btcchat.data.stream import Stream
 from btcchat.data.terms import Term, terms
 from btcchat.errors import BTCChatError
 
@@ -57,7 +58,7 @@ class Source:
 def open_sources(mixture: str, *, data_root: str | None, folder: str | None) -> list[Source]:
     """Each set of the mixture once, however often it counts; of a random share of it, all of it.
 
-    Raises BTCChatError for an unknown set, or an annotation file that is not there.
+    Raises BTCChatError for an unknown set, an annotation file that is not there, a share that the set does not have.
     """
     root = data_root or os.environ.get("BTCCHAT_DATA")
     found = {}
@@ -73,18 +74,19 @@ def _source(name: str, term: Term, root: str | None) -> Source:
     annotation, images, options = located(term, root)
     source = Source(name, images, captions=term.captions != "written")
     if is_streamed(term, annotation):
-        source.shards = open_shards(annotation, images, **options)
+        source.shards = Stream(open_shards(annotation, images, **options), term).shards
         return source
-    source.rows, count = open_rows(annotation[0], **options), 0
+    source.rows, count = open_rows(one_file(term, annotation), **options), 0
     try:
         for _ in source.rows.scan():
             count += 1
         if not count:
             source.broken.append(Checked(source.rows.name, faults=[("row", "has no records")]))
     except BTCChatError as error:
-        source.broken.append(Checked(source.rows.name, faults=[("row", f"{error}; what is behind it was not read")]))
-    known = term.sampling.startswith(("first", "end")) and not source.broken
-    source.chosen = sample(term.sampling if known else "all", count, name=term.name, seed=0)
+        where, _, fault = str(error).partition(": ")
+        source.broken.append(Checked(where, faults=[("row", f"{fault}; what is behind it was not read")]))
+    rows = range(count) if source.broken else sample(term.sampling, count, name=term.name, seed=0)
+    source.chosen = rows if isinstance(rows, range) else range(count)  # of a random share, all of it
     return source
 
 

@@ -160,9 +160,14 @@ def open_set(term: Term, root: str | Path | None):
     annotation, images, options = located(term, root)
     if is_streamed(term, annotation):
         return open_shards(annotation, images, **options)
+    return Records(one_file(term, annotation), images, **options)
+
+
+def one_file(term: Term, annotation: list[str]) -> str:
+    """The annotation of a set that is not streamed."""
     if len(annotation) > 1:
         raise BTCChatError(f"data set '{term.name}': a list of files is for tar shards; describe each file as a set")
-    return Records(annotation[0], images, **options)
+    return annotation[0]
 
 
 def _under(root: str | Path | None, path: str, name: str) -> str:

@@ -86,8 +86,10 @@ class Records:
         return f"{self.rows.name} row {number}"
 
 
-def parse(row: dict, where: str, image_root: str) -> Record:
+def parse(row: object, where: str, image_root: str) -> Record:
     """Check a row against the schema and join its paths to ``image_root``. Raises BTCChatError that names ``where``."""
+    if isinstance(row, BTCChatError):
+        raise BTCChatError(f"{where}: {row}") from row
     if not isinstance(row, dict):
         raise BTCChatError(f"{where}: a {type(row).__name__}, a record is a JSON object")
     if "modality" not in row:

@@ -1,7 +1,8 @@
 """Rows of annotation files, each a dict, any of them at once.
 
 A kind of file is a class with ``name``, ``scan()`` (every row once, in order; what is embedded in it need not be
-read) and ``[i]`` (row i in full). Rows count from 0 here, from 1 in messages.
+read) and ``[i]`` (row i in full). Rows count from 0 here, from 1 in messages. In the place of a line of JSONL that is
+not JSON stands the BTCChatError that says so: the lines behind it can be read.
 """
 
 import json
@@ -51,10 +52,10 @@ class JsonRows:
             self._sizes.append(size)
             yield row
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> object:
         with self.path.open("rb") as file:  # opened each time: no handle to share with DataLoader workers
             file.seek(self._offsets[index])
-            return json.loads(file.read(self._sizes[index]))
+            return _row(file.read(self._sizes[index]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
@@ -67,19 +68,17 @@ def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
 def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
     offset = 0
     with path.open("rb") as file:
-        number = 0
         for line in file:
             if line.strip():
-                number += 1
-                yield offset, len(line), _loads(line, f"{path.name} row {number}")
+                yield offset, len(line), _row(line)
             offset += len(line)
 
 
-def _loads(line: bytes, where: str) -> object:
+def _row(text: bytes) -> object:
     try:
-        return json.loads(line)
+        return json.loads(text)
     except ValueError as error:  # json's and unicode's errors are ValueErrors
-        raise BTCChatError(f"{where}: not JSON ({error})") from None
+        return BTCChatError(f"not JSON ({error})")
 
 
 def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:

@@ -76,20 +76,20 @@ def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, di
 
 
 def _term(mixture: str, name: str, description: dict, options: list[str]) -> Term:
-    sampling = str(description.get("sampling", "all"))
-    captions = str(description.get("captions", "written"))
+    chosen: dict[str, str] = {}
     for option in options:
-        if is_sampling(option):
-            sampling = option
-        elif option in CAPTIONS:
-            captions = option
-        else:
+        if not is_sampling(option) and option not in CAPTIONS:
             raise BTCChatError(
                 f"data mixture '{mixture}': '@{option}' of '{name}' is neither all, first:N, end:N, random:N, N% nor "
                 f"{', '.join(CAPTIONS)}"
             )
-    choose("use of captions", captions, dict.fromkeys(CAPTIONS))
-    return Term(name, description, sampling, captions)
+        kind = "sampling" if is_sampling(option) else "captions"
+        if kind in chosen:
+            raise BTCChatError(f"data mixture '{mixture}': both @{chosen[kind]} and @{option} of '{name}'; give one")
+        chosen[kind] = option
+    said = {"sampling": "all", "captions": "written"} | description | chosen
+    choose("use of captions", str(said["captions"]), dict.fromkeys(CAPTIONS))
+    return Term(name, description, str(said["sampling"]), str(said["captions"]))
 
 
 def parse_mixture(mixture: str) -> list[tuple[str, int]]:

@@ -110,12 +110,39 @@ def test_kinds_that_are_allowed_do_not_count(root, capsys):
 
 
 def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys):
-    text = (root / "good.jsonl").read_text()
-    (root / "broken.jsonl").write_text(text + '\n{"modality": "pa', encoding="utf-8")
+    lines = (root / "good.jsonl").read_text().splitlines()
+    (root / "broken.json").write_text(f'[{",".join(lines)}, {{"modality": "pa', encoding="utf-8")
+    (root / "sets.yaml").write_text("broken: {annotation: broken.json}")
     assert checked(root, "broken", "--workers", "0") == 1
     out = capsys.readouterr().out
-    assert "broken.jsonl row 101: not JSON" in out and "what is behind it was not read" in out
+    assert "  broken: broken.json row 101: not JSON" in out and "what is behind it was not read" in out
     assert out.splitlines()[1].split()[:2] == ["broken", "101"]
+
+
+def test_a_line_that_is_not_json_is_a_fault_and_the_lines_behind_it_are_checked(root, capsys):
+    lines = (root / "good.jsonl").read_text().splitlines()
+    (root / "broken.jsonl").write_text("\n".join(['{"modality": "pa', *lines, "{}"]), encoding="utf-8")
+    assert checked(root, "broken", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
+    assert [(fault["where"], fault["fault"][:8]) for fault in faults] == [
+        ("broken.jsonl row 1", "not JSON"),
+        ("broken.jsonl row 102", "no 'modal"[:8]),
+    ]
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["broken", "102"]
+
+
+def test_a_share_that_training_would_refuse_is_refused(root, capsys):
+    Image.new("RGB", (8, 8)).save(root / "x.png")
+    with tarfile.open(root / "x-0.tar", "w") as tar:
+        tar.add(root / "x.png", "x.png")
+    for mixture, said in {
+        "good@random:0": "sampling 'random:0' is 0 records, it has 100",
+        "good@200%": "sampling '200%' is 200 records, it has 100",
+        "good@0%": "sampling '0%' is 0 records",
+        "tars@first:2": "data set 'tars' is streamed, its records are not counted: no @first:2",
+    }.items():
+        assert checked(root, mixture) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_the_longest_caption_counts_where_each_is_used(root, capsys):
