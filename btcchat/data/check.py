@@ -212,7 +212,11 @@ def _opened(source, kind: str, load) -> Opened:
 
 def _check_text(record: Record, frames: int, checked: Checked, maker: SampleMaker, captions: bool) -> None:
     if captions and record.captions:
-        record = record.with_caption(max(range(len(record.captions)), key=lambda i: len(record.captions[i])))
+        try:
+            record = record.with_caption(max(range(len(record.captions)), key=lambda i: len(record.captions[i])))
+        except BTCChatError as error:  # no answer is one of them
+            checked.faults.append(("row", str(error).removeprefix(f"{record.where}: ")))
+            return
     try:
         turns = maker.turns(record, frames)
     except BTCChatError as error:

@@ -16,12 +16,15 @@ class BadSample:
     fault: str  # "levir_cc.json row 17: image 'a.png' not found"
 
 
-def made(record: Record, make_sample: Callable[[Record], dict], bad_samples: str) -> dict | BadSample:
-    """The sample of a record. Raises BTCChatError that names file and row, or under "skip" returns a BadSample."""
+def made(draw: Callable[[], Record], make_sample: Callable[[Record], dict], bad_samples: str) -> dict | BadSample:
+    """The sample of a record that is drawn. Raises BTCChatError that names file and row; under "skip" a BadSample."""
+    where = ""  # what drawing raises has it
     try:
+        record = draw()
+        where = f"{record.where}: "
         return make_sample(record)
     except BTCChatError as error:
-        fault = f"{record.where}: {error}"
+        fault = f"{where}{error}"
         if bad_samples == "skip":
             return BadSample(fault)
         raise BTCChatError(fault) from error

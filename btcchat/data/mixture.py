@@ -74,10 +74,12 @@ class Mixture:
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict | BadSample:
         epoch, index = index if isinstance(index, tuple) else (0, index)
-        record = self.record(index, epoch)
-        if self.augment is not None:
-            record = self.augment(record, (self.seed, epoch, index))
-        return made(record, self.make_sample, self.bad_samples)
+
+        def draw() -> Record:
+            record = self.record(index, epoch)
+            return record if self.augment is None else self.augment(record, (self.seed, epoch, index))
+
+        return made(draw, self.make_sample, self.bad_samples)
 
     def modality(self, index: int) -> str:
         """Of one sample, without reading it."""

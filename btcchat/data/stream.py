@@ -78,4 +78,4 @@ class StreamMixture:
         return islice(self.records(0), wanted)
 
     def sample(self, record: Record) -> dict | BadSample:
-        return made(record, self.make_sample, self.bad_samples)
+        return made(lambda: record, self.make_sample, self.bad_samples)

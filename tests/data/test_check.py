@@ -153,6 +153,16 @@ def test_the_longest_caption_counts_where_each_is_used(root, capsys):
     assert "length: " in capsys.readouterr().out
 
 
+def test_captions_that_stand_in_no_answer_are_a_fault_where_they_are_used(root, capsys):
+    write(root / "bad.jsonl", [GOOD[0], {"modality": "text", "captions": ["b house"]}, {"modality": "text"}])
+    assert checked(root, "bad", "--workers", "0") == 0
+    for way in ("random_choice", "flatten_list"):
+        assert checked(root, f"bad@{way}", "--workers", "0") == 1
+        out = capsys.readouterr().out
+        assert f"  bad@{way}: bad.jsonl row 2: no answer is one of its 'captions'" in out
+        assert out.splitlines()[-3].split()[1] == "3"
+
+
 def test_clues_are_checked_and_counted(root, capsys):
     rows = [GOOD[0], {"modality": "pair", "images": ["b.png", "a.png"]}, {"modality": "text"}]
     write(root / "bad.jsonl", rows)

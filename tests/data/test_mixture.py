@@ -176,8 +176,8 @@ def test_a_caption_is_chosen_anew_in_each_epoch(answers):
 
 
 def test_captions_that_stand_in_no_answer_are_an_error(answers, sets):
-    row = {"modality": "text", "captions": ["x"], "conversations": [{"from": "gpt", "value": "y"}]}
-    (sets / "one.jsonl").write_text(json.dumps(row))
+    talk = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "y"}]
+    (sets / "one.jsonl").write_text(json.dumps({"modality": "text", "captions": ["x"], "conversations": talk}))
     assert answers("one") == ["y"]
     with pytest.raises(BTCChatError, match="one.jsonl row 1: no answer is one of its 'captions'"):
         answers("one@random_choice")
@@ -284,6 +284,11 @@ def test_a_fault_while_making_a_sample_names_the_record(sets):
 
 
 def test_a_bad_sample_is_skipped_only_where_asked(sets):
+    row = {"modality": "text", "captions": ["x"], "conversations": [{"from": "human", "value": "?"}]}
+    row["conversations"].append({"from": "gpt", "value": "y"})
+    (sets / "captioned.jsonl").write_text(json.dumps(row))
+    mixture = build_datasets("captioned", dict, data_root=sets, folder=sets, bad_samples="skip")
+    assert mixture[0].fault.startswith("captioned.jsonl row 1: no answer is one of its 'captions'")
     mixture = build_datasets("one+two", fails, data_root=sets, folder=sets, bad_samples="skip")
     assert mixture[4] == BadSample("two.jsonl row 2: no such image")
     assert mixture[5] == "two 2"
