@@ -49,7 +49,7 @@ def known_sets(folder: str | Path | None = None) -> dict[str, dict]:
 
 def read_folder(folder: Path) -> dict[str, dict]:
     known = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         for name, description in read_file(path).items():
             if name in known:
                 raise BTCChatError(f"{path}: data set '{name}' is described twice; rename one")

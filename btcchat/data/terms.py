@@ -1,11 +1,14 @@
 """A mixture as it is written, ``a+b@first:500*3``, and the sets it stands for."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from btcchat.data.descriptions import read_file
 from btcchat.data.sampling import CAPTIONS, is_sampling
 from btcchat.errors import BTCChatError, choose
+
+_YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # where the path of a file ends
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,12 @@ class Term:
 def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = (), split: str = "train") -> list[Term]:
     """The sets of a mixture, one listed n times n times.
 
-    A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` (all sets of that file,
-    or its only mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's. split: of the sets
-    that have splits where none is named.
+    A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` or .yml (all sets
+    of that file, or its only mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's. split:
+    of the sets that have splits where none is named.
     """
     found = []
+    _refuse_signs_in_paths(mixture)
     for text, times in parse_mixture(mixture):
         name, *options = (piece.strip() for piece in text.split("@"))
         names, choices = _look_up(name, known)
@@ -61,10 +65,10 @@ def of_split(name: str, description: dict, asked: str, default: str) -> tuple[st
 
 def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, dict]]:
     """-> the names a term stands for, and where they are looked up."""
-    path, suffix, inside = name.partition(".yaml")
-    if not suffix:
+    end = _YAML.search(name)
+    if end is None:
         return [name], known
-    mine = read_file(Path(path + suffix))
+    mine, inside = read_file(Path(name[: end.end()])), name[end.end() :]
     if inside:
         return [inside.removeprefix(":")], known | mine
     mixtures = [name for name in mine if "mixture" in mine[name]]
@@ -73,6 +77,18 @@ def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, di
     if not mine:
         raise BTCChatError(f"{name} names no data sets")
     return mixtures or list(mine), known | mine
+
+
+def _refuse_signs_in_paths(mixture: str) -> None:
+    """A file that is there cannot be read where its path has what a mixture gives a meaning."""
+    for end in _YAML.finditer(mixture):
+        for plus in re.finditer(r"^|\+", mixture[: end.start()]):
+            path = mixture[plus.end() : end.end()].strip()
+            if set(path) & set("+@*") and Path(path).is_file():
+                raise BTCChatError(
+                    f"'{path}' has one of + @ * in it, which a mixture gives a meaning; rename it, or name its sets "
+                    f"and give --mixture_folder '{Path(path).parent}'"
+                )
 
 
 def _term(mixture: str, name: str, description: dict, options: list[str]) -> Term:

@@ -210,6 +210,25 @@ def test_a_yaml_file_is_a_mixture_of_its_sets(answers, tmp_path):
         answers(str(path), folder=None)
 
 
+def test_a_yml_file_is_a_yaml_file(answers, sets):
+    path = sets / "mine.yaml.old" / "more.yml"
+    path.parent.mkdir()
+    path.write_text("b: {annotation: two.jsonl, sampling: 'end:1'}")
+    assert answers(f"{path}:b@first:1*2+{path}", folder=None) == ["two 0", "two 0", "two 2"]
+    assert answers("b", folder=path.parent) == ["two 2"]
+
+
+@pytest.mark.parametrize("name", ["a+b/mine.yaml", "a@b/mine.yml", "a*2/mine.yaml", "mine*.yaml"])
+def test_a_path_with_a_sign_of_mixtures_in_it_is_an_error(answers, sets, name):
+    path = sets / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("b: {annotation: two.jsonl}")
+    with pytest.raises(BTCChatError, match=r"has one of \+ @ \* in it, .* give --mixture_folder") as error:
+        answers(f"one+{path}:b*2")
+    assert str(error.value).startswith(f"'{path}'")
+    assert answers("b", folder=path.parent) == TWO
+
+
 def test_sets_are_registered_from_python(answers, sets):
     register("mine", annotation=str(sets / "one.jsonl"), images=str(sets), gsd=0.3)
     register("mine_twice", mixture="mine*2")
