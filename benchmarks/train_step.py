@@ -61,7 +61,8 @@ VOCABULARY = 32000
 def build(sizes: Sizes, attention: str = "sdpa") -> torch.nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(["a house was built in the top left corner ."] * 20, 300, Path(folder))
-    model = init_model(tokenizer, sizes, change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_dropout": 0.0})
+    encoder = {"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_dropout": 0.0}
+    model = init_model(tokenizer, sizes, change_encoder=encoder)
     model.llm.resize_token_embeddings(VOCABULARY)
     if attention != "sdpa":  # the same weights
         llm = build_language_model(model.llm.config.to_dict(), attn_implementation=attention)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from btcchat import adapter, layout, llava_next
-from btcchat.change_encoder import CHG_TYPES, build_change_encoder
+from btcchat.change_encoder import CHG_TYPES, build_change_encoder, encoder_defaults
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
 from btcchat.errors import BTCChatError, choose
@@ -329,9 +329,13 @@ def _change_encoder_config(source: Source, folder, from_origin: bool, chg_type: 
     said = dict(said)
     if name is not None and name != said["change_encoder_type"]:
         raise BTCChatError(f"chg_type is {name}, the checkpoint has {said['change_encoder_type']} ({folder})")
-    if "cc_dropout" in asked and "cc_dropout" in said:
+    has = encoder_defaults(said["change_encoder_type"]) | said
+    if "cc_dropout" in asked and "cc_dropout" in has:
         said["cc_dropout"] = asked.pop("cc_dropout")  # no weight depends on it
     for option, value in asked.items():
-        if said.get(option) != value:
-            raise BTCChatError(f"{option} is {value}, the checkpoint has {said.get(option)} ({folder})")
+        if has.get(option) != value:
+            raise BTCChatError(
+                f"{option} is {value}, the checkpoint has {has.get(option)} ({folder}); leave it out, or start a fresh "
+                "change encoder from a checkpoint without one (from_origin)"
+            )
     return said

@@ -114,6 +114,15 @@ def test_from_origin_refuses_a_folder_that_has_a_change_encoder(saved):
         BTCChat.from_pretrained(saved, from_origin=True)
 
 
+def test_a_checkpoint_that_does_not_say_its_options_has_the_defaults(tmp_path):
+    tiny_model(tmp_path, change_encoder={"change_encoder_type": "attentive"}).save_pretrained(tmp_path / "model")
+    agreeing = {"cc_n_layers": 0, "cc_head": 8, "chg_type": "Chg2Cap"}
+    model = BTCChat.from_pretrained(tmp_path / "model", device="cpu", **agreeing, cc_dropout=0.1)
+    assert model.config.change_encoder["cc_dropout"] == 0.1
+    with pytest.raises(BTCChatError, match="cc_head is 4, the checkpoint has 8 .*; leave it out"):
+        BTCChat.from_pretrained(tmp_path / "model", device="cpu", cc_head=4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -10,12 +10,15 @@ package::
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
 """
 
+import inspect
+
 from torch import nn
 
 from btcchat.change_encoder import attentive, difference_aware
 from btcchat.change_encoder.attentive import AttentiveEncoder
 from btcchat.change_encoder.concat import Concat
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
+from btcchat.errors import choose
 from btcchat.registry import build
 
 CHANGE_ENCODERS: dict[str, type[nn.Module]] = {
@@ -29,6 +32,12 @@ UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 
 # Names that the published flags (`--chg_type`, `--mm_resampler_type`) give them.
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
+
+
+def encoder_defaults(name: str) -> dict:
+    """Option -> what a change encoder has where its config does not say."""
+    parameters = inspect.signature(choose("change encoder", CHG_TYPES.get(name, name), CHANGE_ENCODERS)).parameters
+    return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
 def build_change_encoder(config: dict, *, hidden_size: int, grid: int, num_depths: int) -> nn.Module:

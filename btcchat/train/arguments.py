@@ -67,11 +67,7 @@ class ModelArguments:
     def __post_init__(self):
         if self.mm_vision_select_layer is not None:
             self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
-        if isinstance(self.cc_expert_args, str):
-            try:
-                self.cc_expert_args = json.loads(self.cc_expert_args)
-            except json.JSONDecodeError:
-                raise BTCChatError(f"--cc_expert_args is no JSON: {self.cc_expert_args}") from None
+        self.cc_expert_args = read_json_flag("cc_expert_args", self.cc_expert_args)
 
 
 @dataclass
@@ -188,21 +184,29 @@ class TrainingArguments(LoraArguments, TrainerArguments):
     warmup_ratio: float = field(default=0.03, metadata={"help": "Share of the steps in which the rate rises."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between two log lines."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide a loss that is not finite."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; older ones are deleted."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; 0: all."})
     dataloader_num_workers: int = field(default=1, metadata={"help": "Processes that read and resize images."})
     report_to: str = field(default="none", metadata={"help": "Where else logs go: tensorboard, wandb or none."})
     ddp_broadcast_buffers: bool | None = field(
         default=False, metadata={"help": "Take the first process's BatchNorm statistics, not the mean of all."}
     )
+    lr_scheduler_kwargs: str = field(default="{}", metadata={"help": "Further options of the schedule, as JSON."})
+    gradient_checkpointing_kwargs: str | None = field(
+        default=None, metadata={"help": "Options of torch's checkpoint function, as JSON."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
 
     def __post_init__(self):
+        if self.fsdp_config:  # the Trainer fills it in
+            raise BTCChatError(f"--fsdp_config {self.fsdp_config} has no effect here; use --deepspeed")
         if isinstance(self.deepspeed, str) and self.deepspeed:
             if self.use_cpu:
                 raise BTCChatError("--deepspeed finds the CPU by itself; leave out --use_cpu, which switches it off")
             self.deepspeed = deepspeed_config(self.deepspeed)
             be_a_process()
             prepare_deepspeed()
+        for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
+            setattr(self, name, read_json_flag(name, getattr(self, name)))
         super().__post_init__()
 
     @property
@@ -210,3 +214,16 @@ class TrainingArguments(LoraArguments, TrainerArguments):
         """The process's device. accelerate says cpu:0 in a run of several processes, which torch.load does not know."""
         device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
+
+
+def read_json_flag(name: str, value) -> dict | None:
+    """What a flag of JSON says. Raises BTCChatError where it is no object."""
+    if value is None or isinstance(value, dict):
+        return value
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise BTCChatError(f"--{name} is {value}, expected a JSON object such as {{\"name\": 1}}")
+    return found

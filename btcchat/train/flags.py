@@ -33,11 +33,14 @@ WITHOUT_EFFECT = {
     ),
     **dict.fromkeys(
         (
-            *("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "hub_always_push"),
+            *("push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push"),
             *("push_to_hub_model_id", "push_to_hub_organization", "push_to_hub_token"),
         ),
         NO_UPLOAD,
     ),
+    **dict.fromkeys(("fp16_backend", "fp16_opt_level", "half_precision_backend", "use_ipex"), "use --bf16 or --fp16"),
+    **dict.fromkeys(("mp_parameters", "ray_scope", "tpu_metrics_debug", "tpu_num_cores"), "it is not supported"),
+    "adafactor": "use --optim adafactor",
     "auto_find_batch_size": "set --per_device_train_batch_size",
     "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
     "dispatch_batches": "every process reads its own batches",
@@ -53,12 +56,18 @@ WITHOUT_EFFECT = {
     "length_column_name": "lengths are measured",
     "logging_nan_inf_filter": "a loss that is not finite stops the run",
     "neftune_noise_alpha": "it is not supported",
+    "no_cuda": "use --use_cpu True",
+    "optim_args": "no optimizer here takes them",
     "past_index": "no memory is carried from batch to batch",
     "per_gpu_train_batch_size": "use --per_device_train_batch_size",
     "remove_unused_columns": "samples have no spare columns",
+    "save_on_each_node": "one process writes, to a disk that all nodes see",
     "save_only_model": "a checkpoint is there to be resumed; the finished folder has the model only",
     "save_safetensors": "weights are always written as safetensors",
+    "skip_memory_metrics": "the peak of memory is always logged",
     "split_batches": "give the batch size of one process",
+    "torchdynamo": "use --torch_compile True",
+    "use_mps_device": "an Apple GPU is found by itself",
 }
 # Flags of the published command lines that have nothing to decide here: taken out, with a note. flag -> why
 PUBLISHED = {
@@ -66,12 +75,29 @@ PUBLISHED = {
     "per_device_eval_batch_size": "--eval_mixture is answered 16 samples at a time",
     "vflan_no_system_prompt": "no data set here leaves out the system prompt",
 }
+# flag -> the least and the most it may be
+RANGES = {
+    **dict.fromkeys(("cc_dropout", "clue_dropout", "adam_beta1", "adam_beta2"), (0, 1)),
+    **dict.fromkeys(("cc_head", "num_video_frames", "model_max_length", "max_tokens_per_batch"), (1, None)),
+    **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps"), (1, None)),
+    **dict.fromkeys(("cc_n_layers", "dataloader_num_workers", "num_train_epochs", "warmup_steps"), (0, None)),
+    **dict.fromkeys(("learning_rate", "mm_vision_tower_lr", "mm_projector_lr", "cc_projector_lr"), (0, None)),
+    **dict.fromkeys(("weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
+    **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
+}
 REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # --report_to -> package
+
+
+class Parser(HfArgumentParser):
+    """Without the page of flags before an error."""
+
+    def error(self, message: str):
+        raise BTCChatError(f"{message.replace('argument ', '')}; --help lists the flags")
 
 
 def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
     """Flags to dataclasses. Raises BTCChatError for an unknown flag, one without effect, or two that contradict."""
-    parser = HfArgumentParser(
+    parser = Parser(
         (ModelArguments, DataArguments, TrainingArguments),
         allow_abbrev=False,
         epilog="--preset NAME stands for the flags of a preset (see `btcchat train --list`), --preset NAME --smoke for "
@@ -117,7 +143,8 @@ def read_tunable_parts(args: TrainingArguments) -> None:
     if not args.mm_tunable_parts:
         return
     for flag in (*TUNABLE_PARTS.values(), "tune_mm_projector"):
-        if getattr(args, flag):
+        optional = flag in ("tune_cc_projector", "tune_single_projector")  # of these a False has been given, too
+        if getattr(args, flag) or (optional and getattr(args, flag) is not None):
             raise BTCChatError(f"--mm_tunable_parts and --{flag} both say what is trained; give one of them")
     for part in args.mm_tunable_parts.split(","):
         setattr(args, choose("part in --mm_tunable_parts", part.strip(), TUNABLE_PARTS), True)
@@ -141,21 +168,21 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"
         )
-    for name, low, high in (("cc_dropout", 0, 1), ("cc_n_layers", 0, None), ("cc_head", 1, None)):
-        value = getattr(model_args, name)
+    for name, (low, high) in RANGES.items():
+        value = next(getattr(one, name) for one in (model_args, data_args, training_args) if hasattr(one, name))
         if value is not None and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+    if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
+        raise BTCChatError("--num_train_epochs and --max_steps are both 0; one of them says how long to train")
+    if training_args.eval_mixture is None:
+        for name in ("metric_for_best_model", "eval_steps"):
+            if getattr(training_args, name) is not None:
+                raise BTCChatError(f"--{name} {getattr(training_args, name)} has no effect without --eval_mixture")
     mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
     check_flags(mode, data_args.clues, data_args.clue_model)
-    if not 0 <= dropout <= 1:
-        raise BTCChatError(f"--clue_dropout is {dropout}, expected 0 to 1")
     if dropout and mode == "off":
         raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
     _check_cache(data_args, training_args)
-    for name in ("num_video_frames", "model_max_length", "max_tokens_per_batch"):
-        value = getattr(data_args, name)
-        if value is not None and value < 1:
-            raise BTCChatError(f"--{name} is {value}, expected 1 or more")
 
 
 def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> None:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class FrozenTower:
-    """``tower(pixel_values)``, without gradients, by a copy of its weights in bfloat16; the tower itself stays as it is.
+    """``tower(pixel_values)``, without gradients, by a copy of its weights in bfloat16.
 
     Autocast would cast every weight anew in each forward (it keeps the casts of trained weights only), and pass float32
-    from block to block. The copy takes half of the tower's memory. What is saved is the tower.
+    from block to block. The copy takes half of the tower's memory. The tower stays as it is, and is what is saved.
     """
 
     def __init__(self, tower: nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 from btcchat.change_encoder import CHG_TYPES
 from btcchat.config import read_layers
 from btcchat.data.synthetic.write import write_dataset
+from btcchat.errors import BTCChatError
 from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 
 SIZES = Sizes(
@@ -23,6 +24,7 @@ SIZES = Sizes(
     vocabulary=600,
     context=2048,
 )
+MARK = "made_by_smoke.txt"
 ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
 
 
@@ -30,10 +32,14 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
     """Write model and data to ``folder`` (emptied first), as the preset's ``flags`` want them; flags that name them.
 
     The model has the change encoder that the preset expects; none where it starts one (``from_origin``) or says
-    ``chg: false``.
+    ``chg: false``. Raises BTCChatError where ``folder`` lies in one that was not made this way.
     """
+    out = folder.parent
+    if out.is_dir() and any(out.iterdir()) and not (folder / MARK).is_file():
+        raise BTCChatError(f"--smoke overwrites its --output_dir, and {out} holds files of yours; give another folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / MARK).write_text("A random model and drawn scenes, made by --smoke. This folder is replaced unasked.\n")
     write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
     texts, found = _texts(folder / "data"), {}
     if flags.get("version") == "qwen_1_5":

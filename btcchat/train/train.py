@@ -8,8 +8,9 @@ import torch
 from transformers import set_seed
 
 from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
+from btcchat.data.before import check_before
 from btcchat.data.collate import collate
-from btcchat.data.mixture import build_datasets
+from btcchat.data.mixture import build_datasets, known_sets, terms
 from btcchat.data.sample import SampleMaker
 from btcchat.data.stream import StreamMixture
 from btcchat.data.views import PairViews
@@ -39,8 +40,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         logging.getLogger("btcchat").setLevel(logging.WARNING)  # one process tells what all do
     set_seed(training_args.seed)  # before the model: a fresh change encoder is drawn from it
     eval_sets = read_eval_sets(training_args, data_args)
+    terms(data_args.data_mixture, known_sets(data_args.mixture_folder))  # wrong names, before the weights are read
     with training_args.main_process_first(local=False):
-        checkpoint = starting_checkpoint(training_args)
+        checkpoint, given_up = starting_checkpoint(training_args)
     with whole_weights():
         # bitsandbytes quantises on the way from the CPU to the GPU
         device = str(training_args.device) if training_args.bits == 16 else "cpu"
@@ -67,7 +69,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         model.frozen_tower, casts = FrozenTower(model.vision_tower), True
     make_sample = SampleMaker.of(model)
     if data_args.cache_vision_features is not None:
-        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32, "weights cast": casts}
+        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32}
+        computed["weights cast"] = casts
         cache = FeatureCache.of(data_args.cache_vision_features, model, computed)
         make_sample.feature_cache = model.feature_cache = cache
     dataset = build_datasets(
@@ -80,6 +83,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     )
     if isinstance(dataset, StreamMixture) and training_args.max_steps <= 0:
         raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
+    if data_args.bad_samples == "stop":
+        check_before(dataset, make_sample)
     make_sample.calibrate(dataset.some(256))
     dataset.augment = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint)
     if dataset.augment is not None:
@@ -100,6 +105,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         record=record,
     )
     if record is not None:
+        for folder in given_up:  # only now that nothing else can be wrong
+            delete(folder)
         write_run_record(Path(training_args.output_dir), record)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets))
@@ -116,8 +123,11 @@ def mixed_precision(args: TrainingArguments) -> str:
     return "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
 
 
-def starting_checkpoint(args: TrainingArguments) -> str | None:
-    """The checkpoint to go on from, or None. Raises BTCChatError where a fresh run would mix with an old one."""
+def starting_checkpoint(args: TrainingArguments) -> tuple[str | None, list[Path]]:
+    """The checkpoint to go on from, or None, and those that --overwrite_output_dir gives up.
+
+    Raises BTCChatError where a fresh run would mix with an old one, or replace a finished one.
+    """
     output_dir = Path(args.output_dir)
     delete_unfinished(output_dir)
     found = complete_checkpoints(output_dir)
@@ -129,17 +139,23 @@ def starting_checkpoint(args: TrainingArguments) -> str | None:
                 f"--resume_from_checkpoint {chosen} is no complete checkpoint: no trainer_state.json there"
             )
         found = [path for path in found if step_of(path) > step_of(chosen)]  # of a run that is given up
-    elif args.resume:
-        logger.info("resuming from %s", found[-1] if found else "nothing: no complete checkpoint, starting afresh")
-        return str(found[-1]) if found else None
-    if found and not args.overwrite_output_dir:
-        raise BTCChatError(
-            f"{args.output_dir} holds {found[-1].name} of an earlier run; go on with --resume True, "
-            "or start afresh with --overwrite_output_dir True (the checkpoints are deleted)"
-        )
-    for folder in found:
-        delete(folder)
-    return chosen and str(chosen)
+    elif args.resume and found:
+        logger.info("resuming from %s", found[-1])
+        return str(found[-1]), []
+    if not args.overwrite_output_dir:
+        if found:
+            raise BTCChatError(
+                f"{args.output_dir} holds {found[-1].name} of an earlier run; go on with --resume True, "
+                "or start afresh with --overwrite_output_dir True (the checkpoints are deleted)"
+            )
+        if chosen is None and (output_dir / "config.json").is_file():
+            raise BTCChatError(
+                f"{args.output_dir} holds a finished model and no checkpoint to go on from; give another --output_dir, "
+                "or replace the model with --overwrite_output_dir True"
+            )
+    if args.resume and chosen is None:
+        logger.info("resuming from nothing: no complete checkpoint, starting afresh")
+    return chosen and str(chosen), found
 
 
 def load_model(

@@ -39,6 +39,8 @@ def run(argv: list[str]) -> None:
         # An error of a DataLoader worker carries that process's traceback; its last line is the message.
         last_line = str(error).strip().splitlines()[-1]
         raise BTCChatError(last_line.removeprefix("btcchat.errors.BTCChatError: ")) from error
+    except OSError as error:  # a full disk, a folder that may not be written
+        raise BTCChatError(f"the run has stopped: {error}; --resume True goes on from its last checkpoint") from error
 
 
 if __name__ == "__main__":

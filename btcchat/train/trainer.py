@@ -1,6 +1,7 @@
 """The transformers Trainer, with this project's batches and checkpoints."""
 
 import contextlib
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from btcchat.train.rates import own_rates
 from btcchat.train.run_record import write_run_record
 
 logger = logging.getLogger(__name__)
+
+TOLD = "left_out.json"  # in a checkpoint: what tell_faults is to say at the end
 
 
 class BTCChatTrainer(MeteredTrainer):
@@ -101,6 +104,18 @@ class BTCChatTrainer(MeteredTrainer):
             logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        told = {"faults": gather_object(self.faults), "cut": gather_object(self.cut)}
+        if self.args.should_save:
+            Path(output_dir, TOLD).write_text(json.dumps(told), encoding="utf-8")
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None and self.is_world_process_zero():
+            told = json.loads(Path(checkpoint, TOLD).read_text(encoding="utf-8"))
+            self.faults, self.cut = told["faults"] + self.faults, told["cut"] + self.cut
 
     def num_steps(self) -> int:
         """Optimizer steps of the whole run."""
@@ -188,7 +203,7 @@ class BTCChatTrainer(MeteredTrainer):
         super()._save_checkpoint(model, trial, metrics)
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
-        if self.args.save_total_limit:
+        if (self.args.save_total_limit or 0) > 0:
             delete_oldest(Path(output_dir), keep=self.args.save_total_limit)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:

@@ -45,6 +45,17 @@ def test_a_run_goes_on_without_its_bad_samples_and_lists_them(run, broken, caplo
     assert len(last.splitlines()) == 1 + 8 and "images.jsonl row 2: " in last
 
 
+def test_a_resumed_run_lists_what_was_left_out_before(run, broken, caplog):
+    flags = broken | TUNE | {"bad_samples": "skip", "save_strategy": "steps", "save_steps": 6}
+    flags |= {"max_steps": -1, "num_train_epochs": 2}
+    whole = run("images+pairs", **flags)
+    shutil.rmtree(Path(whole.args.output_dir, "checkpoint-10"), ignore_errors=True)
+    with caplog.at_level(logging.WARNING):
+        resumed = run("images+pairs", **flags, resume=True)
+    assert sorted(resumed.faults) == sorted(whole.faults) and len(whole.faults) == 16
+    assert caplog.messages[-1].startswith("16 times a sample was left out")
+
+
 def test_a_batch_without_a_good_sample_changes_nothing(run, broken):
     flags = {"per_device_train_batch_size": 1, "bad_samples": "skip", "max_steps": 4, "lr_scheduler_type": "constant"}
     trainer = run("images", **broken, **TUNE, **flags)

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from transformers import TrainingArguments
 
 from btcchat.errors import BTCChatError
-from btcchat.train.flags import parse_arguments
+from btcchat.train.flags import PUBLISHED as PUBLISHED_ONLY
+from btcchat.train.flags import WITHOUT_EFFECT, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o", "--use_cpu", "True"]
@@ -34,11 +37,48 @@ def test_false_is_false():
         (["--cc_dropout", "1.5"], "--cc_dropout is 1.5, expected 0 to 1"),
         (["--cc_head", "0"], "--cc_head is 0, expected 1 or more"),
         (["--num_video_frames", "0"], "--num_video_frames is 0, expected 1 or more"),
+        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size is 0, expected 1 or more"),
+        (["--adam_beta1", "7"], "--adam_beta1 is 7.0, expected 0 to 1"),
+        (["--seed", "-1"], "--seed is -1, expected 0 to 4294967295"),
+        (["--max_steps", "abc"], "^--max_steps: invalid int value: 'abc'; --help lists the flags$"),
+        (["--max_steps", "0", "--num_train_epochs", "0"], "--num_train_epochs and --max_steps are both 0"),
+        (["--eval_steps", "5"], "--eval_steps 5.0 has no effect without --eval_mixture"),
+        (["--metric_for_best_model", "BLEU-4"], "--metric_for_best_model BLEU-4 has no effect without --eval_mixture"),
+        (["--half_precision_backend", "apex"], "--half_precision_backend apex has no effect here; use --bf16"),
+        (["--skip_memory_metrics", "False"], "--skip_memory_metrics False has no effect here"),
+        (["--fsdp_config", "missing.json"], "--fsdp_config missing.json has no effect here; use --deepspeed"),
+        (["--lr_scheduler_kwargs", "[1]"], r"--lr_scheduler_kwargs is \[1\], expected a JSON object"),
+        (["--mm_tunable_parts", "mm_mlp_adapter", "--tune_single_projector", "False"], "--tune_single_projector both"),
     ],
 )
 def test_a_flag_that_cannot_be_meant_is_an_error(flags, message):
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*NEEDED, *flags])
+
+
+USED = """
+    output_dir overwrite_output_dir per_device_train_batch_size gradient_accumulation_steps learning_rate weight_decay
+    adam_beta1 adam_beta2 adam_epsilon max_grad_norm num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs
+    warmup_ratio warmup_steps log_level log_level_replica log_on_each_node logging_dir logging_strategy
+    logging_first_step logging_steps save_strategy save_steps save_total_limit use_cpu seed data_seed bf16 fp16 tf32
+    local_rank ddp_backend debug eval_steps dataloader_num_workers run_name disable_tqdm metric_for_best_model
+    greater_is_better fsdp fsdp_config deepspeed optim report_to ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers
+    dataloader_pin_memory dataloader_persistent_workers resume_from_checkpoint gradient_checkpointing
+    gradient_checkpointing_kwargs full_determinism ddp_timeout torch_compile torch_compile_backend torch_compile_mode
+""".split()
+
+
+def test_each_flag_of_the_trainer_has_an_effect_or_is_refused():
+    """A new version of transformers brings new ones: each must be put on one side."""
+    names = {field.name for field in fields(TrainingArguments) if field.init}
+    assert names - WITHOUT_EFFECT.keys() - PUBLISHED_ONLY.keys() == set(USED)
+
+
+def test_options_of_the_schedule_are_json(run):
+    flags = {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": '{"lr_end": 0.0005}', "warmup_ratio": 0}
+    trainer = run(tune_language_model=True, **flags)
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert rates == pytest.approx([0.00075, 0.0005])
 
 
 PUBLISHED = """
@@ -82,7 +122,8 @@ def start(*flags: str) -> subprocess.CompletedProcess:
 
 
 def test_an_error_is_one_line_and_exit_code_2():
-    done = start("--model_name_or_path", "/nowhere", *NEEDED[2:], "--tune_language_model", "True")
+    flags = ("--model_name_or_path", "/nowhere", "--tune_language_model", "True")
+    done = start(*NEEDED, "--data_mixture", "levir_cc", *flags)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("btcchat: error: no model at /nowhere")
     assert "Traceback" not in done.stderr

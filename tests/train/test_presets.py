@@ -93,6 +93,18 @@ def test_the_smoke_twin_of_a_preset_trains_what_the_preset_does(name, tmp_path):
     assert moved == TRAINED[name] - fresh
 
 
+def test_smoke_replaces_only_what_smoke_has_made(tmp_path):
+    mine = tmp_path / "mine" / "smoke" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("keep")
+    with pytest.raises(BTCChatError, match="--smoke overwrites its --output_dir, and .*mine holds files of yours"):
+        expand(["--preset", "tiny/3_llm", "--smoke", "--output_dir", str(tmp_path / "mine")])
+    assert mine.read_text() == "keep"
+    for _ in range(2):
+        expand(["--preset", "tiny/3_llm", "--smoke", "--output_dir", str(tmp_path / "its")])
+    assert (tmp_path / "its" / "smoke" / "model" / "config.json").is_file()
+
+
 def test_what_is_given_behind_a_preset_wins():
     flags = expand(
         ["--local_rank=0", "--preset", "tiny/3_llm", "--learning_rate", "1", "--mm_vision_select_layer", "-2"]

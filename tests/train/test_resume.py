@@ -125,6 +125,31 @@ def test_a_run_without_a_checkpoint_to_resume_starts_afresh(run):
     assert run(tune_language_model=True, resume=True).state.global_step == 2
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_finished_model_is_not_replaced_unasked(run, tmp_path, resume):
+    run(tune_language_model=True)
+    shutil.copytree(tmp_path / "out", tmp_path / "before")
+    with pytest.raises(BTCChatError, match="out holds a finished model and no checkpoint to go on from; give another"):
+        run(tune_language_model=True, resume=resume)
+    assert same_weights(tmp_path / "before", tmp_path / "out")
+    run(tune_mm_projector=True, resume=resume, overwrite_output_dir=True)
+    assert not same_weights(tmp_path / "before", tmp_path / "out")
+
+
+def test_a_mistake_in_the_flags_costs_no_checkpoint(run, tmp_path):
+    run(**FULL, save_steps=1)
+    for wrong in ({"mixture": "pears"}, {"model_name_or_path": tmp_path / "none"}, {"cc_head": 3}):
+        with pytest.raises(BTCChatError):
+            run(**FULL | {"save_steps": 1, "overwrite_output_dir": True} | wrong)
+    assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1", "checkpoint-2"]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_without_a_limit_all_checkpoints_are_kept(run, tmp_path, limit):
+    run(**FULL, save_steps=1, max_steps=3, save_total_limit=limit)
+    assert len(complete_checkpoints(tmp_path / "out")) == 3
+
+
 def test_a_resumed_run_says_what_is_different(run, tmp_path, caplog):
     run(**FULL, save_steps=1)
     run(**FULL, save_steps=1, max_steps=3, resume=True, learning_rate=2e-3)
