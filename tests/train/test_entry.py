@@ -63,8 +63,9 @@ USED = """
     logging_first_step logging_steps save_strategy save_steps save_total_limit use_cpu seed data_seed bf16 fp16 tf32
     local_rank ddp_backend debug eval_steps dataloader_num_workers run_name disable_tqdm metric_for_best_model
     greater_is_better fsdp fsdp_config deepspeed optim report_to ddp_find_unused_parameters ddp_bucket_cap_mb
-    ddp_broadcast_buffers dataloader_pin_memory dataloader_persistent_workers resume_from_checkpoint gradient_checkpointing
-    gradient_checkpointing_kwargs full_determinism ddp_timeout torch_compile torch_compile_backend torch_compile_mode
+    ddp_broadcast_buffers dataloader_pin_memory dataloader_persistent_workers resume_from_checkpoint
+    gradient_checkpointing gradient_checkpointing_kwargs full_determinism ddp_timeout torch_compile
+    torch_compile_backend torch_compile_mode
 """
 
 
