@@ -14,11 +14,11 @@ SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # of evaluation
 
 
 def training_log(model: str) -> tuple[Path, list[dict]] | None:
-    """The log lines of a model's training: its own, those of its last checkpoint, or of the run that kept it."""
+    """The log lines of a model's training: of its end, of its last checkpoint, or of the run that kept it."""
     folder = Path(model)
     places = [folder, *complete_checkpoints(folder)[::-1]]
     if folder.name == "best":  # of a run with --eval_mixture
-        places += complete_checkpoints(folder.parent)[::-1]
+        places += [folder.parent, *complete_checkpoints(folder.parent)[::-1]]
     for place in places:
         path = place / "trainer_state.json"
         if path.is_file():

@@ -21,7 +21,7 @@ from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.prompt import get_template
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
-from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, is_complete, step_of
+from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, step_of
 from btcchat.train.clues import prepare_clues
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.freeze import freeze, table
@@ -116,6 +116,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     if trainer.train(resume_from_checkpoint=checkpoint) is not None:
         trainer.tell_faults()
         trainer.save_model()
+    trainer.save_state()  # its log, of which btcchat report draws the curves
     return trainer
 
 
@@ -134,10 +135,9 @@ def starting_checkpoint(args: TrainingArguments) -> tuple[str | None, list[Path]
     chosen = None
     if args.resume_from_checkpoint:
         chosen = Path(args.resume_from_checkpoint)
-        if not is_complete(chosen):
-            raise BTCChatError(
-                f"--resume_from_checkpoint {chosen} is no complete checkpoint: no trainer_state.json there"
-            )
+        missing = [name for name in ("trainer_state.json", "rng_state*.pth") if not list(chosen.glob(name))]
+        if missing:  # a finished run's folder has the state too, but nothing to go on with
+            raise BTCChatError(f"--resume_from_checkpoint {chosen} is no complete checkpoint: no {missing[0]} there")
         found = [path for path in found if step_of(path) > step_of(chosen)]  # of a run that is given up
     elif args.resume and found:
         logger.info("resuming from %s", found[-1])
