@@ -15,13 +15,17 @@ from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet
 
 def score_set(one: EvalSet, said: Sequence[str], **options) -> dict:
     """``said[i]`` answers ``one.samples[i]``; -> the scores, as metrics.json has them. options: of `score_rows`."""
-    rows = [
-        Row(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
-        for number, (sample, text) in enumerate(zip(one.samples, said, strict=True), start=1)
-    ]
+    rows = rows_of(one, said)
     data_kind = one.description.get("kind")
     head = {"kind": one.kind, "samples": len(rows), "test split": one.is_test, "data kind": data_kind}
     return head | score_rows(one.kind, rows, ranges=RANGES.get(data_kind), **options)
+
+
+def rows_of(one: EvalSet, said: Sequence[str]) -> list[Row]:
+    return [
+        Row(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
+        for number, (sample, text) in enumerate(zip(one.samples, said, strict=True), start=1)
+    ]
 
 
 def score_rows(

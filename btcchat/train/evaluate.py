@@ -12,17 +12,24 @@ import torch
 from transformers import TrainerCallback
 
 from btcchat.errors import BTCChatError
+from btcchat.eval.accuracy import right_answers
+from btcchat.eval.answers import groups
+from btcchat.eval.changes import changed_rows
 from btcchat.eval.counts import METRICS
 from btcchat.eval.evaluate import SELECTION, prediction_row
-from btcchat.eval.metrics import check_scoring, score_set
+from btcchat.eval.factuality import factuality
+from btcchat.eval.metrics import check_scoring, rows_of, score_set
 from btcchat.eval.ranks import Ranks
 from btcchat.eval.run_folder import METRICS as METRICS_FILE
 from btcchat.eval.run_folder import PREDICTIONS, RunFolder, read_json
-from btcchat.eval.samples import CAPTIONS, EvalSet, read_sets
+from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet, read_sets
+from btcchat.train.checkpoints import delete
 
 logger = logging.getLogger(__name__)
 
-KEY_SCORES = ("S*m", "overall", "accuracy")  # of captions, questions, classes
+ACCURACY = "accuracy"
+KEY_SCORES = ("S*m", "overall", ACCURACY)  # of captions, questions, classes
+NEXT = "best.partial"  # what becomes best/, while it is written
 BATCH_SIZE, LONGEST = 16, 128  # samples at a time; new tokens, as in `btcchat eval`
 
 
@@ -46,6 +53,9 @@ def read_eval_sets(args, data_args) -> list[EvalSet]:
             f"--eval_mixture has the test split {tests[0]}, and the best model would be chosen on it; use a val split, "
             "or give --i_know_this_is_the_test_split True, and every report will say so"
         )
+    names = dict.fromkeys(name for one in sets for name in score_names(one))
+    if args.metric_for_best_model not in (None, *names):
+        raise _no_score(args.metric_for_best_model, names)
     check_scoring(sets)
     return sets
 
@@ -58,28 +68,41 @@ class Evaluation(TrainerCallback):
         self.folder = Path(trainer.args.output_dir)
         self.best = -math.inf
 
+    @property
+    def precision(self) -> str:
+        """Of the answers: that of training, where `btcchat eval` may take another."""
+        return "bfloat16" if self.trainer.args.bf16 else str(self.trainer.model.llm.dtype).removeprefix("torch.")
+
     def on_train_begin(self, args, state, control, **kwargs):
+        if self.sets and state.global_step:
+            ranks = Ranks(args.process_index, args.world_size)
+            self.best = ranks.from_first(self._best_before(state.global_step) if ranks.first else None)
+
+    def _best_before(self, step: int) -> float:
+        """A run that is resumed at ``step`` goes on from the best model before it."""
+        self._rename()
         path = self.folder / "best" / SELECTION
-        if self.sets and state.global_step and path.is_file():
-            kept = read_json(path)  # a resumed run goes on from the best one before the step it resumes at
-            self.best = kept["value"] if kept["step"] <= state.global_step else -math.inf
+        kept = read_json(path, "value", "step") if path.is_file() else None
+        return kept["value"] if kept and kept["step"] <= step else -math.inf
 
     def on_step_end(self, args, state, control, **kwargs):
         if args.eval_strategy == "steps" and state.global_step % int(args.eval_steps) == 0:
-            self.evaluate(state)
+            self.evaluate(state, control)
 
     def on_epoch_end(self, args, state, control, **kwargs):
         if args.eval_strategy == "epoch":
-            self.evaluate(state)
+            self.evaluate(state, control)
 
-    def evaluate(self, state) -> None:
+    def evaluate(self, state, control) -> None:
         if not self.sets:
             return
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
         texts = answer_all(model, self.sets, ranks, bf16=args.bf16)
         metrics = ranks.from_first(self._scores(texts, state.global_step) if ranks.first else None)
+        loss_is_due = control.should_log
         self.trainer.log({f"eval_{name}": value for name, value in flat(metrics).items()})
+        control.should_log = loss_is_due  # which the Trainer takes for done with any line of its log
         name, value = chosen(metrics, args.metric_for_best_model)
         if value > self.best:
             self.best = value
@@ -91,19 +114,29 @@ class Evaluation(TrainerCallback):
         samples = [sample for one in self.sets for sample in one.samples]
         run.write(PREDICTIONS, [prediction_row(sample, texts[sample.id]) for sample in samples])
         said = {one.name: [texts[sample.id] for sample in one.samples] for one in self.sets}
-        metrics = {"step": step, "sets": {s.name: score_set(s, said[s.name], intervals=False) for s in self.sets}}
+        head = {"step": step, "precision": self.precision}
+        metrics = head | {"sets": {s.name: score_set(s, said[s.name], intervals=False) for s in self.sets}}
         run.write(METRICS_FILE, metrics)
         return metrics
 
     def _keep(self, ranks: Ranks, selection: dict) -> None:
         """The model as it is now becomes best/. Every process takes part: under ZeRO-3 each has a piece of it."""
-        folder = self.folder / "best"
+        folder = self.folder / NEXT
+        if ranks.first:
+            (folder / SELECTION).unlink(missing_ok=True)
         self.trainer.save_model(str(folder))
         if ranks.first:
             tests = [one.name for one in self.sets if one.is_test]
-            selection |= {"sets": [one.name for one in self.sets], "test splits": tests}
+            selection |= {"sets": [one.name for one in self.sets], "test splits": tests, "precision": self.precision}
             RunFolder(folder).write(SELECTION, selection)
+            self._rename()
             logger.info("step %d is the best by %s so far: %.2f", *(selection[n] for n in ("step", "metric", "value")))
+
+    def _rename(self) -> None:
+        """What is whole, with its selection, becomes best/: a stop leaves no weights beside the selection of others."""
+        if (self.folder / NEXT / SELECTION).is_file():
+            delete(self.folder / "best")
+            (self.folder / NEXT).rename(self.folder / "best")
 
 
 def answer_all(model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False) -> dict[str, str]:
@@ -137,7 +170,7 @@ def flat(metrics: dict) -> dict[str, float]:
 def _of_set(scores: dict) -> dict[str, float]:
     if scores["kind"] != CAPTIONS:
         rows = scores.get("scores")
-        return {name: row["accuracy"] for name, row in rows.items()} if rows else {"accuracy": scores["accuracy"]}
+        return {name: row["accuracy"] for name, row in rows.items()} if rows else {ACCURACY: scores["accuracy"]}
     found = {metric: scores["scores"]["all"][metric] for metric in METRICS}
     for part in ("changed only", "unchanged only"):
         found |= {f"{part} {metric}": scores["scores"].get(part, {}).get(metric) for metric in METRICS}
@@ -154,5 +187,23 @@ def chosen(metrics: dict, asked: str | None) -> tuple[str, float]:
         values = [one[name] for one in scores if name in one]
         if values:
             return name, sum(values) / len(values)
-    names = dict.fromkeys(name for one in scores for name in one)
-    raise BTCChatError(f"--metric_for_best_model is {asked}; choose from {', '.join(names)}")
+    raise _no_score(asked, dict.fromkeys(name for one in scores for name in one))
+
+
+def score_names(one: EvalSet) -> list[str]:
+    """The scores that a set will have, as `flat` names them."""
+    rows = rows_of(one, [sample.references[0] for sample in one.samples])
+    if one.kind == CLASSES:
+        return [ACCURACY]
+    if one.kind != CAPTIONS:
+        return list(groups(right_answers(one.kind, rows)[1]))
+    found = list(METRICS)
+    if len(set(changed_rows(rows))) == 2:
+        found += [f"{part} {metric}" for part in ("changed only", "unchanged only") for metric in METRICS]
+        found.append("changed/unchanged accuracy")
+    claims = factuality([row.prediction for row in rows], [row.references for row in rows])
+    return found + [f"{kind} F1" for kind, row in claims.items() if row["F1"] is not None]
+
+
+def _no_score(asked: str | None, names) -> BTCChatError:
+    return BTCChatError(f"--metric_for_best_model is {asked}; choose from {', '.join(names)}")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,16 +49,68 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     assert {"eval_BLEU-4", "eval_changed only CIDEr-D", "eval_changed/unchanged accuracy", "eval_direction F1"} <= set(
         logged[0]
     )
+    from btcchat.eval.curves import curves, training_log
+    from btcchat.eval.samples import read_sets
+    from btcchat.train.evaluate import flat, score_names
+
     out = tmp_path / "out"
+    (one,) = read_sets("scenes:val", data_root=scenes, folder=scenes)
     for step in (1, 2):
         metrics = json.loads((out / f"evaluations/step-{step}/metrics.json").read_text())
+        places = {"places F1"} & set(flat(metrics))  # the references name none, the answers may
+        assert set(flat(metrics)) == {*score_names(one), *places} and metrics["precision"] == "float32"
         assert metrics["sets"]["scenes:val"]["scores"]["all"]["pairs"] == 4
         assert len((out / f"evaluations/step-{step}/predictions.jsonl").read_text().splitlines()) == 4
     chosen = json.loads((out / "best/selection.json").read_text())
     values = [log["eval_unchanged only BLEU-1"] for log in logged]
     assert chosen["value"] == max(values) and chosen["step"] == 1 + values.index(max(values))
-    assert chosen["sets"] == ["scenes:val"] and chosen["test splits"] == []
+    assert chosen["sets"] == ["scenes:val"] and chosen["test splits"] == [] and chosen["precision"] == "float32"
     assert checkpoint_hash(out / "best") != checkpoint_hash(checkpoint)
+    assert not list(out.glob("checkpoint-*")) and not (out / "best.partial").exists()
+    for model in (out, out / "best"):
+        drawn = "".join(curves(training_log(str(model))[1]))
+        assert all(f"<figcaption>{name}<" in drawn for name in ("loss", "S*m", "changed only CIDEr-D"))
+    with pytest.raises(BTCChatError, match=r"out is no complete checkpoint: no rng_state\*.pth there"):
+        run("scenes", tune_language_model=True, resume_from_checkpoint=out)
+
+
+def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tmp_path, monkeypatch):
+    from btcchat.eval.run_folder import RunFolder
+    from btcchat.train.evaluate import Evaluation
+
+    flags = {"tune_language_model": True, "eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 2}
+    run("scenes", bf16=True, **flags)
+    best, kept = tmp_path / "out/best", (tmp_path / "out/best/selection.json").read_bytes()
+    before = checkpoint_hash(best)
+    assert json.loads(kept)["precision"] == "bfloat16"
+
+    def killed(folder, name, content):
+        if name == "selection.json":
+            raise KeyboardInterrupt
+        write(folder, name, content)
+
+    write = RunFolder.write
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write", killed)
+        run("scenes", learning_rate=0.01, overwrite_output_dir=True, **flags)
+    assert checkpoint_hash(best) == before and (best / "selection.json").read_bytes() == kept
+
+    def resumed() -> float:
+        args = SimpleNamespace(output_dir=tmp_path / "out", process_index=0, world_size=1)
+        one = Evaluation(SimpleNamespace(args=args), ["a set"])
+        one.on_train_begin(args, SimpleNamespace(global_step=9), None)
+        return one.best
+
+    assert resumed() == json.loads(kept)["value"] and checkpoint_hash(best) == before
+    RunFolder(tmp_path / "out/best.partial").write("selection.json", {"value": 77.0, "step": 8})
+    assert resumed() == 77 and checkpoint_hash(best) != before  # stopped before it was renamed
+
+
+def test_an_unknown_score_is_an_error_before_the_model_is_loaded(run, scenes, monkeypatch):
+    monkeypatch.setattr("btcchat.train.train.load_model", None)
+    flags = {"tune_language_model": True, "eval_mixture": "scenes:val", "eval_strategy": "epoch"}
+    with pytest.raises(BTCChatError, match=r"--metric_for_best_model is CIDEr; choose from BLEU-1, .*direction F1"):
+        run("scenes", metric_for_best_model="CIDEr", **flags)
 
 
 def test_evaluation_does_not_change_what_is_learned(run, scenes, tmp_path):
