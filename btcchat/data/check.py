@@ -118,8 +118,8 @@ def _checked(task: tuple[int, object]) -> list[Checked]:
 
 def _of_shard(source: Source, shard: int) -> Iterator[Checked]:
     try:
-        for record in source.shards.read(shard):
-            yield _check_record(record, Checked(record.where), source.captions)
+        for where, row in source.shards.rows(shard):
+            yield _check_row(row, where, source)
     except BTCChatError as error:
         where = f"{source.shards.path} shard {shard + 1}"
         yield Checked(where, faults=[("row", f"{error}; what is behind it was not read")])
@@ -127,25 +127,22 @@ def _of_shard(source: Source, shard: int) -> Iterator[Checked]:
 
 def _of_rows(source: Source, indices: range | np.ndarray) -> Iterator[Checked]:
     for index in indices:
-        checked = Checked(f"{source.rows.name} row {index + 1}")
-        row = source.rows[int(index)]
-        turns = row.get("conversations") if isinstance(row, dict) else None
-        for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
-            if isinstance(turn, dict) and turn.get("from") == "gpt" and not str(turn.get("value", "?")).strip():
-                checked.faults.append(("answer", f"turn {number} is an answer without text"))
-        try:
-            record = parse(row, checked.where, source.image_root)
-        except BTCChatError as error:
-            if not checked.faults:  # "no answer" is told already
-                checked.faults.append(("row", str(error).removeprefix(f"{checked.where}: ")))
-            yield checked
-            continue
-        yield _check_record(record, checked, source.captions)
+        yield _check_row(source.rows[int(index)], f"{source.rows.name} row {index + 1}", source)
 
 
-def _check_record(record: Record, checked: Checked, captions: bool) -> Checked:
-    """Add the faults of a record's files and text."""
-    maker, add_clue = _shared["maker"], _shared["add_clue"]
+def _check_row(row: object, where: str, source: Source) -> Checked:
+    """A row with the faults of itself, its files and its text."""
+    checked, maker, add_clue = Checked(where), _shared["maker"], _shared["add_clue"]
+    turns = row.get("conversations") if isinstance(row, dict) else None
+    for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
+        if isinstance(turn, dict) and turn.get("from") == "gpt" and not str(turn.get("value", "?")).strip():
+            checked.faults.append(("answer", f"turn {number} is an answer without text"))
+    try:
+        record = parse(row, where, source.image_root)
+    except BTCChatError as error:
+        if not checked.faults:  # an answer without text is told already
+            checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))
+        return checked
     checked.modality = record.modality
     frames = _check_files(record, checked, maker.num_video_frames)
     if frames is None:
@@ -155,7 +152,7 @@ def _check_record(record: Record, checked: Checked, captions: bool) -> Checked:
             record = add_clue(record, ())
         except BTCChatError as error:
             checked.faults.append(("clue", str(error).removeprefix(f"{record.where}: ")))
-    _check_text(record, frames, checked, maker, captions)
+    _check_text(record, frames, checked, maker, source.captions)
     return checked
 
 

@@ -10,13 +10,16 @@ import json
 import os
 from array import array
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from PIL.Image import Transpose
 
-from btcchat.data.media import MODALITIES, Embedded
+from btcchat.data.media import MODALITIES, Embedded, existing_file
 from btcchat.data.rows import open_rows
 from btcchat.errors import BTCChatError, choose
+from btcchat.tokenise import IMAGE
 
 CODES = list(MODALITIES)  # a modality's code is its index here
 NEEDS = {
@@ -58,8 +61,9 @@ class Records:
 
     Every row is checked here, so a bad one stops a run before its first step. Rows count from 1.
     ``modality_codes`` (index into CODES), ``frames`` (-1: the video decides), ``characters`` (of the conversation,
-    with the longest caption) and ``num_captions`` tell a row's size without reading it. split, subset: of a data set
-    of the hub. Raises BTCChatError naming file and row.
+    with the longest caption) and ``num_captions`` tell a row's size without reading it. ``shapes`` has one row of each
+    shape: whether the text of a row fits its frames is the same for all rows of its shape. split, subset: of a data
+    set of the hub. Raises BTCChatError naming file and row.
     """
 
     def __init__(self, path: str | Path, image_root: str | Path, *, split: str = "train", subset: str | None = None):
@@ -67,12 +71,14 @@ class Records:
         self.rows = open_rows(path, split=split, subset=subset)
         self.modality_codes, self.frames = array("b"), array("b")
         self.characters, self.num_captions = array("i"), array("h")
+        self.shapes: dict[tuple, int] = {}
         for number, row in enumerate(self.rows.scan(), start=1):
             record = parse(row, self._where(number), self.image_root)
             self.modality_codes.append(CODES.index(record.modality))
             self.frames.append(frames(record))
             self.characters.append(characters(record))
             self.num_captions.append(len(record.captions or ()))
+            self.shapes.setdefault(shape(record), number - 1)
         if not len(self):
             raise BTCChatError(f"{self.path} has no records")
 
@@ -81,6 +87,19 @@ class Records:
 
     def __getitem__(self, index: int) -> Record:
         return parse(self.rows[index], self._where(index + 1), self.image_root)
+
+    def check_files(self, wanted: np.ndarray) -> None:
+        """Raise BTCChatError naming the first of the ``wanted`` rows (a mask) that has a file that is not there."""
+        for number, row in enumerate(islice(self.rows.scan(), len(self)), start=1):
+            if not wanted[number - 1]:
+                continue
+            sources = _sources(row, self._where(number), self.image_root)
+            for source in sources if isinstance(sources, list) else [sources]:
+                if isinstance(source, str) and not os.path.exists(source):
+                    try:
+                        existing_file(source, "video" if row["modality"] == "video" else "image")
+                    except BTCChatError as error:
+                        raise BTCChatError(f"{self._where(number)}: {error}") from error
 
     def _where(self, number: int) -> str:
         return f"{self.rows.name} row {number}"
@@ -115,6 +134,18 @@ def parse(row: object, where: str, image_root: str) -> Record:
         raise BTCChatError(f"{where}: 'captions' has one without text")
     conversations = _conversations(row, where)
     return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
+
+
+def shape(record: Record) -> tuple[str, int, int, int, bool]:
+    """(modality, frames or -1, <image> written, turns, whether its captions, if any, have a place)."""
+    count = len(record.sources) if isinstance(record.sources, list) else -1
+    placed = record.captions is None or _answer(record, required=False) is not None
+    return record.modality, count, written(record), len(record.conversations), placed
+
+
+def written(record: Record) -> int:
+    """How many ``<image>`` its questions have."""
+    return sum(turn["value"].count(IMAGE.text) for turn in record.conversations if turn["from"] == "human")
 
 
 def frames(record: Record) -> int:
@@ -174,8 +205,19 @@ def _conversations(row: dict, where: str) -> list[dict]:
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, dict) or turn.get("from") not in SPEAKERS or not isinstance(turn.get("value"), str):
             raise BTCChatError(f"{where}: turn {number} is not {{'from': 'human' | 'gpt', 'value': text}}")
-    if not any(turn["from"] == "gpt" and turn["value"].strip() for turn in turns):
+    answers = [turn["value"].strip() for turn in turns if turn["from"] == "gpt"]
+    if not any(answers):
         raise BTCChatError(f"{where}: no answer; at least one turn 'from': 'gpt' must have text")
+    if not all(answers):
+        raise BTCChatError(f"{where}: answer {answers.index('') + 1} has no text; write it, or leave its question out")
+    greeting = turns[0]["from"] == "gpt"  # in front of the first question; it is not learned
+    for number, turn in enumerate(turns[greeting:]):
+        if turn["from"] != SPEAKERS[number % 2]:
+            who = f"turn {number + greeting + 1} is the {turn['from']}'s"
+            raise BTCChatError(f"{where}: {who}, expected the {SPEAKERS[number % 2]}'s: they take turns")
+    if len(turns) == greeting or turns[-1]["from"] == "human":
+        kind = "is a greeting alone" if len(turns) == greeting else "ends with a question"
+        raise BTCChatError(f"{where}: the conversation {kind}; to be learned from, it needs a question and its answer")
     return turns
 
 

@@ -46,16 +46,16 @@ class JsonRows:
         self._offsets, self._sizes = array("q"), array("i")  # bytes; known once scanned
 
     def scan(self) -> Iterator[object]:
-        self._offsets, self._sizes = array("q"), array("i")
-        for offset, size, row in _rows(self.path):
-            self._offsets.append(offset)
-            self._sizes.append(size)
+        for number, (offset, size, row) in enumerate(_rows(self.path)):
+            if number == len(self._offsets):  # not so when it is read again
+                self._offsets.append(offset)
+                self._sizes.append(size)
             yield row
 
     def __getitem__(self, index: int) -> object:
         with self.path.open("rb") as file:  # opened each time: no handle to share with DataLoader workers
             file.seek(self._offsets[index])
-            return _row(file.read(self._sizes[index]))
+            return decoded(file.read(self._sizes[index]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
@@ -70,11 +70,12 @@ def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
     with path.open("rb") as file:
         for line in file:
             if line.strip():
-                yield offset, len(line), _row(line)
+                yield offset, len(line), decoded(line)
             offset += len(line)
 
 
-def _row(text: bytes) -> object:
+def decoded(text: bytes) -> object:
+    """The value of a JSON text, or the BTCChatError that says why it has none."""
     try:
         return json.loads(text)
     except ValueError as error:  # json's and unicode's errors are ValueErrors

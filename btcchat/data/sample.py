@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from btcchat import prompt
 from btcchat.data.media import load_frames
-from btcchat.data.records import Record
+from btcchat.data.records import Record, written
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.cache import FeatureCache
 
@@ -88,6 +88,15 @@ class SampleMaker:
         """(T, 3, H, W)"""
         pixels = [self.image_processor(frame) for frame in frames]
         return torch.stack(pixels) if pixels else None
+
+    def check_text(self, record: Record) -> None:
+        """Raise BTCChatError where a record's text does not fit its frames; none of them is read."""
+        frames = len(record.sources) if isinstance(record.sources, list) else 1
+        if record.modality == "video":
+            if frames == 1 and written(record) > 1:  # one for each frame, and only the file knows how many it has
+                return
+            frames = min(frames, self.num_video_frames) if frames > 1 else self.num_video_frames
+        prompt.render(self.turns(record, frames), self.template)
 
     def turns(self, record: Record, frames: int) -> list[prompt.Turn]:
         """The chat of a record that has so many frames."""

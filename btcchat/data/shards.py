@@ -5,7 +5,6 @@ A sample of a tar shard is the files of one name up to the first dot: ``0001.jso
 but only where all samples have the same files and JSON keys, which a mixture of modalities has not.
 """
 
-import json
 import re
 import tarfile
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ from pathlib import PurePosixPath
 
 from btcchat.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
 from btcchat.data.records import MEDIA_KEYS, Record, parse
-from btcchat.data.rows import HUB
+from btcchat.data.rows import HUB, decoded
 from btcchat.errors import BTCChatError
 
 
-def open_shards(annotation: list[str], image_root: str, **options) -> "TarShards | StreamedRows":
+def open_shards(annotation: list[str], image_root: str, **options) -> "Shards":
     """A list of tar files, or one Parquet file or data set of the hub with its ``split`` and ``subset``."""
     if is_tar(annotation[0]):
         return TarShards(annotation, image_root)
@@ -30,7 +29,20 @@ def is_tar(path: str) -> bool:
     return path.endswith((".tar", ".tar.gz", ".tgz"))
 
 
-class TarShards:
+class Shards:
+    """Shards of records, each from front to back."""
+
+    image_root: str
+
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        raise NotImplementedError
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """Raises BTCChatError naming shard and row."""
+        return (parse(row, where, self.image_root) for where, row in self.rows(shard))
+
+
+class TarShards(Shards):
     """Tar files, local or at an address that fsspec knows (https, hf, s3): none is ever on the disk as a whole."""
 
     def __init__(self, patterns: list[str], image_root: str):
@@ -41,15 +53,14 @@ class TarShards:
     def __len__(self) -> int:
         return len(self.shards)
 
-    def read(self, shard: int) -> Iterator[Record]:
-        """Raises BTCChatError naming shard and sample."""
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        """Shard and sample, and its row or the BTCChatError that says why it has none."""
         url = self.shards[shard]
         for key, files in groupby(_files(url), key=lambda file: _key(file.name)):
-            where = f"{PurePosixPath(url).name} sample {key}"
-            yield parse(_row(list(files), where), where, self.image_root)
+            yield f"{PurePosixPath(url).name} sample {key}", _row(list(files))
 
 
-class StreamedRows:
+class StreamedRows(Shards):
     """A data set of the hub, or Parquet files, as ``datasets`` streams it."""
 
     def __init__(self, annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None):
@@ -65,10 +76,10 @@ class StreamedRows:
     def __len__(self) -> int:
         return self.dataset.num_shards
 
-    def read(self, shard: int) -> Iterator[Record]:
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
         name = f"{self.path} shard {shard + 1}"
         for number, row in enumerate(self.dataset.shard(num_shards=len(self), index=shard), start=1):
-            yield parse(row, f"{name} row {number}", self.image_root)
+            yield f"{name} row {number}", row
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -103,17 +114,14 @@ def _key(name: str) -> str:
     return str(path.parent / path.name.partition(".")[0])
 
 
-def _row(files: list[Embedded], where: str) -> dict:
+def _row(files: list[Embedded]) -> object:
     """The record of a sample, its files in the place of their names."""
     records = [file for file in files if file.suffix == ".json"]
     if len(records) != 1:
-        raise BTCChatError(f"{where}: {len(records)} .json files, expected one; it has {', '.join(map(str, files))}")
-    try:
-        row = json.loads(records[0].data)
-    except ValueError as error:
-        raise BTCChatError(f"{where}: not JSON ({error})") from None
+        return BTCChatError(f"{len(records)} .json files, expected one; it has {', '.join(map(str, files))}")
+    row = decoded(records[0].data)
     if not isinstance(row, dict):
-        raise BTCChatError(f"{where}: a {type(row).__name__}, a record is a JSON object")
+        return row
     inside = {PurePosixPath(file.name).name: file for file in files}
     for key in MEDIA_KEYS:
         if row.get(key) is not None:

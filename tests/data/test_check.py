@@ -178,17 +178,25 @@ def test_clues_are_checked_and_counted(root, capsys):
 
 
 def test_shards_are_checked_too(root, capsys):
-    for number, rows in enumerate((GOOD[:2], [GOOD[1], BAD["unreadable"][0], BAD["row"][0]])):
+    bad = [BAD["row"][0], BAD["answer"][0], BAD["unreadable"][0]]
+    for number, rows in enumerate((GOOD[:2], [*bad, GOOD[1]], [GOOD[1]])):
         with tarfile.open(root / f"x-{number}.tar", "w") as tar:
             for i, row in enumerate(rows):
                 (root / "record.json").write_text(json.dumps({"conversations": [Q, A]} | row))
                 tar.add(root / "record.json", f"{i}.json")
-                for name in row.get("images", [row.get("image")]):
+                for name in row.get("images", [row["image"]] if "image" in row else []):
                     tar.add(root / name, f"{i}.{name}")
-    assert checked(root, "tars", "--workers", "0") == 1
-    out = capsys.readouterr().out
-    assert out.splitlines()[1].split()[:2] == ["tars", "5"]
-    assert "x-1.tar sample 1: image" in out and "what is behind it was not read" in out
+    (root / "x-2.tar").write_bytes((root / "x-2.tar").read_bytes()[:1100])
+    assert checked(root, "tars", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
+    assert [(fault["where"].split("/")[-1], fault["kind"]) for fault in faults] == [
+        ("x-1.tar sample 0", "row"),
+        ("x-1.tar sample 1", "answer"),
+        ("x-1.tar sample 2", "unreadable"),
+        ("x-*.tar shard 3", "row"),
+    ]
+    assert "what is behind it was not read" in faults[3]["fault"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["tars", "7"]
 
 
 def test_what_cannot_be_checked_at_all_is_an_error(root, capsys):

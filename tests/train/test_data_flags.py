@@ -35,6 +35,14 @@ def test_without_leave_an_image_that_cannot_be_read_stops_the_run(run, broken):
         run("images", **broken, **TUNE)
 
 
+def test_an_image_that_is_not_there_stops_the_run_before_its_first_step(run, broken, tmp_path):
+    (broken["data_root"] / "green.png").unlink()
+    with pytest.raises(BTCChatError, match=r"^images.jsonl row 2: image '.*green.png' not found"):
+        run("texts*9+images", **broken, **TUNE, max_steps=1)
+    assert not (tmp_path / "out" / "training.json").exists()
+    assert run("images", **broken, **TUNE, bad_samples="skip", max_steps=1).state.global_step == 1
+
+
 def test_a_run_goes_on_without_its_bad_samples_and_lists_them(run, broken, caplog):
     with caplog.at_level(logging.WARNING):
         trainer = run("images+pairs", **broken, **TUNE, bad_samples="skip", max_steps=-1, num_train_epochs=2)
