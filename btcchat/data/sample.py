@@ -12,6 +12,7 @@ from btcchat import prompt
 from btcchat.data.media import load_frames
 from btcchat.data.records import Record, written
 from btcchat.errors import BTCChatError
+from btcchat.model import LENGTH_MULTIPLE
 from btcchat.multimodal_encoder.cache import FeatureCache
 
 
@@ -112,12 +113,16 @@ class SampleMaker:
         )
 
     def estimated_length(self, modality: str, frames: int, characters: int) -> int:
-        """About how many tokens a sample has, its image tokens included. frames -1: the video decides."""
+        """About how many tokens a sample has in a batch: with its image tokens, and padded as in training.
+
+        frames -1: the video decides.
+        """
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
         image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
         text_tokens = int(characters / self.characters_per_token) + self._around
-        return min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
+        tokens = min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
+        return -(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
     def calibrate(self, records: Iterable[Record]) -> None:
         """Take ``characters_per_token`` from what some records say: other languages, other tokenizers."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -16,6 +17,7 @@ from btcchat.data.mixture import build_datasets
 from btcchat.data.records import Record, characters
 from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
+from btcchat.prompt import TEMPLATES
 from tests.data.test_formats import shard
 
 LENGTHS = np.random.default_rng(0).choice([30, 100, 220, 1500], 1001) + np.random.default_rng(1).integers(0, 30, 1001)
@@ -215,6 +217,32 @@ def test_what_was_cut_is_told():
 def sample_of(tokens: int) -> dict:
     ids = torch.arange(tokens)
     return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text"}
+
+
+def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path):
+    """Short texts: what a batch is padded to is a good part of it."""
+    from btcchat.data.sample import SampleMaker
+    from tests.tiny import tiny_model
+
+    model = tiny_model(tmp_path)
+    maker = SampleMaker.of(model)
+    maker.template = replace(TEMPLATES["v1"], system="")
+    talks = [talk("a house " * (i % 12 + 1)) for i in range(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"modality": "text", "conversations": t}) for t in talks))
+    (tmp_path / "sets.yaml").write_text("rows: {annotation: rows.jsonl}")
+    mixture = build_datasets("rows", maker, data_root=tmp_path, folder=tmp_path)
+    maker.calibrate(mixture.some(60))
+    given = []
+    model.llm.get_decoder().register_forward_pre_hook(
+        lambda decoder, args, kwargs: given.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    longest = max(len(sample["input_ids"]) for sample in mixture)
+    assert 20 < longest < 64
+    max_tokens = 320
+    for batch in train_loader(mixture, pad, maker.estimated_length, batch_size=60, max_tokens=max_tokens, seed=0):
+        batch.pop("faults"), batch.pop("cut")
+        model.train()(**batch)
+    assert max_tokens / 2 < max(given) <= max_tokens
 
 
 def test_a_tokenizer_of_short_tokens_is_taken_into_account(tmp_path):
