@@ -64,12 +64,12 @@ def _processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("predictions", help="JSON lines, as for btcchat score")
     parser.add_argument("--presets", nargs="+", default=["levir-cc", "ptb"], choices=["levir-cc", "ptb", "raw"])
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, of which the best counts (default 3)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     java = find_java()
     os.environ["PATH"] = f"{os.path.dirname(java)}{os.pathsep}{os.environ['PATH']}"  # pycocoevalcap calls `java`
     rows = read_predictions(arguments.predictions).rows

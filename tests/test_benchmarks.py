@@ -1,5 +1,7 @@
 """The benchmarks run, at toy sizes, and say what they should; their numbers are not tested."""
 
+import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import full_size
 import generate
 import preprocess
 import records
+import score
 import startup
 import tiny_minutes
 import train_step
@@ -167,6 +170,20 @@ def test_captions_are_timed_part_by_part(capsys):
     assert [row[0] for row in rows[2:]] == ["1", "2"]
     assert "batch 2: 3 of 3 captions equal those at batch 1" in lines
     assert "published code 1110" in lines[-2] and "goal 550" in lines[-2]
+
+
+@pytest.mark.slow
+def test_scoring_is_timed_and_compared_with_pycocoevalcap(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
+    captions = ["many houses are built", "no change has occurred", "trees disappear"]
+    rows = [{"id": n, "prediction": "many houses appear", "references": captions[n:]} for n in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # which the benchmark changes
+    score.main([str(tmp_path / "p.jsonl"), "--presets", "levir-cc", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    assert cells[0] == "levir-cc" and float(cells[-1]) < 1e-3
+    assert "3 predictions x 3 references" in lines[-2] and lines[-1].startswith("goal: at least 2x faster")
 
 
 def test_the_products_of_a_pair_are_counted_from_the_sizes():

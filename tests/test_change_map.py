@@ -13,10 +13,11 @@ from tests.tiny import tiny_model
 CONCAT = {"change_encoder_type": "concat"}
 
 
-@pytest.fixture(scope="module", params=["attentive", "concat"])
+@pytest.fixture(scope="module", params=["attentive", "concat", "difference_aware"])
 def model(request, tmp_path_factory):
     encoder = {"change_encoder_type": request.param}
-    return tiny_model(tmp_path_factory.mktemp("model"), change_encoder=encoder, image_aspect_ratio="pad")
+    depths = {"mm_vision_select_layer": [-2, -1]} if request.param == "difference_aware" else {}
+    return tiny_model(tmp_path_factory.mktemp("model"), change_encoder=encoder, image_aspect_ratio="pad", **depths)
 
 
 def noise(seed, width=64, height=64):
