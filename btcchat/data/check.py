@@ -63,10 +63,8 @@ def open_sources(mixture: str, *, data_root: str | None, folder: str | None) -> 
     root = data_root or os.environ.get("BTCCHAT_DATA")
     found = {}
     for term in terms(mixture, known_sets(folder)):
-        options = [option for option in (term.sampling, term.captions) if option not in ("all", "written")]
-        name = "@".join([term.name, *options])
-        if name not in found:
-            found[name] = _source(name, term, root)
+        if term.label not in found:
+            found[term.label] = _source(term.label, term, root)
     return list(found.values())
 
 

@@ -26,7 +26,7 @@ class Selection:
     """The samples of one set: those of its records that are wanted; flattened, one for each caption of a record."""
 
     def __init__(self, records: Records, term: Term, seed: int):
-        self.records, self.name, self.path, self.captions = records, term.name, records.path, term.captions
+        self.records, self.term, self.captions = records, term, term.captions
         self.rows: Sequence[int] = sample(term.sampling, len(records), name=term.name, seed=seed)
         self._caption_of: np.ndarray | None = None
         if term.captions == "flatten_list":

@@ -32,6 +32,7 @@ def is_tar(path: str) -> bool:
 class Shards:
     """Shards of records, each from front to back."""
 
+    files: list[str]  # paths or addresses; of tars one a shard
     image_root: str
 
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
@@ -47,15 +48,15 @@ class TarShards(Shards):
 
     def __init__(self, patterns: list[str], image_root: str):
         self.path = ", ".join(patterns)
-        self.shards = [shard for one in patterns for shard in _expanded(one)]
+        self.files = [shard for one in patterns for shard in _expanded(one)]
         self.image_root = image_root
 
     def __len__(self) -> int:
-        return len(self.shards)
+        return len(self.files)
 
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
         """Shard and sample, and its row or the BTCChatError that says why it has none."""
-        url = self.shards[shard]
+        url = self.files[shard]
         for key, files in groupby(_files(url), key=lambda file: _key(file.name)):
             yield f"{PurePosixPath(url).name} sample {key}", _row(list(files))
 
@@ -66,7 +67,7 @@ class StreamedRows(Shards):
     def __init__(self, annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None):
         from btcchat.data.arrow_rows import encoded, load
 
-        self.path, self.image_root = ", ".join(annotation), image_root
+        self.path, self.files, self.image_root = ", ".join(annotation), annotation, image_root
         if self.path.startswith(HUB):
             dataset = load(self.path.removeprefix(HUB), split=split, name=subset, streaming=True)
         else:

@@ -20,7 +20,7 @@ class Stream:
     def __init__(self, shards, term: Term):
         if term.sampling != "all":
             raise BTCChatError(f"data set '{term.name}' is streamed, its records are not counted: no @{term.sampling}")
-        self.shards, self.name, self.path, self.captions = shards, term.name, shards.path, term.captions
+        self.shards, self.term, self.captions = shards, term, term.captions
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -34,7 +34,7 @@ class Chunks:
     """An indexed selection beside streamed sets: shards of 256 samples."""
 
     def __init__(self, selection):
-        self.selection, self.name, self.path = selection, selection.name, selection.path
+        self.selection = selection
 
     def __len__(self) -> int:
         return -(-len(self.selection) // ROWS)

@@ -8,6 +8,7 @@ from btcchat.data.descriptions import read_file
 from btcchat.data.sampling import CAPTIONS, is_sampling
 from btcchat.errors import BTCChatError, choose
 
+DEFAULT = {"sampling": "all", "captions": "written"}
 _YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # where the path of a file ends
 
 
@@ -19,6 +20,12 @@ class Term:
     description: dict
     sampling: str
     captions: str
+
+    @property
+    def label(self) -> str:
+        """As a mixture writes it: "levir_cc:train@first:5"."""
+        options = [option for option in (self.sampling, self.captions) if option not in DEFAULT.values()]
+        return "@".join([self.name, *options])
 
 
 def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = (), split: str = "train") -> list[Term]:
@@ -103,7 +110,7 @@ def _term(mixture: str, name: str, description: dict, options: list[str]) -> Ter
         if kind in chosen:
             raise BTCChatError(f"data mixture '{mixture}': both @{chosen[kind]} and @{option} of '{name}'; give one")
         chosen[kind] = option
-    said = {"sampling": "all", "captions": "written"} | description | chosen
+    said = DEFAULT | description | chosen
     choose("use of captions", str(said["captions"]), dict.fromkeys(CAPTIONS))
     return Term(name, description, str(said["sampling"]), str(said["captions"]))
 

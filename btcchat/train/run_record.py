@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from btcchat.data.hashes import file_hash
+from btcchat.data.facts import facts
 from btcchat.data.mixture import Mixture
+from btcchat.data.stream import StreamMixture
 from btcchat.train.freeze import Part
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,9 @@ PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sen
 OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
 
 
-def run_record(arguments: tuple, model, parts: Sequence[Part], dataset: Mixture, checkpoint: str | None) -> dict:
+def run_record(
+    arguments: tuple, model, parts: Sequence[Part], dataset: Mixture | StreamMixture, checkpoint: str | None
+) -> dict:
     """Command, flags, model, data with fingerprints, versions, machine, git revision. Secrets are left out.
 
     Warns where a run that is resumed differs from the one that began.
@@ -44,7 +47,7 @@ def run_record(arguments: tuple, model, parts: Sequence[Part], dataset: Mixture,
             {"name": p.name, "parameters": p.num_parameters, "trainable": p.trainable, "own_learning_rate": p.own_rate}
             for p in parts
         ],
-        "data": _data(dataset),
+        "data": facts(dataset),
         "versions": {name: _version(name) for name in PACKAGES}
         | {name: version for name in OPTIONAL if (version := _version(name))}
         | {"python": platform.python_version()},
@@ -89,22 +92,6 @@ def _warn_of_changes(before: dict, now: dict) -> None:
             logger.warning(
                 "resumed with %s %s, the run began with %s", name, now["versions"][name], before["versions"][name]
             )
-
-
-def _data(dataset: Mixture) -> list[dict]:
-    """Each annotation file once: its rows, how often an epoch reads it, and the SHA-256 of its bytes."""
-    same = {}
-    for records in dataset.sets:
-        same.setdefault(str(records.path), []).append(records)
-    return [
-        {"annotation": path, "records": len(repeats[0]), "repeats": len(repeats)} | _fingerprint(Path(path))
-        for path, repeats in same.items()
-    ]
-
-
-def _fingerprint(path: Path) -> dict:
-    """Nothing for what is no file here (a data set of the hub)."""
-    return {"bytes": path.stat().st_size, "sha256": file_hash(path)} if path.is_file() else {}
 
 
 def _device(device) -> str:

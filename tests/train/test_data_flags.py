@@ -127,6 +127,9 @@ def test_a_stream_is_trained_on_and_resumed(run, stream, tmp_path):
     flags = {**stream, **TUNE, "max_steps": 6, "save_strategy": "steps", "save_steps": 3, "learning_rate": 1e-2}
     whole = run("stream+pairs@first:4", **flags, output_dir=tmp_path / "whole")
     assert len(losses(whole)) == 6
+    tar, pairs = json.loads((tmp_path / "whole" / "training.json").read_text())["data"]
+    assert (tar["set"], tar["shards"], tar["files"]) == ("stream", 2, 2)
+    assert (pairs["set"], pairs["records"], len(pairs["sha256"])) == ("pairs@first:4", 4, 64)
     shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "cut" / "checkpoint-3")
     resumed = run("stream+pairs@first:4", **flags, output_dir=tmp_path / "cut", resume=True)
     assert losses(resumed) == losses(whole)
