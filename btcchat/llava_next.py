@@ -19,7 +19,9 @@ from btcchat.weights import Weights
 
 logger = logging.getLogger(__name__)
 
-# model_type of config.json -> that of the language model
+# What config.json calls such a model -> model_type of its language model. Either name does: published OneVision folders
+# have the model_type llava, which others have too.
+ARCHITECTURES = {"LlavaQwenForCausalLM": "qwen2", "LlavaQwenCCForCausalLM": "qwen2"}
 MODEL_TYPES = {"llava_qwen": "qwen2", "llava_qwen_cc": "qwen2"}
 
 # part of our layout -> {prefix of its keys in a published folder: prefix in our part's files}
@@ -52,13 +54,25 @@ def recognise(folder: Path) -> bool:
     """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
     if (folder / "llm").is_dir():
         return False
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind in MODEL_TYPES:
+    root = read_json(folder / "config.json")
+    if _language_model(root) is not None:
         return True
+    names = ", ".join(map(str, _architectures(root))) or "none"
     raise BTCChatError(
-        f"{folder} is no model of this kind (model_type {kind}): expected the folders llm/, vision_tower/ and "
-        f"mm_projector/, or a LLaVA-NeXT folder ({', '.join(MODEL_TYPES)})"
+        f"{folder} is no model of this kind (architectures {names}, model_type {root.get('model_type')}): expected the "
+        f"folders llm/, vision_tower/ and mm_projector/, or a LLaVA-NeXT folder ({', '.join(ARCHITECTURES)})"
     )
+
+
+def _architectures(root: dict) -> list:
+    said = root.get("architectures")
+    return said if isinstance(said, list) else []
+
+
+def _language_model(root: dict) -> str | None:
+    """model_type of the language model in a published folder; None where config.json is of another layout."""
+    found = (ARCHITECTURES.get(name) for name in _architectures(root) if isinstance(name, str))
+    return next(filter(None, found), MODEL_TYPES.get(str(root.get("model_type"))))
 
 
 def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
@@ -118,7 +132,7 @@ def _config(folder: Path, root: dict, parts: dict[str, Weights], tower: dict) ->
 def _llm_config(root: dict, weights: Weights) -> dict:
     names = {*Qwen2Config().to_dict(), "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side"}
     llm = {name: value for name, value in root.items() if name in names}
-    llm |= {"model_type": MODEL_TYPES[root["model_type"]], "architectures": ["Qwen2ForCausalLM"]}
+    llm |= {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
     # Published configs are known to name another vocabulary than the weights have.
     return llm | {"vocab_size": weights.shape("model.embed_tokens.weight")[0]}
 

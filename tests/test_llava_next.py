@@ -82,20 +82,55 @@ def test_there_and_back_is_bit_equal_with_the_weights_no_code_uses(base, tmp_pat
     assert (tmp_path / "back" / "merges.txt").exists()
 
 
-def test_the_blocks_that_onevision_does_not_store_are_not_missed(published):
-    """It selects -2 of all blocks of the tower and leaves the last one out."""
+ONEVISION = {  # what the config.json of llava-onevision-qwen2-*-ov says, but for sizes and paths
+    "architectures": ["LlavaQwenForCausalLM"],
+    "model_type": "llava",
+    "cc_expert_args": None,
+    "image_aspect_ratio": "anyres_max_9",
+    "image_grid_pinpoints": [[384, 384], [384, 768]],
+    "max_window_layers": 24,
+    "mm_newline_position": "one_token",
+    "mm_patch_merge_type": "spatial_unpad",
+    "mm_resampler_type": None,
+    "mm_spatial_pool_mode": "bilinear",
+    "mm_tunable_parts": "mm_vision_tower,mm_mlp_adapter,mm_language_model",
+    "mm_vision_select_layer": -2,
+    "rope_scaling": None,
+    "sliding_window": 32768,
+    "text_config": {"model_type": "llama"},
+    "use_sliding_window": False,
+    "vision_config": {"hidden_size": 1024, "model_type": "clip_vision_model"},
+}
+
+
+@pytest.fixture
+def onevision(published):
+    """Layer -2 of all blocks of the tower is read, and the last block is not stored."""
     state = weights(published)
     state = {k: v for k, v in state.items() if "encoder.layers.1." not in k and "resampler" not in k}
     for file in published.glob("model*"):
         file.unlink()
     save_file(state, published / "model.safetensors")
-    edit(published, mm_vision_select_layer=-2, mm_resampler_type=None, model_type="llava_qwen")
-    model = BTCChat.from_pretrained(published, device="cpu")
+    edit(published, **ONEVISION)
+    return published
+
+
+def test_a_onevision_folder_is_known_by_its_architecture(onevision, tmp_path):
+    assert main(["import", "llava-next", str(onevision), str(tmp_path / "ours")]) == 0
+    model = BTCChat.from_pretrained(tmp_path / "ours", device="cpu")
+    assert (model.config.llm["model_type"], model.config.conv_version) == ("qwen2", "qwen_1_5")
+    edit(onevision, architectures=["LlavaLlamaForCausalLM"])
+    with pytest.raises(BTCChatError, match=r"\(architectures LlavaLlamaForCausalLM, model_type llava\)"):
+        BTCChat.from_pretrained(onevision, device="cpu")
+
+
+def test_the_blocks_that_onevision_does_not_store_are_not_missed(onevision):
+    model = BTCChat.from_pretrained(onevision, device="cpu")
     assert model.config.change_encoder == {"change_encoder_type": "concat"}
     assert model.vision_tower.select_layers == [1]
     assert model.config.vision_tower["num_stored_layers"] == 1
     with pytest.raises(BTCChatError, match="reads layer 2 of the vision tower, and the checkpoint stores its first 1"):
-        BTCChat.from_pretrained(published, device="cpu", mm_vision_select_layer=-1)
+        BTCChat.from_pretrained(onevision, device="cpu", mm_vision_select_layer=-1)
 
 
 def test_any_resolution_is_read_as_one_square_and_said(published, caplog):
@@ -127,7 +162,10 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published):
         ({"mm_vision_select_layer": "deep"}, "mm_vision_select_layer is 'deep', expected one layer such as -2"),
         ({"mm_resampler_type": "qformer"}, "unknown mm_resampler_type 'qformer'.*choose from"),
         ({"mm_resampler_type": None}, "unknown weight 'model.vision_resampler."),
-        ({"model_type": "mistral"}, r"no model of this kind \(model_type mistral\).*llava_qwen, llava_qwen_cc"),
+        (
+            {"model_type": "mistral", "architectures": None},
+            r"no model of this kind \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, LlavaQwenCC",
+        ),
         ({"mm_projector_type": "mlp3x_gelu"}, "weight 'single.4.bias' is missing"),
         ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
     ],
