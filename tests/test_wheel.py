@@ -73,6 +73,15 @@ def test_a_mixture_of_ones_own_is_built(python, tmp_path):
     assert python("-c", code).strip() == "3"
 
 
+def test_a_preset_and_its_deepspeed_config_are_found(python):
+    assert "release/3b/sft" in python("-m", "btcchat", "train", "--list")
+    code = "from btcchat.train.presets import expand; print(expand(['--preset', 'release/3b/sft']))"
+    assert "'every_modality'" in python("-c", code)
+    for name in ("zero2_offload", "scripts/zero2_offload.json"):  # the second as in the published command
+        code = f"from btcchat.train.distributed import deepspeed_config as d; print(d('{name}')['zero_optimization'])"
+        assert "'stage': 2" in python("-c", code)
+
+
 def test_recipes_come_along(python, site):
     there = {str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*") if path.is_file()}
     found = {

@@ -98,7 +98,8 @@ def check_same(out: Path, alone, capsys) -> None:
     state = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
     assert losses(state["log_history"]) == pytest.approx(losses(alone.state.log_history), abs=1e-3)
     assert {path.name for path in out.iterdir()} == {
-        *("config.json", "llm", "vision_tower", "mm_projector", "training.json", f"checkpoint-{STEPS}")
+        *("config.json", "llm", "vision_tower", "mm_projector", "training.json", "trainer_state.json"),
+        f"checkpoint-{STEPS}",
     }
     model = BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict()
     for key, value in alone.model.state_dict().items():
@@ -179,12 +180,18 @@ def test_bfloat16_under_deepspeed_is_that_of_autocast(run, launch, tmp_path, req
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("how", ["ddp", "zero3"])
-def test_two_nodes_do_what_one_process_does(run, launch, capsys, how):
+@pytest.mark.parametrize("how", ["ddp", "zero3", "hostfile"])
+def test_two_nodes_do_what_one_process_does(run, launch, capsys, tmp_path, how):
     mixture, flags = STAGES["everything"]
     alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
-    shared = ["--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={free_port()}"]
-    nodes = [torchrun(*shared, f"--node_rank={rank}") for rank in (0, 1)]
+    shared = ["--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    if how == "hostfile":
+        (tmp_path / "hostfile").write_text("127.0.0.1 slots=1\nlocalhost slots=1\n")
+        shared += ["--hostfile", str(tmp_path / "hostfile"), "--no_ssh"]
+        start, how = [sys.executable, "-m", "deepspeed.launcher.runner", *shared], "zero2"
+        nodes = [[*start, f"--node_rank={rank}", str(ROOT / "btcchat/train/train_mem.py")] for rank in (0, 1)]
+    else:
+        nodes = [torchrun("--nnodes=2", "--nproc_per_node=1", *shared, f"--node_rank={rank}") for rank in (0, 1)]
     parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
     check_same(launch(nodes, mixture, **flags, **parallel), alone, capsys)
 
