@@ -20,14 +20,15 @@ class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Checkpoint to start from: a folder or a hub id."})
     from_origin: bool = field(
         default=False,
-        metadata={"help": "The checkpoint is an original VILA-1.5 one: take its projector, start the change encoder."},
+        metadata={"help": "The checkpoint has no change encoder (VILA-1.5, LLaVA-OneVision): start a fresh one."},
     )
     chg: bool | None = field(
         default=None,
         metadata={"help": "True: pairs go through a change encoder; False: both dates go on as they are (concat)."},
     )
     chg_type: str | None = field(
-        default=None, metadata={"help": "Change encoder: Chg2Cap (attentive), or a registered name. Default: saved."}
+        default=None,
+        metadata={"help": "Change encoder: Chg2Cap (attentive), cc_expert (difference_aware), concat. Default: saved."},
     )
     cc_n_layers: int | None = field(default=None, metadata={"help": "Transformer blocks of the change encoder."})
     cc_head: int | None = field(default=None, metadata={"help": "Attention heads of the change encoder."})
@@ -44,7 +45,11 @@ class ModelArguments:
         default=None, metadata={"help": "The same between the frames of a video. Default: saved."}
     )
     vision_tower: str | None = field(
-        default=None, metadata={"help": "A folder or google/siglip-SIZE-patchP-R; checked against the checkpoint."}
+        default=None,
+        metadata={
+            "help": "A folder or google/siglip-SIZE-patchP-R; checked against the checkpoint. A published LLaVA-NeXT "
+            "folder, which leaves its tower's sizes out, takes them from it."
+        },
     )
     mm_projector: str | None = field(
         default=None, metadata={"help": "Projector, e.g. mlp_downsample; checked against the checkpoint."}
@@ -95,7 +100,8 @@ class DataArguments:
         },
     )
     version: str | None = field(
-        default=None, metadata={"help": "Conversation template: v1, or plain for alignment. Default: the checkpoint's."}
+        default=None,
+        metadata={"help": "Conversation template: v1, qwen_1_5, or plain for alignment. Default: the checkpoint's."},
     )
     caption_question: str | None = field(
         default=None, metadata={"help": "What `btcchat caption` is to ask the model. Default: the checkpoint's."}

@@ -1,13 +1,16 @@
 """A fresh difference_aware change encoder on a checkpoint without one, as CCExpert starts from LLaVA-OneVision."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from btcchat import BTCChat
+from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
-from btcchat.train.arguments import ModelArguments
+from btcchat.prompt import TEMPLATES
+from btcchat.train.arguments import DataArguments, ModelArguments
 
 INTRO = "This is the Image1 <image>. This is the second Image2 <image>.\n"
 
@@ -30,12 +33,19 @@ def test_depths_and_change_encoder_are_those_of_the_flags_and_are_saved(run, tmp
     ("flags", "message"),
     [
         ({"mm_vision_select_layer": "-2,-1"}, "mm_vision_select_layer is '-2,-1', expected one layer such as -2 or a"),
-        ({"cc_expert_args": "{depth: 2}"}, "--cc_expert_args is no JSON: {depth: 2}"),
+        ({"cc_expert_args": "{depth: 2}"}, "--cc_expert_args is {depth: 2}, expected a JSON object"),
     ],
 )
 def test_a_flag_that_cannot_be_read_is_one_clear_line(flags, message):
     with pytest.raises(BTCChatError, match=message):
         ModelArguments("model", **flags)
+
+
+def test_help_names_every_template_and_change_encoder():
+    said = {field.name: field.metadata["help"] for field in (*fields(ModelArguments), *fields(DataArguments))}
+    assert [name for name in TEMPLATES if name not in said["version"]] == []
+    assert [name for name in (*CHG_TYPES, *CHANGE_ENCODERS) if name not in said["chg_type"]] == []
+    assert "LLaVA-OneVision" in said["from_origin"]
 
 
 def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
