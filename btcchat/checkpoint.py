@@ -94,6 +94,12 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None, base: str 
     return layout.open_folder(folder)
 
 
+def leaves_out_tower(path: str | Path | None) -> bool:
+    """Whether the sizes of the vision tower are not in the folder or hub id: a published LLaVA-NeXT folder."""
+    folder = resolve(path)
+    return adapter.read_base(folder) is None and llava_next.recognise(folder)
+
+
 def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower) -> Source:
     """The base is at ``base`` if given, else where it was in training; it must have the weights it had then."""
     try:
@@ -104,6 +110,8 @@ def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vi
         raise BTCChatError(
             f"{folder} is an adapter of {owner.path}, which is not there; name its folder with --base (Python: base=)"
         ) from None
+    if vision_tower is None and leaves_out_tower(found):
+        vision_tower = folder / "vision_tower"  # whose config.json says what the base leaves out
     source = open_folder(found, vision_tower)
     adapter.check_base(folder, owner, found, source)
     tower = source.vision_tower if "vision_tower" in owner.parts else Weights.of(folder / "vision_tower")

@@ -53,9 +53,10 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
     Raises BTCChatError for a model that this layout has no place for.
     """
     folder = resolve(src)
-    model = _checked(folder)
+    tower = vision_tower if checkpoint.leaves_out_tower(folder) else None
+    model = _checked(folder, vision_tower=tower)
     root = llava_next.published_config(model.config, vision_tower)
-    source = checkpoint.open_folder(folder)
+    source = checkpoint.open_folder(folder, tower)
     places = {}
     for part, prefixes in llava_next.PREFIXES.items():
         inverse = {ours: theirs for theirs, ours in prefixes.items()}

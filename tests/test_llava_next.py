@@ -5,13 +5,18 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from btcchat import BTCChat
+from btcchat.adapter import Base, attach
+from btcchat.checkpoint import open_folder
 from btcchat.cli import main
 from btcchat.config import write_json
 from btcchat.errors import BTCChatError
 from btcchat.relayout import export_llava_next, import_llava_next
+from btcchat.train.arguments import DataArguments, ModelArguments
+from btcchat.train.train import load_model
 from tests.tiny import ATTENTIVE, tiny_model
 
 DIFFERENCE_AWARE = {"change_encoder_type": "difference_aware", "mlp_dim": 24}
@@ -176,6 +181,62 @@ def test_a_wrong_folder_gets_one_clear_line_and_nothing_is_written(published, tm
         import_llava_next(published, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["published"]
+
+
+ROW = {
+    "id": "1",
+    "modality": "image",
+    "image": "a.png",
+    "question_type": "comp",
+    "conversations": [{"from": "human", "value": "<image>\nIs it so?"}, {"from": "gpt", "value": "yes"}],
+}
+
+
+@pytest.fixture
+def lost(published, tmp_path):
+    """A folder whose tower is not to be had by the name it gives, and a data set of one row."""
+    edit(published, mm_vision_tower="/nowhere/tower")
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW))
+    (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: ., kind: rsvqa_lr}")
+    return published
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ask {} --image {}/a.png --max-new-tokens 2 --model {model} --device cpu",
+        "data check mine --model {model} --workers 0",
+        "data show mine --model {model} --out {}/page.html",
+        "eval {model} mine --out {}/run --max-new-tokens 2 --device cpu",
+        "export --llava-next {model} {}/out",
+    ],
+)
+def test_every_command_that_names_a_model_takes_the_tower_of_a_published_folder(command, lost, base, tmp_path, capsys):
+    words = command.replace("ask {}", "ask What?").replace("{}", str(tmp_path)).format(model=lost).split()
+    if words[0] in ("data", "eval"):
+        words += ["--data-root", str(tmp_path), "--mixture-folder", str(tmp_path)]
+    assert main(words) == 2
+    assert "leaves its vision tower's sizes to '/nowhere/tower'" in capsys.readouterr().err
+    assert main([*words, "--vision-tower", str(base / "tower")]) == 0
+
+
+def test_training_takes_the_sizes_of_the_tower_it_is_told(lost, base):
+    data = DataArguments("mine")
+    with pytest.raises(BTCChatError, match="leaves its vision tower's sizes to '/nowhere/tower'"):
+        load_model(ModelArguments(str(lost)), data, None)
+    tower = str(base / "tower")
+    assert load_model(ModelArguments(str(lost), vision_tower=tower), data, None).vision_tower.hidden_size == 16
+    ours = load_model(ModelArguments(str(base / "ours"), vision_tower=tower), data, None)  # compared, as before
+    assert ours.vision_tower.hidden_size == 16
+
+
+def test_an_adapter_knows_the_tower_of_its_published_base(lost, base, tmp_path):
+    model = BTCChat.from_pretrained(lost, vision_tower=base / "tower", device="cpu")
+    attach(model.llm, r=2, lora_alpha=2, target_modules=["q_proj"])
+    model.base = Base.of(lost, open_folder(lost, base / "tower"))
+    model.save_pretrained(tmp_path / "adapter")
+    assert BTCChat.from_pretrained(tmp_path / "adapter", device="cpu").vision_tower.hidden_size == 16
 
 
 def test_a_weight_that_no_part_has_is_named(published):

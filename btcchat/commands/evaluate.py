@@ -6,7 +6,16 @@ import json
 import sys
 from pathlib import Path
 
-from btcchat.commands.options import RAW, add_clues, at_least_0, at_least_1, check_clues, clue_source, load_model
+from btcchat.commands.options import (
+    RAW,
+    add_clues,
+    add_tower,
+    at_least_0,
+    at_least_1,
+    check_clues,
+    clue_source,
+    load_model,
+)
 from btcchat.errors import BTCChatError
 
 ABOUT = "answer a split of a data set with a model, and score the answers"
@@ -44,6 +53,7 @@ def add(commands) -> None:
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
+    add_tower(add)
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
@@ -142,8 +152,10 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
 
     folder = resolve(args.model)
     device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device, open_folder(folder).llm_folder)
+    dtype = pick_dtype(args.dtype, device, open_folder(folder, args.vision_tower).llm_folder)
     options = {name: getattr(args, name) for name in OPTIONS}
+    if args.vision_tower is not None:
+        options["vision_tower"] = args.vision_tower
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
         "model": {"path": path, "fingerprint": checkpoint_hash(folder)},

@@ -60,8 +60,12 @@ def add_device(group) -> None:
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
+    add_tower(add)
+
+
+def add_tower(add) -> None:
     tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
-    add("--vision-tower", metavar="PATH_OR_ID", help=tower)
+    add("--vision-tower", "--vision_tower", metavar="PATH_OR_ID", help=tower)
 
 
 def add_clues(add) -> None:
@@ -85,6 +89,7 @@ def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
     """The model as whose input samples are read, and the flags of training that change how."""
     add = parser.add_argument_group("as which model").add_argument
     add("--model", metavar="PATH_OR_ID", help=MODEL + why)
+    add_tower(add)
     add("--version", metavar="NAME", help="conversation template (default: the model's)")
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help="(default: the model's)")
     longest = "tokens of a sample (default: what the model reads)"
@@ -141,6 +146,7 @@ def sample_maker(args: argparse.Namespace):
     from btcchat.prompt import get_template
 
     given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
+    given |= {"vision_tower": args.vision_tower}
     given = {name: value for name, value in given.items() if value is not None}
     maker = SampleMaker.of(BTCChat.from_pretrained(args.model, device="meta", dtype="float32", **given))
     get_template(maker.template)

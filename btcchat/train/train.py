@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
+from btcchat.checkpoint import leaves_out_tower
 from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.before import check_before
 from btcchat.data.collate import collate
@@ -193,6 +194,8 @@ def load_model(
             options["mm_vision_select_layer"] = model_args.mm_vision_select_layer
     # float32 also under --bf16, which is autocast: a bf16 weight is too coarse for small steps
     path = checkpoint or model_args.model_name_or_path
+    if model_args.vision_tower is not None and leaves_out_tower(path):
+        options["vision_tower"] = model_args.vision_tower
     model = BTCChat.from_pretrained(path, device=device, dtype=torch.float32, **options)
     config = model.config
     get_template(config.conv_version)
