@@ -96,8 +96,7 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None, base: str 
 
 def leaves_out_tower(path: str | Path | None) -> bool:
     """Whether the sizes of the vision tower are not in the folder or hub id: a published LLaVA-NeXT folder."""
-    folder = resolve(path)
-    return adapter.read_base(folder) is None and llava_next.recognise(folder)
+    return llava_next.recognise(resolve(path))
 
 
 def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower) -> Source:

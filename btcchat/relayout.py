@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from btcchat import checkpoint, llava_next
+from btcchat import adapter, checkpoint, llava_next
 from btcchat.config import PARTS, write_json
 from btcchat.errors import BTCChatError
 from btcchat.hub import resolve
@@ -30,6 +30,7 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
     vision_tower: the tower whose sizes the folder leaves out, if not the one it names. Raises BTCChatError before
     anything is written where a weight is unknown, missing or misshapen.
     """
+    check_new(Path(out))
     folder = resolve(src)
     if not llava_next.recognise(folder):
         raise BTCChatError(f"{folder} is in our layout already; there is nothing to import")
@@ -52,7 +53,13 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
     vision_tower: hub id or folder that such code builds the tower from, if not the one the model was imported with.
     Raises BTCChatError for a model that this layout has no place for.
     """
+    check_new(Path(out))
     folder = resolve(src)
+    if adapter.read_base(folder) is not None:
+        raise BTCChatError(
+            f"{folder} is an adapter, and a LLaVA-NeXT folder has no place for one; merge it first: "
+            f"btcchat export --merge {src} OUT"
+        )
     tower = vision_tower if checkpoint.leaves_out_tower(folder) else None
     model = _checked(folder, vision_tower=tower)
     root = llava_next.published_config(model.config, vision_tower)
@@ -120,17 +127,30 @@ def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
     return size
 
 
+def check_new(out: Path) -> None:
+    """Raise BTCChatError where ``out`` is taken, or no folder can be made there."""
+    try:
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise BTCChatError(f"{out} is there already; name a new folder")
+        above = next(path for path in out.absolute().parents if path.exists())
+    except OSError as error:
+        raise BTCChatError(f"{out} cannot be looked at ({error.strerror}); name another folder") from None
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise BTCChatError(f"{out} cannot be made, as {above} is no folder that you may write to; name another")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``out`` when all is written. Raises BTCChatError where ``out`` is taken."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise BTCChatError(f"{out} is there already; name a new folder")
+    """A folder to write into, which becomes ``out`` when all is written. Raises BTCChatError where it cannot be."""
+    check_new(out)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         if out.exists():
             out.rmdir()
         temporary.rename(out)
+    except OSError as error:
+        raise BTCChatError(f"{out} was not written: {error}; make room, or name another folder") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

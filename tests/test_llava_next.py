@@ -237,6 +237,33 @@ def test_an_adapter_knows_the_tower_of_its_published_base(lost, base, tmp_path):
     model.base = Base.of(lost, open_folder(lost, base / "tower"))
     model.save_pretrained(tmp_path / "adapter")
     assert BTCChat.from_pretrained(tmp_path / "adapter", device="cpu").vision_tower.hidden_size == 16
+    with pytest.raises(BTCChatError, match=r"adapter is an adapter, .*merge it first: btcchat export --merge .*OUT$"):
+        export_llava_next(tmp_path / "adapter", tmp_path / "out")
+    with pytest.raises(BTCChatError, match="is in our layout already"):
+        import_llava_next(tmp_path / "adapter", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("move", [import_llava_next, export_llava_next])
+def test_the_folder_to_write_is_looked_at_first(move, tmp_path, monkeypatch):
+    """Before a model is downloaded."""
+    (tmp_path / "file").write_text("")
+    for out, message in [("file/out", "cannot be made, as .*file is no folder"), ("file", "is there already")]:
+        with pytest.raises(BTCChatError, match=message):
+            move("nobody/nothing", tmp_path / out)
+    monkeypatch.setattr("btcchat.relayout.os.access", lambda path, mode: False)
+    with pytest.raises(BTCChatError, match="out cannot be made, as .* is no folder that you may write to"):
+        move("nobody/nothing", tmp_path / "out")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("btcchat.relayout._copy_tensors", full)
+    with pytest.raises(BTCChatError, match="out was not written: .*No space left on device; make room"):
+        import_llava_next(base / "published", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_weight_that_no_part_has_is_named(published):
