@@ -34,7 +34,7 @@ def train_splits(
                 raise BTCChatError(f"--train has {other.name}, which has {other.kind}; the baselines need captions")
         if one.kind != CAPTIONS or train == "none":
             continue
-        splits[one.name], why = given, "no train split is known"
+        splits[one.name], why = given, "none is known"
         if train is None:
             try:
                 own = other_split(one, "train", where)
@@ -42,7 +42,7 @@ def train_splits(
             except BTCChatError as error:
                 why = str(error)
         if not splits[one.name]:
-            notes[one.name] = f"two baselines need a train split, --train MIXTURE; without it as {why}"
+            notes[one.name] = f"no baselines of a train split, as {why}; --train MIXTURE names one"
     return splits, notes
 
 

@@ -181,9 +181,9 @@ def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):
     )
     write_rows(root / "half_val.jsonl", [pair(0), pair(1)])
     try:
-        note = "note: two baselines need a train split, --train MIXTURE; without it as "
+        note = "note: no baselines of a train split, as "
         assert main(words(root, "alone", tmp_path / "alone")) == 0
-        assert f"{note}no train split is known" in capsys.readouterr().out
+        assert f"{note}none is known; --train MIXTURE names one" in capsys.readouterr().out
         assert main(words(root, "half:val", tmp_path / "half")) == 0
         out = capsys.readouterr().out
         assert note in out and "half_train.jsonl" in out
