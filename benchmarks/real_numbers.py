@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> str:
     runs = {name: [] for name in rows}
     for (name, *_), done in zip(tasks, trials.together(learn, tasks, options.jobs), strict=True):
         runs[name].append(done)
-    before = trials.evaluate(options.start, "real:val", out / "before", sets, "--train", "real:train")
+    before = trials.evaluate(options.start, "real:val", out / "before", sets, train="real:train")
     free = baselines(sets, before)
     scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
     text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])

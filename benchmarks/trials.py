@@ -172,11 +172,11 @@ def write_report(folder: Path, name: str, text: str, options, **numbers) -> None
     (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
 
 
-def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *words) -> Path:
-    """`btcchat eval`; -> its run folder."""
+def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, train: str = "none") -> Path:
+    """`btcchat eval`; -> its run folder. train: what the baselines are taken from."""
     if not (out / "metrics.json").is_file():
-        where = ["--data-root", sets, "--mixture-folder", sets, "--max-new-tokens", 64]
-        btcchat("eval", model or "tiny", mixture, "--out", out, *where, *words)
+        where = ["--data-root", sets, "--mixture-folder", sets, "--max-new-tokens", 64, "--train", train]
+        btcchat("eval", model or "tiny", mixture, "--out", out, *where)
     return out
 
 
