@@ -65,10 +65,14 @@ def load(
     folder = resolve(path)
     source = open_folder(folder, vision_tower, base)
     config = source.config
+    for note in source.notes:
+        logger.warning("%s: %s", folder, note)
     for name, value in overrides.items():
         if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
             raise BTCChatError(f"unknown option '{name}' of from_pretrained; see BTCChatConfig for the fields")
         setattr(config, name, value)
+    if config.published and "image_aspect_ratio" in overrides:  # from here on, of an export too
+        config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
     asked = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
     asked = {name: value for name, value in asked.items() if value is not None} | (cc_args or {})
     config.change_encoder = _change_encoder_config(source, folder, from_origin, chg_type, asked)
@@ -121,6 +125,7 @@ def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vi
         Weights.of(folder / "mm_projector"),
         llm_folder=source.llm_folder,
         tower_folder=folder / "vision_tower",
+        notes=source.notes,
     )
 
 

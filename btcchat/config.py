@@ -42,6 +42,7 @@ class BTCChatConfig:
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    published: dict = field(default_factory=dict)  # config.json of the LLaVA-NeXT folder it comes from, for an export
 
     def __post_init__(self):
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
@@ -83,9 +84,7 @@ class BTCChatConfig:
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
         root = read_json(folder / "config.json")
-        for key, meaning in (("s2", "multi-scale S2 features"), ("mm_use_im_start_end", "image start/end tokens")):
-            if root.get(key):
-                raise BTCChatError(f"{folder / 'config.json'}: {key} is true; {meaning} are not supported")
+        check_supported(root, folder)
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder"}
         parts = {part: read_json(folder / part / "config.json") for part in PARTS}
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
@@ -110,6 +109,13 @@ class BTCChatConfig:
         write_json(folder / "config.json", names | tree | copies | (more or {}))
 
 
+def check_supported(root: dict, folder: Path) -> None:
+    """Raises BTCChatError where the config.json of a published folder asks for what no code here does."""
+    for key, meaning in (("s2", "multi-scale S2 features"), ("mm_use_im_start_end", "image start/end tokens")):
+        if root.get(key):
+            raise BTCChatError(f"{folder / 'config.json'}: {key} is true; {meaning} are not supported")
+
+
 def read_layers(layers: str | int | list[int]) -> int | list[int]:
     """mm_vision_select_layer as it is, or from JSON text: "-2", "[-11,-8,-5,-2]" (flags, published CCExpert)."""
     try:
@@ -125,13 +131,16 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
 
 def read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BTCChatError(
             f"{path} is missing; a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BTCChatError(f"{path} is not JSON: {error}; download or save the checkpoint again") from None
+    if not isinstance(found, dict):
+        raise BTCChatError(f"{path} holds a {type(found).__name__}, expected a JSON object; download or save it again")
+    return found
 
 
 def write_json(path: Path, value: dict) -> None:

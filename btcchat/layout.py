@@ -1,6 +1,6 @@
 """Where the parts of a checkpoint folder lie. This is our layout, VILA-1.5's; llava_next.py has the other one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from btcchat.config import BTCChatConfig
@@ -17,6 +17,7 @@ class Source:
     mm_projector: Weights | None  # projector and change encoder; None: both start fresh
     llm_folder: Path  # with the tokenizer, and a config.json that says torch_dtype
     tower_folder: Path  # with preprocessor_config.json, where there is one
+    notes: list[str] = field(default_factory=list)  # what its files say and is read otherwise, told when it is loaded
 
 
 def open_folder(folder: Path) -> Source:

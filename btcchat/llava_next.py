@@ -7,9 +7,10 @@ are in the config.json of the tower that ``mm_vision_tower`` names.
 import json
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from btcchat.config import BTCChatConfig, read_json
+from btcchat.config import BTCChatConfig, check_supported, read_json
 from btcchat.errors import BTCChatError, choose
 from btcchat.hub import resolve
 from btcchat.language_model.qwen2 import Qwen2Config
@@ -47,6 +48,11 @@ PROMPTS = {  # by the change encoder of a published folder: the question it was 
         "pair_prompt": "This is the Image1 <image>. This is the second Image2 <image>.\n",
     },
 }
+MLP_DIM = 4608  # of the published change encoder, whatever its width, where cc_expert_args does not say
+UNTOLD = (  # fields that a published folder has no place for
+    "conv_version", "caption_question", "pair_prompt", "mm_vision_select_feature", "num_video_frames",
+    "series_change_tokens", "video_change_tokens",
+)  # fmt: skip
 TOWER_FILES = ("config.json", "preprocessor_config.json")
 
 
@@ -81,6 +87,7 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
     Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
     """
     root = read_json(folder / "config.json")
+    check_supported(root, folder)
     stored = Weights.of(folder)
     parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
     known = {key for part in parts.values() for _, key in part.places.values()}
@@ -90,14 +97,20 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
     numbers = [int(m[1]) for name in parts["vision_tower"].places if (m := re.search(r"\.layers\.(\d+)\.", name))]
     if numbers and max(numbers) + 1 < tower["num_hidden_layers"]:  # those above the one that is read may be left out
         tower["num_stored_layers"] = max(numbers) + 1
-    config = _config(folder, root, parts, tower)
-    return Source(config, **parts, llm_folder=folder, tower_folder=folder)
+    try:
+        # Published configs are known to name another vocabulary than the weights have.
+        config = _config(root, parts["llm"].shape("model.embed_tokens.weight")[0], tower)
+    except BTCChatError as error:
+        raise BTCChatError(f"{folder / 'config.json'}: {error}") from None
+    return Source(config, **parts, llm_folder=folder, tower_folder=folder, notes=list(_notes(root)))
 
 
 def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None) -> dict:
-    name = vision_tower or root.get("mm_vision_tower")
+    name = str(vision_tower or root.get("mm_vision_tower") or "")
     if not name:
-        raise BTCChatError(f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower")
+        raise BTCChatError(
+            f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower (--vision-tower)"
+        )
     try:
         config = read_json(resolve(name, TOWER_FILES) / "config.json")
     except BTCChatError as error:
@@ -109,39 +122,57 @@ def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None) -> 
     return siglip.DEFAULTS | tower | {"_name_or_path": root.get("mm_vision_tower") or str(name)}
 
 
-def _config(folder: Path, root: dict, parts: dict[str, Weights], tower: dict) -> BTCChatConfig:
+def _notes(root: dict) -> Iterator[str]:
+    aspect, merge = (str(root.get(name) or "") for name in ("image_aspect_ratio", "mm_patch_merge_type"))
+    if aspect.startswith("anyres"):
+        yield f"{aspect} is not supported; each image is squashed to one square, without tiles"
+    elif merge.startswith("spatial"):
+        yield f"mm_patch_merge_type {merge} is not supported; it is read as flat, without image_newline"
+    if root.get("rope_scaling"):
+        yield f"rope_scaling {json.dumps(root['rope_scaling'])} is left out, as the published code does"
+
+
+def _config(root: dict, vocabulary: int, tower: dict) -> BTCChatConfig:
     """config.json of a published folder in the words of ours."""
-    encoder = choose("mm_resampler_type", root.get("mm_resampler_type") or "none", RESAMPLERS)
-    config = BTCChatConfig(
-        llm=_llm_config(root, parts["llm"]),
+    encoder = choose("mm_resampler_type", str(root.get("mm_resampler_type") or "none"), RESAMPLERS)
+    aspect = str(root.get("image_aspect_ratio") or "square")
+    return BTCChatConfig(
+        llm=_llm_config(root, vocabulary),
         vision_tower=tower,
         mm_projector={"mm_projector_type": root.get("mm_projector_type", "linear")},
         change_encoder={"change_encoder_type": encoder, **_encoder_options(root, tower, encoder)},
         mm_vision_select_layer=root.get("mm_vision_select_layer", -2),
-        mm_vision_select_feature="cls_patch",  # the published SigLIP tower keeps every token, whatever it says here
-        image_aspect_ratio=root.get("image_aspect_ratio") or "square",
-        conv_version="qwen_1_5",
-        **PROMPTS.get(encoder, {}),
+        image_aspect_ratio="square" if aspect.startswith("anyres") else aspect,
+        published=root,
+        **_assumed(encoder),
     )
-    if config.image_aspect_ratio.startswith("anyres"):
-        said, config.image_aspect_ratio = config.image_aspect_ratio, "square"
-        logger.warning("%s: %s is not supported; each image is squashed to one square, without tiles", folder, said)
-    return config
 
 
-def _llm_config(root: dict, weights: Weights) -> dict:
+def _assumed(encoder: str) -> dict:
+    """What a published folder does not say."""
+    return {
+        "conv_version": "qwen_1_5",
+        "mm_vision_select_feature": "cls_patch",  # its SigLIP tower keeps every token, whatever config.json says
+        **PROMPTS.get(encoder, {}),
+    }
+
+
+def _llm_config(root: dict, vocabulary: int) -> dict:
     names = {*Qwen2Config().to_dict(), "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side"}
-    llm = {name: value for name, value in root.items() if name in names}
-    llm |= {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
-    # Published configs are known to name another vocabulary than the weights have.
-    return llm | {"vocab_size": weights.shape("model.embed_tokens.weight")[0]}
+    llm = {name: value for name, value in root.items() if name in names - {"rope_scaling"}}
+    kind = {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
+    return llm | kind | {"vocab_size": vocabulary}
 
 
 def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
     if encoder == "concat":
         return {}
-    options = root.get("cc_expert_args") or {}
-    options = dict(json.loads(options) if isinstance(options, str) else options)
+    said = root.get("cc_expert_args") or {}
+    try:
+        options = dict(json.loads(said) if isinstance(said, str) else said)
+    except (json.JSONDecodeError, TypeError, ValueError):
+        raise BTCChatError(f"cc_expert_args is {said!r}, expected a JSON object; download the folder again") from None
+    options["mlp_dim"] = options.get("mlp_dim") or MLP_DIM
     width = options.pop("embedding_dim", tower["hidden_size"])
     if width != tower["hidden_size"]:
         raise BTCChatError(
@@ -152,19 +183,41 @@ def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
 
 
 def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict:
-    """The config.json that describes ``config`` in a published folder.
+    """The config.json that describes ``config`` in a published folder; of an imported one, changed where the model is.
 
     vision_tower: its mm_vision_tower, if not the one the model was imported with. Raises BTCChatError for a part that
-    this layout has no place for.
+    this layout has no place for; of a field that it has none for, a warning tells.
     """
+    root = _published(config, vision_tower)
+    encoder = config.change_encoder["change_encoder_type"]
+    assumed = BTCChatConfig(**_assumed(encoder))
+    for name in UNTOLD:
+        has, read = getattr(config, name), getattr(assumed, name)
+        if has != read:
+            logger.warning(
+                "%s %r cannot be said in a LLaVA-NeXT folder, and is %r where it is read again (from_pretrained(%s=))",
+                *(name, has, read, name),
+            )
+    if not config.published:
+        return root
+    imported = _published(_config(config.published, config.llm["vocab_size"], config.vision_tower), vision_tower=None)
+    changed = {name: value for name, value in root.items() if value != imported.get(name)}
+    return config.published | changed
+
+
+def _published(config: BTCChatConfig, vision_tower: str | None) -> dict:
     options = dict(config.change_encoder)
     resampler = _inverse("change encoder", RESAMPLERS, options.pop("change_encoder_type"))
     _inverse("language model", MODEL_TYPES, config.llm.get("model_type"))
+    width = config.vision_tower["hidden_size"]
     kind, architecture, ours = "llava_qwen_cc", "LlavaQwenCCForCausalLM", {"mm_resampler_type": resampler}
+    parts = ["mm_mlp_adapter", "mm_vision_resampler", "mm_language_model", "mm_vision_tower"]
     if resampler == "none":
         kind, architecture, ours = "llava_qwen", "LlavaQwenForCausalLM", {"mm_resampler_type": None}
+        parts.remove("mm_vision_resampler")
     else:
-        ours["cc_expert_args"] = options | {"embedding_dim": config.vision_tower["hidden_size"]}
+        mlp = options.get("mlp_dim") or 4 * width  # as built; the published code's own default is another
+        ours["cc_expert_args"] = options | {"embedding_dim": width, "mlp_dim": mlp}
     projector = config.mm_projector["mm_projector_type"]
     if not re.fullmatch(r"linear|identity|mlp\d+x_gelu", projector):
         raise BTCChatError(f"a LLaVA-NeXT folder has no projector '{projector}'; it knows linear and mlpNx_gelu")
@@ -179,10 +232,10 @@ def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> 
         "model_type": kind,
         "architectures": [architecture],
         "image_aspect_ratio": config.image_aspect_ratio,
-        "mm_hidden_size": config.vision_tower["hidden_size"],
+        "mm_hidden_size": width,
         "mm_patch_merge_type": "flat",
         "mm_projector_type": projector,
-        "mm_tunable_parts": "mm_mlp_adapter,mm_vision_resampler,mm_language_model,mm_vision_tower",
+        "mm_tunable_parts": ",".join(parts),
         "mm_use_im_patch_token": False,
         "mm_use_im_start_end": False,
         "mm_vision_select_feature": "patch",  # as published; the tower's code does not look at it

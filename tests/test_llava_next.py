@@ -145,7 +145,47 @@ def test_any_resolution_is_read_as_one_square_and_said(published, caplog):
     assert "anyres_max_9 is not supported; each image is squashed to one square" in caplog.text
 
 
-def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published):
+def test_what_a_folder_says_and_is_read_otherwise_is_said_once(published, tmp_path, caplog):
+    edit(published, mm_patch_merge_type="spatial_unpad", rope_scaling={"type": "linear", "factor": 2.0})
+    import_llava_next(published, tmp_path / "ours")
+    told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint"]
+    assert told == [
+        f"{published}: mm_patch_merge_type spatial_unpad is not supported; it is read as flat, without image_newline",
+        f'{published}: rope_scaling {{"factor": 2.0, "type": "linear"}} is left out, as the published code does',
+    ]
+    assert BTCChat.from_pretrained(tmp_path / "ours", device="cpu").llm.config.rope_scaling is None
+    caplog.clear()
+    edit(published, image_aspect_ratio="anyres")
+    import_llava_next(published, tmp_path / "again")
+    assert caplog.text.count("is not supported") == 1
+
+
+def config_of(folder) -> dict:
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplog):
+    edit(onevision, use_mm_proj=None, rope_scaling={"type": "linear", "factor": 2.0})
+    said = config_of(onevision)
+    import_llava_next(onevision, tmp_path / "ours")
+    export_llava_next(tmp_path / "ours", tmp_path / "back")
+    assert config_of(tmp_path / "back") == said
+    assert equal(weights(tmp_path / "back"), weights(onevision))
+    caplog.clear()
+    model = BTCChat.from_pretrained(tmp_path / "ours", device="cpu", image_aspect_ratio="pad", caption_question="New?")
+    model.config.llm["tokenizer_model_max_length"] = 99
+    model.save_pretrained(tmp_path / "trained")
+    export_llava_next(tmp_path / "trained", tmp_path / "changed")
+    changed = config_of(tmp_path / "changed")
+    assert {name: changed[name] for name in said if changed[name] != said[name]} == {
+        "image_aspect_ratio": "pad",
+        "mm_patch_merge_type": "flat",
+        "tokenizer_model_max_length": 99,
+    }
+    assert "caption_question 'New?' cannot be said in a LLaVA-NeXT folder, and is 'Please briefly" in caplog.text
+
+
+def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_path):
     state = {k: v for k, v in weights(published).items() if "resampler" not in k}
     for file in published.glob("model*"):
         file.unlink()
@@ -153,6 +193,13 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published):
     edit(published, mm_resampler_type=None, model_type="llava_qwen", mm_vision_select_layer=-1)
     options = {"chg_type": "cc_expert", "cc_args": {"per_expert_depth": 1}, "mm_vision_select_layer": [-2, -1]}
     model = BTCChat.from_pretrained(published, device="cpu", from_origin=True, **options)
+    model.save_pretrained(tmp_path / "ours")
+    export_llava_next(tmp_path / "ours", tmp_path / "out")
+    assert config_of(tmp_path / "out")["architectures"] == ["LlavaQwenCCForCausalLM"]
+    assert "mm_vision_resampler" in config_of(tmp_path / "out")["mm_tunable_parts"]
+    assert config_of(tmp_path / "out")["cc_expert_args"]["mlp_dim"] == 64  # as built
+    again = BTCChat.from_pretrained(tmp_path / "out", device="cpu")
+    assert equal(again.change_encoder.state_dict(), model.change_encoder.state_dict())
     assert len(model.change_encoder.layers) == 1
     assert model.vision_tower.num_depths == 2
     assert torch.equal(model.mm_projector[0].weight, state["model.mm_projector.0.weight"])
@@ -173,6 +220,12 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published):
         ),
         ({"mm_projector_type": "mlp3x_gelu"}, "weight 'single.4.bias' is missing"),
         ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
+        ({"cc_expert_args": {}}, r"lin1.bias' has shape \(24,\), the config says \(4608,\)"),  # the published default
+        ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
+        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a JSON object"),
+        ({"mm_vision_tower": 5}, "leaves its vision tower's sizes to '5', which is not to be had: no model at 5"),
+        ({"mm_use_im_start_end": True}, "config.json: mm_use_im_start_end is true; image start/end tokens are not"),
+        ({"s2": True}, "config.json: s2 is true; multi-scale S2 features are not supported"),
     ],
 )
 def test_a_wrong_folder_gets_one_clear_line_and_nothing_is_written(published, tmp_path, changes, message):
@@ -264,6 +317,18 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch)
     with pytest.raises(BTCChatError, match="out was not written: .*No space left on device; make room"):
         import_llava_next(base / "published", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["model", "tower"])
+def test_a_config_that_is_no_object_is_named(which, published, tmp_path):
+    file = published / "config.json"
+    if which == "tower":
+        file = tmp_path / "tower" / "config.json"
+        file.parent.mkdir()
+        edit(published, mm_vision_tower=str(file.parent))
+    file.write_text("[1]")
+    with pytest.raises(BTCChatError, match=f"{file} holds a list, expected a JSON object"):
+        import_llava_next(published, tmp_path / "out")
 
 
 def test_a_weight_that_no_part_has_is_named(published):
