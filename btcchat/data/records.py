@@ -215,9 +215,10 @@ def _conversations(row: dict, where: str) -> list[dict]:
         if turn["from"] != SPEAKERS[number % 2]:
             who = f"turn {number + greeting + 1} is the {turn['from']}'s"
             raise BTCChatError(f"{where}: {who}, expected the {SPEAKERS[number % 2]}'s: they take turns")
-    if len(turns) == greeting or turns[-1]["from"] == "human":
-        kind = "is a greeting alone" if len(turns) == greeting else "ends with a question"
-        raise BTCChatError(f"{where}: the conversation {kind}; to be learned from, it needs a question and its answer")
+    if len(turns) == greeting:
+        raise BTCChatError(f"{where}: no question; in front of its answer a turn 'from': 'human' must stand")
+    if turns[-1]["from"] == "human":
+        raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
     return turns
 
 
