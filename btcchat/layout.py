@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from btcchat.config import BTCChatConfig
+from btcchat.config import PARTS, BTCChatConfig
+from btcchat.multimodal_encoder import check_sizes
 from btcchat.weights import Weights
 
 
@@ -22,9 +23,13 @@ class Source:
 
 def open_folder(folder: Path) -> Source:
     """Read the configs and the headers of the weight files. Raises BTCChatError for what is missing or malformed."""
+    config = BTCChatConfig.load(folder)
+    weights = {part: Weights.of(folder / part) for part in PARTS}
+    file = folder / "vision_tower" / "config.json"
+    check_sizes(config.vision_tower, weights["vision_tower"], file, "download or save the checkpoint again")
     return Source(
-        BTCChatConfig.load(folder),
-        **{part: Weights.of(folder / part) for part in ("llm", "vision_tower", "mm_projector")},
+        config,
+        **weights,
         llm_folder=folder / "llm",
         tower_folder=folder / "vision_tower",
     )
@@ -32,4 +37,6 @@ def open_folder(folder: Path) -> Source:
 
 def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> Source:
     """A language model and a vision tower from folders of their own, to be joined by fresh parts."""
-    return Source(config, Weights.of(llm_folder), Weights.of(tower_folder), None, llm_folder, tower_folder)
+    tower = Weights.of(tower_folder)
+    check_sizes(config.vision_tower, tower, tower_folder / "config.json", "download or save the tower again")
+    return Source(config, Weights.of(llm_folder), tower, None, llm_folder, tower_folder)

@@ -15,7 +15,7 @@ from btcchat.errors import BTCChatError, choose
 from btcchat.hub import resolve
 from btcchat.language_model.qwen2 import Qwen2Config
 from btcchat.layout import Source
-from btcchat.multimodal_encoder import siglip
+from btcchat.multimodal_encoder import check_sizes, siglip
 from btcchat.weights import Weights
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
     known = {key for part in parts.values() for _, key in part.places.values()}
     if unknown := sorted(set(stored.places) - known):
         raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} are); no part has it")
-    tower = _tower_config(folder, root, vision_tower)
+    tower = _tower_config(folder, root, vision_tower, parts["vision_tower"])
     numbers = [int(m[1]) for name in parts["vision_tower"].places if (m := re.search(r"\.layers\.(\d+)\.", name))]
     if numbers and max(numbers) + 1 < tower["num_hidden_layers"]:  # those above the one that is read may be left out
         tower["num_stored_layers"] = max(numbers) + 1
@@ -105,21 +105,23 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
     return Source(config, **parts, llm_folder=folder, tower_folder=folder, notes=list(_notes(root)))
 
 
-def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None) -> dict:
+def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None, weights: Weights) -> dict:
     name = str(vision_tower or root.get("mm_vision_tower") or "")
     if not name:
         raise BTCChatError(
             f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower (--vision-tower)"
         )
     try:
-        config = read_json(resolve(name, TOWER_FILES) / "config.json")
+        file = resolve(name, TOWER_FILES) / "config.json"
+        config = read_json(file)
     except BTCChatError as error:
         raise BTCChatError(
             f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "
             "of the same tower's config.json as vision_tower (--vision-tower)"
         ) from None
+    check_sizes(config, weights, file, "give the tower that it was trained with as vision_tower (--vision-tower)")
     tower = {"model_type": config.get("model_type"), **config.get("vision_config", config)}
-    return siglip.DEFAULTS | tower | {"_name_or_path": root.get("mm_vision_tower") or str(name)}
+    return siglip.DEFAULTS | tower | {"_name_or_path": root.get("mm_vision_tower") or name}
 
 
 def _notes(root: dict) -> Iterator[str]:

@@ -61,6 +61,7 @@ class Weights:
 
     folder: Path
     places: dict[str, tuple[Path, str]]
+    prefixes: dict[str, str] | None = None  # how its names come from the files' keys; None: they are these
 
     @classmethod
     def of(cls, folder: Path) -> "Weights":
@@ -81,7 +82,7 @@ class Weights:
     def shape(self, name: str) -> tuple[int, ...]:
         """From the file's header."""
         if name not in self.places:
-            raise BTCChatError(f"{self.folder}: weight '{name}' is missing")
+            raise BTCChatError(f"{self.folder}: weight '{self.key(name)}' is missing")
         file, key = self.places[name]
         with _open(file) as handle:
             return tuple(handle.get_slice(key).get_shape())
@@ -90,7 +91,11 @@ class Weights:
         """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
         renamed = {_rename(name, prefixes): place for name, place in self.places.items()}
         renamed.pop(None, None)
-        return Weights(self.folder, renamed)
+        return Weights(self.folder, renamed, prefixes)
+
+    def key(self, name: str) -> str:
+        """What ``name``, which may be missing, is called in the files."""
+        return _rename_back(name, self.prefixes)
 
 
 def _open(file: Path):
@@ -133,8 +138,9 @@ def load_strict(
         logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
     if missing:
+        key = weights.key(_rename_back(missing[0], prefixes))
         raise BTCChatError(
-            f"{folder}: weight '{missing[0]}' is missing ({len(missing)} of {len(expected)} are); "
+            f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are); "
             "the config describes more than the folder holds"
         )
     state = {}
@@ -158,6 +164,10 @@ def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
         if key.startswith(old):
             return new + key[len(old) :]
     return None
+
+
+def _rename_back(name: str, prefixes: dict[str, str] | None) -> str:
+    return _rename(name, {new: old for old, new in prefixes.items()} if prefixes else None) or name
 
 
 def convert_pickles(folder: Path) -> None:

@@ -205,6 +205,11 @@ def spoil_tower(folder):
     (folder / "vision_tower/config.json").write_text(json.dumps(config | {"vision_tower_type": "siglp"}))
 
 
+def spoil_tower_size(folder):
+    config = json.loads((folder / "vision_tower/config.json").read_text())
+    (folder / "vision_tower/config.json").write_text(json.dumps(config | {"intermediate_size": 8}))
+
+
 def spoil_projector(folder):
     config = json.loads((folder / "mm_projector/config.json").read_text())
     (folder / "mm_projector/config.json").write_text(json.dumps(config | {"mm_projector_type": "mlp_upsample"}))
@@ -229,6 +234,7 @@ def spoil_template(folder):
         (spoil_tokenizer, "has no tokenizer"),
         (spoil_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
         (spoil_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
+        (spoil_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*vision_tower have 64"),
         (spoil_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
         (spoil_template, "unknown template 'v2' .did you mean 'v1'.*choose from plain, qwen_1_5, v1"),
     ],

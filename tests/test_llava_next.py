@@ -14,6 +14,7 @@ from btcchat.checkpoint import open_folder
 from btcchat.cli import main
 from btcchat.config import write_json
 from btcchat.errors import BTCChatError
+from btcchat.multimodal_encoder import siglip
 from btcchat.relayout import export_llava_next, import_llava_next
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.train import load_model
@@ -218,7 +219,7 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
             {"model_type": "mistral", "architectures": None},
             r"no model of this kind \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, LlavaQwenCC",
         ),
-        ({"mm_projector_type": "mlp3x_gelu"}, "weight 'single.4.bias' is missing"),
+        ({"mm_projector_type": "mlp3x_gelu"}, "weight 'model.mm_projector.4.bias' is missing"),
         ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
         ({"cc_expert_args": {}}, r"lin1.bias' has shape \(24,\), the config says \(4608,\)"),  # the published default
         ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
@@ -317,6 +318,36 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch)
     with pytest.raises(BTCChatError, match="out was not written: .*No space left on device; make room"):
         import_llava_next(base / "published", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 32}, "hidden_size is 32, and the weights in .*published have 16"),
+        ({"hidden_size": "16"}, "hidden_size is '16', expected a whole number such as 768"),
+        ({"hidden_size": None}, "hidden_size is None, expected a whole number"),
+        ({"intermediate_size": 48}, "intermediate_size is 48, and the weights in .*published have 64"),
+        ({"image_size": 64}, "image_size is 64, and the weights in .*published have 16 patches, not 64"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, and the weights in .*published have 2"),
+        ({"model_type": "clip_vision_model"}, "unknown vision tower model_type 'clip_vision_model'.*choose from sig"),
+    ],
+)
+def test_a_wrong_tower_is_named_with_its_key_and_the_way_out(changes, message, base, tmp_path):
+    write_json(tmp_path / "config.json", config_of(base / "tower") | changes)
+    with pytest.raises(BTCChatError, match=f"^{tmp_path}/config.json: {message}.*; give the tower .*--vision-tower.$"):
+        BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
+
+
+def test_a_size_that_a_tower_leaves_out_is_its_default(base, tmp_path):
+    said = config_of(base / "tower")
+    short = {key: value for key, value in said.items() if siglip.DEFAULTS[key] != value}
+    assert 0 < len(short) < len(said)
+    write_json(tmp_path / "config.json", {"model_type": "siglip", "vision_config": short})
+    BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
+    del short["intermediate_size"]
+    write_json(tmp_path / "config.json", {"model_type": "siglip", "vision_config": short})
+    with pytest.raises(BTCChatError, match="intermediate_size is left out, which means 3072, and the weights .* 64;"):
+        BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("which", ["model", "tower"])

@@ -3,8 +3,11 @@
 A tower is called as ``tower(pixel_values)`` with float ``(N, 3, H, W)`` and returns a list of S tensors
 ``(N, L, C)``, one per selected layer. It has the attributes ``hidden_size`` (C), ``num_tokens`` (L), ``grid``
 (patches per side), ``resolution`` (pixels per side), ``num_depths`` (S), ``config`` (what config.json says),
-and the methods ``default_preprocessor_config()`` and ``resize(resolution)``.
+and the methods ``default_preprocessor_config()`` and ``resize(resolution)``. Its class may have ``check_sizes(config,
+weights)``, which raises BTCChatError where the two do not go together.
 """
+
+from pathlib import Path
 
 from torch import nn
 
@@ -13,6 +16,7 @@ from btcchat.multimodal_encoder import open_clip, siglip
 from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
+from btcchat.weights import Weights
 
 VISION_TOWERS: dict[str, type[nn.Module]] = {
     "siglip": SiglipTower,
@@ -32,6 +36,20 @@ def build_vision_tower(config: dict, *, select_layer: int | list[int], select_fe
 
     The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
     """
+    return _tower_class(config)(config, select_layer=select_layer, select_feature=select_feature)
+
+
+def check_sizes(config: dict, weights: Weights, file: Path, way_out: str) -> None:
+    """Raise BTCChatError where ``config``, which ``file`` says, is of no tower here or not that of the weights."""
+    try:
+        check = getattr(_tower_class(config), "check_sizes", None)
+        if check is not None:
+            check(config, weights)
+    except BTCChatError as error:
+        raise BTCChatError(f"{file}: {error}; {way_out}") from None
+
+
+def _tower_class(config: dict) -> type[nn.Module]:
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:
@@ -40,5 +58,4 @@ def build_vision_tower(config: dict, *, select_layer: int | list[int], select_fe
                 f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
             )
         name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
-    tower = choose("vision tower", name, VISION_TOWERS)
-    return tower(config, select_layer=select_layer, select_feature=select_feature)
+    return choose("vision tower", name, VISION_TOWERS)

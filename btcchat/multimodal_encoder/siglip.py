@@ -1,6 +1,7 @@
 """The vision half of SigLIP (Zhai et al. 2023, arXiv:2303.15343), with Hugging Face's parameter names."""
 
 import math
+import re
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from btcchat.bf16_cpu import attention, gelu
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
+from btcchat.weights import Weights
 
 # Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
 UNUSED_KEYS = [
@@ -30,6 +32,14 @@ DEFAULTS = {
     "patch_size": 16,
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
+}
+# Size in a config.json -> a weight that has it, and at which place of its shape.
+EMBEDDINGS = "vision_model.embeddings."
+PLACES = {
+    "num_channels": (EMBEDDINGS + "patch_embedding.weight", 1),
+    "patch_size": (EMBEDDINGS + "patch_embedding.weight", 2),
+    "hidden_size": (EMBEDDINGS + "patch_embedding.weight", 0),
+    "intermediate_size": ("vision_model.encoder.layers.0.mlp.fc1.weight", 0),
 }
 # Bytes of the widest tensor of a block, on the CPU: the images of a batch go through in parts. What is larger than
 # 32 MB glibc takes from the kernel anew each time, which clears it page by page: half as long as the products take.
@@ -78,6 +88,26 @@ class SiglipTower(nn.Module):
             }
         )
         self.reset_parameters()
+
+    @staticmethod
+    def check_sizes(config: dict, weights: Weights) -> None:
+        """Raise BTCChatError naming a size, said or by default, that is no number or not that of the weights."""
+        said = config.get("vision_config", config)
+        sizes = DEFAULTS | said
+        for key, default in DEFAULTS.items():
+            if isinstance(default, int) and (type(sizes[key]) is not int or sizes[key] < 1):
+                raise BTCChatError(f"{key} is {sizes[key]!r}, expected a whole number such as {default}")
+        stored = {key: weights.shape(name)[at] for key, (name, at) in PLACES.items() if name in weights.places}
+        wrong = {key: has for key, has in stored.items() if has != sizes[key]}
+        layers = [int(found[1]) for name in weights.places if (found := re.search(r"\.layers\.(\d+)\.", name))]
+        if layers and max(layers) >= sizes["num_hidden_layers"]:  # fewer there may be: OneVision leaves out unused ones
+            wrong["num_hidden_layers"] = max(layers) + 1
+        patches, positions = (sizes["image_size"] // sizes["patch_size"]) ** 2, EMBEDDINGS + "position_embedding.weight"
+        if positions in weights.places and (rows := weights.shape(positions)[0]) != patches:
+            wrong.setdefault("image_size", f"{rows} patches, not {patches}")
+        for key, has in wrong.items():
+            own = sizes[key] if key in said else f"left out, which means {sizes[key]}"
+            raise BTCChatError(f"{key} is {own}, and the weights in {weights.folder} have {has}")
 
     @property
     def hidden_size(self) -> int:
