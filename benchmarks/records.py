@@ -1,12 +1,13 @@
-"""What a large annotation file costs: memory, and the time to check all its rows and to read one.
+"""What a large annotation file costs: memory, and the time to check all its rows, to look for its images, to read one.
 
     python benchmarks/records.py
     python benchmarks/records.py --rows 100000 --formats jsonl parquet
 
-Writes annotation files of pairs with five captions to a temporary folder (no images: none is read) and opens each in a
-process of its own, as a training run does: every row is checked. Peak growth is the process's largest memory above
-what it had after its imports (of Parquet it counts the mapped file, which the system may drop); kept is what it holds
-afterwards without mapped files. Times are of the processor, so that other load on the machine does not count.
+Writes annotation files of pairs with five captions to a temporary folder and opens each in a process of its own, as a
+training run does: every row is checked, then each row's images are looked for (2,000 empty files; none is read). Peak
+growth is the process's largest memory above what it had after its imports (of Parquet it counts the mapped file, which
+the system may drop); kept is what it holds afterwards without mapped files. Times are of the processor, so that other
+load on the machine does not count.
 """
 
 import argparse
@@ -21,14 +22,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from rows import table
 
 FORMATS = ("jsonl", "json", "parquet")
 READS = 2000  # rows read at random
+PAIRS = 1000  # that have files
 
 
 def row(number: int) -> dict:
-    name = f"train_{number:07d}.png"
+    name = f"train_{number % PAIRS:07d}.png"
     captions = [f"{number % 97} houses and a road appear on the bare land beside the forest ." for _ in range(5)]
     question = "<image>\nPlease briefly describe the changes in these two images."
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": captions[0]}]
@@ -37,6 +41,10 @@ def row(number: int) -> dict:
 
 
 def write(path: Path, rows: int) -> None:
+    """The annotation file, and its images beside it."""
+    for image in (path.parent / image for number in range(min(rows, PAIRS)) for image in row(number)["images"]):
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.touch()
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -76,6 +84,9 @@ def measure(path: Path) -> dict:
     before, anonymous, start = status("VmRSS"), status("RssAnon"), time.process_time()
     mixture = build_datasets(str(yaml), lambda record: record, data_root=path.parent)
     opened = time.process_time() - start
+    start = time.process_time()
+    mixture.sets[0].records.check_files(np.ones(len(mixture), bool))
+    looked = time.process_time() - start
     lengths = mixture.lengths(lambda modality, frames, characters: characters)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kept = status("RssAnon") - anonymous
@@ -83,7 +94,8 @@ def measure(path: Path) -> dict:
     for _ in range(READS):
         mixture[0, draw.randrange(len(mixture))]
     read = (time.process_time() - start) / READS
-    return {"rows": len(lengths), "peak": peak - before, "kept": kept, "seconds": opened, "read": read}
+    times = {"seconds": opened, "looked": looked, "read": read}
+    return {"rows": len(lengths), "peak": peak - before, "kept": kept, **times}
 
 
 def main() -> None:
@@ -106,7 +118,8 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
             found = json.loads(done.stdout.splitlines()[-1])
             figures = [f"{found['peak']:.0f}", f"{found['kept']:.0f}", f"{found['seconds']:.1f}"]
-            lines.append([kind, f"{found['rows']:,}", f"{size:.0f}", *figures, f"{found['read'] * 1e6:.0f}"])
+            figures += [f"{found['looked']:.1f}", f"{found['read'] * 1e6:.0f}"]
+            lines.append([kind, f"{found['rows']:,}", f"{size:.0f}", *figures])
             path.unlink()
     head = [
         "format",
@@ -115,6 +128,7 @@ def main() -> None:
         "peak growth, MiB",
         "kept, MiB",
         "CPU seconds to open",
+        "to look for images",
         "CPU microseconds a row",
     ]
     print(table(head, lines))

@@ -1,7 +1,9 @@
 """`btcchat data check`: every kind of fault is found in its row, and a sound mixture has none."""
 
 import json
+import re
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -210,3 +212,15 @@ def test_what_cannot_be_checked_at_all_is_an_error(root, capsys):
     ):
         assert checked(root, *words) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_documented_table_is_what_the_command_prints(shared, tmp_path, capsys):
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    command, table = re.search(r"`btcchat data check (\S+ --version v1)`:\n\n```\n(.+?)```", docs, re.DOTALL).groups()
+    (tmp_path / "LEVIR-CC").symlink_to(shared / "data" / "levir_cc_subset")
+    convert = ["convert", "levir_cc", str(tmp_path / "LEVIR-CC"), str(tmp_path / "annotations" / "levir_cc")]
+    assert cli.main(["data", *convert]) == 0
+    capsys.readouterr()
+    assert cli.main(["data", "check", *command.split(), "--data_root", str(tmp_path), "--workers", "0"]) == 0
+    assert capsys.readouterr().out == table
