@@ -1,13 +1,13 @@
 """Language models: a causal LM of the LLaMA family (Qwen2 among it) through transformers, and its tokenizer."""
 
 import importlib.util
-import json
 import logging
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from btcchat.config import read_json
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
 
@@ -64,7 +64,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     settings = folder / "tokenizer_config.json"
-    said = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") if settings.exists() else None
+    said = read_json(settings).get("tokenizer_class") if settings.exists() else None
     slow = (folder / "tokenizer.model").exists()
     tokenizer = TOKENIZERS.get(said, AutoTokenizer).from_pretrained(str(folder), use_fast=not slow)
     if tokenizer.pad_token_id is None:

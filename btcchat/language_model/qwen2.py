@@ -53,10 +53,15 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
 
     def __init__(self, tokenizer_file=None, vocab_file=None, merges_file=None, **options):
         if options.get("tokenizer_object") is None:
-            if tokenizer_file is not None:
-                options["tokenizer_object"] = read_tokenizer(Path(tokenizer_file))
-            else:
-                options["tokenizer_object"] = byte_level_bpe(models.BPE.from_file(vocab_file, merges_file))
+            try:
+                if tokenizer_file is not None:
+                    options["tokenizer_object"] = read_tokenizer(Path(tokenizer_file))
+                else:
+                    options["tokenizer_object"] = byte_level_bpe(models.BPE.from_file(vocab_file, merges_file))
+            except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more special
+                what = tokenizer_file or f"{vocab_file} with {merges_file}"
+                told = " ".join(f"{type(error).__name__}: {error}".split())
+                raise BTCChatError(f"{what} is no tokenizer ({told}); download or save it again") from None
         special = dict.fromkeys(("unk_token", "bos_token"))  # none, unless the folder says one
         super().__init__(**{**special, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", **options})
 

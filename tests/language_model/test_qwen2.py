@@ -86,6 +86,29 @@ def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
     assert (again.eos_token, again.pad_token, again.bos_token) == ("<|im_end|>", "<|endoftext|>", None)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("tokenizer.json", "{", "tokenizer.json is no tokenizer .JSONDecodeError: .*; download or save it again$"),
+        ("tokenizer.json", "[]", "tokenizer.json is no tokenizer .TypeError: "),
+        ("tokenizer.json", "{}", "tokenizer.json is no tokenizer .KeyError: 'model'"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer.json is no tokenizer .Exception: "),
+        ("tokenizer_config.json", "[1]", "tokenizer_config.json holds a list, expected a JSON object"),
+        ("vocab.json", "{", "vocab.json with .*merges.txt is no tokenizer .Exception: "),
+    ],
+)
+def test_a_broken_tokenizer_is_one_line_that_names_the_file(file, text, message, tmp_path):
+    tokenizer = qwen2_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    if file == "vocab.json":
+        tokenizer.save_vocabulary(str(tmp_path))
+        os.remove(tmp_path / "tokenizer.json")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(BTCChatError, match=message) as caught:
+        load_tokenizer(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_without_a_tokenizer_names_the_choices(tmp_path):
     with pytest.raises(BTCChatError, match="expected tokenizer.model, tokenizer.json or vocab.json with merges.txt"):
         load_tokenizer(tmp_path)
