@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from btcchat import adapter, layout, llava_next
-from btcchat.change_encoder import CHG_TYPES, build_change_encoder, encoder_defaults
+from btcchat.change_encoder import CHG_TYPES, build_change_encoder, canonical, encoder_defaults
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.config import PARTS, BTCChatConfig, read_json, write_json
 from btcchat.errors import BTCChatError, choose
@@ -24,6 +24,7 @@ from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_projector import build_projector
+from btcchat.prompt import user_turn
 from btcchat.weights import Weights, load_strict
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def load(
     config.change_encoder = _change_encoder_config(source, folder, from_origin, chg_type, asked)
     config.__post_init__()
     model = _build(cls, source, device, dtype, fresh=from_origin, attention=attn_implementation)
+    if "pair_prompt" in overrides:  # one that does not fit is told now, not at the first caption
+        user_turn(config.caption_question, model.num_segments("pair", 2), shown=config.pair_prompt)
     model.base = adapter.read_base(folder)
     if model.base is not None:
         adapter.read(model.llm, folder / "llm")
@@ -150,7 +153,7 @@ def from_parts(
         llm=read_json(llm_folder / "config.json"),
         vision_tower=read_json(tower_folder / "config.json"),
         mm_projector={"mm_projector_type": mm_projector},
-        change_encoder=change_encoder or {"change_encoder_type": "attentive"},
+        change_encoder=canonical(change_encoder or {"change_encoder_type": "attentive"}),
         **fields,
     )
     return _build(cls, layout.open_parts(config, llm_folder, tower_folder), device, dtype, fresh=True)
@@ -338,7 +341,7 @@ def _change_encoder_config(source: Source, folder, from_origin: bool, chg_type: 
         if "cc_head" not in asked:
             logger.warning("%s does not say its cc_head; %d is assumed (cc_head= sets it)", folder, DEFAULT_HEADS)
         said["cc_head"] = asked.pop("cc_head", DEFAULT_HEADS)
-    said = dict(said)
+    said = canonical(said)
     if name is not None and name != said["change_encoder_type"]:
         raise BTCChatError(f"chg_type is {name}, the checkpoint has {said['change_encoder_type']} ({folder})")
     has = encoder_defaults(said["change_encoder_type"]) | said

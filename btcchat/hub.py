@@ -34,5 +34,5 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
     try:
         return Path(snapshot_download(str(path), allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
+        reason = str(error).strip().splitlines()[0]
         raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None

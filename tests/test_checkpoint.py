@@ -234,7 +234,7 @@ def spoil_template(folder):
         (spoil_tokenizer, "has no tokenizer"),
         (spoil_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
         (spoil_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
-        (spoil_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*vision_tower have 64"),
+        (spoil_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
         (spoil_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
         (spoil_template, "unknown template 'v2' .did you mean 'v1'.*choose from plain, qwen_1_5, v1"),
     ],
@@ -284,7 +284,8 @@ def test_a_fault_while_saving_leaves_the_old_checkpoint_whole(saved, folder, mon
 def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
     """A Hugging Face SigLIP (both halves in one file, sizes under vision_config) and a causal LM of its own."""
     tower = shutil.copytree(saved / "vision_tower", tmp_path / "siglip")
-    edit(tower / "model.safetensors", **{"text_model.head.weight": torch.zeros(2), "logit_scale": torch.zeros(1)})
+    text = {"text_model.head.weight": torch.zeros(2), "text_model.encoder.layers.9.mlp.fc1.bias": torch.zeros(2)}
+    edit(tower / "model.safetensors", **text, logit_scale=torch.zeros(1))
     config = json.loads((tower / "config.json").read_text())
     (tower / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": config}))
     (tower / "preprocessor_config.json").unlink()
@@ -294,3 +295,30 @@ def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
     assert model.config.change_encoder["change_encoder_type"] == "attentive"
     model.save_pretrained(tmp_path / "joined")
     assert equal(model, BTCChat.from_pretrained(tmp_path / "joined", device="cpu"))
+
+
+def test_a_change_encoder_goes_by_its_own_name_whatever_it_was_called(saved, tmp_path):
+    parts = {"vision_tower": saved / "vision_tower", "llm": saved / "llm", "mm_vision_select_layer": -1}
+    model = BTCChat.from_parts(**parts, change_encoder={"change_encoder_type": "cc_expert"}, device="cpu")
+    assert model.config.change_encoder == {"change_encoder_type": "difference_aware"}
+    model.config.change_encoder = {"change_encoder_type": "cc_expert"}  # as older versions saved it
+    model.save_pretrained(tmp_path / "joined")
+    again = BTCChat.from_pretrained(tmp_path / "joined", chg_type="difference_aware", device="cpu")
+    assert again.config.change_encoder == {"change_encoder_type": "difference_aware"}
+
+
+def test_words_that_do_not_fit_a_pair_are_told_when_they_are_given(saved):
+    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments: 'from <image> to"):
+        BTCChat.from_pretrained(saved, pair_prompt="from <image> to <image>. ", device="cpu")
+    BTCChat.from_pretrained(saved, pair_prompt="Look at <image>. ", device="cpu")
+
+
+def test_the_hub_s_reason_is_told_whole(monkeypatch):
+    reason = "the repository is gated: " + "ask its owner for access and log in, " * 5 + "then try again."
+
+    def refuse(*_, **__):
+        raise OSError(reason)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(BTCChatError, match=f"{reason}.$"):
+        BTCChat.from_pretrained("nobody/nothing")

@@ -34,6 +34,12 @@ UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
 
+def canonical(config: dict) -> dict:
+    """``config`` with the registry's own name of the change encoder."""
+    name = config.get("change_encoder_type")
+    return config | {"change_encoder_type": CHG_TYPES.get(name, name)}
+
+
 def encoder_defaults(name: str) -> dict:
     """Option -> what a change encoder has where its config does not say."""
     parameters = inspect.signature(choose("change encoder", CHG_TYPES.get(name, name), CHANGE_ENCODERS)).parameters
@@ -45,7 +51,7 @@ def build_change_encoder(config: dict, *, hidden_size: int, grid: int, num_depth
 
     ``hidden_size`` is C, ``grid`` the tokens per side, ``num_depths`` the S of the vision tower.
     """
-    options = dict(config)
-    name = options.pop("change_encoder_type", None)
+    options = canonical(config)
+    name = options.pop("change_encoder_type")
     sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
-    return build("change encoder", CHG_TYPES.get(name, name), CHANGE_ENCODERS, options, **sizes)
+    return build("change encoder", name, CHANGE_ENCODERS, options, **sizes)

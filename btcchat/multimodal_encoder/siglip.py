@@ -99,7 +99,8 @@ class SiglipTower(nn.Module):
                 raise BTCChatError(f"{key} is {sizes[key]!r}, expected a whole number such as {default}")
         stored = {key: weights.shape(name)[at] for key, (name, at) in PLACES.items() if name in weights.places}
         wrong = {key: has for key, has in stored.items() if has != sizes[key]}
-        layers = [int(found[1]) for name in weights.places if (found := re.search(r"\.layers\.(\d+)\.", name))]
+        numbers = (re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name) for name in weights.places)
+        layers = [int(number[1]) for number in numbers if number]
         if layers and max(layers) >= sizes["num_hidden_layers"]:  # fewer there may be: OneVision leaves out unused ones
             wrong["num_hidden_layers"] = max(layers) + 1
         patches, positions = (sizes["image_size"] // sizes["patch_size"]) ** 2, EMBEDDINGS + "position_embedding.weight"
