@@ -14,6 +14,7 @@ from btcchat.checkpoint import open_folder
 from btcchat.cli import main
 from btcchat.config import write_json
 from btcchat.errors import BTCChatError
+from btcchat.inference import Request, batch_of, generate
 from btcchat.multimodal_encoder import siglip
 from btcchat.relayout import export_llava_next, import_llava_next
 from btcchat.train.arguments import DataArguments, ModelArguments
@@ -161,8 +162,8 @@ def test_what_a_folder_says_and_is_read_otherwise_is_said_once(published, tmp_pa
     assert caplog.text.count("is not supported") == 1
 
 
-def config_of(folder) -> dict:
-    return json.loads((folder / "config.json").read_text())
+def config_of(folder, name="config.json") -> dict:
+    return json.loads((folder / name).read_text())
 
 
 def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplog):
@@ -184,6 +185,30 @@ def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplo
         "tokenizer_model_max_length": 99,
     }
     assert "caption_question 'New?' cannot be said in a LLaVA-NeXT folder, and is 'Please briefly" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["import", "import and export"])
+def test_the_golden_model_answers_the_same_in_our_layout_and_back_in_its_own(way, shared, tmp_path):
+    """Prompt ids and greedy ids exactly, logits to FACTS.md's 1e-4; from the question that `btcchat caption` asks."""
+    root = shared / "golden" / "ccexpert"
+    folder, options = tmp_path / "ours", {}
+    import_llava_next(root / "checkpoint", folder, vision_tower=root / "vision_tower_folder")
+    if way == "import and export":
+        folder, options = tmp_path / "back", {"vision_tower": root / "vision_tower_folder"}
+        export_llava_next(tmp_path / "ours", folder)
+        assert config_of(folder) == config_of(root / "checkpoint")
+        assert equal(weights(folder), weights(root / "checkpoint"))
+    model = BTCChat.from_pretrained(folder, **options, device="cpu", dtype="float32")
+    golden, tensors = config_of(root, "checkpoint_golden.json"), load_file(root / "checkpoint_golden.safetensors")
+    assert golden["cases"]
+    for case in golden["cases"]:
+        pair = [root / golden["images_folder"] / name for name in case["images"]]
+        batch = batch_of(model, [Request(model.config.caption_question, "pair", pair)])
+        assert batch["input_ids"][0].tolist() == case["input_ids"]
+        with torch.no_grad():
+            logits = model(**batch).logits[0]
+        torch.testing.assert_close(logits, tensors[f"{case['name']}.logits"].float(), atol=1e-4, rtol=0)
+        assert generate(model, batch, max_new_tokens=golden["new_tokens"])[0].tolist() == case["greedy_ids"]
 
 
 def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_path):

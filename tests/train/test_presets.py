@@ -1,8 +1,10 @@
 """Every shipped preset is understood, its shell script is thin, and its smoke-sized twin trains."""
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,70 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     assert training.tune_vision_tower == ("vision_tower" in TRAINED[name])
     assert training.tune_language_model or training.lora_enable or "llm" not in TRAINED[name]
     assert model.model_name_or_path
+
+
+DEPTHS = [-11, -8, -5, -2]
+CCEXPERT = {  # stage -> samples a step on 8 GPUs, epochs, rate of the tower, depths, change encoder, data
+    "1_cpt": (64, 1, None, DEPTHS, "cc_expert", "cc_foundation_cpt"),
+    "2_cpt": (256, 1, 2e-6, DEPTHS, "cc_expert", "cc_foundation_cpt"),
+    "3_sft": (256, 50, 2e-6, DEPTHS, "cc_expert", "levir_cc@random_choice"),
+    "baseline": (256, 50, 2e-6, -2, "concat", "levir_cc@random_choice"),
+}
+ALIKE = {  # in all of them
+    "learning_rate": 1e-5,
+    "weight_decay": 0.0,
+    "warmup_ratio": 0.03,
+    "lr_scheduler_type": "cosine",
+    "model_max_length": 32768,
+    "bf16": True,
+    "version": "qwen_1_5",
+    "image_aspect_ratio": "square",
+    "mm_projector": "mlp2x_gelu",
+    "vision_tower": "google/siglip-so400m-patch14-384",
+}
+
+
+@pytest.mark.parametrize("size", ["0.5b", "7b"])
+@pytest.mark.parametrize("stage", CCEXPERT)
+def test_ccexpert_is_trained_with_its_published_hyper_parameters(stage, size, monkeypatch):
+    for gpu in ("bf16_gpu", "tf32"):
+        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
+    name = f"ccexpert/{size}/{stage}"
+    given = parse_arguments(to_argv(load_preset(name)))
+    model, data, training = given
+    batch = 8 * training.per_device_train_batch_size * training.gradient_accumulation_steps
+    rates = (training.num_train_epochs, training.mm_vision_tower_lr)
+    parts = (model.mm_vision_select_layer, model.chg_type)
+    assert (batch, *rates, *parts, data.data_mixture) == CCEXPERT[stage]
+    assert {key: next(getattr(one, key) for one in given if hasattr(one, key)) for key in ALIKE} == ALIKE
+    assert model.cc_expert_args == ({"downsample_ratio": 1, "per_expert_depth": 2} if "cc" in model.chg_type else None)
+    assert "--deepspeed scripts/zero2.json" in (ROOT / "scripts" / "v1_5" / f"{name}.sh").read_text()
+    assert json.loads((ROOT / "scripts" / "zero2.json").read_text())["zero_optimization"]["stage"] == 2
+
+
+def test_the_mixture_of_continual_pre_training_has_the_published_sets_and_repeats():
+    mixture = terms("cc_foundation_cpt", known_sets())
+    assert {term.captions for term in mixture} == {"flatten_list"} and {term.sampling for term in mixture} == {"all"}
+    assert Counter(Path(term.description["annotation"]).stem for term in mixture) == {
+        "changesim_train_universal": 1,
+        "changesim_test_universal": 1,
+        "CLEVIR_Change_train_change_universal_random3": 1,
+        "CLEVIR_Change_val_change_universal_random3": 1,
+        "CLEVIR_Change_train_nochange_universal_random3": 1,
+        "CLEVIR_Change_val_nochange_universal_random3": 1,
+        "image_edit_request_train_universal": 1,
+        "image_edit_request_val_universal": 1,
+        "spotthediff_train_universal": 2,
+        "spotthediff_val_universal": 2,
+        "stvchrono_train_universal": 1,
+        "stvchrono_test_universal": 1,
+        "Vismin_train_universal": 1,
+        "LevirCCcaptions_train_universal": 6,
+        "sysucd_train_universal": 3,
+        "sysucd_val_universal": 3,
+        "second_allinone_multi_express_universal_format": 3,
+        "second_multi_view_universal_format": 3,
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if name.endswith(("3_sft", "baseline"))])

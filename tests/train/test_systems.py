@@ -62,6 +62,23 @@ def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
         run(mm_tunable_parts="mm_projector")
 
 
+@pytest.mark.parametrize(
+    ("said", "trained"),
+    [
+        ("mm_mlp_adapter,mm_vision_resampler", ["change_encoder", "mm_projector"]),
+        ("mm_language_model", ["llm"]),
+        ("mm_vision_tower,mm_vision_resampler", ["vision_tower", "change_encoder"]),
+    ],
+)
+def test_the_table_at_the_start_shows_what_mm_tunable_parts_trains(said, trained, run, capsys):
+    run(mm_tunable_parts=said, max_steps=1)
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    start = table.index(["module", "parameters", "trainable", "lr"])
+    rows = {row[0]: row[2:] for row in table[start + 1 : start + 5]}
+    assert list(rows) == ["vision_tower", "change_encoder", "mm_projector", "llm"]
+    assert {name: row for name, row in rows.items() if row[0] == "yes"} == dict.fromkeys(trained, ["yes", "0.001"])
+
+
 @pytest.mark.slow
 def test_three_stages_in_a_row_end_in_scored_captions(tmp_path, capsys):
     """The smoke twins of CCExpert's stages, each from the last one's output, and `btcchat eval` of the best epoch."""
