@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from btcchat import BTCChat
 from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES
 from btcchat.cli import main
+from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
 from btcchat.prompt import TEMPLATES
 from btcchat.train.arguments import DataArguments, ModelArguments
+from tests.layouts import ccexpert, levir_cc
 
 INTRO = "This is the Image1 <image>. This is the second Image2 <image>.\n"
 
@@ -77,6 +80,24 @@ def test_the_table_at_the_start_shows_what_mm_tunable_parts_trains(said, trained
     rows = {row[0]: row[2:] for row in table[start + 1 : start + 5]}
     assert list(rows) == ["vision_tower", "change_encoder", "mm_projector", "llm"]
     assert {name: row for name, row in rows.items() if row[0] == "yes"} == dict.fromkeys(trained, ["yes", "0.001"])
+
+
+def test_the_data_step_of_the_docs_works_as_it_stands(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "systems.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in text.splitlines() if line.startswith("    btcchat data ")]
+    assert [words[2] for words in commands] == ["convert", "convert", "check"]
+    levir_cc(tmp_path / "LEVIR-CC")
+    ccexpert(tmp_path / "CC-Foundation")
+    (tmp_path / "CC-Foundation" / "SUB").mkdir()
+    for file in (tmp_path / "CC-Foundation").glob("*.json"):
+        file.rename(file.parent / "SUB" / file.name)
+    (tmp_path / "mine.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BTCCHAT_DATA", str(tmp_path))
+    assert [main(words[1:]) for words in commands] == [0, 0, 0]
+    assert "cc_foundation_levir_cc@flatten_list" in capsys.readouterr().out
+    assert len(build_datasets("mine.yaml", dict)) == 6 * 4  # 2 pairs with 2 captions
+    assert len(build_datasets("levir_cc:val", dict)) == 1
 
 
 @pytest.mark.slow
