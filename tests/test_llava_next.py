@@ -187,6 +187,13 @@ def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplo
     assert "caption_question 'New?' cannot be said in a LLaVA-NeXT folder, and is 'Please briefly" in caplog.text
 
 
+def test_a_model_without_change_encoder_names_none_among_what_is_trained(tmp_path):
+    parts = {"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2", "mm_projector": MLP}
+    tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")
+    export_llava_next(tmp_path / "model", tmp_path / "out", vision_tower="google/siglip")
+    assert config_of(tmp_path / "out")["mm_tunable_parts"] == "mm_mlp_adapter,mm_language_model,mm_vision_tower"
+
+
 @pytest.mark.parametrize("way", ["import", "import and export"])
 def test_the_golden_model_answers_the_same_in_our_layout_and_back_in_its_own(way, shared, tmp_path):
     """Prompt ids and greedy ids exactly, logits to FACTS.md's 1e-4; from the question that `btcchat caption` asks."""
