@@ -20,7 +20,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import trials
@@ -43,7 +42,7 @@ SHORTER = {
 
 def run(options: argparse.Namespace) -> str:
     """Train and score all; -> the tables, which are also written to OUT."""
-    out, begin = options.out, time.perf_counter()
+    out = options.out
     sets = trials.describe(out / "sets", options)
     start, random = trials.bare(options.start, out / "start"), random_start(out / "random")
     flags = trials.encoder_flags(start)
@@ -68,7 +67,8 @@ def run(options: argparse.Namespace) -> str:
     scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
     text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])
     text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
-    text += f" This took {(time.perf_counter() - begin) / 60:.0f} minutes (what was there already is not done again)."
+    minutes = [float(file.read_text()) / 60 for file in out.rglob("seconds")]
+    text += f" {len(minutes)} trainings took {sum(minutes):.0f} minutes together, not counting that several ran at once."
     trials.write_report(out, "real_numbers", text, options, scores=scores)
     return text
 
