@@ -1,5 +1,6 @@
 """An installed wheel finds what comes with it, with nothing of the checkout in sight."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,7 +68,8 @@ def test_the_shipped_sets_and_mixtures_are_found(python):
 
 
 def test_a_mixture_of_ones_own_is_built(python, tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"modality": "text", "conversations": [{"from": "gpt", "value": "yes"}]}\n')
+    turns = [{"from": "human", "value": "Is it?"}, {"from": "gpt", "value": "yes"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"modality": "text", "conversations": turns}) + "\n")
     (tmp_path / "mine.yaml").write_text("mine: {annotation: rows.jsonl}\n")
     code = "from btcchat.data.mixture import build_datasets as b; print(len(b('mine.yaml*3', dict, data_root='.')))"
     assert python("-c", code).strip() == "3"
