@@ -41,7 +41,7 @@ def test_cached_clues_stand_in_the_prompts(run, clues):
     assert "[clue: red green] What changed?" in pair
     assert "[vqa] [clue: red red blue] How did it begin?" in series
     assert "clue" not in text
-    off = run("pairs+series+texts", **TUNE)
+    off = run("pairs+series+texts", **TUNE, overwrite_output_dir=True)
     assert "clue" not in texts(off, [1])[0]
     assert trainer.estimate("pair", 2, 100) == off.estimate("pair", 2, 100) + 8  # for batches of similar length
 

@@ -25,7 +25,7 @@ def test_a_part_whose_rate_is_0_stands_still(run, checkpoint):
 
 def test_the_projectors_rate_is_the_change_encoders_unless_that_has_its_own(run, checkpoint):
     assert moved(run(**EVERYTHING, mm_projector_lr=0.0), checkpoint) == {"vision_tower", "llm"}
-    trainer = run(**EVERYTHING, mm_projector_lr=0.0, cc_projector_lr=2e-4)
+    trainer = run(**EVERYTHING, mm_projector_lr=0.0, cc_projector_lr=2e-4, overwrite_output_dir=True)
     assert moved(trainer, checkpoint) == {"vision_tower", "llm", "change_encoder"}
 
 
