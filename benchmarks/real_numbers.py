@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> str:
     text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])
     text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
     minutes = [float(file.read_text()) / 60 for file in out.rglob("seconds")]
-    text += f" {len(minutes)} trainings took {sum(minutes):.0f} minutes together, not counting that several ran at once."
+    text += f" {len(minutes)} trainings took {sum(minutes):.0f} minutes together, those at once counted each."
     trials.write_report(out, "real_numbers", text, options, scores=scores)
     return text
 
