@@ -43,8 +43,8 @@ def test_cached_clues_stand_in_the_prompts(run, clues):
     assert "clue" not in text
     off = run("pairs+series+texts", **TUNE, overwrite_output_dir=True)
     assert "clue" not in texts(off, [1])[0]
-    longer = [trainer.estimate("pair", 2, long) - off.estimate("pair", 2, long) for long in range(2000)]
-    assert sum(longer) / len(longer) == pytest.approx(8, abs=0.2)  # each is a multiple of 16
+    longer = [trainer.estimate("pair", 2, long) - off.estimate("pair", 2, long) for long in range(600)]
+    assert sum(longer) / len(longer) == pytest.approx(8, abs=0.5)  # each is a multiple of 16
 
 
 def test_clue_dropout_is_a_share_that_depends_on_seed_epoch_and_index(data_root, clues):
