@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.train.meter import Meter, peak_memory_gb
 
-METER = "meter.json"  # in a checkpoint: the sums of the log line that was under way
+METER = "meter.json"  # in a checkpoint: what a resumed run goes on counting
 
 
 class MeteredTrainer(Trainer):
@@ -75,14 +75,21 @@ class MeteredTrainer(Trainer):
         self._checked({"loss": self.meter.mean_loss()})
         super()._save_checkpoint(model, trial, metrics)
 
+    def carried(self) -> dict:
+        """What a checkpoint carries on: the sums of the log line that is under way, of all processes together."""
+        return self.meter.state()
+
+    def carry_on(self, state: dict) -> None:
+        """Take over what ``carried`` gave."""
+        self.meter.load_state(state, self.is_world_process_zero())
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        state = self.meter.state()  # of all processes
+        state = self.carried()  # every process takes part
         if self.args.should_save:
             Path(output_dir, METER).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            state = json.loads(Path(checkpoint, METER).read_text(encoding="utf-8"))
-            self.meter.load_state(state, self.is_world_process_zero())
+            self.carry_on(json.loads(Path(checkpoint, METER).read_text(encoding="utf-8")))

@@ -1,7 +1,6 @@
 """The transformers Trainer, with this project's batches and checkpoints."""
 
 import contextlib
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ from btcchat.train.rates import own_rates
 from btcchat.train.run_record import write_run_record
 
 logger = logging.getLogger(__name__)
-
-TOLD = "left_out.json"  # in a checkpoint: what tell_faults is to say at the end
 
 
 class BTCChatTrainer(MeteredTrainer):
@@ -105,17 +102,13 @@ class BTCChatTrainer(MeteredTrainer):
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        told = {"faults": gather_object(self.faults), "cut": gather_object(self.cut)}
-        if self.args.should_save:
-            Path(output_dir, TOLD).write_text(json.dumps(told), encoding="utf-8")
+    def carried(self) -> dict:
+        return super().carried() | {"faults": gather_object(self.faults), "cut": gather_object(self.cut)}
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint is not None and self.is_world_process_zero():
-            told = json.loads(Path(checkpoint, TOLD).read_text(encoding="utf-8"))
-            self.faults, self.cut = told["faults"] + self.faults, told["cut"] + self.cut
+    def carry_on(self, state: dict) -> None:
+        super().carry_on(state)
+        if self.is_world_process_zero():  # one process tells of all
+            self.faults, self.cut = state.get("faults", []) + self.faults, state.get("cut", []) + self.cut
 
     def num_steps(self) -> int:
         """Optimizer steps of the whole run."""
