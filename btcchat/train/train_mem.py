@@ -40,7 +40,8 @@ def run(argv: list[str]) -> None:
         last_line = str(error).strip().splitlines()[-1]
         raise BTCChatError(last_line.removeprefix("btcchat.errors.BTCChatError: ")) from error
     except OSError as error:  # a full disk, a folder that may not be written
-        raise BTCChatError(f"the run has stopped: {error}; --resume True goes on from its last checkpoint") from error
+        way_out = "mend that, and --resume True goes on from the last checkpoint, if there is one"
+        raise BTCChatError(f"the run has stopped: {error}; {way_out}") from error
 
 
 if __name__ == "__main__":

@@ -130,6 +130,18 @@ def test_an_error_is_one_line_and_exit_code_2():
     assert "Traceback" not in done.stderr
 
 
+def test_an_output_folder_that_cannot_be_made_is_one_line(data_root, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = start(
+        *("--model_name_or_path", str(checkpoint), "--data_mixture", "images", "--data_root", str(data_root)),
+        *("--mixture_folder", str(data_root), "--output_dir", str(tmp_path / "file" / "out"), "--use_cpu", "True"),
+        *("--tune_language_model", "True", "--dataloader_num_workers", "0", "--max_steps", "1"),
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("btcchat: error: the run has stopped: [Errno 20]")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_an_image_that_cannot_be_read_stops_the_run_with_its_row(data_root, checkpoint, tmp_path):
     import shutil
 
