@@ -42,7 +42,7 @@ def canonical(config: dict) -> dict:
 
 def encoder_defaults(name: str) -> dict:
     """Option -> what a change encoder has where its config does not say."""
-    parameters = inspect.signature(choose("change encoder", CHG_TYPES.get(name, name), CHANGE_ENCODERS)).parameters
+    parameters = inspect.signature(choose("change encoder", name, CHANGE_ENCODERS)).parameters
     return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 

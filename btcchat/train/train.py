@@ -65,13 +65,12 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
         if model_args.from_origin and encoder.num_parameters and not encoder.trainable:
             logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
-    casts = bool(training_args.deepspeed)  # the weights themselves
-    if training_args.bf16 and not casts and not training_args.tune_vision_tower:
-        model.frozen_tower, casts = FrozenTower(model.vision_tower), True
+    if training_args.bf16 and not training_args.deepspeed and not training_args.tune_vision_tower:
+        model.frozen_tower = FrozenTower(model.vision_tower)
     make_sample = SampleMaker.of(model)
     if data_args.cache_vision_features is not None:
         computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32}
-        computed["weights cast"] = casts
+        computed["weights cast"] = bool(training_args.deepspeed) or model.frozen_tower is not None
         cache = FeatureCache.of(data_args.cache_vision_features, model, computed)
         make_sample.feature_cache = model.feature_cache = cache
     dataset = build_datasets(
