@@ -9,8 +9,9 @@ videos of 8 frames. The tower is frozen, the rest is tuned, as in the joint stag
 published           batches drawn at random, padded to their longest sample; change encoder and projector once a sample;
                     logits of every position, in float32
 btcchat             batches of a token budget and of like lengths; change encoder and projector once a batch; logits
-                    only where a label is, of few tokens at a time; on a CPU in bf16, as btcchat/train/train.py has it,
-                    the language model's attention as plain products, else torch's as above
+                    only where a label is, of few tokens at a time; in bf16, as btcchat/train/train.py has it, the
+                    frozen tower by a copy of its weights in bf16, and on a CPU the language model's attention as
+                    plain products, else torch's as above
 btcchat, 2nd epoch  the same with --cache_vision_features, whose first epoch has filled it: features from the disk
 
 Each way trains on every sample once, in a process of its own, with an optimizer step every --batch-size samples (ours
@@ -149,7 +150,7 @@ def fill_cache(model, samples: list[dict], folder: str, args: argparse.Namespace
     for number, sample in enumerate(samples):
         pixels = sample.pop("pixel_values").to(model.device)
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=args.dtype == "bf16"):
-            features = torch.stack(model.vision_tower(pixels), dim=1)  # (T, S, L, C)
+            features = torch.stack((model.frozen_tower or model.vision_tower)(pixels), dim=1)  # (T, S, L, C)
         sample["keys"] = [f"{number:04}-{frame}" for frame in range(len(pixels))]
         model.feature_cache.store(sample["keys"], features)
 
