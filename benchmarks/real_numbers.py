@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> str:
     scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
     text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])
     text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
-    minutes = [float(file.read_text()) / 60 for file in out.rglob("seconds")]
+    trained = [run.parent for done in runs.values() for run in done]
+    trained += [out / name / stage for name in alike for stage in ("align", "captions")]
+    minutes = [float((folder / "seconds").read_text()) / 60 for folder in trained]
     text += f" {len(minutes)} trainings took {sum(minutes):.0f} minutes together, those at once counted each."
     trials.write_report(out, "real_numbers", text, options, scores=scores)
     return text
