@@ -140,7 +140,7 @@ class SiglipTower(nn.Module):
         embeddings = self.vision_model["embeddings"]
         dtype = embeddings["patch_embedding"].weight.dtype
         x = embeddings["patch_embedding"](pixel_values.to(dtype))  # (N, C, g, g)
-        x = x.flatten(2).transpose(1, 2)  # (N, g*g, C), row by row
+        x = x.flatten(2).transpose(1, 2).contiguous()  # (N, g*g, C), row by row; every later sum keeps this order
         x = x + embeddings["position_embedding"](torch.arange(x.shape[1], device=x.device))
 
         together = hasattr(embeddings["patch_embedding"].weight, "ds_id")  # ZeRO-3: as many steps in every process
