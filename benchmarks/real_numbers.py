@@ -12,8 +12,9 @@ is kept, and scored on the same val pairs by `btcchat eval`.
                     projector and language model (or, with ``--pretrained NAME=FOLDER``, your own checkpoint)
   NAME, no scenes   the same encoder and everything else from random weights (btcchat.train.init_tiny)
 
-Below them: the packaged model before it learned, and what costs nothing (docs/eval.md). Intervals are 95 %, over the
-pairs (drawn again 1,000 times), of the mean over the seeds.
+Below them: the packaged model before it learned, and what costs nothing (docs/eval.md). Where the pairs have masks of
+buildings (images/*/label), a last table holds the change maps to them, at the threshold that is best for each on these
+pairs. Intervals are 95 %, over the pairs (drawn again 1,000 times), of the mean over the seeds.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 import trials
 from btcchat import BTCChatError
@@ -62,10 +64,12 @@ def run(options: argparse.Namespace) -> str:
     runs = {name: [] for name in rows}
     for (name, *_), done in zip(tasks, trials.together(learn, tasks, options.jobs), strict=True):
         runs[name].append(done)
-    before = trials.evaluate(options.start, "real:val", out / "before", sets, train="real:train")
+    before = trials.evaluate(options.start, "real:val", out / "before", sets, *masks(options), train="real:train")
     free = baselines(sets, before)
     scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
-    text = "\n\n".join([*options.shorter, *tables(scores, list(runs), list(free)), trials.budget(options)])
+    blocks = [*options.shorter, *tables(scores, list(runs), list(free))]
+    blocks += [maps({**runs, "packaged, before it learned": [before]})] if masks(options) else []
+    text = "\n\n".join([*blocks, trials.budget(options)])
     text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
     trained = [run.parent for done in runs.values() for run in done]
     trained += [out / name / stage for name in alike for stage in ("align", "captions")]
@@ -79,7 +83,12 @@ def learn(name: str, checkpoint: Path, fresh: dict, sets: Path, seed: int, optio
     """Fine-tune one row of the table with one seed; -> the run folder of its scores."""
     folder = options.out / name.replace(", ", "/").replace(" ", "-") / f"seed-{seed}"
     tuned = trials.finetune(checkpoint, folder, sets, seed, options, **fresh)
-    return trials.evaluate(tuned, "real:val", folder / "eval", sets)
+    return trials.evaluate(tuned, "real:val", folder / "eval", sets, *masks(options))
+
+
+def masks(options: argparse.Namespace) -> list[str]:
+    """The flag of `btcchat eval` that scores change maps, where the pairs have masks: LEVIR-CC alone has none."""
+    return ["--masks"] if (options.real / "images" / "val" / "label").is_dir() else []
 
 
 def random_start(folder: Path) -> Path:
@@ -113,6 +122,19 @@ def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
         seeds = ", ".join(f"{value:.1f}" for value in own.runs)
         blocks.append(f"{name}: CIDEr-D of changed pairs of each seed {seeds}; less {'; '.join(against)}.")
     return blocks
+
+
+def maps(runs: dict[str, list[Path]]) -> str:
+    """How well the change maps meet the masks of buildings, as `btcchat eval --masks` scores them."""
+    cells = []
+    for name, folders in runs.items():
+        found = [json.loads((run / "metrics.json").read_text(encoding="utf-8"))["sets"]["real:val"] for run in folders]
+        scores = [one["change_map"]["scores"] for one in found]
+        row = [f"{mean(one['change map'][measure] for one in scores):.1f}" for measure in ("IoU", "F1")]
+        cells.append([name, *row, ", ".join(f"{one['change map']['IoU']:.1f}" for one in scores)])
+    everything = scores[0]["everything changed"]
+    cells.append(["everything changed", f"{everything['IoU']:.1f}", f"{everything['F1']:.1f}", "-"])
+    return table(["change maps", "IoU", "F1", "IoU of each seed"], cells)
 
 
 class Pretrained(argparse.Action):

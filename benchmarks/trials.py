@@ -172,11 +172,12 @@ def write_report(folder: Path, name: str, text: str, options, **numbers) -> None
     (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
 
 
-def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, train: str = "none") -> Path:
-    """`btcchat eval`; -> its run folder. train: what the baselines are taken from."""
-    if not (out / "metrics.json").is_file():
+def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str, train: str = "none") -> Path:
+    """`btcchat eval`; -> its run folder. more: flags of it; train: what the baselines are taken from."""
+    metrics = out / "metrics.json"
+    if not metrics.is_file() or ("--masks" in more and "change_map" not in metrics.read_text(encoding="utf-8")):
         where = ["--data-root", sets, "--mixture-folder", sets, "--max-new-tokens", 64, "--train", train]
-        btcchat("eval", model or "tiny", mixture, "--out", out, *where)
+        btcchat("eval", model or "tiny", mixture, "--out", out, *where, *more)
     return out
 
 

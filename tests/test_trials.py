@@ -25,7 +25,7 @@ def no_paraphrases(monkeypatch):
 
 @pytest.fixture(scope="module")
 def levir(tmp_path_factory):
-    """Eight training and four val pairs in LEVIR-CC's layout, half of them unchanged."""
+    """Eight training and four val pairs in LEVIR-CC's layout, half of them unchanged; masks of val."""
     root, entries = tmp_path_factory.mktemp("levir"), []
     for split, rows in (("train", 8), ("val", 4)):
         for number in range(rows):
@@ -34,6 +34,11 @@ def levir(tmp_path_factory):
                 folder = root / "images" / split / date
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (32, 32), (shade, 20 * number, 90)).save(folder / name)
+            if split == "val":
+                mask = np.zeros((32, 32), np.uint8)
+                mask[:8] = 255 * changed  # a quarter of it
+                (root / "images/val/label").mkdir(exist_ok=True)
+                Image.fromarray(mask).save(root / "images/val/label" / name)
             said = [f"{number} houses on the left", "a house is built"] if changed else UNCHANGED
             entry = {"filepath": split, "filename": name, "split": split, "changeflag": changed}
             entries.append(entry | {"sentences": [{"raw": f" {text} ."} for text in said]})
@@ -98,10 +103,11 @@ def test_real_numbers_have_every_row(levir, start, tmp_path, capsys, monkeypatch
     words += ["--pairs", "6", "--pretrained", f"attentive-1={start}"]
     assert real_numbers.main(words) == 0
     out = capsys.readouterr().out
-    changed, everything = ([row[0] for row in cells[2:]] for cells in tables(out))
+    changed, everything, drawn = ([row[0] for row in cells[2:]] for cells in tables(out))
     names = ["packaged", *(f"{name}, {kind}" for name in real_numbers.ENCODERS for kind in ("scenes", "no scenes"))]
     names.append("packaged, before it learned")
     assert changed == everything and changed[: len(names)] == names
+    assert drawn == [*names, "everything changed"] and tables(out)[2][-1][1:] == ["12.5", "22.2", "-"]
     same = '"the scene is the same as before" for all'
     assert {same, "most frequent in train", "nearest in train"} <= set(changed)
     assert "pairs 6 instead of 2000" in out and "6 pairs in each of two stages" in out  # what is given wins
