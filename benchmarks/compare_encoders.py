@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> str:
         table(["encoder", *next(iter(spent.values()))], [[name, *spent[name].values()] for name in names]),
         table(["encoder", *MEASURES.values()], [[name, *map(str, cells[name].values())] for name in names]),
     ]
-    for name in set(names) - {"concat"} if "concat" in names else ():
+    for name in [name for name in names if name != "concat"] if "concat" in names else ():
         against = [f"{title} {cells[name][key].against(cells['concat'][key])}" for key, title in MEASURES.items()]
         blocks.append(f"{name} less concat: {'; '.join(against)}.")
     blocks.append(

@@ -9,15 +9,15 @@ STYLE = "font-family:sans-serif;font-size:13px"
 
 
 def dots(path: Path, title: str, names: Sequence[str], panels: dict[str, Sequence[tuple[float, float, float]]]) -> None:
-    """Write ``path``. panels: measure -> (mean, low, high) for each name; each panel has a scale of its own."""
+    """Write ``path``. panels: measure -> (mean, low, high) for each name; each panel has a scale of its own, from 0."""
     width, height = LEFT + len(panels) * (PANEL + GAP), TOP + ROW * len(names) + 40
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" style="{STYLE}">']
     lines += [f'<rect width="{width}" height="{height}" fill="white"/>', _text(10, 22, title, "font-weight:bold")]
     lines += [_text(10, TOP + ROW * n + 20, name) for n, name in enumerate(names)]
     for number, (measure, rows) in enumerate(panels.items()):
         left = LEFT + number * (PANEL + GAP)
-        low, high = min(row[1] for row in rows), max(row[2] for row in rows)
-        low, high = (low, high) if high > low else (low - 1, high + 1)
+        low, high = min(0, *(row[1] for row in rows)), max(row[2] for row in rows)
+        high = high if high > low else low + 1
 
         def place(value: float, left=left, low=low, high=high) -> float:
             return left + PANEL * (value - low) / (high - low)

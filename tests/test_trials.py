@@ -154,7 +154,7 @@ def test_a_share_is_of_the_sums():
 
 def test_a_chart_places_the_ends_of_its_scale(tmp_path):
     score = Score(np.array([2.0]), np.linspace(1, 3, DRAWS))
-    dots(tmp_path / "a.svg", "One & two", ["a", "b"], {"F1 <x>": [score.ends, (4.0, 0.0, 5.0)]})
+    dots(tmp_path / "a.svg", "One & two", ["a", "b"], {"F1 <x>": [score.ends, (4.0, 3.0, 5.0)]})
     text = (tmp_path / "a.svg").read_text()
     assert "One &amp; two" in text and "F1 &lt;x&gt;" in text and text.count("<circle") == 2
     assert 'cx="290.0"' in text  # 2 of 0..5 on a panel from 170, 300 wide
