@@ -115,8 +115,8 @@ def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
         measures = [f"{prefix}{metric}" for metric in METRICS] + more
         cells = [[name, *(str(one[measure]) for measure in measures)] for name, one in scores.items()]
         blocks.append(table([title, *METRICS, *("changed or not, %" for _ in more)], cells))
-    for name in (name for name in trained if "concat" not in name):
-        others = [other for other in trained if other == f"concat,{name.partition(',')[2]}"] + free
+    for name in trained:
+        others = [other for other in trained if other == f"concat,{name.partition(',')[2]}" != name] + free
         own = scores[name][DECIDES]
         against = [f"{other} {own.against(scores[other][DECIDES])}" for other in others]
         seeds = ", ".join(f"{value:.1f}" for value in own.runs)

@@ -160,7 +160,8 @@ def budget(options) -> str:
         f"Seeds: {options.seeds}. Synthetic: {options.pairs:,} pairs in each of two stages. Real: {options.epochs} "
         f"epochs in batches of {options.batch}, rate {options.learning_rate:g}, tower {options.tower_learning_rate:g}, "
         f"--augment_pairs {options.augment_pairs}, on {SUBSET}. The best of {options.evaluations} evaluations by S*m "
-        f"on the same val pairs that are scored here: this flatters every trained row. {machine(torch.device('cpu'))}."
+        f"on the same val pairs that are scored here: this flatters every trained row. Text convention: levir-cc "
+        f"(docs/score.md). {machine(torch.device('cpu'))}."
     )
 
 

@@ -105,6 +105,10 @@ def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
     return clues
 
 
+def from_cache(clues: Clues) -> ClueSource:
+    return lambda asked: [clues.of(modality, paths) for modality, paths, _ in asked]
+
+
 def clue_source(
     mode: str, model, *, clues: str | None = None, clue_model: str | None = None, load: Callable | None = None
 ) -> ClueSource | None:
@@ -113,7 +117,6 @@ def clue_source(
     if mode == "off":
         return None
     if mode == "cached":
-        cached = open_clues(clues, clue_model)
-        return lambda asked: [cached.of(modality, paths) for modality, paths, _ in asked]
+        return from_cache(open_clues(clues, clue_model))
     asks = clue_model_of(model, clue_model, load)
     return lambda asked: ask(asks, [(modality, images) for modality, _, images in asked])

@@ -106,8 +106,11 @@ def test_with_the_adapter_off_the_language_model_is_the_bases(folders):
 
 def test_a_merged_adapter_is_a_plain_checkpoint_with_its_answers(folders, tmp_path, capsys):
     root, expected = folders
-    assert cli.main(["export", "--merge", str(root / "adapter"), str(tmp_path / "merged")]) == 0
+    shutil.copytree(root / "adapter", tmp_path / "best")
+    (tmp_path / "best/selection.json").write_text('{"test splits": ["a:test"]}')
+    assert cli.main(["export", "--merge", str(tmp_path / "best"), str(tmp_path / "merged")]) == 0
     assert "in float32" in capsys.readouterr().out
+    assert "a:test" in (tmp_path / "merged/selection.json").read_text()
     merged = BTCChat.from_pretrained(tmp_path / "merged", device="cpu")
     assert not any("lora" in name for name, _ in merged.named_parameters())
     assert merged.base is None and "base_model" not in json.loads((tmp_path / "merged/config.json").read_text())

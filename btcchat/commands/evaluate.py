@@ -76,7 +76,7 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from btcchat.eval.evaluate import ccexpert_row, evaluate, train_splits
+    from btcchat.eval.evaluate import ROW_FORMATS, evaluate, train_splits
     from btcchat.eval.metrics import check_scoring, metrics_text
     from btcchat.eval.ranks import joined
     from btcchat.eval.run_folder import RunFolder
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
             notes=notes,
             preset=args.preset,
             java=args.java,
-            row_of=ccexpert_row if args.format == "ccexpert" else dict,
+            row_of=ROW_FORMATS[args.format],
             maps=maps,
             progress=progress,
         )

@@ -1,6 +1,7 @@
 """``btcchat export``: a model in another form."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from btcchat.commands.options import RAW
@@ -49,8 +50,8 @@ def _merge(args: argparse.Namespace) -> int:
     import torch
 
     from btcchat import BTCChat, adapter
-    from btcchat.checkpoint import DTYPES, open_folder
-    from btcchat.config import read_json
+    from btcchat.checkpoint import DTYPES, open_folder, stored_dtype
+    from btcchat.eval.evaluate import SELECTION
     from btcchat.hub import resolve
 
     folder = resolve(args.merge)
@@ -60,9 +61,10 @@ def _merge(args: argparse.Namespace) -> int:
     model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
     stored = args.dtype or "auto"
     if stored == "auto":
-        base = open_folder(folder, base=args.base).llm_folder
-        stored = read_json(base / "config.json").get("torch_dtype", "float32")
+        stored = stored_dtype(open_folder(folder, base=args.base).llm_folder)
     adapter.merge(model)
     model.save_pretrained(args.out, dtype=DTYPES[stored])
+    if (folder / SELECTION).is_file():
+        shutil.copy(folder / SELECTION, args.out)  # how it was chosen, which evaluations tell
     print(f"{args.out}: {args.merge} merged, in {stored}")
     return 0

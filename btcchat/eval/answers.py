@@ -28,7 +28,8 @@ _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W_\d]+(?:\d+)?|%")
 def normalise(text: str) -> str:
     """See above; ``" The NVG_surface."`` -> ``"nvg surface"``."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.lower().replace("²", "2"))
-    words = [word for word in _WORD.findall(text) if word not in ("a", "an", "the")]
+    words = _WORD.findall(text)
+    words = [word for word in words if word not in ("a", "an", "the")] or words  # "A" may be an answer
     return " ".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in words)
 
 
@@ -116,12 +117,13 @@ def question_text(scores: dict) -> str:
     return "\n".join(lines)
 
 
-def class_scores(said: Sequence[str], truths: Sequence[str], classes: Sequence[str] = ()) -> dict:
+def class_scores(said: Sequence[str], truths: Sequence[str]) -> dict:
     """Overall accuracy in percent, recall of each class, and the confusion matrix as ``[truth][said]``.
 
-    truths, classes: as words ("traffic collision"). An answer that names no class, or several, counts as UNKNOWN.
+    truths: as words ("traffic collision"); the classes are those that occur in them. An answer that names none of
+    them, or several, counts as UNKNOWN.
     """
-    names = sorted({normalise(name) for name in (*truths, *classes)})
+    names = sorted(set(map(normalise, truths)))
     table = {truth: dict.fromkeys([*names, UNKNOWN], 0) for truth in names}
     for answer, truth in zip(said, truths, strict=True):
         table[normalise(truth)][named(answer, names)] += 1

@@ -19,12 +19,13 @@ NO_CHANGE = re.compile(
     r"|(?:as|like) (?:(?:it|they) (?:is|are|was|were|did)|before))\b"
 )
 _FILLER = """
-a all almost an and any apart appear appears area areas are as at be been before between both by can compared
+a all almost an and any apart appear appears are area areas as at be been before between both by can compared
 completely could date dates detected did differ differs do does earlier entire everything exactly first found from had
-has have here image images in is it its just land last later light lighting like location look looked looks nearly
-observed occurred of on only over part parts photo photos picture pictures place places possible quite region remain
-remained remains scene scenes second seem seems seen show shows since site sites still stay stayed stays taken than
-that the there these this time times to two very view views was were whole with years
+has have here image images in is it its just land landscape last later light lighting like location look looked looks
+made major much nearly noticeable noticeably observed occurred of on only over part parts photo photos picture
+pictures place places possible quite region remain remained remains scene scenes second seem seems seen show shows
+significant significantly since site sites stay stayed stays still taken than that the there these this time times to
+two very view views visible visibly was were whole with years
 """
 FILLER = frozenset(_FILLER.split())
 

@@ -1,6 +1,7 @@
 """The curves of the training that a model folder comes from, as SVG."""
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -30,8 +31,8 @@ def curves(lines: Sequence[dict]) -> list[str]:
     """One SVG for each of NAMES and SCORES that was logged at two steps or more."""
     wanted = {name: name for name in NAMES}
     logged = sorted({name for line in lines for name in line if name.startswith("eval_")})
-    ends = tuple(f"{before}{score}" for score in SCORES for before in "_ ")  # " ": behind the name of a set
-    wanted |= {name: name.removeprefix("eval_") for name in logged if name.endswith(ends)}
+    ends = re.compile(rf"eval_(\S+ )?({'|'.join(map(re.escape, SCORES))})")  # behind the name of a set, or alone
+    wanted |= {name: name.removeprefix("eval_") for name in logged if ends.fullmatch(name)}
     found = []
     for name, title in wanted.items():
         points = [(line["step"], line[name]) for line in lines if _number(line.get(name)) and _number(line.get("step"))]

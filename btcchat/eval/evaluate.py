@@ -122,9 +122,12 @@ def prediction_row(sample, text: str) -> dict:
 
 
 def ccexpert_row(row: dict) -> dict:
-    """A row as CCExpert publishes its predictions; the type of a question stays."""
-    names = {"id": "uid", "prediction": "pred", "references": "change_caption", "question_type": "question_type"}
-    return {new: row[name] for name, new in names.items() if name in row}
+    """A row as CCExpert publishes its predictions; what else is known of it stays."""
+    names = {"id": "uid", "prediction": "pred", "references": "change_caption"}
+    return {names.get(name, name): value for name, value in row.items()}
+
+
+ROW_FORMATS = {"btcchat": dict, "ccexpert": ccexpert_row}  # --format -> what it makes of a row
 
 
 def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[EvalSet], ranks: Ranks) -> dict:

@@ -129,7 +129,8 @@ def read_references(path: str | Path, fields: dict[str, str] | None = None, *, s
             raise BTCChatError(f"{path}: rows {found[row.id].line} and {line} give '{row.id}' different references")
         found[row.id] = row
     if not found:
-        raise BTCChatError(f"{path}: no row of the split '{split}'; it has {', '.join(sorted(splits))}")
+        has = f" of the split '{split}'; it has {', '.join(sorted(splits)) or 'none'}" if split else ""
+        raise BTCChatError(f"{path}: no row{has}")
     return found
 
 

@@ -169,6 +169,10 @@ def _check_same(path: Path, before: dict, now: dict) -> None:
         raise BTCChatError(f"{path} is an evaluation on {names[0]}, not {names[1]}; give another --out")
     if before.get("data") != now["data"]:
         raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; its rows have changed since")
+    versions = {} if before.get("finished") else before.get("versions", {})
+    for name, value in now.get("versions", {}).items():
+        if versions.get(name, value) != value:
+            raise BTCChatError(f"{path} was begun with {name} {versions[name]}, not {value}; give another --out")
     options = before.get("options", {})
     for name in {**options, **now["options"]}:
         was, value = options.get(name), now["options"].get(name)

@@ -53,9 +53,12 @@ class EvalSet:
 
     @property
     def is_test(self) -> bool:
-        """Whether it calls itself a test split: by its name, or that of its file."""
-        split = self.name.partition(":")[2] or Path(str(self.description["annotation"])).stem
-        return "test" in re.split(r"[^a-z]+", split.lower())
+        """Whether it calls itself a test split: by its name, or that of its file or the file's folder."""
+        split, file = self.name.partition(":")[2], Path(str(self.description["annotation"]))
+        words = [re.split(r"[^a-z]+", name.lower()) for name in ([split] if split else [file.stem, file.parent.name])]
+        if not {"train", "val"}.isdisjoint(words[0]):
+            return False  # whatever its folder is called
+        return any(word.startswith("test") or word == "tst" for word in sum(words, []))
 
 
 def read_sets(

@@ -1,7 +1,8 @@
 """The clues of a training run (prompt augmentation), read or written before its first step."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,9 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_clues(
-    model_args, data_args, training_args, model: BTCChat, mixture, checkpoint: str | None
+    model_args,
+    data_args,
+    training_args,
+    model: BTCChat,
+    mixture,
+    checkpoint: str | None,
+    evaluated: Sequence[Record] = (),
 ) -> AddClue | None:
-    """How a record gets its clue; None without prompt augmentation. Raises BTCChatError where a record has no clue.
+    """How a record gets its clue; None without prompt augmentation. Raises BTCChatError where a record has no clue,
+    of the mixture or of those that are ``evaluated`` while training.
 
     online: the model, its adapter off, or the one that --clue_model names is asked now, each process about its share,
     and what it says is kept in output_dir/clues: a resumed run (``checkpoint``) does not ask again.
@@ -29,6 +37,10 @@ def prepare_clues(
         return None
     if model.config.conv_version == "plain":
         raise BTCChatError(f"--prompt_augmentation {mode}: template plain writes no question and no clue; use v1")
+
+    def records() -> Iterator[Record]:
+        return chain(records_of(mixture), evaluated)
+
     folder = data_args.clues
     if mode == "online":
         folder = Path(training_args.output_dir) / "clues"
@@ -38,12 +50,12 @@ def prepare_clues(
             about = describe(model_args.model_name_or_path if path in (None, SELF) else path, asked)
             rank, world = training_args.process_index, training_args.world_size
             with ClueWriter(folder, about, writer=rank) as writer:
-                share = (record for number, record in enumerate(records_of(mixture)) if number % world == rank)
+                share = (record for number, record in enumerate(records()) if number % world == rank)
                 _write(asked, share, writer, training_args.per_device_train_batch_size)
             if world > 1:
                 torch.distributed.barrier()
     clues = open_clues(folder, data_args.clue_model if mode == "cached" else None)
-    clues.check(records_of(mixture))
+    clues.check(records())
     logger.info("prompt augmentation: %d clues of %s (%s)", len(clues), clues.about["model"], folder)
     return AddClue(clues, data_args.clue_dropout)
 

@@ -6,6 +6,7 @@ OUTPUT_DIR/best/                  the model that scored best, with selection.jso
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -61,10 +62,10 @@ def read_eval_sets(args, data_args) -> list[EvalSet]:
 
 
 class Evaluation(TrainerCallback):
-    """Give to ``trainer.add_callback``; does nothing without sets."""
+    """Give to ``trainer.add_callback``; does nothing without sets. clues: an augment.ClueSource, of the training's."""
 
-    def __init__(self, trainer, sets: list[EvalSet]):
-        self.trainer, self.sets = trainer, sets
+    def __init__(self, trainer, sets: list[EvalSet], clues: Callable | None = None):
+        self.trainer, self.sets, self.clues = trainer, sets, clues
         self.folder = Path(trainer.args.output_dir)
         self.best = -math.inf
 
@@ -98,7 +99,7 @@ class Evaluation(TrainerCallback):
             return
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
-        texts = answer_all(model, self.sets, ranks, bf16=args.bf16)
+        texts = answer_all(model, self.sets, ranks, bf16=args.bf16, clues=self.clues)
         metrics = ranks.from_first(self._scores(texts, state.global_step) if ranks.first else None)
         loss_is_due = control.should_log
         self.trainer.log({f"eval_{name}": value for name, value in flat(metrics).items()})
@@ -139,7 +140,9 @@ class Evaluation(TrainerCallback):
             (self.folder / NEXT).rename(self.folder / "best")
 
 
-def answer_all(model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False) -> dict[str, str]:
+def answer_all(
+    model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: Callable | None = None
+) -> dict[str, str]:
     """id -> answer, in every process. All answer as many batches: under ZeRO-3 they go through each layer together."""
     from btcchat.eval.generate import answers, batches
 
@@ -151,7 +154,7 @@ def answer_all(model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False) 
     model.eval()
     try:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            for one in answers(model, mine, max_new_tokens=LONGEST):
+            for one in answers(model, mine, clues=clues, max_new_tokens=LONGEST):
                 found |= one
     finally:
         model.train(training)

@@ -97,6 +97,7 @@ def init_model(
             "intermediate_size": sizes.llm_hidden,
             "num_hidden_layers": sizes.llm_layers,
             "num_attention_heads": sizes.llm_heads,
+            "num_key_value_heads": sizes.llm_heads,
             "max_position_embeddings": sizes.context,
             "tokenizer_model_max_length": sizes.context,
             "bos_token_id": tokenizer.bos_token_id,

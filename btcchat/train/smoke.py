@@ -25,6 +25,10 @@ SIZES = Sizes(
     context=2048,
 )
 MARK = "made_by_smoke.txt"
+LANGUAGE_MODELS = {  # template -> type of language model; its tokenizer from texts, a size and a folder
+    "v1": ("llama", train_tokenizer),
+    "qwen_1_5": ("qwen2", lambda texts, size, folder: train_qwen2_tokenizer(texts, size)),
+}
 ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
 
 
@@ -42,10 +46,8 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
     (folder / MARK).write_text("A random model and drawn scenes, made by --smoke. This folder is replaced unasked.\n")
     write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
     texts, found = _texts(folder / "data"), {}
-    if flags.get("version") == "qwen_1_5":
-        llm, tokenizer = "qwen2", train_qwen2_tokenizer(texts, SIZES.vocabulary)
-    else:
-        llm, tokenizer = "llama", train_tokenizer(texts, SIZES.vocabulary, folder / "tokenizer")
+    llm, train = LANGUAGE_MODELS.get(flags.get("version"), LANGUAGE_MODELS["v1"])
+    tokenizer = train(texts, SIZES.vocabulary, folder / "tokenizer")
     encoder = None
     if not flags.get("from_origin") and flags.get("chg") is not False:
         name = flags.get("chg_type") or "attentive"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
+from btcchat.augment import from_cache
 from btcchat.checkpoint import leaves_out_tower
 from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.before import check_before
@@ -86,9 +87,11 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     if data_args.bad_samples == "stop":
         check_before(dataset, make_sample)
     make_sample.calibrate(dataset.some(256))
-    dataset.augment = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint)
-    if dataset.augment is not None:
-        make_sample.clue_tokens = dataset.augment.tokens
+    evaluated = [sample.record for one in eval_sets for sample in one.samples]
+    clues = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint, evaluated)
+    dataset.augment = clues
+    if clues is not None:
+        make_sample.clue_tokens = clues.tokens
     if data_args.augment_pairs:
         dataset.augment = PairViews(dataset.augment)
     set_precision(mixed_precision(training_args))
@@ -109,7 +112,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
             delete(folder)
         write_run_record(Path(training_args.output_dir), record)
     if eval_sets:
-        trainer.add_callback(Evaluation(trainer, eval_sets))
+        trainer.add_callback(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
     if not main_process:
         set_seed(training_args.seed + training_args.process_index)  # each process draws its own dropout
     allow_random_states()

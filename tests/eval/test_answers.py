@@ -24,6 +24,7 @@ from btcchat.eval.answers import (
         ("2.5 %", "2.5 %"),
         ("a low-vegetation area", "low vegetation area"),
         ("", ""),
+        ("The A.", "the a"),
     ],
 )
 def test_answers_are_normalised_as_documented(written, plain):
@@ -34,6 +35,10 @@ def test_yes_and_no_are_the_first_word():
     assert same("No, there is none.", "no") and same("Yes", "yes")
     assert not same("There is no road", "no") and not same("", "no")
     assert not same("no buildings", "none")
+
+
+def test_a_letter_is_an_answer():
+    assert same("a", "A") and not same("", "A") and not same("the", "A") and not same("B", "A")
 
 
 def test_counts_are_held_to_ranges_only_where_the_data_are():
@@ -75,13 +80,13 @@ def test_questions_without_a_type_go_by_their_answer():
 
 
 def test_a_class_is_named_alone_or_in_a_sentence():
-    truths = ["fire", "traffic collision", "traffic congestion", "fire", "fire", "post earthquake"]
+    truths = ["fire", "traffic collision", "traffic congestion", "fire", "fire", "post earthquake", "flood"]
     said = ["Fire.", "a TrafficCollision", "It is a traffic congestion", "fire or flood", "no idea", "post-earthquake"]
-    scores = class_scores(said, truths, ["flood", "earthquake"])
+    scores = class_scores([*said, "an earthquake"], truths)
     table = scores["confusion"]
     assert table["fire"]["fire"] == 1 and table["fire"][UNKNOWN] == 2  # two classes, none
     assert table["traffic collision"]["traffic collision"] == 1  # as the data write it
     assert table["traffic congestion"]["traffic congestion"] == table["post earthquake"]["post earthquake"] == 1
-    assert scores["accuracy"] == pytest.approx(400 / 6) and scores["most frequent"] == pytest.approx(50)
+    assert scores["accuracy"] == pytest.approx(400 / 7) and scores["most frequent"] == pytest.approx(300 / 7)
     assert scores["recall"]["fire"] == pytest.approx(100 / 3)
-    assert "overall accuracy 66.67 % of 6" in class_text(scores)
+    assert "overall accuracy 57.14 % of 7" in class_text(scores)

@@ -240,6 +240,13 @@ def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp
     assert main([*command, "--device", "auto", "--dtype", "float32"]) == 0 and main(command) == 0
     assert main([*command, "--dtype", "bfloat16"]) == 2
     assert "was begun with --dtype float32, not bfloat16" in capsys.readouterr().err
+    began = json.loads((tmp_path / "run/run.json").read_text())
+    began["versions"]["torch"] = "1.0"
+    (tmp_path / "run/run.json").write_text(json.dumps(began))
+    assert main(command) == 0, "nothing is left to answer"
+    del began["finished"]
+    (tmp_path / "run/run.json").write_text(json.dumps(began))
+    assert main(command) == 2 and "was begun with torch 1.0, not " in capsys.readouterr().err
     assert main([*words(root, "pairs:val", tmp_path / "gpu"), "--device", "cuda"]) == 2
     assert "device cuda was asked for" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
 
@@ -284,7 +291,7 @@ def test_a_finished_run_is_scored_again_without_the_model(root, tmp_path, capsys
     assert main(words(root, "pairs:val", tmp_path, "--format", "ccexpert")) == 0
     assert (tmp_path / "metrics.json").read_bytes() == first
     row = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
-    assert set(row) == {"uid", "pred", "change_caption"}
+    assert set(row) == {"uid", "pred", "change_caption", "changed"}
 
 
 def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):

@@ -115,6 +115,10 @@ def test_flags_are_read_from_captions(published):
         "almost nothing has changed .",
         "There are no obvious differences between the two images.",
         "the scene hasn't changed",
+        "No changes are visible between the two images.",
+        "There is no visible change in the landscape",
+        "no changes have been made",
+        "Nothing has changed significantly",
     ],
 )
 def test_a_caption_says_that_nothing_changed_in_many_words(caption):
@@ -126,6 +130,7 @@ def test_a_caption_says_that_nothing_changed_in_many_words(caption):
     [
         "the scene is the same but a house appears",
         "no change except a new road",
+        "there is no significant change but a major road",
         "the road stays the same",
         "the scene is not the same as before",
         "the images are no longer identical",

@@ -74,6 +74,32 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
         run("scenes", tune_language_model=True, resume_from_checkpoint=out)
 
 
+def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
+    from btcchat import prompt
+    from btcchat.augment import records_of
+    from btcchat.data.clues import ClueWriter
+    from btcchat.data.mixture import build_datasets
+    from btcchat.eval import generate
+
+    about = {"model": "a base", "identity": "0" * 64, "questions": prompt.CLUE_QUESTIONS, "max_new_tokens": 8}
+    flags = {"tune_language_model": True, "max_steps": 1, "prompt_augmentation": "cached", "clues": tmp_path / "clues"}
+    flags |= {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 1}
+    asked, sample = [], generate._sample
+    monkeypatch.setattr(generate, "_sample", lambda *given: asked.append(given[3]) or sample(*given))
+
+    def tell(name: str) -> None:
+        records = records_of(build_datasets(name, dict, data_root=scenes, folder=scenes))
+        with ClueWriter(tmp_path / "clues", about) as writer:
+            writer.add([(one.modality, one.sources, f"saw {one.sources[0][-9:]}") for one in records])
+
+    tell("series")
+    with pytest.raises(BTCChatError, match="4 records have no clue: .*scenes_val.jsonl row 1"):
+        run("series", **flags)
+    tell("scenes")
+    run("series", **flags)
+    assert len(asked) == 4 and all(clue.startswith("saw ") for clue in asked)
+
+
 def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tmp_path, monkeypatch):
     from btcchat.eval.run_folder import RunFolder
     from btcchat.train.evaluate import Evaluation
@@ -127,6 +153,25 @@ def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path
         run("scenes", **flags)
     run("scenes", i_know_this_is_the_test_split=True, **flags)
     assert json.loads((tmp_path / "out/best/selection.json").read_text())["test splits"] == ["scenes:test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "annotation", "expected"),
+    [
+        ("a:test", "a_{split}.jsonl", True),
+        ("a:testA", "a_{split}.jsonl", True),
+        ("a:val", "test/a_{split}.jsonl", False),
+        ("a", "annotations/test/pairs.jsonl", True),
+        ("a", "testset.jsonl", True),
+        ("a", "mine_tst.jsonl", True),
+        ("a", "test/val.jsonl", False),
+        ("a", "latest.jsonl", False),
+    ],
+)
+def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, expected):
+    from btcchat.eval.samples import EvalSet
+
+    assert EvalSet(name, "captions", [], "", {"annotation": annotation}).is_test == expected
 
 
 @pytest.mark.parametrize(
