@@ -1,8 +1,11 @@
 """BLEU, ROUGE-L and CIDEr-D of the captions of a set.
 
-BLEU's counts and ROUGE-L are pycocoevalcap's own code. CIDEr-D is written out here because the library's is slow: it
-weighs each n-gram anew for every caption that has it. Rows that occur often are counted once.
+BLEU's counts are pycocoevalcap's own code. The others are written out here because the library's are slow: its ROUGE-L
+fills a table as large as the product of two lengths, its CIDEr-D weighs each n-gram anew for every caption that has it.
+Rows that occur often are counted once.
 
+Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; the longest common subsequence by words of bits
+after Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
 Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015.
 """
 
@@ -16,7 +19,8 @@ from btcchat.eval.java import eval_package
 
 Row = tuple[str, tuple[str, ...]]
 ORDERS = (1, 2, 3, 4)
-SIGMA = 6.0  # of the penalty for a difference in length
+SIGMA = 6.0  # of CIDEr-D's penalty for a difference in length
+BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
 
 
 class NGramScorer:
@@ -25,11 +29,10 @@ class NGramScorer:
     def __init__(self, rows: Sequence[Row]):
         self.rows = list(rows)
         bleu = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-        rouge = eval_package("pycocoevalcap.rouge.rouge").Rouge()
         self._bleu, self._rouge = {}, {}
         for prediction, references in dict.fromkeys(self.rows):
             self._bleu[prediction, references] = _bleu_counts(bleu, prediction, references)
-            self._rouge[prediction, references] = rouge.calc_score([prediction], references) if prediction else 0.0
+            self._rouge[prediction, references] = _rouge_l(prediction, references)
         self._ngrams = {text: _ngrams(text) for row in self._bleu for text in (row[0], *row[1])}
 
     def bleu(self, part: Sequence[int]) -> np.ndarray:
@@ -65,6 +68,29 @@ class NGramScorer:
             parts = [_similarity(vector(prediction), vector(text)) for text in references]
             score[prediction, references] = 10 * math.fsum(parts) / len(parts)
         return np.array([score[self.rows[number]] for number in part])
+
+
+def _rouge_l(prediction: str, references: tuple[str, ...]) -> float:
+    """The best precision and the best recall of any reference, as the library has it."""
+    said, given = prediction.split(), [text.split() for text in references]
+    common = [longest_common(said, words) for words in given]
+    if not any(common):
+        return 0.0
+    precision = max(common) / len(said)
+    recall = max(number / len(words) for number, words in zip(common, given, strict=True) if words)
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+
+
+def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """Words of the longest common subsequence. A bit of ``row`` is 0 where one more word of ``first`` is common."""
+    places: dict[str, int] = {}
+    for number, word in enumerate(first):
+        places[word] = places.get(word, 0) | 1 << number
+    whole = row = (1 << len(first)) - 1
+    for word in second:
+        match = row & places.get(word, 0)
+        row = (row + match | row - match) & whole
+    return len(first) - row.bit_count()
 
 
 def _bleu_counts(bleu, prediction: str, references: tuple[str, ...]) -> list[int]:

@@ -1,6 +1,7 @@
 """Scores of real predictions against numbers computed with pycocoevalcap 1.2, and texts that break other scorers."""
 
 import json
+import random
 import subprocess
 
 import pytest
@@ -179,6 +180,20 @@ def test_n_gram_scores_are_the_librarys_on_odd_rows():
     )
     assert ours.rouge_l(part).mean() == pytest.approx(Rouge().compute_score(truth, said)[0], abs=1e-12)
     assert ours.cider_d(part).mean() == pytest.approx(Cider().compute_score(truth, said)[0], abs=1e-12)
+
+
+def test_rouge_l_is_the_librarys_on_drawn_words_and_takes_long_texts():
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    from btcchat.eval.ngrams import NGramScorer, longest_common
+
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices("abcde", k=draw.randint(1, 90))) for _ in range(60)]
+    rows = [(texts[n], tuple(texts[n + 1 : n + 4])) for n in range(50)]
+    expected = [Rouge().calc_score([said], references) for said, references in rows]
+    assert NGramScorer(rows).rouge_l(range(50)).tolist() == pytest.approx(expected, abs=1e-12)
+    words = [str(draw.randrange(100)) for _ in range(10_000)]  # 100 million cells of the library's table
+    assert longest_common(words, words[1:]) == 9_999 and longest_common(words, ["none"]) == 0
 
 
 @pytest.fixture(scope="module")
