@@ -73,7 +73,7 @@ def cost(folder: Path, pairs: list[tuple[str, str]], repeats: int) -> dict:
     own = sum(counter.get_flop_counts().get("BTCChat.change_encoder", {}).values())
     return {
         "parameters": f"{sum(p.numel() for p in model.change_encoder.parameters()):,}",
-        "tokens a pair": model.change_encoder.segments * model.tokens_per_segment,
+        "tokens a pair": model.change_encoder.segments * model.tokens_per_segment("pair"),
         "its GFLOP a pair": f"{own / len(pairs) / 1e9:.2f}",
         "GFLOP a pair": f"{counter.get_total_flops() / len(pairs) / 1e9:.2f}",
         "ms a pair": f"{1000 * statistics.median(seconds[1:]) / len(pairs):.1f}",

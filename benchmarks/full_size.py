@@ -106,7 +106,7 @@ def measure(folder: Path, new_tokens: int) -> dict:
     found["peak of loading"] = _peak()
     found["parameters"] = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     tower = model.vision_tower
-    found["tokens"] = [tower.num_tokens, model.num_segments("pair", 2) * model.tokens_per_segment]
+    found["tokens"] = [tower.num_tokens, model.num_segments("pair", 2) * model.tokens_per_segment("pair")]
 
     pair = [Image.effect_noise((512, 512), 60 + 40 * date).convert("RGB") for date in range(2)]
     clock = Clock(model)

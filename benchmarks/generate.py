@@ -106,7 +106,7 @@ def question_of(model: BTCChat) -> str:
 def work(model: BTCChat, sizes: Sizes) -> dict[str, float]:
     """GFLOP a pair of each part: two for each weight and place it is used at, and those of attention."""
     tokens, wide, deep = model.vision_tower.num_tokens, sizes.vision_width, max(model.vision_tower.select_layers)
-    segment, llm = model.tokens_per_segment, sizes.llm_width
+    segment, llm = model.tokens_per_segment("pair"), sizes.llm_width
     block = 12 * tokens * wide**2 + 2 * tokens**2 * wide  # products, of which each counts twice
     layer = 4 * llm**2 + 3 * llm * sizes.llm_hidden  # weights
     read, said, head = PROMPT + segment, NEW_TOKENS - 1, llm * VOCABULARY

@@ -97,7 +97,7 @@ def draw_samples(model, count: int) -> list[dict]:
 
 def length(model, sample: dict) -> int:
     segments = int((sample["input_ids"] == IMAGE_TOKEN_INDEX).sum())
-    return len(sample["input_ids"]) + segments * (model.tokens_per_segment - 1)
+    return len(sample["input_ids"]) + segments * (model.tokens_per_segment(sample["modality"]) - 1)
 
 
 def published_batches(model, samples: list[dict], args: argparse.Namespace) -> list[list[int]]:

@@ -52,7 +52,7 @@ def pixels(model, frames: list) -> torch.Tensor | None:
 def as_sample(model, modality: str, pixel_values: torch.Tensor | None, turns: list[prompt.Turn]) -> dict:
     """A chat that ends with a question, and the frames it shows, -> sample of data.collate."""
     encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=False)
-    encoded = prompt.fit(encoded, model.tokens_per_segment, model.config.model_max_length, train=False)
+    encoded = prompt.fit(encoded, model.tokens_per_segment(modality), model.config.model_max_length, train=False)
     return {
         "input_ids": torch.tensor(encoded.input_ids),
         "labels": torch.tensor(encoded.labels),

@@ -87,10 +87,14 @@ class BTCChat(nn.Module):
     def device(self) -> torch.device:
         return self.llm.get_input_embeddings().weight.device
 
-    @property
-    def tokens_per_segment(self) -> int:
-        """M: features that stand for one placeholder."""
-        return self.mm_projector.num_tokens(self.vision_tower.num_tokens)
+    def tokens_per_segment(self, modality: str) -> int:
+        """M: features that stand for one placeholder; of a series with change tokens, the most that one stands for."""
+        count = self.vision_tower.num_tokens
+        pooled = getattr(self.change_encoder, "num_tokens", lambda count: count)(count)
+        image, change = map(self.mm_projector.num_tokens, (count, pooled))
+        if modality == "pair":
+            return change
+        return max(image, change) if self.config.has_change_tokens(modality) else image
 
     def num_segments(self, modality: str, num_frames: int) -> int:
         """K: placeholders a sample has in its prompt. Raises BTCChatError for a wrong number of frames."""

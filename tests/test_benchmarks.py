@@ -18,6 +18,7 @@ import full_size
 import generate
 import preprocess
 import records
+import relayout
 import score
 import startup
 import tiny_minutes
@@ -67,6 +68,16 @@ def test_a_disk_too_small_is_said_before_anything_is_written(tmp_path, monkeypat
     with pytest.raises(SystemExit, match="1.0 GB free, 7 GB are needed"):
         full_size.main()
     assert not (tmp_path / "big").exists()
+
+
+def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(relayout.subprocess, "run", lambda *_, **__: pytest.fail("something was written"))
+    (tmp_path / "mine").write_text("keep")
+    for folder in (tmp_path, tmp_path / "mine"):
+        monkeypatch.setattr(sys, "argv", ["relayout.py", str(folder)])
+        with pytest.raises(SystemExit, match=f"{folder} is there already; name a new folder"):
+            relayout.main()
+    assert (tmp_path / "mine").read_text() == "keep"
 
 
 def test_startup_times_whole_processes(monkeypatch, capsys):
@@ -191,5 +202,5 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     found = generate.work(model, generate.SMALL)
     vision = 2 * 2 * (16 * 3 * 14**2 * 32 + 2 * (12 * 16 * 32**2 + 2 * 16**2 * 32)) / 1e9  # 2 images, 2 layers of 3
     assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
-    assert model.tokens_per_segment == 4
+    assert model.tokens_per_segment("pair") == 4
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
 from btcchat import BTCChat, BTCChatError
+from btcchat.language_model import build_language_model
 from btcchat.weights import convert_pickles
 
 
@@ -43,6 +44,15 @@ def test_what_is_saved_loads_back_bit_equal(saved, tmp_path, dtype):
     again = BTCChat.from_pretrained(tmp_path / "again", device="cpu", dtype=dtype)
     assert equal(model, again) and again.config == model.config
     assert json.loads((tmp_path / "again/llm/config.json").read_text())["torch_dtype"] == dtype
+
+
+@pytest.mark.parametrize("name", ["torch_dtype", "dtype"])  # the second in newer transformers
+def test_the_stored_dtype_is_known_by_either_name(folder, name):
+    file = folder / "llm/config.json"
+    config = json.loads(file.read_text())
+    assert config.pop("torch_dtype") == "float32"
+    file.write_text(json.dumps(config | {name: "bfloat16"}))
+    assert BTCChat.from_pretrained(folder, device="meta").llm.dtype == torch.bfloat16
 
 
 def test_the_published_folder_loads_saves_and_loads_bit_equal(shared, tmp_path):
@@ -83,8 +93,6 @@ def test_sharded_weights_load_as_one_file_does(saved, folder):
 def test_tied_embeddings_and_grouped_query_attention_load(tmp_path):
     model = tiny_model(tmp_path)
     config = model.config.llm | {"tie_word_embeddings": True, "num_key_value_heads": 1}
-    from btcchat.language_model import build_language_model
-
     model.llm, model.config.llm = build_language_model(config), config
     model.save_pretrained(tmp_path / "tied")
     assert "lm_head.weight" not in load_file(tmp_path / "tied/llm/model.safetensors")
@@ -150,7 +158,7 @@ def test_a_changed_resolution_resizes_the_tower(folder):
     model = tiny_model(folder.parent, change_encoder={"change_encoder_type": "concat"})
     model.save_pretrained(folder.parent / "concat")
     bigger = BTCChat.from_pretrained(folder.parent / "concat", vision_resolution=48, device="cpu")
-    assert bigger.tokens_per_segment == 9 and bigger.image_processor.size == (48, 48)
+    assert bigger.tokens_per_segment("image") == 9 and bigger.image_processor.size == (48, 48)
     with pytest.raises(BTCChatError, match=r"h_embedding.weight' has shape \(4, 8\), the config says \(6, 8\)"):
         BTCChat.from_pretrained(folder, vision_resolution=48)
 
@@ -295,6 +303,17 @@ def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
     assert model.config.change_encoder["change_encoder_type"] == "attentive"
     model.save_pretrained(tmp_path / "joined")
     assert equal(model, BTCChat.from_pretrained(tmp_path / "joined", device="cpu"))
+
+
+def test_a_tied_qwen2_joins_without_a_head_of_its_own(saved, tmp_path):
+    model = tiny_model(tmp_path, llm="qwen2")
+    tied = build_language_model(model.config.llm | {"tie_word_embeddings": True})
+    tied.save_pretrained(tmp_path / "llm")
+    model.tokenizer.save_pretrained(tmp_path / "llm")
+    assert "lm_head.weight" not in load_file(tmp_path / "llm/model.safetensors")
+    parts = {"vision_tower": saved / "vision_tower", "llm": tmp_path / "llm", "conv_version": "qwen_1_5"}
+    model = BTCChat.from_parts(**parts, mm_vision_select_layer=-1, device="cpu")
+    assert equal(model.llm, tied) and model.llm.lm_head.weight is model.llm.model.embed_tokens.weight
 
 
 def test_a_change_encoder_goes_by_its_own_name_whatever_it_was_called(saved, tmp_path):

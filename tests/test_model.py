@@ -76,11 +76,21 @@ def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model)
     v = model.change_encoder.segments
     assert [model.num_segments(*x) for x in (("pair", 2), ("video", 2), ("series", 3), ("image", 1))] == [v, 2, 3, 1]
     features, lengths = model.encode(torch.rand(4, 3, 32, 32), ["pair", "video"], [2, 2])
-    assert lengths == [model.tokens_per_segment] * (v + 2) and len(features) == sum(lengths)
+    assert lengths == [model.tokens_per_segment("image")] * (v + 2) and len(features) == sum(lengths)
     with pytest.raises(BTCChatError, match=r"1 images given, a pair needs 2 \(before, after\)"):
         model.num_segments("pair", 1)
     with pytest.raises(BTCChatError, match="17 images given, a series needs 2 to 16"):
         model.num_segments("series", 17)
+
+
+def test_an_encoder_that_pools_its_tokens_says_how_many_are_left(tmp_path):
+    encoder = {"change_encoder_type": "difference_aware", "mlp_dim": 24, "downsample_ratio": 2}
+    model = tiny_model(tmp_path, change_encoder=encoder, mm_vision_select_layer=[-2, -1], series_change_tokens=True)
+    pixels = torch.rand(2, 3, 32, 32)
+    for modality, frames in (("pair", 2), ("image", 1), ("series", 2)):
+        _, lengths = model.encode(pixels[:frames], [modality], [frames])
+        assert max(lengths) == model.tokens_per_segment(modality)
+    assert model.tokens_per_segment("pair") < model.tokens_per_segment("image")
 
 
 @pytest.mark.parametrize("modality", ["series", "video"])
@@ -90,7 +100,7 @@ def test_change_tokens_may_stand_between_consecutive_frames(tmp_path, modality):
     assert model.num_segments(other, 3) == 3
     pixels = torch.rand(3, 3, 32, 32)
     features, lengths = model.encode(pixels, [modality], [3])
-    m = model.tokens_per_segment
+    m = model.tokens_per_segment("image")
     segments = features.unflatten(0, (-1, m))  # date 0, change 0-1, date 1, change 1-2, date 2
     assert len(segments) == model.num_segments(modality, 3) == 5
     torch.testing.assert_close(segments[0], model.encode(pixels[:1], ["image"], [1])[0])

@@ -147,7 +147,7 @@ def _golden_cut(golden: dict, case: Case, model: BTCChat) -> Iterator[Row]:
     """A training sample too long; where the published code is left without a label, ours may refuse to cut there."""
     limit = golden["tokenizer_model_max_length"]
     try:
-        encoded = prompt.fit(case.encoded, model.tokens_per_segment, limit, train=True)
+        encoded = prompt.fit(case.encoded, model.tokens_per_segment("pair"), limit, train=True)
     except BTCChatError:
         yield Row(f"cut at {limit}, refused", int(golden["loss"] is not None), EXACT)
         return

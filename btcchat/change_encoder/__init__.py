@@ -2,9 +2,9 @@
 
 A change encoder is called with float ``(P, 2, S, L, C)`` (pairs, dates, depths, tokens, channels; date 0 is
 *before*) and returns ``(P, V, L', C)``. Its attribute ``segments`` is V, the placeholders a pair has in the
-prompt. It may have ``distance``: of the same input, float32 ``(P, g, g)`` in 0..1, how far apart the two dates are at
-each place, from which a change map is drawn (without it: from the tower's features). To add one from outside the
-package::
+prompt, and its method ``num_tokens(L)`` is L' (without it: L). It may have ``distance``: of the same input, float32
+``(P, g, g)`` in 0..1, how far apart the two dates are at each place, from which a change map is drawn (without it: from
+the tower's features). To add one from outside the package::
 
     from btcchat.change_encoder import CHANGE_ENCODERS
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)

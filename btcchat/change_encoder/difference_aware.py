@@ -75,6 +75,10 @@ class DifferenceAwareEncoder(nn.Module):
         last = features[:, :, -1]  # (P, 2, L, C), as it came from the tower
         return self._pool(torch.stack([before + last[:, 0], after + last[:, 1], change], dim=1))
 
+    def num_tokens(self, count: int) -> int:
+        """L': of ``count`` tokens of a date, those that come out."""
+        return (self.grid // self.downsample_ratio) ** 2
+
     def _pool(self, streams: Tensor) -> Tensor:
         """``(P, 3, L, C)`` -> ``(P, 3, L', C)``."""
         if self.downsample_ratio == 1:

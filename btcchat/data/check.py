@@ -222,8 +222,9 @@ def _check_text(record: Record, frames: int, checked: Checked, maker: SampleMake
     except BTCChatError as error:  # e.g. it ends with a question
         checked.faults.append(("row", str(error)))
         return
-    checked.tokens = encoded.merged_length(maker.tokens_per_segment)
+    each = maker.tokens_per_segment(record.modality)
+    checked.tokens = encoded.merged_length(each)
     if checked.tokens > maker.max_length:
         text = len(encoded.input_ids) - encoded.placeholders
-        made_of = f"{encoded.placeholders} image segments of {maker.tokens_per_segment} and {text} of text"
+        made_of = f"{encoded.placeholders} image segments of {each} and {text} of text"
         checked.faults.append(("length", f"{checked.tokens} tokens ({made_of}), the model reads {maker.max_length}"))

@@ -22,15 +22,15 @@ class SampleMaker:
 
     With a ``feature_cache``, pixel_values are those of the frames it does not have; see collate.
 
-    num_segments(modality, frames) -> K, the placeholders a prompt needs; each becomes ``tokens_per_segment`` tokens.
-    max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises BTCChatError where nothing
+    num_segments(modality, frames) -> K, the placeholders a prompt needs; tokens_per_segment(modality) -> M, the tokens
+    that each becomes. max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises BTCChatError where nothing
     to learn is left.
     """
 
     tokenizer: PreTrainedTokenizerBase
     image_processor: Callable
     num_segments: Callable[[str, int], int]
-    tokens_per_segment: int
+    tokens_per_segment: Callable[[str], int]
     template: str
     num_video_frames: int
     max_length: int
@@ -57,7 +57,7 @@ class SampleMaker:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
         frames = frames if record.view is None else [frame.transpose(record.view) for frame in frames]
         whole = prompt.encode(self.turns(record, len(frames)), self.tokenizer, self.template, train=True)
-        encoded = prompt.fit(whole, self.tokens_per_segment, self.max_length, train=True)
+        encoded = prompt.fit(whole, self.tokens_per_segment(record.modality), self.max_length, train=True)
         lost = len(whole.input_ids) - len(encoded.input_ids)
         if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
@@ -119,7 +119,7 @@ class SampleMaker:
         """
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
-        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment
+        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment(modality)
         text_tokens = int(characters / self.characters_per_token) + self._around
         tokens = min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
         return -(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

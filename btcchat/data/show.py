@@ -74,9 +74,10 @@ def _article(record: Record, make_sample: SampleMaker) -> str:
         return f"{head}<p class=fault>{escape(str(error))}</p></article>\n"
     ids, labels = sample["input_ids"].tolist(), sample["labels"].tolist()
     segments, learned = ids.count(IMAGE_TOKEN_INDEX), sum(label != IGNORE_INDEX for label in labels)
-    length = len(ids) + segments * (make_sample.tokens_per_segment - 1)
+    each = make_sample.tokens_per_segment(record.modality)
+    length = len(ids) + segments * (each - 1)
     facts = f"{record.modality}, {_frames(sample)} image{'s' * (_frames(sample) != 1)}, "
-    facts += f"{segments} placeholder{'s' * (segments != 1)} of {make_sample.tokens_per_segment} tokens; "
+    facts += f"{segments} placeholder{'s' * (segments != 1)} of {each} tokens; "
     facts += f"{length} of {make_sample.max_length} tokens, {learned} learned"
     return (
         f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample, make_sample)}\n"

@@ -87,7 +87,7 @@ def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
     batches = list(trainer.get_train_dataloader())
     assert trainer.state.global_step == 2 * len(batches)
     lengths = [
-        (batch["input_ids"] == IMAGE_TOKEN_INDEX).sum(1) * (trainer.model.tokens_per_segment - 1)
+        (batch["input_ids"] == IMAGE_TOKEN_INDEX).sum(1) * (trainer.model.tokens_per_segment("pair") - 1)
         + batch["attention_mask"].sum(1)
         for batch in batches
     ]
