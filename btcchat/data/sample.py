@@ -23,8 +23,8 @@ class SampleMaker:
     With a ``feature_cache``, pixel_values are those of the frames it does not have; see collate.
 
     num_segments(modality, frames) -> K, the placeholders a prompt needs; tokens_per_segment(modality) -> M, the tokens
-    that each becomes. max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises BTCChatError where nothing
-    to learn is left.
+    that each becomes. max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises
+    BTCChatError where nothing to learn is left.
     """
 
     tokenizer: PreTrainedTokenizerBase
