@@ -1,9 +1,9 @@
 """Peak memory of `btcchat import llava-next` and `btcchat export --llava-next`, against the size of a shard.
 
-    python benchmarks/relayout.py /tmp/btcchat-relayout
+    python benchmarks/relayout.py NEW_FOLDER
 
-Writes a model of random weights in shards (about 0.9 GB and as much twice again, removed at the end), and turns it
-from our layout into the other and back, each in a fresh process. Then every weight is compared.
+Makes NEW_FOLDER, writes a model of random weights there in shards (about 0.9 GB and as much twice again), and turns it
+from our layout into the other and back, each in a fresh process. Then every weight is compared, and NEW_FOLDER removed.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def _memory(field: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the folders are written; removed at the end")
+    parser.add_argument("folder", type=Path, metavar="NEW_FOLDER", help="made for the run, and removed at its end")
     parser.add_argument("--shard", default="100MB", help="largest shard of the model that is written")
     parser.add_argument("--step", choices=("write", "export", "import"), help=argparse.SUPPRESS)  # a fresh process
     options = parser.parse_args()
@@ -82,6 +82,10 @@ def main() -> int:
     if options.step:
         print(json.dumps(step(options.step, options.folder)))
         return 0
+    try:
+        options.folder.mkdir(parents=True)
+    except FileExistsError:
+        sys.exit(f"relayout.py: error: {options.folder} is there already; name a new folder, it is removed at the end")
     rows, worst = [], 0.0
     try:
         for name in ("write", "export", "import"):

@@ -313,12 +313,18 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
         return dtype
     if dtype != "auto":
         return choose("dtype", dtype, DTYPES)
-    stored = DTYPES.get(str(read_json(llm_folder / "config.json").get("torch_dtype")), torch.float32)
+    stored = DTYPES.get(stored_dtype(llm_folder), torch.float32)
     if device != "cpu":
         return stored
     size = sum(file.stat().st_size for file in llm_folder.glob("*.safetensors"))
     fast = stored == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
     return stored if fast and size > SMALL else torch.float32
+
+
+def stored_dtype(llm_folder: Path) -> str:
+    """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
+    config = read_json(llm_folder / "config.json")
+    return str(config.get("torch_dtype") or config.get("dtype") or "float32")
 
 
 def _change_encoder_config(source: Source, folder, from_origin: bool, chg_type: str | None, asked: dict) -> dict:

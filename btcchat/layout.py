@@ -16,7 +16,7 @@ class Source:
     llm: Weights
     vision_tower: Weights
     mm_projector: Weights | None  # projector and change encoder; None: both start fresh
-    llm_folder: Path  # with the tokenizer, and a config.json that says torch_dtype
+    llm_folder: Path  # with the tokenizer, and a config.json that says the weights' dtype
     tower_folder: Path  # with preprocessor_config.json, where there is one
     notes: list[str] = field(default_factory=list)  # what its files say and is read otherwise, told when it is loaded
 

@@ -48,12 +48,14 @@ PROMPTS = {  # by the change encoder of a published folder: the question it was 
         "pair_prompt": "This is the Image1 <image>. This is the second Image2 <image>.\n",
     },
 }
+MORE_LLM_FIELDS = (  # of the language model, beside the pinned transformers' own
+    "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side", "rope_parameters", "dtype",
+)  # fmt: skip
 MLP_DIM = 4608  # of the published change encoder, whatever its width, where cc_expert_args does not say
 UNTOLD = (  # fields that a published folder has no place for
     "conv_version", "caption_question", "pair_prompt", "mm_vision_select_feature", "num_video_frames",
     "series_change_tokens", "video_change_tokens",
 )  # fmt: skip
-TOWER_FILES = ("config.json", "preprocessor_config.json")
 
 
 def recognise(folder: Path) -> bool:
@@ -112,7 +114,7 @@ def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None, wei
             f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower (--vision-tower)"
         )
     try:
-        file = resolve(name, TOWER_FILES) / "config.json"
+        file = resolve(name, ["config.json"]) / "config.json"
         config = read_json(file)
     except BTCChatError as error:
         raise BTCChatError(
@@ -160,8 +162,8 @@ def _assumed(encoder: str) -> dict:
 
 
 def _llm_config(root: dict, vocabulary: int) -> dict:
-    names = {*Qwen2Config().to_dict(), "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side"}
-    llm = {name: value for name, value in root.items() if name in names - {"rope_scaling"}}
+    names = {*Qwen2Config().to_dict(), *MORE_LLM_FIELDS} - {"rope_scaling"}
+    llm = {name: value for name, value in root.items() if name in names}
     kind = {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
     return llm | kind | {"vocab_size": vocabulary}
 
@@ -211,6 +213,7 @@ def _published(config: BTCChatConfig, vision_tower: str | None) -> dict:
     options = dict(config.change_encoder)
     resampler = _inverse("change encoder", RESAMPLERS, options.pop("change_encoder_type"))
     _inverse("language model", MODEL_TYPES, config.llm.get("model_type"))
+    _inverse("vision tower", {"siglip": "siglip"}, config.vision_tower.get("vision_tower_type", "siglip"))
     width = config.vision_tower["hidden_size"]
     kind, architecture, ours = "llava_qwen_cc", "LlavaQwenCCForCausalLM", {"mm_resampler_type": resampler}
     parts = ["mm_mlp_adapter", "mm_vision_resampler", "mm_language_model", "mm_vision_tower"]
@@ -253,4 +256,5 @@ def _inverse(kind: str, table: dict[str, str], ours: str) -> str:
     for theirs, name in table.items():
         if name == ours:
             return theirs
-    raise BTCChatError(f"a LLaVA-NeXT folder has no {kind} '{ours}'; it knows {', '.join(sorted(set(table.values())))}")
+    known = ", ".join(sorted(set(table.values())))
+    raise BTCChatError(f"a LLaVA-NeXT folder has no {kind} '{ours}'; it knows {known}; keep this model in our layout")

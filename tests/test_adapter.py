@@ -120,6 +120,15 @@ def test_a_merged_adapter_is_a_plain_checkpoint_with_its_answers(folders, tmp_pa
     assert merged.answer(requests, max_new_tokens=12) == with_adapter.answer(requests, max_new_tokens=12)
 
 
+def test_a_merged_adapter_has_the_dtype_that_its_base_says_in_newer_words(copies, capsys):
+    file = copies / "base/llm/config.json"
+    config = json.loads(file.read_text())
+    config["dtype"] = config.pop("torch_dtype").replace("float32", "bfloat16")
+    file.write_text(json.dumps(config))
+    assert cli.main(["export", "--merge", str(copies / "adapter"), str(copies / "merged")]) == 0
+    assert "in bfloat16" in capsys.readouterr().out
+
+
 def test_a_trained_tower_is_saved_with_the_adapter(copies):
     model = BTCChat.from_pretrained(copies / "adapter", device="cpu")
     model.base.parts = ["llm"]

@@ -10,15 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from btcchat import BTCChat
 from btcchat.adapter import Base, attach
-from btcchat.checkpoint import open_folder
+from btcchat.checkpoint import open_folder, stored_dtype
 from btcchat.cli import main
 from btcchat.config import write_json
 from btcchat.errors import BTCChatError
 from btcchat.inference import Request, batch_of, generate
+from btcchat.llava_next import published_config
 from btcchat.multimodal_encoder import siglip
 from btcchat.relayout import export_llava_next, import_llava_next
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.train import load_model
+from measure import CLEAR, memory, reset_peak
 from tests.tiny import ATTENTIVE, tiny_model
 
 DIFFERENCE_AWARE = {"change_encoder_type": "difference_aware", "mlp_dim": 24}
@@ -342,6 +344,48 @@ def test_the_folder_to_write_is_looked_at_first(move, tmp_path, monkeypatch):
         move("nobody/nothing", tmp_path / "out")
 
 
+def test_of_a_tower_on_the_hub_its_config_is_downloaded(published, base, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda name, allow_patterns: asked.append((name, allow_patterns)) or base / "tower",
+    )
+    edit(published, mm_vision_tower="google/siglip")
+    open_folder(published)
+    assert asked == [("google/siglip", ["config.json"])]
+
+
+@pytest.mark.parametrize("move", ["import", "export"])
+@pytest.mark.skipif(not CLEAR.exists(), reason="memory is read from /proc")
+def test_no_shard_is_ever_in_memory(move, published, tmp_path):
+    """Two shards of 64 MiB go along, each of one weight that no code uses, in parts of 16 MiB."""
+    folder, size = published, 1 << 26
+    index = config_of(published, "model.safetensors.index.json")
+    for name in ("model.mm_cc_projector.0.weight", "model.mm_cc_projector.2.weight"):
+        save_file({name: torch.ones(size // 4)}, published / f"{name}.safetensors")
+        index["weight_map"][name] = f"{name}.safetensors"
+    write_json(published / "model.safetensors.index.json", index)
+    if move == "export":
+        import_llava_next(published, tmp_path / "ours")
+        folder = tmp_path / "ours"
+    before = reset_peak(torch.device("cpu"))
+    {"import": import_llava_next, "export": export_llava_next}[move](folder, tmp_path / "out")
+    assert memory(torch.device("cpu"), peak=True) - before < 32
+    assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors")) > 2 * size
+
+
+def test_newer_transformers_words_for_rotary_embeddings_and_dtype_are_kept(published, tmp_path):
+    rope = {"rope_theta": 5e5, "rope_type": "default"}
+    said = {name: value for name, value in config_of(published).items() if name not in ("rope_theta", "torch_dtype")}
+    write_json(published / "config.json", said | {"rope_parameters": rope, "dtype": "bfloat16"})
+    import_llava_next(published, tmp_path / "ours")
+    for folder in (published, tmp_path / "ours"):
+        assert BTCChat.from_pretrained(folder, device="cpu").llm.config.rope_theta == 5e5
+    assert stored_dtype(tmp_path / "ours" / "llm") == "bfloat16"
+    export_llava_next(tmp_path / "ours", tmp_path / "back")
+    assert config_of(tmp_path / "back") == config_of(published)
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -417,9 +461,13 @@ def test_the_wrong_way_round_is_told(base, tmp_path):
         ({"change_encoder": ATTENTIVE, "llm": "qwen2", "mm_projector": MLP}, "has no change encoder 'attentive'"),
         ({"change_encoder": {"change_encoder_type": "concat"}}, "has no language model 'llama'; it knows qwen2"),
         ({"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2"}, "has no projector 'mlp_downsample'"),
+        ({"change_encoder": DIFFERENCE_AWARE, "llm": "qwen2", "tower": "timm"}, "has no vision tower 'timm'; .*siglip"),
     ],
 )
 def test_a_model_this_layout_has_no_place_for_is_refused(parts, message, tmp_path):
-    tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")
+    tower = parts.get("tower")
+    config = tiny_model(tmp_path, **{name: part for name, part in parts.items() if name != "tower"}).config
+    if tower:
+        config.vision_tower = {"vision_tower_type": tower, "model_name": "test_vit"}
     with pytest.raises(BTCChatError, match=message):
-        export_llava_next(tmp_path / "model", tmp_path / "out", vision_tower="google/siglip")
+        published_config(config, "google/siglip")

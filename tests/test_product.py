@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from btcchat import BTCChat, prompt
+from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.data.collate import collate
 from btcchat.inference import Request, batch_of, generate
+from btcchat.language_model import LANGUAGE_MODELS
 from tests.test_model import picture
 from tests.tiny import ATTENTIVE, tiny_model
 
@@ -18,7 +20,11 @@ ENCODERS = {
 }
 
 
-@pytest.fixture(scope="module", params=itertools.product(ENCODERS, ["llama", "qwen2"]), ids="-".join)
+def test_every_change_encoder_is_here():
+    assert set(ENCODERS) == set(CHANGE_ENCODERS)
+
+
+@pytest.fixture(scope="module", params=itertools.product(ENCODERS, LANGUAGE_MODELS), ids="-".join)
 def model(request, tmp_path_factory):
     name, llm = request.param
     encoder, layers = ENCODERS[name]

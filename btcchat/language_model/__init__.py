@@ -29,15 +29,34 @@ UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 def build_language_model(config: dict, *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
-    Raises BTCChatError for a model_type without a family here.
+    Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
     """
     config_class, model_class = choose("language model", config.get("model_type", "llama"), LANGUAGE_MODELS)
     settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
     try:
-        made = config_class(**settings)
+        made = config_class(**_plain_rope(settings))
     except ValueError as error:  # e.g. a rope_scaling that the pinned transformers does not know
         raise BTCChatError(f"llm/config.json: {' '.join(str(error).split())}") from None
     return model_class._from_config(made, attn_implementation=attn_implementation)
+
+
+def _plain_rope(settings: dict) -> dict:
+    """``rope_parameters``, which newer transformers writes, as rope_theta and rope_scaling."""
+    said = settings.pop("rope_parameters", None)
+    if said is None:
+        return settings
+    rope = dict(said)
+    kind = rope.pop("rope_type", "default")
+    if "rope_theta" in rope:
+        settings["rope_theta"] = rope.pop("rope_theta")
+    if kind in ("linear", "dynamic"):
+        return settings | {"rope_scaling": {"type": kind, **rope}}
+    if kind != "default" or rope:
+        raise BTCChatError(
+            f"llm/config.json: rope_parameters is {said}, expected rope_theta and a rope_type of default, linear or "
+            "dynamic; take another language model"
+        )
+    return settings
 
 
 def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) -> str:

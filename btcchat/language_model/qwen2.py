@@ -20,6 +20,17 @@ WORDS = (
 )
 
 
+# What a config.json leaves out, where it is not LLaMA's: the published Qwen2Config's.
+DEFAULTS = {
+    "vocab_size": 151936,
+    "intermediate_size": 22016,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32768,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+
+
 class Qwen2Config(LlamaConfig):
     """llm/config.json of model_type qwen2."""
 
@@ -28,7 +39,7 @@ class Qwen2Config(LlamaConfig):
     def __init__(self, use_sliding_window: bool = False, **settings):
         if use_sliding_window:
             raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
-        super().__init__(**settings)
+        super().__init__(**DEFAULTS | settings)
 
 
 class Qwen2ForCausalLM(LlamaForCausalLM):

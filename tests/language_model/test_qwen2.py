@@ -8,6 +8,7 @@ import torch
 
 from btcchat.errors import BTCChatError
 from btcchat.language_model import build_language_model, load_tokenizer
+from btcchat.language_model.qwen2 import Qwen2Config
 from btcchat.weights import load_strict, weight_keys
 from tests.tiny import qwen2_tokenizer
 
@@ -60,11 +61,41 @@ def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
     [
         ({"use_sliding_window": True}, "use_sliding_window is true; only full attention is supported"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "llm/config.json: .*rope_scaling"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters is .*, expected rope_theta and a"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_parameters is .*'yarn'.*; take another"),
     ],
 )
 def test_what_is_not_supported_is_said(settings, message):
     with pytest.raises(BTCChatError, match=message):
         build(**settings)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize(
+    ("rope", "scaling"),
+    [
+        ({"rope_theta": 1e6, "rope_type": "default"}, None),
+        ({"rope_theta": 1e6, "rope_type": "linear", "factor": 2.0}, {"type": "linear", "factor": 2.0}),
+    ],
+)
+def test_newer_transformers_rope_parameters_are_read(family, rope, scaling, tmp_path):
+    config = {name: value for name, value in CONFIG.items() if name != "rope_theta"} | {"model_type": family}
+    model = build_language_model(config | {"rope_parameters": rope})
+    older = build_language_model(config | {"rope_theta": 1e6, "rope_scaling": scaling})
+    assert (model.config.rope_theta, model.config.rope_scaling) == (1e6, scaling)
+    older.load_state_dict(model.state_dict())
+    ids = torch.arange(7)[None]
+    assert torch.equal(model.eval()(ids).logits, older.eval()(ids).logits)
+
+
+def test_what_a_config_leaves_out_is_as_published():
+    """transformers' own Qwen2Config."""
+    config = Qwen2Config()
+    assert (config.bos_token_id, config.eos_token_id, config.tie_word_embeddings) == (None, None, False)
+    assert (config.vocab_size, config.max_position_embeddings) == (151936, 32768)
+    assert (config.hidden_size, config.intermediate_size) == (4096, 22016)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (32, 32)
+    assert (config.rope_theta, config.rms_norm_eps) == (10000, 1e-6)
 
 
 @pytest.mark.parametrize("way", ["tokenizer.json", "merges as lists", "vocab.json and merges.txt"])

@@ -1,6 +1,8 @@
 """A fresh difference_aware change encoder on a checkpoint without one, as CCExpert starts from LLaVA-OneVision."""
 
 import json
+import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
 from btcchat.prompt import TEMPLATES
 from btcchat.train.arguments import DataArguments, ModelArguments
+from btcchat.train.flags import parse_arguments
+from btcchat.train.presets import expand
 from tests.layouts import ccexpert, levir_cc
 
 INTRO = "This is the Image1 <image>. This is the second Image2 <image>.\n"
@@ -82,8 +86,26 @@ def test_the_table_at_the_start_shows_what_mm_tunable_parts_trains(said, trained
     assert {name: row for name, row in rows.items() if row[0] == "yes"} == dict.fromkeys(trained, ["yes", "0.001"])
 
 
+DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
+NEEDED = ["--model_name_or_path", "model", "--data_mixture", "mine", "--output_dir", "out"]
+
+
+def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
+    for gpu in ("bf16_gpu", "tf32"):
+        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
+    text = DOCS.read_text(encoding="utf-8")
+    commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("    btcchat train ")]
+    assert len(commands) == 3 and all("--smoke" in words for words in commands)
+    for words in commands:  # without --smoke, which writes a model
+        parse_arguments(expand(["--preset", *(word for word in words if word != "--smoke")]))
+    given = re.findall(r"`(--[a-z]+_[^`]*)`", text)  # those of training have underscores, in the text others have none
+    assert len(given) == 6
+    for flags in given:
+        parse_arguments([*NEEDED, *shlex.split(flags)])
+
+
 def test_the_data_step_of_the_docs_works_as_it_stands(tmp_path, monkeypatch, capsys):
-    text = (Path(__file__).parents[2] / "docs" / "systems.md").read_text(encoding="utf-8")
+    text = DOCS.read_text(encoding="utf-8")
     commands = [line.split() for line in text.splitlines() if line.startswith("    btcchat data ")]
     assert [words[2] for words in commands] == ["convert", "convert", "check"]
     levir_cc(tmp_path / "LEVIR-CC")
