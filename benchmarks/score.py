@@ -4,9 +4,9 @@
 
 Both score the same texts with BLEU-1 to 4, METEOR, ROUGE-L and CIDEr-D. The library's side is its COCOEvalCap.evaluate
 without SPICE (no metric of this field; it downloads a parser): for `ptb` its tokeniser, then its scorers one after the
-other; for `levir-cc` its scorers on the split texts. btcchat's side is `score_captions`, which for `levir-cc` gives the
-METEOR of word numbers too. Seconds are wall-clock, the best of --repeats, with the same Java for both; seconds of
-processor time, Java's included, stand beside them, for machines that do other work.
+other; for `levir-cc` its scorers on the split texts. btcchat's side is `count_captions`, without the second METEOR (of
+word numbers) that `btcchat score` prints for `levir-cc`. Seconds are wall-clock, the best of --repeats, with the same
+Java for both; seconds of processor time, Java's included, stand beside them, for machines that do other work.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from btcchat.eval.java import find_java
 from btcchat.eval.predictions import read_predictions
 from btcchat.eval.presets import PRESETS
-from btcchat.eval.score import score_captions
+from btcchat.eval.score import count_captions
 from rows import table
 
 
@@ -48,7 +48,8 @@ def library(predictions: list[str], references: list[list[str]], preset: str) ->
 
 
 def ours(predictions: list[str], references: list[list[str]], preset: str) -> list[float]:
-    return list(score_captions(predictions, references, preset=preset).values())[:7]
+    counts = count_captions(predictions, references, preset=preset, parts={"these": range(len(predictions))})
+    return counts["these"].scores()[:7].tolist()
 
 
 def timed(function: Callable, *arguments) -> tuple[list[float], float, float]:
