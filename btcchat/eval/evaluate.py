@@ -122,9 +122,9 @@ def prediction_row(sample, text: str) -> dict:
 
 
 def ccexpert_row(row: dict) -> dict:
-    """A row as CCExpert publishes its predictions; what else is known of it stays."""
-    names = {"id": "uid", "prediction": "pred", "references": "change_caption"}
-    return {names.get(name, name): value for name, value in row.items()}
+    """A row as CCExpert publishes its predictions, so without the flag of a changed pair; a question keeps its type."""
+    names = {"id": "uid", "prediction": "pred", "references": "change_caption", "question_type": "question_type"}
+    return {new: row[name] for name, new in names.items() if name in row}
 
 
 ROW_FORMATS = {"btcchat": dict, "ccexpert": ccexpert_row}  # --format -> what it makes of a row

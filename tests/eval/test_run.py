@@ -291,7 +291,7 @@ def test_a_finished_run_is_scored_again_without_the_model(root, tmp_path, capsys
     assert main(words(root, "pairs:val", tmp_path, "--format", "ccexpert")) == 0
     assert (tmp_path / "metrics.json").read_bytes() == first
     row = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
-    assert set(row) == {"uid", "pred", "change_caption", "changed"}
+    assert set(row) == {"uid", "pred", "change_caption"}
 
 
 def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):
