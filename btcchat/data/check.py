@@ -222,7 +222,7 @@ def _check_text(record: Record, frames: int, checked: Checked, maker: SampleMake
     except BTCChatError as error:  # e.g. it ends with a question
         checked.faults.append(("row", str(error)))
         return
-    each = maker.tokens_per_segment(record.modality)
+    each = maker.tokens_per_segment[record.modality]
     checked.tokens = encoded.merged_length(each)
     if checked.tokens > maker.max_length:
         text = len(encoded.input_ids) - encoded.placeholders

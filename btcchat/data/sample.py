@@ -1,6 +1,6 @@
 """From a record to a sample the model can be given."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from btcchat import prompt
-from btcchat.data.media import load_frames
+from btcchat.data.media import MODALITIES, load_frames
 from btcchat.data.records import Record, written
 from btcchat.errors import BTCChatError
 from btcchat.model import LENGTH_MULTIPLE
@@ -22,7 +22,7 @@ class SampleMaker:
 
     With a ``feature_cache``, pixel_values are those of the frames it does not have; see collate.
 
-    num_segments(modality, frames) -> K, the placeholders a prompt needs; tokens_per_segment(modality) -> M, the tokens
+    num_segments(modality, frames) -> K, the placeholders a prompt needs; tokens_per_segment: modality -> M, the tokens
     that each becomes. max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises
     BTCChatError where nothing to learn is left.
     """
@@ -30,7 +30,7 @@ class SampleMaker:
     tokenizer: PreTrainedTokenizerBase
     image_processor: Callable
     num_segments: Callable[[str, int], int]
-    tokens_per_segment: Callable[[str], int]
+    tokens_per_segment: Mapping[str, int]
     template: str
     num_video_frames: int
     max_length: int
@@ -46,7 +46,7 @@ class SampleMaker:
             tokenizer=model.tokenizer,
             image_processor=model.image_processor,
             num_segments=model.num_segments,
-            tokens_per_segment=model.tokens_per_segment,
+            tokens_per_segment={modality: model.tokens_per_segment(modality) for modality in MODALITIES},
             template=model.config.conv_version,
             num_video_frames=model.config.num_video_frames,
             max_length=model.config.model_max_length,
@@ -57,7 +57,7 @@ class SampleMaker:
         frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
         frames = frames if record.view is None else [frame.transpose(record.view) for frame in frames]
         whole = prompt.encode(self.turns(record, len(frames)), self.tokenizer, self.template, train=True)
-        encoded = prompt.fit(whole, self.tokens_per_segment(record.modality), self.max_length, train=True)
+        encoded = prompt.fit(whole, self.tokens_per_segment[record.modality], self.max_length, train=True)
         lost = len(whole.input_ids) - len(encoded.input_ids)
         if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
@@ -119,7 +119,7 @@ class SampleMaker:
         """
         if modality == "video":
             frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
-        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment(modality)
+        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment[modality]
         text_tokens = int(characters / self.characters_per_token) + self._around
         tokens = min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
         return -(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

@@ -74,7 +74,7 @@ def _article(record: Record, make_sample: SampleMaker) -> str:
         return f"{head}<p class=fault>{escape(str(error))}</p></article>\n"
     ids, labels = sample["input_ids"].tolist(), sample["labels"].tolist()
     segments, learned = ids.count(IMAGE_TOKEN_INDEX), sum(label != IGNORE_INDEX for label in labels)
-    each = make_sample.tokens_per_segment(record.modality)
+    each = make_sample.tokens_per_segment[record.modality]
     length = len(ids) + segments * (each - 1)
     facts = f"{record.modality}, {_frames(sample)} image{'s' * (_frames(sample) != 1)}, "
     facts += f"{segments} placeholder{'s' * (segments != 1)} of {each} tokens; "

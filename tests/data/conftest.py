@@ -2,6 +2,7 @@
 
 import pytest
 
+from btcchat.data.media import MODALITIES
 from btcchat.data.sample import SampleMaker
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
@@ -16,7 +17,7 @@ def maker(tmp_path_factory) -> SampleMaker:
         tokenizer=train_tokenizer(CORPUS, 400, tmp_path_factory.mktemp("tokenizer")),
         image_processor=ImageProcessor((24, 24), [0.5] * 3, [0.5] * 3, aspect_ratio="resize"),
         num_segments=lambda modality, frames: 1 if modality == "pair" else frames,
-        tokens_per_segment=lambda modality: 9,
+        tokens_per_segment=dict.fromkeys(MODALITIES, 9),
         template="v1",
         num_video_frames=2,
         max_length=300,

@@ -250,7 +250,7 @@ def test_a_tokenizer_of_short_tokens_is_taken_into_account(tmp_path):
     from tests.tiny import tiny_model
 
     model = tiny_model(tmp_path)
-    maker = SampleMaker(model.tokenizer, model.image_processor, model.num_segments, lambda modality: 4, "v1", 8, 4096)
+    maker = SampleMaker(model.tokenizer, model.image_processor, model.num_segments, {"text": 4}, "v1", 8, 4096)
     text = "zqxj " * 200
     record = Record("a row 1", "text", [], [{"from": "human", "value": "?"}, {"from": "gpt", "value": text}])
     real = len(maker(record)["input_ids"])
