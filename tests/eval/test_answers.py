@@ -7,6 +7,7 @@ from btcchat.eval.answers import (
     UNKNOWN,
     class_scores,
     class_text,
+    named,
     normalise,
     question_scores,
     question_type,
@@ -77,6 +78,13 @@ def test_accuracy_is_by_type_and_over_all():
 
 def test_questions_without_a_type_go_by_their_answer():
     assert [question_type(None, truth) for truth in ("No", "three", "airport")] == ["yes/no", "number", "other"]
+
+
+def test_a_class_whose_name_is_part_of_another_is_not_named_by_it():
+    names = ["earthquake", "post earthquake", "flood"]
+    assert named("It shows post-earthquake damage", names) == "post earthquake"
+    assert named("It is an earthquake .", names) == "earthquake"
+    assert named("an earthquake or a flood", names) == UNKNOWN
 
 
 def test_a_class_is_named_alone_or_in_a_sentence():

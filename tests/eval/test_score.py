@@ -1,5 +1,6 @@
 """Scores of real predictions against numbers computed with pycocoevalcap 1.2, and texts that break other scorers."""
 
+import gzip
 import json
 import random
 import subprocess
@@ -8,11 +9,13 @@ import pytest
 
 from btcchat.cli import main
 from btcchat.data.synthetic.language import UNCHANGED, UNCHANGED_OVER_TIME
+from btcchat.errors import BTCChatError
 from btcchat.eval import java as java_module
 from btcchat.eval.bootstrap import difference, interval
 from btcchat.eval.changes import SAME, accuracy, confusion, pair_changed, says_no_change
 from btcchat.eval.counts import bleu_scores
 from btcchat.eval.meteor import LONGEST, cut, meteor_counts, meteor_score
+from btcchat.eval.paraphrases import write_relevant
 from btcchat.eval.predictions import read_predictions
 from btcchat.eval.presets import PRESETS
 from btcchat.eval.score import count_captions, score_captions
@@ -274,6 +277,15 @@ def test_leaving_out_unusable_paraphrases_changes_no_count(monkeypatch):
     with meteor_counts(rows) as counted:
         assert (counted() == ours).all()
     assert ours[:, 16:20].any()  # some paraphrases matched, or this shows nothing
+
+
+def test_a_table_of_paraphrases_that_is_cut_off_is_one_line(tmp_path):
+    table = tmp_path / "table.gz"
+    table.write_bytes(gzip.compress(b"0.5\na house\na building\n")[:-9])
+    with pytest.raises(BTCChatError, match="table.gz is cut off; install pycocoevalcap again"):
+        write_relevant(table, ["a house", "a building"], tmp_path / "out.gz")
+    table.write_bytes(gzip.compress(b"0.5\na house\na building\n0.5\na road\na house\n"))
+    assert write_relevant(table, ["a house", "a building"], tmp_path / "out.gz") == 1
 
 
 def test_the_card_names_preset_counts_and_parts(write, capsys):

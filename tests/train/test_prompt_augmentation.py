@@ -43,6 +43,7 @@ def test_cached_clues_stand_in_the_prompts(run, clues):
     assert "clue" not in text
     off = run("pairs+series+texts", **TUNE, overwrite_output_dir=True)
     assert "clue" not in texts(off, [1])[0]
+    assert [one.estimate.__self__.clue_tokens for one in (trainer, off)] == [8, 0]
     longer = [trainer.estimate("pair", 2, long) - off.estimate("pair", 2, long) for long in range(600)]
     assert sum(longer) / len(longer) == pytest.approx(8, abs=0.5)  # each is a multiple of 16
 
