@@ -56,7 +56,7 @@ EXTRAS = {
     ],
 }
 
-# Folders of the repository that a wheel holds inside the package; btcchat/resources.py finds them in either place.
+# Folders of the repository that a wheel holds inside the package; btcchat/assets finds them in either place.
 RESOURCES = ["btcchat.datasets_mixture", "btcchat.scripts"]
 
 VERSION = re.search(r'__version__ = "(.+)"', Path("btcchat/__init__.py").read_text(encoding="utf-8"))[1]

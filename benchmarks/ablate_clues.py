@@ -19,10 +19,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from btcchat import BTCChat, BTCChatError, Request, augment
-from btcchat.data.synthetic import SyntheticSample, make_pair
-from btcchat.hub import resolve
-from btcchat.inference import CAPTION_QUESTION
+from btcchat import BTCChat, BTCChatError, Request
+from btcchat.checkpoint.hub import resolve
+from btcchat.clues import ask as augment
+from btcchat.generation import CAPTION_QUESTION
+from btcchat.synthetic import SyntheticSample, make_pair
 from btcchat.train.flags import parse_arguments
 from btcchat.train.train import train
 from rows import table

@@ -1,4 +1,4 @@
-"""The operators of btcchat/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
+"""The operators of btcchat/layers/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
 
 The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers'
 "eager" one, which training takes in bfloat16 on a CPU (btcchat/language_model).
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from btcchat.bf16_cpu import attention, gelu
+from btcchat.layers.bf16_cpu import attention, gelu
 from measure import machine
 from rows import table
 

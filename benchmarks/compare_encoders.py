@@ -29,8 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import seed_scores
 import trials
 from btcchat import BTCChat, BTCChatError, Request
-from btcchat.data.synthetic import parse_caption
-from btcchat.inference import batch_of
+from btcchat.generation import batch_of
+from btcchat.synthetic import parse_caption
 from dots import dots
 from measure import memory, reset_peak
 from rows import table

@@ -19,15 +19,16 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from btcchat import BTCChat, prompt
+from btcchat import BTCChat
 from btcchat.change_encoder import build_change_encoder
-from btcchat.config import BTCChatConfig
-from btcchat.inference import CAPTION_QUESTION, Request, batch_of, generate
+from btcchat.checkpoint.config import BTCChatConfig
+from btcchat.generation import CAPTION_QUESTION, Request, batch_of, generate
 from btcchat.language_model import build_language_model
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_projector import build_projector
-from btcchat.train.init_tiny import train_tokenizer
+from btcchat.prompt import templates as prompt
+from btcchat.synthetic.start import train_tokenizer
 from measure import Clock
 from rows import table
 
@@ -75,9 +76,7 @@ def write(folder: Path) -> None:
         config,
         vision_tower=tower,
         change_encoder=build_change_encoder(config.change_encoder, hidden_size=width, grid=grid, num_depths=1),
-        mm_projector=build_projector(
-            config.mm_projector, in_features=width, out_features=llm.config.hidden_size
-        ),
+        mm_projector=build_projector(config.mm_projector, in_features=width, out_features=llm.config.hidden_size),
         llm=llm,
         tokenizer=_tokenizer(),
         image_processor=ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio),

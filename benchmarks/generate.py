@@ -27,10 +27,10 @@ from PIL import Image
 
 from btcchat import BTCChat
 from btcchat.data.convert.base import captioned_pair
-from btcchat.eval.generate import answers, batches
-from btcchat.eval.samples import Sample, read_sets
-from btcchat.inference import Request, prepare
-from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
+from btcchat.eval.runs.answer import answers, batches
+from btcchat.eval.runs.samples import Sample, read_sets
+from btcchat.generation import Request, prepare
+from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
 from measure import Clock, machine, memory, reset_peak
 from rows import table
 

@@ -10,7 +10,7 @@ is kept, and scored on the same val pairs by `btcchat eval`.
   packaged          the packaged tiny model, with its own encoder and all of its synthetic training
   NAME, scenes      an encoder that has learned from synthetic pairs, each alike: fresh on the packaged model's tower,
                     projector and language model (or, with ``--pretrained NAME=FOLDER``, your own checkpoint)
-  NAME, no scenes   the same encoder and everything else from random weights (btcchat.train.init_tiny)
+  NAME, no scenes   the same encoder and everything else from random weights (btcchat.synthetic.start)
 
 Below them: the packaged model before it learned, and what costs nothing (docs/eval.md). Where the pairs have masks of
 buildings (images/*/label), a last table holds the change maps to them, at the threshold that is best for each on these
@@ -26,11 +26,11 @@ from statistics import mean
 
 import trials
 from btcchat import BTCChatError
-from btcchat.eval.baselines import most_frequent
-from btcchat.eval.changes import same_for_all
-from btcchat.eval.counts import METRICS
-from btcchat.eval.samples import read_sets
-from btcchat.hub import resolve
+from btcchat.checkpoint.hub import resolve
+from btcchat.eval.captions.changes import same_for_all
+from btcchat.eval.captions.counts import METRICS
+from btcchat.eval.runs.baselines import most_frequent
+from btcchat.eval.runs.samples import read_sets
 from rows import table
 from seed_scores import captions_of, scores_of
 
@@ -94,7 +94,7 @@ def masks(options: argparse.Namespace) -> list[str]:
 def random_start(folder: Path) -> Path:
     """Random weights of the tiny model's sizes; the same at each call."""
     if not (folder / "config.json").is_file():
-        command = [sys.executable, "-m", "btcchat.train.init_tiny", str(folder)]
+        command = [sys.executable, "-m", "btcchat.synthetic.start", str(folder)]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return folder
 

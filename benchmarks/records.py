@@ -73,7 +73,7 @@ def status(key: str) -> float:
 def measure(path: Path) -> dict:
     """Run in the child: open the file as a mixture and read rows at random."""
     from btcchat.data.mixture import build_datasets
-    from btcchat.data.rows import open_rows
+    from btcchat.data.records.rows import open_rows
 
     with tempfile.TemporaryDirectory() as folder:  # what is imported on the first use is not counted
         small = Path(folder, f"small{path.suffix}")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from btcchat.config import write_json
-from btcchat.relayout import export_llava_next, import_llava_next
-from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer
-from btcchat.weights import Weights
+from btcchat.checkpoint.config import write_json
+from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
+from btcchat.checkpoint.weights import Weights
+from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer
 from rows import table
 
 LIMIT = 2  # shards in memory at most: the largest, and one more

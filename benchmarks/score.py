@@ -19,10 +19,10 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from btcchat.eval.java import find_java
-from btcchat.eval.predictions import read_predictions
-from btcchat.eval.presets import PRESETS
-from btcchat.eval.score import count_captions
+from btcchat.eval.captions.java import find_java
+from btcchat.eval.captions.predictions import read_predictions
+from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.score import count_captions
 from rows import table
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from btcchat.eval.bootstrap import DRAWS, p_value
-from btcchat.eval.changes import says_no_change
-from btcchat.eval.counts import METRICS
-from btcchat.eval.predictions import Row, read_predictions
-from btcchat.eval.score import count_captions
+from btcchat.eval.captions.bootstrap import DRAWS, p_value
+from btcchat.eval.captions.changes import says_no_change
+from btcchat.eval.captions.counts import METRICS
+from btcchat.eval.captions.predictions import Row, read_predictions
+from btcchat.eval.captions.score import count_captions
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python benchmarks/tiny_quality.py                                       # the packaged model
     python benchmarks/tiny_quality.py attentive=FOLDER concat=FOLDER        # several side by side
 
-Held-out samples: other layouts, other colours (btcchat/data/synthetic/palette.py), drawn from ``--seed``; every model
+Held-out samples: other layouts, other colours (btcchat/synthetic/palette.py), drawn from ``--seed``; every model
 sees the same ones, and greedy answers make the table the same on every run.
 
 Captions: the question of `btcchat caption`; the answer is read back into changes by ``parse_caption``.
@@ -11,7 +11,7 @@ Captions: the question of `btcchat caption`; the answer is read back into change
   type F1                over all changes of all pairs; a change counts where kind and action (built, removed) are right
   count, place           right ones of the changes whose type is right; a count that is not said is wrong
   dates swapped          of the changes whose type is right, those turned into the opposite by swapping the dates
-  claims                 precision of `btcchat eval`'s claims (btcchat/eval/factuality.py), held against five references
+  claims                 precision of `btcchat eval`'s claims (captions/factuality.py), held against five references
 Questions: right is an exact match after lower-casing and dropping full stops and double spaces. "most frequent" is the
 score of always giving the most frequent answer of that question kind, without looking.
 """
@@ -31,14 +31,14 @@ from pathlib import Path
 from PIL import Image
 
 from btcchat import BTCChat, BTCChatError, Request
-from btcchat.data.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, parse_caption, swap
-from btcchat.eval.factuality import factuality
-from btcchat.inference import CAPTION_QUESTION
+from btcchat.eval.captions.factuality import factuality
+from btcchat.generation import CAPTION_QUESTION
+from btcchat.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, parse_caption, swap
 from rows import table
 
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
 TASKS = ("caption", "pair", "image", "series", "video")
-SEED_STRIDE = 10_000_000  # as in btcchat.data.synthetic.write: sample i of seed s is s * stride + i
+SEED_STRIDE = 10_000_000  # as in btcchat.synthetic.write: sample i of seed s is s * stride + i
 GOALS = {
     "changed or unchanged": 0.97,
     "type F1": 0.90,

@@ -36,9 +36,9 @@ from btcchat.data.collate import collate
 from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
-from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt.templates import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
 from btcchat.train.frozen_tower import FrozenTower
-from btcchat.train.init_tiny import Sizes, init_model, train_tokenizer
 from measure import machine, memory, reset_peak
 from rows import table
 

@@ -187,7 +187,7 @@ def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str
 
 def describe(sets: Path, options, *, heldout: int = 0) -> Path:
     """Write ``sets/sets.yaml``: the real subset, synthetic pairs (drawn unless there are some), held-out ones."""
-    from btcchat.data.synthetic.write import write_dataset
+    from btcchat.synthetic.write import write_dataset
 
     sets.mkdir(parents=True, exist_ok=True)
     if not (sets / "annotations").is_dir():

@@ -6,7 +6,7 @@
 __version__ = "0.1.0"
 __all__ = ["BTCChat", "BTCChatError", "Request", "__version__"]
 
-_HOME = {"BTCChat": "btcchat.model", "Request": "btcchat.inference", "BTCChatError": "btcchat.errors"}
+_HOME = {"BTCChat": "btcchat.model", "Request": "btcchat.generation", "BTCChatError": "btcchat.errors"}
 
 
 def __getattr__(name: str):

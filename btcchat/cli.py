@@ -77,7 +77,7 @@ def _notes(verbose: bool, many: bool):
 
     What was done to the images (stretched, of different size) is told without -v too, but not over many pairs.
     """
-    package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.data")
+    package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()
     package.addHandler(handler)
     package.setLevel(logging.INFO if verbose else logging.WARNING)

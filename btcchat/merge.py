@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt.templates import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 
 class Merged(NamedTuple):

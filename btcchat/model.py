@@ -8,11 +8,14 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
-from btcchat import adapter, change_map, checkpoint, inference
-from btcchat.config import BTCChatConfig
-from btcchat.data.media import MODALITIES
+from btcchat import generation as inference
+from btcchat.change_encoder import change_map
+from btcchat.checkpoint import adapter
+from btcchat.checkpoint import load as checkpoint
+from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.errors import BTCChatError, choose
-from btcchat.loss import mean_loss
+from btcchat.layers.loss import mean_loss
+from btcchat.media.images import MODALITIES
 from btcchat.merge import merge
 from btcchat.multimodal_encoder.cache import FeatureCache
 

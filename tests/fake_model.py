@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from btcchat.data.media import load_frames
-from btcchat.prompt import IMAGE
+from btcchat.media import load_frames
+from btcchat.prompt.templates import IMAGE
 
 
 class FakeModel:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.data.test_video import write_video
+from tests.media.test_video import write_video
 
 GEOCHAT = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"
 

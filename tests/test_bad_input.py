@@ -1,6 +1,6 @@
 """What a user can get wrong about the inputs: each one line on stderr, exit code 2, and no model loaded for it.
 
-Faults of checkpoints are in tests/test_checkpoint.py.
+Faults of checkpoints are in tests/checkpoint/test_checkpoint.py.
 """
 
 import numpy as np
@@ -9,9 +9,9 @@ from PIL import Image
 
 from btcchat import cli
 from btcchat.commands import options
-from btcchat.data import media
-from tests.data.test_video import write_video
+from btcchat.media import images as media
 from tests.fake_model import FakeModel
+from tests.media.test_video import write_video
 
 
 @pytest.fixture

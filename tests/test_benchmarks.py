@@ -23,8 +23,8 @@ import score
 import startup
 import tiny_minutes
 import train_step
-from btcchat.data.synthetic.write import write_dataset
-from btcchat.weights import weight_files
+from btcchat.checkpoint.weights import weight_files
+from btcchat.synthetic.write import write_dataset
 from rows import table
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 import btcchat
 from btcchat import BTCChat, Request
-from btcchat.data.synthetic import make_image, make_pair, parse_caption, swap
-from btcchat.inference import CAPTION_QUESTION
+from btcchat.generation import CAPTION_QUESTION
+from btcchat.synthetic import make_image, make_pair, parse_caption, swap
 
 ASSETS = Path(btcchat.__file__).parent / "assets"
 OPPOSITE = {"built": "removed", "removed": "built"}

@@ -6,7 +6,7 @@ import pytest
 from tiny import tiny_model
 
 import tiny_quality
-from btcchat.data.synthetic import make_image, make_pair, make_series, swap
+from btcchat.synthetic import make_image, make_pair, make_series, swap
 from tiny_quality import Tally, score_answer, score_caption
 
 CHANGES = [

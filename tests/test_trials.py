@@ -20,7 +20,9 @@ UNCHANGED = ["there is no difference", "the two scenes seem identical"]
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
     """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,6 @@ def test_recipes_come_along(python, site):
         str(path.relative_to(site / "btcchat" / "scripts")) for path in (site / "btcchat" / "scripts").rglob("*.*")
     }
     assert {name for name in there if "__pycache__" not in name} <= found
-    assert python("-c", "from btcchat.resources import resource; print(resource('scripts'))").strip() == str(
+    assert python("-c", "from btcchat.assets import resource; print(resource('scripts'))").strip() == str(
         site / "btcchat" / "scripts"
     )

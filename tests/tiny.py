@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from btcchat.train.init_tiny import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
+from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 
 SIZES = Sizes(
     resolution=32,

@@ -8,12 +8,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from btcchat import BTCChat, prompt
+from btcchat import BTCChat
 from btcchat.change_encoder import build_change_encoder
 from btcchat.change_encoder.difference_aware import UNUSED_KEYS, sine_position
 from btcchat.data.collate import collate
-from btcchat.data.media import load_frames
-from btcchat.inference import Request, batch_of
+from btcchat.generation import Request, batch_of
+from btcchat.media import load_frames
+from btcchat.prompt import templates as prompt
 from golden_sets.checkpoint import Case, compare
 from golden_sets.common import CHANGE, EXACT, FEATURES, LANGUAGE, Row, differing, distance, load, read_json
 

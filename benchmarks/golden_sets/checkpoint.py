@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from btcchat import BTCChat, BTCChatError, prompt
+from btcchat import BTCChat, BTCChatError
 from btcchat.data.collate import collate
-from btcchat.inference import Request, batch_of, generate
+from btcchat.generation import Request, batch_of, generate
+from btcchat.prompt import templates as prompt
 from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, Row, differing, distance, grey_levels, read_json
 
 MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden's word -> ours

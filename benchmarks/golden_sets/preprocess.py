@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from btcchat import prompt
 from btcchat.data.collate import collate
 from btcchat.language_model import load_tokenizer
+from btcchat.prompt import templates as prompt
 from golden_sets.common import EXACT, Row, differing, read_json
 
 

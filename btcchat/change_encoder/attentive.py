@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from btcchat.bf16_cpu import attention
 from btcchat.change_encoder.distance import cosine, cosine_distance
 from btcchat.errors import BTCChatError
+from btcchat.layers.bf16_cpu import attention
 
 # Patterns of published keys that no forward uses.
 UNUSED_KEYS = [r"selftrans\.\d+\.\d+\.att\.to_v\.weight"]

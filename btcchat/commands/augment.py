@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Every record that can be asked about is; the others are named, and the exit code tells."""
     from tqdm import tqdm
 
-    from btcchat.augment import describe, records_of, write_clues
-    from btcchat.data.clues import ClueWriter
+    from btcchat.clues.ask import describe, records_of, write_clues
+    from btcchat.clues.store import ClueWriter
 
     mixture = options.load_mixture(args)
     model = options.load_model(args, args.clue_model)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     answer = model.caption(before, after, **clue, **generation(args))
     record = {"before": str(images[0]), "after": str(images[1]), **clue, "caption": answer}
     if map_path is not None:
-        from btcchat.change_map import save_overlay
+        from btcchat.change_encoder.change_map import save_overlay
 
         save_overlay(model.change_map(before, after), after, map_path)
         record["change_map"] = str(map_path)

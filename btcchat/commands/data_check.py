@@ -37,9 +37,9 @@ def check_data(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from btcchat.data.check import check, open_sources
-    from btcchat.data.check_report import KINDS, Faults, Summary, table
-    from btcchat.data.clues import Clues
+    from btcchat.clues.store import Clues
+    from btcchat.data.check.check import check, open_sources
+    from btcchat.data.check.table import KINDS, Faults, Summary, table
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
     sources = open_sources(args.mixture, data_root=args.data_root, folder=args.mixture_folder)

@@ -21,7 +21,7 @@ def add(commands) -> None:
 
 def list_data(args: argparse.Namespace) -> int:
     """One line a name: the sets, then the mixtures with what they are made of."""
-    from btcchat.data.descriptions import known_sets
+    from btcchat.data.mixture import known_sets
 
     known = known_sets(args.mixture_folder)
     width = max(map(len, known)) + 2

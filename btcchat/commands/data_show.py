@@ -28,10 +28,10 @@ def add(commands) -> None:
 
 def show_data(args: argparse.Namespace) -> int:
     """One page of samples."""
-    from btcchat.data.add_clue import AddClue
-    from btcchat.data.clues import Clues
-    from btcchat.data.show import page, pick
-    from btcchat.page import write_page
+    from btcchat.clues.apply import AddClue
+    from btcchat.clues.store import Clues
+    from btcchat.data.check.show import page, pick
+    from btcchat.media.page import write_page
 
     maker = options.sample_maker(args)
     mixture = options.load_mixture(args)

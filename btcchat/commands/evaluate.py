@@ -76,11 +76,11 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from btcchat.eval.evaluate import ROW_FORMATS, evaluate, train_splits
-    from btcchat.eval.metrics import check_scoring, metrics_text
-    from btcchat.eval.ranks import joined
-    from btcchat.eval.run_folder import RunFolder
-    from btcchat.eval.samples import read_sets
+    from btcchat.eval.runs.evaluate import ROW_FORMATS, evaluate, train_splits
+    from btcchat.eval.runs.folder import RunFolder
+    from btcchat.eval.runs.metrics import check_scoring, metrics_text
+    from btcchat.eval.runs.ranks import joined
+    from btcchat.eval.runs.samples import read_sets
 
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     check_scoring(sets, preset=args.preset, java=args.java)
     maps = None
     if args.masks or args.change_maps:
-        from btcchat.eval.change_maps import ChangeMaps
+        from btcchat.eval.maps.change_maps import ChangeMaps
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
@@ -144,11 +144,11 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     from importlib.metadata import version
 
     from btcchat import __version__
-    from btcchat.checkpoint import open_folder, pick_device, pick_dtype, resolve
-    from btcchat.data.hashes import checkpoint_hash
-    from btcchat.eval.evaluate import SELECTION
-    from btcchat.eval.run_folder import read_json
-    from btcchat.eval.samples import asked
+    from btcchat.checkpoint.load import open_folder, pick_device, pick_dtype, resolve
+    from btcchat.data.mixture.hashes import checkpoint_hash
+    from btcchat.eval.runs.evaluate import SELECTION
+    from btcchat.eval.runs.folder import read_json
+    from btcchat.eval.runs.samples import asked
 
     folder = resolve(args.model)
     device = pick_device(args.device)
@@ -173,9 +173,9 @@ def _clues(args: argparse.Namespace, sets) -> dict:
     mode = args.prompt_augmentation
     if mode == "off":
         return {}
-    from btcchat.augment import SELF, open_clues
-    from btcchat.checkpoint import resolve
-    from btcchat.data.hashes import checkpoint_hash
+    from btcchat.checkpoint.load import resolve
+    from btcchat.clues.ask import SELF, open_clues
+    from btcchat.data.mixture.hashes import checkpoint_hash
 
     if mode == "cached":
         clues = open_clues(args.clues, args.clue_model)

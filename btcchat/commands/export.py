@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             raise BTCChatError(f"--{name.replace('_', '-')} does not go with this export; see btcchat export --help")
     if args.merge is not None:
         return _merge(args)
-    from btcchat.relayout import export_llava_next
+    from btcchat.checkpoint.relayout import export_llava_next
 
     export_llava_next(args.llava_next, args.out, vision_tower=args.vision_tower)
     print(f"{args.out}: {args.llava_next} as a LLaVA-NeXT folder")
@@ -49,10 +49,11 @@ def _merge(args: argparse.Namespace) -> int:
         raise BTCChatError(f"{args.out} is there already; name a new folder")
     import torch
 
-    from btcchat import BTCChat, adapter
-    from btcchat.checkpoint import DTYPES, open_folder, stored_dtype
-    from btcchat.eval.evaluate import SELECTION
-    from btcchat.hub import resolve
+    from btcchat import BTCChat
+    from btcchat.checkpoint import adapter
+    from btcchat.checkpoint.hub import resolve
+    from btcchat.checkpoint.load import DTYPES, open_folder, stored_dtype
+    from btcchat.eval.runs.evaluate import SELECTION
 
     folder = resolve(args.merge)
     if adapter.read_base(folder) is None:

@@ -25,7 +25,7 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from btcchat.relayout import import_llava_next
+    from btcchat.checkpoint.relayout import import_llava_next
 
     import_llava_next(args.src, args.out, vision_tower=args.vision_tower)
     print(f"{args.out}: {args.src} in the layout of this project")

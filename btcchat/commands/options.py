@@ -142,8 +142,8 @@ def load_mixture(args: argparse.Namespace):
 def sample_maker(args: argparse.Namespace):
     """Samples as the model of --model reads them. Its weights are not read into memory."""
     from btcchat import BTCChat
-    from btcchat.data.sample import SampleMaker
-    from btcchat.prompt import get_template
+    from btcchat.processor import SampleMaker
+    from btcchat.prompt.templates import get_template
 
     given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
     given |= {"vision_tower": args.vision_tower}
@@ -156,7 +156,7 @@ def sample_maker(args: argparse.Namespace):
 
 def check_clues(args: argparse.Namespace) -> None:
     """The faults of these options come before those of the model."""
-    from btcchat.data.clues import check_flags
+    from btcchat.clues.store import check_flags
 
     check_flags(args.prompt_augmentation, args.clues, args.clue_model)
 
@@ -166,7 +166,7 @@ def clue_source(args: argparse.Namespace, model):
     if args.prompt_augmentation == "off":
         return None
     from btcchat import BTCChat
-    from btcchat.augment import clue_source
+    from btcchat.clues.ask import clue_source
 
     def load(path: str) -> BTCChat:
         return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype)
@@ -192,7 +192,7 @@ def check_dates(args: argparse.Namespace, modality: str | None) -> None:
 
 def checked(modality: str, source):
     """What the model is given. Images are read here: their faults are told before the model is loaded."""
-    from btcchat.data.media import existing_file, load_frames
+    from btcchat.media.images import existing_file, load_frames
 
     if modality != "video":
         frames = load_frames(modality, source)

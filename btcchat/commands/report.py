@@ -30,8 +30,8 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from btcchat.eval.report import report
-    from btcchat.page import write_page
+    from btcchat.eval.report.page import report
+    from btcchat.media.page import write_page
 
     out = Path(args.out) if args.out else Path(args.run_folder) / "report.html"
     where = {"data_root": args.data_root, "folder": args.mixture_folder}

@@ -56,11 +56,11 @@ def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
 
 
 def score(args: argparse.Namespace) -> int:
-    from btcchat.eval.card import card_text, score_card
-    from btcchat.eval.changes import same_for_all
-    from btcchat.eval.finished import predictions_file, selected_of
-    from btcchat.eval.metrics import selected_text
-    from btcchat.eval.predictions import read_predictions
+    from btcchat.eval.captions.card import card_text, score_card
+    from btcchat.eval.captions.changes import same_for_all
+    from btcchat.eval.captions.predictions import read_predictions
+    from btcchat.eval.runs.finished import predictions_file, selected_of
+    from btcchat.eval.runs.metrics import selected_text
 
     if sets := _set_by_set(args, args.predictions):
         return _score_run(args, sets)
@@ -76,9 +76,9 @@ def score(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    from btcchat.eval.comparison import comparison, comparison_text, run_comparison, run_comparison_text
-    from btcchat.eval.finished import predictions_file, selected_of, sets_of
-    from btcchat.eval.predictions import read_both
+    from btcchat.eval.captions.predictions import read_both
+    from btcchat.eval.runs.comparison import comparison, comparison_text, run_comparison, run_comparison_text
+    from btcchat.eval.runs.finished import predictions_file, selected_of, sets_of
 
     names = (args.first, args.second)
     options = {"names": names, "preset": args.preset, "java": args.java}
@@ -94,8 +94,8 @@ def compare(args: argparse.Namespace) -> int:
 
 def _set_by_set(args: argparse.Namespace, *paths: str) -> list:
     """The sets of these runs, unless each is one set of captions or a file of them; what is for one file is refused."""
-    from btcchat.eval.finished import sets_of
-    from btcchat.eval.samples import CAPTIONS
+    from btcchat.eval.runs.finished import sets_of
+    from btcchat.eval.runs.samples import CAPTIONS
 
     runs = [sets_of(path) for path in paths]
     several = [one for run in runs for one in run if one.kind != CAPTIONS or len(run) > 1]
@@ -111,9 +111,9 @@ def _set_by_set(args: argparse.Namespace, *paths: str) -> list:
 
 
 def _score_run(args: argparse.Namespace, sets: list) -> int:
-    from btcchat.eval.changes import same_for_all
-    from btcchat.eval.finished import selected_of
-    from btcchat.eval.metrics import metrics_text, score_rows
+    from btcchat.eval.captions.changes import same_for_all
+    from btcchat.eval.runs.finished import selected_of
+    from btcchat.eval.runs.metrics import metrics_text, score_rows
 
     scores = {}
     for one in sets:
@@ -128,7 +128,7 @@ def _score_run(args: argparse.Namespace, sets: list) -> int:
 
 def _reading(args: argparse.Namespace) -> dict:
     """How the files of predictions are read; the faults of the options come before those of the files."""
-    from btcchat.eval.presets import build_preset
+    from btcchat.eval.captions.presets import build_preset
 
     build_preset(args.preset)
     fields = {name: getattr(args, f"{name}_field") for name in FIELDS}

@@ -1,5 +1,13 @@
-"""Images and video in, records, mixtures, batches, synthetic scenes."""
+"""Records, mixtures, batches: what a model is trained on and evaluated with."""
 
-from btcchat.data.descriptions import register
+from typing import Any
 
 __all__ = ["register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "register":
+        raise AttributeError(f"module 'btcchat.data' has no attribute '{name}'")
+    from btcchat.data.mixture.descriptions import register  # not above: records alone must not import mixtures
+
+    return register

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from btcchat.data.faults import BadSample
-from btcchat.prompt import IGNORE_INDEX
+from btcchat.data.mixture.faults import BadSample
+from btcchat.prompt.templates import IGNORE_INDEX
 
 NOTHING = {
     "input_ids": torch.tensor([0]),

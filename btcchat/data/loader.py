@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, blurred, coarse
 from btcchat.data.collate import collate_good
 from btcchat.data.mixture import Mixture
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record, characters, frames
-from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
 
 Estimate = Callable[[str, int, int], int]  # (modality, frames, characters) -> tokens

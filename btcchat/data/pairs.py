@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from btcchat.data.media import existing_file, list_images
 from btcchat.errors import BTCChatError
+from btcchat.media.images import existing_file, list_images
 
 COLUMNS = ("before", "after")
 

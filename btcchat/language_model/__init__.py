@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from btcchat.config import read_json
+from btcchat.checkpoint.config import read_json
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import nn
 
+from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder import open_clip, siglip
 from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
-from btcchat.weights import Weights
 
 VISION_TOWERS: dict[str, type[nn.Module]] = {
     "siglip": SiglipTower,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from btcchat.bf16_cpu import attention, gelu
+from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError, choose
+from btcchat.layers.bf16_cpu import attention, gelu
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
-from btcchat.weights import Weights
 
 # Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
 UNUSED_KEYS = [

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from btcchat.data.media import load_frames
 from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
-from btcchat.jsonl import Appender, read_rows
+from btcchat.files import Appender, read_rows
+from btcchat.media import load_frames
 
 
 class Answers:
@@ -64,7 +64,7 @@ def caption_pairs(
     """
     if not pairs:
         return  # before torch is imported for nothing
-    from btcchat.inference import Request
+    from btcchat.generation import Request
 
     for start in range(0, len(pairs), batch_size):
         readable, faults = [], []

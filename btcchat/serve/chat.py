@@ -8,9 +8,9 @@ import os
 import shlex
 import sys
 
-from btcchat.data.media import load_frames
 from btcchat.errors import BTCChatError, choose
-from btcchat.prompt import Turn, assistant_turn
+from btcchat.media import load_frames
+from btcchat.prompt.templates import Turn, assistant_turn
 
 HELP = """\
 /pair BEFORE AFTER   talk about two dates of one place
@@ -56,7 +56,7 @@ class Chat:
 
     def ask(self, question: str) -> None:
         """Stream the answer to stdout. The turn is kept once the answer is complete."""
-        from btcchat.inference import Request, question_turn
+        from btcchat.generation import Request, question_turn
 
         if self.modality is None:
             raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")

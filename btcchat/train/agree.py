@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from btcchat.config import BTCChatConfig, read_json, read_layers
+from btcchat.checkpoint.config import BTCChatConfig, read_json, read_layers
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import projector_name
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments as TrainerArguments
 
+from btcchat.checkpoint.config import read_layers
 from btcchat.compat import prepare_deepspeed
-from btcchat.config import read_layers
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import be_a_process, deepspeed_config
 from btcchat.train.lora import LoraArguments
@@ -231,5 +231,5 @@ def read_json_flag(name: str, value) -> dict | None:
     except json.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise BTCChatError(f"--{name} is {value}, expected a JSON object such as {{\"name\": 1}}")
+        raise BTCChatError(f'--{name} is {value}, expected a JSON object such as {{"name": 1}}')
     return found

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers.training_args import ParallelMode
 
+from btcchat.assets import resource
 from btcchat.errors import BTCChatError
-from btcchat.resources import resource
 
 logger = logging.getLogger(__name__)
 

@@ -13,17 +13,17 @@ import torch
 from transformers import TrainerCallback
 
 from btcchat.errors import BTCChatError
-from btcchat.eval.accuracy import right_answers
-from btcchat.eval.answers import groups
-from btcchat.eval.changes import changed_rows
-from btcchat.eval.counts import METRICS
-from btcchat.eval.evaluate import SELECTION, prediction_row
-from btcchat.eval.factuality import factuality
-from btcchat.eval.metrics import check_scoring, rows_of, score_set
-from btcchat.eval.ranks import Ranks
-from btcchat.eval.run_folder import METRICS as METRICS_FILE
-from btcchat.eval.run_folder import PREDICTIONS, RunFolder, read_json
-from btcchat.eval.samples import CAPTIONS, CLASSES, EvalSet, read_sets
+from btcchat.eval.answers.accuracy import right_answers
+from btcchat.eval.answers.answers import groups
+from btcchat.eval.captions.changes import changed_rows
+from btcchat.eval.captions.counts import METRICS
+from btcchat.eval.captions.factuality import factuality
+from btcchat.eval.runs.evaluate import SELECTION, prediction_row
+from btcchat.eval.runs.folder import METRICS as METRICS_FILE
+from btcchat.eval.runs.folder import PREDICTIONS, RunFolder, read_json
+from btcchat.eval.runs.metrics import check_scoring, rows_of, score_set
+from btcchat.eval.runs.ranks import Ranks
+from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
 from btcchat.train.checkpoints import delete
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def answer_all(
     model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: Callable | None = None
 ) -> dict[str, str]:
     """id -> answer, in every process. All answer as many batches: under ZeRO-3 they go through each layer together."""
-    from btcchat.eval.generate import answers, batches
+    from btcchat.eval.runs.answer import answers, batches
 
     numbered = list(enumerate(batch for one in sets for batch in batches(one.samples, BATCH_SIZE)))
     mine = numbered[ranks.number :: ranks.world]

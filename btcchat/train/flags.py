@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from transformers import HfArgumentParser
 
-from btcchat.data.clues import check_flags
+from btcchat.clues.store import check_flags
 from btcchat.errors import BTCChatError, choose
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
 from btcchat.train.distributed import check_processes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from btcchat.adapter import lora_layers
+from btcchat.checkpoint.adapter import lora_layers
 from btcchat.errors import BTCChatError
 
 

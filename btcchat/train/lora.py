@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from btcchat import adapter
-from btcchat.checkpoint import open_folder
+from btcchat.checkpoint import adapter
+from btcchat.checkpoint.hub import resolve
+from btcchat.checkpoint.load import open_folder
 from btcchat.errors import BTCChatError
-from btcchat.hub import resolve
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from btcchat.assets import resource
 from btcchat.errors import BTCChatError, choose
-from btcchat.resources import resource
 
 SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: what --smoke puts over a preset
 
@@ -59,7 +59,7 @@ def expand(argv: list[str]) -> list[str]:
         return argv
     flags = load_preset(ours.preset)
     if ours.smoke:
-        from btcchat.train.smoke import smoke_inputs  # torch
+        from btcchat.synthetic.smoke import smoke_inputs  # torch
 
         flags |= _read(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
         parser.add_argument("--output_dir", default=f"runs/smoke/{Path(ours.preset).stem}")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from btcchat.data.facts import facts
 from btcchat.data.mixture import Mixture
-from btcchat.data.stream import StreamMixture
+from btcchat.data.mixture.facts import facts
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.train.freeze import Part
 
 logger = logging.getLogger(__name__)

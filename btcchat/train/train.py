@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from btcchat.augment import from_cache
-from btcchat.checkpoint import leaves_out_tower
+from btcchat.checkpoint.load import leaves_out_tower
+from btcchat.clues.ask import from_cache
 from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
-from btcchat.data.before import check_before
+from btcchat.data.check.before import check_before
 from btcchat.data.collate import collate
-from btcchat.data.mixture import build_datasets, known_sets, terms
-from btcchat.data.sample import SampleMaker
-from btcchat.data.stream import StreamMixture
-from btcchat.data.views import PairViews
+from btcchat.data.mixture.mixture import build_datasets, known_sets, terms
+from btcchat.data.mixture.stream import StreamMixture
+from btcchat.data.mixture.views import PairViews
 from btcchat.errors import BTCChatError
 from btcchat.language_model import pick_attention
 from btcchat.model import BTCChat
 from btcchat.multimodal_encoder.cache import FeatureCache
-from btcchat.prompt import get_template
+from btcchat.processor import SampleMaker
+from btcchat.prompt.templates import get_template
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
 from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, step_of

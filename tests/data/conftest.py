@@ -2,15 +2,15 @@
 
 import pytest
 
-from btcchat.data.media import MODALITIES
-from btcchat.data.sample import SampleMaker
+from btcchat.media.images import MODALITIES
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.processor import SampleMaker
 
 
 @pytest.fixture(scope="session")
 def maker(tmp_path_factory) -> SampleMaker:
     """A pair is one segment of 9 tokens, images are 24 x 24; nothing is longer than 300 tokens."""
-    from btcchat.train.init_tiny import train_tokenizer
+    from btcchat.synthetic.start import train_tokenizer
     from tests.tiny import CORPUS
 
     return SampleMaker(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from btcchat.data.before import check_before
+from btcchat.data.check.before import check_before
 from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
 from tests.data.test_formats import shard

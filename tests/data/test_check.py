@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from btcchat import cli
-from btcchat.data.check_report import KINDS
-from btcchat.data.clues import ClueWriter
+from btcchat.clues.store import ClueWriter
+from btcchat.data.check.table import KINDS
 
 Q = {"from": "human", "value": "<image>\nWhat is new?"}
 A = {"from": "gpt", "value": "a house"}

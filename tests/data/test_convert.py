@@ -11,9 +11,9 @@ from PIL import Image
 from btcchat import cli
 from btcchat.data.convert import CONVERTERS, BadRows, convert, read
 from btcchat.data.convert.base import CHANGE_QUESTION
-from btcchat.data.mixture import build_datasets, known_sets, mixture_folder
+from btcchat.data.mixture.mixture import build_datasets, known_sets, mixture_folder
+from btcchat.data.mixture.terms import of_split
 from btcchat.data.records import Records
-from btcchat.data.terms import of_split
 from btcchat.errors import BTCChatError
 from tests.layouts import GEOCHAT, LAYOUTS, karpathy, write_json
 
@@ -177,7 +177,7 @@ def test_every_kind_but_no_other_is_described():
 
 
 def test_a_pair_is_asked_about_as_the_caption_command_asks():
-    from btcchat.inference import CAPTION_QUESTION
+    from btcchat.generation import CAPTION_QUESTION
 
     assert CHANGE_QUESTION == CAPTION_QUESTION
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from btcchat.data.facts import facts
 from btcchat.data.mixture import build_datasets
+from btcchat.data.mixture.facts import facts
 from tests.data.test_formats import shard
 
 SETS = {

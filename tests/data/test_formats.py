@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from btcchat.data.media import Embedded, load_frames
 from btcchat.data.mixture import Mixture, build_datasets
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import CODES, Records
-from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
+from btcchat.media.images import Embedded, load_frames
 
 datasets = pytest.importorskip("datasets", reason="needs the extra train")
 

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from btcchat.checkpoint import resolve
-from btcchat.data.hashes import checkpoint_hash
+from btcchat.checkpoint.load import resolve
+from btcchat.data.mixture.hashes import checkpoint_hash
 
 
 @pytest.fixture

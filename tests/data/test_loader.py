@@ -11,13 +11,13 @@ import torch
 
 from btcchat.data.batches import GroupedBatches
 from btcchat.data.collate import collate, collate_good
-from btcchat.data.faults import BadSample
 from btcchat.data.loader import train_loader
 from btcchat.data.mixture import build_datasets
+from btcchat.data.mixture.faults import BadSample
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record, characters
-from btcchat.data.stream import StreamMixture
 from btcchat.errors import BTCChatError
-from btcchat.prompt import TEMPLATES
+from btcchat.prompt.templates import TEMPLATES
 from tests.data.test_formats import shard
 
 LENGTHS = np.random.default_rng(0).choice([30, 100, 220, 1500], 1001) + np.random.default_rng(1).integers(0, 30, 1001)
@@ -221,7 +221,7 @@ def sample_of(tokens: int) -> dict:
 
 def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path):
     """Short texts: what a batch is padded to is a good part of it."""
-    from btcchat.data.sample import SampleMaker
+    from btcchat.processor import SampleMaker
     from tests.tiny import tiny_model
 
     model = tiny_model(tmp_path)
@@ -246,7 +246,7 @@ def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path):
 
 
 def test_a_tokenizer_of_short_tokens_is_taken_into_account(tmp_path):
-    from btcchat.data.sample import SampleMaker
+    from btcchat.processor import SampleMaker
     from tests.tiny import tiny_model
 
     model = tiny_model(tmp_path)

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from btcchat.data import descriptions, register
-from btcchat.data.faults import BadSample
-from btcchat.data.mixture import build_datasets, known_sets, mixture_folder, parse_mixture
-from btcchat.data.sampling import sample
-from btcchat.data.terms import terms
+from btcchat.data import register
+from btcchat.data.mixture import descriptions, terms
+from btcchat.data.mixture.faults import BadSample
+from btcchat.data.mixture.mixture import build_datasets, known_sets, mixture_folder, parse_mixture
+from btcchat.data.mixture.sampling import sample
 from btcchat.errors import BTCChatError
 
 CAPTIONS = ["a house", "a small house was built", "one house"]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from btcchat import cli, prompt
-from btcchat.data.clues import ClueWriter
+from btcchat import cli
+from btcchat.clues.store import ClueWriter
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.prompt import templates as prompt
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <image> </s>'
 

@@ -8,9 +8,9 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from btcchat.data.mixture import build_datasets
+from btcchat.data.mixture.views import HEIGHTS, SIDES, PairViews, swapped
 from btcchat.data.records import parse
-from btcchat.data.sample import load_frames
-from btcchat.data.views import HEIGHTS, SIDES, PairViews, swapped
+from btcchat.processor import load_frames
 
 CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bottom right": (1, 1)}
 
@@ -80,7 +80,7 @@ def test_only_pairs_are_turned_and_what_came_before_stays(tmp_path):
 
 
 def test_a_training_sample_is_shown_in_its_view_and_anew_each_epoch(tmp_path):
-    from btcchat.data.sample import SampleMaker
+    from btcchat.processor import SampleMaker
     from tests.tiny import tiny_model
 
     (tmp_path / "rows.jsonl").write_text(json.dumps(corner_pair(tmp_path, "top left", answer="a house top left")))

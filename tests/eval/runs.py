@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from btcchat.eval.evaluate import evaluate
-from btcchat.eval.ranks import Ranks
-from btcchat.eval.run_folder import RunFolder
-from btcchat.eval.samples import asked, read_sets
+from btcchat.eval.runs.evaluate import evaluate
+from btcchat.eval.runs.folder import RunFolder
+from btcchat.eval.runs.ranks import Ranks
+from btcchat.eval.runs.samples import asked, read_sets
 
 SETS = """
 pairs: {annotation: "pairs_{split}.jsonl", images: ., splits: [train, val, test], kind: levir_cc}

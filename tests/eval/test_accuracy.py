@@ -8,9 +8,9 @@ import pytest
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
-from btcchat.eval.accuracy import accuracies, differences, intervals
-from btcchat.eval.answers import question_scores
-from btcchat.eval.evaluate import ccexpert_row
+from btcchat.eval.answers.accuracy import accuracies, differences, intervals
+from btcchat.eval.answers.answers import question_scores
+from btcchat.eval.runs.evaluate import ccexpert_row
 from tests.eval.runs import SETS, make_run, write_rows
 
 TYPES = ("presence", "comp", "count")
@@ -104,7 +104,9 @@ def test_compare_of_runs_of_questions_and_classes_is_by_type(root, tmp_path, cap
 
 
 def test_a_run_of_captions_and_questions_is_scored_and_compared_set_by_set(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
     row = {"modality": "pair", "images": ["0.png", "1.png"]}
     talk = conversation(CHANGE_QUESTION, "a house")
     rows = [row | {"id": n, "captions": ["a house", f"{n} houses"], "conversations": talk} for n in range(3)]
@@ -124,7 +126,9 @@ def test_a_run_of_captions_and_questions_is_scored_and_compared_set_by_set(root,
 
 
 def test_several_sets_of_captions_are_scored_and_compared_each_by_itself(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
     talk = conversation(CHANGE_QUESTION, "a house")
     for split, word in (("val", "houses"), ("test", "trees")):
         row = {"modality": "pair", "images": ["0.png", "1.png"], "conversations": talk}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from btcchat.eval.answers import (
+from btcchat.eval.answers.answers import (
     RANGES,
     UNKNOWN,
     class_scores,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from btcchat.eval.factuality import facts, factuality, factuality_text
+from btcchat.eval.captions.factuality import facts, factuality, factuality_text
 
 UP, DOWN = "appears", "disappears"
 DIRECTIONS = {
@@ -67,7 +67,7 @@ def test_an_opposite_direction_is_wrong_though_the_object_is_right():
 
 def test_published_captions_claim_what_their_references_do(shared):
     """A model of 7 B parameters is right far more often than the same captions in another order."""
-    from btcchat.eval.predictions import read_predictions
+    from btcchat.eval.captions.predictions import read_predictions
 
     rows = read_predictions(shared / "data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt").rows[::10]
     texts, references = [row.prediction for row in rows], [row.references for row in rows]

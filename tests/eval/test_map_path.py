@@ -1,6 +1,6 @@
 """Where the change map of a sample lies."""
 
-from btcchat.eval.run_folder import map_path
+from btcchat.eval.runs.folder import map_path
 
 
 def test_ids_of_any_kind_have_files_of_their_own_in_the_run(tmp_path):

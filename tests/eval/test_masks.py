@@ -9,7 +9,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
-from btcchat.eval.masks import LEVELS, best_level, level_of, mask_scores, mask_text
+from btcchat.eval.maps.masks import LEVELS, best_level, level_of, mask_scores, mask_text
 from tests.eval.test_run import no_paraphrases, one_thread, torchrun, write_rows  # noqa: F401
 
 SETS = """
@@ -21,7 +21,7 @@ held: {annotation: held_test.jsonl, images: data}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """A data root of synthetic scenes, four of val and three of test, with a checkpoint in it."""
-    from btcchat.data.synthetic.write import write_dataset
+    from btcchat.synthetic.write import write_dataset
     from tests.tiny import tiny_model
 
     root = tmp_path_factory.mktemp("masks")
@@ -177,7 +177,7 @@ def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
 
 
 def test_a_broken_map_is_named(tmp_path):
-    from btcchat.eval.masks import count
+    from btcchat.eval.maps.masks import count
 
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BTCChatError, match="remove it, and it is drawn again"):

@@ -4,7 +4,7 @@ import pytest
 
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
-from btcchat.eval.predictions import read_predictions
+from btcchat.eval.captions.predictions import read_predictions
 
 HOUSE = {"id": "a", "prediction": "a house", "references": ["a house is built", "one house"]}
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
-from btcchat.eval.changes import SAME
-from btcchat.eval.run_folder import map_path
+from btcchat.eval.captions.changes import SAME
+from btcchat.eval.runs.folder import map_path
 from tests.eval.runs import SETS, make_run, write_rows
 
 HOSTILE = '<script>document.title="owned"</script> & "x" <img src=x>'
@@ -24,7 +24,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
     """METEOR without its table of paraphrases, whose reading takes seconds."""
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
 
 
 @pytest.fixture

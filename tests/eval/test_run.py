@@ -15,7 +15,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
-from btcchat.eval.changes import SAME
+from btcchat.eval.captions.changes import SAME
 
 ROOT = Path(__file__).resolve().parents[2]
 SHADES = range(0, 250, 36)  # of 7 pairs
@@ -76,7 +76,9 @@ def words(root: Path, mixture: str, out: Path, *options: str, model: str = "mode
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
     """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -340,7 +342,7 @@ def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_p
 
 
 def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
-    from btcchat.eval.run_folder import RunFolder
+    from btcchat.eval.runs.folder import RunFolder
 
     assert main(words(root, "pairs:val", tmp_path)) == 0
     record = json.loads((tmp_path / "run.json").read_text())
@@ -397,9 +399,9 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
 def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root):
     """A dialogue about it too; another question is asked as it is written."""
     from btcchat import BTCChat
-    from btcchat.eval.generate import _sample, pixels_of
-    from btcchat.eval.samples import read_sets
-    from btcchat.inference import Request, prepare
+    from btcchat.eval.runs.answer import _sample, pixels_of
+    from btcchat.eval.runs.samples import read_sets
+    from btcchat.generation import Request, prepare
 
     talk = conversation("What?", "a house") + conversation("Where?", "here")
     asked = [pair(0), pair(1, conversations=talk), pair(2, conversations=conversation("What is new?", "a house"))]
@@ -417,11 +419,11 @@ def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root):
 def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, capsys):
     """A limit on the size of a file stops a write in its middle, as a full disk does."""
     from btcchat.errors import BTCChatError
-    from btcchat.eval.run_folder import RunFolder
+    from btcchat.eval.runs.folder import RunFolder
 
     (tmp_path / "parts").mkdir()
     script = (
-        "import resource, signal, sys; from btcchat.eval.run_folder import RunFolder\n"
+        "import resource, signal, sys; from btcchat.eval.runs.folder import RunFolder\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
         "part = RunFolder(sys.argv[1]).part(0)\n"
         "for n in range(9): part.write({f'a{n}': 'x' * 20, f'b{n}': 'y' * 20})"
@@ -444,7 +446,7 @@ def test_an_unfinished_run_is_not_scored(tmp_path, capsys):
 
 
 def test_odd_characters_come_back_as_they_were(tmp_path):
-    from btcchat.eval.run_folder import RunFolder
+    from btcchat.eval.runs.folder import RunFolder
 
     odd = {"a": "two\nlines ||| \x00 \u2028 🏠", "b": "half \ud800", "ü": "word " * 10_000}
     (tmp_path / "parts").mkdir()
@@ -455,7 +457,7 @@ def test_odd_characters_come_back_as_they_were(tmp_path):
 
 def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
     from btcchat import BTCChat
-    from btcchat.data.clues import Clues
+    from btcchat.clues.store import Clues
 
     mine = pair(6) | {"clue": "a hill"}
     write_rows(root / "bad.jsonl", [*(pair(number) for number in range(3)), mine])

@@ -8,17 +8,17 @@ import subprocess
 import pytest
 
 from btcchat.cli import main
-from btcchat.data.synthetic.language import UNCHANGED, UNCHANGED_OVER_TIME
 from btcchat.errors import BTCChatError
-from btcchat.eval import java as java_module
-from btcchat.eval.bootstrap import difference, interval
-from btcchat.eval.changes import SAME, accuracy, confusion, pair_changed, says_no_change
-from btcchat.eval.counts import bleu_scores
-from btcchat.eval.meteor import LONGEST, cut, meteor_counts, meteor_score
-from btcchat.eval.paraphrases import write_relevant
-from btcchat.eval.predictions import read_predictions
-from btcchat.eval.presets import PRESETS
-from btcchat.eval.score import count_captions, score_captions
+from btcchat.eval.captions import java as java_module
+from btcchat.eval.captions.bootstrap import difference, interval
+from btcchat.eval.captions.changes import SAME, accuracy, confusion, pair_changed, says_no_change
+from btcchat.eval.captions.counts import bleu_scores
+from btcchat.eval.captions.meteor import LONGEST, cut, meteor_counts, meteor_score
+from btcchat.eval.captions.paraphrases import write_relevant
+from btcchat.eval.captions.predictions import read_predictions
+from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.score import count_captions, score_captions
+from btcchat.synthetic.language import UNCHANGED, UNCHANGED_OVER_TIME
 
 PUBLISHED = "data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt"
 CHANGED_SENTENCE = "some houses are built along the road"
@@ -165,7 +165,7 @@ def test_n_gram_scores_are_the_librarys_on_odd_rows():
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    from btcchat.eval.ngrams import NGramScorer
+    from btcchat.eval.captions.ngrams import NGramScorer
 
     rows = [
         ("many houses are built", tuple(HOUSES)),
@@ -188,7 +188,7 @@ def test_n_gram_scores_are_the_librarys_on_odd_rows():
 def test_rouge_l_is_the_librarys_on_drawn_words_and_takes_long_texts():
     from pycocoevalcap.rouge.rouge import Rouge
 
-    from btcchat.eval.ngrams import NGramScorer, longest_common
+    from btcchat.eval.captions.ngrams import NGramScorer, longest_common
 
     draw = random.Random(0)
     texts = [" ".join(draw.choices("abcde", k=draw.randint(1, 90))) for _ in range(60)]
@@ -273,7 +273,7 @@ def test_leaving_out_unusable_paraphrases_changes_no_count(monkeypatch):
     with meteor_counts(rows) as counted:
         ours = counted()
     whole = lambda table, texts, path: shutil.copy(table, path)  # noqa: E731
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", whole)
+    monkeypatch.setattr("btcchat.eval.captions.meteor.write_relevant", whole)
     with meteor_counts(rows) as counted:
         assert (counted() == ours).all()
     assert ours[:, 16:20].any()  # some paraphrases matched, or this shows nothing
@@ -380,8 +380,8 @@ def test_a_full_temporary_folder_is_one_line(write, capsys, monkeypatch, tmp_pat
         raise OSError(28, "No space left on device")
 
     path = write("p.jsonl", [{"id": 1, "prediction": "a house", "references": HOUSES}])
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", full)
-    monkeypatch.setattr("btcchat.eval.presets.clean", lambda text: full() if preset == "ptb" else text)
+    monkeypatch.setattr("btcchat.eval.captions.meteor.write_relevant", full)
+    monkeypatch.setattr("btcchat.eval.captions.presets.clean", lambda text: full() if preset == "ptb" else text)
     assert main(["score", path, "--preset", preset]) == 2
     err = capsys.readouterr().err
     assert "No space left on device); make room, or name a folder in TMPDIR" in err and err.count("\n") == 1
@@ -393,5 +393,5 @@ def test_a_full_temporary_folder_is_one_line(write, capsys, monkeypatch, tmp_pat
 def test_scoring_loads_no_torch():
     import sys
 
-    code = "import sys, btcchat.eval.card, btcchat.eval.predictions; sys.exit('torch' in sys.modules)"
+    code = "import sys, btcchat.eval.captions.card, btcchat.eval.captions.predictions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

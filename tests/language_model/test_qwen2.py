@@ -6,10 +6,10 @@ import os
 import pytest
 import torch
 
+from btcchat.checkpoint.weights import load_strict, weight_keys
 from btcchat.errors import BTCChatError
 from btcchat.language_model import build_language_model, load_tokenizer
 from btcchat.language_model.qwen2 import Qwen2Config
-from btcchat.weights import load_strict, weight_keys
 from tests.tiny import qwen2_tokenizer
 
 CONFIG = {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from btcchat.config import BTCChatConfig
+from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.errors import BTCChatError
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import ModelArguments

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
-from btcchat.data.hashes import checkpoint_hash
+from btcchat.data.mixture.hashes import checkpoint_hash
 from btcchat.errors import BTCChatError
 from tests.train.conftest import COLOURS
 
@@ -24,7 +24,9 @@ SETS = "scenes: {annotation: 'scenes_{split}.jsonl', images: ., splits: [train, 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
     """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
-    monkeypatch.setattr("btcchat.eval.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close())
+    monkeypatch.setattr(
+        "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,8 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     assert {"eval_BLEU-4", "eval_changed only CIDEr-D", "eval_changed/unchanged accuracy", "eval_direction F1"} <= set(
         logged[0]
     )
-    from btcchat.eval.curves import curves, training_log
-    from btcchat.eval.samples import read_sets
+    from btcchat.eval.report.curves import curves, training_log
+    from btcchat.eval.runs.samples import read_sets
     from btcchat.train.evaluate import flat, score_names
 
     out = tmp_path / "out"
@@ -75,11 +77,11 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
 
 
 def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
-    from btcchat import prompt
-    from btcchat.augment import records_of
-    from btcchat.data.clues import ClueWriter
+    from btcchat.clues.ask import records_of
+    from btcchat.clues.store import ClueWriter
     from btcchat.data.mixture import build_datasets
-    from btcchat.eval import generate
+    from btcchat.eval.runs import answer as generate
+    from btcchat.prompt import templates as prompt
 
     about = {"model": "a base", "identity": "0" * 64, "questions": prompt.CLUE_QUESTIONS, "max_new_tokens": 8}
     flags = {"tune_language_model": True, "max_steps": 1, "prompt_augmentation": "cached", "clues": tmp_path / "clues"}
@@ -101,7 +103,7 @@ def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monk
 
 
 def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tmp_path, monkeypatch):
-    from btcchat.eval.run_folder import RunFolder
+    from btcchat.eval.runs.folder import RunFolder
     from btcchat.train.evaluate import Evaluation
 
     flags = {"tune_language_model": True, "eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 2}
@@ -169,7 +171,7 @@ def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path
     ],
 )
 def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, expected):
-    from btcchat.eval.samples import EvalSet
+    from btcchat.eval.runs.samples import EvalSet
 
     assert EvalSet(name, "captions", [], "", {"annotation": annotation}).is_test == expected
 
@@ -204,8 +206,8 @@ def test_an_unknown_score_is_an_error_with_the_choices():
 def test_two_processes_answer_together_and_keep_the_best_model(data_root, checkpoint, scenes, tmp_path, how):
     """The kept model, read again, gives the answers that were scored."""
     from btcchat import BTCChat
-    from btcchat.eval.ranks import Ranks
-    from btcchat.eval.samples import read_sets
+    from btcchat.eval.runs.ranks import Ranks
+    from btcchat.eval.runs.samples import read_sets
     from btcchat.train.evaluate import answer_all
 
     if how == "zero3":

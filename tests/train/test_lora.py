@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from btcchat import BTCChat, BTCChatError, adapter
+from btcchat import BTCChat, BTCChatError
+from btcchat.checkpoint import adapter
 from btcchat.train import lora
 from btcchat.train.flags import parse_arguments
 from btcchat.train.train import complete_checkpoints

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from btcchat.cli import main
-from btcchat.data.mixture import known_sets, terms
+from btcchat.data.mixture.mixture import known_sets, terms
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChat
 from btcchat.train.flags import parse_arguments

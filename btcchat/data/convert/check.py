@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btcchat.data.convert.base import Row
-from btcchat.data.media import load_frames, load_image
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
+from btcchat.media import load_frames, load_image
 
 IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that name image files
 

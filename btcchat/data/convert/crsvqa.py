@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from btcchat.data.convert.base import Converter, Row, conversation
-from btcchat.data.media import natural_key
 from btcchat.errors import BTCChatError
+from btcchat.media.images import natural_key
 
 
 class CRSVQA(Converter):

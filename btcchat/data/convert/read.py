@@ -6,8 +6,8 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import TextIO
 
-from btcchat.data.media import existing_file
 from btcchat.errors import BTCChatError
+from btcchat.media.images import existing_file
 
 CHUNK = 2**20  # characters read at a time
 _decode = JSONDecoder().raw_decode

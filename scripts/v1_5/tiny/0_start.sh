@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
 
-python -m btcchat.data.synthetic --out "$OUT/data/synthetic" \
+python -m btcchat.synthetic --out "$OUT/data/synthetic" \
     --images 32000 --pairs 16000 --series 2000 --videos 1200 --seed 1
-python -m btcchat.train.init_tiny "$OUT/0_init"
+python -m btcchat.synthetic.start "$OUT/0_init"

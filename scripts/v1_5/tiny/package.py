@@ -1,6 +1,6 @@
 """Put a trained tiny model into the package, in bfloat16, with a held-out pair as its example.
 
-    python scripts/v1_5/tiny/package.py runs/tiny/3_llm
+python scripts/v1_5/tiny/package.py runs/tiny/3_llm
 """
 
 import sys
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from btcchat import BTCChat
-from btcchat.data.synthetic import make_pair
+from btcchat.synthetic import make_pair
 
 ASSETS = Path(__file__).resolve().parents[3] / "btcchat" / "assets"
 EXAMPLE_SEED = 4  # of the held-out scenes

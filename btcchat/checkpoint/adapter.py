@@ -1,0 +1,197 @@
+"""LoRA adapters of the language model, through peft: a folder of what was trained, which names its base.
+
+It is a checkpoint folder (see config.py) without the weights that were not trained:
+
+    config.json     also ``base_model``: where the base is, a fingerprint of it, and the parts taken from it
+    llm/            config.json, and adapter_config.json and adapter_model.safetensors in peft's own layout
+    mm_projector/   the projector and the change encoder, whole
+    vision_tower/   config.json; its weights only where they were trained
+
+The base is loaded as any checkpoint is, so an adapter is small, and one base in memory serves with and without it.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from btcchat.checkpoint.config import read_json
+from btcchat.checkpoint.layout import Source
+from btcchat.errors import BTCChatError, choose
+
+NAME = "default"  # peft's own name for a model's only adapter
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass
+class Base:
+    """The checkpoint an adapter belongs to: a folder or hub id, what its weights look like, the parts taken from it."""
+
+    path: str
+    fingerprint: str
+    parts: list[str] = field(default_factory=lambda: ["llm", "vision_tower"])
+
+    @classmethod
+    def of(cls, path: str | Path, source: Source) -> "Base":
+        """``source`` is what ``path``, a folder or a hub id, holds."""
+        local = Path(path).expanduser()
+        return cls(str(local.resolve()) if local.is_dir() else str(path), fingerprint(source))
+
+    def to_config(self) -> dict:
+        return {"base_model": asdict(self)}
+
+
+def read_base(folder: Path) -> Base | None:
+    """The base that the config.json of an adapter folder names; None for a plain checkpoint."""
+    said = read_json(folder / "config.json").get("base_model")
+    if said is None:
+        return None
+    try:
+        return Base(**said)
+    except TypeError:
+        raise BTCChatError(f"{folder / 'config.json'}: base_model needs path, fingerprint and parts") from None
+
+
+def check_base(adapter: Path, base: Base, folder: Path, source: Source) -> None:
+    """Raise BTCChatError where ``folder``, opened, does not hold the weights that the adapter was trained on."""
+    if fingerprint(source) != base.fingerprint:
+        raise BTCChatError(
+            f"{adapter} is an adapter of {base.path}, and the weights in {folder} are others; "
+            "name the folder it was trained on with --base (Python: base=)"
+        )
+
+
+def fingerprint(source: Source) -> str:
+    """A hash over the frozen parts' weights: their names, types, shapes and 256 bytes from the middle of each.
+
+    Shards do not matter, and nothing is read whole: for 3B parameters it takes milliseconds.
+    """
+    rows = []
+    for part, weights in (("llm", source.llm), ("vision_tower", source.vision_tower)):
+        for file in weights.files():
+            with file.open("rb") as handle:
+                size = int.from_bytes(handle.read(8), "little")  # safetensors: 8 bytes of length, the header, the data
+                header = json.loads(handle.read(size))
+                for name, (where, key) in weights.places.items():
+                    if where == file:
+                        begin, end = header[key]["data_offsets"]
+                        handle.seek(8 + size + (begin + end) // 2)
+                        middle = handle.read(min(256, end - (begin + end) // 2))
+                        rows.append([part, name, header[key]["dtype"], header[key]["shape"], middle.hex()])
+    return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
+
+
+# -- the adapter in a model ------------------------------------------------------------------------------------------
+
+
+def lora_layers(llm: nn.Module) -> dict[str, nn.Module]:
+    """Name -> layer, of all layers with an adapter."""
+    if not hasattr(llm, "peft_config"):
+        return {}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {name: module for name, module in llm.named_modules() if isinstance(module, BaseTunerLayer)}
+
+
+def linear_names(llm: nn.Module) -> list[str]:
+    """The last names of the language model's linear layers, but for the output head: what LoRA adapts by default."""
+    head = llm.get_output_embeddings()
+    linear = (name for name, module in llm.named_modules() if isinstance(module, nn.Linear) and module is not head)
+    return sorted({name.rpartition(".")[2] for name in linear if "lora_" not in name})
+
+
+def attach(llm: nn.Module, **options) -> None:
+    """Put fresh LoRA layers into ``llm``; they change nothing yet. Options: those of peft's LoraConfig."""
+    peft = import_peft()
+    known = dict.fromkeys(linear_names(llm))
+    for name in options["target_modules"]:
+        choose("target module", name, known)
+    peft.inject_adapter_in_model(peft.LoraConfig(**options), llm, NAME)
+
+
+def import_peft():
+    try:
+        import peft
+    except ImportError as fault:
+        raise BTCChatError(
+            f"an adapter needs the package peft, which cannot be imported ({fault}); "
+            "install it with: pip install 'btcchat[train]'"
+        ) from fault
+    return peft
+
+
+@contextlib.contextmanager
+def off(model) -> Iterator[None]:
+    """The base's answers from the same weights: within the context the adapter is passed by."""
+    layers = lora_layers(model.llm).values()
+    if not layers:
+        raise BTCChatError("the model has no adapter that could be switched off; it is a plain checkpoint")
+    trained = {name: p.requires_grad for name, p in model.llm.named_parameters()}
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for name, parameter in model.llm.named_parameters():  # peft thaws what it enables
+            parameter.requires_grad_(trained[name])
+
+
+@torch.no_grad()
+def merge(model) -> None:
+    """Add the adapter to the weights it adapts; what is left is a plain model."""
+    for name, layer in lora_layers(model.llm).items():
+        layer.merge(safe_merge=True)
+        parent, _, last = name.rpartition(".")
+        setattr(model.llm.get_submodule(parent), last, layer.get_base_layer())
+    del model.llm.peft_config
+    model.base = None
+
+
+# -- its files -------------------------------------------------------------------------------------------------------
+
+
+def write(llm: nn.Module, base: Base, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """llm/ of an adapter folder. state: the language model's weights, the adapter's among them."""
+    llm.config.save_pretrained(folder)
+    config = llm.peft_config[NAME]
+    config.base_model_name_or_path = base.path
+    config.save_pretrained(folder)
+    weights = {_peft_key(key): value for key, value in state.items() if "lora_" in key}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+@torch.no_grad()
+def read(llm: nn.Module, folder: Path) -> None:
+    """Attach the adapter in llm/ of an adapter folder; every weight must fit."""
+    said = read_json(folder / "adapter_config.json")
+    if said.get("peft_type") != "LORA":
+        raise BTCChatError(f"{folder / 'adapter_config.json'}: peft_type is {said.get('peft_type')}, expected LORA")
+    options = {key: said[key] for key in ("r", "lora_alpha", "lora_dropout", "target_modules") if key in said}
+    attach(llm, **options)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise BTCChatError(f"{folder / WEIGHTS} cannot be read ({error}); copy the adapter folder again") from None
+    own = {_peft_key(name): p for name, p in llm.named_parameters() if "lora_" in name}
+    if differing := sorted(own.keys() ^ weights.keys()):
+        where = "missing" if differing[0] in own else "unknown"
+        raise BTCChatError(f"{folder / WEIGHTS}: weight '{differing[0]}' is {where}; adapter_config.json says other")
+    for key, parameter in own.items():
+        if parameter.shape != weights[key].shape:
+            got, want = tuple(weights[key].shape), tuple(parameter.shape)
+            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {got}, the config says {want}")
+        parameter.copy_(weights[key])
+
+
+def _peft_key(name: str) -> str:
+    """The name that peft gives a weight in a file."""
+    return "base_model.model." + name.replace(f".{NAME}.", ".")

@@ -1,0 +1,148 @@
+"""The config tree of a checkpoint folder, in the published VILA-1.5 layout.
+
+    config.json                 how the parts are put together (the flat fields below)
+    llm/config.json             the language model
+    vision_tower/config.json    the vision tower
+    mm_projector/config.json    the projector, and under ``change_encoder`` the change encoder
+
+Each fact is read from one place. The root config.json also holds copies of the part configs, because the
+published loaders expect them there; they are written, never read.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from transformers import PretrainedConfig
+
+from btcchat.errors import BTCChatError
+from btcchat.prompt.templates import CAPTION_QUESTION, get_template
+
+PARTS = ("llm", "vision_tower", "mm_projector")
+
+
+@dataclass
+class BTCChatConfig:
+    """What a checkpoint is. ``llm``, ``vision_tower``, ``mm_projector`` and ``change_encoder`` hold the part configs.
+
+    ``change_encoder`` is None where the folder does not say (published folders): then the weights decide.
+    """
+
+    llm: dict = field(default_factory=dict)
+    vision_tower: dict = field(default_factory=dict)
+    mm_projector: dict = field(default_factory=lambda: {"mm_projector_type": "mlp_downsample"})
+    change_encoder: dict | None = None
+    mm_vision_select_layer: int | list[int] = -2  # index into the tower's hidden states; a list = several depths
+    mm_vision_select_feature: str = "cls_patch"  # cls_patch keeps every token, patch drops token 0
+    vision_resolution: int = -1  # pixels a side; -1 = the tower's own image_size
+    image_aspect_ratio: str = "resize"  # what becomes of an image that is not square
+    num_video_frames: int = 8  # frames sampled from a video
+    series_change_tokens: bool = False  # put the change tokens of consecutive dates between a series' dates
+    video_change_tokens: bool = False  # the same between a video's frames
+    conv_version: str = "v1"  # conversation template
+    caption_question: str = CAPTION_QUESTION
+    pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    published: dict = field(default_factory=dict)  # config.json of the LLaVA-NeXT folder it comes from, for an export
+
+    def __post_init__(self):
+        self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
+        get_template(self.conv_version)  # raises for an unknown name
+
+    @property
+    def select_layers(self) -> list[int]:
+        layer = self.mm_vision_select_layer
+        return list(layer) if isinstance(layer, (list, tuple)) else [layer]
+
+    @property
+    def words(self) -> dict:
+        """How this model is asked about a pair: options of prompt.reword."""
+        return {"pair_prompt": self.pair_prompt, "caption_question": self.caption_question}
+
+    @property
+    def model_max_length(self) -> int:
+        """Longest prompt with its image tokens, in tokens."""
+        llm = self.llm
+        return int(llm.get("tokenizer_model_max_length") or llm.get("max_position_embeddings") or 2048)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the language model; the Trainer sizes DeepSpeed's "auto" buckets by it."""
+        return self.llm["hidden_size"]
+
+    def has_change_tokens(self, modality: str) -> bool:
+        """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
+        return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
+
+    def to_dict(self) -> dict:
+        """As the Trainer's reporters (wandb) want it."""
+        return asdict(self)
+
+    def to_json_string(self) -> str:
+        """The same for tensorboard."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def load(cls, folder: Path) -> "BTCChatConfig":
+        root = read_json(folder / "config.json")
+        check_supported(root, folder)
+        flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder"}
+        parts = {part: read_json(folder / part / "config.json") for part in PARTS}
+        change_encoder = parts["mm_projector"].pop("change_encoder", None)
+        # Published part configs list every default of transformers' base class; what is left is the projector's own.
+        noise = {*PretrainedConfig().to_dict(), "model_type"}
+        parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}
+        return cls(**parts, change_encoder=change_encoder, **{k: root[k] for k in flat if root.get(k) is not None})
+
+    def write(self, folder: Path, more: dict | None = None) -> None:
+        """Write the part configs that are ours (not llm/, which its own library writes), then config.json last.
+
+        more: what else config.json says.
+        """
+        tree = asdict(self)
+        change_encoder = tree.pop("change_encoder")
+        parts = {part: tree.pop(part) for part in PARTS}
+        parts["mm_projector"] |= {"model_type": "v2l_projector", "change_encoder": change_encoder}
+        for part in ("vision_tower", "mm_projector"):
+            write_json(folder / part / "config.json", parts[part])
+        copies = {f"{part}_cfg": config for part, config in parts.items()}
+        names = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        write_json(folder / "config.json", names | tree | copies | (more or {}))
+
+
+def check_supported(root: dict, folder: Path) -> None:
+    """Raises BTCChatError where the config.json of a published folder asks for what no code here does."""
+    for key, meaning in (("s2", "multi-scale S2 features"), ("mm_use_im_start_end", "image start/end tokens")):
+        if root.get(key):
+            raise BTCChatError(f"{folder / 'config.json'}: {key} is true; {meaning} are not supported")
+
+
+def read_layers(layers: str | int | list[int]) -> int | list[int]:
+    """mm_vision_select_layer as it is, or from JSON text: "-2", "[-11,-8,-5,-2]" (flags, published CCExpert)."""
+    try:
+        read = json.loads(layers) if isinstance(layers, str) else layers
+    except json.JSONDecodeError:
+        read = None
+    if not all(type(layer) is int for layer in (read if isinstance(read, list) else [read])):
+        raise BTCChatError(
+            f"mm_vision_select_layer is {layers!r}, expected one layer such as -2 or a list such as [-5,-2]"
+        )
+    return read
+
+
+def read_json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BTCChatError(
+            f"{path} is missing; a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BTCChatError(f"{path} is not JSON: {error}; download or save the checkpoint again") from None
+    if not isinstance(found, dict):
+        raise BTCChatError(f"{path} holds a {type(found).__name__}, expected a JSON object; download or save it again")
+    return found
+
+
+def write_json(path: Path, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

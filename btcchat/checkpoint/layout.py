@@ -1,0 +1,42 @@
+"""Where the parts of a checkpoint folder lie. This is our layout, VILA-1.5's; llava_next.py has the other one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from btcchat.checkpoint.config import PARTS, BTCChatConfig
+from btcchat.checkpoint.weights import Weights
+from btcchat.multimodal_encoder import check_sizes
+
+
+@dataclass
+class Source:
+    """What a model is made of. Weights go by the names of our layout, wherever they lie."""
+
+    config: BTCChatConfig
+    llm: Weights
+    vision_tower: Weights
+    mm_projector: Weights | None  # projector and change encoder; None: both start fresh
+    llm_folder: Path  # with the tokenizer, and a config.json that says the weights' dtype
+    tower_folder: Path  # with preprocessor_config.json, where there is one
+    notes: list[str] = field(default_factory=list)  # what its files say and is read otherwise, told when it is loaded
+
+
+def open_folder(folder: Path) -> Source:
+    """Read the configs and the headers of the weight files. Raises BTCChatError for what is missing or malformed."""
+    config = BTCChatConfig.load(folder)
+    weights = {part: Weights.of(folder / part) for part in PARTS}
+    file = folder / "vision_tower" / "config.json"
+    check_sizes(config.vision_tower, weights["vision_tower"], file, "download or save the checkpoint again")
+    return Source(
+        config,
+        **weights,
+        llm_folder=folder / "llm",
+        tower_folder=folder / "vision_tower",
+    )
+
+
+def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> Source:
+    """A language model and a vision tower from folders of their own, to be joined by fresh parts."""
+    tower = Weights.of(tower_folder)
+    check_sizes(config.vision_tower, tower, tower_folder / "config.json", "download or save the tower again")
+    return Source(config, Weights.of(llm_folder), tower, None, llm_folder, tower_folder)

@@ -1,0 +1,193 @@
+"""Weight files: strict, safe reading into a module, and writing.
+
+Only safetensors are read. A folder that has nothing but ``pytorch_model*.bin`` (a pickle) is refused;
+``python -m btcchat.checkpoint.weights FOLDER`` writes safetensors beside it, through torch's tensors-only unpickler.
+"""
+
+import json
+import logging
+import pickle  # for the name of its error only
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of ``folder``: one file, or the shards its index names."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (json.JSONDecodeError, KeyError, AttributeError):
+            raise BTCChatError(f"{index} is not a weight index: expected JSON with a weight_map") from None
+        for name in names:
+            if not (folder / name).exists():
+                raise BTCChatError(f"{folder / name} is missing; {index.name} names it, download the folder again")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth"))
+    if pickles:
+        raise BTCChatError(
+            f"{pickles[0]} is a pickle, and only safetensors are read; "
+            f"convert it without running its code: python -m btcchat.checkpoint.weights {folder}"
+        )
+    raise BTCChatError(f"{folder} has no weights: expected model.safetensors or model.safetensors.index.json")
+
+
+def weight_keys(folder: Path) -> dict[str, Path]:
+    """Key -> file, for every weight of ``folder``; reads headers only."""
+    keys = {}
+    for file in weight_files(folder):
+        with _open(file) as handle:
+            keys.update(dict.fromkeys(handle.keys(), file))
+    return keys
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one part of a checkpoint: its name for each -> the file it lies in and its key there."""
+
+    folder: Path
+    places: dict[str, tuple[Path, str]]
+    prefixes: dict[str, str] | None = None  # how its names come from the files' keys; None: they are these
+
+    @classmethod
+    def of(cls, folder: Path) -> "Weights":
+        """All weights of ``folder``, by their own keys."""
+        return cls(folder, {key: (file, key) for key, file in weight_keys(folder).items()})
+
+    def files(self) -> list[Path]:
+        return sorted({file for file, _ in self.places.values()})
+
+    def read(self, *files: Path) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield (name, tensor) of these files (default: all); tensors are mapped from the file, not copied."""
+        for file in files or self.files():
+            with _open(file) as handle:
+                for name, (where, key) in self.places.items():
+                    if where == file:
+                        yield name, handle.get_tensor(key)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """From the file's header."""
+        if name not in self.places:
+            raise BTCChatError(f"{self.folder}: weight '{self.key(name)}' is missing")
+        file, key = self.places[name]
+        with _open(file) as handle:
+            return tuple(handle.get_slice(key).get_shape())
+
+    def rename(self, prefixes: dict[str, str]) -> "Weights":
+        """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
+        renamed = {_rename(name, prefixes): place for name, place in self.places.items()}
+        renamed.pop(None, None)
+        return Weights(self.folder, renamed, prefixes)
+
+    def key(self, name: str) -> str:
+        """What ``name``, which may be missing, is called in the files."""
+        return _rename_back(name, self.prefixes)
+
+
+def _open(file: Path):
+    try:
+        return safe_open(str(file), framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise BTCChatError(f"{file} cannot be read as safetensors ({error}); download or save it again") from None
+
+
+def load_strict(
+    module: nn.Module,
+    weights: Weights | Path,
+    *,
+    prefixes: dict[str, str] | None = None,
+    unused: Sequence[str] = (),
+    tied: dict[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Put ``weights``, or those of a folder, into ``module`` (which may be on the meta device), all or an error.
+
+    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
+    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
+    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key whose weight it
+    shares}; such a key may be absent. Floating-point weights are cast to ``dtype``. Raises BTCChatError naming the
+    first missing, unknown or misshapen key.
+    """
+    weights = weights if isinstance(weights, Weights) else Weights.of(weights)
+    folder, expected = weights.folder, module.state_dict()
+    names, dropped = {}, []
+    for key in weights.places:
+        if any(re.fullmatch(pattern, key) for pattern in unused):
+            dropped.append(key)
+            continue
+        names[key] = _rename(key, prefixes)
+        if names[key] not in expected:
+            stored = weights.places[key][1]
+            raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
+    if dropped:
+        logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
+    missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
+    if missing:
+        key = weights.key(_rename_back(missing[0], prefixes))
+        raise BTCChatError(
+            f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are); "
+            "the config describes more than the folder holds"
+        )
+    state = {}
+    used = Weights(folder, {key: weights.places[key] for key in names})
+    for key, tensor in used.read():
+        want = tuple(expected[names[key]].shape)
+        if tuple(tensor.shape) != want:
+            stored = weights.places[key][1]
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {tuple(tensor.shape)}, the config says {want}")
+        cast = dtype if tensor.is_floating_point() else None
+        state[names[key]] = tensor.to(device=device, dtype=cast)
+    for key, source in (tied or {}).items():
+        state.setdefault(key, state[source])
+    module.load_state_dict(state, assign=True)
+
+
+def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
+    if prefixes is None:
+        return key
+    for old, new in prefixes.items():
+        if key.startswith(old):
+            return new + key[len(old) :]
+    return None
+
+
+def _rename_back(name: str, prefixes: dict[str, str] | None) -> str:
+    return _rename(name, {new: old for old, new in prefixes.items()} if prefixes else None) or name
+
+
+def convert_pickles(folder: Path) -> None:
+    """Write model.safetensors beside the .bin, .pt or .pth files of ``folder``; a pickle with code is refused."""
+    state = {}
+    for file in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth")):
+        try:
+            part = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise BTCChatError(f"{file}: {str(error).splitlines()[0]}") from None
+        state.update({k: v.contiguous().clone() for k, v in part.items()})
+    if not state:
+        raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
+    temporary = folder / "model.safetensors.tmp"
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.rename(folder / "model.safetensors")
+
+
+if __name__ == "__main__":
+    try:
+        convert_pickles(Path(sys.argv[1]))
+    except (BTCChatError, IndexError) as fault:
+        sys.exit(f"usage: python -m btcchat.checkpoint.weights FOLDER: {fault}")

@@ -1,0 +1,1 @@
+"""Prompt augmentation: clues about the images are asked of a model, kept on disk, and put into records."""

@@ -1,0 +1,122 @@
+"""Prompt augmentation: a clue model answers one fixed question about the images, and that stands in the prompt.
+
+The clue model is any checkpoint, or the model itself; an adapter it has is switched off while it answers, so that
+a clue is what the model knew before it was tuned.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from btcchat.checkpoint.hub import resolve
+from btcchat.clues.store import Clues, ClueWriter, agree, check_flags
+from btcchat.data.mixture.hashes import checkpoint_hash
+from btcchat.data.records import Record
+from btcchat.errors import BTCChatError
+from btcchat.generation import Request
+from btcchat.media import load_frames
+from btcchat.prompt.templates import CLUE_QUESTIONS
+
+MAX_NEW_TOKENS = 64  # of a clue
+SELF = "self"  # --clue_model self: the model itself
+
+Asked = tuple[str, object, list]  # modality, path or paths as `Clues` takes them, the images loaded
+ClueSource = Callable[[list[Asked]], list[str]]
+
+
+def ask(model, about: list[tuple[str, object]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
+    """Clues about (modality, path or images) of each, as one batch, without the model's adapter."""
+    requests = [Request(CLUE_QUESTIONS[modality], modality, source) for modality, source in about]
+    with model.adapter_off() if has_adapter(model) else nullcontext():
+        return model.answer(requests, max_new_tokens=max_new_tokens, temperature=0.0)
+
+
+def has_adapter(model) -> bool:
+    return getattr(model, "base", None) is not None
+
+
+def records_of(mixture) -> Iterator[Record]:
+    """Every record of a mixture, streamed or not; one that counts twice comes twice."""
+    return mixture.records(epoch=0) if hasattr(mixture, "records") else map(mixture.record, range(len(mixture)))
+
+
+def describe(path: str | Path | None, model, max_new_tokens: int = MAX_NEW_TOKENS) -> dict:
+    """What clues.json says of the clue model at ``path``: which one, and how it is asked."""
+    return {
+        "model": str(path or "tiny"),
+        "identity": checkpoint_hash(resolve(path)),
+        "questions": CLUE_QUESTIONS,
+        "max_new_tokens": max_new_tokens,
+        "num_video_frames": model.config.num_video_frames,
+    }
+
+
+def write_clues(
+    model, records: Iterable[Record], writer: ClueWriter, *, batch_size: int, max_new_tokens: int = MAX_NEW_TOKENS
+) -> Iterator[str | None]:
+    """Ask for the clues that ``writer`` does not have yet; yields once a record: None, or why it has no clue.
+
+    Records of the same images share a clue. A batch is of one modality, so that a video pads no single images.
+    """
+    waiting: dict[str, list[tuple[str, Record, list]]] = {}  # modality -> those of the next batch
+
+    def answer(batch: list[tuple[str, Record, list]]) -> list[None]:
+        clues = ask(model, [(record.modality, frames) for _, record, frames in batch], max_new_tokens)
+        told = [(record.modality, record.sources, clue) for (_, record, _), clue in zip(batch, clues, strict=True)]
+        writer.add(told)
+        batch.clear()
+        return [None] * len(told)
+
+    for record in records:
+        batch = waiting.setdefault(record.modality, [])
+        try:
+            if record.modality == "text" or (key := writer.key(record.modality, record.sources)) in writer:
+                yield None
+                continue
+            if key in (other for other, _, _ in batch):
+                yield None
+                continue
+            batch.append((key, record, load_frames(record.modality, record.sources, model.config.num_video_frames)))
+        except BTCChatError as error:
+            yield f"{record.where}: {error}"
+            continue
+        if len(batch) == batch_size:
+            yield from answer(batch)
+    for batch in waiting.values():
+        if batch:
+            yield from answer(batch)
+
+
+def clue_model_of(model, clue_model: str | None, load: Callable[[str], object]):
+    """The model that is asked: ``model`` with its adapter off, or the one that ``clue_model`` names."""
+    if clue_model is None and not has_adapter(model):
+        raise BTCChatError(
+            "prompt augmentation online: the model has no adapter to switch off; name another checkpoint with "
+            f"--clue_model, or the model itself with --clue_model {SELF}"
+        )
+    return model if clue_model in (None, SELF) else load(clue_model)
+
+
+def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
+    """The clues of ``folder``; with ``clue_model``, they must be of that model as it is now."""
+    clues = Clues(folder)
+    if clue_model is not None:
+        agree(clues.about, {"model": clue_model, "identity": checkpoint_hash(resolve(clue_model))}, clues.folder)
+    return clues
+
+
+def from_cache(clues: Clues) -> ClueSource:
+    return lambda asked: [clues.of(modality, paths) for modality, paths, _ in asked]
+
+
+def clue_source(
+    mode: str, model, *, clues: str | None = None, clue_model: str | None = None, load: Callable | None = None
+) -> ClueSource | None:
+    """How a question gets its clue when the model is served; None with mode off. load: a path -> the clue model."""
+    check_flags(mode, clues, clue_model)
+    if mode == "off":
+        return None
+    if mode == "cached":
+        return from_cache(open_clues(clues, clue_model))
+    asks = clue_model_of(model, clue_model, load)
+    return lambda asked: ask(asks, [(modality, images) for modality, _, images in asked])

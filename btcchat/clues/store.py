@@ -1,0 +1,195 @@
+"""Clues on disk: what a clue model said about the images of a record, found again by what the images hold.
+
+A folder of clues is of one model: ``clues.json`` says which one, what it was asked and how; ``clues*.jsonl`` have a
+line for each image, pair, series or video: its modality, its files (path, bytes, time of change, SHA-256) and the
+clue. Written by `btcchat augment`, read by ``--prompt_augmentation cached --clues FOLDER``.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from btcchat.data.mixture.hashes import FileHashes, joined
+from btcchat.errors import BTCChatError, choose
+from btcchat.files import Appender, read_rows
+from btcchat.media.images import Embedded, existing_file, list_images
+from btcchat.prompt.templates import PROMPT_AUGMENTATION
+
+AGAIN = "run btcchat augment with that --out again"
+FAULT = "is no clue; choose another folder of clues"
+SHOWN = 5  # records without a clue that an error names
+Sources = list | str  # of a record: its frames, or one path of a video (a file or a folder)
+
+
+class Clues:
+    """The clues of ``folder``, by modality and the images' content. ``about``: what clues.json says of the model.
+
+    Raises BTCChatError for a folder without clues, or a line that is none.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.about = read_about(self.folder)
+        self.hashes = FileHashes()
+        self._texts: dict[str, str] = {}  # key -> clue
+        self._written: dict[str, str] = {}  # path -> hash when its clue was written
+        for path in sorted(self.folder.glob("clues*.jsonl")):
+            for number, row in read_rows(path, FAULT):
+                self._take(row, f"{path} line {number}")
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def empty(self) -> int:
+        """How many clues say nothing; a prompt then has none."""
+        return sum(not clue.strip() for clue in self._texts.values())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._texts
+
+    def key(self, modality: str, sources: Sources) -> str:
+        """What these images are kept under: it depends on what the files hold, not on their names."""
+        return f"{modality} {joined([self.hashes(path) for path in files_of(modality, sources)])}"
+
+    def find(self, modality: str, sources: Sources) -> str | None:
+        """The clue of these images, "" where the model had nothing to say; None where there is no clue of them."""
+        return self._texts.get(self.key(modality, sources))
+
+    def of(self, modality: str, sources: Sources) -> str:
+        """As :meth:`find`, but a clue that is not there is an error, which tells a changed file from a new one."""
+        if modality == "text":
+            return ""
+        clue = self.find(modality, sources)
+        if clue is not None:
+            return clue
+        files = files_of(modality, sources)
+        for file in files:
+            written = None if isinstance(file, Embedded) else self._written.get(_name(file))
+            if written not in (None, self.hashes(file)):
+                raise BTCChatError(f"{file} has changed since its clue was written to {self.folder}; {AGAIN}")
+        names = ", ".join(map(str, files[:2]))
+        raise BTCChatError(f"no clue of {names} ({modality}) in {self.folder}; {AGAIN}")
+
+    def check(self, records: Iterable) -> None:
+        """Raises BTCChatError, which counts and names them, where records have no clue, neither their own nor here."""
+        missing, last = [], None
+        for record in records:
+            if record.clue or (record.modality, record.sources) == last:
+                continue  # rows of the same images often follow one another
+            try:
+                self.of(record.modality, record.sources)
+                last = record.modality, record.sources
+            except BTCChatError as error:
+                missing.append(f"{record.where}: {error}".removesuffix(f"; {AGAIN}"))
+        if missing:
+            more = f" (and {len(missing) - SHOWN} more)" if len(missing) > SHOWN else ""
+            count = f"{len(missing)} record{'s have' if len(missing) > 1 else ' has'} no clue"
+            raise BTCChatError(f"{count}: {'; '.join(missing[:SHOWN])}{more}; {AGAIN}")
+
+    def _take(self, row: dict, where: str) -> None:
+        try:
+            files, clue = row["files"], str(row["clue"])
+            for file in files:
+                self.hashes.known[file["path"]] = (file["bytes"], file["changed"], file["sha256"])
+                self._written[file["path"]] = file["sha256"]
+            self._texts[f"{row['modality']} {joined([file['sha256'] for file in files])}"] = clue
+        except (KeyError, TypeError) as error:
+            raise BTCChatError(f"{where} {FAULT}") from error
+
+
+class ClueWriter(Clues):
+    """Clues that are added to; :meth:`add` returns when they are on the disk. The folder is made where it is not there.
+
+    writer: the number of the process, where several write at a time, each its own file. Raises BTCChatError where the
+    folder holds clues of another model, other questions or settings.
+    """
+
+    def __init__(self, folder: str | Path, about: dict, writer: int = 0):
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise BTCChatError(f"{folder} is a file; clues go to a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        there = list(folder.glob("clues*.jsonl"))  # looked for first: another process writes clues.json before them
+        if not (folder / "clues.json").exists():
+            if there:
+                raise BTCChatError(
+                    f"{folder} has clues but no clues.json that says of which model; choose another folder"
+                )
+            temporary = folder / f"clues.json.tmp{writer}"
+            temporary.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.rename(folder / "clues.json")
+        super().__init__(folder)
+        agree(self.about, about, folder)
+        self._file = Appender(folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl"))
+
+    def add(self, clues: list[tuple[str, Sources, str]]) -> None:
+        """Keep (modality, sources, clue) of each."""
+        rows = []
+        for modality, sources, clue in clues:
+            self._texts[self.key(modality, sources)] = clue
+            files = []
+            for file in files_of(modality, sources):
+                size, changed, sha256 = self.hashes.facts(file)
+                files.append({"path": _name(file), "bytes": size, "changed": changed, "sha256": sha256})
+            rows.append({"modality": modality, "files": files, "clue": clue})
+        self._file.append(rows)
+
+    def __enter__(self) -> "ClueWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+
+def read_about(folder: Path) -> dict:
+    """What clues.json says. Raises BTCChatError where there is none."""
+    path = folder / "clues.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return about | {"model": about["model"], "identity": about["identity"], "questions": about["questions"]}
+    except FileNotFoundError:
+        raise BTCChatError(
+            f"{folder} is no folder of clues (it has no clues.json); write one with btcchat augment"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BTCChatError(f"{path} does not say which model the clues are of; write them again") from error
+
+
+def agree(has: dict, asked: dict, folder: Path) -> None:
+    """Raises BTCChatError where the clues of ``folder`` are of another model, or were asked for in another way."""
+    if has["identity"] != asked["identity"]:
+        theirs, wanted = (f"{about['model']} ({about['identity'][:12]})" for about in (has, asked))
+        raise BTCChatError(f"{folder} has clues of the model {theirs}, not of {wanted}; choose another, or delete it")
+    for name, value in asked.items():
+        if name not in ("model", "identity") and has.get(name) != value:
+            theirs = f"{name} {has.get(name)}"
+            raise BTCChatError(f"{folder} has clues with {theirs}, not {value}; choose another, or delete it")
+
+
+def _name(file: str | Embedded) -> str:
+    return str(file) if isinstance(file, Embedded) else os.path.abspath(file)
+
+
+def files_of(modality: str, sources: Sources) -> list[str | Embedded]:
+    """The files whose content decides what is seen; of a folder of frames, all its images."""
+    if isinstance(sources, list | tuple) and len(sources) == 1:
+        sources = sources[0]
+    if not isinstance(sources, list | tuple):
+        folder = isinstance(sources, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(sources)
+        sources = list_images(sources) if folder else [sources]
+    kind = "video" if modality == "video" else "image"
+    files = [existing_file(source, kind) for source in sources]
+    return [file if isinstance(file, Embedded) else str(file) for file in files]
+
+
+def check_flags(mode: str, clues: str | None, clue_model: str | None) -> None:
+    """What can be wrong between the flags of prompt augmentation. Raises BTCChatError."""
+    choose("prompt_augmentation", mode, PROMPT_AUGMENTATION)
+    if mode == "cached" and clues is None:
+        raise BTCChatError("--prompt_augmentation cached needs --clues DIR, which btcchat augment has written")
+    if mode != "cached" and clues is not None:
+        raise BTCChatError(f"--clues {clues} has no effect with --prompt_augmentation {mode}; it goes with cached")
+    if mode == "off" and clue_model is not None:
+        raise BTCChatError(f"--clue_model {clue_model} has no effect with --prompt_augmentation off")

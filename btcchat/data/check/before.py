@@ -1,0 +1,37 @@
+"""What is found before the first step: rows whose text does not fit their frames, and files that are not there."""
+
+from itertools import product
+
+import numpy as np
+
+from btcchat.data.mixture import Mixture
+from btcchat.data.mixture.sampling import captioned
+from btcchat.data.mixture.stream import Chunks, Stream, StreamMixture
+from btcchat.data.records import Records
+from btcchat.errors import BTCChatError
+from btcchat.processor import SampleMaker
+
+
+def check_before(mixture: Mixture | StreamMixture, maker: SampleMaker) -> None:
+    """Raise BTCChatError naming the first bad row of the sets that are not streamed. No file is opened.
+
+    Text is checked once for each shape of a file's rows (``Records.shapes``); of the rows that are used, every file is
+    looked for.
+    """
+    used: dict[int, tuple[Records, np.ndarray, set[str]]] = {}
+    for one in mixture.sets:
+        if isinstance(one, Stream):
+            continue
+        selection = one.selection if isinstance(one, Chunks) else one
+        new = selection.records, np.zeros(len(selection.records), bool), set()
+        _, rows, ways = used.setdefault(id(selection.records), new)
+        rows[np.asarray(selection.rows)] = True
+        ways.add(selection.captions)
+    for records, rows, ways in used.values():
+        for row, way in product(records.shapes.values(), sorted(ways)):
+            record = captioned(records[row], way, (0,))[0]
+            try:
+                maker.check_text(record)
+            except BTCChatError as error:
+                raise BTCChatError(f"{record.where}: {error}") from error
+        records.check_files(rows)

@@ -1,0 +1,112 @@
+"""One HTML page of samples as the model gets them: prompt, ids, what is learned, images after preprocessing.
+
+The page needs nothing beside it. Whatever a data set says is escaped.
+"""
+
+from collections.abc import Iterable
+from html import escape
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from btcchat.data.records import Record
+from btcchat.errors import BTCChatError
+from btcchat.media.page import data_uri
+from btcchat.processor import SampleMaker
+from btcchat.prompt import templates as prompt
+from btcchat.prompt.tokenise import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+T = TypeVar("T")
+STREAMED = 1000  # records of a streamed mixture that are looked through
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; --learned: #1a7f37; --image: #0969da; --fault: #cf222e; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+article { border: 1px solid var(--line); border-radius: 8px; padding: 0 1rem 1rem; margin: 1rem 0; }
+h1, h2 { line-height: 1.2 } h3 { font-size: 1rem; margin: .8rem 0 .4rem; overflow-wrap: anywhere }
+p.facts { color: #888; margin: 0 0 .6rem } p.fault { color: var(--fault); font-weight: 600 }
+figure { display: inline-block; margin: 0 .6rem .6rem 0; vertical-align: top }
+figcaption { color: #888; font-size: 12px }
+img { display: block; width: 224px; max-width: 100%; image-rendering: pixelated; border: 1px solid var(--line) }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--line); padding-left: .8rem }
+.learned { color: #fff; background: var(--learned) } .image { color: #fff; background: var(--image) }
+ol.tokens { list-style: none; display: flex; flex-wrap: wrap; gap: 3px; padding: 0; font: 12px/1.3 monospace }
+.tokens li { border: 1px solid var(--line); border-radius: 4px; padding: 1px 4px; text-align: center }
+.tokens small { display: block; opacity: .75 } summary { cursor: pointer }
+"""
+
+
+def pick(mixture, samples: int, seed: int) -> dict[str, list[Record]]:
+    """Modality -> at most ``samples`` records, drawn by ``seed``; of a streamed mixture, of its first ones."""
+    if hasattr(mixture, "records"):
+        return _first(((r.modality, r) for r in islice(mixture.records(seed), STREAMED)), samples)
+    order = np.random.default_rng(seed).permutation(len(mixture)).tolist()
+    chosen = _first(((mixture.modality(index), index) for index in order), samples)
+    return {modality: [mixture.record(index) for index in sorted(chosen[modality])] for modality in sorted(chosen)}
+
+
+def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
+    found: dict[str, list] = {}
+    for modality, item in items:
+        if len(found.setdefault(modality, [])) < samples:
+            found[modality].append(item)
+    return found
+
+
+def page(title: str, facts: str, chosen: dict[str, list[Record]], make_sample: SampleMaker) -> Iterable[str]:
+    """The page, piece by piece."""
+    yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
+    yield f"<h1>{escape(title)}</h1><p class=facts>{escape(facts)}</p>\n"
+    yield "<p><span class=learned>learned</span> (the labels), <span class=image>&lt;image&gt;</span> a placeholder "
+    yield "(replaced by the features of the images), everything else is read and not learned.</p>\n"
+    for modality, records in chosen.items():
+        yield f"<h2>{escape(modality)}</h2>\n"
+        for record in records:
+            yield _article(record, make_sample)
+
+
+def _article(record: Record, make_sample: SampleMaker) -> str:
+    head = f"<article><h3>{escape(record.where)}</h3>\n"
+    try:
+        sample = make_sample(record)
+        text = prompt.render(make_sample.turns(record, _frames(sample)), make_sample.template)
+    except BTCChatError as error:
+        return f"{head}<p class=fault>{escape(str(error))}</p></article>\n"
+    ids, labels = sample["input_ids"].tolist(), sample["labels"].tolist()
+    segments, learned = ids.count(IMAGE_TOKEN_INDEX), sum(label != IGNORE_INDEX for label in labels)
+    each = make_sample.tokens_per_segment[record.modality]
+    length = len(ids) + segments * (each - 1)
+    facts = f"{record.modality}, {_frames(sample)} image{'s' * (_frames(sample) != 1)}, "
+    facts += f"{segments} placeholder{'s' * (segments != 1)} of {each} tokens; "
+    facts += f"{length} of {make_sample.max_length} tokens, {learned} learned"
+    return (
+        f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample, make_sample)}\n"
+        f"<pre>{escape(text)}</pre>\n<details open><summary>ids and labels</summary>"
+        f"{_tokens(ids, labels, make_sample.tokenizer)}</details></article>\n"
+    )
+
+
+def _frames(sample: dict) -> int:
+    return 0 if sample["pixel_values"] is None else len(sample["pixel_values"])
+
+
+def _figures(record: Record, sample: dict, make_sample: SampleMaker) -> str:
+    figures = []
+    for number in range(_frames(sample)):
+        image = make_sample.image_processor.seen(sample["pixel_values"][number])
+        names = record.sources if isinstance(record.sources, list) else [record.sources]
+        name = str(names[number] if len(names) == _frames(sample) else names[0])
+        date = f", {record.dates[number]}" if record.dates else ""
+        caption = escape(f"{number + 1}{date}: {name.replace(chr(92), '/').rpartition('/')[2]}")
+        figures.append(f"<figure><img alt='' src='{data_uri(image)}'><figcaption>{caption}</figcaption></figure>")
+    return "".join(figures)
+
+
+def _tokens(ids: list[int], labels: list[int], tokenizer) -> str:
+    items = []
+    for token, label in zip(ids, labels, strict=True):
+        image, learned = token == IMAGE_TOKEN_INDEX, label != IGNORE_INDEX
+        name = prompt.IMAGE.text if image else str(tokenizer.convert_ids_to_tokens(token))
+        kind = " class=image" if image else " class=learned" if learned else ""
+        items.append(f"<li{kind}>{escape(name)}<small>{token}</small></li>")
+    return f"<ol class=tokens>{''.join(items)}</ol>"

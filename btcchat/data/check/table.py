@@ -1,0 +1,137 @@
+"""What `btcchat data check` says: a table with a row a set, and the faults by kind."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+from btcchat.media.images import MODALITIES
+
+Size = tuple[int, int]  # width, height
+KINDS = {
+    "row": "a row that does not follow the schema",
+    "missing": "a file that is not there",
+    "unreadable": "a file that cannot be decoded",
+    "sizes": "dates of different size",
+    "placeholders": "a conversation whose <image> do not fit its images",
+    "answer": "an answer without text",
+    "clue": "images without a clue, or changed since it was written",
+    "length": "longer than the model reads; text would be cut",
+}
+
+
+@dataclass
+class Checked:
+    """One row. ``files``: (path, size); ``tokens``: of its longest form, with its image tokens."""
+
+    where: str
+    modality: str | None = None
+    files: list[tuple[str, Size]] = field(default_factory=list)
+    tokens: int | None = None
+    faults: list[tuple[str, str]] = field(default_factory=list)  # (kind, what)
+
+
+class Summary:
+    """A set's row of the table."""
+
+    def __init__(self, name: str):
+        self.name, self.records = name, 0
+        self.modalities, self.sizes, self.faults = Counter(), Counter(), Counter()
+        self.tokens = [0, 0, 0, 0]  # records, sum, least, most
+        self._files: set[int] = set()
+
+    def add(self, row: Checked) -> None:
+        self.records += 1
+        if row.modality:
+            self.modalities[row.modality] += 1
+        for path, size in row.files:
+            if hash(path) not in self._files:
+                self._files.add(hash(path))
+                self.sizes[size] += 1
+        if row.tokens is not None:
+            count, total, least, most = self.tokens
+            self.tokens = [count + 1, total + row.tokens, min(least or row.tokens, row.tokens), max(most, row.tokens)]
+        self.faults.update(kind for kind, _ in row.faults)
+
+    @property
+    def images(self) -> int:
+        return len(self._files)
+
+
+class Faults:
+    """All faults, by kind. The first ``shown`` of a kind are kept to be told; all of them go to the file ``out``.
+
+    The file is written under another name, and renamed when all is checked.
+    """
+
+    def __init__(self, out: str | Path | None, shown: int):
+        self.out, self.shown = Path(out) if out else None, shown
+        self.counts: Counter = Counter()
+        self._first: dict[str, list[str]] = {}
+        if self.out and (self.out.is_dir() or not self.out.parent.is_dir()):
+            raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
+
+    def __enter__(self) -> "Faults":
+        self._part = self.out and self.out.with_name(f"{self.out.name}.part")
+        try:
+            self._file = self._part and self._part.open("w", encoding="utf-8")
+        except OSError as error:
+            raise BTCChatError(f"--out {self.out} cannot be written ({error.strerror}); give another file") from error
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if self._file:
+            self._file.close()
+            self._part.rename(self.out) if kind is None else self._part.unlink()
+
+    def add(self, name: str, row: Checked) -> None:
+        for kind, what in row.faults:
+            self.counts[kind] += 1
+            first = self._first.setdefault(kind, [])
+            if len(first) < self.shown:
+                first.append(f"  {name}: {row.where}: {what}")
+            if self._file:
+                fault = {"set": name, "where": row.where, "kind": kind, "fault": what}
+                self._file.write(json.dumps(fault, ensure_ascii=False) + "\n")
+
+    def told(self) -> list[str]:
+        """The faults as lines, by kind in the order of KINDS."""
+        lines = []
+        for kind in (kind for kind in KINDS if self.counts[kind]):
+            count, first = self.counts[kind], self._first[kind]
+            lines += [f"{kind}: {KINDS[kind]} ({count:,})", *first]
+            if count > len(first):
+                where = f"all in {self.out}" if self.out else "--out FILE has all"
+                lines.append(f"  and {count - len(first):,} more ({where})")
+        return lines
+
+
+def table(summaries: list[Summary]) -> str:
+    """One row a set: records, by modality, images and their sizes, token lengths, faults by kind."""
+    modalities = [m for m in MODALITIES if any(summary.modalities[m] for summary in summaries)]
+    kinds = [kind for kind in KINDS if any(summary.faults[kind] for summary in summaries)]
+    rows = [("set", "records", *modalities, "images", "sizes", "tokens: min", "mean", "max", *kinds)]
+    for summary in summaries:
+        count, total, least, most = summary.tokens
+        tokens = (least, round(total / count), most) if count else ("-",) * 3
+        numbers = [summary.records, *(summary.modalities[m] for m in modalities), summary.images]
+        faults = [summary.faults[kind] for kind in kinds]
+        rows.append((summary.name, *map(_number, numbers), _sizes(summary.sizes), *map(_number, [*tokens, *faults])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for name, *cells in rows:
+        numbers = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *numbers]))
+    return "\n".join(lines)
+
+
+def _number(value: int | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _sizes(sizes: Counter) -> str:
+    """``256x256``, or the smallest and the largest."""
+    by_area = sorted(sizes, key=lambda size: size[0] * size[1])
+    ends = [f"{width}x{height}" for width, height in dict.fromkeys(by_area[:1] + by_area[-1:])]
+    return " to ".join(ends) or "-"

@@ -1,0 +1,85 @@
+"""What data sets exist, and named mixtures of them: YAML, or `register`. Nothing here reads a record.
+
+A YAML file maps a name to a data set, ``{annotation: ..., images: ...}`` and what else is worth knowing about it, or to
+a mixture, ``{mixture: a+b*3}``. Paths are relative to the data root; ``images`` is that itself where it is left out.
+"""
+
+import logging
+from pathlib import Path
+
+from btcchat.assets import resource
+from btcchat.errors import BTCChatError
+
+logger = logging.getLogger(__name__)
+
+READ = {"annotation", "images", "sampling", "captions", "splits", "split", "subset", "streaming"}  # how: docs/data.md
+# kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
+DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
+
+_registered: dict[str, dict] = {}
+
+
+def register(name: str, **description) -> None:
+    """Make a data set known, ``register("mine", annotation="mine.jsonl", images="tiles", gsd=0.3)``, or a mixture,
+    ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keys: those of the YAML files; a name may be given anew.
+    """
+    _registered[name] = _checked("register", name, description)
+
+
+def mixture_folder(folder: str | Path | None = None) -> Path:
+    """Where the YAML files are: ``folder``, or the datasets_mixture/ that comes with the package."""
+    path = Path(folder) if folder else resource("datasets_mixture")
+    if not path.is_dir():
+        raise BTCChatError(f"no folder {path} of data set descriptions (*.yaml); give one with --mixture_folder")
+    return path
+
+
+def known_sets(folder: str | Path | None = None) -> dict[str, dict]:
+    """Name -> description of all sets and mixtures: the shipped ones, those of ``folder``, the registered ones.
+
+    The later wins, so a user's description of ``levir_cc`` takes the place of the shipped one.
+    """
+    known = read_folder(mixture_folder())
+    mine = (read_folder(mixture_folder(folder)) if folder else {}) | _registered
+    for name in sorted(mine.keys() & known.keys()):
+        if mine[name] != known[name]:
+            logger.info("data set '%s' is yours, not the one that comes with btcchat", name)
+    return known | mine
+
+
+def read_folder(folder: Path) -> dict[str, dict]:
+    known = {}
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        for name, description in read_file(path).items():
+            if name in known:
+                raise BTCChatError(f"{path}: data set '{name}' is described twice; rename one")
+            known[name] = description
+    return known
+
+
+def read_file(path: Path) -> dict[str, dict]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise BTCChatError(f"{path} names no data sets; expected NAME: {{annotation: ..., images: ...}}")
+    return {str(name): _checked(str(path), str(name), description) for name, description in content.items()}
+
+
+def _checked(where: str, name: str, description) -> dict:
+    if set(name) & set("+*@:"):
+        raise BTCChatError(f"{where}: the name '{name}' has one of + * @ : in it, which a mixture gives a meaning")
+    keys = set(description) if isinstance(description, dict) else set()
+    if "mixture" in keys and not keys - DESCRIPTIVE - {"mixture"}:
+        return description
+    if "annotation" not in keys or keys - READ - DESCRIPTIVE:
+        raise BTCChatError(
+            f"{where}: data set '{name}' must give annotation and may give "
+            f"{', '.join(sorted((READ | DESCRIPTIVE) - {'annotation'}))}; a mixture must give mixture"
+        )
+    return {"images": ".", **description}

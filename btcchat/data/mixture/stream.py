@@ -1,0 +1,81 @@
+"""Mixtures with a set that is read from front to back: every process reads its own share of the shards."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from btcchat.data.mixture.faults import BadSample, made
+from btcchat.data.mixture.sampling import captioned
+from btcchat.data.mixture.terms import Term
+from btcchat.data.records import Record
+from btcchat.errors import BTCChatError
+
+ROWS = 256  # of an indexed set make a shard
+
+
+class Stream:
+    """The shards of a set, with what the mixture does with its captions."""
+
+    def __init__(self, shards, term: Term):
+        if term.sampling != "all":
+            raise BTCChatError(f"data set '{term.name}' is streamed, its records are not counted: no @{term.sampling}")
+        self.shards, self.term, self.captions = shards, term, term.captions
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def read(self, shard: int, draw: tuple[int, ...]) -> Iterator[Record]:
+        for number, record in enumerate(self.shards.read(shard)):
+            yield from captioned(record, self.captions, (*draw, number))
+
+
+class Chunks:
+    """An indexed selection beside streamed sets: shards of 256 samples."""
+
+    def __init__(self, selection):
+        self.selection = selection
+
+    def __len__(self) -> int:
+        return -(-len(self.selection) // ROWS)
+
+    def read(self, shard: int, draw: tuple[int, ...]) -> Iterator[Record]:
+        for index in range(shard * ROWS, min((shard + 1) * ROWS, len(self.selection))):
+            yield self.selection.record(index, (*draw, index))
+
+
+class StreamMixture:
+    """Sets as shards. A set listed n times counts n times, as in Mixture; ``len(one)`` of ``sets`` is its shards."""
+
+    def __init__(
+        self, sets: list[Stream | Chunks], make_sample: Callable[[Record], dict], *, seed: int, bad_samples: str
+    ):
+        self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
+
+    def records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[Record]:
+        """One reader's share of an epoch: every record is in exactly one share.
+
+        The shards are shuffled and dealt out; where there are fewer shards than readers, each reads all and keeps
+        every ``readers``-th record.
+        """
+        shards = [(one, number) for one in self.sets for number in range(len(one))]
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(shards))
+        dealt = len(shards) >= readers
+        seen = 0
+        for place, index in enumerate(order):
+            if dealt and place % readers != reader:
+                continue
+            one, shard = shards[index]
+            draw = (self.seed, epoch, int(index))
+            for number, record in enumerate(one.read(shard, draw)):
+                if dealt or seen % readers == reader:
+                    yield record if self.augment is None else self.augment(record, (*draw, number))
+                seen += 1
+
+    def some(self, wanted: int) -> Iterator[Record]:
+        """At most so many records of the first epoch."""
+        return islice(self.records(0), wanted)
+
+    def sample(self, record: Record) -> dict | BadSample:
+        return made(lambda: record, self.make_sample, self.bad_samples)

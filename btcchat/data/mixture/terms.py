@@ -1,0 +1,126 @@
+"""A mixture as it is written, ``a+b@first:500*3``, and the sets it stands for."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcchat.data.mixture.descriptions import read_file
+from btcchat.data.mixture.sampling import CAPTIONS, is_sampling
+from btcchat.errors import BTCChatError, choose
+
+DEFAULT = {"sampling": "all", "captions": "written"}
+_YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # where the path of a file ends
+
+
+@dataclass(frozen=True)
+class Term:
+    """One set of a mixture: its description, which of its records (sampling.py), and what is done with captions."""
+
+    name: str  # with its split: "levir_cc:train"
+    description: dict
+    sampling: str
+    captions: str
+
+    @property
+    def label(self) -> str:
+        """As a mixture writes it: "levir_cc:train@first:5"."""
+        options = [option for option in (self.sampling, self.captions) if option not in DEFAULT.values()]
+        return "@".join([self.name, *options])
+
+
+def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = (), split: str = "train") -> list[Term]:
+    """The sets of a mixture, one listed n times n times.
+
+    A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` or .yml (all sets
+    of that file, or its only mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's. split:
+    of the sets that have splits where none is named.
+    """
+    found = []
+    _refuse_signs_in_paths(mixture)
+    for text, times in parse_mixture(mixture):
+        name, *options = (piece.strip() for piece in text.split("@"))
+        names, choices = _look_up(name, known)
+        for name in names:
+            name, _, asked = name.partition(":")
+            description = choose("data set", name, choices)
+            if "mixture" not in description:
+                one = [_term(mixture, *of_split(name, description, asked, split), options)]
+            elif asked:
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{asked} goes with a set")
+            elif options:
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
+            elif name in inside:
+                raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
+            else:
+                one = terms(description["mixture"], choices, (*inside, name), split)
+            found += one * times
+    return found
+
+
+def of_split(name: str, description: dict, asked: str, default: str) -> tuple[str, dict]:
+    """The name and the description of one split of a set that has several, ``splits: [train, val]``."""
+    if "splits" not in description:
+        if asked:
+            raise BTCChatError(f"data set '{name}' has no splits; leave out ':{asked}'")
+        return name, description
+    split = asked or default
+    choose(f"split of {name}", split, dict.fromkeys(description["splits"]))
+    annotation = description["annotation"]
+    chosen = {"annotation": annotation.format(split=split)} if "{split}" in annotation else {"split": split}
+    return f"{name}:{split}", description | chosen
+
+
+def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, dict]]:
+    """-> the names a term stands for, and where they are looked up."""
+    end = _YAML.search(name)
+    if end is None:
+        return [name], known
+    mine, inside = read_file(Path(name[: end.end()])), name[end.end() :]
+    if inside:
+        return [inside.removeprefix(":")], known | mine
+    mixtures = [name for name in mine if "mixture" in mine[name]]
+    if len(mixtures) > 1:
+        raise BTCChatError(f"{name} has {len(mixtures)} mixtures; name one, e.g. {name}:{mixtures[0]}")
+    if not mine:
+        raise BTCChatError(f"{name} names no data sets")
+    return mixtures or list(mine), known | mine
+
+
+def _refuse_signs_in_paths(mixture: str) -> None:
+    """A file that is there cannot be read where its path has what a mixture gives a meaning."""
+    for end in _YAML.finditer(mixture):
+        for plus in re.finditer(r"^|\+", mixture[: end.start()]):
+            path = mixture[plus.end() : end.end()].strip()
+            if set(path) & set("+@*") and Path(path).is_file():
+                raise BTCChatError(
+                    f"'{path}' has one of + @ * in it, which a mixture gives a meaning; rename it, or name its sets "
+                    f"and give --mixture_folder '{Path(path).parent}'"
+                )
+
+
+def _term(mixture: str, name: str, description: dict, options: list[str]) -> Term:
+    chosen: dict[str, str] = {}
+    for option in options:
+        if not is_sampling(option) and option not in CAPTIONS:
+            raise BTCChatError(
+                f"data mixture '{mixture}': '@{option}' of '{name}' is neither all, first:N, end:N, random:N, N% nor "
+                f"{', '.join(CAPTIONS)}"
+            )
+        kind = "sampling" if is_sampling(option) else "captions"
+        if kind in chosen:
+            raise BTCChatError(f"data mixture '{mixture}': both @{chosen[kind]} and @{option} of '{name}'; give one")
+        chosen[kind] = option
+    said = DEFAULT | description | chosen
+    choose("use of captions", str(said["captions"]), dict.fromkeys(CAPTIONS))
+    return Term(name, description, str(said["sampling"]), str(said["captions"]))
+
+
+def parse_mixture(mixture: str) -> list[tuple[str, int]]:
+    """``"a+b@first:9*3"`` -> ``[("a", 1), ("b@first:9", 3)]``."""
+    found = []
+    for term in mixture.split("+"):
+        name, star, repeat = (piece.strip() for piece in term.partition("*"))
+        if not name or (star and not (repeat.isdecimal() and int(repeat) > 0)):
+            raise BTCChatError(f"data mixture '{mixture}': '{term}' is not a set's name, or NAME*TIMES with TIMES >= 1")
+        found.append((name, int(repeat) if star else 1))
+    return found

@@ -1,0 +1,230 @@
+"""Records: the rows of an annotation file, checked once and read lazily.
+
+A row is LLaVA-style: ``{"modality", "image" | "images" | "video", "conversations": [{"from", "value"}, ...]}`` and
+optionally ``dates`` (one a frame), ``task``, ``clue`` and ``captions`` (that might all stand in the answer's place).
+An image or video is a path, or ``{"bytes", "path"}`` where it lies in the file itself. Other keys are a data set's own
+and are left alone.
+"""
+
+import json
+import os
+from array import array
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL.Image import Transpose
+
+from btcchat.data.records.rows import open_rows
+from btcchat.errors import BTCChatError, choose
+from btcchat.media.images import MODALITIES, Embedded, existing_file
+from btcchat.prompt.tokenise import IMAGE
+
+CODES = list(MODALITIES)  # a modality's code is its index here
+NEEDS = {
+    "text": "none",
+    "image": "1",
+    "pair": "2 (before, after)",
+    "series": "2 to 16 (one a date)",
+    "video": "at least 1 frame, or a file",
+}
+MEDIA_KEYS = ("image", "images", "video")
+SPEAKERS = ("human", "gpt")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A checked row. ``sources``: its frames in time order, or one video (a file or a folder)."""
+
+    where: str  # "levir_cc.json row 17", for messages
+    modality: str
+    sources: list[str | Embedded] | str | Embedded
+    conversations: list[dict]
+    dates: list[str] | None = None
+    task: str | None = None
+    clue: str | None = None
+    captions: list[str] | None = None
+    row: dict = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
+    view: Transpose | None = None  # how its frames are shown
+
+    def with_caption(self, number: int) -> "Record":
+        """The same record, answered with its caption ``number``."""
+        turns = list(self.conversations)
+        place = _answer(self)
+        turns[place] = turns[place] | {"value": self.captions[number]}
+        return replace(self, conversations=turns)
+
+
+class Records:
+    """The records of one annotation file. One is read when asked for; about 20 bytes a record stay in memory.
+
+    Every row is checked here, so a bad one stops a run before its first step. Rows count from 1.
+    ``modality_codes`` (index into CODES), ``frames`` (-1: the video decides), ``characters`` (of the conversation,
+    with the longest caption) and ``num_captions`` tell a row's size without reading it. ``shapes`` has one row of each
+    shape: whether the text of a row fits its frames is the same for all rows of its shape. split, subset: of a data
+    set of the hub. Raises BTCChatError naming file and row.
+    """
+
+    def __init__(self, path: str | Path, image_root: str | Path, *, split: str = "train", subset: str | None = None):
+        self.path, self.image_root = path, str(image_root)
+        self.rows = open_rows(path, split=split, subset=subset)
+        self.modality_codes, self.frames = array("b"), array("b")
+        self.characters, self.num_captions = array("i"), array("h")
+        self.shapes: dict[tuple, int] = {}
+        for number, row in enumerate(self.rows.scan(), start=1):
+            record = parse(row, self._where(number), self.image_root)
+            self.modality_codes.append(CODES.index(record.modality))
+            self.frames.append(frames(record))
+            self.characters.append(characters(record))
+            self.num_captions.append(len(record.captions or ()))
+            self.shapes.setdefault(shape(record), number - 1)
+        if not len(self):
+            raise BTCChatError(f"{self.path} has no records")
+
+    def __len__(self) -> int:
+        return len(self.modality_codes)
+
+    def __getitem__(self, index: int) -> Record:
+        return parse(self.rows[index], self._where(index + 1), self.image_root)
+
+    def check_files(self, wanted: np.ndarray) -> None:
+        """Raise BTCChatError naming the first of the ``wanted`` rows (a mask) that has a file that is not there."""
+        for number, row in enumerate(islice(self.rows.scan(), len(self)), start=1):
+            if not wanted[number - 1]:
+                continue
+            sources = _sources(row, self._where(number), self.image_root)
+            for source in sources if isinstance(sources, list) else [sources]:
+                if isinstance(source, str) and not os.path.exists(source):
+                    try:
+                        existing_file(source, "video" if row["modality"] == "video" else "image")
+                    except BTCChatError as error:
+                        raise BTCChatError(f"{self._where(number)}: {error}") from error
+
+    def _where(self, number: int) -> str:
+        return f"{self.rows.name} row {number}"
+
+
+def parse(row: object, where: str, image_root: str) -> Record:
+    """Check a row against the schema and join its paths to ``image_root``. Raises BTCChatError that names ``where``."""
+    if isinstance(row, BTCChatError):
+        raise BTCChatError(f"{where}: {row}") from row
+    if not isinstance(row, dict):
+        raise BTCChatError(f"{where}: a {type(row).__name__}, a record is a JSON object")
+    if "modality" not in row:
+        raise BTCChatError(f"{where}: no 'modality'; give one of {', '.join(MODALITIES)}")
+    try:
+        fewest, most = choose("modality", str(row["modality"]), MODALITIES)
+    except BTCChatError as error:
+        raise BTCChatError(f"{where}: {error}") from None
+    modality, needs = row["modality"], NEEDS[row["modality"]]
+    sources = _sources(row, where, image_root)
+    if isinstance(sources, list) and (len(sources) < fewest or (most is not None and len(sources) > most)):
+        raise BTCChatError(f"{where}: {_count(len(sources))}, {_a(modality)} needs {needs}")
+    if not isinstance(sources, list) and modality != "video":
+        raise BTCChatError(f"{where}: a 'video' path, but modality '{modality}' needs {needs}")
+    for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
+        if row.get(key) is not None and not isinstance(row[key], kind):
+            raise BTCChatError(f"{where}: '{key}' is a {type(row[key]).__name__}, expected a {kind.__name__}")
+    dates = row.get("dates")
+    if dates is not None and (not isinstance(sources, list) or len(dates) != len(sources)):
+        raise BTCChatError(f"{where}: {len(dates)} dates, expected one for each image")
+    captions = row.get("captions") or None
+    if captions and not all(isinstance(caption, str) and caption.strip() for caption in captions):
+        raise BTCChatError(f"{where}: 'captions' has one without text")
+    conversations = _conversations(row, where)
+    return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
+
+
+def shape(record: Record) -> tuple[str, int, int, int, bool]:
+    """(modality, frames or -1, <image> written, turns, whether its captions, if any, have a place)."""
+    count = len(record.sources) if isinstance(record.sources, list) else -1
+    placed = record.captions is None or _answer(record, required=False) is not None
+    return record.modality, count, written(record), len(record.conversations), placed
+
+
+def written(record: Record) -> int:
+    """How many ``<image>`` its questions have."""
+    return sum(turn["value"].count(IMAGE.text) for turn in record.conversations if turn["from"] == "human")
+
+
+def frames(record: Record) -> int:
+    """How many, 127 for more; -1 where a video decides."""
+    return min(len(record.sources), 127) if isinstance(record.sources, list) else -1
+
+
+def characters(record: Record) -> int:
+    """Of the conversation; where the record has captions, of its longest form."""
+    total = sum(len(turn["value"]) for turn in record.conversations)
+    if record.captions and (place := _answer(record, required=False)) is not None:
+        total += max(map(len, record.captions)) - len(record.conversations[place]["value"])
+    return total
+
+
+def _answer(record: Record, required: bool = True) -> int | None:
+    """Which turn is one of the captions."""
+    for place, turn in enumerate(record.conversations):
+        if turn["from"] == "gpt" and turn["value"] in record.captions:
+            return place
+    if required:
+        raise BTCChatError(f"{record.where}: no answer is one of its 'captions'; one of them must be in its place")
+    return None
+
+
+def _sources(row: dict, where: str, image_root: str) -> list[str | Embedded] | str | Embedded:
+    given = [key for key in MEDIA_KEYS if row.get(key) is not None]
+    if len(given) > 1:
+        raise BTCChatError(f"{where}: both '{given[0]}' and '{given[1]}'; a record has one of {', '.join(MEDIA_KEYS)}")
+    if not given:
+        return []
+    (key,), value = given, row[given[0]]
+    several = isinstance(value, list)
+    items = enumerate(value if several else [value], 1)
+    found = [media_source(item, key, number, where, image_root) for number, item in items]
+    return found[0] if key == "video" and not several else found
+
+
+def media_source(item, key: str, number: int, where: str, image_root: str) -> str | Embedded:
+    """A path joined to the image root, or what is embedded: bytes, or ``{"bytes", "path"}`` as ``datasets`` has it."""
+    if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
+        data, path = item.get("bytes"), item.get("path")
+        item = Embedded(path or f"{key} {number}", data) if isinstance(data, bytes) else path
+    elif isinstance(item, bytes):
+        item = Embedded(f"{key} {number}", item)
+    if isinstance(item, Embedded):
+        return item
+    if not isinstance(item, str) or not item:
+        raise BTCChatError(f"{where}: {json.dumps(item)} in '{key}', expected a path")
+    return os.path.join(image_root, item)  # five times as fast as pathlib, once a row
+
+
+def _conversations(row: dict, where: str) -> list[dict]:
+    turns = row.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        raise BTCChatError(f"{where}: no 'conversations'; give a list of {{'from': 'human' | 'gpt', 'value': text}}")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict) or turn.get("from") not in SPEAKERS or not isinstance(turn.get("value"), str):
+            raise BTCChatError(f"{where}: turn {number} is not {{'from': 'human' | 'gpt', 'value': text}}")
+    answers = [turn["value"].strip() for turn in turns if turn["from"] == "gpt"]
+    if not any(answers):
+        raise BTCChatError(f"{where}: no answer; at least one turn 'from': 'gpt' must have text")
+    if not all(answers):
+        raise BTCChatError(f"{where}: answer {answers.index('') + 1} has no text; write it, or leave its question out")
+    greeting = turns[0]["from"] == "gpt"  # in front of the first question; it is not learned
+    for number, turn in enumerate(turns[greeting:]):
+        if turn["from"] != SPEAKERS[number % 2]:
+            who = f"turn {number + greeting + 1} is the {turn['from']}'s"
+            raise BTCChatError(f"{where}: {who}, expected the {SPEAKERS[number % 2]}'s: they take turns")
+    if len(turns) == greeting:
+        raise BTCChatError(f"{where}: no question; in front of its answer a turn 'from': 'human' must stand")
+    if turns[-1]["from"] == "human":
+        raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
+    return turns
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word == "image" else f"a {word}"
+
+
+def _count(number: int) -> str:
+    return f"{number} image" + ("s" if number != 1 else "")

@@ -1,0 +1,113 @@
+"""Rows of annotation files, each a dict, any of them at once.
+
+A kind of file is a class with ``name``, ``scan()`` (every row once, in order; what is embedded in it need not be
+read) and ``[i]`` (row i in full). Rows count from 0 here, from 1 in messages. In the place of a line of JSONL that is
+not JSON stands the BTCChatError that says so: the lines behind it can be read.
+"""
+
+import json
+from array import array
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+
+HUB = "hub:"  # in front of the id of a data set of the Hugging Face hub
+
+
+def open_rows(annotation: str | Path, *, split: str = "train", subset: str | None = None):
+    """The rows of a file (.json, .jsonl, .parquet; ``*.parquet`` for several), a folder (a saved ``datasets.Dataset``,
+    or Parquet files), or ``hub:OWNER/NAME``. Raises BTCChatError where there is no such file, or the package
+    ``datasets`` is needed and not installed.
+    """
+    from btcchat.data.records.arrow_rows import ArrowRows, library, load
+
+    text = str(annotation)
+    if text.startswith(HUB):
+        return ArrowRows(load(text.removeprefix(HUB), split=split, name=subset), text)
+    path = Path(annotation)
+    if path.is_dir():
+        if (path / "state.json").is_file():
+            return ArrowRows(library().load_from_disk(text), path.name)
+        return ArrowRows(load(text, split=split, name=subset), path.name)
+    if not path.is_file() and not (path.suffix == ".parquet" and glob(text)):
+        raise BTCChatError(f"annotation file {path} does not exist; check --data_root and the mixture's YAML")
+    if path.suffix == ".parquet":
+        return ArrowRows(load("parquet", data_files=text, split="train"), path.name)
+    return JsonRows(path)
+
+
+class JsonRows:
+    """A JSON array, or JSONL. A row is read when asked for; 12 bytes a row stay in memory."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, path.name
+        self._offsets, self._sizes = array("q"), array("i")  # bytes; known once scanned
+
+    def scan(self) -> Iterator[object]:
+        for number, (offset, size, row) in enumerate(_rows(self.path)):
+            if number == len(self._offsets):  # not so when it is read again
+                self._offsets.append(offset)
+                self._sizes.append(size)
+            yield row
+
+    def __getitem__(self, index: int) -> object:
+        with self.path.open("rb") as file:  # opened each time: no handle to share with DataLoader workers
+            file.seek(self._offsets[index])
+            return decoded(file.read(self._sizes[index]))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
+    """Yield (byte offset, bytes, row) of every row, in order."""
+    with path.open("rb") as file:
+        first = file.read(64).lstrip()[:1]
+    yield from (_array_rows(path) if first == b"[" else _line_rows(path))
+
+
+def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield offset, len(line), decoded(line)
+            offset += len(line)
+
+
+def decoded(text: bytes) -> object:
+    """The value of a JSON text, or the BTCChatError that says why it has none."""
+    try:
+        return json.loads(text)
+    except ValueError as error:  # json's and unicode's errors are ValueErrors
+        return BTCChatError(f"not JSON ({error})")
+
+
+def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
+    """The elements of a JSON array, one decoded at a time; the text is held only while indexing."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BTCChatError(f"{path.name}: not UTF-8 ({error})") from None
+    decode, whitespace = json.JSONDecoder().raw_decode, " \t\r\n"
+    position, offset, number = text.index("[") + 1, text.index("[") + 1, 0
+
+    def skip(start: int) -> int:
+        while start < len(text) and text[start] in whitespace:
+            start += 1
+        return start
+
+    start = skip(position)
+    while text[start : start + 1] != "]":
+        number += 1
+        try:
+            row, end = decode(text, start)
+        except json.JSONDecodeError as error:
+            raise BTCChatError(f"{path.name} row {number}: not JSON ({error})") from None
+        offset += len(text[position:start].encode())
+        size = len(text[start:end].encode())
+        yield offset, size, row
+        position, offset, start = end, offset + size, skip(end)
+        if text[start : start + 1] == ",":
+            start = skip(start + 1)
+        elif text[start : start + 1] != "]":
+            raise BTCChatError(f"{path.name} row {number}: followed by neither ',' nor ']'; the file is cut or broken")

@@ -1,0 +1,136 @@
+"""Sets that are read from front to back, a shard at a time: tar files in the manner of WebDataset, streamed Parquet.
+
+A sample of a tar shard is the files of one name up to the first dot: ``0001.json`` (a record) and ``0001.before.png``,
+``0001.after.png``. The record names them, or they are its images in natural order. ``datasets`` reads such tars too,
+but only where all samples have the same files and JSON keys, which a mixture of modalities has not.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from glob import glob
+from itertools import groupby
+from pathlib import PurePosixPath
+
+from btcchat.data.records.record import MEDIA_KEYS, Record, parse
+from btcchat.data.records.rows import HUB, decoded
+from btcchat.errors import BTCChatError
+from btcchat.media.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
+
+
+def open_shards(annotation: list[str], image_root: str, **options) -> "Shards":
+    """A list of tar files, or one Parquet file or data set of the hub with its ``split`` and ``subset``."""
+    if is_tar(annotation[0]):
+        return TarShards(annotation, image_root)
+    return StreamedRows(annotation, image_root, **options)
+
+
+def is_tar(path: str) -> bool:
+    return path.endswith((".tar", ".tar.gz", ".tgz"))
+
+
+class Shards:
+    """Shards of records, each from front to back."""
+
+    files: list[str]  # paths or addresses; of tars one a shard
+    image_root: str
+
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        raise NotImplementedError
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """Raises BTCChatError naming shard and row."""
+        return (parse(row, where, self.image_root) for where, row in self.rows(shard))
+
+
+class TarShards(Shards):
+    """Tar files, local or at an address that fsspec knows (https, hf, s3): none is ever on the disk as a whole."""
+
+    def __init__(self, patterns: list[str], image_root: str):
+        self.path = ", ".join(patterns)
+        self.files = [shard for one in patterns for shard in _expanded(one)]
+        self.image_root = image_root
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        """Shard and sample, and its row or the BTCChatError that says why it has none."""
+        url = self.files[shard]
+        for key, files in groupby(_files(url), key=lambda file: _key(file.name)):
+            yield f"{PurePosixPath(url).name} sample {key}", _row(list(files))
+
+
+class StreamedRows(Shards):
+    """A data set of the hub, or Parquet files, as ``datasets`` streams it."""
+
+    def __init__(self, annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None):
+        from btcchat.data.records.arrow_rows import encoded, load
+
+        self.path, self.files, self.image_root = ", ".join(annotation), annotation, image_root
+        if self.path.startswith(HUB):
+            dataset = load(self.path.removeprefix(HUB), split=split, name=subset, streaming=True)
+        else:
+            dataset = load("parquet", data_files=annotation, split="train", streaming=True)
+        self.dataset = encoded(dataset)
+
+    def __len__(self) -> int:
+        return self.dataset.num_shards
+
+    def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        name = f"{self.path} shard {shard + 1}"
+        for number, row in enumerate(self.dataset.shard(num_shards=len(self), index=shard), start=1):
+            yield f"{name} row {number}", row
+
+
+def _expanded(pattern: str) -> list[str]:
+    """``train-{000..099}.tar`` and, on the disk, ``train-*.tar``."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if match:
+        first, last = match.groups()
+        numbers = range(int(first), int(last) + 1)
+        return [pattern.replace(match[0], f"{number:0{len(first)}d}") for number in numbers]
+    if "://" in pattern:
+        return [pattern]
+    found = sorted(glob(pattern), key=natural_key)
+    if not found:
+        raise BTCChatError(f"no tar shard {pattern}; check --data_root and the mixture's YAML")
+    return found
+
+
+def _files(url: str) -> Iterator[Embedded]:
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            for member in tar:
+                if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
+                    yield Embedded(member.name, tar.extractfile(member).read())
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise BTCChatError(f"tar shard {url} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _key(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.parent / path.name.partition(".")[0])
+
+
+def _row(files: list[Embedded]) -> object:
+    """The record of a sample, its files in the place of their names."""
+    records = [file for file in files if file.suffix == ".json"]
+    if len(records) != 1:
+        return BTCChatError(f"{len(records)} .json files, expected one; it has {', '.join(map(str, files))}")
+    row = decoded(records[0].data)
+    if not isinstance(row, dict):
+        return row
+    inside = {PurePosixPath(file.name).name: file for file in files}
+    for key in MEDIA_KEYS:
+        if row.get(key) is not None:
+            several = isinstance(row[key], list)
+            found = [inside.get(PurePosixPath(str(path)).name, path) for path in (row[key] if several else [row[key]])]
+            return row | {key: found if several else found[0]}
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if videos:
+        return row | {"video": videos[0]}
+    return row | {"images": sorted(images, key=lambda file: natural_key(file.name))} if images else row

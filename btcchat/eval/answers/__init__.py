@@ -1,0 +1,1 @@
+"""Short answers and classes held against the true ones."""

@@ -1,0 +1,1 @@
+"""Captions held against references: n-gram scores, claims, changed or not."""

@@ -1,0 +1,34 @@
+"""How far a score could have been another with other pairs: pairs are drawn again, with replacement.
+
+CIDEr-D keeps the document frequencies of the whole set, as they are part of the metric and not of the sample. Two runs
+are compared on the same draws (Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004).
+"""
+
+import numpy as np
+
+from btcchat.eval.captions.counts import Counts
+
+DRAWS = 1000
+
+
+def times(rows: int, draws: int, seed: int) -> np.ndarray:
+    """(draws, rows): how often each row is drawn."""
+    return np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
+
+
+def interval(counts: Counts, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """-> (2, 8): the ends of the 95 % interval of each of METRICS."""
+    return np.percentile(counts.scores(times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
+
+
+def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Second minus first, over the same rows: -> the ends of its 95 % interval (2, 8), and p (8,)."""
+    drawn = times(len(first.rouge_l), draws, seed)
+    apart = second.scores(drawn) - first.scores(drawn)
+    return np.percentile(apart, [2.5, 97.5], axis=0), p_value(apart)
+
+
+def p_value(apart: np.ndarray) -> np.ndarray:
+    """Two-sided p of differences (draws, ...): twice the share that has the other sign or is none, and never 0."""
+    tail = np.minimum((apart <= 0).sum(0), (apart >= 0).sum(0))
+    return np.minimum(1, 2 * (tail + 1) / (len(apart) + 1))

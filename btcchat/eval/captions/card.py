@@ -1,0 +1,123 @@
+"""The score card of a predictions file: all, changed and unchanged pairs, and how well the two are told apart."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from btcchat.eval.captions.bootstrap import interval
+from btcchat.eval.captions.changes import accuracy, changed_rows, confusion, pair_changed
+from btcchat.eval.captions.counts import METRICS, Counts
+from btcchat.eval.captions.factuality import factuality, factuality_text
+from btcchat.eval.captions.meteor import LONGEST, cut
+from btcchat.eval.captions.predictions import Predictions
+from btcchat.eval.captions.presets import PRESETS, levir_cc
+from btcchat.eval.captions.score import count_captions
+
+
+def score_card(
+    read: Predictions,
+    *,
+    preset: str = "levir-cc",
+    baselines: Mapping[str, Sequence[str]] | None = None,
+    intervals: bool = False,
+    java: str | None = None,
+    notes: Sequence[str] = (),
+) -> dict:
+    """Score what `read_predictions` returned: -> what ``btcchat score --json`` prints; `card_text` is its table.
+
+    baselines: names and captions of the same rows, scored beside the predictions so that their numbers can be read:
+    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too. notes: to stand below the tables.
+    """
+    rows = read.rows
+    texts, references = [row.prediction for row in rows], [row.references for row in rows]
+    changed = changed_rows(rows)
+    split = any(changed) and not all(changed)
+    parts = {"all": list(range(len(rows)))}
+    if split:
+        parts["changed only"] = [number for number, is_changed in enumerate(changed) if is_changed]
+        parts["unchanged only"] = [number for number, is_changed in enumerate(changed) if not is_changed]
+    for name, captions in (baselines or {}).items():
+        parts[name] = range(len(texts), len(texts) + len(rows))
+        if split:
+            parts[f"{name}, changed only"] = [len(texts) + number for number in parts["changed only"]]
+        texts, references = texts + list(captions), references + [row.references for row in rows]
+    counts = count_captions(texts, references, preset=preset, parts=parts, java=java)
+    flags = None
+    if split:
+        table = confusion(changed, texts[: len(rows)])
+        flagged = all(row.changed is not None for row in rows)
+        source = "the flags of the data" if flagged else "read from the references"
+        flags = {"accuracy": 100 * accuracy(table), "confusion": table, "truth": source}
+    own = {"all", "changed only", "unchanged only"} if intervals else ()
+    return {
+        "preset": preset,
+        "scores": {name: _numbers(one, name in own) for name, one in counts.items()},
+        "changed_or_unchanged": flags,
+        "factuality": factuality([row.prediction for row in rows], [row.references for row in rows]),
+        "notes": [*_notes(read, split), *_captions_of(baselines or {}), *notes],
+        "pycocoevalcap": version("pycocoevalcap"),
+    }
+
+
+def _captions_of(baselines: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which caption stands for all rows, where the name does not say so."""
+    same = {name: captions[0] for name, captions in baselines.items() if len(set(captions)) == 1}
+    return [f'{name}: "{caption}" for all' for name, caption in same.items() if levir_cc([caption])[0] not in name]
+
+
+def _numbers(counts: Counts, with_interval: bool) -> dict:
+    numbers = {"pairs": len(counts.rouge_l), **dict(zip(METRICS, counts.scores().tolist(), strict=True))}
+    if with_interval:
+        numbers["95 %"] = dict(zip(METRICS, interval(counts).T.tolist(), strict=True))
+    return numbers
+
+
+def card_text(card: dict) -> str:
+    """The tables of a card."""
+    width = max(map(len, card["scores"]))
+    lines = [f"preset {card['preset']}: {PRESETS[card['preset']].about}; all scores x100", ""]
+    lines.append(f"{'':{width}}  pairs " + " ".join(f"{name:>7}" for name in METRICS))
+    for name, row in card["scores"].items():
+        lines.append(f"{name:{width}}  {row['pairs']:5} " + _cells(row[metric] for metric in METRICS))
+        if "95 %" in row:
+            low, high = zip(*(row["95 %"][metric] for metric in METRICS), strict=True)
+            lines += [f"{'95 % from':>{width}}        {_cells(low)}", f"{'to':>{width}}        {_cells(high)}"]
+    flags = card["changed_or_unchanged"]
+    if flags is not None:
+        lines += ["", f"changed/unchanged accuracy {flags['accuracy']:.2f} % (truth: {flags['truth']})"]
+        lines.append(f"{'':14} {'said changed':>14} {'said unchanged':>14}")
+        for truth, said in flags["confusion"].items():
+            lines.append(f"{'is ' + truth:14} {said['changed']:14} {said['unchanged']:14}")
+    lines += ["", factuality_text(card["factuality"])]
+    return "\n".join(lines + ([""] if card["notes"] else []) + [f"note: {note}" for note in card["notes"]])
+
+
+def _cells(values) -> str:
+    return " ".join(f"{value:7.2f}" for value in values)
+
+
+def left_out(read: Predictions) -> list[str]:
+    """What was read and is not scored, or is asked for and was not there."""
+    notes = []
+    if read.duplicates:
+        notes.append(f"{_count(read.duplicates, 'duplicate row')} dropped (the same id and the same texts)")
+    if read.missing:
+        shown = ", ".join(read.missing[:5]) + (", ..." if len(read.missing) > 5 else "")
+        notes.append(f"{_count(len(read.missing), 'pair')} without a prediction not scored: {shown}")
+    return notes
+
+
+def _notes(read: Predictions, split: bool) -> list[str]:
+    notes = left_out(read)
+    empty = sum(not row.prediction.strip() for row in read.rows)
+    if empty:
+        notes.append(f"{_count(empty, 'empty prediction')} scored as empty")
+    long = sum(cut(text) != text for row in read.rows for text in (row.prediction, *row.references))
+    if long:
+        notes.append(f"{_count(long, 'text')} of more than {LONGEST} words cut there for METEOR")
+    if split and len({row.references for row in read.rows if pair_changed(row.references) is False}) == 1:
+        notes.append("unchanged pairs share their references: every n-gram is in all of them, so their CIDEr-D is 0")
+    return notes
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,120 @@
+"""BLEU, ROUGE-L and CIDEr-D of the captions of a set.
+
+BLEU's counts are pycocoevalcap's own code. The others are written out here because the library's are slow: its ROUGE-L
+fills a table as large as the product of two lengths, its CIDEr-D weighs each n-gram anew for every caption that has it.
+Rows that occur often are counted once.
+
+Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; the longest common subsequence by words of bits
+after Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
+Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from btcchat.eval.captions.java import eval_package
+
+Row = tuple[str, tuple[str, ...]]
+ORDERS = (1, 2, 3, 4)
+SIGMA = 6.0  # of CIDEr-D's penalty for a difference in length
+BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
+
+
+class NGramScorer:
+    """Counts and scores of any part of ``rows``, a row at a time; what does not depend on the part is computed once."""
+
+    def __init__(self, rows: Sequence[Row]):
+        self.rows = list(rows)
+        bleu = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
+        self._bleu, self._rouge = {}, {}
+        for prediction, references in dict.fromkeys(self.rows):
+            self._bleu[prediction, references] = _bleu_counts(bleu, prediction, references)
+            self._rouge[prediction, references] = _rouge_l(prediction, references)
+        self._ngrams = {text: _ngrams(text) for row in self._bleu for text in (row[0], *row[1])}
+
+    def bleu(self, part: Sequence[int]) -> np.ndarray:
+        """(rows, 10) counts, as counts.Counts has them; the reference length is that of the closest one."""
+        return np.array([self._bleu[self.rows[number]] for number in part], dtype=float)
+
+    def rouge_l(self, part: Sequence[int]) -> np.ndarray:
+        return np.array([self._rouge[self.rows[number]] for number in part])
+
+    def cider_d(self, part: Sequence[int]) -> np.ndarray:
+        """The scores of the rows. The document frequencies are those of the part's references."""
+        counts = Counter(self.rows[number] for number in part)
+        frequency: Counter[tuple[str, ...]] = Counter()
+        for (_, references), often in counts.items():
+            for ngram in set().union(*(self._ngrams[text] for text in references)):
+                frequency[ngram] += often
+        weight = {ngram: math.log(len(part)) - math.log(number) for ngram, number in frequency.items()}
+        unseen = math.log(len(part))
+        vectors: dict[str, tuple[dict, list[float], int]] = {}
+
+        def vector(text: str) -> tuple[dict, list[float], int]:
+            if text not in vectors:
+                found = {ngram: tf * weight.get(ngram, unseen) for ngram, tf in self._ngrams[text].items()}
+                squares = [0.0] * len(ORDERS)
+                for ngram, value in found.items():
+                    squares[len(ngram) - 1] += value * value
+                # The library takes the number of bigrams for the length.
+                vectors[text] = found, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
+            return vectors[text]
+
+        score = {}
+        for prediction, references in counts:
+            parts = [_similarity(vector(prediction), vector(text)) for text in references]
+            score[prediction, references] = 10 * math.fsum(parts) / len(parts)
+        return np.array([score[self.rows[number]] for number in part])
+
+
+def _rouge_l(prediction: str, references: tuple[str, ...]) -> float:
+    """The best precision and the best recall of any reference, as the library has it."""
+    said, given = prediction.split(), [text.split() for text in references]
+    common = [longest_common(said, words) for words in given]
+    if not any(common):
+        return 0.0
+    precision = max(common) / len(said)
+    recall = max(number / len(words) for number, words in zip(common, given, strict=True) if words)
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+
+
+def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """Words of the longest common subsequence. A bit of ``row`` is 0 where one more word of ``first`` is common."""
+    places: dict[str, int] = {}
+    for number, word in enumerate(first):
+        places[word] = places.get(word, 0) | 1 << number
+    whole = row = (1 << len(first)) - 1
+    for word in second:
+        match = row & places.get(word, 0)
+        row = (row + match | row - match) & whole
+    return len(first) - row.bit_count()
+
+
+def _bleu_counts(bleu, prediction: str, references: tuple[str, ...]) -> list[int]:
+    one = bleu(prediction, list(references)).ctest[0]
+    said = one["testlen"]
+    closest = min((abs(length - said), length) for length in one["reflen"])[1]
+    return [said, closest, *one["guess"], *one["correct"]]
+
+
+def _ngrams(text: str) -> Counter[tuple[str, ...]]:
+    words = text.split()
+    return Counter(tuple(words[i : i + n]) for n in ORDERS for i in range(len(words) - n + 1))
+
+
+def _similarity(tested, referred) -> float:
+    """The mean over the orders of the clipped cosine of two weighted n-gram vectors, times the length penalty."""
+    found, norms, length = tested
+    other, other_norms, other_length = referred
+    dots = [0.0] * len(ORDERS)
+    for ngram, value in found.items():
+        there = other.get(ngram)
+        if there is not None:
+            dots[len(ngram) - 1] += min(value, there) * there
+    cosine = sum(
+        dot / (a * b) if a and b else dot for dot, a, b in zip(dots, norms, other_norms, strict=True)
+    )  # fmt: skip
+    return cosine / len(ORDERS) * math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))

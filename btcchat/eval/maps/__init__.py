@@ -1,0 +1,1 @@
+"""Change maps, drawn and held against masks."""

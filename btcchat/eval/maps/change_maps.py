@@ -1,0 +1,132 @@
+"""``btcchat eval --change-maps`` draws the change map of every pair, ``--masks`` also holds it to the pair's mask.
+
+RUN/change_maps/ID.png              of what is evaluated
+RUN/threshold/SET/change_maps/...   of the pairs that only choose the threshold
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from btcchat.change_encoder.change_map import change_maps, save_map
+from btcchat.data.records import CODES
+from btcchat.errors import BTCChatError
+from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_source
+from btcchat.eval.runs.answer import batches, read_ahead
+from btcchat.eval.runs.folder import map_path
+from btcchat.eval.runs.ranks import Ranks
+from btcchat.eval.runs.samples import EvalSet, Sample, other_split
+from btcchat.media import load_frames
+
+
+class ChangeMaps:
+    """The pairs of ``sets``, and of the val split of each that chooses its threshold (none where one is given).
+
+    where: ``data_root`` and ``folder`` of `read_sets`. masks: the maps are scored, not only drawn. Raises BTCChatError
+    for sets without pairs and, where they are scored, pairs without masks and a test split without a val split to
+    choose on.
+    """
+
+    def __init__(self, sets: Sequence[EvalSet], threshold: float | None, where: dict, *, masks: bool = True):
+        self.threshold, self.masks = threshold, masks
+        self.pairs = {one.name: _pairs(one) for one in sets if _pairs(one)}
+        if not self.pairs:
+            raise BTCChatError(f"change maps are of pairs, and {', '.join(s.name for s in sets)} has no pairs")
+        self.chosen_on: dict[str, EvalSet] = {}  # where it is another split than the scored one
+        if not masks:
+            return
+        _check_masks([sample for samples in self.pairs.values() for sample in samples])
+        for one in sets if threshold is None else ():
+            if one.name in self.pairs and (val := _val(one, where)):
+                self.chosen_on[one.name] = val
+        _check_masks([sample for val in self.chosen_on.values() for sample in _pairs(val)])
+
+    def draw(self, load_model: Callable, folder: Path, ranks: Ranks, batch_size: int, progress: Callable) -> None:
+        """Every process draws its share of the maps that are not there yet."""
+        for name, samples in self.pairs.items():
+            _draw(load_model, samples, folder, ranks, batch_size, progress)
+            if name in self.chosen_on:
+                val = self.chosen_on[name]
+                _draw(load_model, _pairs(val), _beside(folder, val), ranks, batch_size, progress)
+
+    def scores(self, name: str, folder: Path) -> dict | None:
+        """Of a set, as metrics.json has them; None where it has no pairs, or no masks are asked for."""
+        if name not in self.pairs or not self.masks:
+            return None
+        counts = _counts(self.pairs[name], folder)
+        if self.threshold is not None:
+            level, how = level_of(self.threshold), "given"
+        elif name in self.chosen_on:
+            val = self.chosen_on[name]
+            level = best_level(_counts(_pairs(val), _beside(folder, val)))
+            how = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
+        else:
+            level, how = best_level(counts), "chosen on this split by IoU"
+        return {"threshold": level / (LEVELS - 1), "chosen": how} | mask_scores(counts, level)
+
+
+def _pairs(one: EvalSet) -> list[Sample]:
+    pair = CODES.index("pair")
+    return [sample for sample in one.samples if sample.records.modality_codes[sample.index] == pair]
+
+
+def _val(one: EvalSet, where: dict) -> EvalSet | None:
+    """The val split of a set, to choose its threshold on; None for a val split, and where only this split is there."""
+    if one.name.partition(":")[2] == "val":
+        return None
+    if val := other_split(one, "val", where):
+        return val
+    if one.is_test or "val" in one.description.get("splits", ()):
+        raise BTCChatError(f"no val split of {one.name} to choose a threshold on; give --mask_threshold T")
+    return None
+
+
+def _check_masks(samples: Sequence[Sample]) -> None:
+    faults = []
+    for sample in samples:
+        try:
+            mask_source(sample)
+        except BTCChatError as error:
+            faults.append(str(error))
+    if faults:
+        more = f" (and {len(faults) - 1} more pair{'s' * (len(faults) > 2)})" if len(faults) > 1 else ""
+        raise BTCChatError(faults[0] + more)
+
+
+def _beside(folder: Path, one: EvalSet) -> Path:
+    return folder / "threshold" / f"{one.name.replace(':', '-')}-{one.fingerprint[:12]}"
+
+
+def _counts(samples: Sequence[Sample], folder: Path) -> np.ndarray:
+    return np.stack([count(sample, map_path(folder, sample.id)) for sample in samples])  # (N, 2, 256)
+
+
+def _draw(load_model, samples: Sequence[Sample], folder: Path, ranks: Ranks, batch_size: int, progress) -> None:
+    """A batch is decided by the samples alone, as that of the answers is."""
+    missing = {sample.id for sample in samples if not map_path(folder, sample.id).is_file()} if ranks.first else None
+    missing = ranks.from_first(missing)
+    todo = [batch for batch in batches(samples, batch_size) if any(sample.id in missing for sample in batch)]
+    mine = todo[ranks.number :: ranks.world]
+    if mine:
+        map_path(folder, "").parent.mkdir(parents=True, exist_ok=True)
+        model = load_model()
+        progress(0, sum(map(len, mine)))
+        for batch, read in zip(mine, read_ahead(lambda sample: _read(model, sample), mine), strict=True):
+            pixels, sizes = zip(*read, strict=True)
+            for sample, change in zip(batch, change_maps(model, torch.stack(pixels), sizes), strict=True):
+                if sample.id in missing:
+                    save_map(change, map_path(folder, sample.id))
+            progress(len(batch), sum(map(len, mine)))
+    ranks.gather(None)  # until all have drawn
+
+
+def _read(model, sample: Sample) -> tuple[torch.Tensor, tuple[int, int]]:
+    """(2, 3, H, W) as the model reads it, and the size of the image after."""
+    record = sample.record
+    try:
+        frames = load_frames(record.modality, record.sources)
+        return torch.stack([model.image_processor(frame) for frame in frames]), frames[1].size
+    except BTCChatError as error:
+        raise BTCChatError(f"{record.where}: {error}") from error

@@ -1,0 +1,117 @@
+"""A change map held to a pair's mask: IoU, precision, recall and F1 of "changed where the map has at least T".
+
+A map is stored in 256 levels, so that a set's counts at all of them say every score at every threshold.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from btcchat.data.records.record import media_source
+from btcchat.errors import BTCChatError
+from btcchat.eval.captions.bootstrap import DRAWS, times
+from btcchat.eval.runs.samples import Sample
+from btcchat.media.images import existing_file, load_image
+
+LEVELS = 256
+SCORES = ("IoU", "precision", "recall", "F1")
+
+
+def mask_source(sample: Sample):
+    """Where the mask of a pair is: a path, or what is embedded. Raises BTCChatError that names the row."""
+    record = sample.record
+    if record.row.get("mask") is None:
+        raise BTCChatError(f"{record.where}: no 'mask', which --masks needs of every pair: an image, 0 where unchanged")
+    found = media_source(record.row["mask"], "mask", 1, record.where, sample.records.image_root)
+    try:
+        return existing_file(found, "mask")
+    except BTCChatError as error:
+        raise BTCChatError(f"{record.where}: {error}") from error
+
+
+def count(sample: Sample, path: Path) -> np.ndarray:
+    """(2, 256): pixels of each level of the map at ``path`` where the mask has no change, and where it has."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            levels = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
+    source = mask_source(sample)
+    changed = np.asarray(load_image(source)).any(-1)  # (H, W); 128 and 255 are both a change, of roads and buildings
+    if levels.dtype != np.uint8 or levels.shape != changed.shape:
+        of_mask, of_map = (" x ".join(map(str, one.shape[1::-1])) for one in (changed, levels))
+        raise BTCChatError(
+            f"{sample.record.where}: the mask {source} has {of_mask} pixels, the pair's change map {of_map}; "
+            "a mask needs the size of the image after"
+        )
+    return np.stack([np.bincount(levels[changed == value], minlength=LEVELS) for value in (False, True)])
+
+
+def level_of(threshold: float) -> int:
+    """The lowest level at or above a threshold in 0..1."""
+    return math.ceil(threshold * (LEVELS - 1) - 1e-9)
+
+
+def best_level(counts: np.ndarray) -> int:
+    """The level with the highest IoU, of counts (N, 2, 256)."""
+    unchanged, changed = counts.sum(0)
+    found, wrong = (one[::-1].cumsum()[::-1] for one in (changed, unchanged))  # at or above each level
+    return int(np.argmax(found / np.maximum(changed.sum() + wrong, 1)))
+
+
+def mask_scores(counts: np.ndarray, level: int) -> dict:
+    """In percent, over the pixels of all pairs (N, 2, 256); beside them two maps that did not look."""
+    scores = {"change map": _row(_outcomes(counts, level))}
+    drawn = times(len(counts), DRAWS, 0) @ _outcomes(counts, level)  # (draws, 3)
+    ends = np.percentile(_ratios(drawn), [2.5, 97.5], axis=0)  # (2, 4)
+    scores["change map"]["95 %"] = {name: _numbers(pair) for name, pair in zip(SCORES, ends.T, strict=True)}
+    scores["everything changed"] = _row(_outcomes(counts, 0))
+    scores["nothing changed"] = _row(_outcomes(counts, LEVELS))
+    return {"pairs": len(counts), "changed pixels": 100 * counts[:, 1].sum() / counts.sum(), "scores": scores}
+
+
+def _outcomes(counts: np.ndarray, level: int) -> np.ndarray:
+    """(N, 3): changed pixels found, unchanged ones taken for changed, changed ones missed."""
+    wrong, found = counts[:, :, level:].sum(-1).T
+    return np.stack([found, wrong, counts[:, 1].sum(-1) - found], axis=1)
+
+
+def _ratios(outcomes: np.ndarray) -> np.ndarray:
+    """(D, 3) -> (D, 4): SCORES in percent; not a number where there is nothing to divide by."""
+    found, wrong, missed = outcomes.T.astype(float)
+    parts = [(found, found + wrong + missed), (found, found + wrong), (found, found + missed)]
+    parts.append((2 * found, 2 * found + wrong + missed))
+    with np.errstate(invalid="ignore"):
+        return np.stack([100 * part / whole for part, whole in parts], axis=1)
+
+
+def _row(outcomes: np.ndarray) -> dict:
+    return dict(zip(SCORES, _numbers(_ratios(outcomes.sum(0, keepdims=True))[0]), strict=True))
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def mask_text(found: dict) -> str:
+    """The table of a set."""
+    scores = found["scores"]
+    width = max(map(len, scores))
+    lines = [
+        f"change maps and masks, over the pixels of {found['pairs']} pairs ({found['changed pixels']:.2f} % changed)",
+        f"changed: at least {found['threshold']:.3f}, {found['chosen']}",
+        "",
+        f"{'':{width}} " + " ".join(f"{name:>9}" for name in SCORES),
+    ]
+    for name, row in scores.items():
+        lines.append(f"{name:{width}} " + _cells(row[score] for score in SCORES))
+        if "95 %" in row:
+            low, high = zip(*row["95 %"].values(), strict=True)
+            lines += [f"{'95 % from':>{width}} {_cells(low)}", f"{'to':>{width}} {_cells(high)}"]
+    return "\n".join(lines)
+
+
+def _cells(values) -> str:
+    return " ".join(f"{'-':>9}" if value is None else f"{value:9.2f}" for value in values)

@@ -1,0 +1,67 @@
+"""The curves of the training that a model folder comes from, as SVG."""
+
+import math
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from btcchat.eval.runs.folder import read_json
+from btcchat.train.checkpoints import complete_checkpoints
+
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 150, 52, 8, 20
+NAMES = ("loss", "learning_rate", "grad_norm")
+SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # of evaluations while training
+
+
+def training_log(model: str) -> tuple[Path, list[dict]] | None:
+    """The log lines of a model's training: of its end, of its last checkpoint, or of the run that kept it."""
+    folder = Path(model)
+    places = [folder, *complete_checkpoints(folder)[::-1]]
+    if folder.name == "best":  # of a run with --eval_mixture
+        places += [folder.parent, *complete_checkpoints(folder.parent)[::-1]]
+    for place in places:
+        path = place / "trainer_state.json"
+        if path.is_file():
+            return path, read_json(path).get("log_history", [])
+    return None
+
+
+def curves(lines: Sequence[dict]) -> list[str]:
+    """One SVG for each of NAMES and SCORES that was logged at two steps or more."""
+    wanted = {name: name for name in NAMES}
+    logged = sorted({name for line in lines for name in line if name.startswith("eval_")})
+    ends = re.compile(rf"eval_(\S+ )?({'|'.join(map(re.escape, SCORES))})")  # behind the name of a set, or alone
+    wanted |= {name: name.removeprefix("eval_") for name in logged if ends.fullmatch(name)}
+    found = []
+    for name, title in wanted.items():
+        points = [(line["step"], line[name]) for line in lines if _number(line.get(name)) and _number(line.get("step"))]
+        if len(points) > 1:
+            found.append(curve(title, points))
+    return found
+
+
+def curve(title: str, points: Sequence[tuple[float, float]]) -> str:
+    """A line through (step, value), with the ends of both axes."""
+    (x0, x1), (y0, y1) = ((min(values), max(values)) for values in zip(*points, strict=True))
+    across, up = WIDTH - LEFT - 8, HEIGHT - TOP - BOTTOM
+
+    def place(x: float, y: float) -> str:
+        right = (x - x0) / (x1 - x0) if x1 > x0 else 0.5
+        high = (y - y0) / (y1 - y0) if y1 > y0 else 0.5
+        return f"{LEFT + across * right:.1f},{TOP + up * (1 - high):.1f}"
+
+    base = TOP + up
+    texts = [(LEFT - 6, TOP + 4, "end", f"{y1:.4g}"), (LEFT - 6, base + 4, "end", f"{y0:.4g}")]
+    texts += [(LEFT, HEIGHT - 4, "start", f"step {x0:g}"), (WIDTH - 8, HEIGHT - 4, "end", f"{x1:g}")]
+    labels = "".join(f'<text x="{x}" y="{y}" text-anchor="{a}">{escape(t)}</text>' for x, y, a, t in texts)
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg width="{WIDTH}" height="{HEIGHT}" role="img">'
+        f'<line x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{base}"/>'
+        f'<line x1="{LEFT}" y1="{base}" x2="{WIDTH - 8}" y2="{base}"/>'
+        f'<polyline points="{" ".join(place(*point) for point in points)}"/>{labels}</svg></figure>'
+    )
+
+
+def _number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

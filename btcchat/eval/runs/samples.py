@@ -1,0 +1,166 @@
+"""What an evaluation asks: one question a record, with the answers it is held to."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from btcchat.data.convert.base import CHANGE_QUESTION
+from btcchat.data.mixture import known_sets
+from btcchat.data.mixture.mixture import open_set
+from btcchat.data.mixture.sampling import sample as sample_rows
+from btcchat.data.mixture.terms import Term, of_split, terms
+from btcchat.data.records import Record, Records
+from btcchat.errors import BTCChatError
+
+CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question. ``id`` is the record's own; where a run has several sets, SET/ stands before it."""
+
+    id: str
+    records: Records
+    index: int
+    question: str | None  # as the record writes it, with its <image>; None: the model's own caption question
+    references: list[str]
+    changed: bool | None = None  # the data's own flag
+    question_type: str | None = None
+
+    @property
+    def record(self) -> Record:
+        return self.records[self.index]
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Samples of one size are answered together: modality, frames, characters of the question."""
+        return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question or "")
+
+
+@dataclass
+class EvalSet:
+    """A split of a data set. ``kind``: CAPTIONS, CLASSES or QUESTIONS, the same for all its records."""
+
+    name: str  # "levir_cc:test"
+    kind: str
+    samples: list[Sample]
+    fingerprint: str  # of all their rows
+    description: dict = field(repr=False)
+    sampling: str = "all"  # which of its records: "first:9"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it calls itself a test split: by its name, or that of its file or the file's folder."""
+        split, file = self.name.partition(":")[2], Path(str(self.description["annotation"]))
+        words = [re.split(r"[^a-z]+", name.lower()) for name in ([split] if split else [file.stem, file.parent.name])]
+        if not {"train", "val"}.isdisjoint(words[0]):
+            return False  # whatever its folder is called
+        return any(word.startswith("test") or word == "tst" for word in sum(words, []))
+
+
+def read_sets(
+    mixture: str,
+    *,
+    split: str = "test",
+    data_root: str | Path | None = None,
+    folder: str | Path | None = None,
+) -> list[EvalSet]:
+    """The sets of ``"a+b:val@first:9"``; ``split`` is that of the names without one.
+
+    A record with ``captions`` is asked for a caption, one with ``label`` for its class, another (an image, or one
+    with ``question_type``) its question. Raises BTCChatError that names the row where one lacks its id or references.
+    """
+    wanted = terms(mixture, known_sets(folder), split=split)
+    names = [term.name for term in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise BTCChatError(f"'{mixture}' counts '{name}' more than once; an evaluation asks each sample once")
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
+
+
+def other_split(one: EvalSet, split: str, where: dict) -> EvalSet | None:
+    """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`."""
+    name, _, own = one.name.partition(":")
+    if own == split or split not in one.description.get("splits", ()):
+        return None
+    whole = known_sets(where["folder"]).get(name, {})  # another one, where the set is of a file that a mixture names
+    if "splits" not in whole or of_split(name, whole, own, own)[1] != one.description:
+        return None
+    return read_sets(f"{name}:{split}", **where)[0]
+
+
+def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
+    """What `read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
+    root = data_root or os.environ.get("BTCCHAT_DATA")
+    paths = {"data_root": root, "folder": folder}
+    return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
+
+
+def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
+    records = open_set(term, root)
+    if not isinstance(records, Records):
+        raise BTCChatError(f"data set '{term.name}' is streamed; an evaluation needs a file whose rows can be counted")
+    samples, places, digest, kind = [], {}, hashlib.sha256(), None
+    for index in sample_rows(term.sampling, len(records), name=term.name, seed=0):
+        record = records[int(index)]
+        kind = kind or _kind(record)
+        sample = _sample(record, records, int(index), kind, prefix)
+        first = places.setdefault(sample.id, record.where)
+        if first != record.where:
+            raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
+        samples.append(sample)
+        digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
+    if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
+        samples = [replace(sample, changed=None) for sample in samples]
+    return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description, term.sampling)
+
+
+def _kind(record: Record) -> str:
+    return CAPTIONS if "captions" in record.row else CLASSES if "label" in record.row else QUESTIONS
+
+
+def _sample(record: Record, records: Records, index: int, kind: str, prefix: str = "") -> Sample:
+    row, where = record.row, record.where
+    if isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (str, int)) or row["id"] == "":
+        raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one a row")
+    asked = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
+    answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
+    if not asked:
+        raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
+    question, changed = asked[0], None
+    if kind == CAPTIONS:
+        answers, changed = _captions(row, where), _flag(row)
+        plain = " ".join(question.replace("<image>", " ").split())
+        if record.modality == "pair" and (plain == CHANGE_QUESTION or len(asked) > 1):  # or a dialogue about the pair
+            question, asked = None, asked[:1]
+    elif kind == CLASSES and "label" not in row:
+        raise BTCChatError(f"{where}: no 'label', which the first row has")
+    elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):
+        raise BTCChatError(
+            f"{where}: a pair without 'captions' (all its references) or 'question_type'; convert the data set with "
+            "btcchat data convert"
+        )
+    if len(asked) > 1:
+        raise BTCChatError(f"{where}: {len(asked)} questions; a sample of an evaluation has one")
+    return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
+
+
+def _flag(row: dict) -> bool | None:
+    """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
+    truth = row.get("truth")
+    flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
+    return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
+
+
+def _captions(row: dict, where: str) -> list[str]:
+    captions = row.get("captions")
+    if not isinstance(captions, list) or not captions:
+        raise BTCChatError(f"{where}: no 'captions', the list of its references; btcchat data convert writes it")
+    for number, text in enumerate(captions, start=1):
+        if not isinstance(text, str) or not text.strip(" ."):
+            raise BTCChatError(f"{where}: reference {number} of 'captions' is {text!r}, expected a text")
+    return captions

@@ -1,0 +1,1 @@
+"""Small neural parts that several rooms use."""

@@ -1,0 +1,1 @@
+"""From the turns of a chat to token ids and labels."""

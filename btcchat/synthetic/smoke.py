@@ -1,0 +1,79 @@
+"""What a preset is tried out with: a random model of some ten thousand weights and a few drawn scenes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from btcchat.change_encoder import CHG_TYPES
+from btcchat.checkpoint.config import read_layers
+from btcchat.errors import BTCChatError
+from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
+from btcchat.synthetic.write import write_dataset
+
+SIZES = Sizes(
+    resolution=32,
+    patch=8,
+    vision_width=16,
+    vision_layers=3,
+    vision_heads=2,
+    llm_width=32,
+    llm_layers=2,
+    llm_heads=2,
+    llm_hidden=48,
+    vocabulary=600,
+    context=2048,
+)
+MARK = "made_by_smoke.txt"
+LANGUAGE_MODELS = {  # template -> type of language model; its tokenizer from texts, a size and a folder
+    "v1": ("llama", train_tokenizer),
+    "qwen_1_5": ("qwen2", lambda texts, size, folder: train_qwen2_tokenizer(texts, size)),
+}
+ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
+
+
+def smoke_inputs(folder: Path, flags: dict) -> dict:
+    """Write model and data to ``folder`` (emptied first), as the preset's ``flags`` want them; flags that name them.
+
+    The model has the change encoder that the preset expects; none where it starts one (``from_origin``) or says
+    ``chg: false``. Raises BTCChatError where ``folder`` lies in one that was not made this way.
+    """
+    out = folder.parent
+    if out.is_dir() and any(out.iterdir()) and not (folder / MARK).is_file():
+        raise BTCChatError(f"--smoke overwrites its --output_dir, and {out} holds files of yours; give another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("A random model and drawn scenes, made by --smoke. This folder is replaced unasked.\n")
+    write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
+    texts, found = _texts(folder / "data"), {}
+    llm, train = LANGUAGE_MODELS.get(flags.get("version"), LANGUAGE_MODELS["v1"])
+    tokenizer = train(texts, SIZES.vocabulary, folder / "tokenizer")
+    encoder = None
+    if not flags.get("from_origin") and flags.get("chg") is not False:
+        name = flags.get("chg_type") or "attentive"
+        encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
+        encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}
+        encoder |= json.loads(flags.get("cc_expert_args") or "{}")
+    if flags.get("eval_mixture"):
+        found["eval_mixture"] = "synthetic_pair"
+    layer = read_layers(flags.get("mm_vision_select_layer", -1))
+    if isinstance(layer, list):  # as many depths, of a tower with fewer
+        layer = list(range(-len(layer), 0))
+        found["mm_vision_select_layer"] = str(layer)
+        layer = layer if encoder else -1  # a fresh change encoder's depths are set with it
+    model = init_model(
+        tokenizer,
+        SIZES,
+        llm=llm,
+        change_encoder=encoder,
+        mm_vision_select_layer=layer,
+        mm_projector={"mm_projector_type": flags.get("mm_projector") or "mlp_downsample"},
+    )
+    model.save_pretrained(folder / "model")
+    return found | {"model_name_or_path": str(folder / "model"), "data_root": str(folder / "data")}
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.rglob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield from (turn["value"] for turn in json.loads(line)["conversations"])

@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from btcchat.layers.loss import ROWS, mean_loss
+
+
+@pytest.mark.parametrize("rows", [1, ROWS, ROWS + 1, 3 * ROWS + 5])
+def test_the_loss_in_parts_and_its_gradients_are_those_of_the_whole(rows):
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50, bias=False)
+    hidden, target = torch.randn(rows, 8, requires_grad=True), torch.randint(50, (rows,))
+    whole = torch.nn.functional.cross_entropy(head(hidden), target)
+    expected = torch.autograd.grad(whole, [hidden, head.weight])
+    seen = []
+    head.register_forward_hook(lambda _, inputs, logits: seen.append(len(logits)))
+    loss = mean_loss(head, hidden, target)
+    found = torch.autograd.grad(loss, [hidden, head.weight])
+    torch.testing.assert_close(loss, whole)
+    torch.testing.assert_close(found, expected)
+    assert max(seen) <= ROWS and sum(seen) == (rows if rows <= ROWS else 2 * rows)
+    seen.clear()
+    head.weight.ds_id = 0
+    torch.testing.assert_close(mean_loss(head, hidden, target), whole)
+    assert seen == [rows]
