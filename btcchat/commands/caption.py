@@ -91,6 +91,7 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from btcchat.data.pairs import read_pairs
+    from btcchat.decoding.options import GenerationOptions
     from btcchat.serve.batch import Answers, caption_pairs
 
     if args.images or args.example:
@@ -107,10 +108,11 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         model = options.load_model(args) if todo else None
+        written = GenerationOptions(**generation(args))
         making = {"batch_size": args.batch_size, "clues": clue_source(args, model) if todo else None}
         try:
             with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
-                for fault in caption_pairs(model, todo, answers, **making, **generation(args)):
+                for fault in caption_pairs(model, todo, answers, written, **making):
                     answered, failed = answered + (fault is None), failed + (fault is not None)
                     if fault:
                         with tqdm.external_write_mode(file=sys.stderr):
