@@ -42,7 +42,7 @@ EXTRAS = {
     "eval": EVAL,
     "train": TRAIN,
     "towers": [
-        "timm>=1.0.9",  # set_input_size of a vision transformer
+        "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
     ],
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
