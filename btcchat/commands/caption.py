@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if len(images) == 1:
         raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
     map_path = _map_path(args)
+    if args.example:
+        print(f"btcchat: captioning the packaged example: {images[0]} (before), {images[1]} (after)", file=sys.stderr)
     before, after = checked("pair", images)
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
