@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from btcchat.model import BTCChatModel, Visible
-from btcchat.multimodal_encoder.cache import FeatureCache
+from btcchat.train.feature_cache import FeatureCache
 
 Cached = tuple[Tensor | None, list[str | None]]  # features (H, S, L, C), and a key of each frame: None where it is here
 
