@@ -63,12 +63,12 @@ def turns_from_record(
     written = sum(len(pieces) - 1 for pieces in questions)
     groups = _groups(segments, dates or ([""] * frames if frames else None))
     runs = _runs(written or 1, groups, segments, modality)
-    hints, before_question = _hints(task, clue), False
+    hints = _hints(task, clue)
     if questions and segments and (question := _question(questions[0], written, tidy)) is not None:
         if pair_prompt and modality == "pair" and not any(dates or ()):
-            before_question = True
             *shown, last = _shown(pair_prompt, segments)
-            questions[0], runs = [*shown, last + question], _runs(segments, groups, segments, modality)
+            last += hints + (question.lstrip() if hints else question)
+            questions[0], runs, hints = [*shown, last], _runs(segments, groups, segments, modality), ""
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
 
@@ -77,7 +77,7 @@ def turns_from_record(
         if role == "assistant":
             turns.append(assistant_turn(value))
         else:
-            turns.append(Turn("user", _content(next(asked), runs, hints, tidy, before_question)))
+            turns.append(Turn("user", _content(next(asked), runs, hints, tidy)))
             hints = ""
     return turns
 
@@ -100,13 +100,13 @@ def _shown(pair_prompt: str, segments: int) -> list[str]:
 
 def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
     """The first question where all placeholders come first, each on its own line, or there is none; else None."""
-    if not written:
-        return pieces[0]
     *shown, question = pieces
     if len(shown) != written:  # others are in later questions
         return None
     if tidy:
-        return None if any(map(str.strip, shown)) else question
+        return None if any(map(str.strip, shown)) else question.strip()
+    if not shown:
+        return question
     on_lines = shown[0] == "" and all(piece == "\n" for piece in shown[1:]) and question.startswith("\n")
     return question[1:] if on_lines else None
 
@@ -127,12 +127,10 @@ def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: 
     )
 
 
-def _content(
-    pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool, before_question: bool
-) -> list[Part]:
+def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
     """One question: its pieces of text with a run of placeholders between each two.
 
-    The hints come before its first text, or, with ``before_question``, before its last piece.
+    The hints come before its first text.
     """
     tidy = tidy and len(pieces) > 1
     content: list[Part] = []
@@ -143,10 +141,10 @@ def _content(
             content += run if tidy else run[:-1]  # untidied, the record's own newline follows the last one
         if tidy:
             piece = piece.strip() + ("" if last else " ")
-        if hints and (last or (piece.strip() and not before_question)):
+        if hints and (last or piece.strip()):
             text = piece.lstrip()
             piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
-        content.append(piece)
+        content += [piece] if piece else []
     for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
         while tidy and content and isinstance(content[end], str):
             content[end] = strip(content[end])
