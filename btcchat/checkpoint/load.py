@@ -14,11 +14,12 @@ from torch import nn
 from btcchat.change_encoder import CHG_TYPES, build_change_encoder, canonical, encoder_defaults
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.checkpoint import adapter, layout, llava_next
-from btcchat.checkpoint.config import PARTS, BTCChatConfig, read_json, write_json
+from btcchat.checkpoint.config import PARTS, BTCChatConfig, read_config
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import Source
 from btcchat.checkpoint.weights import Weights, load_strict
 from btcchat.errors import BTCChatError, choose
+from btcchat.files import write_json
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, load_tokenizer, pick_attention
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
@@ -150,8 +151,8 @@ def from_parts(
     """
     tower_folder, llm_folder = resolve(vision_tower), resolve(llm)
     config = BTCChatConfig(
-        llm=read_json(llm_folder / "config.json"),
-        vision_tower=read_json(tower_folder / "config.json"),
+        llm=read_config(llm_folder / "config.json"),
+        vision_tower=read_config(tower_folder / "config.json"),
         mm_projector={"mm_projector_type": mm_projector},
         change_encoder=canonical(change_encoder or {"change_encoder_type": "attentive"}),
         **fields,
@@ -219,7 +220,7 @@ def _load_layers(projector: nn.Module, change_encoder: nn.Module | None, weights
 
 def _image_processor(tower: nn.Module, folder: Path, config: BTCChatConfig) -> ImageProcessor:
     file = folder / "preprocessor_config.json"
-    said = read_json(file) if file.exists() else tower.default_preprocessor_config()
+    said = read_config(file) if file.exists() else tower.default_preprocessor_config()
     processor = ImageProcessor.from_config(said, aspect_ratio=config.image_aspect_ratio)
     if not isinstance(processor.size, int):
         processor.size = (tower.resolution, tower.resolution)
@@ -264,7 +265,8 @@ def save(
                 save_file(weights, temporary / part / "model.safetensors", metadata={"format": "pt"})
         for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
             file.chmod((temporary / "config.json").stat().st_mode)
-        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        preprocessing = model.image_processor.to_config()
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", preprocessing, sort_keys=True)
         folder.mkdir(exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
         for part in PARTS:
@@ -279,10 +281,10 @@ def save(
 def _fix_llm_config(path: Path, model, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm = read_json(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
+    llm = read_config(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
     llm["tokenizer_model_max_length"] = model.config.model_max_length
     llm.pop("_name_or_path", None)
-    write_json(path, llm)
+    write_json(path, llm, sort_keys=True)
     model.config.llm = llm
 
 
@@ -323,7 +325,7 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
 
 def stored_dtype(llm_folder: Path) -> str:
     """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
-    config = read_json(llm_folder / "config.json")
+    config = read_config(llm_folder / "config.json")
     return str(config.get("torch_dtype") or config.get("dtype") or "float32")
 
 

@@ -256,10 +256,10 @@ def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("metrics.json", "{}", "metrics.json is not as btcchat wrote it, without preset; remove it"),
-        ("metrics.json", "[" * 100_000, "metrics.json cannot be read as JSON"),
-        ("run.json", "[]", "run.json is not as btcchat wrote it, without an object {...}; remove it"),
-        ("run.json", "{}", "run.json is not as btcchat wrote it, without model; remove it"),
+        ("metrics.json", "{}", "metrics.json has no 'preset'; remove this file, then run btcchat eval again"),
+        ("metrics.json", "[" * 100_000, "metrics.json is not JSON (nested too deeply); remove this file"),
+        ("run.json", "[]", "run.json holds a list, expected an object {...}; remove this file"),
+        ("run.json", "{}", "run.json has no 'model'; remove this file"),
     ],
 )
 def test_a_file_of_a_run_that_is_not_its_own_is_named(tmp_path, capsys, name, content, words):

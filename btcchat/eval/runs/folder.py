@@ -16,8 +16,10 @@ from typing import IO
 from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json
 
 PREDICTIONS, METRICS, RUN = "predictions.jsonl", "metrics.json", "run.json"
+BROKEN = "remove this file, then run btcchat eval again"  # what to do about one that is not as it was written
 
 
 def map_path(folder: str | Path, sample_id: str) -> Path:
@@ -44,7 +46,7 @@ class RunFolder:
         if self.path.is_dir() and not before.is_file() and self._others():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
         if before.is_file():
-            _check_same(self.path, read_json(before), run)
+            _check_same(self.path, read_json(before, way_out=BROKEN), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a")
@@ -133,18 +135,6 @@ class Part:
 
     def __exit__(self, *_) -> None:
         self._file.close()
-
-
-def read_json(path: Path, *needed: str) -> dict:
-    """A file of one JSON object, which has the fields ``needed``."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise BTCChatError(f"{path} cannot be read as JSON: {error}") from error
-    missing = [name for name in needed if name not in content] if isinstance(content, dict) else ["an object {...}"]
-    if missing:
-        raise BTCChatError(f"{path} is not as btcchat wrote it, without {missing[0]}; remove it, and run that again")
-    return content
 
 
 def _line(row: dict) -> bytes:
