@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from btcchat.errors import BTCChatError
-from btcchat.files import read_json
+from btcchat.files import atomic_write, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -181,9 +181,8 @@ def convert_pickles(folder: Path) -> None:
         state.update({k: v.contiguous().clone() for k, v in part.items()})
     if not state:
         raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
-    temporary = folder / "model.safetensors.tmp"
-    save_file(state, temporary, metadata={"format": "pt"})
-    temporary.rename(folder / "model.safetensors")
+    with atomic_write(folder / "model.safetensors") as part:
+        save_file(state, part, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":
