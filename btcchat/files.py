@@ -106,7 +106,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def parse_json(data: bytes) -> Any:
     """The value of a JSON text in UTF-8. Raises BTCChatError "not JSON (why)", which names no file."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.rstrip().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BTCChatError(f"not UTF-8 (byte {error.start + 1})") from None
     except (ValueError, RecursionError) as error:
@@ -189,7 +189,7 @@ def read_rows(
                 if not whole and not line.endswith(b"\n") and (line.startswith(b'{"') or line == b"{"):
                     return
                 if line.strip():
-                    yield number, _row(line.rstrip(b"\r\n"), f"{path} line {number}", fault)
+                    yield number, _row(line, f"{path} line {number}", fault)
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {_reason(error)}") from error
 

@@ -137,7 +137,7 @@ class ClueWriter(Clues):
     def __enter__(self) -> "ClueWriter":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

@@ -5,7 +5,7 @@ from functools import cache
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import same_for_all
-from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, RUN, RunFolder
+from btcchat.eval.runs.folder import METRICS, PREDICTIONS, REMOVE, RUN, RunFolder
 from btcchat.eval.runs.metrics import score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, EvalSet, other_split, read_sets
@@ -143,7 +143,7 @@ def _baselines(load_model, one: EvalSet, folder: RunFolder, train: Sequence[Eval
         found[name] = [text] * len(one.samples)
     path = folder.path / BASELINES
     key = f"{one.name} from {', '.join(f'{other.name} {other.fingerprint}' for other in train)}"
-    kept = ranks.from_first(read_json(path, way_out=BROKEN) if ranks.first and path.is_file() else {})
+    kept = ranks.from_first(read_json(path, way_out=REMOVE) if ranks.first and path.is_file() else {})
     if key not in kept:
         kept |= {key: nearest(load_model(), one.samples, known, ranks)}
         if ranks.first:

@@ -6,7 +6,7 @@ from pathlib import Path
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
 from btcchat.eval.captions.predictions import Row, read_parts
-from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, RUN
+from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, REMOVE, RUN
 from btcchat.files import read_json
 
 
@@ -44,7 +44,7 @@ def read_run(path: str | Path) -> tuple[dict, dict, list[RunSet]]:
     path = Path(path)
     if not is_run(path):
         raise BTCChatError(f"{path} is no run folder of btcchat eval: it has no {RUN}")
-    metrics = read_json(_finished(path, METRICS), "preset", "sets", way_out=BROKEN)
+    metrics = read_json(_finished(path, METRICS), "preset", "sets", way_out=REMOVE)
     sizes = [scores["samples"] for scores in metrics["sets"].values()]
     parts = zip(metrics["sets"].items(), read_parts(_finished(path, PREDICTIONS), sizes), strict=True)
     run = read_json(path / RUN, "model", "data", "options", "versions", "processes", way_out=BROKEN)
