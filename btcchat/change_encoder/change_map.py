@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
 from btcchat.media import load_image
 
 
@@ -46,10 +46,5 @@ def save_map(change: np.ndarray, path: Path) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with atomic_write(path) as part:
         image.save(part, format="PNG")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BTCChatError(f"{path} cannot be written: {error.strerror or error}") from error

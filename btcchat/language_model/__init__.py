@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from btcchat.checkpoint.config import read_json
+from btcchat.checkpoint.config import read_config
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
 
@@ -83,7 +83,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     settings = folder / "tokenizer_config.json"
-    said = read_json(settings).get("tokenizer_class") if settings.exists() else None
+    said = read_config(settings).get("tokenizer_class") if settings.exists() else None
     slow = (folder / "tokenizer.model").exists()
     tokenizer = TOKENIZERS.get(said, AutoTokenizer).from_pretrained(str(folder), use_fast=not slow)
     if tokenizer.pad_token_id is None:

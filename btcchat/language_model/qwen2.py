@@ -12,6 +12,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json
 
 # How a text is cut into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
 # The pattern of the published tokenizer.json.
@@ -69,6 +70,8 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
                     options["tokenizer_object"] = read_tokenizer(Path(tokenizer_file))
                 else:
                     options["tokenizer_object"] = byte_level_bpe(models.BPE.from_file(vocab_file, merges_file))
+            except BTCChatError:
+                raise
             except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more special
                 what = tokenizer_file or f"{vocab_file} with {merges_file}"
                 told = " ".join(f"{type(error).__name__}: {error}".split())
@@ -97,7 +100,7 @@ def byte_level_bpe(model: models.BPE) -> Tokenizer:
 
 def read_tokenizer(file: Path) -> Tokenizer:
     """A tokenizer.json; later versions of tokenizers write each merge as a list of two, the pinned one reads a line."""
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file, "model", way_out="download or save the checkpoint again")
     merges = content["model"].get("merges", [])
     content["model"]["merges"] = [" ".join(merge) if isinstance(merge, list) else merge for merge in merges]
     return Tokenizer.from_str(json.dumps(content))

@@ -8,6 +8,7 @@ from pathlib import Path
 from btcchat.change_encoder import CHG_TYPES
 from btcchat.checkpoint.config import read_layers
 from btcchat.errors import BTCChatError
+from btcchat.files import read_rows
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 from btcchat.synthetic.write import write_dataset
 
@@ -75,5 +76,5 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
 
 def _texts(folder: Path) -> Iterator[str]:
     for file in sorted(folder.rglob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            yield from (turn["value"] for turn in json.loads(line)["conversations"])
+        for _, record in read_rows(file):
+            yield from (turn["value"] for turn in record["conversations"])

@@ -1,17 +1,16 @@
 """Writing a synthetic data set to a folder: JPEG images and one JSONL of chat records per task kind."""
 
-import json
 import multiprocessing
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from btcchat.errors import BTCChatError
+from btcchat.files import json_line, new_folder
 from btcchat.synthetic.language import pick
 from btcchat.synthetic.questions import list_changes, plain_caption, plain_scene
 from btcchat.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video, swap
@@ -88,32 +87,24 @@ def write_dataset(
     out = Path(out)
     if out.exists():
         raise BTCChatError(f"{out} exists already; remove it or choose another folder")
-    part = out.with_name(out.name + ".partial")
-    shutil.rmtree(part, ignore_errors=True)
     counts = {"pair": pairs, "image": images, "series": series, "video": videos}
     jobs = [(task, index) for task, count in counts.items() for index in range(count)]
-    for task in (task for task, count in counts.items() if count):
-        (part / FILES[task][-1]).mkdir(parents=True)
-    part.mkdir(parents=True, exist_ok=True)
-    write = partial(_write_sample, part, seed, heldout)
-    with ExitStack() as stack:
-        files = {
-            name: stack.enter_context(open(part / f"{name}.jsonl", "w", encoding="utf-8"))
-            for task, count in counts.items()
-            if count
-            for name in FILES[task]
-        }
+    with new_folder(out) as part, ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for task in (task for task, count in counts.items() if count):
+            (part / FILES[task][-1]).mkdir()
+            files |= {name: stack.enter_context((part / f"{name}.jsonl").open("wb")) for name in FILES[task]}
+        write = partial(_write_sample, part, seed, heldout)
         if workers > 1 and jobs:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            results = pool.imap(write, jobs, chunksize=8)
+            results: Iterable[list[dict]] = pool.imap(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
         for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):
             for name, record in zip(FILES[task], records, strict=True):
-                files[name].write(json.dumps(record) + "\n")
+                files[name].write(json_line(record))
             if progress:
                 progress(done, len(jobs))
-    os.replace(part, out)
     return out
 
 

@@ -93,12 +93,11 @@ def test_a_run_killed_between_two_batches_goes_on_and_ends_the_same(root, base, 
     code = """
 import os, signal, sys
 from btcchat import cli
-from btcchat.data import clues
+from btcchat.clues import store as clues
 add, calls = clues.ClueWriter.add, []
 def stopped(self, told):
     if calls:
-        self._file._file.write('{"modality": "pa')  # the kill comes in the middle of a line
-        self._file._file.flush()
+        self._file._file.write(b'{"modality": "pa')  # the kill comes in the middle of a line
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(told)
     add(self, told)

@@ -318,7 +318,7 @@ def test_an_existing_folder_is_an_error_that_names_it(tmp_path, capsys):
 
 def test_the_command_writes_a_held_out_set(tmp_path):
     assert main(["--out", str(tmp_path / "new"), "--images", "1", "--seed", "2", "--heldout", "--workers", "1"]) == 0
-    assert (tmp_path / "new" / "images.jsonl").is_file() and not (tmp_path / "new.partial").exists()
+    assert (tmp_path / "new" / "images.jsonl").is_file() and not list(tmp_path.glob(".new*"))
 
 
 def test_the_corpus_holds_the_prompt_the_genre_and_ordinary_sentences():

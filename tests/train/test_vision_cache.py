@@ -166,5 +166,5 @@ def test_a_trained_tower_is_not_cached(run, tmp_path):
 
 def test_a_disk_that_takes_no_more_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written .*make room there"):
+    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written: .*; make room there"):
         FeatureCache(tmp_path / "file", {})
