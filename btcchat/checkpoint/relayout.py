@@ -5,14 +5,15 @@ import logging
 import shutil
 from pathlib import Path
 
-from btcchat.api import BTCChat
 from btcchat.checkpoint import adapter, llava_next
-from btcchat.checkpoint import load as checkpoint
 from btcchat.checkpoint.config import PARTS
+from btcchat.checkpoint.folder import EncoderChoice, leaves_out_tower, open_folder
 from btcchat.checkpoint.hub import resolve
+from btcchat.checkpoint.load import Placement, load
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
 from btcchat.files import check_new_folder, new_folder, write_json
+from btcchat.model import BTCChatModel
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
     folder = resolve(src)
     if not llava_next.recognise(folder):
         raise BTCChatError(f"{folder} is in our layout already; there is nothing to import")
-    model = _checked(folder, vision_tower=vision_tower)
+    model = _checked(folder, vision_tower)
     source = llava_next.open_folder(folder, vision_tower)
     config = model.config
     config.vision_tower, config.vision_resolution = dict(model.vision_tower.config), model.vision_tower.resolution
@@ -60,10 +61,10 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
             f"{folder} is an adapter, and a LLaVA-NeXT folder has no place for one; merge it first: "
             f"btcchat export --merge {src} OUT"
         )
-    tower = vision_tower if checkpoint.leaves_out_tower(folder) else None
-    model = _checked(folder, vision_tower=tower)
+    tower = vision_tower if leaves_out_tower(folder) else None
+    model = _checked(folder, tower)
     root = llava_next.published_config(model.config, vision_tower)
-    source = checkpoint.open_folder(folder, tower)
+    source = open_folder(folder, tower)
     places = {}
     for part, prefixes in llava_next.PREFIXES.items():
         inverse = {ours: theirs for theirs, ours in prefixes.items()}
@@ -75,9 +76,10 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
         write_json(temporary / "config.json", root, sort_keys=True)
 
 
-def _checked(folder: Path, **options) -> BTCChat:
+def _checked(folder: Path, vision_tower: str | Path | None) -> BTCChatModel:
     """The model without its weights: every key and shape fits, and none is read."""
-    return BTCChat.from_pretrained(folder, device="meta", **options)
+    placement, choice = Placement(device="meta"), EncoderChoice()
+    return load(BTCChatModel, folder, placement, base=None, vision_tower=vision_tower, change_encoder=choice, fields={})
 
 
 def _copy(src: Path, out: Path) -> None:
