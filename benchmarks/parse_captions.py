@@ -8,7 +8,7 @@ action or a place takes that of the clause before it. "X replaces Y" and "Y make
 
 import re
 
-from btcchat.synthetic.language import NUMBERS
+from btcchat.synthetic.words import NUMBERS
 
 NOUNS = {
     "parking": r"parking lots?|parking areas?|parking|car parks?",

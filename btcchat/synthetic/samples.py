@@ -4,16 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from btcchat.synthetic.answers import describe, describe_pair
+from btcchat.synthetic.captions import captions, scene_captions
+from btcchat.synthetic.changes import inverted, reading_order
 from btcchat.synthetic.edits import build_site, draw_events
-from btcchat.synthetic.language import captions, inverted, reading_order
-from btcchat.synthetic.questions import (
-    describe,
-    describe_pair,
-    image_questions,
-    pair_questions,
-    scene_captions,
-    time_questions,
-)
+from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.render import Renderer, draw_conditions
 from btcchat.synthetic.scene import CELL, KINDS, PLACES, SIZE, Site, footprint
 

@@ -12,48 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.synthetic.language import pick
-from btcchat.synthetic.questions import list_changes, plain_caption, plain_scene
+from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
 from btcchat.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video, swap
+from btcchat.synthetic.words import pick, words
 
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
-DENSE_REQUESTS = {
-    "image": (
-        "List what stands in each part of the image.",
-        "Describe the image place by place.",
-        "Go through the nine parts of the image and say what is there.",
-        "Give a full description of this image, part by part.",
-    ),
-    "pair": (
-        "List what stands in each part of the first image, and what then.",
-        "Describe both dates place by place.",
-    ),
-}
-LIST_REQUESTS = ("List what has changed.", "List the changes and their places.")
-SCENE_REQUESTS = (
-    "Describe the scene.",
-    "Describe the image.",
-    "Briefly describe this image.",
-    "What does the image show?",
-    "Please describe the scene in one sentence.",
-)
-CHANGE_REQUESTS = (
-    "Please briefly describe the changes in these two images.",
-    "Please briefly describe the changes in these two images.",
-    "Describe the changes.",
-    "Describe the changes between the two images.",
-    "Briefly describe what has changed.",
-    "What are the changes between these two images? Answer in one sentence.",
-    "Tell me in a sentence how the place changed between the two dates.",
-    "Write a caption of the change.",
-)
-TIME_REQUESTS = (
-    "Describe what happens over time.",
-    "Describe the changes over time.",
-    "Briefly describe how this place changes.",
-    "Please briefly describe the changes.",
-    "Tell me in a sentence what happens here.",
-)
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
 # JSONL files of a task; the folder of its images has the last one's name.
 FILES = {
@@ -169,12 +132,13 @@ def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, list[tuple
     by heart from the dense answer to the same images.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
+    requests = words()["requests"]
     found = [(sample, chat(sample))]
     if sample.task == "pair":
         swapped = swap(sample)
-        found.insert(0, (swapped, [(pick(rng, LIST_REQUESTS), list_changes(swapped.truth["changes"]))]))
-    if sample.task in DENSE_REQUESTS:
-        found.insert(0, (sample, [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]))
+        found.insert(0, (swapped, [(pick(rng, requests["list"]), list_changes(swapped.truth["changes"]))]))
+    if sample.task in ("image", "pair"):
+        found.insert(0, (sample, [(pick(rng, requests[f"dense_{sample.task}"]), sample.description)]))
     return found
 
 
@@ -186,8 +150,8 @@ def chat(sample: SyntheticSample) -> list[tuple[str, str]]:
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 5) if sample.task == "pair" else rng.integers(5, 9))
     asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
-    request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
-    turn = pick(rng, request), _caption(sample)
+    request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
+    turn = pick(rng, words()["requests"][request]), _caption(sample)
     asked.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(asked), turn)
     return asked
 

@@ -3,7 +3,7 @@
 import pytest
 
 from btcchat.synthetic import make_pair, make_series, make_video, swap
-from btcchat.synthetic.questions import plain_caption
+from btcchat.synthetic.answers import plain_caption
 from parse_captions import parse_caption
 
 

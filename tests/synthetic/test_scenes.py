@@ -10,9 +10,9 @@ from PIL import Image
 from btcchat.errors import BTCChatError
 from btcchat.synthetic import PLACES, corpus, make_image, make_pair, make_series, make_video, swap
 from btcchat.synthetic.__main__ import main
+from btcchat.synthetic.answers import one_word, plain_caption
 from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
-from btcchat.synthetic.questions import one_word, plain_caption
 from btcchat.synthetic.scene import BORDER, footprint, place_of
 from btcchat.synthetic.write import dialogues, write_dataset
 
