@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 from PIL import Image
 
+import btcchat
 from btcchat.errors import BTCChatError
 from btcchat.synthetic import PLACES, corpus, make_image, make_pair, make_series, make_video, swap
 from btcchat.synthetic.__main__ import main
@@ -14,6 +17,7 @@ from btcchat.synthetic.answers import one_word, plain_caption
 from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
 from btcchat.synthetic.scene import BORDER, footprint, place_of
+from btcchat.synthetic.start import Sizes, train_tokenizer
 from btcchat.synthetic.write import dialogues, write_dataset
 
 MAKERS = [make_image, make_pair, make_series, make_video]
@@ -239,10 +243,10 @@ def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_o
 
 
 def test_an_existing_folder_is_an_error_that_names_it(tmp_path, capsys):
-    with pytest.raises(BTCChatError, match=f"{tmp_path} exists already; remove it"):
+    with pytest.raises(BTCChatError, match=f"{tmp_path} already exists; remove it"):
         write_dataset(tmp_path, pairs=1, images=0, series=0, videos=0, seed=0)
     assert main(["--out", str(tmp_path), "--pairs", "1"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_held_out_set(tmp_path):
@@ -256,3 +260,16 @@ def test_the_corpus_holds_the_prompt_the_genre_and_ordinary_sentences():
     text = "\n".join(lines)
     for part in ("A chat between a curious user", "USER:", "ASSISTANT:", "hurricane", "How many houses", "background "):
         assert part in text
+
+
+def test_the_packaged_tokenizer_comes_from_the_corpus(tmp_path):
+    """If this fails, words.yaml or sentences.txt has changed: train the packaged model again, or undo the change."""
+    train_tokenizer(corpus(0), Sizes.vocabulary, tmp_path)
+    pieces, packaged = (
+        [model.id_to_piece(index) for index in range(model.get_piece_size())]
+        for model in (
+            sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            for folder in (tmp_path, Path(btcchat.__file__).parent / "assets" / "tiny" / "llm")
+        )
+    )
+    assert pieces == packaged
