@@ -7,8 +7,11 @@ DIR/TOWER/ab/abcd....safetensors   the features of one image, by the SHA-256 of 
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -29,13 +32,13 @@ class FeatureCache:
     Any number of processes may read and write it: a file gets its name when it is whole.
     """
 
-    def __init__(self, root: str | Path, about: dict):
+    def __init__(self, root: str | Path, about: dict[str, Any]):
         text = json.dumps(about, indent=1, sort_keys=True, default=str)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._write(self.folder / "about.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
     @classmethod
-    def of(cls, root: str | Path, model, computed: dict) -> "FeatureCache":
+    def of(cls, root: str | Path, model: Any, computed: dict[str, Any]) -> "FeatureCache":
         """For the tower and image processor of ``model``; computed: in what precision the tower does."""
         tower, processor = model.vision_tower, model.image_processor
         about = {
@@ -68,7 +71,7 @@ class FeatureCache:
     def store(self, keys: list[str], features: Tensor) -> None:
         """features: (U, S, L, C), one a key. Raises BTCChatError where the disk takes no more."""
         for key, one in zip(keys, features.detach().cpu().contiguous(), strict=True):
-            self._write(self._path(key), lambda path, one=one: save_file({"features": one}, path))
+            self._write(self._path(key), partial(save_file, {"features": one}))
 
     def complete(
         self, fresh: list[Tensor] | None, cached: Tensor | None, keys: list[str | None], device: torch.device
@@ -80,6 +83,7 @@ class FeatureCache:
         if fresh is not None:
             self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
         if cached is None:
+            assert fresh is not None  # a frame is either fresh or from here
             return fresh
         depths = cached.to(device).unbind(1)
         if fresh is None:
@@ -91,7 +95,7 @@ class FeatureCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _write(self, path: Path, write) -> None:
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         temporary = path.with_name(f".{uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
