@@ -41,7 +41,7 @@ EXTRAS = {
     "eval": EVAL,
     "train": TRAIN,
     "towers": [
-        "timm>=1.0.9",  # set_input_size of a vision transformer
+        "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
     ],
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
@@ -52,6 +52,11 @@ EXTRAS = {
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
+        "mypy>=2.4",  # the release that the package is checked with; others report other errors
+        # mypy refuses to import a library without types. Any release of these will do.
+        "types-PyYAML",  # the YAML files of data sets and presets
+        "types-requests",  # the faults of a download
+        "types-tqdm",  # progress bars
     ],
 }
 

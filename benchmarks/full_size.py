@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from btcchat import BTCChat
+from btcchat import BTCChat, prompt
 from btcchat.change_encoder import build_change_encoder
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.generation import CAPTION_QUESTION, Request, batch_of, generate
@@ -27,7 +27,6 @@ from btcchat.language_model import build_language_model
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_projector import build_projector
-from btcchat.prompt import templates as prompt
 from btcchat.synthetic.start import train_tokenizer
 from measure import Clock
 from rows import table

@@ -18,7 +18,7 @@ import torch
 import transformers
 from PIL import Image
 
-from btcchat.media.images import list_images
+from btcchat.media.source import list_images
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from measure import machine
 from rows import table

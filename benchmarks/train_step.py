@@ -28,16 +28,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from btcchat.data.collate import collate
 from torch import nn
 from torch.nn import functional as F
 
 from btcchat.data.batches import GroupedBatches
-from btcchat.data.collate import collate
 from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
-from btcchat.multimodal_encoder.cache import FeatureCache
-from btcchat.prompt.templates import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
+from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.frozen_tower import FrozenTower
 from measure import machine, memory, reset_peak
 from rows import table

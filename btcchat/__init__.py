@@ -3,13 +3,21 @@
 ``from btcchat import BTCChat`` is the whole API for most uses; importing the package itself loads no torch.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
-__all__ = ["BTCChat", "BTCChatError", "Request", "__version__"]
+__all__ = ["BTCChat", "BTCChatError", "Processor", "Record", "__version__", "request"]
 
-_HOME = {"BTCChat": "btcchat.model", "Request": "btcchat.generation", "BTCChatError": "btcchat.errors"}
+_HOME = {
+    "BTCChat": "btcchat.api",
+    "BTCChatError": "btcchat.errors",
+    "Processor": "btcchat.processor",
+    "Record": "btcchat.data.records",
+    "request": "btcchat.processor",
+}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
     import warnings

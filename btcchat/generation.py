@@ -1,221 +1,250 @@
-"""From a question and its images to an answer: prepare samples, batch them, decode."""
+"""From a batch to text: greedy, sampled, streamed, and by beam search.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Event, Thread
-from typing import Any
+A `Decoder` writes many answers at once, each with its own options; they join and leave between steps. Beam search
+is in decoding/beam_search.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.compat import new_tokens
-from btcchat.data.collate import collate
+from btcchat import prompt
+from btcchat.decoding.answer_text import AnswerText, Detokenizer
+from btcchat.decoding.beam_search import NOT_FINITE, search
+from btcchat.decoding.options import GenerationOptions
+from btcchat.decoding.sampling import choose_token
 from btcchat.errors import BTCChatError
-from btcchat.media import load_frames
-from btcchat.prompt import templates as prompt
+from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
 
-CAPTION_QUESTION = BTCChatConfig.caption_question  # unless a model's config says another
-GENERATION = {"max_new_tokens": 128, "temperature": 0.0, "seed": None, "num_beams": 1}
+if TYPE_CHECKING:
+    from btcchat.model import BTCChatModel
 
-
-@dataclass
-class Request:
-    """One question. ``source``: a path or PIL image, or a list of them; ``history``: the turns of the chat so far.
-
-    In a chat the images belong to its first turn, so ``modality`` and ``source`` are the same for every turn.
-    """
-
-    question: str
-    modality: str = "text"
-    source: Any = None
-    dates: list[str] | None = None
-    history: list[prompt.Turn] = field(default_factory=list)
-    task: str | None = None
-    clue: str | None = None
+Options: TypeAlias = GenerationOptions | Sequence[GenerationOptions]  # one for all rows, or one a row
+GREEDY = GenerationOptions()
 
 
-def prepare(model, request: Request) -> dict:
-    """Request -> sample of data.collate: prompt ids, pixel values (T, 3, H, W), modality."""
-    frames = []
-    if request.modality != "text":
-        frames = load_frames(request.modality, request.source, num_video_frames=model.config.num_video_frames)
-    turns = [*request.history, question_turn(model, request, len(frames))]
-    return as_sample(model, request.modality, pixels(model, frames), turns)
+def generate_ids(model: "BTCChatModel", batch: dict[str, Any], options: Options = GREEDY) -> list[list[int]]:
+    """A collated batch -> the new ids of each row, the one that ends an answer included."""
+    return [generation.ids for generation in _written(model, batch, options)]
 
 
-def pixels(model, frames: list) -> torch.Tensor | None:
-    """Images -> (T, 3, H, W) as the vision tower reads them; None where there is none."""
-    return torch.stack([model.image_processor(frame) for frame in frames]) if frames else None
+def generate(model: "BTCChatModel", batch: dict[str, Any], options: Options = GREEDY) -> list[str]:
+    """A collated batch -> the answer of each row."""
+    return [generation.text.strip() for generation in _written(model, batch, options)]
 
 
-def as_sample(model, modality: str, pixel_values: torch.Tensor | None, turns: list[prompt.Turn]) -> dict:
-    """A chat that ends with a question, and the frames it shows, -> sample of data.collate."""
-    encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=False)
-    encoded = prompt.fit(encoded, model.tokens_per_segment(modality), model.config.model_max_length, train=False)
-    return {
-        "input_ids": torch.tensor(encoded.input_ids),
-        "labels": torch.tensor(encoded.labels),
-        "pixel_values": pixel_values,
-        "modality": modality,
-    }
+def stream(model: "BTCChatModel", batch: dict[str, Any], options: GenerationOptions = GREEDY) -> Iterator[str]:
+    """A batch of one row -> pieces of its answer as it is written; closing the iterator stops the writing."""
+    if options.num_beams > 1:  # a search knows its answer only at its end
+        yield from generate(model, batch, options)
+        return
+    decoder = Decoder(model)
+    [inputs_embeds] = _prompts(model, batch)
+    generation = decoder.join(inputs_embeds, options)
+    while decoder.step():
+        if generation.error:
+            raise generation.error
+        if piece := generation.read():
+            yield piece
 
 
-def question_turn(model, request: Request, num_frames: int) -> prompt.Turn:
-    """The turn of ``request``; its placeholders are left out where the history shows the images already."""
-    segments = model.num_segments(request.modality, num_frames)
-    shown = sum(turn.content.count(prompt.IMAGE) for turn in request.history)
-    if shown not in (0, segments):
-        raise BTCChatError(
-            f"the chat so far shows {shown} image segments, these images make {segments}; start a new chat"
-        )
-    return prompt.user_turn(
-        request.question,
-        segments - shown,
-        dates=request.dates,
-        task=request.task,
-        clue=request.clue,
-        shown=model.config.pair_prompt if request.modality == "pair" else "",
-    )
-
-
-def batch_of(model, requests: list[Request]) -> dict:
-    """Requests -> what BTCChat.embed takes."""
-    return collated(model, [prepare(model, request) for request in requests])
-
-
-def collated(model, samples: list[dict]) -> dict:
-    batch = collate(samples, model.tokenizer.pad_token_id)
-    batch.pop("labels")
-    return batch
+def _written(model: "BTCChatModel", batch: dict[str, Any], options: Options) -> list["Generation"]:
+    prompts = _prompts(model, batch)
+    each = [options] * len(prompts) if isinstance(options, GenerationOptions) else list(options)
+    if len(each) != len(prompts):
+        raise BTCChatError(f"got {len(each)} generation options for {len(prompts)} rows; give one, or one a row")
+    decoder = Decoder(model)
+    rows = [decoder.prepare(len(row), own) for row, own in zip(prompts, each, strict=True)]
+    for own in dict.fromkeys(each):
+        alike = [i for i, row in enumerate(rows) if row.options == own]
+        if own.num_beams > 1:
+            _search(model, [prompts[i] for i in alike], [rows[i] for i in alike])
+        else:
+            decoder.waiting += [(rows[i], prompts[i]) for i in alike]
+    decoder.finish()
+    for row in rows:
+        if row.error:
+            raise row.error
+    return rows
 
 
 @torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
-def generate(
-    model, batch: dict, *, max_new_tokens=128, temperature=0.0, seed=None, num_beams=1, streamer=None, stop=None
-) -> torch.Tensor:
-    """A collated batch -> new token ids (B, <= max_new_tokens). Greedy unless temperature > 0 or num_beams > 1.
+def _prompts(model: "BTCChatModel", batch: dict[str, Any]) -> list[Tensor]:
+    """What the language model reads of each row, (N, D)."""
+    merged = model.embed(**batch)
+    lengths = merged.attention_mask.sum(1).tolist()
+    return [row[:length] for row, length in zip(merged.inputs_embeds, lengths, strict=True)]
 
-    stop: a threading.Event; once it is set, no more tokens are made.
+
+def _search(model: "BTCChatModel", prompts: list[Tensor], rows: list["Generation"]) -> None:
+    limit = min(row.limit for row in rows)
+    found = search(model, prompts, num_beams=rows[0].options.num_beams, max_new_tokens=limit)
+    for row, ids in zip(rows, found, strict=True):
+        row.ids += ids
+        row.finish_reason = "length" if len(ids) == limit else "stop"
+
+
+class Generation:
+    """One answer while it is written."""
+
+    def __init__(self, options: GenerationOptions, limit: int, text: AnswerText):
+        self.options = options
+        self.limit = limit  # most new tokens
+        self.ids = text.ids  # one more after each step
+        self.finish_reason: str | None = None  # "stop", "length", "cancelled", "error"
+        self.error: BTCChatError | None = None
+        # Its own random numbers: the same seed gives the same answer whatever else is in the batch or in other threads.
+        self.random = Random(options.seed)
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """The answer so far, without stop string."""
+        return self._text.whole()
+
+    def read(self) -> str:
+        """The text that is new since the last call and will not change. All pieces together are `text`."""
+        return self._text.read(self.finish_reason is not None)
+
+    def cancel(self) -> None:
+        """Write no more; the decoder's next step drops it. Any thread may call this."""
+        self.finish_reason = self.finish_reason or "cancelled"
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.options.temperature == 0 and self.options.repetition_penalty == 1
+
+    def add(self, token: int, end_ids: Sequence[int]) -> None:
+        """A new token; -1 where the logits are not finite."""
+        if token < 0:
+            self.error = BTCChatError(NOT_FINITE)
+            self.finish_reason = "error"
+            return
+        self.ids.append(token)
+        if token in end_ids or self._text.stopped():
+            self.finish_reason = self.finish_reason or "stop"
+        elif len(self.ids) == self.limit:
+            self.finish_reason = self.finish_reason or "length"
+
+
+class Decoder:
+    """Answers that one model is writing, a token each in every step. Use it from one thread.
+
+    An exception that the model raises in a step, such as too little memory, leaves the decoder unusable.
     """
-    limit = model.config.model_max_length
-    merged = model.embed(**batch, padding_side="left")
-    room = limit - merged.inputs_embeds.shape[1]
-    if room < 1:
-        raise BTCChatError(f"the prompt has {limit - room} tokens with its images, the model reads at most {limit}")
-    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    with torch.random.fork_rng(enabled=seed is not None), _last_only(model.llm.get_output_embeddings()):
-        if seed is not None:
-            torch.manual_seed(seed)
-        ids = model.llm.generate(
-            inputs_embeds=merged.inputs_embeds,
-            attention_mask=merged.attention_mask,
-            max_new_tokens=min(max_new_tokens, room),
-            pad_token_id=model.tokenizer.pad_token_id,
-            eos_token_id=prompt.end_ids(model.tokenizer, model.config.conv_version),
-            bos_token_id=model.tokenizer.pad_token_id,  # only fills the column that new_tokens drops
-            use_cache=True,
-            num_beams=num_beams,
-            streamer=streamer,
-            stopping_criteria=[] if stop is None else [lambda *_, **__: stop.is_set()],
-            **sampling,
-        )
-    return new_tokens(ids)
+
+    def __init__(self, model: "BTCChatModel"):
+        self.model = model
+        self.active: list[Generation] = []  # number i is row i of the cache
+        self.waiting: list[tuple[Generation, Tensor]] = []  # joined since the last step, with their prompts (N, D)
+        self._cache = KeyValueCache()
+        self._end_ids = prompt.end_ids(model.tokenizer, model.config.conv_version)
+        self._stop = prompt.get_template(model.config.conv_version).stop
+        self._detokenizer = Detokenizer(model.tokenizer)
+        llm: Any = model.llm
+        self._embed, self._llm, self._head = llm.get_input_embeddings(), llm.get_decoder(), llm.get_output_embeddings()
+        # ZeRO-3: a layer's weights are complete only while all processes run it, so all make as many passes.
+        split = hasattr(self._embed.weight, "ds_id") and torch.distributed.is_initialized()
+        self._in_step = split and torch.distributed.get_world_size() > 1
+
+    def join(self, inputs_embeds: Tensor, options: GenerationOptions) -> Generation:
+        """Begin an answer to a prompt (N, D). The next step reads the prompt and writes the first token.
+
+        Raises BTCChatError if the prompt leaves no room for an answer, or for beam search.
+        """
+        if options.num_beams > 1:
+            raise BTCChatError(f"num_beams is {options.num_beams}; a Decoder has no beam search, call generate instead")
+        generation = self.prepare(len(inputs_embeds), options)
+        self.waiting.append((generation, inputs_embeds))
+        return generation
+
+    def prepare(self, length: int, options: GenerationOptions) -> Generation:
+        """An answer to a prompt of ``length`` tokens that has not joined; as long as the model has room for."""
+        longest = self.model.config.model_max_length
+        if length >= longest:
+            raise BTCChatError(f"the prompt has {length} tokens with its images, the model reads at most {longest}")
+        text = AnswerText([], self._detokenizer, (*self._stop, *options.stop))
+        return Generation(options, min(options.max_new_tokens, longest - length), text)
+
+    @torch.no_grad()  # not inference_mode: see _prompts
+    def step(self) -> list[Generation]:
+        """One more token for every answer -> these answers; none means that nothing is left to do.
+
+        Those with a ``finish_reason`` have left. An answer whose logits are not finite gets no token and leaves with
+        an ``error``; the others are not affected.
+        """
+        self._leave()
+        logits = [self._extend()] if self.active else []  # of (rows, vocabulary)
+        if self.waiting:
+            self._cache.reserve(len(self.waiting), max(len(one) + row.limit for row, one in self.waiting))
+            logits += [self._prefill(group) for group in _read_together([one for _, one in self.waiting])]
+            self.active += [row for row, _ in self.waiting]
+            self.waiting = []
+        if not self.active:
+            return []
+        self._add_tokens(torch.cat(logits))
+        stepped = list(self.active)
+        self._leave()
+        return stepped
+
+    def finish(self) -> None:
+        """Step until all answers are written, and the other processes' too where they share the weights."""
+        while self.step():
+            pass
+        while self._anyone_works(False):
+            first = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+            with torch.no_grad():
+                self._head(self._llm(inputs_embeds=self._embed(first), use_cache=False)[0])
+
+    def _extend(self) -> Tensor:
+        self._anyone_works(True)
+        tokens = torch.tensor([[row.ids[-1]] for row in self.active], device=self.model.device)
+        hidden = self._cache.extend(self._llm, self._embed(tokens))  # (n, 1, D)
+        logits: Tensor = self._head(hidden)[:, 0]
+        return logits
+
+    def _prefill(self, prompts: list[Tensor]) -> Tensor:
+        if self._anyone_works(True):
+            self._embed(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))  # as other passes begin
+        padded = pad_sequence(prompts, batch_first=True)  # (N, longest, D)
+        hidden = self._cache.prefill(self._llm, padded, [len(prompt) for prompt in prompts])  # (N, 1, D)
+        logits: Tensor = self._head(hidden)[:, 0]  # of each prompt's last token alone
+        return logits
+
+    def _add_tokens(self, logits: Tensor) -> None:
+        """The next token of each active row, from (rows, vocabulary)."""
+        highest, likeliest = logits.max(-1)  # NaN counts as the highest
+        tokens = torch.where(highest.isfinite(), likeliest, -1).tolist()  # a greedy step's one wait for the device
+        others = [i for i, row in enumerate(self.active) if tokens[i] >= 0 and not row.is_greedy]
+        if others:  # on the CPU: on a GPU, the order in which a cumulative sum is computed can vary
+            for i, own in zip(others, logits[others].float().cpu(), strict=True):
+                row = self.active[i]
+                tokens[i] = choose_token(own, row.options, row.ids, row.random.random())
+        for row, token in zip(self.active, tokens, strict=True):
+            row.add(token, self._end_ids)
+
+    def _leave(self) -> None:
+        """Take out the answers that are finished or cancelled."""
+        self.waiting = [(row, one) for row, one in self.waiting if row.finish_reason is None]
+        for number in reversed(range(len(self.active))):
+            if self.active[number].finish_reason is not None:
+                self._cache.remove(number)
+                self.active[number] = self.active[-1]
+                self.active.pop()
+
+    def _anyone_works(self, this_one: bool) -> bool:
+        """Before a pass: whether any of the processes that share the weights makes one; False without others."""
+        if not self._in_step:
+            return False
+        working = torch.tensor(int(this_one), device=self.model.device)
+        torch.distributed.all_reduce(working)
+        return bool(working)
 
 
-@contextmanager
-def _last_only(head: torch.nn.Module) -> Iterator[None]:
-    """Words are predicted from a row's last token alone: transformers 4.36 would do it from every one of the prompt."""
-    hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def answer(model, requests: list[Request], **options) -> list[str]:
-    return answer_batch(model, batch_of(model, requests), **options)
-
-
-def answer_batch(model, batch: dict, **options) -> list[str]:
-    """A collated batch -> its answers. Options: GENERATION."""
-    ids = generate(model, batch, **checked(options))
-    texts = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return [_until_stop(model, text)[0].strip() for text in texts]
-
-
-def _until_stop(model, text: str) -> tuple[str, bool]:
-    """``text`` up to the template's stop string, and whether it was there."""
-    for stop in prompt.get_template(model.config.conv_version).stop:
-        if stop in text:
-            return text[: text.index(stop)], True
-    return text, False
-
-
-def ask(model, question: str, **options) -> str:
-    request, options = _request(question, options)
-    return answer(model, [request], **options)[0]
-
-
-def stream(model, question: str, **options) -> Iterator[str]:
-    """Yield the answer as it is written; closing the iterator stops the writing."""
-    from transformers import TextIteratorStreamer
-
-    request, options = _request(question, options)
-    options = checked(options)
-    batch = batch_of(model, [request])
-    pieces = TextIteratorStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    stop, faults = Event(), []
-
-    def write() -> None:
-        try:
-            generate(model, batch, streamer=pieces, stop=stop, **options)
-        except BaseException as error:  # noqa: BLE001 - the reader below raises it
-            faults.append(error)
-            pieces.end()
-
-    thread = Thread(target=write, daemon=True)
-    thread.start()
-    try:
-        for piece in pieces:
-            piece, ends = _until_stop(model, piece)
-            if piece:
-                yield piece
-            if ends:
-                break
-    finally:
-        stop.set()
-        thread.join()
-    if faults:
-        raise faults[0]
-
-
-def _request(question: str, options: dict) -> tuple[Request, dict]:
-    """Split keyword options into the request and the generation options."""
-    given = [name for name in ("image", "pair", "series", "video") if options.get(name) is not None]
-    if len(given) > 1:
-        raise BTCChatError(f"{' and '.join(given)} were given; a question is about one of them")
-    extra = {name: options.pop(name) for name in ("dates", "history", "task", "clue") if name in options}
-    modality = given[0] if given else "text"
-    source = options.get(modality)
-    for name in ("image", "pair", "series", "video"):
-        options.pop(name, None)
-    extra["history"] = list(extra.get("history") or [])
-    return Request(question, modality, source, **extra), options
-
-
-def checked(options: dict) -> dict:
-    """GENERATION with ``options``; raises BTCChatError for one that it does not have."""
-    for name in options:
-        if name not in GENERATION:
-            raise BTCChatError(f"unknown option '{name}'; choose from {', '.join(GENERATION)}")
-    options = GENERATION | options
-    if options["max_new_tokens"] < 1:
-        raise BTCChatError(f"max_new_tokens is {options['max_new_tokens']}; it must be at least 1")
-    if options["num_beams"] < 1:
-        raise BTCChatError(f"num_beams is {options['num_beams']}; it must be at least 1")
-    if options["num_beams"] > 1 and options["temperature"] > 0:
-        raise BTCChatError("temperature above 0 samples and num_beams above 1 searches; choose one of them")
-    if options["temperature"] < 0:
-        raise BTCChatError(f"temperature is {options['temperature']}; it must be 0 (greedy) or above")
-    return options
+def _read_together(prompts: list[Tensor]) -> list[list[Tensor]]:
+    """Groups of prompts that are read in one pass."""
+    return [[prompt] for prompt in prompts] if sums_vary(prompts[0]) else [prompts]

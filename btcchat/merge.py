@@ -9,7 +9,10 @@ from typing import NamedTuple
 import torch
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+# In training the length of a batch is a multiple of this: oneDNN makes a kernel for every new shape, and keeps it.
+LENGTH_MULTIPLE = 16
 
 
 class Merged(NamedTuple):
@@ -45,7 +48,7 @@ def merge(
     repeats = repeats.masked_scatter(is_image, torch.tensor(lengths, dtype=torch.long, device=input_ids.device))
     flat_ids = input_ids.flatten().repeat_interleave(repeats.flatten())  # (sum N',)
     embeds = embed(flat_ids.clamp(min=0))  # (sum N', D)
-    if lengths:
+    if features is not None:
         where = (flat_ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
         embeds = embeds.index_put((where,), features.to(embeds.dtype))
 

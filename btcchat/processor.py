@@ -1,94 +1,191 @@
-"""From a record to a sample the model can be given."""
+"""Processor: the only way from a record or a question to model input.
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import compress
+A request is a record whose last answer is missing. Both go through the same lines, so that a model is asked in the
+tokens, and shown the pixels, that it was taught with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
+from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from btcchat import prompt
+from btcchat.checkpoint.config import BTCChatConfig
+from btcchat.checkpoint.folder import open_checkpoint
+from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token_layout
 from btcchat.data.records import Record, written
 from btcchat.errors import BTCChatError
-from btcchat.media.images import MODALITIES, load_frames
-from btcchat.model import LENGTH_MULTIPLE
-from btcchat.multimodal_encoder.cache import FeatureCache
-from btcchat.prompt import templates as prompt
+from btcchat.media.frames import Sources, load_frames
+from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.prompt import IGNORE_INDEX
+from btcchat.prompt.token_layout import TokenLayout
+
+
+class Sample(TypedDict, total=False):
+    """N tokens, T frames."""
+
+    input_ids: Tensor  # (N,), IMAGE_TOKEN_INDEX at placeholders
+    labels: Tensor  # (N,), IGNORE_INDEX everywhere but the answers
+    frames: Tensor  # uint8 (T, 3, H, W) at the tower's size
+    modality: str
+    cut: str | None  # what was cut off in training, where the text was too long
+    cached: tuple[list[Tensor], list[str | None]]  # see multimodal_encoder.cache
+
+
+class Batch(TypedDict, total=False):
+    """B samples, padded on the right."""
+
+    input_ids: Tensor  # (B, N)
+    labels: Tensor  # (B, N)
+    attention_mask: Tensor  # (B, N) bool
+    frames: Tensor | None  # uint8 (sum of T, 3, H, W); None where no sample shows anything
+    modalities: list[str]
+    frame_counts: list[int]
+    cached: tuple[Tensor | None, list[str | None]]
+
+
+def request(
+    question: str,
+    modality: str = "text",
+    source: Sources = None,
+    *,
+    dates: Sequence[str] | None = None,
+    history: Sequence[Mapping[str, str]] = (),
+    task: str | None = None,
+    clue: str | None = None,
+) -> Record:
+    """The record of a question that a person asks: ``<image>`` in its text is text, the images come first.
+
+    source: what `media.load_frames` takes. history: the conversation so far, ``[{"from": "human", "value": ...},
+    {"from": "gpt", "value": ...}, ...]``; dates, task and clue belong to its first question. Raises BTCChatError for
+    an empty question.
+    """
+    if not isinstance(question, str):
+        raise TypeError(f"question is a {type(question).__name__}, expected a text")
+    if not question.strip():
+        raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
+    return Record(
+        where="the question",
+        modality=modality,
+        sources=source if source is not None else [],
+        conversations=[*map(dict, history), {"from": "human", "value": question.strip()}],
+        dates=None if dates is None else list(dates),
+        task=task,
+        clue=clue,
+        literal=True,
+    )
+
+
+def about(
+    *, image: Sources = None, pair: Sources = None, series: Sources = None, video: Sources = None
+) -> tuple[str, Sources]:
+    """(modality, source) of the one that is given; text where none is. Raises BTCChatError where several are."""
+    given = {"image": image, "pair": pair, "series": series, "video": video}
+    chosen = [name for name, source in given.items() if source is not None]
+    if len(chosen) > 1:
+        raise BTCChatError(f"{' and '.join(chosen)} were given; a question is about one of them")
+    return (chosen[0], given[chosen[0]]) if chosen else ("text", None)
 
 
 @dataclass
-class SampleMaker:
-    """``make(record)`` -> ``{"input_ids" (N,), "labels" (N,), "pixel_values" (T, 3, H, W) or None, "modality", "cut"}``
+class Processor:
+    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout."""
 
-    With a ``feature_cache``, pixel_values are those of the frames it does not have; see collate.
-
-    num_segments(modality, frames) -> K, the placeholders a prompt needs; tokens_per_segment: modality -> M, the tokens
-    that each becomes. max_length counts those; longer text is cut on the right, which ``cut`` then says. Raises
-    BTCChatError where nothing to learn is left.
-    """
-
+    config: BTCChatConfig
     tokenizer: PreTrainedTokenizerBase
-    image_processor: Callable
-    num_segments: Callable[[str, int], int]
-    tokens_per_segment: Mapping[str, int]
-    template: str
-    num_video_frames: int
-    max_length: int
-    characters_per_token: float = 4.0  # of English text; only used to guess a length before reading a row
-    words: dict = field(default_factory=dict)  # BTCChatConfig.words
-    clue_tokens: int = 0  # that a clue adds to a prompt, about
-    feature_cache: FeatureCache | None = None  # of the vision tower, where it is frozen
+    image_processor: ImageProcessor
+    layout: TokenLayout
 
     @classmethod
-    def of(cls, model) -> "SampleMaker":
-        """As ``model`` reads its samples."""
-        return cls(
-            tokenizer=model.tokenizer,
-            image_processor=model.image_processor,
-            num_segments=model.num_segments,
-            tokens_per_segment={modality: model.tokens_per_segment(modality) for modality in MODALITIES},
-            template=model.config.conv_version,
-            num_video_frames=model.config.num_video_frames,
-            max_length=model.config.model_max_length,
-            words=model.config.words,
-        )
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        base: str | Path | None = None,
+        vision_tower: str | Path | None = None,
+        **fields: Any,
+    ) -> "Processor":
+        """Of a checkpoint folder, a hub id, or (None) the packaged model; no weights are read.
 
-    def __call__(self, record: Record) -> dict:
-        frames = load_frames(record.modality, record.sources, num_video_frames=self.num_video_frames)
-        frames = frames if record.view is None else [frame.transpose(record.view) for frame in frames]
-        whole = prompt.encode(self.turns(record, len(frames)), self.tokenizer, self.template, train=True)
-        encoded = prompt.fit(whole, self.tokens_per_segment[record.modality], self.max_length, train=True)
-        lost = len(whole.input_ids) - len(encoded.input_ids)
-        if all(label == prompt.IGNORE_INDEX for label in encoded.labels):
+        base, vision_tower: as in `BTCChat.from_pretrained`. fields: of BTCChatConfig that replace the checkpoint's.
+        """
+        source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=fields)
+        layout, tower = token_layout(source.config)
+        processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout)
+        processor.check()
+        return processor
+
+    @property
+    def template(self) -> prompt.Template:
+        return prompt.get_template(self.config.conv_version)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest sample, image tokens among them."""
+        return self.config.model_max_length
+
+    def check(self) -> None:
+        """Raise BTCChatError where the model's wording does not fit its parts: now, not at the first pair."""
+        prompt.check_pair_prompt(self.config.pair_prompt, self.layout.num_segments("pair", 2))
+
+    def load_frames(self, record: Record) -> list[Image.Image]:
+        """The RGB frames of a record in order of time, as they are shown (``record.view``)."""
+        frames = load_frames(record.modality, record.sources, num_video_frames=self.config.num_video_frames)
+        return frames if record.view is None else [frame.transpose(record.view) for frame in frames]
+
+    def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
+        """Frames -> uint8 (T, 3, H, W) at the tower's size."""
+        if not frames:
+            return torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
+        return torch.stack([self.image_processor(frame) for frame in frames])
+
+    def __call__(self, record: Record, frames: Sequence[Image.Image] | Tensor | None = None, *, train: bool) -> Sample:
+        """A record -> model input. frames: those of `load_frames`, or their `pixels`; None loads them.
+
+        train: the conversation ends with an answer that is learned, and text that is too long is cut (``cut`` says
+        so); otherwise it ends with a question. Raises BTCChatError where the record does not fit its frames, is too
+        long, or leaves nothing to learn.
+        """
+        if frames is None:
+            frames = self.load_frames(record)
+        pixels = frames if isinstance(frames, Tensor) else self.pixels(frames)
+        whole = prompt.encode(self.turns(record, len(pixels)), self.tokenizer, self.template, train=train)
+        lengths = self.layout.lengths(record.modality, len(pixels))
+        encoded = prompt.fit(whole, lengths, self.max_length, train=train)
+        if train and all(label == IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
                 f"no answer is left of {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
             )
+        lost = len(whole.input_ids) - len(encoded.input_ids)
+        cut = f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None
         return {
-            "input_ids": torch.tensor(encoded.input_ids),  # (N,)
-            "labels": torch.tensor(encoded.labels),  # (N,)
-            **self._seen(frames),
+            "input_ids": torch.tensor(encoded.input_ids),
+            "labels": torch.tensor(encoded.labels),
+            "frames": pixels,
             "modality": record.modality,
-            "cut": f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None,
+            "cut": cut,
         }
 
-    def _seen(self, frames: list) -> dict:
-        """What the model sees of the frames: their pixels, or features where the cache has them."""
-        if self.feature_cache is None:
-            return {"pixel_values": self._pixels(frames)}
-        keys = [self.feature_cache.key(frame) for frame in frames]
-        known = [self.feature_cache.load(key) for key in keys]
-        return {
-            "pixel_values": self._pixels(compress(frames, [one is None for one in known])),
-            "cached": (
-                [one for one in known if one is not None],  # each (S, L, C)
-                [key if one is None else None for key, one in zip(keys, known, strict=True)],
-            ),
-        }
-
-    def _pixels(self, frames: Iterable) -> torch.Tensor | None:
-        """(T, 3, H, W)"""
-        pixels = [self.image_processor(frame) for frame in frames]
-        return torch.stack(pixels) if pixels else None
+    def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
+        """The chat of a record with so many frames. Raises BTCChatError where its text does not fit them."""
+        return prompt.turns_from_record(
+            record.conversations,
+            segments=self.layout.num_segments(record.modality, num_frames),
+            modality=record.modality,
+            frames=num_frames,
+            dates=record.dates,
+            task=record.task,
+            clue=record.clue,
+            template=self.template,
+            pair_prompt=self.config.pair_prompt,
+            caption_question=self.config.caption_question,
+            literal=record.literal,
+        )
 
     def check_text(self, record: Record) -> None:
         """Raise BTCChatError where a record's text does not fit its frames; none of them is read."""
@@ -96,43 +193,33 @@ class SampleMaker:
         if record.modality == "video":
             if frames == 1 and written(record) > 1:  # one for each frame, and only the file knows how many it has
                 return
-            frames = min(frames, self.num_video_frames) if frames > 1 else self.num_video_frames
+            frames = self.most_frames(frames if frames > 1 else -1)
         prompt.render(self.turns(record, frames), self.template)
 
-    def turns(self, record: Record, frames: int) -> list[prompt.Turn]:
-        """The chat of a record that has so many frames."""
-        return prompt.turns_from_record(
-            prompt.reword(record.conversations, record.modality, dates=record.dates, **self.words),
-            segments=self.num_segments(record.modality, frames),
-            modality=record.modality,
-            frames=frames,
-            dates=record.dates,
-            task=record.task,
-            clue=record.clue,
-            template=self.template,
-        )
+    def most_frames(self, frames: int) -> int:
+        """Frames that are taken of a video that has so many; -1: of a file that nobody has opened."""
+        most = self.config.num_video_frames
+        return most if frames < 0 else min(frames, most)
 
-    def estimated_length(self, modality: str, frames: int, characters: int) -> int:
-        """About how many tokens a sample has in a batch: with its image tokens, and padded as in training.
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Pad texts on the right to the longest; put all frames of the batch one after another."""
+        lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
+        shown = [sample["frames"] for sample in samples if len(sample["frames"])]
+        batch: Batch = {
+            "input_ids": _pad([sample["input_ids"] for sample in samples], self.tokenizer.pad_token_id),
+            "labels": _pad([sample["labels"] for sample in samples], IGNORE_INDEX),
+            "attention_mask": torch.arange(int(lengths.max()))[None] < lengths[:, None],  # not ids != pad:
+            # the pad id may be the unknown token's, which is a real token inside a text
+            "frames": torch.cat(shown) if shown else None,
+            "modalities": [sample["modality"] for sample in samples],
+            "frame_counts": [len(sample["frames"]) for sample in samples],
+        }
+        if "cached" in samples[0]:
+            features, keys = zip(*(sample["cached"] for sample in samples), strict=True)
+            batch["frame_counts"] = [len(own) for own in keys]
+            batch["cached"] = (torch.stack(sum(features, [])) if any(features) else None, sum(keys, []))
+        return batch
 
-        frames -1: the video decides.
-        """
-        if modality == "video":
-            frames = min(frames, self.num_video_frames) if frames > 0 else self.num_video_frames
-        image_tokens = self.num_segments(modality, frames) * self.tokens_per_segment[modality]
-        text_tokens = int(characters / self.characters_per_token) + self._around
-        tokens = min(image_tokens + text_tokens + (self.clue_tokens if image_tokens else 0), self.max_length)
-        return -(-tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
-    def calibrate(self, records: Iterable[Record]) -> None:
-        """Take ``characters_per_token`` from what some records say: other languages, other tokenizers."""
-        texts = [turn["value"] for record in records for turn in record.conversations]
-        tokens = sum(len(self.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
-        if tokens:
-            self.characters_per_token = sum(map(len, texts)) / tokens
-
-    @cached_property
-    def _around(self) -> int:
-        """Tokens a template puts around a question and its answer."""
-        turns = [prompt.user_turn("?", segments=1), prompt.assistant_turn("!")]
-        return len(prompt.encode(turns, self.tokenizer, self.template, train=True).input_ids)
+def _pad(rows: list[Tensor], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

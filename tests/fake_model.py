@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from btcchat.media import load_frames
-from btcchat.prompt.templates import IMAGE
+from btcchat.prompt import IMAGE
 
 
 class FakeModel:

@@ -6,7 +6,7 @@ from torch import nn
 
 from btcchat.errors import BTCChatError
 from btcchat.merge import merge
-from btcchat.prompt.templates import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 IMG = IMAGE_TOKEN_INDEX
 

@@ -8,7 +8,7 @@ from tiny import ATTENTIVE, tiny_model
 from btcchat import BTCChatError, Request
 from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.generation import batch_of, generate
-from btcchat.prompt.templates import IMAGE, assistant_turn, user_turn
+from btcchat.prompt import IMAGE, assistant_turn, user_turn
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:

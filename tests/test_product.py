@@ -4,13 +4,12 @@ import itertools
 
 import pytest
 import torch
-
-from btcchat import BTCChat
-from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.data.collate import collate
+
+from btcchat import BTCChat, prompt
+from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.generation import Request, batch_of, generate
 from btcchat.language_model import LANGUAGE_MODELS
-from btcchat.prompt import templates as prompt
 from tests.test_model import picture
 from tests.tiny import ATTENTIVE, tiny_model
 

@@ -8,13 +8,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from btcchat import BTCChat
+from btcchat import BTCChat, Record, request
 from btcchat.change_encoder import build_change_encoder
 from btcchat.change_encoder.difference_aware import UNUSED_KEYS, sine_position
-from btcchat.data.collate import collate
-from btcchat.generation import Request, batch_of
-from btcchat.media import load_frames
-from btcchat.prompt import templates as prompt
 from golden_sets.checkpoint import Case, compare
 from golden_sets.common import CHANGE, EXACT, FEATURES, LANGUAGE, Row, differing, distance, load, read_json
 
@@ -75,33 +71,15 @@ def ccexpert_checkpoint(path: Path) -> Iterator[Row]:
 def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> Case:
     """The golden question writes ``<image>`` itself, as a record of a data set does."""
     files = [images / name for name in golden["images"]]
-    turns = _turns([{"from": "human", "value": golden["question"]}], model)
-    encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=False)
-    frames = [model.image_processor(frame) for frame in load_frames("pair", files)]
-    sample = {
-        "input_ids": torch.tensor(encoded.input_ids),
-        "labels": torch.tensor(encoded.labels),
-        "pixel_values": torch.stack(frames),
-        "modality": "pair",
-    }
-    batch = collate([sample], model.tokenizer.pad_token_id)
-    del batch["labels"]
-    return Case(golden, tensors, model, batch, turns[0], golden["caption"])
-
-
-def _turns(conversation: list[dict], model: BTCChat) -> list[prompt.Turn]:
-    written = sum(message["value"].count("<image>") for message in conversation)
-    kinds = {0: "text", 1: "image", 2: "pair"}
-    return prompt.turns_from_record(
-        conversation, segments=written, modality=kinds[written], template=model.config.conv_version
-    )
+    question = Record("golden", "pair", files, [{"from": "human", "value": golden["question"]}])
+    return Case(golden, tensors, model, question, golden["caption"])
 
 
 def _change(cases: list[Case], model: BTCChat) -> Iterator[Row]:
     """The depths, what the change encoder makes of them, and what a user is asked for: a caption."""
     depths = change = refined = 0.0
     for case in cases:
-        states = model.vision_tower(case.batch["pixel_values"])
+        states = model.see(case.batch["frames"])
         depths = max(depths, *(distance(x, case.tensor(f"stage{number}")) for number, x in enumerate(states)))
         streams = model.change_encoder.streams(torch.stack(states, dim=1)[None])[0]  # (1, 2, S, L, C) -> (3, L, C)
         refined = max(refined, distance(streams[:2], case.tensor("resampler_AB")))
@@ -112,14 +90,14 @@ def _change(cases: list[Case], model: BTCChat) -> Iterator[Row]:
     shown = f"{model.config.pair_prompt}{model.config.caption_question}"
     asked = [case for case in cases if case.golden["question"] == shown]
     for case in asked[:1]:
-        blank = Request(model.config.caption_question, "pair", [Image.new("RGB", (8, 8))] * 2)
-        ids = batch_of(model, [blank])["input_ids"][0].tolist()
+        blank = request(model.config.caption_question, "pair", [Image.new("RGB", (8, 8))] * 2)
+        ids = model.processor(blank, train=False)["input_ids"].tolist()
         yield Row("ids of a caption", differing([(ids, case.golden["input_ids"])]), EXACT)
 
 
 def _batch(golden: dict, cases: dict[str, Case], model: BTCChat) -> Iterator[Row]:
     members = [cases[name] for name in golden["members"]]
-    batch = collate([case.sample() for case in members], model.tokenizer.pad_token_id)
+    batch = model.processor.collate([case.sample() for case in members])
     pairs = [
         (batch["input_ids"].tolist(), golden["input_ids"]),
         (batch["labels"].tolist(), golden["labels"]),
@@ -130,7 +108,9 @@ def _batch(golden: dict, cases: dict[str, Case], model: BTCChat) -> Iterator[Row
 
 
 def _record(golden: dict, model: BTCChat) -> Iterator[tuple]:
-    turns = _turns(golden["conversations"], model)
-    encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=True)
-    yield encoded.input_ids, golden["input_ids"]
-    yield encoded.labels, golden["labels"]
+    written = sum(message["value"].count("<image>") for message in golden["conversations"])
+    images = [Image.new("RGB", (8, 8))] * written
+    record = Record("golden", {0: "text", 1: "image", 2: "pair"}[written], images, golden["conversations"])
+    sample = model.processor(record, train=True)
+    yield sample["input_ids"].tolist(), golden["input_ids"]
+    yield sample["labels"].tolist(), golden["labels"]

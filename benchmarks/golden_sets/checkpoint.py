@@ -1,16 +1,17 @@
 """Set D: a whole published checkpoint, from image files to new tokens."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from btcchat import BTCChat, BTCChatError
-from btcchat.data.collate import collate
-from btcchat.generation import Request, batch_of, generate
-from btcchat.prompt import templates as prompt
+from btcchat import BTCChat, BTCChatError, Record, prompt, request
+from btcchat.decoding.options import GenerationOptions
+from btcchat.generation import generate_ids
+from btcchat.processor import Batch, Sample
 from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, Row, differing, distance, grey_levels, read_json
 
 MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden's word -> ours
@@ -54,42 +55,49 @@ def compare(cases: list["Case"], new_tokens: int) -> Iterator[Row]:
 
 def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> "Case":
     modality, files = MODALITIES[golden["kind"]], [images / name for name in golden["images"]]
-    batch = batch_of(model, [Request(golden["question"], modality, files[0] if modality == "image" else files)])
-    question = prompt.user_turn(golden["question"], model.num_segments(modality, len(files)))
-    return Case(golden, tensors, model, batch, question, golden["answer"])
+    return Case(golden, tensors, model, request(golden["question"], modality, files), golden["answer"])
 
 
 class Case:
     """One golden question. Everything past the pixels is computed from the golden pixels, so errors do not add up."""
 
-    def __init__(self, golden: dict, tensors: dict, model: BTCChat, batch: dict, question: prompt.Turn, answer: str):
-        self.golden, self.model, self.batch, self.question = golden, model, batch, question
+    def __init__(self, golden: dict, tensors: dict, model: BTCChat, question: Record, answer: str):
+        self.golden, self.model, self.question = golden, model, question
         self.tensors = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.split(".", 1)[0] == golden["name"]}
-        self.pixels = batch["pixel_values"]
-        if self.pixels is not None:
-            batch["pixel_values"] = self.tensor("pixel_values").float()
-        self.answer, self.template = prompt.assistant_turn(answer), model.config.conv_version
-        self.encoded = prompt.encode([question, self.answer], model.tokenizer, self.template, train=True)
+        processor = model.processor
+        self.batch = processor.collate([processor(question, train=False)])
+        del self.batch["labels"]
+        frames = self.batch["frames"]
+        self.pixels = None if frames is None else processor.image_processor.normalise(frames)
+        if frames is not None:
+            self.batch["frames"] = self.tensor("pixel_values").float()
+        turns = [*question.conversations, {"from": "gpt", "value": answer}]
+        self.answered = replace(question, conversations=turns)
+        frame_count = self.batch["frame_counts"][0]
+        self.turns = processor.turns(self.answered, frame_count)
+        self.encoded = prompt.encode(self.turns, processor.tokenizer, processor.template, train=True)
 
     def tensor(self, name: str) -> Tensor | None:
         return self.tensors.get(name)
 
-    def sample(self, encoded: prompt.Encoded | None = None) -> dict:
+    def sample(self, encoded: prompt.Encoded | None = None) -> Sample:
         encoded = encoded or self.encoded
+        frames = self.batch["frames"]
         return {
             "input_ids": torch.tensor(encoded.input_ids),
             "labels": torch.tensor(encoded.labels),
-            "pixel_values": self.batch["pixel_values"],
+            "frames": torch.zeros(0, 3, 0, 0) if frames is None else frames,
             "modality": self.batch["modalities"][0],
         }
 
-    def training_batch(self, encoded: prompt.Encoded | None = None) -> dict:
-        return collate([self.sample(encoded)], self.model.tokenizer.pad_token_id)
+    def training_batch(self, encoded: prompt.Encoded | None = None) -> Batch:
+        return self.model.processor.collate([self.sample(encoded)])
 
     def texts(self) -> Iterator[tuple]:
-        yield prompt.render([self.question], self.template), self.golden["prompt"]
+        template = self.model.processor.template
+        yield prompt.render(self.turns[:-1], template), self.golden["prompt"]
         if "train_prompt" in self.golden:
-            yield prompt.render([self.question, self.answer], self.template), self.golden["train_prompt"]
+            yield prompt.render(self.turns, template), self.golden["train_prompt"]
 
     def ids(self) -> Iterator[tuple]:
         yield self.batch["input_ids"][0].tolist(), self.golden["input_ids"]
@@ -102,7 +110,7 @@ class Case:
 
     def features(self) -> Tensor:
         batch = self.batch
-        features, lengths = self.model.encode(batch["pixel_values"], batch["modalities"], batch["frame_counts"])
+        features, lengths = self.model.encode(batch["frames"], batch["modalities"], batch["frame_counts"])
         return features.unflatten(0, (len(lengths), lengths[0]))  # (K, M, D)
 
     def merged(self):
@@ -128,11 +136,11 @@ class Case:
         return self.model(**self.training_batch()).loss.item()
 
     def greedy(self, count: int) -> list[int]:
-        return generate(self.model, self.batch, max_new_tokens=count)[0].tolist()
+        return generate_ids(self.model, self.batch, GenerationOptions(count))[0]
 
 
 def _golden_batch(golden: dict, members: list[Case], model: BTCChat) -> Iterator[Row]:
-    batch = collate([case.sample() for case in members], model.tokenizer.pad_token_id)
+    batch = model.processor.collate([case.sample() for case in members])
     merged = model.embed(**batch)
     pairs = [
         (batch["input_ids"].tolist(), golden["input_ids"]),
@@ -148,7 +156,7 @@ def _golden_cut(golden: dict, case: Case, model: BTCChat) -> Iterator[Row]:
     """A training sample too long; where the published code is left without a label, ours may refuse to cut there."""
     limit = golden["tokenizer_model_max_length"]
     try:
-        encoded = prompt.fit(case.encoded, model.tokens_per_segment("pair"), limit, train=True)
+        encoded = prompt.fit(case.encoded, model.layout.lengths("pair", 2), limit, train=True)
     except BTCChatError:
         yield Row(f"cut at {limit}, refused", int(golden["loss"] is not None), EXACT)
         return

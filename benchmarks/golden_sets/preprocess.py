@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 
-from btcchat.data.collate import collate
+from btcchat import prompt
+from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.language_model import load_tokenizer
-from btcchat.prompt import templates as prompt
+from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.processor import Processor
+from btcchat.prompt.token_layout import TokenLayout
 from golden_sets.common import EXACT, Row, differing, read_json
 
 
@@ -34,7 +37,7 @@ def preprocess(path: Path) -> Iterator[Row]:
         encoded = prompt.encode(turns, tokenizer, template, train=True)
         encodings[case["name"]] = encoded
         if not case["has_image"]:  # the published tokenizer cuts text; samples with images wait for the collator
-            encoded = prompt.fit(encoded, 1, limit, train=True)
+            encoded = prompt.fit(encoded, [], limit, train=True)
         ids.append((encoded.input_ids, case["input_ids"]))
         if not case["mismatch_warning"]:  # there the published code gives up and masks everything; ours need not
             labels.append((encoded.labels, case["labels"]))
@@ -42,7 +45,8 @@ def preprocess(path: Path) -> Iterator[Row]:
     yield Row("texts", differing(texts), EXACT)
     yield Row("ids", differing(ids), EXACT)
     yield Row("labels", differing(labels), EXACT)
-    yield from _collated(golden, encodings, tokenizer.pad_token_id)
+    pixels = ImageProcessor((8, 8), [0.5] * 3, [0.5] * 3)
+    yield from _collated(golden, encodings, Processor(BTCChatConfig(), tokenizer, pixels, TokenLayout(1, 1, 1)))
 
 
 def _record(case: dict) -> list[prompt.Turn]:
@@ -52,19 +56,20 @@ def _record(case: dict) -> list[prompt.Turn]:
     return prompt.turns_from_record(case["conversations"], segments=segments, modality=modality)
 
 
-def _collated(golden: dict, encodings: dict, pad_token_id: int) -> Iterator[Row]:
+def _collated(golden: dict, encodings: dict, processor: Processor) -> Iterator[Row]:
     collated, gives_up = golden["collated"], {c["name"] for c in golden["cases"] if c["mismatch_warning"]}
-    cut = [prompt.fit(encodings[name], 1, golden["model_max_length"], train=True) for name in collated["members"]]
+    members = [encodings[name] for name in collated["members"]]
+    cut = [prompt.fit(one, [1] * one.placeholders, golden["model_max_length"], train=True) for one in members]
     samples = [
         {
             "input_ids": torch.tensor(encoded.input_ids),
             "labels": torch.tensor(encoded.labels),
-            "pixel_values": None,
+            "frames": torch.zeros(0, 3, 0, 0, dtype=torch.uint8),
             "modality": "text",
         }
         for encoded in cut
     ]
-    batch = collate(samples, pad_token_id)
+    batch = processor.collate(samples)
     pairs = [
         (batch["input_ids"].tolist(), collated["input_ids"]),
         (batch["attention_mask"].int().tolist(), [[int(m) for m in row] for row in collated["attention_mask"]]),

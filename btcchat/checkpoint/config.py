@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import CAPTION_QUESTION, get_template
+from btcchat.prompt import CAPTION_QUESTION, get_template
 
 PARTS = ("llm", "vision_tower", "mm_projector")
 
@@ -44,7 +44,11 @@ class BTCChatConfig:
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
     published: dict = field(default_factory=dict)  # config.json of the LLaVA-NeXT folder it comes from, for an export
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise BTCChatError for a field whose value is not known."""
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
         get_template(self.conv_version)  # raises for an unknown name
 
@@ -54,15 +58,14 @@ class BTCChatConfig:
         return list(layer) if isinstance(layer, (list, tuple)) else [layer]
 
     @property
-    def words(self) -> dict:
-        """How this model is asked about a pair: options of prompt.reword."""
-        return {"pair_prompt": self.pair_prompt, "caption_question": self.caption_question}
-
-    @property
     def model_max_length(self) -> int:
         """Longest prompt with its image tokens, in tokens."""
         llm = self.llm
         return int(llm.get("tokenizer_model_max_length") or llm.get("max_position_embeddings") or 2048)
+
+    @model_max_length.setter
+    def model_max_length(self, tokens: int) -> None:
+        self.llm["tokenizer_model_max_length"] = tokens
 
     @property
     def hidden_size(self) -> int:

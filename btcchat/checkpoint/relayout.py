@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from btcchat.api import BTCChat
 from btcchat.checkpoint import adapter, llava_next
 from btcchat.checkpoint import load as checkpoint
 from btcchat.checkpoint.config import PARTS, write_json
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
-from btcchat.model import BTCChat
 
 logger = logging.getLogger(__name__)
 

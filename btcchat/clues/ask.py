@@ -1,4 +1,4 @@
-"""Prompt augmentation: a clue model answers one fixed question about the images, and that stands in the prompt.
+"""Prompt augmentation: a clue model answers one fixed question about the images, and the answer goes into the prompt.
 
 The clue model is any checkpoint, or the model itself; an adapter it has is switched off while it answers, so that
 a clue is what the model knew before it was tuned.
@@ -9,13 +9,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from btcchat.checkpoint.hub import resolve
-from btcchat.clues.store import Clues, ClueWriter, agree, check_flags
+from btcchat.clues.store import CLUE_QUESTIONS, Clues, ClueWriter, agree, check_flags
 from btcchat.data.mixture.hashes import checkpoint_hash
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
-from btcchat.generation import Request
+from btcchat.generation import GenerationOptions
 from btcchat.media import load_frames
-from btcchat.prompt.templates import CLUE_QUESTIONS
+from btcchat.processor import request
 
 MAX_NEW_TOKENS = 64  # of a clue
 SELF = "self"  # --clue_model self: the model itself
@@ -26,9 +26,9 @@ ClueSource = Callable[[list[Asked]], list[str]]
 
 def ask(model, about: list[tuple[str, object]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
     """Clues about (modality, path or images) of each, as one batch, without the model's adapter."""
-    requests = [Request(CLUE_QUESTIONS[modality], modality, source) for modality, source in about]
+    records = [request(CLUE_QUESTIONS[modality], modality, source) for modality, source in about]
     with model.adapter_off() if has_adapter(model) else nullcontext():
-        return model.answer(requests, max_new_tokens=max_new_tokens, temperature=0.0)
+        return model.answer(records, GenerationOptions(max_new_tokens))
 
 
 def has_adapter(model) -> bool:

@@ -13,9 +13,19 @@ from pathlib import Path
 from btcchat.data.mixture.hashes import FileHashes, joined
 from btcchat.errors import BTCChatError, choose
 from btcchat.files import Appender, read_rows
-from btcchat.media.images import Embedded, existing_file, list_images
-from btcchat.prompt.templates import PROMPT_AUGMENTATION
+from btcchat.media.source import Embedded, existing_file, list_images
 
+PROMPT_AUGMENTATION = {
+    "off": "no clue is added; one that a record has of its own stays",
+    "cached": "clues that btcchat augment has written",
+    "online": "the clue model is asked first",
+}
+CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of clues names them
+    "image": "Describe this image in one or two sentences.",
+    "pair": "What is different between these two images of the same place? Answer in one or two sentences.",
+    "series": "These images show one place at different dates. What happened? Answer in one or two sentences.",
+    "video": "What happens in this video? Answer in one or two sentences.",
+}
 AGAIN = "run btcchat augment with that --out again"
 FAULT = "is no clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names

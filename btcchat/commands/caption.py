@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if len(images) == 1:
         raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
     map_path = _map_path(args)
+    if args.example:
+        print(f"btcchat: captioning the packaged example: {images[0]} (before), {images[1]} (after)", file=sys.stderr)
     before, after = checked("pair", images)
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
@@ -91,6 +93,7 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from btcchat.data.pairs import read_pairs
+    from btcchat.decoding.options import GenerationOptions
     from btcchat.serve.batch import Answers, caption_pairs
 
     if args.images or args.example:
@@ -107,10 +110,11 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         model = options.load_model(args) if todo else None
+        written = GenerationOptions(**generation(args))
         making = {"batch_size": args.batch_size, "clues": clue_source(args, model) if todo else None}
         try:
             with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
-                for fault in caption_pairs(model, todo, answers, **making, **generation(args)):
+                for fault in caption_pairs(model, todo, answers, written, **making):
                     answered, failed = answered + (fault is None), failed + (fault is not None)
                     if fault:
                         with tqdm.external_write_mode(file=sys.stderr):

@@ -37,21 +37,22 @@ def check_data(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from btcchat.clues.apply import AddClue
     from btcchat.clues.store import Clues
     from btcchat.data.check.check import check, open_sources
     from btcchat.data.check.table import KINDS, Faults, Summary, table
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
     sources = open_sources(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
-    clues = None if args.clues is None else Clues(args.clues)
-    maker = options.sample_maker(args)
+    add_clue = None if args.clues is None else AddClue(Clues(args.clues))
+    processor = options.load_processor(args)
     summaries = {source.name: Summary(source.name) for source in sources}
     workers = os.cpu_count() if args.workers is None else args.workers
     with Faults(args.out, args.faults) as faults:
         totals = [source.total for source in sources]
         total = None if None in totals else sum(totals)  # a streamed set is not counted
         with tqdm(total=total, unit=" rows", disable=None) as bar:
-            for name, row in check(sources, maker, workers, clues):
+            for name, row in check(sources, processor, workers, add_clue):
                 summaries[name].add(row)
                 faults.add(name, row)
                 bar.update()

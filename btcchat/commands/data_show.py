@@ -33,13 +33,13 @@ def show_data(args: argparse.Namespace) -> int:
     from btcchat.data.check.show import page, pick
     from btcchat.media.page import write_page
 
-    maker = options.sample_maker(args)
+    processor = options.load_processor(args)
     mixture = options.load_mixture(args)
-    facts = f"{args.model or 'tiny'}, template {maker.template}, seed {args.seed}"
+    facts = f"{args.model or 'tiny'}, template {processor.config.conv_version}, seed {args.seed}"
     chosen = pick(mixture, args.samples, args.seed)
     if args.clues is not None:
         add_clue = AddClue(Clues(args.clues))
         chosen = {modality: [add_clue(record, ()) for record in records] for modality, records in chosen.items()}
-    write_page(args.out, page(args.mixture, facts, chosen, maker))
+    write_page(args.out, page(args.mixture, facts, chosen, processor))
     print(f"btcchat: {sum(map(len, chosen.values()))} samples written to {args.out}", file=sys.stderr)
     return 0

@@ -76,11 +76,12 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from btcchat.eval.runs.evaluate import ROW_FORMATS, evaluate, train_splits
+    from btcchat.eval.runs.evaluate import ROW_FORMATS, Plan, evaluate, train_splits
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.eval.runs.metrics import check_scoring, metrics_text
     from btcchat.eval.runs.ranks import joined
     from btcchat.eval.runs.samples import read_sets
+    from btcchat.generation import GenerationOptions
 
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
@@ -113,16 +114,23 @@ def run(args: argparse.Namespace) -> int:
             RunFolder(path),
             _record(args, sets, ranks) if ranks.first else {},
             ranks,
-            batch_size=args.batch_size,
-            generation={name: getattr(args, name) for name in ("max_new_tokens", "temperature", "seed", "num_beams")},
-            clues=lambda model: clue_source(args, model),
-            train=train,
-            notes=notes,
-            preset=args.preset,
-            java=args.java,
-            row_of=ROW_FORMATS[args.format],
-            maps=maps,
-            progress=progress,
+            Plan(
+                batch_size=args.batch_size,
+                generation=GenerationOptions(
+                    max_new_tokens=args.max_new_tokens,
+                    temperature=args.temperature,
+                    num_beams=args.num_beams,
+                    seed=args.seed,
+                ),
+                clues=lambda model: clue_source(args, model),
+                train=train,
+                notes=notes,
+                preset=args.preset,
+                java=args.java,
+                row_of=ROW_FORMATS[args.format],
+                maps=maps,
+                progress=progress,
+            ),
         )
     if metrics is not None:
         print(json.dumps(metrics, ensure_ascii=False) if args.json else metrics_text(metrics))
@@ -144,7 +152,9 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     from importlib.metadata import version
 
     from btcchat import __version__
-    from btcchat.checkpoint.load import open_folder, pick_device, pick_dtype, resolve
+    from btcchat.checkpoint.folder import open_folder
+    from btcchat.checkpoint.hub import resolve
+    from btcchat.checkpoint.load import pick_device, pick_dtype
     from btcchat.data.mixture.hashes import checkpoint_hash
     from btcchat.eval.runs.evaluate import SELECTION
     from btcchat.eval.runs.folder import read_json
@@ -173,7 +183,7 @@ def _clues(args: argparse.Namespace, sets) -> dict:
     mode = args.prompt_augmentation
     if mode == "off":
         return {}
-    from btcchat.checkpoint.load import resolve
+    from btcchat.checkpoint.hub import resolve
     from btcchat.clues.ask import SELF, open_clues
     from btcchat.data.mixture.hashes import checkpoint_hash
 

@@ -51,8 +51,9 @@ def _merge(args: argparse.Namespace) -> int:
 
     from btcchat import BTCChat
     from btcchat.checkpoint import adapter
+    from btcchat.checkpoint.folder import open_folder
     from btcchat.checkpoint.hub import resolve
-    from btcchat.checkpoint.load import DTYPES, open_folder, stored_dtype
+    from btcchat.checkpoint.load import DTYPES, stored_dtype
     from btcchat.eval.runs.evaluate import SELECTION
 
     folder = resolve(args.merge)

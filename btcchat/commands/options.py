@@ -7,8 +7,12 @@ import argparse
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
+
+if TYPE_CHECKING:
+    from btcchat.processor import Processor
 
 RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 MODEL = "checkpoint folder or hub id (default: the packaged tiny model)"
@@ -139,19 +143,16 @@ def load_mixture(args: argparse.Namespace):
     return build_datasets(args.mixture, dict, data_root=args.data_root, folder=args.mixture_folder)
 
 
-def sample_maker(args: argparse.Namespace):
-    """Samples as the model of --model reads them. Its weights are not read into memory."""
-    from btcchat import BTCChat
-    from btcchat.processor import SampleMaker
-    from btcchat.prompt.templates import get_template
+def load_processor(args: argparse.Namespace) -> "Processor":
+    """What reads samples as the model of --model does. Its weights are not read."""
+    from btcchat.processor import Processor
 
     given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
-    given |= {"vision_tower": args.vision_tower}
-    given = {name: value for name, value in given.items() if value is not None}
-    maker = SampleMaker.of(BTCChat.from_pretrained(args.model, device="meta", dtype="float32", **given))
-    get_template(maker.template)
-    maker.max_length = args.model_max_length or maker.max_length
-    return maker
+    fields = {name: value for name, value in given.items() if value is not None}
+    processor = Processor.from_pretrained(args.model, vision_tower=args.vision_tower, **fields)
+    if args.model_max_length is not None:
+        processor.config.model_max_length = args.model_max_length
+    return processor
 
 
 def check_clues(args: argparse.Namespace) -> None:
@@ -192,7 +193,8 @@ def check_dates(args: argparse.Namespace, modality: str | None) -> None:
 
 def checked(modality: str, source):
     """What the model is given. Images are read here: their faults are told before the model is loaded."""
-    from btcchat.media.images import existing_file, load_frames
+    from btcchat.media.frames import load_frames
+    from btcchat.media.source import existing_file
 
     if modality != "video":
         frames = load_frames(modality, source)
@@ -200,7 +202,8 @@ def checked(modality: str, source):
     return source if os.path.isdir(source) else existing_file(source, "video")
 
 
-def generation(args: argparse.Namespace) -> dict:
+def generation(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword options of BTCChat.ask, and of GenerationOptions."""
     return {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
 
 

@@ -1,26 +1,35 @@
 """The DataLoader of a training run, over an indexed or a streamed mixture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, blurred, coarse
-from btcchat.data.collate import collate_good
 from btcchat.data.mixture import Mixture
+from btcchat.data.mixture.faults import BadSample
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record, characters, frames
 from btcchat.errors import BTCChatError
+from btcchat.processor import Batch, Sample
+from btcchat.prompt import IGNORE_INDEX
 
 Estimate = Callable[[str, int, int], int]  # (modality, frames, characters) -> tokens
+NOTHING: Sample = {
+    "input_ids": torch.tensor([0]),
+    "labels": torch.tensor([IGNORE_INDEX]),
+    "frames": torch.zeros(0, 3, 0, 0, dtype=torch.uint8),
+    "modality": "text",
+}
 
 
 def train_loader(
     mixture: Mixture | StreamMixture,
-    collate: Callable[[list[dict]], dict],
+    collate: Callable[[Sequence[Sample]], Batch],
     estimate: Estimate,
     *,
     batch_size: int,
@@ -53,6 +62,18 @@ def train_loader(
         world=world,
     )
     return EpochLoader(mixture, batch_sampler=EpochBatches(batches), **options)
+
+
+def collate_good(samples: list[Sample | BadSample], collate: Callable[[Sequence[Sample]], Batch]) -> dict[str, Any]:
+    """The batch of the samples that are good, with ``faults``, a line for each that is not, and ``cut``, for each that
+    is not whole.
+
+    Where none is good it is one token without a label, so that this process keeps step with the others.
+    """
+    good = [sample for sample in samples if not isinstance(sample, BadSample)]
+    faults = [sample.fault for sample in samples if isinstance(sample, BadSample)]
+    cut = [sample["cut"] for sample in good if sample.get("cut")]
+    return {**collate(good or [NOTHING]), "faults": faults, "cut": cut}
 
 
 class EpochLoader(DataLoader):

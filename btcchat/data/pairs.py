@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import existing_file, list_images
+from btcchat.media.source import existing_file, list_images
 
 COLUMNS = ("before", "after")
 

@@ -1,5 +1,6 @@
-"""Images, rasters and video in; upright 8-bit RGB frames out."""
+"""Images and video in; upright 8-bit RGB frames out."""
 
-from btcchat.media.images import load_frames, load_image
+from btcchat.media.frames import load_frames
+from btcchat.media.images import load_image
 
 __all__ = ["load_frames", "load_image"]

@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import Embedded, evenly
+from btcchat.media.frames import evenly
+from btcchat.media.source import Embedded
 
 log = logging.getLogger(__name__)
 

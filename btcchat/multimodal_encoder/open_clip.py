@@ -53,6 +53,12 @@ class OpenClipTower(LibraryTower):
         return getattr(self.visual, "trunk", None)
 
     @property
+    def vit(self) -> nn.Module:
+        """The module whose blocks run: timm's ViT where there is one, else open_clip's own."""
+        # open_clip's wrapper of a timm ViT only logs that the ViT cannot checkpoint; the ViT itself raises.
+        return self.visual if self.trunk is None else self.trunk
+
+    @property
     def resolution(self) -> int:
         return square("open_clip", self.config["model_name"], self.visual.image_size)
 

@@ -1,4 +1,4 @@
-"""From a PIL image to a tower's pixel values: resize, rescale, normalise."""
+"""From a PIL image to a tower's pixel values: resize; then, on the device, rescale and normalise."""
 
 import torch
 from PIL import Image
@@ -15,7 +15,7 @@ ASPECT_RATIOS = {
 
 
 class ImageProcessor:
-    """Make float32 pixels ``(3, H, W)`` of a PIL RGB image.
+    """Make the frames ``(3, H, W)`` of PIL RGB images that a vision tower reads.
 
     ``size`` is (height, width) in pixels, or one int: the length of the shorter edge, keeping the aspect.
     ``mean`` and ``std`` are per channel on the rescaled values, ``resample`` is PIL's filter number (3 bicubic).
@@ -83,15 +83,15 @@ class ImageProcessor:
         }
 
     def __call__(self, image: Image.Image) -> Tensor:
+        """An image at the tower's size: its grey levels, uint8 (3, H, W)."""
         if self.aspect_ratio == "pad":
             image = pad_to_square(image, fill=tuple(int(255 * mean) for mean in self.mean))
-        pixels = resized(image, self._target(image), self.resample)
-        return pixels.mul_(self._scale).sub_(self._shift)  # in place: half the time of the plain expression
+        return resized(image, self._target(image), self.resample)
 
-    def seen(self, pixels: Tensor) -> Image.Image:
-        """Pixels (3, H, W) as the 8-bit image they were made of: what a model sees of it."""
-        levels = (pixels + self._shift) / self._scale
-        return Image.fromarray(levels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Grey levels (..., 3, H, W) -> the float32 pixel values that the tower reads, on the same device."""
+        scale, shift = self._scale.to(frames.device), self._shift.to(frames.device)
+        return frames.float().mul_(scale).sub_(shift)  # in place: half the time of the plain expression
 
     def _target(self, image: Image.Image) -> tuple[int, int]:
         """(width, height), PIL's order."""

@@ -12,7 +12,7 @@ ONE = 2**22  # Pillow's weights are whole numbers of 2^-22
 
 
 def resized(image: Image.Image, size: tuple[int, int], resample: int) -> Tensor:
-    """Grey levels of ``image.resize(size, resample)`` as whole float32 numbers (3, H, W). image: RGB.
+    """Grey levels of ``image.resize(size, resample)``, uint8 (3, H, W). image: RGB.
 
     Pillow resizes along the rows, rounds, and then along the columns. To enlarge these, its own weights are applied
     here: in float32, which may put a sum half way between two levels on the other one (bicubic, 256 to 384: 0.06 %).
@@ -20,15 +20,15 @@ def resized(image: Image.Image, size: tuple[int, int], resample: int) -> Tensor:
     width, height = size
     if height <= image.height:
         return _planes(image.resize(size, resample))
-    planes = _planes(image.resize((width, image.height), resample))  # (3, h, W)
+    planes = _planes(image.resize((width, image.height), resample)).float()  # (3, h, W)
     rows, weights, starts = _taps(image.height, height, resample)
     planes = F.embedding_bag(rows, planes.flatten(0, 1), starts, mode="sum", per_sample_weights=weights)  # (3 * H, W)
-    return planes.add_(0.5).floor_().clamp_(0, 255).view(3, height, width)
+    return planes.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8).view(3, height, width)
 
 
 def _planes(image: Image.Image) -> Tensor:
-    """(3, H, W) float32; Pillow splits colours faster than a permuted copy does."""
-    planes = torch.empty(3, image.height, image.width)
+    """(3, H, W) uint8; Pillow splits colours faster than a permuted copy does."""
+    planes = torch.empty(3, image.height, image.width, dtype=torch.uint8)
     for plane, band in zip(planes, image.split(), strict=True):
         plane.copy_(torch.from_numpy(np.array(band)))
     return planes

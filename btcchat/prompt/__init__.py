@@ -1,1 +1,48 @@
-"""From the turns of a chat to token ids and labels."""
+"""Prompts: from the conversation of a record to token ids and labels.
+
+turns.py decides what a question shows and says, templates.py how turns are written, tokenise.py makes ids of that.
+"""
+
+from btcchat.prompt.templates import (
+    TEMPLATES,
+    Template,
+    Turn,
+    assistant_turn,
+    encode,
+    end_ids,
+    get_template,
+    render,
+)
+from btcchat.prompt.tokenise import (
+    END,
+    IGNORE_INDEX,
+    IMAGE,
+    IMAGE_TOKEN_INDEX,
+    Encoded,
+    Mark,
+    describe_length,
+    fit,
+)
+from btcchat.prompt.turns import CAPTION_QUESTION, check_pair_prompt, turns_from_record
+
+__all__ = [
+    "CAPTION_QUESTION",
+    "END",
+    "IGNORE_INDEX",
+    "IMAGE",
+    "IMAGE_TOKEN_INDEX",
+    "TEMPLATES",
+    "Encoded",
+    "Mark",
+    "Template",
+    "Turn",
+    "assistant_turn",
+    "check_pair_prompt",
+    "describe_length",
+    "encode",
+    "end_ids",
+    "fit",
+    "get_template",
+    "render",
+    "turns_from_record",
+]

@@ -1,62 +1,14 @@
-"""Prompts: the turns of a chat, and how a template writes them. The one file that knows what stands where.
+"""Templates: how the turns of a chat become one prompt. A new one is a function that yields its parts, and a row."""
 
-A user's turn is, in this order (dates, task and clue are optional)::
-
-    2010: <image>          a placeholder and a newline for each segment of visual tokens, dates in front
-    2014: <image>
-    [change captioning] [clue: about 4 % of the area changed] Describe the changes.
-
-A clue is the answer of another model, or of this one without its adapter, to the modality's ``CLUE_QUESTIONS``
-(docs/prompt_augmentation.md).
-
-A placeholder is an object (``IMAGE``), not a string: text that happens to read ``<image>``, ``</s>`` or ``<s>`` stays
-text and never becomes a placeholder or a special token. Only a record of a data set writes placeholders as
-``<image>`` (`turns_from_record`).
-
-A new template is one function that yields its parts, and one row of ``TEMPLATES``.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.prompt.tokenise import (
-    END,
-    IGNORE_INDEX,
-    IMAGE,
-    IMAGE_TOKEN_INDEX,
-    Encoded,
-    Mark,
-    Part,
-    Piece,
-    fit,
-    special_id,
-    tokenise,
-)
+from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Part, Piece, special_id, tokenise
 
-__all__ = [
-    "CAPTION_QUESTION", "CLUE_QUESTIONS", "END", "IGNORE_INDEX", "IMAGE", "IMAGE_TOKEN_INDEX", "PROMPT_AUGMENTATION",
-    "TEMPLATES", "Encoded", "Mark", "Template", "Turn", "assistant_turn", "encode", "end_ids", "fit", "get_template",
-    "render", "reword",
-    "turns_from_record", "user_turn",
-]  # fmt: skip
-
-TASK_OPEN, TASK_CLOSE = "[", "] "
-CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
-CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # the words of a converted record
-ROUND = str.maketrans("[]", "()")  # inside the markers, so that what a clue says cannot end it
-PROMPT_AUGMENTATION = {
-    "off": "no clue is added; one that a record has of its own stands",
-    "cached": "clues that btcchat augment has written",
-    "online": "the clue model is asked first",
-}
-CLUE_QUESTIONS = {  # what a clue model is asked about the images (prompt augmentation); clues name these
-    "image": "Describe this image in one or two sentences.",
-    "pair": "What is different between these two images of the same place? Answer in one or two sentences.",
-    "series": "These images show one place at different dates. What happened? Answer in one or two sentences.",
-    "video": "What happens in this video? Answer in one or two sentences.",
-}
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass
@@ -67,171 +19,9 @@ class Turn:
     content: list[Part] | None
 
 
-def user_turn(
-    question: str,
-    segments: int = 0,
-    *,
-    dates: Sequence[str] | None = None,
-    task: str | None = None,
-    clue: str | None = None,
-    shown: str = "",
-) -> Turn:
-    """A question behind its ``segments`` placeholders.
-
-    ``shown`` is text that writes the placeholders, ``<image>`` at the place of each, where they are not to stand on
-    lines of their own; it does not go with dates.
-
-    ``dates``, one an image, are written in front of the placeholders of their image. Where there are more segments
-    than dates (a series with change tokens), the first date has one and the others share the rest evenly; one
-    segment for two dates (a fused pair) has both. Raises BTCChatError on an empty question, or dates that do not fit.
-    """
-    if not question.strip():
-        raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
-    placeholders = _placeholders(_groups(segments, dates))
-    if shown and segments and not any(dates or ()):
-        placeholders = _written(shown, segments)
-    return Turn("user", [*placeholders, _hints(task, clue) + question.strip()])
-
-
 def assistant_turn(answer: str | None = None) -> Turn:
     """An answer, of the chat so far or to be learned; None is one still to be written."""
     return Turn("assistant", None if answer is None else [answer])
-
-
-def turns_from_record(
-    conversations: Iterable[dict],
-    *,
-    segments: int,
-    modality: str,
-    frames: int | None = None,
-    dates: Sequence[str] | None = None,
-    task: str | None = None,
-    clue: str | None = None,
-    template: "str | Template" = "v1",
-) -> list[Turn]:
-    """Turns of a LLaVA-style record: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}, ...]``.
-
-    Its questions may write one ``<image>`` a segment, one an image (``frames``, or as many as there are dates), a
-    single one for all, or none (then they come first); at these places stand ``segments`` placeholders. In images
-    and pairs the text around ``<image>`` is stripped where the template is ``tidy``, as published (FACTS G). Without
-    segments ``<image>`` is text.
-    Dates, task and clue are written as in `user_turn`, task and clue in the first question.
-    Raises BTCChatError where a role is unknown or the number of ``<image>`` does not fit.
-    """
-    spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
-    if spoken and spoken[0][0] == "assistant":  # published: a greeting before the first question is dropped
-        spoken = spoken[1:]
-    written = sum(value.count(IMAGE.text) for role, value in spoken if role == "user") if segments else 0
-    if spoken and segments and not written:
-        spoken[0] = ("user", f"{IMAGE.text}\n{spoken[0][1]}")
-        written = 1
-
-    runs = _runs(written, segments, modality, dates or ([""] * frames if frames else None))
-    hints = _hints(task, clue)
-    tidy = get_template(template).tidy and modality in ("image", "pair")
-    turns = []
-    for role, value in spoken:
-        if role == "assistant":
-            turns.append(assistant_turn(value))
-        else:
-            turns.append(Turn("user", _content(value.split(IMAGE.text) if segments else [value], runs, hints, tidy)))
-            hints = ""
-    return turns
-
-
-def reword(
-    conversations: Iterable[dict],
-    modality: str,
-    *,
-    pair_prompt: str = "",
-    caption_question: str = CAPTION_QUESTION,
-    dates: Sequence[str] | None = None,
-) -> list[dict]:
-    """A record's conversation in the words of one model: as `turns_from_record` takes it.
-
-    The question for a caption becomes ``caption_question``; the only ``<image>`` of a pair without dates, on its line
-    of the first question, ``pair_prompt``, so that a sample reads as the same question does in inference.
-    """
-    reworded = [{**turn, "value": turn["value"].replace(CAPTION_QUESTION, caption_question)} for turn in conversations]
-    written = sum(turn["value"].count(IMAGE.text) for turn in reworded)
-    line = f"{IMAGE.text}\n"
-    if pair_prompt and modality == "pair" and not any(dates or ()) and written <= 1:
-        first = next((turn for turn in reworded if ROLES.get(turn["from"]) == "user"), None)
-        if first and (not written or first["value"].startswith(line)):
-            first["value"] = pair_prompt + first["value"].removeprefix(line)
-    return reworded
-
-
-def _runs(written: int, segments: int, modality: str, dates: Sequence[str] | None) -> Iterator[list[Part]]:
-    """The placeholders that stand at each ``<image>`` a record has written."""
-    groups = _groups(segments, dates)
-    if written == len(groups):
-        return iter([_placeholders([group]) for group in groups])
-    if written == segments:
-        return iter([_placeholders([(date if i == 0 else "", 1)]) for date, n in groups for i in range(n)])
-    if written == 1 or (written == 2 and modality == "pair"):
-        return iter([_placeholders(groups), []][:written])
-    ways = " or ".join(map(str, sorted({1, len(groups), segments})))
-    raise BTCChatError(f"{written} <image> in the conversation, expected {ways} ({modality}, {segments} segments)")
-
-
-def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
-    """One question: its pieces of text with a run of placeholders between each two."""
-    tidy = tidy and len(pieces) > 1
-    content: list[Part] = []
-    for number, piece in enumerate(pieces):
-        last = number == len(pieces) - 1
-        if number:
-            run = next(runs)
-            content += run if tidy else run[:-1]  # untidied, the record's own newline follows the last one
-        if tidy:
-            piece = piece.strip() + ("" if last else " ")
-        if hints and (last or piece.strip()):
-            text = piece.lstrip()
-            piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
-        content.append(piece)
-    for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
-        while tidy and content and isinstance(content[end], str):
-            content[end] = strip(content[end])
-            if content[end]:
-                break
-            del content[end]
-    return content
-
-
-def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]:
-    """(date, number of placeholders) in prompt order; no date, or an empty one, is not written."""
-    if not dates or not segments:
-        return [("", 1)] * segments
-    dates = [_one_line(date) for date in dates]
-    if segments == 1 and len(dates) <= 2:
-        return [(" to ".join(filter(None, dates)), 1)]
-    share, rest = divmod(segments - 1, max(len(dates) - 1, 1))
-    if len(dates) < 2 or rest or not share:
-        raise BTCChatError(f"{len(dates)} dates or images for {segments} segments; give one date an image, or none")
-    return [(date, share if i else 1) for i, date in enumerate(dates)]
-
-
-def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
-    return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
-
-
-def _written(shown: str, segments: int) -> list[Part]:
-    """``shown`` with a placeholder for each ``<image>``."""
-    first, *others = shown.split(IMAGE.text)
-    if len(others) != segments:
-        raise BTCChatError(f"pair_prompt has {len(others)} <image>, the images make {segments} segments: {shown!r}")
-    return [part for part in [first, *(part for text in others for part in (IMAGE, text))] if part]
-
-
-def _hints(task: str | None, clue: str | None) -> str:
-    """Task tag and clue between their markers; what is blank is not written, brackets inside become round."""
-    marked = ((TASK_OPEN, task, TASK_CLOSE), (CLUE_OPEN, clue, CLUE_CLOSE))
-    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in marked if _one_line(text))
-
-
-def _one_line(text: str | None) -> str:
-    return " ".join(str(text or "").split())
 
 
 @dataclass(frozen=True)
@@ -242,7 +32,7 @@ class Template:
     system: str = ""
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
     end: Mark = END  # special token that ends an answer
-    tidy: bool = True  # a record's text around <image> is stripped, and a newline put behind it
+    tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
     always: tuple[Part, ...] = ()  # tokens that are learned wherever they stand
 
 
@@ -302,7 +92,7 @@ def get_template(template: str | Template) -> Template:
     return template if isinstance(template, Template) else choose("template", template, TEMPLATES)
 
 
-def end_ids(tokenizer, template: str | Template) -> list[int]:
+def end_ids(tokenizer: "PreTrainedTokenizerBase", template: str | Template) -> list[int]:
     """The ids of the tokens that end an answer."""
     return sorted({special_id(end, tokenizer) for end in (END, get_template(template).end)})
 
@@ -325,7 +115,9 @@ def render(turns: Sequence[Turn], template: str | Template = "v1") -> str:
     return "".join(part if isinstance(part, str) else part.text for part, _ in _pieces(turns, template))
 
 
-def encode(turns: Sequence[Turn], tokenizer, template: str | Template = "v1", *, train: bool) -> Encoded:
+def encode(
+    turns: Sequence[Turn], tokenizer: "PreTrainedTokenizerBase", template: str | Template = "v1", *, train: bool
+) -> Encoded:
     """Ids and labels of a chat. Every answer is learned, with the token that ends it; nothing else is (but ``always``).
 
     ``train``: the chat ends with its answer (an empty one leaves nothing to learn, as published); otherwise it ends
@@ -342,6 +134,6 @@ def encode(turns: Sequence[Turn], tokenizer, template: str | Template = "v1", *,
     return Encoded(encoded.input_ids, [id if id in always else label for id, label in pairs])
 
 
-def _token(part: Part, tokenizer) -> int:
+def _token(part: Part, tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id of a special token, or of a text that is one token."""
     return special_id(part, tokenizer) if isinstance(part, Mark) else tokenizer(part).input_ids[-1]

@@ -1,4 +1,4 @@
-"""Text, placeholders and special tokens -> token ids and labels. What a prompt says is decided in prompt.py.
+"""Text, placeholders and special tokens -> token ids and labels. turns.py and templates.py say what a prompt is.
 
 A tokenizer takes the name of a special token for the token itself, whoever wrote it. So the only one it is ever given
 is the `Mark` before a text; the names a user typed are parted. It is used through calls that every Hugging Face
@@ -9,11 +9,16 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from btcchat.errors import BTCChatError
+from btcchat.media.frames import PLACEHOLDER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,7 @@ class Mark:
     text: str
 
 
-IMAGE = Mark("<image>")
+IMAGE = Mark(PLACEHOLDER)
 END = Mark("</s>")  # end of an answer: the tokenizer's own end-of-sequence token, whatever its name there
 _BREAK = Mark("")  # no token: keeps the two halves of a special token's name apart
 
@@ -48,12 +53,12 @@ class Encoded:
         """Number of segments of visual tokens this prompt wants."""
         return self.input_ids.count(IMAGE_TOKEN_INDEX)
 
-    def merged_length(self, segment_tokens: int) -> int:
-        """Positions the language model sees once each placeholder is ``segment_tokens`` features."""
-        return len(self.input_ids) + self.placeholders * (segment_tokens - 1)
+    def merged_length(self, lengths: Sequence[int]) -> int:
+        """Positions that the language model sees once each placeholder has become its ``lengths`` features."""
+        return len(self.input_ids) - self.placeholders + sum(lengths)
 
 
-def tokenise(pieces: Iterable[Piece], tokenizer) -> Encoded:
+def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Encoded:
     """The pieces of a prompt as ids and labels, behind the tokenizer's own beginning-of-sequence token, if any.
 
     As published (FACTS D), the text between two placeholders is tokenised on its own, as at the start of a text;
@@ -83,7 +88,7 @@ def tokenise(pieces: Iterable[Piece], tokenizer) -> Encoded:
     return Encoded(ids, labels)
 
 
-def special_id(mark: Mark, tokenizer) -> int:
+def special_id(mark: Mark, tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id of a special token. Raises BTCChatError where the tokenizer has none of that name."""
     if mark == END:
         return tokenizer.eos_token_id
@@ -96,7 +101,7 @@ def special_id(mark: Mark, tokenizer) -> int:
     return token
 
 
-def _split(pieces: Iterable[Piece], tokenizer) -> Iterable[Piece]:
+def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Iterable[Piece]:
     """Join neighbouring text of one kind, and part the name of a special token in it after its first character."""
     inside = _inside_special(frozenset(_special_names(tokenizer)))
     for (is_text, learned), group in groupby(pieces, key=lambda piece: (isinstance(piece[0], str), piece[1])):
@@ -110,19 +115,21 @@ def _split(pieces: Iterable[Piece], tokenizer) -> Iterable[Piece]:
                 yield text, learned
 
 
-def _special_names(tokenizer) -> set[str]:
+def _special_names(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return added | {str(name) for name in tokenizer.all_special_tokens}
 
 
 @functools.cache
-def _inside_special(names: frozenset[str]) -> re.Pattern:
+def _inside_special(names: frozenset[str]) -> re.Pattern[str]:
     """Matches the (empty) place after the first character of each of these names."""
     places = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in sorted(names) if len(name) > 1]
     return re.compile("|".join(places) or "(?!)")  # (?!) matches nowhere
 
 
-def _tokenise_run(run: list[tuple[str, bool]], before: str, tokenizer) -> tuple[list[int], list[int]]:
+def _tokenise_run(
+    run: list[tuple[str, bool]], before: str, tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[list[int], list[int]]:
     """Ids and labels of text without marks. The whole run is tokenised together, and cut where a piece ends."""
 
     def tokens(text: str) -> list[int]:
@@ -145,24 +152,22 @@ def _shared(a: list[int], b: list[int]) -> int:
     return len(os.path.commonprefix([a, b]))
 
 
-def fit(encoded: Encoded, segment_tokens: int, max_length: int | None, *, train: bool) -> Encoded:
-    """The prompt as it fits into ``max_length`` tokens, each placeholder counting as ``segment_tokens``.
+def fit(encoded: Encoded, lengths: Sequence[int], max_length: int | None, *, train: bool) -> Encoded:
+    """The prompt as it fits into ``max_length`` tokens, its placeholders counting as ``lengths`` tokens.
 
     A prompt that is too long is an error in inference; in training its text is cut on the right, which is logged
     once. No placeholder is ever cut away from its features: where they do not fit, it is an error in training too.
     """
-    length = encoded.merged_length(segment_tokens)
+    length = encoded.merged_length(lengths)
     if max_length is None or length <= max_length:
         return encoded
-    segments = encoded.placeholders
-    text = len(encoded.input_ids) - segments
-    made_of = f"{segments} image segments of {segment_tokens} tokens and {text} tokens of text"
+    made_of = describe_length(encoded, lengths)
     if not train:
         raise BTCChatError(
             f"the prompt is too long by {length - max_length}: {length} tokens ({made_of}), the model reads "
             f"{max_length}; shorten the question or the chat, or give fewer images"
         )
-    keep = max_length - segments * (segment_tokens - 1)  # ids
+    keep = max_length - sum(lengths) + len(lengths)  # ids
     if keep < 1 or IMAGE_TOKEN_INDEX in encoded.input_ids[keep:]:
         raise BTCChatError(
             f"the images do not fit: {made_of}, cut at {max_length} tokens, would lose placeholders; "
@@ -170,6 +175,13 @@ def fit(encoded: Encoded, segment_tokens: int, max_length: int | None, *, train:
         )
     _log_cut(max_length)
     return Encoded(encoded.input_ids[:keep], encoded.labels[:keep])
+
+
+def describe_length(encoded: Encoded, lengths: Sequence[int]) -> str:
+    """What the length of a prompt is made of, for messages."""
+    each = " to ".join(map(str, sorted({min(lengths, default=0), max(lengths, default=0)})))
+    text = len(encoded.input_ids) - encoded.placeholders
+    return f"{len(lengths)} image segments of {each} tokens and {text} tokens of text"
 
 
 @functools.cache

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, read_rows
 from btcchat.media import load_frames
+
+if TYPE_CHECKING:
+    from btcchat.api import BTCChat
+    from btcchat.clues.ask import ClueSource
+    from btcchat.generation import GenerationOptions
 
 
 class Answers:
@@ -56,15 +62,21 @@ class Answers:
 
 
 def caption_pairs(
-    model, pairs: list[Pair], answers: Answers, *, batch_size: int, clues=None, **generation
+    model: "BTCChat",
+    pairs: list[Pair],
+    answers: Answers,
+    options: "GenerationOptions",
+    *,
+    batch_size: int,
+    clues: "ClueSource | None" = None,
 ) -> Iterator[str | None]:
     """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out.
 
-    clues: an augment.ClueSource; what it raises, where a pair has no clue, stops the run.
+    What clues raises, where a pair has no clue, stops the run.
     """
     if not pairs:
         return  # before torch is imported for nothing
-    from btcchat.generation import Request
+    from btcchat.processor import request
 
     for start in range(0, len(pairs), batch_size):
         readable, faults = [], []
@@ -73,13 +85,14 @@ def caption_pairs(
                 readable.append((pair, load_frames("pair", pair.paths)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
-        told = [None] * len(readable) if clues is None else clues([("pair", p.paths, frames) for p, frames in readable])
-        requests = [
-            Request(model.config.caption_question, "pair", frames, clue=clue)
-            for (_, frames), clue in zip(readable, told, strict=True)
+        asked = [("pair", pair.paths, frames) for pair, frames in readable]
+        texts_of_clues = clues(asked) if clues is not None and asked else [None] * len(asked)
+        records = [
+            request(model.config.caption_question, "pair", frames, clue=clue)
+            for (_, frames), clue in zip(readable, texts_of_clues, strict=True)
         ]
-        if requests:
-            texts = model.answer(requests, **generation)
+        if records:
+            texts = model.answer(records, options)
             answers.write([(pair, text) for (pair, _), text in zip(readable, texts, strict=True)])
         yield from faults
         yield from [None] * len(readable)

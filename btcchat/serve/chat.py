@@ -7,10 +7,17 @@ import json
 import os
 import shlex
 import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.media import load_frames
-from btcchat.prompt.templates import Turn, assistant_turn
+from btcchat.media.frames import Sources, load_frames
+
+if TYPE_CHECKING:
+    from btcchat.api import BTCChat
+    from btcchat.clues.ask import ClueSource
 
 HELP = """\
 /pair BEFORE AFTER   talk about two dates of one place
@@ -28,15 +35,25 @@ MEDIA = {"/image": "image", "/pair": "pair", "/series": "series", "/video": "vid
 class Chat:
     """One conversation: what it is about, and what was said. New images or dates begin a new one.
 
-    clues: an augment.ClueSource; the clue about the images stands in the first question.
+    generation: keyword options of `BTCChat.stream`. clues: the clue about the images is part of the first question.
     """
 
-    def __init__(self, model, *, generation: dict, as_json: bool = False, clues=None):
+    def __init__(
+        self,
+        model: "BTCChat",
+        *,
+        generation: dict[str, Any],
+        as_json: bool = False,
+        clues: "ClueSource | None" = None,
+    ):
         self.model, self.generation, self.as_json, self.clues = model, generation, as_json, clues
-        self.modality, self.frames, self.dates, self.clue = None, [], None, None
-        self.history: list[Turn] = []
+        self.modality: str | None = None
+        self.frames: list[Image.Image] = []
+        self.dates: list[str] | None = None
+        self.clue: str | None = None
+        self.history: list[dict[str, str]] = []  # as the conversation of a record
 
-    def use(self, modality: str, source, dates: list[str] | None = None) -> None:
+    def use(self, modality: str, source: Sources, dates: list[str] | None = None) -> None:
         """Talk about these from now on."""
         frames = load_frames(modality, source, self.model.config.num_video_frames)
         clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
@@ -56,31 +73,31 @@ class Chat:
 
     def ask(self, question: str) -> None:
         """Stream the answer to stdout. The turn is kept once the answer is complete."""
-        from btcchat.generation import Request, question_turn
-
         if self.modality is None:
             raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
-        about = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
-        told = {"dates": self.dates, "history": self.history, "clue": None if self.history else self.clue}
-        pieces = self.model.stream(question, **about, **told, **self.generation)
+        shown = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
+        hints = {"dates": self.dates, "history": self.history, "clue": self.clue}
         text = ""
-        try:
-            for piece in pieces:
-                piece = piece if text else piece.lstrip()
-                text += piece
-                if not self.as_json:
-                    print(piece, end="", flush=True)
-        finally:
-            pieces.close()  # an interrupted answer stops being written
-            if text and not self.as_json:
-                print(flush=True)
+        with closing(self.model.stream(question, **shown, **hints, **self.generation)) as pieces:
+            try:
+                for piece in pieces:
+                    piece = piece if text else piece.lstrip()
+                    text += piece
+                    if not self.as_json:
+                        print(piece, end="", flush=True)
+            finally:
+                if text and not self.as_json:
+                    print(flush=True)
         text = text.strip()
         if self.as_json:
             print(json.dumps({"question": question, "answer": text}, ensure_ascii=False), flush=True)
         elif not text:
             note("(an empty answer)")
-        request = Request(question, self.modality, **told)
-        self.history = [*self.history, question_turn(self.model, request, len(self.frames)), assistant_turn(text)]
+        self.history = [
+            *self.history,
+            {"from": "human", "value": question.strip()},
+            {"from": "gpt", "value": text},
+        ]
 
     def handle(self, line: str) -> bool:
         """One line of the user's; False to leave."""

@@ -17,14 +17,13 @@ import torch
 from tokenizers import models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
-from btcchat.change_encoder import build_change_encoder
+from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
+from btcchat.checkpoint.parts import change_encoder_of, layout_of, projector_of, vision_tower_of
 from btcchat.language_model import build_language_model
 from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
-from btcchat.model import BTCChat
-from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
-from btcchat.multimodal_projector import build_projector
+from btcchat.processor import Processor
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,6 @@ def init_model(
 ) -> BTCChat:
     """A BTCChat with random weights. ``llm``: a model_type; ``fields``: other fields of BTCChatConfig."""
     torch.manual_seed(seed)
-    change_encoder = change_encoder or {"change_encoder_type": "concat"}
     config = BTCChatConfig(
         llm={
             "model_type": llm,
@@ -121,28 +119,21 @@ def init_model(
             "image_size": sizes.resolution,
             "patch_size": sizes.patch,
         },
-        change_encoder=change_encoder,
+        change_encoder=change_encoder or {"change_encoder_type": "concat"},
         **{"mm_vision_select_layer": -1, **fields},
     )
     language_model = build_language_model(config.llm)
-    tower = build_vision_tower(
-        config.vision_tower, select_layer=config.select_layers, select_feature=config.mm_vision_select_feature
-    )
-    vision_model: Any = tower.vision_model  # SigLIP's
-    vision_model.embeddings.position_embedding.weight.data.copy_(sine_positions(tower.grid, tower.hidden_size))
-    encoder = build_change_encoder(
-        change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
-    )
-    projector = build_projector(config.mm_projector, in_features=tower.hidden_size, out_features=sizes.llm_width)
-    processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
+    tower = vision_tower_of(config)
+    places = tower.vision_model.embeddings.position_embedding.weight
+    places.data.copy_(sine_positions(tower.grid, tower.hidden_size))
+    encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
+    image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     return BTCChat(
-        config,
         vision_tower=tower,
         change_encoder=encoder,
         mm_projector=projector,
         llm=language_model,
-        tokenizer=tokenizer,
-        image_processor=processor,
+        processor=Processor(config, tokenizer, image_processor, layout_of(config, tower, encoder, projector)),
     ).eval()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import SELF, clue_model_of, describe, open_clues, records_of, write_clues
 from btcchat.clues.store import ClueWriter
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
-from btcchat.model import BTCChat
 
 logger = logging.getLogger(__name__)
 

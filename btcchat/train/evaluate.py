@@ -12,18 +12,23 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
+from btcchat.api import BTCChat
+from btcchat.clues.ask import ClueSource
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import right_answers
 from btcchat.eval.answers.answers import groups
 from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.factuality import factuality
+from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.evaluate import SELECTION, prediction_row
 from btcchat.eval.runs.folder import METRICS as METRICS_FILE
 from btcchat.eval.runs.folder import PREDICTIONS, RunFolder, read_json
 from btcchat.eval.runs.metrics import check_scoring, rows_of, score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
+from btcchat.eval.runs.sweep import batches, sweep
+from btcchat.generation import GenerationOptions
 from btcchat.train.checkpoints import delete
 
 logger = logging.getLogger(__name__)
@@ -141,21 +146,20 @@ class Evaluation(TrainerCallback):
 
 
 def answer_all(
-    model, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: Callable | None = None
+    model: BTCChat, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: ClueSource | None = None
 ) -> dict[str, str]:
     """id -> answer, in every process. All answer as many batches: under ZeRO-3 they go through each layer together."""
-    from btcchat.eval.runs.answer import answers, batches
-
-    numbered = list(enumerate(batch for one in sets for batch in batches(one.samples, BATCH_SIZE)))
-    mine = numbered[ranks.number :: ranks.world]
-    if len(mine) < math.ceil(len(numbered) / ranks.world):
-        mine.append(numbered[0])
-    found, training = {}, model.training
+    groups = [batch for one in sets for batch in batches(one.samples, BATCH_SIZE)]
+    mine = groups[ranks.number :: ranks.world]
+    if len(mine) < math.ceil(len(groups) / ranks.world):
+        mine.append(groups[0])
+    found: dict[str, str] = {}
+    training = model.training
     model.eval()
     try:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            for one in answers(model, mine, clues=clues, max_new_tokens=LONGEST):
-                found |= one
+            for _ in sweep(model, mine, [Answering((), found.update, GenerationOptions(LONGEST), clues)]):
+                pass
     finally:
         model.train(training)
     return {name: text for part in ranks.gather(found) for name, text in part.items()}

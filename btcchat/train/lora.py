@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from btcchat.checkpoint import adapter
+from btcchat.checkpoint.folder import open_folder
 from btcchat.checkpoint.hub import resolve
-from btcchat.checkpoint.load import open_folder
 from btcchat.errors import BTCChatError
 
 logger = logging.getLogger(__name__)

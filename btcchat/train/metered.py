@@ -8,7 +8,7 @@ import torch
 from transformers import Trainer
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import IGNORE_INDEX
+from btcchat.prompt import IGNORE_INDEX
 from btcchat.train.meter import Meter, peak_memory_gb
 
 METER = "meter.json"  # in a checkpoint: what a resumed run goes on counting

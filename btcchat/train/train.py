@@ -1,32 +1,36 @@
 """A training run, top to bottom."""
 
 import logging
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import set_seed
 
-from btcchat.checkpoint.load import leaves_out_tower
+from btcchat.api import BTCChat
+from btcchat.checkpoint.folder import leaves_out_tower
+from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import from_cache
 from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.check.before import check_before
-from btcchat.data.collate import collate
-from btcchat.data.mixture.mixture import build_datasets, known_sets, terms
+from btcchat.data.lengths import LengthEstimate
+from btcchat.data.mixture import Mixture, build_datasets, known_sets, terms
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.mixture.views import PairViews
+from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
+from btcchat.eval.runs.samples import EvalSet
 from btcchat.language_model import pick_attention
-from btcchat.model import BTCChat
-from btcchat.multimodal_encoder.cache import FeatureCache
-from btcchat.processor import SampleMaker
-from btcchat.prompt.templates import get_template
+from btcchat.processor import Processor, Sample
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
 from btcchat.train.checkpoints import complete_checkpoints, delete, delete_unfinished, step_of
 from btcchat.train.clues import prepare_clues
+from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.evaluate import Evaluation, read_eval_sets
-from btcchat.train.freeze import freeze, table
+from btcchat.train.feature_cache import FeatureCache
+from btcchat.train.freeze import Part, freeze, table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
 from btcchat.train.run_record import run_record, write_run_record
@@ -37,90 +41,170 @@ logger = logging.getLogger(__name__)
 
 def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
     """Train, leave the model in ``output_dir`` (with training.json beside it) and return the Trainer."""
-    main_process = training_args.process_index == 0
-    if not main_process:
-        logging.getLogger("btcchat").setLevel(logging.WARNING)  # one process tells what all do
+    args = Arguments(model_args, data_args, training_args)
+    if not args.first:
+        logging.getLogger("btcchat").setLevel(logging.WARNING)  # one process reports what all do
     set_seed(training_args.seed)  # before the model: a fresh change encoder is drawn from it
     eval_sets = read_eval_sets(training_args, data_args)
     terms(data_args.data_mixture, known_sets(data_args.mixture_folder))  # wrong names, before the weights are read
     with training_args.main_process_first(local=False):
         checkpoint, given_up = starting_checkpoint(training_args)
-    with whole_weights():
-        # bitsandbytes quantises on the way from the CPU to the GPU
-        device = str(training_args.device) if training_args.bits == 16 else "cpu"
-        on_cpu = training_args.device.type == "cpu" and training_args.bf16  # autocast: the weights are float32
-        attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
-        model = load_model(model_args, data_args, checkpoint, device, attention)
-    if training_args.lora_enable:
-        add_lora(model, model_args.model_name_or_path, training_args)
-        model.to(training_args.device)
-    model.every_part = training_args.world_size > 1
-    if training_args.deepspeed:
-        fill_prefetch_size(training_args.hf_deepspeed_config, model.config.hidden_size)
-    parts = freeze(model, training_args)
-    if model.base is not None and training_args.tune_vision_tower:
-        model.base.parts = ["llm"]  # from now on the tower is the adapter's own
-    if main_process:
-        print(table(parts, training_args.learning_rate))
-        encoder = parts[1]
-        if model_args.from_origin and encoder.num_parameters and not encoder.trainable:
-            logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
 
-    if training_args.bf16 and not training_args.deepspeed and not training_args.tune_vision_tower:
-        model.frozen_tower = FrozenTower(model.vision_tower)
-    make_sample = SampleMaker.of(model)
-    if data_args.cache_vision_features is not None:
-        computed = {"mixed_precision": mixed_precision(training_args), "tf32": training_args.tf32}
-        computed["weights cast"] = bool(training_args.deepspeed) or model.frozen_tower is not None
-        cache = FeatureCache.of(data_args.cache_vision_features, model, computed)
-        make_sample.feature_cache = model.feature_cache = cache
-    dataset = build_datasets(
-        data_args.data_mixture,
-        make_sample,
-        data_root=data_args.data_root,
-        folder=data_args.mixture_folder,
-        seed=training_args.seed if training_args.data_seed is None else training_args.data_seed,
-        bad_samples=data_args.bad_samples,
-    )
-    if isinstance(dataset, StreamMixture) and training_args.max_steps <= 0:
-        raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
-    if data_args.bad_samples == "stop":
-        check_before(dataset, make_sample)
-    make_sample.calibrate(dataset.some(256))
-    evaluated = [sample.record for one in eval_sets for sample in one.samples]
-    clues = prepare_clues(model_args, data_args, training_args, model, dataset, checkpoint, evaluated)
-    dataset.augment = clues
-    if clues is not None:
-        make_sample.clue_tokens = clues.tokens
-    if data_args.augment_pairs:
-        dataset.augment = PairViews(dataset.augment)
-    set_precision(mixed_precision(training_args))
-    arguments = (model_args, data_args, training_args)
-    record = run_record(arguments, model, parts, dataset, checkpoint) if main_process else None
-    trainer = BTCChatTrainer(
-        model,
-        training_args,
-        data_collator=partial(collate, pad_token_id=model.tokenizer.pad_token_id),
-        train_dataset=dataset,
-        estimate=make_sample.estimated_length,
-        max_tokens=data_args.max_tokens_per_batch,
-        parts=parts,
-        record=record,
-    )
-    if record is not None:
+    model = _model(args, checkpoint)
+    parts = _freeze(args, model)
+    encoder = _encoder(args, model)
+    dataset, estimate = _data(args, model.processor, encoder.cache)
+    clues = _clues(args, model, dataset, estimate, checkpoint, eval_sets)
+    trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
+
+    if trainer.record is not None:
         for folder in given_up:  # only now that nothing else can be wrong
             delete(folder)
-        write_run_record(Path(training_args.output_dir), record)
+        write_run_record(Path(training_args.output_dir), trainer.record)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
-    if not main_process:
+    if not args.first:
         set_seed(training_args.seed + training_args.process_index)  # each process draws its own dropout
     allow_random_states()
     if trainer.train(resume_from_checkpoint=checkpoint) is not None:
-        trainer.tell_faults()
+        trainer.report_faults()
         trainer.save_model()
     trainer.save_state()  # its log, of which btcchat report draws the curves
     return trainer
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The flags of a run, in their three groups."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: TrainingArguments
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.training.process_index == 0
+
+
+def _model(args: Arguments, checkpoint: str | None) -> BTCChat:
+    """The model on its device, with fresh LoRA layers where they are wanted."""
+    training = args.training
+    with whole_weights():
+        # bitsandbytes quantises on the way from the CPU to the GPU
+        device = str(training.device) if training.bits == 16 else "cpu"
+        on_cpu = training.device.type == "cpu" and training.bf16  # autocast: the weights are float32
+        attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
+        model = load_model(args.model, args.data, checkpoint, device, attention)
+    if training.lora_enable:
+        add_lora(model, args.model.model_name_or_path, training)
+        model.to(training.device)
+    if training.deepspeed:
+        fill_prefetch_size(training.hf_deepspeed_config, model.config.hidden_size)
+    return model
+
+
+def _freeze(args: Arguments, model: BTCChat) -> list[Part]:
+    """Freeze what the ``tune_*`` flags do not name, and print what is trained."""
+    parts = freeze(model, args.training)
+    if model.base is not None and args.training.tune_vision_tower:
+        model.base.parts = ["llm"]  # from now on the tower is the adapter's own
+    if args.first:
+        print(table(parts, args.training.learning_rate))
+        encoder = parts[1]
+        if args.model.from_origin and encoder.num_parameters and not encoder.trainable:
+            logger.warning("the change encoder is fresh and frozen: what pairs give is random; set --tune_cc_projector")
+    return parts
+
+
+def _encoder(args: Arguments, model: BTCChat) -> TrainingEncoder:
+    """How frames become features: all parts in each process, a frozen tower in bfloat16, kept features."""
+    training = args.training
+    encoder = TrainingEncoder(every_part=training.world_size > 1)
+    if training.bf16 and not training.deepspeed and not training.tune_vision_tower:
+        encoder.tower = FrozenTower(model.vision_tower)
+    if args.data.cache_vision_features is not None:
+        computed = {"mixed_precision": mixed_precision(training), "tf32": training.tf32}
+        computed["weights cast"] = bool(training.deepspeed) or encoder.tower is not None
+        encoder.cache = FeatureCache.of(args.data.cache_vision_features, model, computed)
+    return encoder
+
+
+def _data(
+    args: Arguments, processor: Processor, cache: FeatureCache | None
+) -> tuple[Mixture | StreamMixture, LengthEstimate]:
+    """The mixture as samples, and about how long each is. Bad rows are found here, before the first step."""
+    training, data = args.training, args.data
+    dataset = build_datasets(
+        data.data_mixture,
+        SampleMaker(processor, cache),
+        data_root=data.data_root,
+        folder=data.mixture_folder,
+        seed=training.seed if training.data_seed is None else training.data_seed,
+        bad_samples=data.bad_samples,
+    )
+    if isinstance(dataset, StreamMixture) and training.max_steps <= 0:
+        raise BTCChatError("a streamed mixture has no end that is known beforehand; give --max_steps")
+    if data.bad_samples == "stop":
+        check_before(dataset, processor)
+    estimate = LengthEstimate(processor)
+    estimate.calibrate(dataset.some(256))
+    return dataset, estimate
+
+
+@dataclass(frozen=True)
+class SampleMaker:
+    """``make(record)`` -> a sample that is learned from, with the features that ``cache`` has in place of frames."""
+
+    processor: Processor
+    cache: FeatureCache | None = None
+
+    def __call__(self, record: Record) -> Sample:
+        sample = self.processor(record, train=True)
+        return sample if self.cache is None else self.cache.take(sample)
+
+
+def _clues(
+    args: Arguments,
+    model: BTCChat,
+    dataset: Mixture | StreamMixture,
+    estimate: LengthEstimate,
+    checkpoint: str | None,
+    eval_sets: Sequence[EvalSet],
+) -> AddClue | None:
+    """Put clues, and other views of pairs, into the records of ``dataset``."""
+    evaluated = [sample.record for one in eval_sets for sample in one.samples]
+    clues = prepare_clues(args.model, args.data, args.training, model, dataset, checkpoint, evaluated)
+    dataset.augment = clues
+    if clues is not None:
+        estimate.clue_tokens = clues.tokens
+    if args.data.augment_pairs:
+        dataset.augment = PairViews(dataset.augment)
+    return clues
+
+
+def _trainer(
+    args: Arguments,
+    model: BTCChat,
+    parts: list[Part],
+    encoder: TrainingEncoder,
+    dataset: Mixture | StreamMixture,
+    estimate: LengthEstimate,
+    checkpoint: str | None,
+) -> BTCChatTrainer:
+    set_precision(mixed_precision(args.training))
+    groups = (args.model, args.data, args.training)
+    return BTCChatTrainer(
+        model,
+        args.training,
+        data_collator=model.processor.collate,
+        train_dataset=dataset,
+        estimate=estimate,
+        encoder=encoder,
+        max_tokens=args.data.max_tokens_per_batch,
+        parts=parts,
+        record=run_record(groups, model, parts, dataset, checkpoint) if args.first else None,
+    )
 
 
 def mixed_precision(args: TrainingArguments) -> str:
@@ -199,9 +283,7 @@ def load_model(
     if model_args.vision_tower is not None and leaves_out_tower(path):
         options["vision_tower"] = model_args.vision_tower
     model = BTCChat.from_pretrained(path, device=device, dtype=torch.float32, **options)
-    config = model.config
-    get_template(config.conv_version)
     if data_args.model_max_length is not None:
-        config.llm["tokenizer_model_max_length"] = data_args.model_max_length
-    check_agreement(model_args, config)
+        model.config.model_max_length = data_args.model_max_length
+    check_agreement(model_args, model.config)
     return model

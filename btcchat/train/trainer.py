@@ -15,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from btcchat.data.loader import Estimate, train_loader
 from btcchat.train.checkpoints import delete, delete_oldest
 from btcchat.train.distributed import average_statistics, offloaded, sum_over_processes
+from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.freeze import Part
 from btcchat.train.metered import MeteredTrainer
 from btcchat.train.rates import own_rates
@@ -28,7 +29,8 @@ class BTCChatTrainer(MeteredTrainer):
 
     A checkpoint is a folder in the layout of ``BTCChat.save_pretrained`` with the optimizer's state beside it,
     written under another name and then renamed, so a half-written one is never taken for a checkpoint.
-    estimate: tokens of a sample by (modality, frames, characters). max_tokens: the most a batch has. parts: what
+    estimate: tokens of a sample by (modality, frames, characters). encoder: how frames become features; by default as
+    in answers. max_tokens: the most a batch has. parts: what
     ``freeze`` returned; a part may have a learning rate of its own. record: written beside every checkpoint as
     training.json.
     """
@@ -37,6 +39,7 @@ class BTCChatTrainer(MeteredTrainer):
         self,
         *args,
         estimate: Estimate,
+        encoder: TrainingEncoder | None = None,
         max_tokens: int | None = None,
         parts: Sequence[Part] = (),
         record: dict | None = None,
@@ -44,6 +47,7 @@ class BTCChatTrainer(MeteredTrainer):
     ):
         super().__init__(*args, **kwargs)
         self.estimate, self.max_tokens, self.parts, self.record = estimate, max_tokens, parts, record
+        self.encoder = encoder or TrainingEncoder()
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
         self._waiting: list[dict] = []  # batches of the step that is being collected
@@ -91,7 +95,7 @@ class BTCChatTrainer(MeteredTrainer):
         self.cut += inputs.pop("cut", ())
         return super()._prepare_inputs(inputs)
 
-    def tell_faults(self) -> None:
+    def report_faults(self) -> None:
         """Say which samples were left out or cut, on all processes together; each of them must call it."""
         faults, cut = gather_object(self.faults), gather_object(self.cut)
         if not self.is_world_process_zero():
@@ -169,7 +173,7 @@ class BTCChatTrainer(MeteredTrainer):
         return contextlib.nullcontext() if self.is_deepspeed_enabled else self.accelerator.no_sync(model)
 
     def compute_loss(self, model, inputs, return_outputs=False):
-        output = model(**inputs)
+        output = model(**inputs, encoder=self.encoder)
         loss = output.loss * self._weight
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
             loss = loss + sum(p.sum() * 0.0 for p in model.parameters() if p.requires_grad)

@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from btcchat import BTCChat, BTCChatError, Request, cli
 from btcchat.checkpoint import adapter
-from btcchat.checkpoint.load import open_folder
+from btcchat.checkpoint.folder import open_folder
 from btcchat.generation import batch_of
 
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from btcchat import BTCChat
 from btcchat.checkpoint.adapter import Base, attach
 from btcchat.checkpoint.config import write_json
+from btcchat.checkpoint.folder import open_folder
 from btcchat.checkpoint.llava_next import published_config
-from btcchat.checkpoint.load import open_folder, stored_dtype
+from btcchat.checkpoint.load import stored_dtype
 from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.cli import main
 from btcchat.errors import BTCChatError

@@ -7,12 +7,11 @@ import sys
 import pytest
 from PIL import Image
 
-from btcchat import cli
+from btcchat import cli, prompt
 from btcchat.clues import ask as augment
 from btcchat.clues.store import Clues
 from btcchat.errors import BTCChatError
 from btcchat.generation import Request, question_turn
-from btcchat.prompt import templates as prompt
 
 SETS = {"pairs": "pairs.jsonl", "mixed": "mixed.jsonl", "bad": "bad.jsonl"}
 

@@ -10,7 +10,7 @@ from PIL import Image
 from btcchat.clues.store import Clues, ClueWriter, check_flags
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
-from btcchat.media.images import Embedded
+from btcchat.media.source import Embedded
 
 ABOUT = {"model": "base", "identity": "a" * 64, "questions": {"pair": "What is new?"}, "max_new_tokens": 64}
 COLOURS = {"a": (200, 0, 0), "b": (0, 200, 0), "c": (0, 0, 200)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from btcchat.media.images import MODALITIES
+from btcchat.media.frames import MODALITIES
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.processor import SampleMaker
 

@@ -12,7 +12,8 @@ from btcchat.data.mixture import Mixture, build_datasets
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import CODES, Records
 from btcchat.errors import BTCChatError
-from btcchat.media.images import Embedded, load_frames
+from btcchat.media.frames import load_frames
+from btcchat.media.source import Embedded
 
 datasets = pytest.importorskip("datasets", reason="needs the extra train")
 

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from btcchat.checkpoint.load import resolve
+from btcchat.checkpoint.hub import resolve
 from btcchat.data.mixture.hashes import checkpoint_hash
 
 

@@ -8,16 +8,16 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from btcchat.data.collate import collate, collate_good
 
 from btcchat.data.batches import GroupedBatches
-from btcchat.data.collate import collate, collate_good
 from btcchat.data.loader import train_loader
 from btcchat.data.mixture import build_datasets
 from btcchat.data.mixture.faults import BadSample
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record, characters
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import TEMPLATES
+from btcchat.prompt import TEMPLATES
 from tests.data.test_formats import shard
 
 LENGTHS = np.random.default_rng(0).choice([30, 100, 220, 1500], 1001) + np.random.default_rng(1).integers(0, 30, 1001)

@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from btcchat import cli
+from btcchat import cli, prompt
 from btcchat.clues.store import ClueWriter
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
-from btcchat.prompt import templates as prompt
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <image> </s>'
 

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import evenly, load_frames, load_image, natural_key
+from btcchat.media.frames import evenly, load_frames
+from btcchat.media.images import load_image
+from btcchat.media.source import natural_key
 
 SIZE = (24, 16)  # width, height
 

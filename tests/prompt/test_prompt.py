@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import MODALITIES
-from btcchat.prompt import tokenise
-from btcchat.prompt.templates import (
+from btcchat.media.frames import MODALITIES
+from btcchat.prompt import (
     CLUE_QUESTIONS,
     END,
     IGNORE_INDEX,
@@ -23,6 +22,7 @@ from btcchat.prompt.templates import (
     encode,
     fit,
     render,
+    tokenise,
     turns_from_record,
     user_turn,
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import (
+from btcchat.prompt import (
     CAPTION_QUESTION,
     IGNORE_INDEX,
     Encoded,

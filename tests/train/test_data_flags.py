@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import IMAGE_TOKEN_INDEX
+from btcchat.prompt import IMAGE_TOKEN_INDEX
 from tests.train.test_train import losses
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -77,11 +77,11 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
 
 
 def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
+    from btcchat import prompt
     from btcchat.clues.ask import records_of
     from btcchat.clues.store import ClueWriter
     from btcchat.data.mixture import build_datasets
     from btcchat.eval.runs import answer as generate
-    from btcchat.prompt import templates as prompt
 
     about = {"model": "a base", "identity": "0" * 64, "questions": prompt.CLUE_QUESTIONS, "max_new_tokens": 8}
     flags = {"tune_language_model": True, "max_steps": 1, "prompt_augmentation": "cached", "clues": tmp_path / "clues"}

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from btcchat.api import BTCChat
 from btcchat.cli import main
 from btcchat.data.mixture.mixture import known_sets, terms
 from btcchat.errors import BTCChatError
-from btcchat.model import BTCChat
 from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand, load_preset, presets, to_argv
 

@@ -5,12 +5,12 @@ import tarfile
 
 import pytest
 
+from btcchat import prompt
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import describe, records_of, write_clues
 from btcchat.clues.store import Clues, ClueWriter
 from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
-from btcchat.prompt import templates as prompt
 
 
 @pytest.fixture(scope="module")

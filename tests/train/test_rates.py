@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from btcchat.model import BTCChat
+from btcchat.api import BTCChat
 
 EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True, "weight_decay": 0.1}
 

@@ -12,7 +12,7 @@ def test_the_packaged_model_learns_from_levir_cc(shared, tmp_path, capsys):
     source = shared / "data" / "levir_cc_subset"
     assert main(["data", "convert", "levir_cc", str(source), str(tmp_path / "annotations")]) == 0
     (tmp_path / "real.yaml").write_text(f"real: {{annotation: annotations/train.jsonl, images: {source}}}\n")
-    from btcchat.checkpoint.load import resolve
+    from btcchat.checkpoint.hub import resolve
 
     flags = {
         "model_name_or_path": resolve(None),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
-from btcchat.model import BTCChat
 from btcchat.train.checkpoints import complete_checkpoints
 
 ALL = "images+pairs+series+videos+texts"

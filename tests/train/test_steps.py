@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-
 from btcchat.data.collate import collate
-from btcchat.model import BTCChat
+
+from btcchat.api import BTCChat
 
 EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
 

@@ -13,7 +13,7 @@ from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES
 from btcchat.cli import main
 from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import TEMPLATES
+from btcchat.prompt import TEMPLATES
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand

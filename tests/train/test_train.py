@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
-from btcchat.model import BTCChat
 
 ALL = "images+pairs+series+videos+texts"
 PARTS = ("vision_tower", "change_encoder", "mm_projector", "llm")

@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 import torch
+from btcchat.data.collate import collate
 from PIL import Image
 
 from btcchat import BTCChat
-from btcchat.data.collate import collate
 from btcchat.errors import BTCChatError
-from btcchat.multimodal_encoder.cache import FeatureCache
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.processor import SampleMaker
+from btcchat.train.feature_cache import FeatureCache
 
 EVERYTHING = "images+pairs+series+videos+texts"
 TUNE = {"tune_mm_projector": True, "tune_language_model": True, "max_steps": 12}  # 29 samples: into a second epoch

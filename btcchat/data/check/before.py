@@ -9,10 +9,10 @@ from btcchat.data.mixture.sampling import captioned
 from btcchat.data.mixture.stream import Chunks, Stream, StreamMixture
 from btcchat.data.records import Records
 from btcchat.errors import BTCChatError
-from btcchat.processor import SampleMaker
+from btcchat.processor import Processor
 
 
-def check_before(mixture: Mixture | StreamMixture, maker: SampleMaker) -> None:
+def check_before(mixture: Mixture | StreamMixture, processor: Processor) -> None:
     """Raise BTCChatError naming the first bad row of the sets that are not streamed. No file is opened.
 
     Text is checked once for each shape of a file's rows (``Records.shapes``); of the rows that are used, every file is
@@ -31,7 +31,7 @@ def check_before(mixture: Mixture | StreamMixture, maker: SampleMaker) -> None:
         for row, way in product(records.shapes.values(), sorted(ways)):
             record = captioned(records[row], way, (0,))[0]
             try:
-                maker.check_text(record)
+                processor.check_text(record)
             except BTCChatError as error:
                 raise BTCChatError(f"{record.where}: {error}") from error
         records.check_files(rows)

@@ -4,7 +4,7 @@ Every row is read, whatever its fault; each of its files is decoded, and its con
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,8 +12,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from btcchat.clues.apply import AddClue
-from btcchat.clues.store import Clues
+from btcchat import prompt
 from btcchat.data.check.table import Checked, Size
 from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.mixture import is_streamed, located, one_file
@@ -25,9 +24,9 @@ from btcchat.data.records.rows import open_rows
 from btcchat.data.records.shards import open_shards
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
-from btcchat.processor import SampleMaker
-from btcchat.prompt import templates as prompt
+from btcchat.processor import Processor
 
+AddClue = Callable[[Record, tuple[int, ...]], Record]  # (record, draw) -> the record with its clue: clues.apply
 CHUNK = 32  # rows a worker takes at a time
 
 
@@ -89,10 +88,10 @@ def _source(name: str, term: Term, root: str | None) -> Source:
 
 
 def check(
-    sources: list[Source], maker: SampleMaker, workers: int, clues: Clues | None = None
+    sources: list[Source], processor: Processor, workers: int, add_clue: AddClue | None = None
 ) -> Iterator[tuple[str, Checked]]:
-    """(set, row) of every row, in order. workers: processes beside this one; 0: none. clues: stand in the prompts."""
-    shared = (sources, maker, clues and AddClue(clues))
+    """(set, row) of every row, in order. workers: processes beside this one; 0: none. add_clue: see `AddClue`."""
+    shared = (sources, processor, add_clue)
     tasks = [(number, task) for number, source in enumerate(sources) for task in source.tasks()]
     yield from ((source.name, row) for source in sources for row in source.broken)
     with get_context().Pool(workers, _start, shared) if workers else nullcontext() as pool:
@@ -105,8 +104,8 @@ def check(
 _shared: dict = {}  # of a worker process
 
 
-def _start(sources: list[Source], maker: SampleMaker, add_clue: AddClue | None) -> None:
-    _shared.update(sources=sources, maker=maker, add_clue=add_clue)
+def _start(sources: list[Source], processor: Processor, add_clue: AddClue | None) -> None:
+    _shared.update(sources=sources, processor=processor, add_clue=add_clue)
 
 
 def _checked(task: tuple[int, object]) -> list[Checked]:
@@ -130,7 +129,7 @@ def _of_rows(source: Source, indices: range | np.ndarray) -> Iterator[Checked]:
 
 def _check_row(row: object, where: str, source: Source) -> Checked:
     """A row with the faults of itself, its files and its text."""
-    checked, maker, add_clue = Checked(where), _shared["maker"], _shared["add_clue"]
+    checked, processor, add_clue = Checked(where), _shared["processor"], _shared["add_clue"]
     turns = row.get("conversations") if isinstance(row, dict) else None
     for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
         if isinstance(turn, dict) and turn.get("from") == "gpt" and not str(turn.get("value", "?")).strip():
@@ -142,7 +141,7 @@ def _check_row(row: object, where: str, source: Source) -> Checked:
             checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))
         return checked
     checked.modality = record.modality
-    frames = _check_files(record, checked, maker.num_video_frames)
+    frames = _check_files(record, checked, processor.config.num_video_frames)
     if frames is None:
         return checked
     if add_clue is not None:
@@ -150,7 +149,7 @@ def _check_row(row: object, where: str, source: Source) -> Checked:
             record = add_clue(record, ())
         except BTCChatError as error:
             checked.faults.append(("clue", str(error).removeprefix(f"{record.where}: ")))
-    _check_text(record, frames, checked, maker, source.captions)
+    _check_text(record, frames, checked, processor, source.captions)
     return checked
 
 
@@ -205,7 +204,7 @@ def _opened(source, kind: str, load) -> Opened:
     return Opened(frames[0].size, len(frames))
 
 
-def _check_text(record: Record, frames: int, checked: Checked, maker: SampleMaker, captions: bool) -> None:
+def _check_text(record: Record, frames: int, checked: Checked, processor: Processor, captions: bool) -> None:
     if captions and record.captions:
         try:
             record = record.with_caption(max(range(len(record.captions)), key=lambda i: len(record.captions[i])))
@@ -213,18 +212,18 @@ def _check_text(record: Record, frames: int, checked: Checked, maker: SampleMake
             checked.faults.append(("row", str(error).removeprefix(f"{record.where}: ")))
             return
     try:
-        turns = maker.turns(record, frames)
+        turns = processor.turns(record, frames)
     except BTCChatError as error:
         checked.faults.append(("placeholders", str(error)))
         return
     try:
-        encoded = prompt.encode(turns, maker.tokenizer, maker.template, train=True)
+        encoded = prompt.encode(turns, processor.tokenizer, processor.template, train=True)
     except BTCChatError as error:  # e.g. it ends with a question
         checked.faults.append(("row", str(error)))
         return
-    each = maker.tokens_per_segment[record.modality]
-    checked.tokens = encoded.merged_length(each)
-    if checked.tokens > maker.max_length:
-        text = len(encoded.input_ids) - encoded.placeholders
-        made_of = f"{encoded.placeholders} image segments of {each} and {text} of text"
-        checked.faults.append(("length", f"{checked.tokens} tokens ({made_of}), the model reads {maker.max_length}"))
+    lengths = processor.layout.lengths(record.modality, frames)
+    checked.tokens = encoded.merged_length(lengths)
+    if checked.tokens > processor.max_length:
+        made_of = prompt.describe_length(encoded, lengths)
+        fault = f"{checked.tokens} tokens ({made_of}), the model reads {processor.max_length}"
+        checked.faults.append(("length", fault))

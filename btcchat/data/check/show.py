@@ -9,12 +9,15 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
+from transformers import PreTrainedTokenizerBase
 
+from btcchat import prompt
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
+from btcchat.media.frames import PLACEHOLDER
 from btcchat.media.page import data_uri
-from btcchat.processor import SampleMaker
-from btcchat.prompt import templates as prompt
+from btcchat.processor import Processor, Sample
 from btcchat.prompt.tokenise import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 T = TypeVar("T")
@@ -53,7 +56,7 @@ def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
     return found
 
 
-def page(title: str, facts: str, chosen: dict[str, list[Record]], make_sample: SampleMaker) -> Iterable[str]:
+def page(title: str, facts: str, chosen: dict[str, list[Record]], processor: Processor) -> Iterable[str]:
     """The page, piece by piece."""
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
     yield f"<h1>{escape(title)}</h1><p class=facts>{escape(facts)}</p>\n"
@@ -62,51 +65,49 @@ def page(title: str, facts: str, chosen: dict[str, list[Record]], make_sample: S
     for modality, records in chosen.items():
         yield f"<h2>{escape(modality)}</h2>\n"
         for record in records:
-            yield _article(record, make_sample)
+            yield _article(record, processor)
 
 
-def _article(record: Record, make_sample: SampleMaker) -> str:
+def _article(record: Record, processor: Processor) -> str:
     head = f"<article><h3>{escape(record.where)}</h3>\n"
     try:
-        sample = make_sample(record)
-        text = prompt.render(make_sample.turns(record, _frames(sample)), make_sample.template)
+        sample = processor(record, train=True)
+        frames = len(sample["frames"])
+        text = prompt.render(processor.turns(record, frames), processor.template)
     except BTCChatError as error:
         return f"{head}<p class=fault>{escape(str(error))}</p></article>\n"
     ids, labels = sample["input_ids"].tolist(), sample["labels"].tolist()
-    segments, learned = ids.count(IMAGE_TOKEN_INDEX), sum(label != IGNORE_INDEX for label in labels)
-    each = make_sample.tokens_per_segment[record.modality]
-    length = len(ids) + segments * (each - 1)
-    facts = f"{record.modality}, {_frames(sample)} image{'s' * (_frames(sample) != 1)}, "
-    facts += f"{segments} placeholder{'s' * (segments != 1)} of {each} tokens; "
-    facts += f"{length} of {make_sample.max_length} tokens, {learned} learned"
+    lengths = processor.layout.lengths(record.modality, frames)
+    learned = sum(label != IGNORE_INDEX for label in labels)
+    each = " to ".join(map(str, sorted({min(lengths, default=0), max(lengths, default=0)})))
+    facts = f"{record.modality}, {frames} image{'s' * (frames != 1)}, "
+    facts += f"{len(lengths)} placeholder{'s' * (len(lengths) != 1)} of {each} tokens; "
+    facts += f"{len(ids) - len(lengths) + sum(lengths)} of {processor.max_length} tokens, {learned} learned"
     return (
-        f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample, make_sample)}\n"
+        f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample)}\n"
         f"<pre>{escape(text)}</pre>\n<details open><summary>ids and labels</summary>"
-        f"{_tokens(ids, labels, make_sample.tokenizer)}</details></article>\n"
+        f"{_tokens(ids, labels, processor.tokenizer)}</details></article>\n"
     )
 
 
-def _frames(sample: dict) -> int:
-    return 0 if sample["pixel_values"] is None else len(sample["pixel_values"])
-
-
-def _figures(record: Record, sample: dict, make_sample: SampleMaker) -> str:
+def _figures(record: Record, sample: Sample) -> str:
+    """The frames as the tower is given them."""
     figures = []
-    for number in range(_frames(sample)):
-        image = make_sample.image_processor.seen(sample["pixel_values"][number])
+    for number, frame in enumerate(sample["frames"]):
+        image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
         names = record.sources if isinstance(record.sources, list) else [record.sources]
-        name = str(names[number] if len(names) == _frames(sample) else names[0])
+        name = str(names[number] if len(names) == len(sample["frames"]) else names[0])
         date = f", {record.dates[number]}" if record.dates else ""
         caption = escape(f"{number + 1}{date}: {name.replace(chr(92), '/').rpartition('/')[2]}")
         figures.append(f"<figure><img alt='' src='{data_uri(image)}'><figcaption>{caption}</figcaption></figure>")
     return "".join(figures)
 
 
-def _tokens(ids: list[int], labels: list[int], tokenizer) -> str:
+def _tokens(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
     items = []
     for token, label in zip(ids, labels, strict=True):
-        image, learned = token == IMAGE_TOKEN_INDEX, label != IGNORE_INDEX
-        name = prompt.IMAGE.text if image else str(tokenizer.convert_ids_to_tokens(token))
-        kind = " class=image" if image else " class=learned" if learned else ""
+        is_image, learned = token == IMAGE_TOKEN_INDEX, label != IGNORE_INDEX
+        name = PLACEHOLDER if is_image else str(tokenizer.convert_ids_to_tokens(token))
+        kind = " class=image" if is_image else " class=learned" if learned else ""
         items.append(f"<li{kind}>{escape(name)}<small>{token}</small></li>")
     return f"<ol class=tokens>{''.join(items)}</ol>"

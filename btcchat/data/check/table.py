@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import MODALITIES
+from btcchat.media.frames import MODALITIES
 
 Size = tuple[int, int]  # width, height
 KINDS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt.templates import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked what it was taught
+from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked what it was taught
 
 
 @dataclass(frozen=True)

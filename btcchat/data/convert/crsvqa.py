@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from btcchat.data.convert.base import Converter, Row, conversation
 from btcchat.errors import BTCChatError
-from btcchat.media.images import natural_key
+from btcchat.media.source import natural_key
 
 
 class CRSVQA(Converter):

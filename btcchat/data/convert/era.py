@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from btcchat.data.convert.base import Converter, Row, conversation
 from btcchat.errors import BTCChatError
-from btcchat.media.images import VIDEO_SUFFIXES, natural_key
+from btcchat.media.source import VIDEO_SUFFIXES, natural_key
 
 QUESTION = "Which event does this aerial video show?"
 SPLITS = {"tra": "train", "val": "val", "tes": "test"}  # first letters of a folder -> split

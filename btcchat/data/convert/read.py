@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from btcchat.errors import BTCChatError
-from btcchat.media.images import existing_file
+from btcchat.media.source import existing_file
 
 CHUNK = 2**20  # characters read at a time
 _decode = JSONDecoder().raw_decode

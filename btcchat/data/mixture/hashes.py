@@ -7,7 +7,7 @@ from pathlib import Path
 from btcchat.checkpoint.config import PARTS
 from btcchat.checkpoint.hub import CHECKPOINT
 from btcchat.errors import BTCChatError
-from btcchat.media.images import Embedded
+from btcchat.media.source import Embedded
 
 BLOCK = 2**20  # bytes
 # Files in a checkpoint folder that tell how it came about, not what it is.

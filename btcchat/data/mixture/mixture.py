@@ -15,9 +15,9 @@ from btcchat.data.mixture.stream import Chunks, Stream, StreamMixture
 from btcchat.data.mixture.terms import Term, parse_mixture, terms
 from btcchat.data.records import CODES, Record, Records
 from btcchat.data.records.rows import HUB
-from btcchat.data.records.shards import is_tar, open_shards
+from btcchat.data.records.shards import Shards, is_tar, open_shards
 from btcchat.errors import BTCChatError, choose
-from btcchat.media.images import evenly
+from btcchat.media.frames import evenly
 
 __all__ = ["Mixture", "Selection", "build_datasets", "known_sets", "mixture_folder", "parse_mixture", "terms"]
 
@@ -48,7 +48,7 @@ class Selection:
 
 
 class Mixture:
-    """The samples of several sets behind one another: ``mixture[i]`` is ``make_sample(record)``.
+    """The samples of several sets, one set after another: ``mixture[i]`` is ``make_sample(record)``.
 
     A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the record's file and row are added
     (bad_samples "skip": the sample is then a BadSample). ``mixture[epoch, i]`` matters where captions are chosen at
@@ -157,12 +157,14 @@ def is_streamed(term: Term, annotation: list[str]) -> bool:
     return bool(term.description.get("streaming")) or is_tar(annotation[0])
 
 
-def open_set(term: Term, root: str | Path | None):
-    """The Records, or where it is streamed the shards, of a set."""
+def open_set(
+    term: Term, root: str | Path | None, visit: Callable[[Record], None] = lambda record: None
+) -> Records | Shards:
+    """The Records, or where it is streamed the shards, of a set. visit: see `Records`."""
     annotation, images, options = located(term, root)
     if is_streamed(term, annotation):
         return open_shards(annotation, images, **options)
-    return Records(one_file(term, annotation), images, **options)
+    return Records(one_file(term, annotation), images, visit=visit, **options)
 
 
 def one_file(term: Term, annotation: list[str]) -> str:

@@ -9,6 +9,7 @@ and are left alone.
 import json
 import os
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,24 +19,20 @@ from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose
-from btcchat.media.images import MODALITIES, Embedded, existing_file
-from btcchat.prompt.tokenise import IMAGE
+from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, check_count
+from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
-NEEDS = {
-    "text": "none",
-    "image": "1",
-    "pair": "2 (before, after)",
-    "series": "2 to 16 (one a date)",
-    "video": "at least 1 frame, or a file",
-}
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A checked row. ``sources``: its frames in time order, or one video (a file or a folder)."""
+    """A checked row, or a question (`processor.request`), which is a record whose last answer is missing.
+
+    sources: its frames in order of time, or one video (a file or a folder).
+    """
 
     where: str  # "levir_cc.json row 17", for messages
     modality: str
@@ -47,6 +44,7 @@ class Record:
     captions: list[str] | None = None
     row: dict = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
     view: Transpose | None = None  # how its frames are shown
+    literal: bool = False  # a person typed its text: <image> in it is no placeholder
 
     def with_caption(self, number: int) -> "Record":
         """The same record, answered with its caption ``number``."""
@@ -63,10 +61,18 @@ class Records:
     ``modality_codes`` (index into CODES), ``frames`` (-1: the video decides), ``characters`` (of the conversation,
     with the longest caption) and ``num_captions`` tell a row's size without reading it. ``shapes`` has one row of each
     shape: whether the text of a row fits its frames is the same for all rows of its shape. split, subset: of a data
-    set of the hub. Raises BTCChatError naming file and row.
+    set of the hub. visit: is given every record while it is checked. Raises BTCChatError naming file and row.
     """
 
-    def __init__(self, path: str | Path, image_root: str | Path, *, split: str = "train", subset: str | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        image_root: str | Path,
+        *,
+        split: str = "train",
+        subset: str | None = None,
+        visit: Callable[[Record], None] = lambda record: None,
+    ):
         self.path, self.image_root = path, str(image_root)
         self.rows = open_rows(path, split=split, subset=subset)
         self.modality_codes, self.frames = array("b"), array("b")
@@ -74,6 +80,7 @@ class Records:
         self.shapes: dict[tuple, int] = {}
         for number, row in enumerate(self.rows.scan(), start=1):
             record = parse(row, self._where(number), self.image_root)
+            visit(record)
             self.modality_codes.append(CODES.index(record.modality))
             self.frames.append(frames(record))
             self.characters.append(characters(record))
@@ -114,15 +121,14 @@ def parse(row: object, where: str, image_root: str) -> Record:
     if "modality" not in row:
         raise BTCChatError(f"{where}: no 'modality'; give one of {', '.join(MODALITIES)}")
     try:
-        fewest, most = choose("modality", str(row["modality"]), MODALITIES)
+        choose("modality", str(row["modality"]), MODALITIES)
+        modality, sources = row["modality"], _sources(row, where, image_root)
+        if isinstance(sources, list):
+            check_count(modality, len(sources))
+        elif modality != "video":
+            raise BTCChatError(f"a 'video' path, but modality '{modality}' needs {NEEDS[modality]}")
     except BTCChatError as error:
-        raise BTCChatError(f"{where}: {error}") from None
-    modality, needs = row["modality"], NEEDS[row["modality"]]
-    sources = _sources(row, where, image_root)
-    if isinstance(sources, list) and (len(sources) < fewest or (most is not None and len(sources) > most)):
-        raise BTCChatError(f"{where}: {_count(len(sources))}, {_a(modality)} needs {needs}")
-    if not isinstance(sources, list) and modality != "video":
-        raise BTCChatError(f"{where}: a 'video' path, but modality '{modality}' needs {needs}")
+        raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
     for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
         if row.get(key) is not None and not isinstance(row[key], kind):
             raise BTCChatError(f"{where}: '{key}' is a {type(row[key]).__name__}, expected a {kind.__name__}")
@@ -145,7 +151,9 @@ def shape(record: Record) -> tuple[str, int, int, int, bool]:
 
 def written(record: Record) -> int:
     """How many ``<image>`` its questions have."""
-    return sum(turn["value"].count(IMAGE.text) for turn in record.conversations if turn["from"] == "human")
+    if record.literal:
+        return 0
+    return sum(turn["value"].count(PLACEHOLDER) for turn in record.conversations if turn["from"] == "human")
 
 
 def frames(record: Record) -> int:
@@ -220,11 +228,3 @@ def _conversations(row: dict, where: str) -> list[dict]:
     if turns[-1]["from"] == "human":
         raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
     return turns
-
-
-def _a(word: str) -> str:
-    return f"an {word}" if word == "image" else f"a {word}"
-
-
-def _count(number: int) -> str:
-    return f"{number} image" + ("s" if number != 1 else "")

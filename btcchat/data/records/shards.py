@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from btcchat.data.records.record import MEDIA_KEYS, Record, parse
 from btcchat.data.records.rows import HUB, decoded
 from btcchat.errors import BTCChatError
-from btcchat.media.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
+from btcchat.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
 
 
 def open_shards(annotation: list[str], image_root: str, **options) -> "Shards":

@@ -4,21 +4,20 @@ RUN/change_maps/ID.png              of what is evaluated
 RUN/threshold/SET/change_maps/...   of the pairs that only choose the threshold
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from btcchat.change_encoder.change_map import change_maps, save_map
+from btcchat.change_encoder.change_map import at_size, save_map
 from btcchat.data.records import CODES
 from btcchat.errors import BTCChatError
 from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_source
-from btcchat.eval.runs.answer import batches, read_ahead
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import EvalSet, Sample, other_split
-from btcchat.media import load_frames
+from btcchat.eval.runs.sweep import Seen, batches, sweep, wanted
+from btcchat.model import BTCChatModel
 
 
 class ChangeMaps:
@@ -43,13 +42,21 @@ class ChangeMaps:
                 self.chosen_on[one.name] = val
         _check_masks([sample for val in self.chosen_on.values() for sample in _pairs(val)])
 
-    def draw(self, load_model: Callable, folder: Path, ranks: Ranks, batch_size: int, progress: Callable) -> None:
-        """Every process draws its share of the maps that are not there yet."""
-        for name, samples in self.pairs.items():
-            _draw(load_model, samples, folder, ranks, batch_size, progress)
-            if name in self.chosen_on:
-                val = self.chosen_on[name]
-                _draw(load_model, _pairs(val), _beside(folder, val), ranks, batch_size, progress)
+    def drawing(self, folder: Path) -> "Drawing":
+        """What draws the maps of the evaluated pairs that are not in ``folder`` yet."""
+        return Drawing(folder, {sample.id for samples in self.pairs.values() for sample in samples})
+
+    def draw_threshold_pairs(
+        self, load_model: Callable[[], BTCChatModel], folder: Path, ranks: Ranks, batch_size: int
+    ) -> None:
+        """The maps of the pairs that only choose the threshold: every process draws its share."""
+        for val in self.chosen_on.values():
+            drawing = Drawing(_beside(folder, val), {sample.id for sample in _pairs(val)})
+            todo = ranks.from_first(wanted(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
+            if mine := todo[ranks.number :: ranks.world]:
+                for _ in sweep(load_model(), mine, [drawing]):
+                    pass
+            ranks.gather(None)  # until all have drawn
 
     def scores(self, name: str, folder: Path) -> dict | None:
         """Of a set, as metrics.json has them; None where it has no pairs, or no masks are asked for."""
@@ -103,30 +110,22 @@ def _counts(samples: Sequence[Sample], folder: Path) -> np.ndarray:
     return np.stack([count(sample, map_path(folder, sample.id)) for sample in samples])  # (N, 2, 256)
 
 
-def _draw(load_model, samples: Sequence[Sample], folder: Path, ranks: Ranks, batch_size: int, progress) -> None:
-    """A batch is decided by the samples alone, as that of the answers is."""
-    missing = {sample.id for sample in samples if not map_path(folder, sample.id).is_file()} if ranks.first else None
-    missing = ranks.from_first(missing)
-    todo = [batch for batch in batches(samples, batch_size) if any(sample.id in missing for sample in batch)]
-    mine = todo[ranks.number :: ranks.world]
-    if mine:
-        map_path(folder, "").parent.mkdir(parents=True, exist_ok=True)
-        model = load_model()
-        progress(0, sum(map(len, mine)))
-        for batch, read in zip(mine, read_ahead(lambda sample: _read(model, sample), mine), strict=True):
-            pixels, sizes = zip(*read, strict=True)
-            for sample, change in zip(batch, change_maps(model, torch.stack(pixels), sizes), strict=True):
-                if sample.id in missing:
-                    save_map(change, map_path(folder, sample.id))
-            progress(len(batch), sum(map(len, mine)))
-    ranks.gather(None)  # until all have drawn
+class Drawing:
+    """Draws the change maps of pairs, by their ids, that are not in ``folder`` yet."""
 
+    def __init__(self, folder: Path, ids: Collection[str]):
+        self.folder = folder
+        self.missing = {name for name in ids if not map_path(folder, name).is_file()}
 
-def _read(model, sample: Sample) -> tuple[torch.Tensor, tuple[int, int]]:
-    """(2, 3, H, W) as the model reads it, and the size of the image after."""
-    record = sample.record
-    try:
-        frames = load_frames(record.modality, record.sources)
-        return torch.stack([model.image_processor(frame) for frame in frames]), frames[1].size
-    except BTCChatError as error:
-        raise BTCChatError(f"{record.where}: {error}") from error
+    def wants(self, sample: Sample) -> bool:
+        return sample.id in self.missing
+
+    def take(self, model: BTCChatModel, seen: Seen) -> None:
+        numbers = [number for number, sample in enumerate(seen.samples) if sample.id in self.missing]
+        padded = model.image_processor.aspect_ratio == "pad"
+        distances = model.distances(seen.depths_of(numbers))  # (B, g, g)
+        map_path(self.folder, "").parent.mkdir(parents=True, exist_ok=True)
+        for number, distance in zip(numbers, distances, strict=True):
+            name = seen.samples[number].id
+            save_map(at_size(distance, *seen.images[number][1].size, padded=padded), map_path(self.folder, name))
+            self.missing.discard(name)

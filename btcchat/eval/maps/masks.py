@@ -13,7 +13,8 @@ from btcchat.data.records.record import media_source
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
-from btcchat.media.images import existing_file, load_image
+from btcchat.media.images import load_image
+from btcchat.media.source import existing_file
 
 LEVELS = 256
 SCORES = ("IoU", "precision", "recall", "F1")

@@ -16,7 +16,8 @@ from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.samples import CAPTIONS, Sample
-from btcchat.media.images import evenly, load_frames, load_image
+from btcchat.media.frames import evenly, load_frames
+from btcchat.media.images import load_image
 from btcchat.media.page import data_uri
 
 LONGEST = 256  # pixels of an image's longer side

@@ -1,4 +1,4 @@
-"""Captions that cost nothing, to read a model's scores against: ways not to describe a pair."""
+"""Baselines to read a model's scores against: captions that do not look at the pair, or only at its neighbours."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from btcchat.eval.captions.changes import says_no_change
 from btcchat.eval.captions.presets import clean, levir_cc
-from btcchat.eval.runs.answer import batches, pixels_of, read_ahead
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import Sample
-
-BATCH = 32
+from btcchat.eval.runs.sweep import Seen
+from btcchat.model import BTCChatModel
 
 
 def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
@@ -33,24 +32,35 @@ def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
     return found
 
 
-def nearest(model, samples: Sequence[Sample], train: Sequence[Sample], ranks: Ranks) -> list[str]:
-    """For each sample the first caption of its nearest training neighbour, by cosine of frozen tower features."""
-    asked, known = features(model, samples, ranks), features(model, train, ranks)
+def nearest(asked: np.ndarray, known: np.ndarray, train: Sequence[Sample]) -> list[str]:
+    """For each row of ``asked`` the first caption of its nearest training neighbour, by cosine of tower features."""
     found = [int(row.argmax()) for start in range(0, len(asked), 1024) for row in asked[start : start + 1024] @ known.T]
     return [train[number].references[0] for number in found]
 
 
-@torch.inference_mode()
-def features(model, samples: Sequence[Sample], ranks: Ranks) -> np.ndarray:
-    """(N, 3 C): mean of the tower's tokens at the first date, at the last, and of what differs, each of length 1."""
-    place = {sample.id: number for number, sample in enumerate(samples)}
-    mine = batches(samples, BATCH)[ranks.number :: ranks.world]
-    found = {}
-    for batch, pixels in zip(mine, read_ahead(lambda sample: pixels_of(model, sample), mine), strict=True):
-        dates = torch.stack([one[[0, -1]] for one in pixels]).flatten(0, 1)  # (2 B, 3, H, W)
-        tokens = model.vision_tower(dates.to(model.device))[-1].float().unflatten(0, (-1, 2))  # (B, 2, L, C)
-        parts = tokens[:, 0].mean(1), tokens[:, 1].mean(1), (tokens[:, 1] - tokens[:, 0]).abs().mean(1)  # 3 x (B, C)
-        joined = torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1).cpu().numpy()
-        found |= zip((place[sample.id] for sample in batch), joined, strict=True)
-    found = {number: row for part in ranks.gather(found) for number, row in part.items()}
-    return np.stack([found[number] for number in range(len(samples))])
+class TowerFeatures:
+    """Of each sample (3 C,): mean of the tower's tokens at the first date, at the last, and of what differs, each of
+    length 1."""
+
+    def __init__(self, samples: Sequence[Sample]):
+        self.ids = [sample.id for sample in samples]
+        self._missing = set(self.ids)
+        self._found: dict[str, np.ndarray] = {}
+
+    def wants(self, sample: Sample) -> bool:
+        return sample.id in self._missing
+
+    def take(self, model: BTCChatModel, seen: Seen) -> None:
+        for number, sample in enumerate(seen.samples):
+            if sample.id not in self._missing:
+                continue
+            tokens = seen.depths_of([number])[-1].float()  # (T, L, C)
+            before, after = tokens[0], tokens[-1]
+            parts = before.mean(0), after.mean(0), (after - before).abs().mean(0)  # 3 x (C,)
+            self._found[sample.id] = torch.cat([F.normalize(part, dim=-1) for part in parts]).cpu().numpy()
+            self._missing.discard(sample.id)
+
+    def gathered(self, ranks: Ranks) -> np.ndarray:
+        """(N, 3 C), of all processes, in the order of the samples."""
+        found = {name: row for part in ranks.gather(self._found) for name, row in part.items()}
+        return np.stack([found[name] for name in self.ids])

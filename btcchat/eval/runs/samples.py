@@ -14,6 +14,7 @@ from btcchat.data.mixture.sampling import sample as sample_rows
 from btcchat.data.mixture.terms import Term, of_split, terms
 from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
+from btcchat.media.source import Embedded
 
 CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
 
@@ -23,16 +24,17 @@ class Sample:
     """One question. ``id`` is the record's own; where a run has several sets, SET/ stands before it."""
 
     id: str
-    records: Records
+    records: Records = field(repr=False)
     index: int
     question: str | None  # as the record writes it, with its <image>; None: the model's own caption question
     references: list[str]
     changed: bool | None = None  # the data's own flag
     question_type: str | None = None
+    kept: Record | None = field(default=None, repr=False)  # None where images in it would stay in memory
 
     @property
     def record(self) -> Record:
-        return self.records[self.index]
+        return self.kept or self.records[self.index]
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -101,22 +103,32 @@ def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -
 
 
 def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
-    records = open_set(term, root)
+    kept: list[Record | None] = []  # each row is parsed once, while it is checked
+    records = open_set(term, root, lambda record: kept.append(None if _holds_images(record) else record))
     if not isinstance(records, Records):
         raise BTCChatError(f"data set '{term.name}' is streamed; an evaluation needs a file whose rows can be counted")
-    samples, places, digest, kind = [], {}, hashlib.sha256(), None
-    for index in sample_rows(term.sampling, len(records), name=term.name, seed=0):
-        record = records[int(index)]
+    samples: list[Sample] = []
+    places: dict[str, str] = {}
+    digest, kind = hashlib.sha256(), None
+    for index in map(int, sample_rows(term.sampling, len(records), name=term.name, seed=0)):
+        record = kept[index] or records[index]
         kind = kind or _kind(record)
-        sample = _sample(record, records, int(index), kind, prefix)
+        sample = replace(_sample(record, records, index, kind, prefix), kept=kept[index])
         first = places.setdefault(sample.id, record.where)
         if first != record.where:
             raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
         samples.append(sample)
         digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
+    if kind is None:
+        raise BTCChatError(f"data set '{term.name}' has no samples to evaluate")
     if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
         samples = [replace(sample, changed=None) for sample in samples]
     return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description, term.sampling)
+
+
+def _holds_images(record: Record) -> bool:
+    sources = record.sources if isinstance(record.sources, list) else [record.sources]
+    return any(isinstance(source, Embedded) for source in sources)
 
 
 def _kind(record: Record) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from btcchat import __version__
 from btcchat.errors import BTCChatError
+from btcchat.processor import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,18 @@ class FeatureCache:
         }
         return cls(root, about)
 
-    def key(self, image: Image.Image) -> str:
-        """By the pixels before preprocessing: whatever file or video they are from."""
-        return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+    def key(self, frame: Tensor) -> str:
+        """By the pixels that the tower is given, uint8 (3, H, W): whatever file or video they are from."""
+        return hashlib.sha256(f"{tuple(frame.shape)} ".encode() + frame.numpy().tobytes()).hexdigest()
+
+    def take(self, sample: Sample) -> Sample:
+        """A sample with the features that are here (``cached``) in place of their frames."""
+        keys = [self.key(frame) for frame in sample["frames"]]
+        known = [self.load(key) for key in keys]
+        fresh = [number for number, features in enumerate(known) if features is None]
+        here = [features for features in known if features is not None]  # each (S, L, C)
+        wanted = [key if features is None else None for key, features in zip(keys, known, strict=True)]
+        return {**sample, "frames": sample["frames"][fresh], "cached": (here, wanted)}
 
     def load(self, key: str) -> Tensor | None:
         """(S, L, C), or None where they are to be computed."""

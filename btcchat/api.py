@@ -1,0 +1,265 @@
+"""BTCChat: the model as a user calls it. Loading and saving, captions, answers, change maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from btcchat import generation
+from btcchat.change_encoder.change_map import at_size
+from btcchat.checkpoint import adapter
+from btcchat.checkpoint import load as loading
+from btcchat.checkpoint.folder import EncoderChoice
+from btcchat.checkpoint.save import save
+from btcchat.data.records import Record
+from btcchat.generation import GREEDY, GenerationOptions
+from btcchat.media.frames import load_frames
+from btcchat.media.images import ImageLike
+from btcchat.model import BTCChatModel
+from btcchat.processor import about, request
+
+
+class BTCChat(BTCChatModel):
+    """One image, a pair, a series or a video, and a question in; text out.
+
+    Build one with :meth:`from_pretrained` or :meth:`from_parts`; the constructor only joins parts that exist. An image
+    is a path, a PIL image, a numpy array (H, W) or (H, W, 3) or a torch tensor (3, H, W), of uint8 or of floating point
+    in 0..1.
+    """
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: str | torch.dtype = "auto",
+        base: str | Path | None = None,
+        vision_tower: str | Path | None = None,
+        from_origin: bool = False,
+        chg_type: str | None = None,
+        cc_n_layers: int | None = None,
+        cc_head: int | None = None,
+        cc_dropout: float | None = None,
+        cc_args: Mapping[str, Any] | None = None,
+        attn_implementation: str | None = None,
+        conv_version: str | None = None,
+        caption_question: str | None = None,
+        pair_prompt: str | None = None,
+        num_video_frames: int | None = None,
+        image_aspect_ratio: str | None = None,
+        vision_resolution: int | None = None,
+        mm_vision_select_layer: int | list[int] | None = None,
+        mm_vision_select_feature: str | None = None,
+        series_change_tokens: bool | None = None,
+        video_change_tokens: bool | None = None,
+    ) -> "BTCChat":
+        """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; it comes in ``eval()``.
+
+        device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
+        base: for an adapter folder, where its base is now; by default where it was in training.
+        vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it leaves out, if not the one it names.
+        from_origin: the folder has no change encoder (an original VILA-1.5 checkpoint); start a fresh one of
+        ``chg_type`` with ``cc_*`` (cc_args: further options of it). Without it, ``cc_*`` say what a published folder
+        does not, and must agree with one that does.
+        attn_implementation: of the language model, as in transformers; by default the fastest there is.
+        The others replace a field of the checkpoint's BTCChatConfig of the same name.
+        Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
+        """
+        options = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
+        fields = {
+            "conv_version": conv_version,
+            "caption_question": caption_question,
+            "pair_prompt": pair_prompt,
+            "num_video_frames": num_video_frames,
+            "image_aspect_ratio": image_aspect_ratio,
+            "vision_resolution": vision_resolution,
+            "mm_vision_select_layer": mm_vision_select_layer,
+            "mm_vision_select_feature": mm_vision_select_feature,
+            "series_change_tokens": series_change_tokens,
+            "video_change_tokens": video_change_tokens,
+        }
+        return loading.load(
+            cls,
+            path,
+            loading.Placement(device, dtype, attn_implementation),
+            base=base,
+            vision_tower=vision_tower,
+            change_encoder=EncoderChoice(from_origin, chg_type, _given(options) | dict(cc_args or {})),
+            fields=_given(fields),
+        )
+
+    @classmethod
+    def from_parts(
+        cls,
+        *,
+        vision_tower: str | Path,
+        llm: str | Path,
+        mm_projector: str = "mlp_downsample",
+        change_encoder: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        dtype: str | torch.dtype = "auto",
+        mm_vision_select_layer: int | list[int] | None = None,
+        mm_vision_select_feature: str | None = None,
+        conv_version: str | None = None,
+        image_aspect_ratio: str | None = None,
+        vision_resolution: int | None = None,
+        num_video_frames: int | None = None,
+    ) -> "BTCChat":
+        """Join a published vision tower and language model by a fresh projector and change encoder, to be trained.
+
+        vision_tower: a folder or hub id, e.g. google/siglip-so400m-patch14-384. llm: any LLaMA-architecture causal LM,
+        e.g. TinyLlama or SmolLM2. change_encoder: its config, by default ``attentive``. The others are fields of
+        BTCChatConfig.
+        """
+        fields = {
+            "mm_vision_select_layer": mm_vision_select_layer,
+            "mm_vision_select_feature": mm_vision_select_feature,
+            "conv_version": conv_version,
+            "image_aspect_ratio": image_aspect_ratio,
+            "vision_resolution": vision_resolution,
+            "num_video_frames": num_video_frames,
+        }
+        return loading.from_parts(
+            cls,
+            loading.Placement(device, dtype),
+            vision_tower=vision_tower,
+            llm=llm,
+            mm_projector=mm_projector,
+            change_encoder=dict(change_encoder or {"change_encoder_type": "attentive"}),
+            fields=_given(fields),
+        )
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        max_shard_size: str = "5GB",
+        state_dict: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Write the checkpoint folder, complete or not at all.
+
+        dtype: what floating-point weights are cast to; None writes them as they are. state_dict: the weights, where
+        the model itself does not hold them whole (ZeRO-3).
+        """
+        save(self, Path(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
+
+    def adapter_off(self) -> AbstractContextManager[None]:
+        """``with model.adapter_off(): ...``: answers of the base, from the same weights. Needs an adapter."""
+        return adapter.off(self)
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def caption(
+        self,
+        before: ImageLike,
+        after: ImageLike,
+        *,
+        dates: Sequence[str] | None = None,
+        task: str | None = None,
+        clue: str | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        num_beams: int = 1,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """What changed between two dates, in a sentence. Options: see :meth:`ask`."""
+        options = GenerationOptions(
+            max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, tuple(stop)
+        )
+        question = self.config.caption_question
+        record = request(question, "pair", [before, after], dates=dates, task=task, clue=clue)
+        return self.answer([record], options)[0]
+
+    def ask(
+        self,
+        question: str,
+        *,
+        image: ImageLike | None = None,
+        pair: Sequence[ImageLike] | None = None,
+        series: Sequence[ImageLike] | str | Path | None = None,
+        video: Sequence[ImageLike] | str | Path | None = None,
+        dates: Sequence[str] | None = None,
+        history: Sequence[Mapping[str, str]] = (),
+        task: str | None = None,
+        clue: str | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        num_beams: int = 1,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """Answer about one image, a pair (before, after), a series of dates, a video, or nothing: text only.
+
+        series, video: also a folder; video: also a file. dates: one an image. history: the chat so far,
+        ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]``, about the same images.
+        max_new_tokens to stop: see :class:`generation.GenerationOptions`. Raises BTCChatError for what cannot be read,
+        and for a prompt longer than the model reads.
+        """
+        options = GenerationOptions(
+            max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, tuple(stop)
+        )
+        shown = about(image=image, pair=pair, series=series, video=video)
+        record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
+        return self.answer([record], options)[0]
+
+    def stream(
+        self,
+        question: str,
+        *,
+        image: ImageLike | None = None,
+        pair: Sequence[ImageLike] | None = None,
+        series: Sequence[ImageLike] | str | Path | None = None,
+        video: Sequence[ImageLike] | str | Path | None = None,
+        dates: Sequence[str] | None = None,
+        history: Sequence[Mapping[str, str]] = (),
+        task: str | None = None,
+        clue: str | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """As :meth:`ask`, yielding the answer piece by piece as it is written; closing the iterator ends the work."""
+        options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, tuple(stop))
+        shown = about(image=image, pair=pair, series=series, video=video)
+        record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
+        batch = self.processor.collate([self.processor(record, train=False)])
+        return generation.stream(self, batch, options)
+
+    def answer(
+        self, records: Sequence[Record], options: GenerationOptions | Sequence[GenerationOptions] = GREEDY
+    ) -> list[str]:
+        """Answers to a batch of records of any modalities (see `processor.request`); options: of all, or one each."""
+        batch = self.processor.collate([self.processor(record, train=False) for record in records])
+        return generation.generate(self, batch, options)
+
+    @torch.inference_mode()
+    def change_map(self, before: ImageLike, after: ImageLike) -> np.ndarray:
+        """Where it changed: float32 (H, W) in 0..1 at the size of ``after``; 0 alike, 1 opposite.
+
+        It is the cosine distance of the two dates' features in the change encoder (in the vision tower where that has
+        no features of its own), a value a patch, interpolated. It says how far the features moved, not how probable a
+        change is: choose a threshold on validation pairs.
+        """
+        frames = load_frames("pair", [before, after])
+        distances = self.distances(self.see(self.processor.pixels(frames)))
+        padded = self.image_processor.aspect_ratio == "pad"
+        return at_size(distances[0], *frames[1].size, padded=padded)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

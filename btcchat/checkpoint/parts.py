@@ -1,0 +1,80 @@
+"""The parts of a model from its config: built, and what they make of a sample counted. No weights are read."""
+
+from typing import Any
+
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from btcchat.change_encoder import build_change_encoder
+from btcchat.checkpoint.config import BTCChatConfig, read_json
+from btcchat.checkpoint.layout import Source
+from btcchat.errors import BTCChatError
+from btcchat.language_model import load_tokenizer
+from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.multimodal_projector import build_projector
+from btcchat.prompt.token_layout import TokenLayout
+
+
+def vision_tower_of(config: BTCChatConfig) -> Any:
+    return build_vision_tower(
+        config.vision_tower,
+        select_layer=config.select_layers,
+        select_feature=config.mm_vision_select_feature,
+    )
+
+
+def change_encoder_of(config: BTCChatConfig, tower: Any) -> Any:
+    if config.change_encoder is None:
+        raise BTCChatError("the config does not say which change encoder the model has")
+    return build_change_encoder(
+        config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
+    )
+
+
+def projector_of(config: BTCChatConfig, tower: Any) -> Any:
+    projector = build_projector(
+        config.mm_projector, in_features=tower.hidden_size, out_features=config.llm["hidden_size"]
+    )
+    projector.num_tokens(tower.num_tokens)  # raises now where the two do not fit
+    return projector
+
+
+def resize_tower(tower: Any, config: BTCChatConfig) -> None:
+    if config.vision_resolution not in (-1, tower.resolution):
+        tower.resize(config.vision_resolution)
+
+
+def layout_of(config: BTCChatConfig, tower: Any, change_encoder: Any, mm_projector: Any) -> TokenLayout:
+    """The counts of a sample's tokens that follow from the parts."""
+    pooled = getattr(change_encoder, "num_tokens", lambda count: count)(tower.num_tokens)
+    return TokenLayout(
+        image_tokens=mm_projector.num_tokens(tower.num_tokens),
+        change_tokens=mm_projector.num_tokens(pooled),
+        change_segments=change_encoder.segments,
+        change_between=tuple(name for name in ("series", "video") if config.has_change_tokens(name)),
+    )
+
+
+def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, nn.Module]:
+    """The layout, and the vision tower that it was counted with: parts without memory for weights."""
+    with init_empty_weights(include_buffers=False):
+        tower = vision_tower_of(config)
+        resize_tower(tower, config)
+        parts = tower, change_encoder_of(config, tower), projector_of(config, tower)
+    return layout_of(config, *parts), tower
+
+
+def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    return load_tokenizer(source.llm_folder)
+
+
+def read_image_processor(source: Source, tower: Any) -> ImageProcessor:
+    """As the checkpoint's preprocessor_config.json says, at the tower's size."""
+    file = source.tower_folder / "preprocessor_config.json"
+    config = read_json(file) if file.exists() else tower.default_preprocessor_config()
+    processor = ImageProcessor.from_config(config, aspect_ratio=source.config.image_aspect_ratio)
+    if not isinstance(processor.size, int):
+        processor.size = (tower.resolution, tower.resolution)
+    return processor

@@ -1,0 +1,81 @@
+"""Save a whole model as a checkpoint folder (see config.py)."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from btcchat.checkpoint import adapter
+from btcchat.checkpoint.config import PARTS, read_json, write_json
+from btcchat.model import BTCChatModel
+
+
+def save(
+    model: BTCChatModel,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    max_shard_size: str = "5GB",
+    state_dict: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
+
+    Floating-point weights are written as they are, or cast to ``dtype``. A folder with a config.json is complete.
+    state_dict: the weights, where the model itself does not hold them whole (ZeRO-3).
+    """
+    state = _cast(model.state_dict() if state_dict is None else state_dict, dtype)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        config = model.config
+        config.vision_tower = dict(model.vision_tower.config)
+        config.vision_resolution = model.vision_tower.resolution
+        if model.base is None:
+            model.llm.save_pretrained(
+                temporary / "llm",
+                state_dict=_part(state, "llm."),
+                safe_serialization=True,
+                max_shard_size=max_shard_size,
+            )
+            model.tokenizer.save_pretrained(temporary / "llm")
+        else:
+            adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
+        _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
+        config.write(temporary, {} if model.base is None else model.base.to_config())
+        layers = _part(state, "mm_projector.", "layers.single.") | _part(state, "change_encoder.", "layers.change.")
+        for part, weights in (("vision_tower", _part(state, "vision_tower.")), ("mm_projector", layers)):
+            if model.base is None or part not in model.base.parts:
+                save_file(weights, temporary / part / "model.safetensors", metadata={"format": "pt"})
+        for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
+            file.chmod((temporary / "config.json").stat().st_mode)
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
+        for part in PARTS:
+            if (folder / part).exists():
+                shutil.rmtree(folder / part)
+            (temporary / part).rename(folder / part)
+        (temporary / "config.json").rename(folder / "config.json")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
+    """The stored dtype is a fact of the files just written, not of the model in memory."""
+    stored = dtype or next(model.llm.parameters()).dtype
+    llm = read_json(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
+    llm["tokenizer_model_max_length"] = model.config.model_max_length
+    llm.pop("_name_or_path", None)
+    write_json(path, llm)
+    model.config.llm = llm
+
+
+def _part(state: dict, prefix: str, new: str = "") -> dict:
+    """The weights whose keys begin with ``prefix``, which ``new`` replaces."""
+    return {new + k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
+
+
+def _cast(state: dict, dtype: torch.dtype | None) -> dict:
+    return {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in state.items()}

@@ -1,0 +1,137 @@
+"""Keys and values of all answers that are being written, in tensors that are allocated once.
+
+Row r holds one answer: its prompt from column 0 on, then what was written, ``lengths[r]`` tokens in all. Rows in use
+are always the first ones. Everything that has to know how transformers calls a cache is in this file.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+COLUMNS = 64  # columns are allocated in multiples of this, so that few joining rows make the cache grow
+LANES = 16  # numbers that torch's attention for the CPU sums side by side
+
+
+class KeyValueCache(Cache):
+    """Of each layer, (rows, key/value heads, columns, head dimension). Made for rows that join and leave."""
+
+    def __init__(self) -> None:
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.lengths: list[int] = []  # tokens of each row in use
+        self._written: list[int] = []  # columns of each row that hold anything, padding of its prompt included
+        self.rows = self.columns = 0  # what is allocated
+        self._before = 0  # columns before those of a forward pass
+        self._place: tuple = ()  # where an extending pass writes; empty while prompts are read
+
+    def reserve(self, rows: int, columns: int) -> None:
+        """Room for ``rows`` more rows, and for ``columns`` tokens in each row."""
+        rows, columns = len(self.lengths) + rows, -(-columns // COLUMNS) * COLUMNS
+        if not self.lengths:  # an empty cache takes the size of what comes, so one long answer does not keep its memory
+            if (rows, columns) != (self.rows, self.columns):
+                self.rows, self.columns, self.keys, self.values = rows, columns, [], []
+            return
+        self.rows, self.columns = max(rows, self.rows), max(columns, self.columns)
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                if old.shape[0] < self.rows or old.shape[2] < self.columns:
+                    tensors[layer] = old.new_zeros(self.rows, old.shape[1], self.columns, old.shape[3])
+                    tensors[layer][: old.shape[0], :, : old.shape[2]] = old
+
+    def prefill(self, decoder: nn.Module, inputs_embeds: Tensor, lengths: list[int]) -> Tensor:
+        """Prompts (N, L, D), padded on the right, become N further rows. -> hidden state (N, 1, D) after each.
+
+        The caller has reserved room for them.
+        """
+        mask, longest = None, inputs_embeds.shape[1]
+        positions = torch.arange(longest, device=inputs_embeds.device)[None]  # (1, L)
+        ends = torch.tensor(lengths, device=inputs_embeds.device)[:, None]  # (N, 1)
+        if min(lengths) < longest:
+            mask = (positions < ends).long()  # (N, L)
+        self._before, self._place = 0, ()
+        hidden = self._run(decoder, inputs_embeds, mask, positions)  # (N, L, D)
+        self.lengths += lengths
+        self._written += [longest] * len(lengths)
+        return hidden.take_along_dim(ends[:, :, None] - 1, 1)
+
+    def extend(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
+        """One more token in each row in use: (n, 1, D) -> hidden states (n, 1, D)."""
+        count, longest, width = len(self.lengths), max(self.lengths), max(self.lengths) + 1
+        ends = torch.tensor(self.lengths, device=inputs_embeds.device)  # (n,)
+        if sums_vary(inputs_embeds):
+            width = -(-width // LANES) * LANES
+        if min(self.lengths) == longest:
+            self._place = (slice(count), slice(None), longest)
+        else:
+            self._place = (torch.arange(count, device=ends.device), slice(None), ends)
+        mask = None
+        if min(self.lengths) + 1 < width:
+            mask = (torch.arange(width, device=ends.device) <= ends[:, None]).long()  # (n, width)
+        self._before = width - 1
+        hidden = self._run(decoder, inputs_embeds, mask, ends[:, None])
+        self.lengths = [length + 1 for length in self.lengths]
+        self._written = list(map(max, self._written, self.lengths))
+        return hidden
+
+    def remove(self, row: int) -> None:
+        """Free a row; the last one moves into its place.
+
+        What is left of them is cleared. Until it is written again it is masked, but a NaN gets through a mask.
+        """
+        last = len(self.lengths) - 1
+        columns = max(self._written[row], self._written[last])
+        for tensor in (*self.keys, *self.values):
+            if row < last:
+                tensor[row, :, :columns] = tensor[last, :, :columns]
+            tensor[last, :, :columns] = 0
+        for count in (self.lengths, self._written):
+            count[row] = count[last]
+            count.pop()
+
+    # -- transformers ----------------------------------------------------------------------------------------------
+
+    def _run(self, decoder: nn.Module, inputs_embeds: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
+        # Without a mask transformers takes the causal kernels, which read no mask at all.
+        hidden: Tensor = decoder(
+            inputs_embeds=inputs_embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self,
+            use_cache=True,
+        )[0]
+        return hidden
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict[str, Any] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Called by each layer with its new keys and values -> those that it attends to."""
+        if layer_idx == len(self.keys):
+            for tensors, new in ((self.keys, key_states), (self.values, value_states)):
+                # Zeros and not `empty`: see `remove`.
+                tensors.append(new.new_zeros(self.rows, new.shape[1], self.columns, new.shape[3]))
+        keys, values, count = self.keys[layer_idx], self.values[layer_idx], len(self.lengths)
+        if not self._place:
+            new_rows, columns = slice(count, count + len(key_states)), slice(key_states.shape[2])
+            keys[new_rows, :, columns], values[new_rows, :, columns] = key_states, value_states
+            return key_states, value_states
+        keys[self._place], values[self._place] = key_states[:, :, 0], value_states[:, :, 0]
+        width = self._before + 1
+        return keys[:count, :, :width], values[:count, :, :width]
+
+    def get_seq_length(self, layer_idx: int | None = 0) -> int:
+        return self._before
+
+    def get_max_length(self) -> int | None:
+        return None
+
+
+def sums_vary(x: Tensor) -> bool:
+    """Whether a row may get another answer beside other rows than alone, from sums in another order.
+
+    In bfloat16 on a CPU one bit decides between words often enough to be seen. oneDNN takes another kernel for another
+    number of tokens, so prompts are read one by one. Attention sums LANES columns side by side and the rest after
+    them, so it is given a multiple of LANES: then columns that are masked add zeros and change no sum.
+    """
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu"

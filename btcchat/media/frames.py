@@ -1,0 +1,95 @@
+"""What a sample shows: its RGB frames in order of time, and how many of them its modality has."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.media.arrays import is_array
+from btcchat.media.images import MAX_PIXELS, ImageLike, load_image
+from btcchat.media.source import IMAGE_SUFFIXES, Embedded, existing_file, list_images
+
+log = logging.getLogger(__name__)
+
+MODALITIES = {"text": (0, 0), "image": (1, 1), "pair": (2, 2), "series": (2, 16), "video": (1, None)}  # frames
+NEEDS = {
+    "text": "none",
+    "image": "1",
+    "pair": "2 (before, after)",
+    "series": "2 to 16 dates",
+    "video": "at least 1 frame",
+}
+PLACEHOLDER = "<image>"  # how a record's text writes the place of an image
+
+# What a sample is about: one image or file, or a list of them in order of time.
+Sources: TypeAlias = ImageLike | Sequence[ImageLike] | None
+
+
+def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> None:
+    """Raise BTCChatError where a sample of ``modality`` cannot have ``count`` frames; it names the ``sources``."""
+    fewest, most = choose("modality", modality, MODALITIES)
+    if fewest <= count and (most is None or count <= most):
+        return
+    names = ", ".join("PIL image" if isinstance(item, Image.Image) else str(item) for item in sources[:4])
+    named = f" ({names}{', ...' if len(sources) > 4 else ''})" if names else ""
+    article = "an" if modality == "image" else "a"
+    raise BTCChatError(f"{count} image{'s' * (count != 1)}{named}, {article} {modality} needs {NEEDS[modality]}")
+
+
+def load_frames(modality: str, source: Sources, num_video_frames: int = 8) -> list[Image.Image]:
+    """What a question is about -> its RGB frames in order of time.
+
+    image: one that `load_image` takes. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a
+    folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the
+    last.
+    """
+    choose("modality", modality, MODALITIES)
+    if modality == "text":
+        return []
+    if isinstance(source, list | tuple) and len(source) == 1:
+        source = source[0]
+    if modality == "video" and _is_one_file(source):
+        from btcchat.media.video import sample_video
+
+        return sample_video(existing_file(source, "video"), num_video_frames, MAX_PIXELS)
+    sources = _listed(modality, source)
+    check_count(modality, len(sources), sources)
+    if modality == "video":
+        sources = [sources[i] for i in evenly(len(sources), num_video_frames)]
+    frames = [load_image(item) for item in sources]
+    sizes = [f"{frame.width} x {frame.height}" for frame in frames]
+    from_files = not any(isinstance(item, Image.Image) or is_array(item) for item in sources)  # reported before
+    if modality in ("pair", "series") and from_files and len(set(sizes)) > 1:
+        log.info("the dates differ in size (%s); each is resized to what the model reads", ", ".join(sizes))
+    return frames
+
+
+def evenly(total: int, wanted: int) -> list[int]:
+    """At most ``wanted`` indices below ``total``, evenly from the first to the last; a single one is the middle."""
+    if total <= wanted:
+        return list(range(total))
+    if wanted == 1:
+        return [(total - 1) // 2]
+    return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def _is_one_file(source: Sources) -> bool:
+    if isinstance(source, Embedded):
+        return source.suffix.lower() not in IMAGE_SUFFIXES
+    return isinstance(source, str | Path) and not os.path.isdir(source)
+
+
+def _listed(modality: str, source: Sources) -> list[ImageLike]:
+    """A single path or image, a folder, or a sequence -> a list."""
+    if isinstance(source, str | Path) and modality in ("series", "video") and os.path.isdir(source):
+        files = list_images(source)
+        if not files:
+            raise BTCChatError(f"folder '{source}' has no frames; expected {', '.join(IMAGE_SUFFIXES)} files")
+        return files
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return list(source)
+    return [] if source is None else [source]

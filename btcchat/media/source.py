@@ -1,0 +1,63 @@
+"""Where an image or a video comes from: a file, or bytes inside another file."""
+
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcchat.errors import BTCChatError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A file that lies inside another: in a column of a Parquet file, or in a tar shard."""
+
+    name: str  # for messages
+    data: bytes
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def existing_file(source: str | Path | Embedded, kind: str) -> Path | Embedded:
+    """The path of a regular file with something in it, or the reason why not."""
+    if isinstance(source, Embedded):
+        if not source.data:
+            raise BTCChatError(f"{kind} '{source}' is empty (0 bytes)")
+        return source
+    path = Path(source)
+    if "://" in str(source):
+        raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
+    if path.is_dir():
+        hint = "; a folder of frames is a series or a video" if kind == "image" else ""
+        raise BTCChatError(f"{kind} '{path}' is a folder, a file is expected{hint}")
+    if not path.exists():
+        where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
+        raise BTCChatError(f"{kind} '{path}' not found{where}")
+    if not path.is_file():
+        raise BTCChatError(f"{kind} '{path}' is not a regular file; save it to one")
+    if path.stat().st_size == 0:
+        raise BTCChatError(f"{kind} '{path}' is empty (0 bytes)")
+    return path
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files of a folder in natural order (frame2 before frame10); other and hidden files are left out."""
+    files = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def natural_key(name: str) -> list[int | str]:
+    """Sort key under which runs of digits count as numbers."""
+    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"([0-9]+)", name))]

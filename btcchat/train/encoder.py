@@ -1,0 +1,80 @@
+"""How a batch's frames become features while training: what an answer does not need is here, not in the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from btcchat.model import BTCChatModel, Visible
+from btcchat.train.feature_cache import FeatureCache
+
+Cached = tuple[Tensor | None, list[str | None]]  # features (H, S, L, C), and a key of each frame: None where it is here
+
+
+@dataclass
+class TrainingEncoder:
+    """``model.embed(encoder=...)``.
+
+    every_part: run every part in every step, on a blank pair where a batch has none. Processes that train together
+    need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
+    tower: what computes the features of a frozen tower (train.frozen_tower); None, the tower itself.
+    cache: where they are kept.
+    """
+
+    every_part: bool = False
+    tower: Callable[[Tensor], list[Tensor]] | None = None
+    cache: FeatureCache | None = None
+
+    def __call__(
+        self,
+        model: BTCChatModel,
+        frames: Tensor | None,
+        modalities: Sequence[str],
+        frame_counts: Sequence[int],
+        cached: Cached | None,
+    ) -> Visible:
+        has_pairs = any(name == "pair" or name in model.layout.change_between for name in modalities)
+        if self.every_part and model.training and not has_pairs:
+            return self._with_blank_pair(model, frames, modalities, frame_counts, cached)
+        if not sum(frame_counts):
+            return Visible(None, [])
+        return Visible(*model.segments(self._see(model, frames, cached), modalities, frame_counts))
+
+    def _see(self, model: BTCChatModel, frames: Tensor | None, cached: Cached | None) -> list[Tensor]:
+        """S x (F, L, C) of all frames: of those given, and those that the cache has."""
+        tower = self.tower if self.tower is not None and model.training else model.vision_tower
+        depths = None if frames is None else tower(model.pixel_values(frames))
+        if cached is not None:
+            depths = self.cache.complete(depths, *cached, model.device)
+        return depths
+
+    def _with_blank_pair(
+        self,
+        model: BTCChatModel,
+        frames: Tensor | None,
+        modalities: Sequence[str],
+        frame_counts: Sequence[int],
+        cached: Cached | None,
+    ) -> Visible:
+        """The batch, and a blank pair after it whose features are ``unused``.
+
+        The change encoder sees nothing else, so it is in ``eval()``: a blank does not count in BatchNorm's statistics.
+        """
+        tower = model.vision_tower
+        if cached is None:
+            blank = torch.zeros(2, 3, tower.resolution, tower.resolution, device=model.device)
+            frames = blank if frames is None else torch.cat([model.pixel_values(frames), blank])
+        else:  # the tower need not run; ones, for a cosine of zeros has no direction to learn from
+            features, keys = cached
+            blank = torch.ones(2, tower.num_depths, tower.num_tokens, tower.hidden_size)
+            features = blank if features is None else torch.cat([features, blank.to(features)])
+            cached = features, [*keys, None, None]
+        trained = model.change_encoder.training
+        model.change_encoder.eval()
+        depths = self._see(model, frames, cached)
+        rows, lengths = model.segments(depths, [*modalities, "pair"], [*frame_counts, 2])
+        model.change_encoder.train(trained)
+        segments = model.layout.change_segments
+        own = sum(lengths[-segments:])  # rows of the blank pair
+        return Visible(rows[:-own], lengths[:-segments], rows[-own:])
