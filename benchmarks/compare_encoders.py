@@ -30,9 +30,9 @@ import seed_scores
 import trials
 from btcchat import BTCChat, BTCChatError, Request
 from btcchat.generation import batch_of
-from btcchat.synthetic import parse_caption
 from dots import dots
 from measure import memory, reset_peak
+from parse_captions import parse_caption
 from rows import table
 from seed_scores import Score
 from tiny_quality import Tally, score_caption

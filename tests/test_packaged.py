@@ -8,7 +8,8 @@ from PIL import Image
 import btcchat
 from btcchat import BTCChat, Request
 from btcchat.generation import CAPTION_QUESTION
-from btcchat.synthetic import make_image, make_pair, parse_caption, swap
+from btcchat.synthetic import make_image, make_pair, swap
+from parse_captions import parse_caption
 
 ASSETS = Path(btcchat.__file__).parent / "assets"
 OPPOSITE = {"built": "removed", "removed": "built"}

@@ -35,7 +35,7 @@ def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * (1 - alpha) + red * alpha).round().astype(np.uint8))
 
 
-def save_overlay(change: np.ndarray, after, path: Path) -> None:
+def save_overlay(change: np.ndarray, after: Image.Image | str | Path, path: Path) -> None:
     """Write :func:`overlay` of a map and the image it belongs to as a PNG file, complete or not at all."""
     _save(overlay(change, load_image(after)), path)
 

@@ -6,6 +6,7 @@ BPE; a folder holds it as tokenizer.json, or as vocab.json and merges.txt.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import nn
@@ -37,7 +38,7 @@ class Qwen2Config(LlamaConfig):
 
     model_type = "qwen2"
 
-    def __init__(self, use_sliding_window: bool = False, **settings):
+    def __init__(self, use_sliding_window: bool = False, **settings: Any):
         if use_sliding_window:
             raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
         super().__init__(**DEFAULTS | settings)
@@ -63,7 +64,13 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_tokenizer_class = None
 
-    def __init__(self, tokenizer_file=None, vocab_file=None, merges_file=None, **options):
+    def __init__(
+        self,
+        tokenizer_file: str | None = None,
+        vocab_file: str | None = None,
+        merges_file: str | None = None,
+        **options: Any,
+    ):
         if options.get("tokenizer_object") is None:
             try:
                 if tokenizer_file is not None:

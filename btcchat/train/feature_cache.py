@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,13 +28,13 @@ class FeatureCache:
     Any number of processes may read and write it: a file gets its name when it is whole.
     """
 
-    def __init__(self, root: str | Path, about: dict):
+    def __init__(self, root: str | Path, about: dict[str, Any]):
         text = json.dumps(about, indent=1, sort_keys=True, default=str)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._write(self.folder / "about.json", f"{text}\n".encode())
 
     @classmethod
-    def of(cls, root: str | Path, model, computed: dict) -> "FeatureCache":
+    def of(cls, root: str | Path, model: Any, computed: dict[str, Any]) -> "FeatureCache":
         """For the tower and image processor of ``model``; computed: in what precision the tower does."""
         tower, processor = model.vision_tower, model.image_processor
         about = {
@@ -87,6 +88,7 @@ class FeatureCache:
         if fresh is not None:
             self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
         if cached is None:
+            assert fresh is not None  # a frame is either fresh or from here
             return fresh
         depths = cached.to(device).unbind(1)
         if fresh is None:
