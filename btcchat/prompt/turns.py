@@ -11,6 +11,7 @@ person typed (``literal``) that is text, and ``</s>`` and ``<s>`` are always tex
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import PLACEHOLDER
@@ -24,18 +25,32 @@ CAPTION_QUESTION = "Please briefly describe the changes in these two images."  #
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How one model writes its prompts. See `turns_from_record`."""
+
+    template: str | Template = "v1"
+    pair_prompt: str = ""
+    caption_question: str = CAPTION_QUESTION
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the first question says beside the question."""
+
+    dates: Sequence[str] | None = None  # one an image
+    task: str | None = None
+    clue: str | None = None
+
+
 def turns_from_record(
     conversations: Iterable[Mapping[str, str]],
     *,
     segments: int,
     modality: str,
     frames: int | None = None,
-    dates: Sequence[str] | None = None,
-    task: str | None = None,
-    clue: str | None = None,
-    template: str | Template = "v1",
-    pair_prompt: str = "",
-    caption_question: str = CAPTION_QUESTION,
+    hints: Hints = Hints(),
+    wording: Wording = Wording(),
     literal: bool = False,
 ) -> list[Turn]:
     """Turns of a LLaVA-style conversation: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]``.
@@ -55,20 +70,20 @@ def turns_from_record(
     spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
     if spoken and spoken[0][0] == "assistant":  # published: a greeting before the first question is dropped
         spoken = spoken[1:]
-    tidy = get_template(template).tidy and modality in ("image", "pair")
-    texts = [value.replace(CAPTION_QUESTION, caption_question) for role, value in spoken if role == "user"]
+    tidy = get_template(wording.template).tidy and modality in ("image", "pair")
+    texts = [value.replace(CAPTION_QUESTION, wording.caption_question) for role, value in spoken if role == "user"]
     questions = [
         [text] if literal or not segments else text.split(PLACEHOLDER) for text in texts
     ]  # between placeholders
     written = sum(len(pieces) - 1 for pieces in questions)
-    groups = _groups(segments, dates or ([""] * frames if frames else None))
+    groups = _groups(segments, hints.dates or ([""] * frames if frames else None))
     runs = _runs(written or 1, groups, segments, modality)
-    hints = _hints(task, clue)
+    marked = _marked(hints)
     if questions and segments and (question := _question(questions[0], written, tidy)) is not None:
-        if pair_prompt and modality == "pair" and not any(dates or ()):
-            *shown, last = _shown(pair_prompt, segments)
-            last += hints + (question.lstrip() if hints else question)
-            questions[0], runs, hints = [*shown, last], _runs(segments, groups, segments, modality), ""
+        if wording.pair_prompt and modality == "pair" and not any(hints.dates or ()):
+            *shown, last = _shown(wording.pair_prompt, segments)
+            last += marked + (question.lstrip() if marked else question)
+            questions[0], runs, marked = [*shown, last], _runs(segments, groups, segments, modality), ""
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
 
@@ -77,8 +92,8 @@ def turns_from_record(
         if role == "assistant":
             turns.append(assistant_turn(value))
         else:
-            turns.append(Turn("user", _content(next(asked), runs, hints, tidy)))
-            hints = ""
+            turns.append(Turn("user", _content(next(asked), runs, marked, tidy)))
+            marked = ""
     return turns
 
 
@@ -171,10 +186,10 @@ def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
     return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
 
 
-def _hints(task: str | None, clue: str | None) -> str:
+def _marked(hints: Hints) -> str:
     """Task tag and clue between their markers; what is blank is not written, brackets inside become round."""
-    marked = ((TASK_OPEN, task, TASK_CLOSE), (CLUE_OPEN, clue, CLUE_CLOSE))
-    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in marked if _one_line(text))
+    parts = ((TASK_OPEN, hints.task, TASK_CLOSE), (CLUE_OPEN, hints.clue, CLUE_CLOSE))
+    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in parts if _one_line(text))
 
 
 def _one_line(text: str | None) -> str:

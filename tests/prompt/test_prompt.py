@@ -23,9 +23,8 @@ from btcchat.prompt import (
     fit,
     render,
     tokenise,
-    turns_from_record,
 )
-from tests.turns import user_turn
+from tests.turns import turns_of, user_turn
 
 # The published arithmetic gives up on these and learns nothing; here the answer is learned. Name -> answer, reason.
 EXACT_WHERE_PUBLISHED_GIVES_UP = {
@@ -82,7 +81,7 @@ def golden_turns(case: dict) -> list[Turn]:
     tidied = case["after_preprocess_multimodal"]
     segments = sum(turn["value"].count("<image>") for turn in tidied) if case["has_image"] else 0
     modality = "video" if case["video"] else {0: "text", 1: "image", 2: "pair"}[case["n_images"]]
-    return turns_from_record(case["conversations"], segments=segments, modality=modality)
+    return turns_of(case["conversations"], segments=segments, modality=modality)
 
 
 def golden_template(case: dict):
@@ -215,14 +214,14 @@ def test_a_placeholder_is_still_one_after_pickling(tokenizer):
 
 def test_without_segments_the_word_image_in_a_record_is_text(tokenizer):
     record = [{"from": "human", "value": "what does <image> mean ?"}, {"from": "gpt", "value": "a picture ."}]
-    turns = turns_from_record(record, segments=0, modality="text")
+    turns = turns_of(record, segments=0, modality="text")
     assert turns[0].content == ["what does <image> mean ?"]
     assert encode(turns, tokenizer, train=True).placeholders == 0
 
 
 def test_an_answer_of_a_record_holds_no_placeholder():
     record = [{"from": "human", "value": "<image>\nHi"}, {"from": "gpt", "value": "<image> is text"}]
-    assert turns_from_record(record, segments=1, modality="image")[1].content == ["<image> is text"]
+    assert turns_of(record, segments=1, modality="image")[1].content == ["<image> is text"]
 
 
 # Labels
@@ -305,14 +304,14 @@ def test_dates_that_do_not_fit_are_an_error(segments, dates):
 
 
 def content_of(value: str, **options) -> str:
-    turns = turns_from_record([{"from": "human", "value": value}, {"from": "gpt", "value": "A"}], **options)
+    turns = turns_of([{"from": "human", "value": value}, {"from": "gpt", "value": "A"}], **options)
     return text_of(turns[0].content)
 
 
 @pytest.mark.parametrize("value", ["Q?", "<image>\nQ?", "<image>\n<image>\nQ?"])
 @pytest.mark.parametrize("segments", [1, 2, 3])
 def test_a_pair_has_the_placeholders_its_change_encoder_needs(value, segments):
-    turns = turns_from_record([{"from": "human", "value": value}], segments=segments, modality="pair", frames=2)
+    turns = turns_of([{"from": "human", "value": value}], segments=segments, modality="pair", frames=2)
     assert turns[0].content.count(IMAGE) == segments
     assert text_of(turns[0].content) == "<image>\n" * segments + "Q?"
 
@@ -347,7 +346,7 @@ def test_task_and_clue_stand_before_the_first_question_only():
         {"from": "human", "value": "Where?"},
         {"from": "gpt", "value": "B"},
     ]
-    turns = turns_from_record(record, segments=1, modality="pair", task="change captioning", clue="few")
+    turns = turns_of(record, segments=1, modality="pair", task="change captioning", clue="few")
     assert text_of(turns[0].content) == "<image>\n[change captioning] [clue: few] What changed?"
     assert text_of(turns[2].content) == "Where?"
 
@@ -394,7 +393,7 @@ def test_a_wrong_number_of_placeholders_says_got_and_expected(value, segments, m
 
 def test_an_unknown_role_lists_the_choices():
     with pytest.raises(BTCChatError, match="unknown role 'gtp' .did you mean 'gpt'.*choose from assistant, gpt, human"):
-        turns_from_record([{"from": "gtp", "value": "x"}], segments=0, modality="text")
+        turns_of([{"from": "gtp", "value": "x"}], segments=0, modality="text")
 
 
 # Templates

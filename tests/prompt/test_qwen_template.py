@@ -12,10 +12,9 @@ from btcchat.prompt import (
     encode,
     end_ids,
     render,
-    turns_from_record,
 )
 from tests.tiny import CORPUS, qwen2_tokenizer
-from tests.turns import user_turn
+from tests.turns import turns_of, user_turn
 
 
 def text_of(turn) -> str:
@@ -63,7 +62,7 @@ def test_typed_chatml_stays_text(qwen):
 def test_the_text_of_a_pair_stays_as_its_record_has_it(qwen):
     value = "This is the Image1 <image>. This is the second Image2 <image>.\nWhat?"
     record = [{"from": "human", "value": value}, {"from": "gpt", "value": "a road"}]
-    turns = turns_from_record(record, segments=2, modality="pair", template="qwen_1_5")
+    turns = turns_of(record, segments=2, modality="pair", template="qwen_1_5")
     assert "".join(part if isinstance(part, str) else part.text for part in turns[0].content) == value
     words = {"modality": "pair", "template": "qwen_1_5", "pair_prompt": value.removesuffix("What?")}
     asked = encode([user_turn("What?", 2, **words)], qwen, "qwen_1_5", train=False).input_ids
@@ -76,33 +75,33 @@ WORDS = {"pair_prompt": "First <image>. Second <image>.\n", "caption_question": 
 @pytest.mark.parametrize("written", ["", "<image>\n", "<image>\n<image>\n"])
 def test_a_converted_record_is_asked_in_the_words_of_the_model(written):
     record = [{"from": "human", "value": written + CAPTION_QUESTION}, {"from": "gpt", "value": "a road"}]
-    [turn, _] = turns_from_record(record, segments=2, modality="pair", template="qwen_1_5", **WORDS)
+    [turn, _] = turns_of(record, segments=2, modality="pair", template="qwen_1_5", **WORDS)
     assert text_of(turn) == "First <image>. Second <image>.\nWhat differs?"
-    [turn, _] = turns_from_record(record, segments=2, modality="pair", template="qwen_1_5")
+    [turn, _] = turns_of(record, segments=2, modality="pair", template="qwen_1_5")
     assert text_of(turn) == f"<image>\n<image>\n{CAPTION_QUESTION}"
 
 
 @pytest.mark.parametrize("template", ["v1", "qwen_1_5"])
 def test_dates_other_modalities_and_text_between_images_leave_the_words_of_the_model_out(template):
     named = [{"from": "human", "value": "A: <image> B: <image> What?"}]
-    [turn] = turns_from_record(named, segments=2, modality="pair", template=template, **WORDS)
+    [turn] = turns_of(named, segments=2, modality="pair", template=template, **WORDS)
     assert "First" not in text_of(turn) and text_of(turn).startswith("A: <image>")
     dated = [{"from": "human", "value": "<image>\nWhat?"}]
-    [turn] = turns_from_record(dated, segments=2, modality="pair", template=template, dates=["2010", "2014"], **WORDS)
+    [turn] = turns_of(dated, segments=2, modality="pair", template=template, dates=["2010", "2014"], **WORDS)
     assert text_of(turn) == "2010: <image>\n2014: <image>\nWhat?"
-    [turn] = turns_from_record(dated, segments=1, modality="image", template=template, **WORDS)
+    [turn] = turns_of(dated, segments=1, modality="image", template=template, **WORDS)
     assert text_of(turn) == "<image>\nWhat?"
 
 
 def test_task_and_clue_follow_the_words_that_show_a_pair():
     record = [{"from": "human", "value": "What?"}]
-    [turn] = turns_from_record(record, segments=2, modality="pair", task="t", clue="c", template="qwen_1_5", **WORDS)
+    [turn] = turns_of(record, segments=2, modality="pair", task="t", clue="c", template="qwen_1_5", **WORDS)
     assert text_of(turn) == "First <image>. Second <image>.\n[t] [clue: c] What?"
 
 
 def test_only_questions_are_put_in_the_words_of_the_model():
     record = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": CAPTION_QUESTION}]
-    assert turns_from_record(record, segments=0, modality="text", **WORDS)[1].content == [CAPTION_QUESTION]
+    assert turns_of(record, segments=0, modality="text", **WORDS)[1].content == [CAPTION_QUESTION]
 
 
 def test_words_that_show_another_number_of_images_are_an_error():
