@@ -10,8 +10,8 @@ from pathlib import Path
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint import adapter, llava_next
-from btcchat.checkpoint import load as checkpoint
 from btcchat.checkpoint.config import PARTS, write_json
+from btcchat.checkpoint.folder import leaves_out_tower, open_folder
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
@@ -61,10 +61,10 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
             f"{folder} is an adapter, and a LLaVA-NeXT folder has no place for one; merge it first: "
             f"btcchat export --merge {src} OUT"
         )
-    tower = vision_tower if checkpoint.leaves_out_tower(folder) else None
+    tower = vision_tower if leaves_out_tower(folder) else None
     model = _checked(folder, vision_tower=tower)
     root = llava_next.published_config(model.config, vision_tower)
-    source = checkpoint.open_folder(folder, tower)
+    source = open_folder(folder, tower)
     places = {}
     for part, prefixes in llava_next.PREFIXES.items():
         inverse = {ours: theirs for theirs, ours in prefixes.items()}
