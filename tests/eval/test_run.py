@@ -396,23 +396,29 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
     assert not (tmp_path / "run").exists(), "told before an answer is made"
 
 
-def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root):
+def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root, monkeypatch):
     """A dialogue about it too; another question is asked as it is written."""
     from btcchat import BTCChat
-    from btcchat.eval.runs.answer import _sample, pixels_of
+    from btcchat.eval.runs.answer import Answering
     from btcchat.eval.runs.samples import read_sets
-    from btcchat.generation import Request, prepare
+    from btcchat.eval.runs.sweep import sweep
+    from btcchat.generation import GenerationOptions
+    from btcchat.processor import request
 
     talk = conversation("What?", "a house") + conversation("Where?", "here")
     asked = [pair(0), pair(1, conversations=talk), pair(2, conversations=conversation("What is new?", "a house"))]
     write_rows(root / "bad.jsonl", asked)
     (one,) = read_sets("bad", data_root=root, folder=root)
     model = BTCChat.from_pretrained(root / "model", device="cpu")
-    for sample, question in zip(one.samples, (CHANGE_QUESTION, CHANGE_QUESTION, "What is new?"), strict=True):
-        expected = prepare(model, Request(question, "pair", sample.record.sources))
-        got = _sample(model, sample, pixels_of(model, sample))
+    given, collate = [], model.processor.collate
+    monkeypatch.setattr(model.processor, "collate", lambda samples: given.extend(samples) or collate(samples))
+    answering = Answering((), lambda answers: None, GenerationOptions(max_new_tokens=1))
+    assert len(list(sweep(model, [one.samples], [answering]))) == 1
+    questions = CHANGE_QUESTION, CHANGE_QUESTION, "What is new?"
+    for got, sample, question in zip(given, one.samples, questions, strict=True):
+        expected = model.processor(request(question, "pair", sample.record.sources), train=False)
         assert got["input_ids"].tolist() == expected["input_ids"].tolist()
-        assert (got["pixel_values"] == expected["pixel_values"]).all()
+        assert (got["frames"] == expected["frames"]).all()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")

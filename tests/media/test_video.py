@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media import images as media
 from btcchat.media import load_frames
 
 
@@ -103,6 +102,6 @@ def test_a_video_without_a_frame_is_an_error(tmp_path):
 
 
 def test_a_video_of_huge_frames_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    monkeypatch.setattr("btcchat.media.frames.MAX_PIXELS", 1000)
     with pytest.raises(BTCChatError, match="frames of 32 x 32 pixels, the limit is 1,000"):
         load_frames("video", write_video(tmp_path / "a.mp4", 3))
