@@ -313,6 +313,20 @@ def test_a_batch_is_answered_as_one_by_one(root, tmp_path):
     assert (tmp_path / "1/predictions.jsonl").read_text() == (tmp_path / "7/predictions.jsonl").read_text()
 
 
+def test_a_sampled_answer_depends_on_the_seed_and_the_sample_not_on_the_batch(root, tmp_path):
+    twice = [pair(3, id="one"), pair(3, id="two"), pair(1), pair(2), pair(4)]
+    write_rows(root / "bad.jsonl", twice)
+    said = {}
+    for size, seed in (("1", "5"), ("4", "5"), ("4", "6")):
+        run = tmp_path / f"{size} {seed}"
+        options = ["--temperature", "1", "--seed", seed, "--batch-size", size, "--max-new-tokens", "16"]
+        assert main(words(root, "bad", run, *options)) == 0
+        said[size, seed] = [row["prediction"] for row in json_lines(run / "predictions.jsonl")]
+    assert said["1", "5"] == said["4", "5"]
+    assert all(a != b for a, b in zip(said["4", "5"], said["4", "6"], strict=True))
+    assert len(set(said["1", "5"])) == 5, "samples of the same images and question have draws of their own"
+
+
 def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_path, capsys):
     from tests.tiny import tiny_model
 
