@@ -21,6 +21,7 @@ def model(tmp_path_factory):
 
 AN_IMAGE = "must be a path, a PIL image, a numpy array or a torch tensor, not"
 TYPES = {
+    "the path of a model must be a checkpoint folder or a hub id, not int": lambda model: model.from_pretrained(5),
     "question must be a string, not int": lambda model: model.ask(5),
     "question must be a string, not NoneType": lambda model: model.stream(None),
     f"image {AN_IMAGE} int": lambda model: model.ask("Q", image=5),

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from PIL import Image
@@ -89,12 +88,12 @@ def _name(item: object) -> str:
 def _is_one_file(source: Sources) -> bool:
     if isinstance(source, Embedded):
         return source.suffix.lower() not in IMAGE_SUFFIXES
-    return isinstance(source, str | Path) and not os.path.isdir(source)
+    return isinstance(source, str | os.PathLike) and not os.path.isdir(source)
 
 
 def _listed(modality: str, source: Sources) -> list[ImageLike]:
     """A single path or image, a folder, or a sequence -> a list."""
-    if isinstance(source, str | Path) and modality in ("series", "video") and os.path.isdir(source):
+    if isinstance(source, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(source):
         files = list_images(source)
         if not files:
             raise BTCChatError(f"folder '{source}' has no frames; expected {', '.join(IMAGE_SUFFIXES)} files")

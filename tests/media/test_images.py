@@ -349,6 +349,16 @@ def test_a_folder_is_sorted_as_people_count(tmp_path):
     assert [frame.width for frame in load_frames("video", str(tmp_path), num_video_frames=2)] == [1, 10]
 
 
+def test_a_folder_may_be_of_any_kind_of_path(tmp_path):
+    class Place:
+        def __fspath__(self):
+            return str(tmp_path)
+
+    for number in (1, 2):
+        Image.new("RGB", (number, 1)).save(tmp_path / f"{number}.png")
+    assert [frame.width for frame in load_frames("video", Place())] == [1, 2]
+
+
 def test_a_folder_without_frames_says_so(tmp_path):
     with pytest.raises(BTCChatError, match="has no frames"):
         load_frames("video", tmp_path)
