@@ -15,6 +15,7 @@ from btcchat.checkpoint import load as loading
 from btcchat.checkpoint.folder import EncoderChoice
 from btcchat.checkpoint.save import save
 from btcchat.data.records import Record
+from btcchat.errors import BTCChatError, wrong_type
 from btcchat.generation import GREEDY, GenerationOptions
 from btcchat.media.frames import load_frames
 from btcchat.media.images import ImageLike
@@ -173,9 +174,7 @@ class BTCChat(BTCChatModel):
         stop: Sequence[str] = (),
     ) -> str:
         """What changed between two dates, in a sentence. Options: see :meth:`ask`."""
-        options = GenerationOptions(
-            max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, tuple(stop)
-        )
+        options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, stop)
         question = self.config.caption_question
         record = request(question, "pair", [before, after], dates=dates, task=task, clue=clue)
         return self.answer([record], options)[0]
@@ -207,9 +206,7 @@ class BTCChat(BTCChatModel):
         max_new_tokens to stop: see :class:`generation.GenerationOptions`. Raises BTCChatError for what cannot be read,
         and for a prompt longer than the model reads.
         """
-        options = GenerationOptions(
-            max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, tuple(stop)
-        )
+        options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
         return self.answer([record], options)[0]
@@ -234,7 +231,7 @@ class BTCChat(BTCChatModel):
         stop: Sequence[str] = (),
     ) -> Iterator[str]:
         """As :meth:`ask`, yielding the answer piece by piece as it is written; closing the iterator ends the work."""
-        options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, tuple(stop))
+        options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
         batch = self.processor.collate([self.processor(record, train=False)])
@@ -244,6 +241,13 @@ class BTCChat(BTCChatModel):
         self, records: Sequence[Record], options: GenerationOptions | Sequence[GenerationOptions] = GREEDY
     ) -> list[str]:
         """Answers to a batch of records of any modalities (see `processor.request`); options: of all, or one each."""
+        if isinstance(records, str) or not isinstance(records, Sequence):
+            raise wrong_type("records", records, "a list of Record")
+        if not records:
+            raise BTCChatError("records is empty; give at least one, such as btcchat.request('What is here?')")
+        for number, record in enumerate(records):
+            if not isinstance(record, Record):
+                raise wrong_type(f"records[{number}]", record, "a Record (see btcchat.request)")
         batch = self.processor.collate([self.processor(record, train=False) for record in records])
         return generation.generate(self, batch, options)
 

@@ -11,6 +11,11 @@ class BTCChatError(ValueError):
     """A fault the user can fix. The message is one line: what was got, what was expected, the way out."""
 
 
+def wrong_type(name: str, value: object, expected: str) -> TypeError:
+    """The error of an argument ``name`` whose value is not of a type that is accepted."""
+    return TypeError(f"{name} must be {expected}, not {type(value).__name__}")
+
+
 def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Return ``table[name]``; an unknown name is an error that lists the choices and the nearest one."""
     if name in table:

@@ -17,7 +17,7 @@ from btcchat.decoding.answer_text import AnswerText, Detokenizer
 from btcchat.decoding.beam_search import NOT_FINITE, search
 from btcchat.decoding.options import GenerationOptions
 from btcchat.decoding.sampling import choose_token
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
 from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def stream(model: "BTCChatModel", batch: dict[str, Any], options: GenerationOpti
 
 def _written(model: "BTCChatModel", batch: dict[str, Any], options: Options) -> list["Generation"]:
     prompts = _prompts(model, batch)
-    each = [options] * len(prompts) if isinstance(options, GenerationOptions) else list(options)
+    each = [options] * len(prompts) if isinstance(options, GenerationOptions) else options
+    if not isinstance(each, Sequence) or not all(isinstance(own, GenerationOptions) for own in each):
+        raise wrong_type("options", options, "GenerationOptions, or a list with one for each record")
     if len(each) != len(prompts):
         raise BTCChatError(f"got {len(each)} generation options for {len(prompts)} rows; give one, or one a row")
     decoder = Decoder(model)

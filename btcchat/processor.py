@@ -19,11 +19,12 @@ from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token_layout
 from btcchat.data.records import Record, written
-from btcchat.errors import BTCChatError
-from btcchat.media.frames import Sources, load_frames
+from btcchat.errors import BTCChatError, choose, wrong_type
+from btcchat.media.frames import MODALITIES, Sources, load_frames
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.prompt.token_layout import TokenLayout
+from btcchat.prompt.turns import ROLES
 
 
 class Sample(TypedDict, total=False):
@@ -63,10 +64,17 @@ def request(
 
     source: what `media.load_frames` takes. history: the conversation so far, ``[{"from": "human", "value": ...},
     {"from": "gpt", "value": ...}, ...]``; dates, task and clue belong to its first question. Raises BTCChatError for
-    an empty question.
+    an empty question or a history that is not such a list, TypeError that names an argument of a wrong type.
     """
-    if not isinstance(question, str):
-        raise TypeError(f"question is a {type(question).__name__}, expected a text")
+    if not isinstance(modality, str):
+        raise wrong_type("modality", modality, f"one of {', '.join(MODALITIES)}")
+    choose("modality", modality, MODALITIES)
+    for name, text in (("question", question), ("task", task or ""), ("clue", clue or "")):
+        if not isinstance(text, str):
+            raise wrong_type(name, text, "a string")
+    if dates is not None and (isinstance(dates, str) or not isinstance(dates, Sequence)):
+        raise wrong_type("dates", dates, "a list with a date for each image")
+    _check_history(history)
     if not question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     return Record(
@@ -79,6 +87,21 @@ def request(
         clue=clue,
         literal=True,
     )
+
+
+def _check_history(history: object) -> None:
+    turn = "{'from': 'human' | 'gpt', 'value': text}"
+    if isinstance(history, str) or not isinstance(history, Sequence):
+        raise wrong_type("history", history, f"a list of turns {turn}")
+    roles = []
+    for number, said in enumerate(history):
+        if not isinstance(said, Mapping) or not all(isinstance(said.get(key), str) for key in ("from", "value")):
+            raise BTCChatError(f"history[{number}] must be a turn {turn}; got {said!r}")
+        roles.append(choose(f"speaker of history[{number}]", said["from"], ROLES))
+    expected = [("assistant", "user")[number % 2] for number in range(len(roles))][::-1]
+    if roles != expected:
+        order = ", ".join(said["from"] for said in history)
+        raise BTCChatError(f"history must take turns and end with an answer ('gpt'); its turns are {order}")
 
 
 def about(

@@ -38,3 +38,13 @@ def same_environment():
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """The name of each image file that is opened, as often as it is."""
+    from btcchat.media import images
+
+    names, opening = [], images._opened
+    monkeypatch.setattr(images, "_opened", lambda path: names.append(Path(str(path)).name) or opening(path))
+    return names

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 from btcchat.media import load_frames
-from btcchat.prompt import IMAGE
 
 
 class FakeModel:
@@ -33,15 +32,8 @@ class FakeModel:
         finally:
             self.closed += 1
 
-    def answer(self, requests, **options):
+    def answer(self, records, options):
         if self.stop_after is not None and len(self.batches) >= self.stop_after:
             raise KeyboardInterrupt
-        self.batches.append(len(requests))
-        return [f"{request.source[0].width} to {request.source[1].width}" for request in requests]
-
-    def num_segments(self, modality, num_frames):
-        return 1 if modality == "pair" else num_frames
-
-
-def placeholders(turn) -> int:
-    return turn.content.count(IMAGE)
+        self.batches.append(len(records))
+        return [f"{record.sources[0].width} to {record.sources[1].width}" for record in records]

@@ -70,10 +70,10 @@ def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     "command, words",
     [
         (["caption", "a.png"], "got 1 image (a.png), a caption needs 2"),
-        (["caption", "a.png", "b.png", "a.png"], "got 3 images (a.png, b.png, a.png); a pair needs 2"),
-        (["ask", "Q", "--pair", "a.png"], "got 1 image (a.png); a pair needs 2 (before, after)"),
+        (["caption", "a.png", "b.png", "a.png"], "3 images (a.png, b.png, a.png), a pair needs 2 (before, after)"),
+        (["ask", "Q", "--pair", "a.png"], "1 image (a.png), a pair needs 2 (before, after)"),
         (["ask", "Q", "--series", "a.png"], "a series needs 2 to 16 dates"),
-        (["ask", "Q", "--series", *["a.png"] * 17], "got 17 images"),
+        (["ask", "Q", "--series", *["a.png"] * 17], "17 images (a.png, a.png, a.png, a.png, ...), a series"),
         (["ask", "", "--image", "a.png"], "the question is empty"),
         (["ask", " \n", "--image", "a.png"], "the question is empty"),
         (["ask", "Q"], "give --image, --pair, --series or --video"),

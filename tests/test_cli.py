@@ -264,9 +264,9 @@ def test_a_killed_process_leaves_whole_batches(folder):
         "import os, sys\nfrom btcchat import cli\nfrom btcchat.commands import options\n"
         "from tests.fake_model import FakeModel\n"
         "class Killed(FakeModel):\n"
-        "    def answer(self, requests, **options):\n"
+        "    def answer(self, records, options):\n"
         "        if len(self.batches) == 2: os.kill(os.getpid(), 9)\n"
-        "        return super().answer(requests, **options)\n"
+        "        return super().answer(records, options)\n"
         "options.load_model = lambda args: Killed()\n"
         "cli.main(['caption', '--pairs', 'list.csv', '--out', 'out.jsonl', '--batch-size', '2'])\n"
     )

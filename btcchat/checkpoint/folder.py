@@ -135,9 +135,14 @@ def _change_encoder_config(source: Source, folder: Path, choice: EncoderChoice) 
     if "cc_dropout" in requested and "cc_dropout" in has:
         config["cc_dropout"] = requested.pop("cc_dropout")  # no weight depends on it
     for option, value in requested.items():
-        if has.get(option) != value:
+        if option not in has:
+            known = ", ".join(sorted(has.keys() - {"change_encoder_type"})) or "none"
             raise BTCChatError(
-                f"{option} is {value}, the checkpoint has {has.get(option)} ({folder}); leave it out, or start a fresh "
+                f"unknown option '{option}' of change encoder '{config['change_encoder_type']}'; it has {known}"
+            )
+        if has[option] != value:
+            raise BTCChatError(
+                f"{option} is {value}, the checkpoint has {has[option]} ({folder}); leave it out, or start a fresh "
                 "change encoder from a checkpoint without one (from_origin)"
             )
     return config

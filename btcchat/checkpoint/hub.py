@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
 
 CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # what is downloaded of one
 
@@ -20,6 +20,8 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
         if not packaged.is_dir():
             raise BTCChatError(f"the packaged tiny model is not at {packaged}; install btcchat again, or name a model")
         return packaged
+    if not isinstance(path, str | Path):
+        raise wrong_type("the path of a model", path, "a checkpoint folder or a hub id")
     local = Path(path).expanduser()
     if local.is_dir():
         return local

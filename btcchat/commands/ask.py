@@ -38,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     check_clues(args)
     frames = checked(modality, source)
     model = options.load_model(args)
+    if modality == "video":  # the model says how many frames; the clue model is shown the same ones
+        from btcchat.media.frames import load_frames
+
+        frames = load_frames(modality, frames, model.config.num_video_frames)
     clue = clue_of(args, model, modality, source, frames)
     answer = model.ask(args.question, **{modality: frames}, dates=args.dates, **clue, **generation(args))
     paths = [str(path) for path in source] if isinstance(source, list) else str(source)

@@ -31,10 +31,9 @@ def run(args: argparse.Namespace) -> int:
     modality, source = media(args)
     check_dates(args, modality)
     check_clues(args)
-    if modality is not None:
-        checked(modality, source)
+    loaded = None if modality is None else checked(modality, source)
     model = options.load_model(args)
     session = Chat(model, generation=generation(args), as_json=args.json, clues=clue_source(args, model))
     if modality is not None:
-        session.use(modality, source, args.dates)
+        session.use(modality, source, args.dates, loaded=loaded)
     return converse(session)

@@ -1,6 +1,6 @@
 """How an answer is written. This module imports no torch: the commands make their flags from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ class GenerationOptions:
     repetition_penalty: float = _option(1.0, "above 1: make tokens that the answer already has less likely")
     num_beams: int = _option(1, "above 1: beam search with this many beams")
     seed: int | None = _option(None, "makes sampled answers repeatable, in any batch")
-    stop: tuple[str, ...] = _option((), "strings that end an answer; the answer does not include them")
+    stop: Sequence[str] = _option((), "strings that end an answer; the answer does not include them")
 
     def __post_init__(self) -> None:
         for name, (kind, accepts, accepted) in NUMBERS.items():

@@ -3,14 +3,13 @@
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from PIL import Image
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.arrays import is_array
-from btcchat.media.images import MAX_PIXELS, ImageLike, load_image
+from btcchat.media.images import MAX_PIXELS, ImageLike, check_type, load_image
 from btcchat.media.source import IMAGE_SUFFIXES, Embedded, existing_file, list_images
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> No
     fewest, most = choose("modality", modality, MODALITIES)
     if fewest <= count and (most is None or count <= most):
         return
-    names = ", ".join("PIL image" if isinstance(item, Image.Image) else str(item) for item in sources[:4])
+    names = ", ".join(map(_name, sources[:4]))
     named = f" ({names}{', ...' if len(sources) > 4 else ''})" if names else ""
     article = "an" if modality == "image" else "a"
     raise BTCChatError(f"{count} image{'s' * (count != 1)}{named}, {article} {modality} needs {NEEDS[modality]}")
@@ -45,11 +44,12 @@ def load_frames(modality: str, source: Sources, num_video_frames: int = 8) -> li
 
     image: one that `load_image` takes. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a
     folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the
-    last.
+    last. Raises TypeError that names the modality where one of them is no image.
     """
     choose("modality", modality, MODALITIES)
     if modality == "text":
         return []
+    several = isinstance(source, list | tuple)
     if isinstance(source, list | tuple) and len(source) == 1:
         source = source[0]
     if modality == "video" and _is_one_file(source):
@@ -57,6 +57,8 @@ def load_frames(modality: str, source: Sources, num_video_frames: int = 8) -> li
 
         return sample_video(existing_file(source, "video"), num_video_frames, MAX_PIXELS)
     sources = _listed(modality, source)
+    for number, item in enumerate(sources):
+        check_type(item, f"{modality}[{number}]" if several else modality)
     check_count(modality, len(sources), sources)
     if modality == "video":
         sources = [sources[i] for i in evenly(len(sources), num_video_frames)]
@@ -77,19 +79,25 @@ def evenly(total: int, wanted: int) -> list[int]:
     return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
 
 
+def _name(item: object) -> str:
+    if isinstance(item, Image.Image):
+        return "PIL image"
+    return f"array of shape {tuple(item.shape)}" if is_array(item) else str(item)
+
+
 def _is_one_file(source: Sources) -> bool:
     if isinstance(source, Embedded):
         return source.suffix.lower() not in IMAGE_SUFFIXES
-    return isinstance(source, str | Path) and not os.path.isdir(source)
+    return isinstance(source, str | os.PathLike) and not os.path.isdir(source)
 
 
 def _listed(modality: str, source: Sources) -> list[ImageLike]:
     """A single path or image, a folder, or a sequence -> a list."""
-    if isinstance(source, str | Path) and modality in ("series", "video") and os.path.isdir(source):
+    if isinstance(source, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(source):
         files = list_images(source)
         if not files:
             raise BTCChatError(f"folder '{source}' has no frames; expected {', '.join(IMAGE_SUFFIXES)} files")
         return files
-    if isinstance(source, Sequence) and not isinstance(source, str):
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         return list(source)
     return [] if source is None else [source]

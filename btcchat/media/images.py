@@ -5,6 +5,7 @@ Grey and palette become RGB, EXIF rotation is applied, transparency becomes blac
 """
 
 import logging
+import os
 import struct
 import warnings
 import zlib
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
 from btcchat.media import radiometry, tiff
 from btcchat.media.arrays import image_of_array, is_array
 from btcchat.media.source import VIDEO_SUFFIXES, Embedded, existing_file
@@ -43,8 +44,9 @@ ImageLike: TypeAlias = Union[str, Path, Embedded, Image.Image, np.ndarray, "Tens
 def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """An image -> upright 8-bit RGB. Raises BTCChatError for what is unreadable or over the limit.
 
-    Arrays and tensors are uint8, or floating point in 0..1.
+    Arrays and tensors are uint8, or floating point in 0..1. Raises TypeError for what is no image.
     """
+    check_type(source, "source")
     if is_array(source):
         source = image_of_array(source)
     if isinstance(source, Image.Image):
@@ -52,6 +54,12 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Imag
     path = existing_file(source, "image")
     with _opened(path) as image:
         return _decoded(image, str(path), max_pixels)
+
+
+def check_type(source: object, name: str) -> None:
+    """Raise TypeError, which has ``name`` in it, where ``source`` is nothing that `load_image` takes."""
+    if not isinstance(source, str | os.PathLike | Embedded | Image.Image) and not is_array(source):
+        raise wrong_type(name, source, "a path, a PIL image, a numpy array or a torch tensor")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from btcchat import cli
-from btcchat.change_encoder.change_map import change_map, overlay
+from btcchat.change_encoder.change_map import overlay
 from btcchat.commands import options
 from tests.tiny import tiny_model
 
@@ -33,7 +33,7 @@ def with_patch(image, box):
 
 def test_the_map_of_equal_dates_is_zero(model):
     image = noise(0)
-    np.testing.assert_allclose(change_map(model, image, image), np.zeros((64, 64)), atol=1e-5)
+    np.testing.assert_allclose(model.change_map(image, image), np.zeros((64, 64)), atol=1e-5)
 
 
 def test_the_map_is_largest_where_the_change_is(model):
@@ -42,7 +42,7 @@ def test_the_map_is_largest_where_the_change_is(model):
     before = Image.new("RGB", (64, 64), (90, 90, 90))
     after = before.copy()
     after.paste((240, 20, 20), (48, 0, 64, 16))
-    field = change_map(model, before, after)
+    field = model.change_map(before, after)
     assert field.shape == (64, 64) and field.dtype == np.float32 and field.min() >= 0 and field.max() <= 1
     row, column = np.unravel_index(field.argmax(), field.shape)
     assert row < 20 and column > 44
@@ -50,9 +50,9 @@ def test_the_map_is_largest_where_the_change_is(model):
 
 def test_the_map_has_the_size_of_the_image_after_and_leaves_the_padding_out(model):
     wide = noise(1, 96, 48)
-    field = change_map(model, wide, with_patch(wide, (0, 0, 24, 24)))
+    field = model.change_map(wide, with_patch(wide, (0, 0, 24, 24)))
     assert field.shape == (48, 96)
-    square = change_map(model, wide.resize((96, 96)), wide.resize((96, 96)))
+    square = model.change_map(wide.resize((96, 96)), wide.resize((96, 96)))
     assert square.shape == (96, 96)
 
 
@@ -61,16 +61,8 @@ def test_an_encoder_without_distance_gets_the_towers_own(model):
         segments = 1
 
     image, other = noise(2), noise(3)
-    full = tiny_encoderless(model, Bare())
-    assert change_map(full, image, other).max() > 0
-
-
-def tiny_encoderless(model, encoder):
-    class Model:
-        vision_tower, image_processor, device = model.vision_tower, model.image_processor, model.device
-        change_encoder = encoder
-
-    return Model()
+    parts = {name: getattr(model, name) for name in ("vision_tower", "mm_projector", "llm", "processor")}
+    assert type(model)(change_encoder=Bare(), **parts).change_map(image, other).max() > 0
 
 
 def test_the_overlay_is_red_where_the_map_is_high_and_the_image_where_it_is_low():

@@ -9,18 +9,21 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
-from btcchat import BTCChat, BTCChatError, Request, cli
+from btcchat import BTCChat, BTCChatError, cli, request
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.folder import open_folder
-from btcchat.generation import batch_of
+from btcchat.commands.caption import EXAMPLE
+from btcchat.decoding.options import GenerationOptions
 
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
 SQUARES = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
 
 
 def logits(model) -> torch.Tensor:
+    records = [request("What changed?", "pair", SQUARES), request("What?")]
+    batch = model.processor.collate([model.processor(one, train=False) for one in records])
     with torch.no_grad():
-        return model(**batch_of(model, [Request("What changed?", "pair", SQUARES), Request("What?")])).logits
+        return model(**{**batch, "labels": None}).logits
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +119,10 @@ def test_a_merged_adapter_is_a_plain_checkpoint_with_its_answers(folders, tmp_pa
     assert not any("lora" in name for name, _ in merged.named_parameters())
     assert merged.base is None and "base_model" not in json.loads((tmp_path / "merged/config.json").read_text())
     torch.testing.assert_close(logits(merged), expected, atol=1e-4, rtol=0)
-    requests = [Request("What changed?", "pair", SQUARES), Request("What is it?", "image", SQUARES[0])]
+    records = [request("What changed?", "pair", SQUARES), request("What is it?", "image", SQUARES[0])]
     with_adapter = BTCChat.from_pretrained(root / "adapter", device="cpu")
-    assert merged.answer(requests, max_new_tokens=12) == with_adapter.answer(requests, max_new_tokens=12)
+    options = GenerationOptions(max_new_tokens=12)
+    assert merged.answer(records, options) == with_adapter.answer(records, options)
 
 
 def test_a_merged_adapter_has_the_dtype_that_its_base_says_in_newer_words(copies, capsys):
@@ -149,7 +153,7 @@ def test_a_base_that_is_not_there_is_named(copies, capsys):
         BTCChat.from_pretrained(copies / "adapter")
     model = BTCChat.from_pretrained(copies / "adapter", base=copies / "moved", device="cpu")
     assert adapter.lora_layers(model.llm)
-    words = ["caption", "--example", "--model", str(copies / "adapter"), "--max-new-tokens", "2"]
+    words = ["caption", *map(str, EXAMPLE.iterdir()), "--model", str(copies / "adapter"), "--max-new-tokens", "2"]
     assert cli.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert cli.main([*words, "--base", str(copies / "moved")]) == 0

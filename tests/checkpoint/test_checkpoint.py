@@ -137,7 +137,7 @@ def test_a_checkpoint_that_does_not_say_its_options_has_the_defaults(tmp_path):
         ({"cc_head": 4}, "cc_head is 4, the checkpoint has 8"),
         ({"cc_n_layers": 3}, "cc_n_layers is 3, the checkpoint has 1"),
         ({"chg_type": "concat"}, "chg_type is concat, the checkpoint has attentive"),
-        ({"cc_heads": 8}, "unknown option 'cc_heads'"),
+        ({"cc_args": {"cc_heads": 8}}, "unknown option 'cc_heads'"),
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"mm_vision_select_layer": -7}, "mm_vision_select_layer -7"),
@@ -158,7 +158,7 @@ def test_a_changed_resolution_resizes_the_tower(folder):
     model = tiny_model(folder.parent, change_encoder={"change_encoder_type": "concat"})
     model.save_pretrained(folder.parent / "concat")
     bigger = BTCChat.from_pretrained(folder.parent / "concat", vision_resolution=48, device="cpu")
-    assert bigger.tokens_per_segment("image") == 9 and bigger.image_processor.size == (48, 48)
+    assert bigger.layout.lengths("image", 1) == [9] and bigger.image_processor.size == (48, 48)
     with pytest.raises(BTCChatError, match=r"h_embedding.weight' has shape \(4, 8\), the config says \(6, 8\)"):
         BTCChat.from_pretrained(folder, vision_resolution=48)
 

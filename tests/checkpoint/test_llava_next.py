@@ -17,8 +17,9 @@ from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
 from btcchat.files import write_json
-from btcchat.generation import Request, batch_of, generate
+from btcchat.generation import GenerationOptions, generate_ids
 from btcchat.multimodal_encoder import siglip
+from btcchat.processor import request
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.train import load_model
 from measure import CLEAR, memory, reset_peak
@@ -153,7 +154,7 @@ def test_any_resolution_is_read_as_one_square_and_said(published, caplog):
 def test_what_a_folder_says_and_is_read_otherwise_is_said_once(published, tmp_path, caplog):
     edit(published, mm_patch_merge_type="spatial_unpad", rope_scaling={"type": "linear", "factor": 2.0})
     import_llava_next(published, tmp_path / "ours")
-    told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.load"]
+    told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.folder"]
     assert told == [
         f"{published}: mm_patch_merge_type spatial_unpad is not supported; it is read as flat, without image_newline",
         f'{published}: rope_scaling {{"type": "linear", "factor": 2.0}} is left out, as the published code does',
@@ -213,12 +214,14 @@ def test_the_golden_model_answers_the_same_in_our_layout_and_back_in_its_own(way
     assert golden["cases"]
     for case in golden["cases"]:
         pair = [root / golden["images_folder"] / name for name in case["images"]]
-        batch = batch_of(model, [Request(model.config.caption_question, "pair", pair)])
+        record = request(model.config.caption_question, "pair", pair)
+        batch = model.processor.collate([model.processor(record, train=False)])
         assert batch["input_ids"][0].tolist() == case["input_ids"]
         with torch.no_grad():
-            logits = model(**batch).logits[0]
+            logits = model(**{**batch, "labels": None}).logits[0]
         torch.testing.assert_close(logits, tensors[f"{case['name']}.logits"].float(), atol=1e-4, rtol=0)
-        assert generate(model, batch, max_new_tokens=golden["new_tokens"])[0].tolist() == case["greedy_ids"]
+        options = GenerationOptions(max_new_tokens=golden["new_tokens"])
+        assert generate_ids(model, batch, options)[0] == case["greedy_ids"]
 
 
 def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_path):

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from btcchat.eval.runs.evaluate import evaluate
+from btcchat.eval.runs.evaluate import Plan, evaluate
 from btcchat.eval.runs.folder import RunFolder
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import asked, read_sets
@@ -37,5 +37,5 @@ def make_run(root: Path, mixture: str, answer, out: Path, *, model="a model", se
     with folder.part(0) as part:
         part.write({sample.id: answer(sample) for one in sets for sample in one.samples})
     folder.close()
-    assert evaluate(lambda: None, sets, RunFolder(out), run, Ranks(), batch_size=1, generation={}, row_of=row_of)
+    assert evaluate(lambda: None, sets, RunFolder(out), run, Ranks(), Plan(batch_size=1, row_of=row_of))
     return out

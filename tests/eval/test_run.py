@@ -317,6 +317,20 @@ def test_a_batch_is_answered_as_one_by_one(root, tmp_path):
     assert (tmp_path / "1/predictions.jsonl").read_text() == (tmp_path / "7/predictions.jsonl").read_text()
 
 
+def test_a_sampled_answer_depends_on_the_seed_and_the_sample_not_on_the_batch(root, tmp_path):
+    twice = [pair(3, id="one"), pair(3, id="two"), pair(1), pair(2), pair(4)]
+    write_rows(root / "bad.jsonl", twice)
+    said = {}
+    for size, seed in (("1", "5"), ("4", "5"), ("4", "6")):
+        run = tmp_path / f"{size} {seed}"
+        options = ["--temperature", "1", "--seed", seed, "--batch-size", size, "--max-new-tokens", "16"]
+        assert main(words(root, "bad", run, *options)) == 0
+        said[size, seed] = [row["prediction"] for row in json_lines(run / "predictions.jsonl")]
+    assert said["1", "5"] == said["4", "5"]
+    assert all(a != b for a, b in zip(said["4", "5"], said["4", "6"], strict=True))
+    assert len(set(said["1", "5"])) == 5, "samples of the same images and question have draws of their own"
+
+
 def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_path, capsys):
     from tests.tiny import tiny_model
 
@@ -400,23 +414,29 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
     assert not (tmp_path / "run").exists(), "told before an answer is made"
 
 
-def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root):
+def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root, monkeypatch):
     """A dialogue about it too; another question is asked as it is written."""
     from btcchat import BTCChat
-    from btcchat.eval.runs.answer import _sample, pixels_of
+    from btcchat.eval.runs.answer import Answering
     from btcchat.eval.runs.samples import read_sets
-    from btcchat.generation import Request, prepare
+    from btcchat.eval.runs.sweep import sweep
+    from btcchat.generation import GenerationOptions
+    from btcchat.processor import request
 
     talk = conversation("What?", "a house") + conversation("Where?", "here")
     asked = [pair(0), pair(1, conversations=talk), pair(2, conversations=conversation("What is new?", "a house"))]
     write_rows(root / "bad.jsonl", asked)
     (one,) = read_sets("bad", data_root=root, folder=root)
     model = BTCChat.from_pretrained(root / "model", device="cpu")
-    for sample, question in zip(one.samples, (CHANGE_QUESTION, CHANGE_QUESTION, "What is new?"), strict=True):
-        expected = prepare(model, Request(question, "pair", sample.record.sources))
-        got = _sample(model, sample, pixels_of(model, sample))
+    given, collate = [], model.processor.collate
+    monkeypatch.setattr(model.processor, "collate", lambda samples: given.extend(samples) or collate(samples))
+    answering = Answering((), lambda answers: None, GenerationOptions(max_new_tokens=1))
+    assert len(list(sweep(model, [one.samples], [answering]))) == 1
+    questions = CHANGE_QUESTION, CHANGE_QUESTION, "What is new?"
+    for got, sample, question in zip(given, one.samples, questions, strict=True):
+        expected = model.processor(request(question, "pair", sample.record.sources), train=False)
         assert got["input_ids"].tolist() == expected["input_ids"].tolist()
-        assert (got["pixel_values"] == expected["pixel_values"]).all()
+        assert (got["frames"] == expected["frames"]).all()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")

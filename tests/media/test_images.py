@@ -296,12 +296,12 @@ def test_postscript_is_never_run(tmp_path):
 @pytest.mark.parametrize(
     "modality, count, words",
     [
-        ("image", 2, "got 2 images .* an image needs 1"),
-        ("pair", 1, "got 1 image .* a pair needs 2 \\(before, after\\)"),
-        ("pair", 3, "got 3 images .* a pair needs 2"),
-        ("series", 1, "got 1 image .* a series needs 2 to 16 dates"),
-        ("series", 17, "got 17 images .* a series needs 2 to 16 dates"),
-        ("video", 0, "got 0 images; a video needs at least 1 frame"),
+        ("image", 2, "^2 images .* an image needs 1"),
+        ("pair", 1, "^1 image .* a pair needs 2 \\(before, after\\)"),
+        ("pair", 3, "^3 images .* a pair needs 2"),
+        ("series", 1, "^1 image .* a series needs 2 to 16 dates"),
+        ("series", 17, "^17 images .* a series needs 2 to 16 dates"),
+        ("video", 0, "^0 images, a video needs at least 1 frame"),
     ],
 )
 def test_a_wrong_count_says_got_and_expected(scene, modality, count, words):
@@ -347,6 +347,16 @@ def test_a_folder_is_sorted_as_people_count(tmp_path):
     for modality in ("series", "video"):
         assert [frame.width for frame in load_frames(modality, tmp_path)] == [1, 2, 10]
     assert [frame.width for frame in load_frames("video", str(tmp_path), num_video_frames=2)] == [1, 10]
+
+
+def test_a_folder_may_be_of_any_kind_of_path(tmp_path):
+    class Place:
+        def __fspath__(self):
+            return str(tmp_path)
+
+    for number in (1, 2):
+        Image.new("RGB", (number, 1)).save(tmp_path / f"{number}.png")
+    assert [frame.width for frame in load_frames("video", Place())] == [1, 2]
 
 
 def test_a_folder_without_frames_says_so(tmp_path):

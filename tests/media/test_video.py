@@ -1,3 +1,4 @@
+import json
 from fractions import Fraction
 
 import av
@@ -6,7 +7,6 @@ import pytest
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media import images as media
 from btcchat.media import load_frames
 
 
@@ -103,6 +103,20 @@ def test_a_video_without_a_frame_is_an_error(tmp_path):
 
 
 def test_a_video_of_huge_frames_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    monkeypatch.setattr("btcchat.media.frames.MAX_PIXELS", 1000)
     with pytest.raises(BTCChatError, match="frames of 32 x 32 pixels, the limit is 1,000"):
         load_frames("video", write_video(tmp_path / "a.mp4", 3))
+
+
+@pytest.mark.parametrize("video", ["a.mp4", ["a.mp4"]])
+def test_data_check_reads_a_video_alone_or_in_a_list_as_training_does(tmp_path, capsys, video):
+    from btcchat import cli
+
+    write_video(tmp_path / "a.mp4", 3)
+    assert len(load_frames("video", [tmp_path / "a.mp4"])) == 3
+    talk = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "two houses"}]
+    row = {"modality": "video", "video": video, "conversations": talk}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.json, images: .}\n")
+    words = ["data", "check", "mine", "--workers", "0", "--data-root", str(tmp_path), "--mixture-folder", str(tmp_path)]
+    assert cli.main(words) == 0, capsys.readouterr().out

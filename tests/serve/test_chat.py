@@ -4,10 +4,11 @@ import json
 import pytest
 from PIL import Image
 
-from btcchat import cli
+from btcchat import cli, prompt, request
 from btcchat.commands import options
+from btcchat.prompt import IMAGE
 from btcchat.serve.chat import Chat, converse
-from tests.fake_model import FakeModel, placeholders
+from tests.fake_model import FakeModel
 
 GENERATION = {"max_new_tokens": 16, "temperature": 0.0, "seed": None}
 
@@ -26,6 +27,19 @@ def talk(tmp_path, monkeypatch, capsys):
         return chat, *capsys.readouterr()
 
     return type_in
+
+
+def turns_of(call: dict, segments: int) -> list[prompt.Turn]:
+    """What the processor makes of a call, for a model with so many segments."""
+    hints = {name: call[name] for name in ("dates", "history", "clue")}
+    record = request(call["question"], "series", **hints)
+    told = {"dates": record.dates, "clue": record.clue, "literal": record.literal}
+    return prompt.turns_from_record(record.conversations, segments=segments, modality="series", frames=2, **told)
+
+
+def placeholders(turns: list[prompt.Turn]) -> list[int]:
+    """Of each question."""
+    return [turn.content.count(IMAGE) for turn in turns[::2]]
 
 
 def test_a_question_about_a_pair_is_answered(talk):
@@ -52,9 +66,11 @@ def test_every_kind_of_input_can_be_talked_about(talk, line, answer):
 def test_the_history_grows_and_its_first_turn_has_the_placeholders(talk):
     chat, _, _ = talk("/series a.png b.png", "one", "two", "three")
     assert [len(call["history"]) for call in chat.model.calls] == [0, 2, 4]
-    assert [turn.role for turn in chat.history] == ["user", "assistant"] * 3
-    assert [placeholders(turn) for turn in chat.history[::2]] == [2, 0, 0]
-    assert chat.history[1].content == ["one: series 20x10 30x10"]
+    assert [turn["from"] for turn in chat.history] == ["human", "gpt"] * 3
+    turns = turns_of(chat.model.calls[-1], segments=2)
+    assert [turn.role for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
+    assert placeholders(turns) == [2, 0, 0]
+    assert turns[1].content == ["one: series 20x10 30x10"] == [chat.history[1]["value"]]
 
 
 def test_other_images_begin_a_new_conversation(talk):
@@ -82,11 +98,14 @@ def test_the_clue_stands_in_the_first_question(talk):
         return ["a house"]
 
     chat, _, err = talk("/pair a.png b.png", "one", "two", "/reset", "three", clues=clues)
-    assert [call["clue"] for call in chat.model.calls] == ["a house", None, "a house"]
+    questions = [turns_of(call, segments=2)[::2] for call in chat.model.calls]
+    assert [["[clue: a house] " in str(turn.content) for turn in turns] for turns in questions] == [
+        [True], [True, False], [True],
+    ]  # fmt: skip
     (modality, paths, frames), *more = asked
     assert (modality, paths, [frame.width for frame in frames], more) == ("pair", ["a.png", "b.png"], [20, 30], [])
     assert "clue: a house" in err
-    assert chat.history[0].content[-1] == "[clue: a house] three"
+    assert questions[-1][0].content[-1] == "\n[clue: a house] three"
 
 
 def test_help_lists_every_command(talk):
@@ -103,7 +122,7 @@ def test_quit_leaves(talk):
     "line, words",
     [
         ("What is here?", "no image yet"),
-        ("/pair a.png", "got 1 image (a.png); a pair needs 2"),
+        ("/pair a.png", "1 image (a.png), a pair needs 2 (before, after)"),
         ("/pair", "/pair needs files"),
         ("/pair a.png missing.png", "image 'missing.png' not found"),
         ("/image a.png b.png", "an image needs 1"),
@@ -154,13 +173,17 @@ def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 40), (200, 30, 60)).save(name)
     chat = Chat(tiny_model(tmp_path), generation=GENERATION)
+    asked, turns = [], chat.model.processor.turns
+    monkeypatch.setattr(chat.model.processor, "turns", lambda *record: asked.append(turns(*record)) or asked[-1])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhat changed?\nAnd <image> now?\n"))
     assert converse(chat) == 0
     out, err = capsys.readouterr()
     assert "error" not in err and len(chat.history) == 4
-    assert chat.history[3].content[0] in out
+    assert chat.history[3]["value"] in out
     # the second answer is that of a model which sees the first
     alone = Chat(chat.model, generation=GENERATION)
     alone.use(chat.modality, chat.frames if chat.modality != "image" else chat.frames[0])
     alone.ask("And <image> now?")
-    assert placeholders(chat.history[2]) == 0 and placeholders(alone.history[0]) > 0
+    first, second, by_itself = map(placeholders, asked)
+    assert second == [*first, 0] and first[0] > 0 and by_itself == first
+    assert asked[1][1].content == [chat.history[1]["value"]]

@@ -106,6 +106,7 @@ _shared: dict = {}  # of a worker process
 
 def _start(sources: list[Source], processor: Processor, add_clue: AddClue | None) -> None:
     _shared.update(sources=sources, processor=processor, add_clue=add_clue)
+    _image_file.cache_clear()  # of an earlier check in this process, since when a file may have changed
 
 
 def _checked(task: tuple[int, object]) -> list[Checked]:
@@ -155,9 +156,10 @@ def _check_row(row: object, where: str, source: Source) -> Checked:
 
 def _check_files(record: Record, checked: Checked, num_video_frames: int) -> int | None:
     """-> how many frames the model is given; None where a file has a fault."""
-    several = isinstance(record.sources, list)
-    opened = [_image(source) for source in record.sources] if several else [_video(record.sources, num_video_frames)]
-    for source, result in zip(record.sources if several else [record.sources], opened, strict=True):
+    sources = record.sources if isinstance(record.sources, list) else [record.sources]
+    one_video = record.modality == "video" and len(sources) == 1
+    opened = [_video(sources[0], num_video_frames)] if one_video else [_image(source) for source in sources]
+    for source, result in zip(sources, opened, strict=True):
         if result.fault:
             checked.faults.append(result.fault)
         else:

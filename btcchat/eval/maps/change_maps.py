@@ -15,7 +15,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_source
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.ranks import Ranks
-from btcchat.eval.runs.samples import EvalSet, Sample, other_split
+from btcchat.eval.runs.samples import EvalSet, Sample, other_split, whole_splits
 from btcchat.eval.runs.sweep import Seen, batches, sweep, wanted
 from btcchat.model import BTCChatModel
 
@@ -34,13 +34,16 @@ class ChangeMaps:
         if not self.pairs:
             raise BTCChatError(f"change maps are of pairs, and {', '.join(s.name for s in sets)} has no pairs")
         self.chosen_on: dict[str, EvalSet] = {}  # where it is another split than the scored one
+        self._evaluated = {one.content for one in sets}
+        self._counted: dict[str, np.ndarray] = {}  # of each set by its content
         if not masks:
             return
         _check_masks([sample for samples in self.pairs.values() for sample in samples])
+        known = whole_splits(sets)
         for one in sets if threshold is None else ():
-            if one.name in self.pairs and (val := _val(one, where)):
+            if one.name in self.pairs and (val := _val(one, where, known)):
                 self.chosen_on[one.name] = val
-        _check_masks([sample for val in self.chosen_on.values() for sample in _pairs(val)])
+        _check_masks([sample for val in self._only_chosen_on() for sample in _pairs(val)])
 
     def drawing(self, folder: Path) -> "Drawing":
         """What draws the maps of the evaluated pairs that are not in ``folder`` yet."""
@@ -50,7 +53,7 @@ class ChangeMaps:
         self, load_model: Callable[[], BTCChatModel], folder: Path, ranks: Ranks, batch_size: int
     ) -> None:
         """The maps of the pairs that only choose the threshold: every process draws its share."""
-        for val in self.chosen_on.values():
+        for val in self._only_chosen_on():
             drawing = Drawing(_beside(folder, val), {sample.id for sample in _pairs(val)})
             todo = ranks.from_first(wanted(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
             if mine := todo[ranks.number :: ranks.world]:
@@ -58,20 +61,33 @@ class ChangeMaps:
                     pass
             ranks.gather(None)  # until all have drawn
 
-    def scores(self, name: str, folder: Path) -> dict | None:
+    def scores(self, one: EvalSet, folder: Path) -> dict | None:
         """Of a set, as metrics.json has them; None where it has no pairs, or no masks are asked for."""
+        name = one.name
         if name not in self.pairs or not self.masks:
             return None
-        counts = _counts(self.pairs[name], folder)
+        counts = self._counts(one, folder)
         if self.threshold is not None:
             level, how = level_of(self.threshold), "given"
         elif name in self.chosen_on:
             val = self.chosen_on[name]
-            level = best_level(_counts(_pairs(val), _beside(folder, val)))
+            level = best_level(self._counts(val, folder))
             how = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
         else:
             level, how = best_level(counts), "chosen on this split by IoU"
         return {"threshold": level / (LEVELS - 1), "chosen": how} | mask_scores(counts, level)
+
+    def _only_chosen_on(self) -> list[EvalSet]:
+        """The sets that choose a threshold and are not evaluated themselves, each once."""
+        found = {val.content: val for val in self.chosen_on.values() if val.content not in self._evaluated}
+        return list(found.values())
+
+    def _counts(self, one: EvalSet, folder: Path) -> np.ndarray:
+        """(N, 2, 256), of its pairs; each map and mask is read once."""
+        if one.content not in self._counted:
+            where = folder if one.content in self._evaluated else _beside(folder, one)
+            self._counted[one.content] = np.stack([count(sample, map_path(where, sample.id)) for sample in _pairs(one)])
+        return self._counted[one.content]
 
 
 def _pairs(one: EvalSet) -> list[Sample]:
@@ -79,11 +95,11 @@ def _pairs(one: EvalSet) -> list[Sample]:
     return [sample for sample in one.samples if sample.records.modality_codes[sample.index] == pair]
 
 
-def _val(one: EvalSet, where: dict) -> EvalSet | None:
+def _val(one: EvalSet, where: dict, known: dict[str, EvalSet]) -> EvalSet | None:
     """The val split of a set, to choose its threshold on; None for a val split, and where only this split is there."""
     if one.name.partition(":")[2] == "val":
         return None
-    if val := other_split(one, "val", where):
+    if val := other_split(one, "val", where, known):
         return val
     if one.is_test or "val" in one.description.get("splits", ()):
         raise BTCChatError(f"no val split of {one.name} to choose a threshold on; give --mask_threshold T")
@@ -104,10 +120,6 @@ def _check_masks(samples: Sequence[Sample]) -> None:
 
 def _beside(folder: Path, one: EvalSet) -> Path:
     return folder / "threshold" / f"{one.name.replace(':', '-')}-{one.fingerprint[:12]}"
-
-
-def _counts(samples: Sequence[Sample], folder: Path) -> np.ndarray:
-    return np.stack([count(sample, map_path(folder, sample.id)) for sample in samples])  # (N, 2, 256)
 
 
 class Drawing:

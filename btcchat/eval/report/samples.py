@@ -52,11 +52,11 @@ class Cards:
 
     def html(self, chosen: Sequence[int], samples: dict[str, Sample], folder: Path) -> Iterable[str]:
         """samples: by id, with their images. folder: the run's, which may hold change maps."""
-        paths = [map_path(folder, self.rows[number].id) for number in chosen]
-        top = max((_grey(path).getextrema()[1] for path in paths if path.is_file()), default=0)
-        for number, path in zip(chosen, paths, strict=True):
+        maps = [_change_map(map_path(folder, self.rows[number].id)) for number in chosen]
+        top = max((highest for _, highest in filter(None, maps)), default=0)
+        for number, drawn in zip(chosen, maps, strict=True):
             row, sample = self.rows[number], samples[self.rows[number].id]
-            yield self._card(number, row, sample, _figures(sample, path if path.is_file() else None, top))
+            yield self._card(number, row, sample, _figures(sample, drawn and drawn[0], top))
 
     def _card(self, number: int, row: Row, sample: Sample, figures: str) -> str:
         tags, values = self.tags[number], self.values[number]
@@ -80,7 +80,7 @@ def _flag_tags(changed: bool, said: str) -> list[str]:
     return [("changed" if changed else "unchanged"), *(["misjudged"] if says_no_change(said) == changed else [])]
 
 
-def _figures(sample: Sample, change_map: Path | None, top: int) -> str:
+def _figures(sample: Sample, change_map: Image.Image | None, top: int) -> str:
     """top: the largest level of the page's change maps, so that their reds can be compared."""
     record = sample.record
     try:
@@ -88,9 +88,11 @@ def _figures(sample: Sample, change_map: Path | None, top: int) -> str:
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error
     names = ["before", "after"] if record.modality == "pair" else record.dates or [""] * len(frames)
+    for frame in frames:
+        frame.thumbnail((LONGEST, LONGEST))
     images = list(zip(names, frames, strict=True))
     if change_map is not None:
-        strength = _grey(change_map).resize(frames[-1].size).point(lambda level: round(191 * level / max(top, 1)))
+        strength = change_map.resize(frames[-1].size).point(lambda level: round(191 * level / max(top, 1)))
         red = Image.composite(Image.new("RGB", strength.size, (255, 32, 32)), frames[-1], strength)
         images.append((f"change map, red: 0 to {top / 255:.2f}", red))
     return "".join(
@@ -98,11 +100,15 @@ def _figures(sample: Sample, change_map: Path | None, top: int) -> str:
     )
 
 
-def _grey(path: Path) -> Image.Image:
-    return load_image(path).convert("L")
+def _change_map(path: Path) -> tuple[Image.Image, int] | None:
+    """A change map as small as it is shown, and its highest level; None where none was drawn."""
+    if not path.is_file():
+        return None
+    grey = load_image(path).convert("L")
+    highest = grey.getextrema()[1]
+    grey.thumbnail((LONGEST, LONGEST))
+    return grey, highest
 
 
 def _image(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((LONGEST, LONGEST))
-    return f'<img alt="" loading=lazy src="{data_uri(small, "webp", quality=70)}">'
+    return f'<img alt="" loading=lazy src="{data_uri(image, "webp", quality=70)}">'

@@ -15,7 +15,7 @@ from btcchat.eval.runs.baselines import TowerFeatures, most_frequent, nearest
 from btcchat.eval.runs.folder import METRICS, PREDICTIONS, REMOVE, RUN, RunFolder
 from btcchat.eval.runs.metrics import score_set
 from btcchat.eval.runs.ranks import Ranks
-from btcchat.eval.runs.samples import CAPTIONS, EvalSet, Sample, other_split, read_sets
+from btcchat.eval.runs.samples import CAPTIONS, EvalSet, Sample, other_split, read_sets, whole_splits
 from btcchat.eval.runs.sweep import Consumer, Seen, batches, sweep, wanted
 from btcchat.files import read_json
 from btcchat.generation import GREEDY, GenerationOptions
@@ -33,7 +33,7 @@ def train_splits(
     train: a mixture, "none", or None for the set's own train split. where: data_root and folder of `read_sets`.
     Raises BTCChatError where it has what is evaluated, or no captions.
     """
-    splits, notes = {}, {}
+    splits, notes, known = {}, {}, whole_splits(sets)
     given = read_sets(train, split="train", **where) if train not in (None, "none") else []
     for one in sets:
         for other in given:
@@ -48,7 +48,7 @@ def train_splits(
         splits[one.name], why = given, "none is known"
         if train is None:
             try:
-                own = other_split(one, "train", where)
+                own = other_split(one, "train", where, known)
                 splits[one.name] = [own] if own else []
             except BTCChatError as error:
                 why = str(error)
@@ -108,7 +108,7 @@ def evaluate(
             "notes": [plan.notes[one.name]] if one.name in plan.notes else [],
         }
         scores = score_set(one, answers, preset=plan.preset, java=plan.java, **known)
-        drawn = plan.maps and plan.maps.scores(one.name, folder.path)
+        drawn = plan.maps and plan.maps.scores(one, folder.path)
         metrics["sets"][one.name] = scores | ({"change_map": drawn} if drawn else {})
     folder.write(METRICS, metrics)
     folder.write(RUN, read_json(folder.path / RUN) | {"finished": True})
@@ -130,7 +130,9 @@ def _see(
     """
     kept = ranks.from_first(_kept_baselines(folder) if ranks.first else None)
     keys = {one.name: _baselines_key(one, train) for one in sets if (train := plan.train.get(one.name))}
-    features = {one.name: TowerFeatures(one.samples) for one in sets if keys.get(one.name, "") not in {"", *kept}}
+    compared = [one for one in sets if keys.get(one.name, "") not in {"", *kept}]
+    known = [other for one in compared for other in plan.train[one.name]]
+    features = {one.content: TowerFeatures(one.samples) for one in (*known, *compared)}
     groups = [batch for one in sets for batch in batches(one.samples, plan.batch_size)]
     others: list[Consumer] = [*features.values(), *([plan.maps.drawing(folder.path)] if plan.maps else [])]
     todo = ranks.from_first(_numbers(groups, [_Missing(done), *others]) if ranks.first else None)
@@ -144,13 +146,18 @@ def _see(
             for samples in sweep(model, mine, [answering, *others]):
                 plan.progress(len(samples), total)
     ranks.gather(None)  # until all have written
-    for one in sets:
-        if one.name in features:
-            train = [sample for other in plan.train[one.name] for sample in other.samples]
-            known = _train_features(load_model, train, ranks, plan.batch_size)
-            kept |= {keys[one.name]: nearest(features[one.name].gathered(ranks), known, train)}
-            if ranks.first:
-                folder.write(BASELINES, kept)
+    evaluated = {one.content for one in sets}
+    for other in known:
+        if other.content not in evaluated:
+            evaluated.add(other.content)
+            _see_train(load_model, other, features[other.content], ranks, plan.batch_size)
+    rows = {content: one.gathered(ranks) for content, one in features.items()}  # (N, 3 C)
+    for one in compared:
+        pairs = [sample for other in plan.train[one.name] for sample in other.samples]
+        theirs = np.concatenate([rows[other.content] for other in plan.train[one.name]])
+        kept |= {keys[one.name]: nearest(rows[one.content], theirs, pairs)}
+        if ranks.first:
+            folder.write(BASELINES, kept)
     return {name: kept[key] for name, key in keys.items()}
 
 
@@ -171,14 +178,12 @@ def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> l
     return [number for number, group in enumerate(groups) if wanted([group], consumers)]
 
 
-def _train_features(
-    load_model: Callable[[], BTCChatModel], train: Sequence[Sample], ranks: Ranks, batch_size: int
-) -> np.ndarray:
-    features = TowerFeatures(train)
-    if mine := batches(train, batch_size)[ranks.number :: ranks.world]:
+def _see_train(
+    load_model: Callable[[], BTCChatModel], train: EvalSet, features: TowerFeatures, ranks: Ranks, batch_size: int
+) -> None:
+    if mine := batches(train.samples, batch_size)[ranks.number :: ranks.world]:
         for _ in sweep(load_model(), mine, [features]):
             pass
-    return features.gathered(ranks)
 
 
 def _kept_baselines(folder: RunFolder) -> dict[str, list[str]]:

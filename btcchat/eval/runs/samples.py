@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class EvalSet:
     sampling: str = "all"  # which of its records: "first:9"
 
     @property
+    def content(self) -> str:
+        """The same for two sets of the same samples."""
+        return f"{self.name} {self.fingerprint}"
+
+    @property
     def is_test(self) -> bool:
         """Whether it calls itself a test split: by its name, or that of its file or the file's folder."""
         split, file = self.name.partition(":")[2], Path(str(self.description["annotation"]))
@@ -84,15 +90,25 @@ def read_sets(
     return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
 
 
-def other_split(one: EvalSet, split: str, where: dict) -> EvalSet | None:
-    """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`."""
+def other_split(one: EvalSet, split: str, where: dict, known: dict[str, EvalSet]) -> EvalSet | None:
+    """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`.
+
+    known: by name, whole splits that have been read already; what is read is added.
+    """
     name, _, own = one.name.partition(":")
     if own == split or split not in one.description.get("splits", ()):
         return None
     whole = known_sets(where["folder"]).get(name, {})  # another one, where the set is of a file that a mixture names
     if "splits" not in whole or of_split(name, whole, own, own)[1] != one.description:
         return None
-    return read_sets(f"{name}:{split}", **where)[0]
+    if f"{name}:{split}" not in known:
+        known[f"{name}:{split}"] = read_sets(f"{name}:{split}", **where)[0]
+    return known[f"{name}:{split}"]
+
+
+def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
+    """Those of which no sample is left out, by name."""
+    return {one.name: one for one in sets if one.sampling == "all"}
 
 
 def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
