@@ -202,5 +202,5 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     found = generate.work(model, generate.SMALL)
     vision = 2 * 2 * (16 * 3 * 14**2 * 32 + 2 * (12 * 16 * 32**2 + 2 * 16**2 * 32)) / 1e9  # 2 images, 2 layers of 3
     assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
-    assert model.tokens_per_segment("pair") == 4
+    assert model.layout.change_tokens == 4
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)
