@@ -22,6 +22,7 @@ import relayout
 import score
 import startup
 import tiny_minutes
+import trace_files
 import train_step
 from btcchat.checkpoint.weights import weight_files
 from btcchat.synthetic.write import write_dataset
@@ -147,6 +148,16 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
     assert found["btcchat"]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
     assert found[train_step.CACHED]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
     assert found["published"]["batches"] == 3
+
+
+def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
+    assert trace_files.main() == 0
+    caption, *lines, loading, count = capsys.readouterr().out.splitlines()
+    files = dict(line.split(": ", 1) for line in lines)
+    assert "house was built" in caption and count == f"{len(files)} files"
+    assert "merge" in files["merge.py"] and "Processor.__call__" in files["processor.py"]
+    assert "checkpoint/hub.py (while the model is loaded)" in files and "data/loader.py" not in files
+    assert loading == f"{sum('(' in name for name in files)} of them only while the model is loaded"
 
 
 def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
