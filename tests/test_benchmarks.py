@@ -151,7 +151,7 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
 
 
 def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
-    assert trace_files.main() == 0
+    assert trace_files.main([]) == 0
     caption, *lines, loading, count = capsys.readouterr().out.splitlines()
     files = dict(line.split(": ", 1) for line in lines)
     assert "house was built" in caption and count == f"{len(files)} files"
