@@ -20,8 +20,7 @@ REQUIRED = [
     "av>=12",  # first wheels for Python 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
     # Any release of these will do.
-    "tqdm",  # the bars of `btcchat caption --pairs` and `btcchat data convert`
-    "rich",  # the bar of the synthetic data writer
+    "tqdm",  # the bars of `btcchat caption --pairs`, `btcchat data convert` and the synthetic data writer
     "packaging",  # compares versions
     "requests",  # the faults that huggingface_hub<1 raises
 ]
@@ -76,7 +75,7 @@ setup(
     python_requires=">=3.10,<3.13",  # tokenizers<0.19 has no wheels for 3.13
     packages=[*find_packages(include=["btcchat", "btcchat.*"]), *RESOURCES],
     package_dir={name: name.removeprefix("btcchat.") for name in RESOURCES},
-    package_data={"btcchat": ["assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
+    package_data={"btcchat": ["py.typed", "assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},

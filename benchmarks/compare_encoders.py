@@ -29,9 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import seed_scores
 import trials
 from btcchat import BTCChat, BTCChatError, request
-from btcchat.synthetic import parse_caption
 from dots import dots
 from measure import memory, reset_peak
+from parse_captions import parse_caption
 from rows import table
 from seed_scores import Score
 from tiny_quality import Tally, score_caption

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from btcchat.checkpoint.config import write_json
 from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.checkpoint.weights import Weights
+from btcchat.files import write_json
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer
 from rows import table
 

@@ -133,7 +133,8 @@ def published_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor
 
 
 def btcchat_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor:
-    return model(**batch, encoder=encoder).loss
+    given = {name: value for name, value in batch.items() if name != "cached"}
+    return model(**given, encoder=encoder.with_cached(batch.get("cached"))).loss
 
 
 CACHED = "btcchat, 2nd epoch"

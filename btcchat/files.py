@@ -1,50 +1,265 @@
-"""Files of JSON lines that are only appended to: a killed run reads what it has written and goes on behind it."""
+"""Files on disk: written whole or not at all, JSON, and JSON lines (JSONL). Every reader and writer of them is here."""
 
+import errno
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from btcchat.errors import BTCChatError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+TEMPORARY = ".part"  # suffix of a file that is still being written
+KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
 
 
-def read_rows(path: Path, fault: str) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of every whole line; a last one that a kill has cut short is left out.
+# -- whole or not at all ---------------------------------------------------------------------------------------------
 
-    Raises BTCChatError, which is path, line number and ``fault``, for a line that is no JSON object.
+
+@contextmanager
+def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = "", sync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``, which replaces ``path`` when the block ends.
+
+    If anything is raised, also an interrupt, the temporary file is removed and ``path`` is as it was. The temporary
+    name is unique, so any number of processes may write one file. Missing folders are made.
+
+    name: what an error calls the file (default: the path). way_out: what the user can do about the error.
+    sync: the file is on disk before it gets its name. Raises BTCChatError for an OSError of this file.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n") and (line.startswith(b'{"') or line == b"{"):
-                return
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # json's and unicode's errors are ValueErrors
-                raise BTCChatError(f"{path} line {number} {fault}") from error
-            if not isinstance(row, dict):
-                raise BTCChatError(f"{path} line {number} {fault}")
-            yield number, row
+    path = Path(path)
+    part = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        part.touch(exist_ok=False)
+        mode = part.stat().st_mode  # what the umask gives; some libraries (safetensors) write for the owner only
+        yield part
+        if sync:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
+        part.replace(path)
+    except OSError as error:
+        if _names_another(error, path, part):
+            raise
+        raise cannot_write(name or path, error, way_out) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    """What killed processes left of `atomic_write` in ``folder``, and what others are writing there now."""
+    return list(folder.glob(f".*{TEMPORARY}"))
+
+
+def cannot_write(name: str | Path, error: OSError, way_out: str = "") -> BTCChatError:
+    """The one line for a file that cannot be written."""
+    return BTCChatError(f"{name} cannot be written: {_reason(error)}{_then(way_out)}")
+
+
+def check_new_folder(path: Path) -> None:
+    """Raises BTCChatError if ``path`` is taken by anything but an empty folder, or no folder can be made there."""
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise BTCChatError(f"{path} already exists; give a new folder")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:
+        raise BTCChatError(f"{path} cannot be read: {_reason(error)}; give another folder") from None
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise BTCChatError(f"{path} cannot be made: {above} is not a folder you may write to; give another folder")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to write into, which becomes the new folder ``path`` when the block ends, or nothing.
+
+    Raises BTCChatError as `check_new_folder` does, and for a disk that fills up on the way.
+    """
+    check_new_folder(path)
+    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    except OSError as error:
+        if _names_another(error, path, temporary):
+            raise
+        raise cannot_write(path, error, "make room, or give another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8. Raises BTCChatError "not JSON (why)", which names no file."""
+    try:
+        return json.loads(data.rstrip().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BTCChatError(f"not UTF-8 (byte {error.start + 1})") from None
+    except (ValueError, RecursionError) as error:
+        raise BTCChatError(f"not JSON ({why_not_json(error)})") from None
+
+
+def why_not_json(error: ValueError | RecursionError) -> str:
+    """What `json` found wrong, in a few words."""
+    if isinstance(error, json.JSONDecodeError):
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        return f"{error.msg}, {place}"
+    # Python raises a plain ValueError for a number that is too long to convert.
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+
+
+def json_kind(value: object) -> str:
+    """What a JSON value is, for an error: "a list", "a number"."""
+    return KINDS.get(type(value), "a number")
+
+
+def read_json(path: str | Path, *keys: str, missing: str = "", way_out: str = "") -> dict[str, Any]:
+    """The JSON object in a file. keys: the ones it must have.
+
+    missing: what the error for a file that does not exist adds (default: way_out). way_out: what any other error adds.
+    Raises BTCChatError, one line that begins with ``path``.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise BTCChatError(f"{path} is missing{_then(missing or way_out)}") from None
+    except OSError as error:
+        raise BTCChatError(f"{path} cannot be read: {_reason(error)}{_then(way_out)}") from error
+    try:
+        value = parse_json(data)
+    except BTCChatError as error:
+        raise BTCChatError(f"{path} is {error}{_then(way_out)}") from None
+    if not isinstance(value, dict):
+        raise BTCChatError(f"{path} holds {json_kind(value)}, expected an object {{...}}{_then(way_out)}")
+    for key in keys:
+        if key not in value:
+            raise BTCChatError(f"{path} has no '{key}'{_then(way_out)}")
+    return value
+
+
+def write_json(
+    path: str | Path, value: object, *, sort_keys: bool = False, way_out: str = "", sync: bool = False
+) -> None:
+    """Write ``value`` as indented JSON, by `atomic_write`."""
+    text = json.dumps(value, indent=2, sort_keys=sort_keys, ensure_ascii=False)
+    with atomic_write(path, way_out=way_out, sync=sync) as part:
+        part.write_bytes(_encoded(text))
+
+
+# -- JSON lines ------------------------------------------------------------------------------------------------------
+
+
+def json_line(row: dict[str, Any]) -> bytes:
+    """A row of a JSONL file, with its newline."""
+    return _encoded(json.dumps(row, ensure_ascii=False))
+
+
+def write_rows(path: str | Path, rows: Iterable[dict[str, Any]], *, way_out: str = "", sync: bool = False) -> None:
+    """Write a JSONL file, by `atomic_write`."""
+    with atomic_write(path, way_out=way_out, sync=sync) as part, part.open("wb") as file:
+        file.writelines(map(json_line, rows))
+
+
+def read_rows(
+    path: str | Path, fault: str | None = None, *, whole: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of every line of a JSONL file that is not blank.
+
+    The last line of a file that an `Appender` writes may have been cut short by a kill; it is left out. whole: the
+    file is of another origin, so its last line must be a row too, with a newline or without.
+    Raises BTCChatError with path and line number for a line that is not a JSON object; ``fault`` replaces the reason.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not whole and not line.endswith(b"\n") and (line.startswith(b'{"') or line == b"{"):
+                    return
+                if line.strip():
+                    yield number, _row(line, f"{path} line {number}", fault)
+    except OSError as error:
+        raise BTCChatError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def _row(line: bytes, where: str, fault: str | None) -> dict[str, Any]:
+    try:
+        row = parse_json(line)
+    except BTCChatError as error:
+        raise BTCChatError(f"{where} {fault}" if fault else f"{where}: {error}; expected one object a line") from None
+    if not isinstance(row, dict):
+        got = f": got {json_kind(row)}, expected one object {{...}} a line"
+        raise BTCChatError(f"{where} {fault}" if fault else f"{where}{got}")
+    return row
 
 
 class Appender:
-    """Appends rows to a file that ``read_rows`` has read; what is behind its last whole line is dropped."""
+    """Appends rows to a JSONL file, in such a way that a killed run can read them with `read_rows` and continue.
 
-    def __init__(self, path: Path):
-        self._file = path.open("a", encoding="utf-8")
-        with path.open("rb") as file:
-            whole = sum(len(line) for line in file if line.endswith(b"\n"))
-        if whole < path.stat().st_size:
-            log.warning("%s: its last line was cut short by a stop and is dropped", path)
-            self._file.truncate(whole)
+    What comes after the last whole line is dropped when the file is opened. ``name`` and ``way_out`` as in
+    `atomic_write`. Raises BTCChatError if the file cannot be written.
+    """
 
-    def append(self, rows: Iterable[dict]) -> None:
-        """Returns when the rows are on the disk."""
-        self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def __init__(self, path: str | Path, *, name: str | None = None, way_out: str = "") -> None:
+        self._path, self._name, self._way_out = Path(path), name or str(path), way_out
+        try:
+            self._file = self._path.open("ab", buffering=0)
+            self._drop_unfinished_line()
+        except OSError as error:
+            raise cannot_write(self._name, error, way_out) from error
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Write all rows, or none of them; returns when they are on disk."""
+        data = memoryview(b"".join(map(json_line, rows)))
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while data:  # a disk that fills up takes only some of it
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise cannot_write(self._name, error, self._way_out) from error
 
     def close(self) -> None:
         self._file.close()
+
+    def _drop_unfinished_line(self) -> None:
+        with self._path.open("rb") as file:
+            whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        if whole < self._path.stat().st_size:
+            logger.warning("%s: its last line was cut short when a run was stopped, and is dropped", self._path)
+            self._file.truncate(whole)
+
+
+def _names_another(error: OSError, path: Path, temporary: Path) -> bool:
+    """Whether an error on the way to ``path`` is about another file, e.g. one that is read to write it."""
+    if error.filename is None:
+        return False
+    file = Path(str(error.filename))
+    return not (file.is_relative_to(temporary) or file in (path, *path.parents))
+
+
+def _encoded(text: str) -> bytes:
+    """One more newline, in UTF-8; half of a surrogate pair, which UTF-8 has no bytes for, as the escape of JSON."""
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())  # libraries raise OSErrors of their own without strerror
+
+
+def _then(way_out: str) -> str:
+    return f"; {way_out}" if way_out else ""

@@ -75,7 +75,7 @@ def _written(model: "BTCChatModel", batch: dict[str, Any], options: Options) -> 
 @torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
 def _prompts(model: "BTCChatModel", batch: dict[str, Any]) -> list[Tensor]:
     """What the language model reads of each row, (N, D)."""
-    merged = model.embed(**batch)
+    merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
     lengths = merged.attention_mask.sum(1).tolist()
     return [row[:length] for row, length in zip(merged.inputs_embeds, lengths, strict=True)]
 

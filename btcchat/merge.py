@@ -30,14 +30,13 @@ def merge(
     lengths: list[int],
     *,
     labels: torch.Tensor | None = None,
-    padding_side: str = "right",
     multiple: int = 1,
 ) -> Merged:
     """Replace each placeholder of ``input_ids`` (B, N) by the next segment's features.
 
     features: (sum of lengths, D), all segments of the batch in prompt order, None without; lengths: of each segment.
-    Padding of the input (attention_mask 0) is dropped; the merged rows are padded on ``padding_side``, to a length that
-    is a ``multiple``.
+    Padding of the input (attention_mask 0) is dropped; the merged rows are padded on the right, to a length that is a
+    ``multiple``.
     Raises BTCChatError when placeholders and segments do not match in number.
     """
     is_image = (input_ids == IMAGE_TOKEN_INDEX) & attention_mask.bool()
@@ -55,7 +54,7 @@ def merge(
     rows = repeats.sum(1, keepdim=True)  # (B, 1) merged length of each sample
     width = -(-int(rows.max()) // multiple) * multiple
     column = torch.arange(width, device=input_ids.device)[None]  # (1, N')
-    mask = column >= width - rows if padding_side == "left" else column < rows
+    mask = column < rows
     inputs_embeds = embeds.new_zeros(*mask.shape, embeds.shape[-1])
     inputs_embeds = inputs_embeds.index_put((mask.nonzero(as_tuple=True)), embeds)  # (B, N', D)
     merged_labels = None

@@ -43,7 +43,7 @@ class Visible(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Another way from a batch's frames to features, while training: see train.encoder.TrainingEncoder."""
+    """Another way from a batch's frames to features: in training (train.encoder), or of frames that were seen before."""
 
     def __call__(
         self,
@@ -51,8 +51,19 @@ class Encoder(Protocol):
         frames: Tensor | None,
         modalities: Sequence[str],
         frame_counts: Sequence[int],
-        cached: Any,
     ) -> Visible: ...
+
+
+@dataclass(frozen=True)
+class SeenBefore:
+    """An `Encoder` where the vision tower has run already. depths: what `BTCChatModel.see` gave, S x (F, L, C)."""
+
+    depths: Sequence[Tensor]
+
+    def __call__(
+        self, model: "BTCChatModel", frames: Tensor | None, modalities: Sequence[str], frame_counts: Sequence[int]
+    ) -> Visible:
+        return Visible(*model.segments(self.depths, modalities, frame_counts))
 
 
 class BTCChatModel(nn.Module):
@@ -160,22 +171,17 @@ class BTCChatModel(nn.Module):
         labels: Tensor | None = None,
         *,
         pixel_values: Tensor | None = None,
-        depths: Sequence[Tensor] | None = None,
-        cached: Any = None,
         encoder: Encoder | None = None,
-        padding_side: str = "right",
     ) -> Merged:
         """A batch of `Processor.collate` -> what the language model reads.
 
-        pixel_values: floating-point frames in place of uint8 ones. depths: what :meth:`see` gave of the frames, where
-        it has run already. encoder, cached: in training.
+        pixel_values: floating-point frames in place of uint8 ones. encoder: makes features of the frames in place of
+        :meth:`encode`.
         """
         frames = pixel_values if frames is None else frames
         visible = Visible(None, [])
         if encoder is not None:
-            visible = encoder(self, frames, modalities, frame_counts, cached)
-        elif depths is not None:
-            visible = Visible(*self.segments(depths, modalities, frame_counts))
+            visible = encoder(self, frames, modalities, frame_counts)
         elif frames is not None:
             visible = Visible(*self.encode(frames, modalities, frame_counts))
         merged = merge(
@@ -185,16 +191,35 @@ class BTCChatModel(nn.Module):
             visible.features,
             visible.lengths,
             labels=None if labels is None else labels.to(self.device),
-            padding_side=padding_side,
             multiple=LENGTH_MULTIPLE if self.training and labels is not None else 1,
         )
         if visible.unused is None:
             return merged
         return merged._replace(inputs_embeds=merged.inputs_embeds + 0.0 * visible.unused.sum())
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, **batch: Any) -> Output:
-        """Loss (mean over all supervised tokens of the batch) with labels, logits without. batch: see :meth:`embed`."""
-        merged = self.embed(input_ids, attention_mask, labels=labels, **batch)
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        frames: Tensor | None = None,
+        modalities: Sequence[str] = (),
+        frame_counts: Sequence[int] = (),
+        labels: Tensor | None = None,
+        *,
+        pixel_values: Tensor | None = None,
+        encoder: Encoder | None = None,
+    ) -> Output:
+        """Loss (mean over all supervised tokens of the batch) with labels, logits without; see :meth:`embed`."""
+        merged = self.embed(
+            input_ids,
+            attention_mask,
+            frames,
+            modalities,
+            frame_counts,
+            labels,
+            pixel_values=pixel_values,
+            encoder=encoder,
+        )
         hidden = self.llm.get_decoder()(
             inputs_embeds=merged.inputs_embeds,
             attention_mask=merged.attention_mask,

@@ -178,12 +178,8 @@ class Processor:
             segments=self.layout.num_segments(record.modality, num_frames),
             modality=record.modality,
             frames=num_frames,
-            dates=record.dates,
-            task=record.task,
-            clue=record.clue,
-            template=self.template,
-            pair_prompt=self.config.pair_prompt,
-            caption_question=self.config.caption_question,
+            hints=prompt.Hints(record.dates, record.task, record.clue),
+            wording=prompt.Wording(self.config.conv_version, self.config.pair_prompt, self.config.caption_question),
             literal=record.literal,
         )
 

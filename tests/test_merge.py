@@ -30,14 +30,6 @@ def test_features_land_on_their_placeholders_in_prompt_order(embed):
     assert merged.attention_mask.tolist() == [[1] * 6, [1] * 5 + [0]]
 
 
-def test_padding_on_the_left_keeps_positions_counted_from_the_first_token(embed):
-    ids = torch.tensor([[1, 2, 3], [4, 0, 0]])
-    merged = merge(embed, ids, torch.tensor([[1, 1, 1], [1, 0, 0]]), torch.zeros(0, 2), [], padding_side="left")
-    assert merged.inputs_embeds[1, :, 0].tolist() == [0, 0, 4]
-    assert merged.attention_mask[1].tolist() == [0, 0, 1]
-    assert merged.position_ids[:, -1].tolist() == [2, 0]
-
-
 def test_labels_are_masked_on_image_tokens_and_padding(embed):
     ids = torch.tensor([[1, IMG, 7], [8, 0, 0]])
     labels = torch.tensor([[IGNORE_INDEX, IGNORE_INDEX, 7], [8, IGNORE_INDEX, IGNORE_INDEX]])
@@ -46,12 +38,10 @@ def test_labels_are_masked_on_image_tokens_and_padding(embed):
     assert merged.labels.tolist() == [[-100, -100, -100, 7], [8, -100, -100, -100]]
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_a_length_is_a_multiple_where_asked(embed, side):
+def test_a_length_is_a_multiple_where_asked(embed):
     ids, mask = torch.tensor([[1, IMG, 7], [8, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])
-    how = {"labels": ids, "padding_side": side}
-    exact = merge(embed, ids, mask, torch.ones(2, 2), [2], **how)
-    padded = merge(embed, ids, mask, torch.ones(2, 2), [2], **how, multiple=8)
+    exact = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids)
+    padded = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids, multiple=8)
     assert padded.inputs_embeds.shape == (2, 8, 2) and padded.attention_mask.sum() == exact.attention_mask.sum()
     real, was = padded.attention_mask.bool(), exact.attention_mask.bool()
     for one, other in zip(padded, exact, strict=True):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from PIL import Image
-from tiny import ATTENTIVE, tiny_model
 
-from btcchat import BTCChatError, Request
+from btcchat import BTCChatError, Record, request
 from btcchat.change_encoder import CHANGE_ENCODERS
-from btcchat.generation import batch_of, generate
-from btcchat.prompt import IMAGE, assistant_turn, user_turn
+from btcchat.decoding.options import GenerationOptions
+from btcchat.generation import generate_ids
+from tests.tiny import ATTENTIVE, tiny_model
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
@@ -16,17 +16,23 @@ def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
     return Image.fromarray(noise.to(torch.uint8).numpy(), "RGB")
 
 
-def requests() -> list[Request]:
+def requests() -> list[Record]:
     """One of each modality, two pairs that differ, and unequal lengths."""
     a, b, c, d = (picture(seed) for seed in range(4))
     return [
-        Request("What changed between the two images?", "pair", [a, b]),
-        Request("two houses?", "image", a),
-        Request("What changed?", "pair", [c, d]),
-        Request("What changed in these dates, and when?", "series", [a, b, c], dates=["2010", "2012", "2019"]),
-        Request("What is it?", "text"),
-        Request("What happened?", "video", [a, b, c, d]),
+        request("What changed between the two images?", "pair", [a, b]),
+        request("two houses?", "image", a),
+        request("What changed?", "pair", [c, d]),
+        request("What changed in these dates, and when?", "series", [a, b, c], dates=["2010", "2012", "2019"]),
+        request("What is it?", "text"),
+        request("What happened?", "video", [a, b, c, d]),
     ]
+
+
+def batch_of(model, records: list[Record]) -> dict:
+    batch = model.processor.collate([model.processor(record, train=False) for record in records])
+    del batch["labels"]
+    return batch
 
 
 @pytest.fixture(scope="module", params=["attentive", "concat"])
@@ -44,7 +50,8 @@ def test_a_mixed_batch_gives_what_one_by_one_gives(model):
             alone = model(**batch_of(model, [request])).logits[0]
             assert int(together.attention_mask[row].sum()) == len(alone)
             torch.testing.assert_close(logits[row, : len(alone)], alone, atol=1e-4, rtol=0)
-    assert model.answer(asked, max_new_tokens=8) == [model.answer([r], max_new_tokens=8)[0] for r in asked]
+    options = GenerationOptions(8)
+    assert model.answer(asked, options) == [model.answer([r], options)[0] for r in asked]
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_all_its_supervised_tokens(model):
@@ -66,7 +73,7 @@ def test_nothing_supervised_is_a_loss_of_zero_and_not_nan(model):
 
 
 def test_swapping_the_dates_changes_the_features(model):
-    pixels = torch.stack([model.image_processor(picture(seed)) for seed in (0, 1)])
+    pixels = model.processor.pixels([picture(seed) for seed in (0, 1)])
     there, _ = model.encode(pixels, ["pair"], [2])
     back, _ = model.encode(pixels.flip(0), ["pair"], [2])
     assert (there - back).abs().max() > 1e-3
@@ -74,13 +81,14 @@ def test_swapping_the_dates_changes_the_features(model):
 
 def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model):
     v = model.change_encoder.segments
-    assert [model.num_segments(*x) for x in (("pair", 2), ("video", 2), ("series", 3), ("image", 1))] == [v, 2, 3, 1]
+    shown = [("pair", 2), ("video", 2), ("series", 3), ("image", 1)]
+    assert [model.layout.num_segments(*x) for x in shown] == [v, 2, 3, 1]
     features, lengths = model.encode(torch.rand(4, 3, 32, 32), ["pair", "video"], [2, 2])
-    assert lengths == [model.tokens_per_segment("image")] * (v + 2) and len(features) == sum(lengths)
-    with pytest.raises(BTCChatError, match=r"1 images given, a pair needs 2 \(before, after\)"):
-        model.num_segments("pair", 1)
-    with pytest.raises(BTCChatError, match="17 images given, a series needs 2 to 16"):
-        model.num_segments("series", 17)
+    assert lengths == [model.layout.image_tokens] * (v + 2) and len(features) == sum(lengths)
+    with pytest.raises(BTCChatError, match=r"1 image, a pair needs 2 \(before, after\)"):
+        model.layout.num_segments("pair", 1)
+    with pytest.raises(BTCChatError, match="17 images, a series needs 2 to 16"):
+        model.layout.num_segments("series", 17)
 
 
 def test_an_encoder_that_pools_its_tokens_says_how_many_are_left(tmp_path):
@@ -89,20 +97,20 @@ def test_an_encoder_that_pools_its_tokens_says_how_many_are_left(tmp_path):
     pixels = torch.rand(2, 3, 32, 32)
     for modality, frames in (("pair", 2), ("image", 1), ("series", 2)):
         _, lengths = model.encode(pixels[:frames], [modality], [frames])
-        assert max(lengths) == model.tokens_per_segment(modality)
-    assert model.tokens_per_segment("pair") < model.tokens_per_segment("image")
+        assert lengths == model.layout.lengths(modality, frames)
+    assert model.layout.change_tokens < model.layout.image_tokens
 
 
 @pytest.mark.parametrize("modality", ["series", "video"])
 def test_change_tokens_may_stand_between_consecutive_frames(tmp_path, modality):
     model = tiny_model(tmp_path, **{f"{modality}_change_tokens": True})
     other = {"series": "video", "video": "series"}[modality]
-    assert model.num_segments(other, 3) == 3
+    assert model.layout.num_segments(other, 3) == 3
     pixels = torch.rand(3, 3, 32, 32)
     features, lengths = model.encode(pixels, [modality], [3])
-    m = model.tokens_per_segment("image")
+    m = model.layout.image_tokens
     segments = features.unflatten(0, (-1, m))  # date 0, change 0-1, date 1, change 1-2, date 2
-    assert len(segments) == model.num_segments(modality, 3) == 5
+    assert len(segments) == model.layout.num_segments(modality, 3) == 5
     torch.testing.assert_close(segments[0], model.encode(pixels[:1], ["image"], [1])[0])
     torch.testing.assert_close(segments[1], model.encode(pixels[:2], ["pair"], [2])[0])
     torch.testing.assert_close(segments[3], model.encode(pixels[1:], ["pair"], [2])[0])
@@ -129,8 +137,9 @@ def test_sampling_repeats_with_its_seed(model):
 
 def test_a_closed_stream_stops_writing(model, monkeypatch):
     steps = []
-    forward = model.llm.forward
-    monkeypatch.setattr(model.llm, "forward", lambda *args, **kwargs: steps.append(1) or forward(*args, **kwargs))
+    decoder = model.llm.get_decoder()
+    forward = decoder.forward
+    monkeypatch.setattr(decoder, "forward", lambda *args, **kwargs: steps.append(1) or forward(*args, **kwargs))
     pieces = model.stream("What changed?", pair=(picture(0), picture(1)), max_new_tokens=300)
     next(pieces)
     pieces.close()
@@ -138,21 +147,18 @@ def test_a_closed_stream_stops_writing(model, monkeypatch):
 
 
 def test_an_error_while_streaming_reaches_the_reader(model, monkeypatch):
-    monkeypatch.setattr(model.llm, "generate", lambda **_: 1 / 0)
+    monkeypatch.setattr(model.llm.get_decoder(), "forward", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(model.stream("What changed?", pair=(picture(0), picture(1))))
 
 
 def test_history_is_read_and_its_images_are_not_shown_twice(model):
     pair = [picture(0), picture(1)]
-    history = [user_turn("What changed?", model.num_segments("pair", 2)), assistant_turn("two houses")]
-    batch = batch_of(model, [Request("Where?", "pair", pair, history=history)])
+    history = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": "two houses"}]
+    batch = batch_of(model, [request("Where?", "pair", pair, history=history)])
     assert int((batch["input_ids"] == -200).sum()) == model.change_encoder.segments
-    assert "two houses" in model.tokenizer.decode(batch["input_ids"][0].clamp(min=0))
-    other = [user_turn("What changed?", 9), assistant_turn("two houses")]
-    with pytest.raises(BTCChatError, match="the chat so far shows 9 image segments"):
-        batch_of(model, [Request("Where?", "pair", pair, history=other)])
-    assert history[0].content.count(IMAGE) == model.change_encoder.segments
+    text = model.tokenizer.decode(batch["input_ids"][0].clamp(min=0))
+    assert "two houses" in text and text.index("What changed?") < text.index("two houses") < text.index("Where?")
 
 
 def test_a_prompt_longer_than_the_context_says_by_how_much(model):
@@ -161,11 +167,11 @@ def test_a_prompt_longer_than_the_context_says_by_how_much(model):
 
 
 def test_an_answer_never_runs_over_the_context(model):
-    batch = batch_of(model, [Request("houses " * 60, "image", picture(0))])
+    batch = batch_of(model, [request("houses " * 60, "image", picture(0))])
     length = int(model.embed(**batch).attention_mask.sum())
     model.config.llm["tokenizer_model_max_length"] = length + 3
     try:
-        assert generate(model, batch, max_new_tokens=50).shape[1] <= 3
+        assert len(generate_ids(model, batch, GenerationOptions(50))[0]) <= 3
     finally:
         model.config.llm["tokenizer_model_max_length"] = 512
 
@@ -174,7 +180,6 @@ def test_an_answer_never_runs_over_the_context(model):
     ("options", "message"),
     [
         ({"image": "a.png", "pair": ("a.png", "b.png")}, "image and pair were given"),
-        ({"max_tokens": 3}, "unknown option 'max_tokens'; choose from"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
     ],
@@ -193,7 +198,7 @@ def test_a_frozen_part_stays_in_eval_and_a_trained_one_does_not(tmp_path):
     assert model.train().change_encoder.training
 
 
-def test_a_third_party_change_encoder_is_registered_in_three_lines(tmp_path, monkeypatch):
+def test_a_third_party_change_encoder_is_registered_by_one_row(tmp_path, monkeypatch):
     class Difference(torch.nn.Module):
         """After minus before, in fewer tokens than a frame has."""
 
@@ -205,6 +210,9 @@ def test_a_third_party_change_encoder_is_registered_in_three_lines(tmp_path, mon
 
         def forward(self, features):
             return (features[:, 1:, -1] - features[:, :1, -1])[:, :, : self.keep]  # (P, 1, keep, C)
+
+        def num_tokens(self, tokens):
+            return self.keep
 
     monkeypatch.setitem(CHANGE_ENCODERS, "difference", Difference)
     model = tiny_model(tmp_path / "tokens", change_encoder={"change_encoder_type": "difference", "keep": 4})

@@ -9,7 +9,8 @@ import btcchat
 from btcchat import BTCChat, request
 from btcchat.generation import GenerationOptions
 from btcchat.prompt import CAPTION_QUESTION
-from btcchat.synthetic import make_image, make_pair, parse_caption, swap
+from btcchat.synthetic import make_image, make_pair, swap
+from parse_captions import parse_caption
 
 ASSETS = Path(btcchat.__file__).parent / "assets"
 OPPOSITE = {"built": "removed", "removed": "built"}

@@ -1,47 +1,162 @@
-"""Batches: padding, grouping, and that company changes nothing."""
+"""The Processor: samples and batches of them, without weights, and never other tokens than the model was taught."""
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from btcchat.data.batches import GroupedBatches
-from btcchat.data.collate import collate
-from btcchat.errors import BTCChatError
+from btcchat import BTCChat, BTCChatError, Processor, Record, request
+from btcchat.prompt import IMAGE_TOKEN_INDEX
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def test_a_processor_needs_no_weights_and_reads_as_its_model_does(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").rglob("*.safetensors"):
+        keep_header(file)
+    processor = Processor.from_pretrained(tmp_path / "saved", num_video_frames=3)
+    assert processor.config.num_video_frames == 3
+    assert processor.layout == model.processor.layout
+    pair = request("What changed?", "pair", [picture(0), picture(1)], clue="few")
+    theirs, ours = model.processor(pair, train=False), processor(pair, train=False)
+    assert torch.equal(theirs["input_ids"], ours["input_ids"]) and torch.equal(theirs["frames"], ours["frames"])
+
+
+def keep_header(file) -> None:
+    """Cut the weights away; sizes are in the header of a safetensors file."""
+    data = file.read_bytes()
+    length = 8 + int.from_bytes(data[:8], "little")
+    with file.open("r+b") as open_file:
+        open_file.seek(length)
+        open_file.write(b"\xff" * (len(data) - length))  # not a number anywhere
+
+
+def test_frames_are_8_bit_at_the_size_of_the_tower_and_normalised_by_the_model(model):
+    sample = model.processor(request("What?", "pair", [picture(0), picture(1)]), train=False)
+    assert sample["frames"].dtype == torch.uint8 and sample["frames"].shape == (2, 3, 32, 32)
+    values = model.pixel_values(sample["frames"])
+    expected = (sample["frames"].float() / 255 - 0.5) / 0.5
+    torch.testing.assert_close(values, expected)
+    batch = model.processor.collate([sample])
+    del batch["labels"]
+    floats = {**batch, "frames": None, "pixel_values": values}
+    with torch.no_grad():
+        assert torch.equal(model(**floats).logits, model(**batch).logits)
+
+
+def test_frames_that_are_loaded_already_are_not_loaded_again(model):
+    record = Record("r", "pair", ["missing.png", "gone.png"], [{"from": "human", "value": "What?"}])
+    frames = [picture(0), picture(1)]
+    by_image = model.processor(record, frames, train=False)
+    by_pixels = model.processor(record, model.processor.pixels(frames), train=False)
+    assert torch.equal(by_image["frames"], by_pixels["frames"])
+    with pytest.raises(BTCChatError, match="missing.png"):
+        model.processor(record, train=False)
+
+
+def test_the_layout_is_what_a_forward_pass_gives(model):
+    for modality, frames in (("image", 1), ("pair", 2), ("series", 3), ("video", 4)):
+        pixels = torch.zeros(frames, 3, 32, 32, dtype=torch.uint8)
+        features, lengths = model.encode(pixels, [modality], [frames])
+        assert lengths == model.layout.lengths(modality, frames) and len(features) == sum(lengths)
+
+
+def test_parts_that_give_another_number_of_tokens_are_an_error(model, monkeypatch):
+    import dataclasses
+
+    wrong = dataclasses.replace(model.processor.layout, change_tokens=3)
+    monkeypatch.setattr(model.processor, "layout", wrong)
+    with pytest.raises(BTCChatError, match="the parts give 4 rows of features, their num_tokens promise 3"):
+        model.encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["pair"], [2])
+
+
+def test_a_typed_placeholder_is_text_and_a_written_one_is_not(model):
+    typed = model.processor(request("what is <image> ?", "image", picture(0)), train=False)
+    written = Record("r", "image", [picture(0)], [{"from": "human", "value": "what is <image> ?"}])
+    assert (typed["input_ids"] == IMAGE_TOKEN_INDEX).sum() == 1
+    text = model.tokenizer.decode(typed["input_ids"].clamp(min=0))
+    assert "what is <image> ?" in text
+    asked = model.tokenizer.decode(model.processor(written, train=False)["input_ids"].clamp(min=0))
+    assert "<image>" not in asked
+
+
+def test_a_request_is_checked_when_it_is_made():
+    with pytest.raises(BTCChatError, match="the question is empty"):
+        request(" \n", "image", picture(0))
+    with pytest.raises(TypeError, match="question is a int"):
+        request(5)
+
+
+def test_an_answer_that_is_cut_away_and_a_sample_that_is_cut_say_so(model, monkeypatch):
+    turns = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": "a house " * 20}]
+    record = Record("file row 3", "image", [picture(0)], turns)
+    whole = len(model.processor(record, train=True)["input_ids"])
+    monkeypatch.setitem(model.config.llm, "tokenizer_model_max_length", whole - 3)
+    sample = model.processor(record, train=True)
+    tokens = sum(model.layout.lengths("image", 1)) - 1
+    assert sample["cut"].startswith(f"file row 3, {3 + tokens} tokens too long for --model_max_length {whole - 3}")
+    asked = Record("r", "image", [picture(0)], turns[:1])
+    prompt = len(model.processor(asked, train=False)["input_ids"]) + tokens
+    monkeypatch.setitem(model.config.llm, "tokenizer_model_max_length", prompt)
+    with pytest.raises(BTCChatError, match=f"no answer is left of .* tokens; raise --model_max_length .{prompt}."):
+        model.processor(record, train=True)
+
+
+def test_saved_wording_comes_back_with_the_processor(tmp_path):
+    model = tiny_model(
+        tmp_path / "t",
+        change_encoder={"change_encoder_type": "concat"},
+        pair_prompt="A <image> B <image>: ",
+        caption_question="What differs?",
+    )
+    model.save_pretrained(tmp_path / "saved")
+    processor = Processor.from_pretrained(tmp_path / "saved")
+    assert processor.config.pair_prompt == "A <image> B <image>: "
+    assert BTCChat.from_pretrained(tmp_path / "saved").config.caption_question == "What differs?"
+    with pytest.raises(BTCChatError, match="pair_prompt has 1 <image>, the images make 2 segments"):
+        Processor.from_pretrained(tmp_path / "saved", pair_prompt="<image>")
 
 
 def sample(ids, frames, modality):
     labels = [-100, *ids[1:]]
-    pixels = torch.rand(frames, 3, 32, 32) if frames else None
+    pixels = torch.randint(0, 256, (frames, 3, 32, 32), dtype=torch.uint8)
     return {
         "input_ids": torch.tensor(ids),
         "labels": torch.tensor(labels),
-        "pixel_values": pixels,
+        "frames": pixels,
         "modality": modality,
     }
 
 
-def test_short_texts_are_padded_and_frames_follow_each_other():
+def test_short_texts_are_padded_and_frames_follow_each_other(model):
     pair, text = sample([1, -200, 5, 6], 2, "pair"), sample([1, 0], 0, "text")
     clip = sample([1, -200, -200, -200, 7], 3, "video")
-    batch = collate([pair, text, clip], pad_token_id=0)
+    batch = model.processor.collate([pair, text, clip])
     assert batch["input_ids"].tolist() == [[1, -200, 5, 6, 0], [1, 0, 0, 0, 0], [1, -200, -200, -200, 7]]
     labels = [[-100, -200, 5, 6, -100], [-100, 0, -100, -100, -100], [-100, -200, -200, -200, 7]]
     assert batch["labels"].tolist() == labels
     # the second token of the text is the unknown one, id 0 like the padding: it is not masked
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
-    assert torch.equal(batch["pixel_values"], torch.cat([pair["pixel_values"], clip["pixel_values"]]))
+    assert torch.equal(batch["frames"], torch.cat([pair["frames"], clip["frames"]]))
     assert batch["modalities"] == ["pair", "text", "video"]
     assert batch["frame_counts"] == [2, 0, 3]
 
 
-def test_a_batch_of_texts_has_no_pixels():
-    assert collate([sample([1, 2], 0, "text")], 0)["pixel_values"] is None
+def test_a_batch_of_texts_has_no_frames(model):
+    assert model.processor.collate([sample([1, 2], 0, "text")])["frames"] is None
 
 
-def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(tmp_path):
-    from tests.tiny import tiny_model
-
-    model = tiny_model(tmp_path).eval()
+def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(model):
     torch.manual_seed(0)
     samples = [
         sample([1, -200, 9, 10, 11], 2, "pair"),
@@ -54,59 +169,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(tmp_path):
         each["labels"] = each["input_ids"].clamp(min=-100)
         each["labels"][0] = -100
     counts = [int((each["labels"] >= 0).sum()) for each in samples]
-    alone = [model(**collate([each], 0)).loss.item() for each in samples]
-    together = model(**collate(samples, 0)).loss.item()
+    alone = [model(**model.processor.collate([each])).loss.item() for each in samples]
+    together = model(**model.processor.collate(samples)).loss.item()
     assert together == pytest.approx(np.average(alone, weights=counts), abs=1e-5)
     assert max(alone) - min(alone) > 1e-3  # else the mean would say nothing
-
-
-def test_grouped_batches_hold_every_sample_once_over_all_ranks():
-    lengths = np.random.default_rng(0).integers(10, 200, 1001)
-    for world in (1, 2, 3):
-        ranks = [list(GroupedBatches(lengths, 8, seed=1, accumulate=4, rank=r, world=world)) for r in range(world)]
-        assert len({len(batches) for batches in ranks}) == 1
-        assert len(ranks[0]) % 4 == 0
-        assert sorted(i for batches in ranks for batch in batches for i in batch) == list(range(1001))
-        assert max(len(batch) for batches in ranks for batch in batches) <= 8
-
-
-def test_grouped_batches_are_alike_in_length():
-    lengths = np.random.default_rng(0).integers(10, 200, 2000)
-
-    def padding(batches):
-        return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in map(np.array, batches)) / lengths.sum()
-
-    shuffled = np.array_split(np.random.default_rng(1).permutation(2000), 125)
-    assert padding(shuffled) > 0.5
-    assert padding(GroupedBatches(lengths, 16, seed=0)) < 0.25
-
-
-def test_the_ranks_of_a_step_have_batches_of_like_length():
-    lengths = np.random.default_rng(0).choice([100, 250, 1200], 2000, p=[0.6, 0.35, 0.05])
-    ranks = [list(GroupedBatches(lengths, 8, seed=0, rank=rank, world=2)) for rank in (0, 1)]
-    longest = np.array([[lengths[batch].max() for batch in batches] for batches in ranks])  # (2 ranks, steps)
-    assert (longest[0] != longest[1]).mean() < 0.15, "by chance it would be half of the steps"
-    assert len(set(longest[0])) == 3
-
-
-@pytest.mark.parametrize("max_tokens", [None, 16 * 160])
-def test_short_and_long_answers_to_like_samples_share_a_batch(max_tokens):
-    lengths = np.array([150, 158] * 512 + [1200] * 64)  # unchanged pairs, changed ones, videos
-    batches = [lengths[batch] for batch in GroupedBatches(lengths, 16, seed=0, max_tokens=max_tokens)]
-    assert sum(len(set(batch)) > 1 and 1200 in batch for batch in batches) <= 3, "videos are apart, but for a border"
-    shares = [(batch == 158).mean() for batch in batches if 1200 not in batch]
-    assert np.std(shares) < 0.25, "0.125 for batches by chance, 0.5 for sorted ones"
-
-
-def test_an_epoch_repeats_itself_and_no_other():
-    batches = GroupedBatches([5, 6, 7] * 20, 4, seed=3)
-    first = list(batches)
-    assert first == list(batches)
-    batches.set_epoch(1)
-    assert first != list(batches)
-    assert first != list(GroupedBatches([5, 6, 7] * 20, 4, seed=4))
-
-
-def test_more_batches_a_step_than_samples_is_an_error():
-    with pytest.raises(BTCChatError, match="3 samples are fewer than the 4 batches of one step"):
-        GroupedBatches([1, 2, 3], 1, seed=0, accumulate=4)

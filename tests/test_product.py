@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
-from btcchat.data.collate import collate
 
-from btcchat import BTCChat, prompt
+from btcchat import BTCChat, Record, request
 from btcchat.change_encoder import CHANGE_ENCODERS
-from btcchat.generation import Request, batch_of, generate
+from btcchat.decoding.options import GenerationOptions
+from btcchat.generation import generate_ids
 from btcchat.language_model import LANGUAGE_MODELS
-from tests.test_model import picture
+from tests.test_model import batch_of, picture
 from tests.tiny import ATTENTIVE, tiny_model
 
 ENCODERS = {
@@ -35,27 +35,23 @@ def model(request, tmp_path_factory):
 
 def sample(model, number: int) -> dict:
     turns = [
-        prompt.user_turn("What changed between the two images?", model.num_segments("pair", 2)),
-        prompt.assistant_turn(["two houses are built .", "the scene is the same as before ."][number]),
+        {"from": "human", "value": "What changed between the two images?"},
+        {"from": "gpt", "value": ["two houses are built .", "the scene is the same as before ."][number]},
     ]
-    encoded = prompt.encode(turns, model.tokenizer, model.config.conv_version, train=True)
-    return {
-        "input_ids": torch.tensor(encoded.input_ids),
-        "labels": torch.tensor(encoded.labels),
-        "pixel_values": torch.stack([model.image_processor(picture(10 * number + date)) for date in range(2)]),
-        "modality": "pair",
-    }
+    pair = [picture(10 * number + date) for date in range(2)]
+    return model.processor(Record("test", "pair", pair, turns), train=True)
 
 
 def test_a_batch_of_pairs_gives_what_one_by_one_gives(model):
-    requests = [Request("What changed?", "pair", [picture(n), picture(n + 1)]) for n in range(2)]
-    requests.append(Request("What is in the image?", "image", picture(5)))
+    asked = [request("What changed?", "pair", [picture(n), picture(n + 1)]) for n in range(2)]
+    asked.append(request("What is in the image?", "image", picture(5)))
     with torch.no_grad():
-        together = model.embed(**batch_of(model, requests))
-        for row, request in enumerate(requests):
-            alone = model.embed(**batch_of(model, [request])).inputs_embeds[0]
+        together = model.embed(**batch_of(model, asked))
+        for row, record in enumerate(asked):
+            alone = model.embed(**batch_of(model, [record])).inputs_embeds[0]
             torch.testing.assert_close(together.inputs_embeds[row, : len(alone)], alone, atol=1e-5, rtol=0)
-    assert model.answer(requests, max_new_tokens=4) == [model.answer([r], max_new_tokens=4)[0] for r in requests]
+    options = GenerationOptions(4)
+    assert model.answer(asked, options) == [model.answer([r], options)[0] for r in asked]
 
 
 def test_what_is_saved_loads_bit_equal(model, tmp_path):
@@ -64,8 +60,9 @@ def test_what_is_saved_loads_bit_equal(model, tmp_path):
     state = again.state_dict()
     assert state.keys() == model.state_dict().keys()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    batch = batch_of(model, [Request("What changed?", "pair", [picture(1), picture(2)])])
-    assert torch.equal(generate(model, batch, max_new_tokens=6), generate(again, batch, max_new_tokens=6))
+    batch = batch_of(model, [request("What changed?", "pair", [picture(1), picture(2)])])
+    options = GenerationOptions(6)
+    assert generate_ids(model, batch, options) == generate_ids(again, batch, options)
 
 
 def test_the_loss_falls(model):
@@ -73,7 +70,7 @@ def test_the_loss_falls(model):
     torch.manual_seed(0)
     model.requires_grad_(True)
     model.train()
-    batch = collate([sample(model, number) for number in range(2)], model.tokenizer.pad_token_id)
+    batch = model.processor.collate([sample(model, number) for number in range(2)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(8):

@@ -93,3 +93,8 @@ def test_recipes_come_along(python, site):
     assert python("-c", "from btcchat.assets import resource; print(resource('scripts'))").strip() == str(
         site / "btcchat" / "scripts"
     )
+
+
+def test_the_words_of_synthetic_scenes_are_found(python):
+    code = "from btcchat.synthetic import corpus; print(sum(1 for _ in corpus(0, samples=2)))"
+    assert int(python("-c", code)) > 300  # sentences.txt alone has about that many

@@ -1,27 +1,23 @@
 """Change encoders: the two dates of a pair in, the pair's change tokens out.
 
-A change encoder is called with float ``(P, 2, S, L, C)`` (pairs, dates, depths, tokens, channels; date 0 is
-*before*) and returns ``(P, V, L', C)``. Its attribute ``segments`` is V, the placeholders a pair has in the
-prompt, and its method ``num_tokens(L)`` is L' (without it: L). It may have ``distance``: of the same input, float32
-``(P, g, g)`` in 0..1, how far apart the two dates are at each place, from which a change map is drawn (without it: from
-the tower's features). To add one from outside the package::
+protocol.py says what a change encoder must and may have. To add one from outside the package::
 
     from btcchat.change_encoder import CHANGE_ENCODERS
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
 """
 
 import inspect
-
-from torch import nn
+from typing import Any
 
 from btcchat.change_encoder import attentive, difference_aware
 from btcchat.change_encoder.attentive import AttentiveEncoder
 from btcchat.change_encoder.concat import Concat
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
+from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
 from btcchat.errors import choose
 from btcchat.registry import build
 
-CHANGE_ENCODERS: dict[str, type[nn.Module]] = {
+CHANGE_ENCODERS: dict[str, type[ChangeEncoder]] = {
     "attentive": AttentiveEncoder,
     "concat": Concat,
     "difference_aware": DifferenceAwareEncoder,
@@ -34,24 +30,27 @@ UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
 
-def canonical(config: dict) -> dict:
+def canonical(config: dict[str, Any]) -> dict[str, Any]:
     """``config`` with the registry's own name of the change encoder."""
-    name = config.get("change_encoder_type")
+    name = str(config.get("change_encoder_type"))
     return config | {"change_encoder_type": CHG_TYPES.get(name, name)}
 
 
-def encoder_defaults(name: str) -> dict:
-    """Option -> what a change encoder has where its config does not say."""
+def encoder_defaults(name: str) -> dict[str, Any]:
+    """Option -> its default, for the change encoder ``name``."""
     parameters = inspect.signature(choose("change encoder", name, CHANGE_ENCODERS)).parameters
     return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
-def build_change_encoder(config: dict, *, hidden_size: int, grid: int, num_depths: int) -> nn.Module:
+def build_change_encoder(
+    config: dict[str, Any], *, hidden_size: int, grid: int, num_depths: int
+) -> ChangeEncoderModule:
     """Build the change encoder named by ``config["change_encoder_type"]``; all other keys are its options.
 
-    ``hidden_size`` is C, ``grid`` the tokens per side, ``num_depths`` the S of the vision tower.
+    ``hidden_size`` is C, ``grid`` the number of tokens per side, ``num_depths`` is S; all are of the vision tower.
     """
     options = canonical(config)
     name = options.pop("change_encoder_type")
     sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
-    return build("change encoder", name, CHANGE_ENCODERS, options, **sizes)
+    encoder: ChangeEncoderModule = build("change encoder", name, CHANGE_ENCODERS, options, **sizes)
+    return encoder

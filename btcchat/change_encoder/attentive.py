@@ -4,6 +4,8 @@ The parameter names are the published ones, and so are some surprising steps tha
 through the key projection, row and column embeddings with swapped names, residuals around whole layers.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,7 +71,7 @@ class AttentiveEncoder(nn.Module):
         both = torch.cat([dates[:, 0], dates[:, 1]], dim=-1) + alike.to(dates.dtype)[..., None]  # (P, L, 2C)
         # As a map with channels last: a view, no copy, and the layout that convolutions like best.
         both = both.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # (P, 2C, g, g)
-        change = self.LN(self.Conv1(both))  # (P, C, g, g)
+        change: Tensor = self.LN(self.Conv1(both))  # (P, C, g, g)
         return change.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (P, 1, L, C)
 
     def cosine_field(self, features: Tensor) -> Tensor:
@@ -90,7 +92,8 @@ class AttentiveEncoder(nn.Module):
             )
         start = features[:, :, 0] + self._position(features.device)  # (P, 2, L, C)
         dates = start
-        for within_date, across_dates in self.selftrans:
+        layers: Any = self.selftrans  # torch types what it iterates over as Module
+        for within_date, across_dates in layers:
             dates = within_date(dates.flatten(0, 1)).view_as(dates) + dates
             joint = dates.transpose(1, 2).flatten(2)  # (P, L, 2C)
             joint = across_dates(joint)
@@ -117,7 +120,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(self.att(x) + x)
-        return self.norm2(self.feedforward(x) + x)
+        x = self.norm2(self.feedforward(x) + x)
+        return x
 
 
 class Attention(nn.Module):
@@ -133,8 +137,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, 512/heads)
         k = self.to_k(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        x = attention(q, k, k)
-        return self.to_out(x.transpose(1, 2).flatten(2))
+        x = self.to_out(attention(q, k, k).transpose(1, 2).flatten(2))
+        return x
 
 
 class FeedForward(nn.Module):
@@ -147,7 +151,8 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        x = self.net(x)
+        return x
 
 
 class ResidualCNN(nn.Module):
@@ -173,6 +178,12 @@ class ResidualCNN(nn.Module):
 
 class BatchNorm2d(nn.BatchNorm2d):
     """torch's, also where the weights are coarser than the running statistics, as DeepSpeed leaves them in bf16."""
+
+    # torch's annotations allow None, for layers without running statistics or with a cumulative average.
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = (parameter.to(self.running_mean.dtype) for parameter in (self.weight, self.bias))

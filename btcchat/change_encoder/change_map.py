@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
 from btcchat.media import load_image
 
 
@@ -35,7 +35,7 @@ def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * (1 - alpha) + red * alpha).round().astype(np.uint8))
 
 
-def save_overlay(change: np.ndarray, after, path: Path) -> None:
+def save_overlay(change: np.ndarray, after: Image.Image | str | Path, path: Path) -> None:
     """Write :func:`overlay` of a map and the image it belongs to as a PNG file, complete or not at all."""
     _save(overlay(change, load_image(after)), path)
 
@@ -46,10 +46,5 @@ def save_map(change: np.ndarray, path: Path) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with atomic_write(path) as part:
         image.save(part, format="PNG")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BTCChatError(f"{path} cannot be written: {error.strerror or error}") from error

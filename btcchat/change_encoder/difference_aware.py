@@ -65,11 +65,12 @@ class DifferenceAwareEncoder(nn.Module):
         pairs, _, depths = features.shape[:3]
         position = sine_position(self.grid, features.shape[-1]).to(features)  # (L, C)
         dates = features.transpose(1, 2).flatten(0, 1)  # (P*S, 2, L, C): the depths do not see each other
-        queries = None
+        queries: Tensor | None = None
         for layer in self.layers:
             change = self.expert_change_feature_extractor_model(dates)  # (P*S, L, C)
             queries = change if queries is None else queries + change
             dates, queries = layer(dates, queries, position)
+        assert queries is not None  # there is a layer: per_expert_depth is checked above
         streams = torch.cat([dates, queries[:, None]], dim=1).unflatten(0, (pairs, depths))  # (P, S, 3, L, C)
         before, after, change = self.ChangeAwareTokenReduce(streams).unbind(1)
         last = features[:, :, -1]  # (P, 2, L, C), as it came from the tower
@@ -85,7 +86,8 @@ class DifferenceAwareEncoder(nn.Module):
             return streams
         maps = streams.flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (P*3, C, g, g)
         tokens = F.avg_pool2d(maps, self.downsample_ratio).flatten(2).transpose(1, 2)
-        return tokens.unflatten(0, streams.shape[:2])
+        streams = tokens.unflatten(0, streams.shape[:2])
+        return streams
 
 
 class ChangeExtractor(nn.Module):
@@ -99,7 +101,8 @@ class ChangeExtractor(nn.Module):
     def forward(self, dates: Tensor) -> Tensor:
         gate = self.linear_mapping(torch.cat([dates, dates.flip(1)], dim=-1)).sigmoid()  # own date first
         before, after = (dates * gate).unbind(1)
-        return self.proj(torch.cat([before, after, before - after], dim=-1))
+        change: Tensor = self.proj(torch.cat([before, after, before - after], dim=-1))
+        return change
 
 
 class Block(nn.Module):
@@ -156,7 +159,8 @@ class Attention(nn.Module):
             for projection, x in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
         )
         x = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(x.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
+        return out
 
 
 class DepthGate(nn.Module):
@@ -168,7 +172,8 @@ class DepthGate(nn.Module):
 
     def gates(self, streams: Tensor) -> Tensor:
         """``(P, S, 1)``, 0 to 1."""
-        return self.feature_map_level_gate(streams.mean(3).flatten(2)).sigmoid()
+        logits: Tensor = self.feature_map_level_gate(streams.mean(3).flatten(2))
+        return logits.sigmoid()
 
     def forward(self, streams: Tensor) -> Tensor:
         gates = self.gates(streams)[..., None, None]  # (P, S, 1, 1, 1)

@@ -15,7 +15,8 @@ def cosine_distance(before: Tensor, after: Tensor) -> Tensor:
     """``(..., L, C)`` twice -> ``(..., g, g)`` in 0..1: 0 the same direction, 1 the opposite one; L = g x g."""
     distance = (1 - cosine(before, after)) / 2
     grid = round(distance.shape[-1] ** 0.5)
-    return distance.unflatten(-1, (grid, grid))
+    field: Tensor = distance.unflatten(-1, (grid, grid))
+    return field
 
 
 def last_depth_distance(features: Tensor) -> Tensor:

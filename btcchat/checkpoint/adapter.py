@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from btcchat.checkpoint.config import read_json
+from btcchat.checkpoint.config import read_config
 from btcchat.checkpoint.layout import Source
 from btcchat.errors import BTCChatError, choose
 
@@ -50,7 +50,7 @@ class Base:
 
 def read_base(folder: Path) -> Base | None:
     """The base that the config.json of an adapter folder names; None for a plain checkpoint."""
-    said = read_json(folder / "config.json").get("base_model")
+    said = read_config(folder / "config.json").get("base_model")
     if said is None:
         return None
     try:
@@ -172,7 +172,7 @@ def write(llm: nn.Module, base: Base, state: dict[str, torch.Tensor], folder: Pa
 @torch.no_grad()
 def read(llm: nn.Module, folder: Path) -> None:
     """Attach the adapter in llm/ of an adapter folder; every weight must fit."""
-    said = read_json(folder / "adapter_config.json")
+    said = read_config(folder / "adapter_config.json")
     if said.get("peft_type") != "LORA":
         raise BTCChatError(f"{folder / 'adapter_config.json'}: peft_type is {said.get('peft_type')}, expected LORA")
     options = {key: said[key] for key in ("r", "lora_alpha", "lora_dropout", "target_modules") if key in said}

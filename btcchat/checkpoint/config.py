@@ -12,10 +12,12 @@ published loaders expect them there; they are written, never read.
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from transformers import PretrainedConfig
 
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json, write_json
 from btcchat.prompt import CAPTION_QUESTION, get_template
 
 PARTS = ("llm", "vision_tower", "mm_projector")
@@ -86,10 +88,10 @@ class BTCChatConfig:
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
-        root = read_json(folder / "config.json")
+        root = read_config(folder / "config.json")
         check_supported(root, folder)
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder"}
-        parts = {part: read_json(folder / part / "config.json") for part in PARTS}
+        parts = {part: read_config(folder / part / "config.json") for part in PARTS}
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         noise = {*PretrainedConfig().to_dict(), "model_type"}
@@ -106,10 +108,10 @@ class BTCChatConfig:
         parts = {part: tree.pop(part) for part in PARTS}
         parts["mm_projector"] |= {"model_type": "v2l_projector", "change_encoder": change_encoder}
         for part in ("vision_tower", "mm_projector"):
-            write_json(folder / part / "config.json", parts[part])
+            write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
         names = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
-        write_json(folder / "config.json", names | tree | copies | (more or {}))
+        write_json(folder / "config.json", names | tree | copies | (more or {}), sort_keys=True)
 
 
 def check_supported(root: dict, folder: Path) -> None:
@@ -132,20 +134,7 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
     return read
 
 
-def read_json(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BTCChatError(
-            f"{path} is missing; a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BTCChatError(f"{path} is not JSON: {error}; download or save the checkpoint again") from None
-    if not isinstance(found, dict):
-        raise BTCChatError(f"{path} holds a {type(found).__name__}, expected a JSON object; download or save it again")
-    return found
-
-
-def write_json(path: Path, value: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON file of a checkpoint folder. Raises BTCChatError."""
+    layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
+    return read_json(path, missing=layout, way_out="download or save the checkpoint again")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from btcchat.checkpoint.config import BTCChatConfig, check_supported, read_json
+from btcchat.checkpoint.config import BTCChatConfig, check_supported, read_config
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import Source
 from btcchat.checkpoint.weights import Weights
@@ -62,7 +62,7 @@ def recognise(folder: Path) -> bool:
     """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
     if (folder / "llm").is_dir():
         return False
-    root = read_json(folder / "config.json")
+    root = read_config(folder / "config.json")
     if _language_model(root) is not None:
         return True
     names = ", ".join(map(str, _architectures(root))) or "none"
@@ -88,7 +88,7 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
 
     Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
     """
-    root = read_json(folder / "config.json")
+    root = read_config(folder / "config.json")
     check_supported(root, folder)
     stored = Weights.of(folder)
     parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
@@ -115,7 +115,7 @@ def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None, wei
         )
     try:
         file = resolve(name, ["config.json"]) / "config.json"
-        config = read_json(file)
+        config = read_config(file)
     except BTCChatError as error:
         raise BTCChatError(
             f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "

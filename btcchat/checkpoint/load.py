@@ -11,7 +11,7 @@ from torch import nn
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.change_encoder import canonical
 from btcchat.checkpoint import adapter, layout, llava_next
-from btcchat.checkpoint.config import BTCChatConfig, read_json
+from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.folder import EncoderChoice, open_checkpoint
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import Source
@@ -84,8 +84,8 @@ def from_parts(
     """A published vision tower and language model (folders or hub ids), joined by fresh parts."""
     tower_folder, llm_folder = resolve(vision_tower), resolve(llm)
     config = BTCChatConfig(
-        llm=read_json(llm_folder / "config.json"),
-        vision_tower=read_json(tower_folder / "config.json"),
+        llm=read_config(llm_folder / "config.json"),
+        vision_tower=read_config(tower_folder / "config.json"),
         mm_projector={"mm_projector_type": mm_projector},
         change_encoder=canonical(change_encoder),
         **fields,
@@ -176,5 +176,5 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
 
 def stored_dtype(llm_folder: Path) -> str:
     """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
-    config = read_json(llm_folder / "config.json")
+    config = read_config(llm_folder / "config.json")
     return str(config.get("torch_dtype") or config.get("dtype") or "float32")

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from btcchat.change_encoder import build_change_encoder
-from btcchat.checkpoint.config import BTCChatConfig, read_json
+from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import Source
 from btcchat.errors import BTCChatError
 from btcchat.language_model import load_tokenizer
@@ -73,7 +73,7 @@ def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 def read_image_processor(source: Source, tower: Any) -> ImageProcessor:
     """As the checkpoint's preprocessor_config.json says, at the tower's size."""
     file = source.tower_folder / "preprocessor_config.json"
-    config = read_json(file) if file.exists() else tower.default_preprocessor_config()
+    config = read_config(file) if file.exists() else tower.default_preprocessor_config()
     processor = ImageProcessor.from_config(config, aspect_ratio=source.config.image_aspect_ratio)
     if not isinstance(processor.size, int):
         processor.size = (tower.resolution, tower.resolution)

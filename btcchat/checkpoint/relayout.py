@@ -2,19 +2,18 @@
 
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from btcchat.api import BTCChat
 from btcchat.checkpoint import adapter, llava_next
-from btcchat.checkpoint import load as checkpoint
-from btcchat.checkpoint.config import PARTS, write_json
+from btcchat.checkpoint.config import PARTS
+from btcchat.checkpoint.folder import EncoderChoice, leaves_out_tower, open_folder
 from btcchat.checkpoint.hub import resolve
+from btcchat.checkpoint.load import Placement, load
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
+from btcchat.files import check_new_folder, new_folder, write_json
+from btcchat.model import BTCChatModel
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +30,11 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
     vision_tower: the tower whose sizes the folder leaves out, if not the one it names. Raises BTCChatError before
     anything is written where a weight is unknown, missing or misshapen.
     """
-    check_new(Path(out))
+    check_new_folder(Path(out))
     folder = resolve(src)
     if not llava_next.recognise(folder):
         raise BTCChatError(f"{folder} is in our layout already; there is nothing to import")
-    model = _checked(folder, vision_tower=vision_tower)
+    model = _checked(folder, vision_tower)
     source = llava_next.open_folder(folder, vision_tower)
     config = model.config
     config.vision_tower, config.vision_resolution = dict(model.vision_tower.config), model.vision_tower.resolution
@@ -43,8 +42,9 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
         for part in PARTS:
             write_weights(getattr(source, part), temporary / part)
         _copy(source.llm_folder, temporary / "llm")
-        write_json(temporary / "llm" / "config.json", config.llm)
-        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        write_json(temporary / "llm" / "config.json", config.llm, sort_keys=True)
+        preprocessing = model.image_processor.to_config()
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", preprocessing, sort_keys=True)
         config.write(temporary)
 
 
@@ -54,17 +54,17 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
     vision_tower: hub id or folder that such code builds the tower from, if not the one the model was imported with.
     Raises BTCChatError for a model that this layout has no place for.
     """
-    check_new(Path(out))
+    check_new_folder(Path(out))
     folder = resolve(src)
     if adapter.read_base(folder) is not None:
         raise BTCChatError(
             f"{folder} is an adapter, and a LLaVA-NeXT folder has no place for one; merge it first: "
             f"btcchat export --merge {src} OUT"
         )
-    tower = vision_tower if checkpoint.leaves_out_tower(folder) else None
-    model = _checked(folder, vision_tower=tower)
+    tower = vision_tower if leaves_out_tower(folder) else None
+    model = _checked(folder, tower)
     root = llava_next.published_config(model.config, vision_tower)
-    source = checkpoint.open_folder(folder, tower)
+    source = open_folder(folder, tower)
     places = {}
     for part, prefixes in llava_next.PREFIXES.items():
         inverse = {ours: theirs for theirs, ours in prefixes.items()}
@@ -73,12 +73,13 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
         write_weights(Weights(folder, places), temporary)
         _copy(source.llm_folder, temporary)
         model.tokenizer.save_vocabulary(str(temporary))
-        write_json(temporary / "config.json", root)
+        write_json(temporary / "config.json", root, sort_keys=True)
 
 
-def _checked(folder: Path, **options) -> BTCChat:
+def _checked(folder: Path, vision_tower: str | Path | None) -> BTCChatModel:
     """The model without its weights: every key and shape fits, and none is read."""
-    return BTCChat.from_pretrained(folder, device="meta", **options)
+    placement, choice = Placement(device="meta"), EncoderChoice()
+    return load(BTCChatModel, folder, placement, base=None, vision_tower=vision_tower, change_encoder=choice, fields={})
 
 
 def _copy(src: Path, out: Path) -> None:
@@ -99,7 +100,8 @@ def write_weights(weights: Weights, folder: Path) -> None:
         index |= dict.fromkeys(names, name)
         logger.info("%s: %d weights", folder / name, len(names))
     if len(files) > 1:
-        write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index})
+        content = {"metadata": {"total_size": total}, "weight_map": index}
+        write_json(folder / "model.safetensors.index.json", content, sort_keys=True)
 
 
 def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
@@ -126,32 +128,3 @@ def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
             while begin < end:
                 begin += target.write(file.read(min(CHUNK, end - begin)))
     return size
-
-
-def check_new(out: Path) -> None:
-    """Raise BTCChatError where ``out`` is taken, or no folder can be made there."""
-    try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise BTCChatError(f"{out} is there already; name a new folder")
-        above = next(path for path in out.absolute().parents if path.exists())
-    except OSError as error:
-        raise BTCChatError(f"{out} cannot be looked at ({error.strerror}); name another folder") from None
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise BTCChatError(f"{out} cannot be made, as {above} is no folder that you may write to; name another")
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``out`` when all is written. Raises BTCChatError where it cannot be."""
-    check_new(out)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise BTCChatError(f"{out} was not written: {error}; make room, or name another folder") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

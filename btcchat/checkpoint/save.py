@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from btcchat.checkpoint import adapter
-from btcchat.checkpoint.config import PARTS, read_json, write_json
+from btcchat.checkpoint.config import PARTS, read_config
+from btcchat.files import write_json
 from btcchat.model import BTCChatModel
 
 
@@ -50,7 +51,8 @@ def save(
                 save_file(weights, temporary / part / "model.safetensors", metadata={"format": "pt"})
         for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
             file.chmod((temporary / "config.json").stat().st_mode)
-        write_json(temporary / "vision_tower" / "preprocessor_config.json", model.image_processor.to_config())
+        preprocessing = model.image_processor.to_config()
+        write_json(temporary / "vision_tower" / "preprocessor_config.json", preprocessing, sort_keys=True)
         folder.mkdir(exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
         for part in PARTS:
@@ -65,10 +67,10 @@ def save(
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm = read_json(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
+    llm = read_config(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
     llm["tokenizer_model_max_length"] = model.config.model_max_length
     llm.pop("_name_or_path", None)
-    write_json(path, llm)
+    write_json(path, llm, sort_keys=True)
     model.config.llm = llm
 
 

@@ -4,7 +4,6 @@ Only safetensors are read. A folder that has nothing but ``pytorch_model*.bin`` 
 ``python -m btcchat.checkpoint.weights FOLDER`` writes safetensors beside it, through torch's tensors-only unpickler.
 """
 
-import json
 import logging
 import pickle  # for the name of its error only
 import re
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of ``folder``: one file, or the shards its index names."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (json.JSONDecodeError, KeyError, AttributeError):
-            raise BTCChatError(f"{index} is not a weight index: expected JSON with a weight_map") from None
+        weight_map = read_json(index, "weight_map", way_out="download the folder again")["weight_map"]
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise BTCChatError(f"{index}: expected weight_map to give each weight its file; download the folder again")
+        names = sorted(set(weight_map.values()))
         for name in names:
             if not (folder / name).exists():
                 raise BTCChatError(f"{folder / name} is missing; {index.name} names it, download the folder again")
@@ -181,9 +181,8 @@ def convert_pickles(folder: Path) -> None:
         state.update({k: v.contiguous().clone() for k, v in part.items()})
     if not state:
         raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
-    temporary = folder / "model.safetensors.tmp"
-    save_file(state, temporary, metadata={"format": "pt"})
-    temporary.rename(folder / "model.safetensors")
+    with atomic_write(folder / "model.safetensors") as part:
+        save_file(state, part, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ line for each image, pair, series or video: its modality, its files (path, bytes
 clue. Written by `btcchat augment`, read by ``--prompt_augmentation cached --clues FOLDER``.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from btcchat.data.mixture.hashes import FileHashes, joined
 from btcchat.errors import BTCChatError, choose
-from btcchat.files import Appender, read_rows
+from btcchat.files import Appender, read_json, read_rows, write_json
 from btcchat.media.source import Embedded, existing_file, list_images
 
 PROMPT_AUGMENTATION = {
@@ -127,9 +127,7 @@ class ClueWriter(Clues):
                 raise BTCChatError(
                     f"{folder} has clues but no clues.json that says of which model; choose another folder"
                 )
-            temporary = folder / f"clues.json.tmp{writer}"
-            temporary.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            temporary.rename(folder / "clues.json")
+            write_json(folder / "clues.json", about)
         super().__init__(folder)
         agree(self.about, about, folder)
         self._file = Appender(folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl"))
@@ -149,22 +147,15 @@ class ClueWriter(Clues):
     def __enter__(self) -> "ClueWriter":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
-def read_about(folder: Path) -> dict:
-    """What clues.json says. Raises BTCChatError where there is none."""
-    path = folder / "clues.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        return about | {"model": about["model"], "identity": about["identity"], "questions": about["questions"]}
-    except FileNotFoundError:
-        raise BTCChatError(
-            f"{folder} is no folder of clues (it has no clues.json); write one with btcchat augment"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BTCChatError(f"{path} does not say which model the clues are of; write them again") from error
+def read_about(folder: Path) -> dict[str, Any]:
+    """What clues.json says. Raises BTCChatError if there is none, or it does not say which model the clues are of."""
+    missing = f"{folder} is not a folder of clues, which btcchat augment writes"
+    again = "write the clues again with btcchat augment"
+    return read_json(folder / "clues.json", "model", "identity", "questions", missing=missing, way_out=again)
 
 
 def agree(has: dict, asked: dict, folder: Path) -> None:

@@ -157,8 +157,8 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     from btcchat.checkpoint.load import pick_device, pick_dtype
     from btcchat.data.mixture.hashes import checkpoint_hash
     from btcchat.eval.runs.evaluate import SELECTION
-    from btcchat.eval.runs.folder import read_json
     from btcchat.eval.runs.samples import asked
+    from btcchat.files import read_json
 
     folder = resolve(args.model)
     device = pick_device(args.device)

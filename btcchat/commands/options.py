@@ -7,8 +7,11 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
@@ -52,10 +55,32 @@ def add_model(parser: argparse.ArgumentParser, run) -> None:
     add = parser.add_argument_group("answer").add_argument
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
+    add_sampling(add)
     add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
     add("--json", action="store_true", help="print JSON")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=run, parser=parser)
+
+
+def add_sampling(add: Callable[..., Any]) -> None:
+    """Flags of GenerationOptions that take a number, with the defaults and the help of its fields."""
+    for option in fields(GenerationOptions):
+        if option.name in ("top_p", "repetition_penalty"):
+            flags = dict.fromkeys([f"--{option.name.replace('_', '-')}", f"--{option.name}"])
+            text = f"{option.metadata['help']} (default {option.default:g})"
+            add(*flags, type=_option_value(option.name), default=option.default, metavar="P", help=text)
+
+
+def _option_value(name: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value: float = getattr(GenerationOptions(**{name: float(text)}), name)
+        except BTCChatError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    parse.__name__ = "number"  # argparse: invalid number value
+    return parse
 
 
 def add_device(group) -> None:
@@ -204,7 +229,8 @@ def checked(modality: str, source):
 
 def generation(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword options of BTCChat.ask, and of GenerationOptions."""
-    return {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
+    names = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed")
+    return {name: getattr(args, name) for name in names}
 
 
 def print_answer(args: argparse.Namespace, record: dict, answer: str) -> None:

@@ -3,30 +3,31 @@
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from btcchat.checkpoint.config import read_json
+from btcchat.checkpoint.config import read_config
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
 
 logger = logging.getLogger(__name__)
 
 # model_type of llm/config.json -> (config class, model class)
-LANGUAGE_MODELS = {
+LANGUAGE_MODELS: dict[str, tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = {
     "llama": (LlamaConfig, LlamaForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
 }
 
 # tokenizer_class of tokenizer_config.json -> its class, where the pinned transformers has none
-TOKENIZERS = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
+TOKENIZERS: dict[str | None, type[Any]] = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
 
 # Weights old checkpoints carry and nothing uses: rotary frequencies follow from the config.
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
-def build_language_model(config: dict, *, attn_implementation: str = "sdpa") -> PreTrainedModel:
+def build_language_model(config: dict[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
     Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
@@ -40,7 +41,7 @@ def build_language_model(config: dict, *, attn_implementation: str = "sdpa") -> 
     return model_class._from_config(made, attn_implementation=attn_implementation)
 
 
-def _plain_rope(settings: dict) -> dict:
+def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
     """``rope_parameters``, which newer transformers writes, as rope_theta and rope_scaling."""
     said = settings.pop("rope_parameters", None)
     if said is None:
@@ -83,9 +84,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     settings = folder / "tokenizer_config.json"
-    said = read_json(settings).get("tokenizer_class") if settings.exists() else None
+    name = read_config(settings).get("tokenizer_class") if settings.exists() else None
     slow = (folder / "tokenizer.model").exists()
-    tokenizer = TOKENIZERS.get(said, AutoTokenizer).from_pretrained(str(folder), use_fast=not slow)
+    tokenizer_class = TOKENIZERS.get(name, AutoTokenizer)
+    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer

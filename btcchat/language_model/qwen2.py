@@ -6,12 +6,14 @@ BPE; a folder holds it as tokenizer.json, or as vocab.json and merges.txt.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json
 
 # How a text is cut into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
 # The pattern of the published tokenizer.json.
@@ -36,7 +38,7 @@ class Qwen2Config(LlamaConfig):
 
     model_type = "qwen2"
 
-    def __init__(self, use_sliding_window: bool = False, **settings):
+    def __init__(self, use_sliding_window: bool = False, **settings: Any):
         if use_sliding_window:
             raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
         super().__init__(**DEFAULTS | settings)
@@ -62,13 +64,21 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_tokenizer_class = None
 
-    def __init__(self, tokenizer_file=None, vocab_file=None, merges_file=None, **options):
+    def __init__(
+        self,
+        tokenizer_file: str | None = None,
+        vocab_file: str | None = None,
+        merges_file: str | None = None,
+        **options: Any,
+    ):
         if options.get("tokenizer_object") is None:
             try:
                 if tokenizer_file is not None:
                     options["tokenizer_object"] = read_tokenizer(Path(tokenizer_file))
                 else:
                     options["tokenizer_object"] = byte_level_bpe(models.BPE.from_file(vocab_file, merges_file))
+            except BTCChatError:
+                raise
             except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more special
                 what = tokenizer_file or f"{vocab_file} with {merges_file}"
                 told = " ".join(f"{type(error).__name__}: {error}".split())
@@ -97,7 +107,7 @@ def byte_level_bpe(model: models.BPE) -> Tokenizer:
 
 def read_tokenizer(file: Path) -> Tokenizer:
     """A tokenizer.json; later versions of tokenizers write each merge as a list of two, the pinned one reads a line."""
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file, "model", way_out="download or save the checkpoint again")
     merges = content["model"].get("merges", [])
     content["model"]["merges"] = [" ".join(merge) if isinstance(merge, list) else merge for merge in merges]
     return Tokenizer.from_str(json.dumps(content))

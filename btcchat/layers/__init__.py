@@ -1,1 +1,1 @@
-"""Small neural parts that several rooms use."""
+"""Small neural parts that several folders use."""

@@ -42,7 +42,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
     if torch.is_grad_enabled() and keys <= FEW:
         with torch.autocast("cpu", enabled=False):  # which would take the softmax in float32
-            return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
+            weights: Tensor = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+            return weights @ v
     if torch.is_grad_enabled() or not extra or keys < 8 * TILE:
         return F.scaled_dot_product_attention(q, k, v)
     mask = q.new_zeros(keys + extra)

@@ -130,8 +130,8 @@ class KeyValueCache(Cache):
 def sums_vary(x: Tensor) -> bool:
     """Whether a row may get another answer beside other rows than alone, from sums in another order.
 
-    In bfloat16 on a CPU one bit decides between words often enough to be seen. oneDNN takes another kernel for another
-    number of tokens, so prompts are read one by one. Attention sums LANES columns side by side and the rest after
-    them, so it is given a multiple of LANES: then columns that are masked add zeros and change no sum.
+    In bfloat16 on a CPU the last bit decides between two words often enough to be noticed. On CPUs with AMX, oneDNN
+    chooses a kernel by the number of tokens, so prompts are read one by one. Attention sums LANES columns side by side
+    and the remaining ones after them, so it is given a multiple of LANES: masked columns then only add zeros.
     """
     return x.dtype == torch.bfloat16 and x.device.type == "cpu"

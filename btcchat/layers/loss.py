@@ -17,8 +17,8 @@ def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
     if len(target) <= ROWS or hasattr(head.weight, "ds_id"):
         return F.cross_entropy(head(hidden).float(), target)
     parts = zip(hidden.split(ROWS), target.split(ROWS), strict=True)
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.stack([checkpoint(_sum, head, *part, **again) for part in parts]).sum() / len(target)
+    sums = [checkpoint(_sum, head, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.stack(sums).sum() / len(target)
 
 
 def _sum(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:

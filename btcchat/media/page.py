@@ -5,29 +5,25 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
 
 
 def write_page(path: str | Path, pieces: Iterable[str]) -> None:
-    """Write the page under another name, then rename it."""
+    """Write a page, whole or not at all. Raises BTCChatError."""
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise BTCChatError(f"--out {path} cannot be written: give a file in a folder that is there")
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with atomic_write(path, name=f"--out {path}") as part:
         with part.open("w", encoding="utf-8", errors="replace") as file:  # half an emoji becomes a question mark
             file.writelines(pieces)
-        part.replace(path)
-    except OSError as error:
-        raise BTCChatError(f"--out {path} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def data_uri(image: Image.Image, kind: str = "png", **options) -> str:
+def data_uri(image: Image.Image, kind: str = "png", **options: Any) -> str:
     """An image as the ``src`` of an <img>. kind: png is exact, webp small; options: those of Pillow's save."""
     file = io.BytesIO()
     image.save(file, kind, **options)

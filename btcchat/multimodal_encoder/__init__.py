@@ -1,24 +1,20 @@
-"""Vision towers: images in, tokens of one or several depths out.
+"""Vision towers: images in, their tokens at one or several depths out.
 
-A tower is called as ``tower(pixel_values)`` with float ``(N, 3, H, W)`` and returns a list of S tensors
-``(N, L, C)``, one per selected layer. It has the attributes ``hidden_size`` (C), ``num_tokens`` (L), ``grid``
-(patches per side), ``resolution`` (pixels per side), ``num_depths`` (S), ``config`` (what config.json says),
-and the methods ``default_preprocessor_config()`` and ``resize(resolution)``. Its class may have ``check_sizes(config,
-weights)``, which raises BTCChatError where the two do not go together.
+protocol.py says what a tower must and may have.
 """
 
 from pathlib import Path
-
-from torch import nn
+from typing import Any, cast
 
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder import open_clip, siglip
 from btcchat.multimodal_encoder.open_clip import OpenClipTower
+from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
 
-VISION_TOWERS: dict[str, type[nn.Module]] = {
+VISION_TOWERS: dict[str, type[VisionTower]] = {
     "siglip": SiglipTower,
     "timm": TimmTower,
     "open_clip": OpenClipTower,
@@ -31,16 +27,19 @@ UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
 MODEL_TYPES = {"siglip_vision_model": "siglip", "siglip": "siglip"}
 
 
-def build_vision_tower(config: dict, *, select_layer: int | list[int], select_feature: str) -> nn.Module:
-    """Build the tower that a vision_tower/config.json describes, with fresh weights.
+def build_vision_tower(
+    config: dict[str, Any], *, select_layer: int | list[int], select_feature: str
+) -> VisionTowerModule:
+    """Build the tower that ``config``, a vision_tower/config.json, describes, with fresh weights.
 
     The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
     """
-    return _tower_class(config)(config, select_layer=select_layer, select_feature=select_feature)
+    tower = _tower_class(config)(config, select_layer=select_layer, select_feature=select_feature)
+    return cast(VisionTowerModule, tower)
 
 
-def check_sizes(config: dict, weights: Weights, file: Path, way_out: str) -> None:
-    """Raise BTCChatError where ``config``, which ``file`` says, is of no tower here or not that of the weights."""
+def check_sizes(config: dict[str, Any], weights: Weights, file: Path, way_out: str) -> None:
+    """Raise BTCChatError if ``config``, read from ``file``, describes no known tower or does not fit the weights."""
     try:
         check = getattr(_tower_class(config), "check_sizes", None)
         if check is not None:
@@ -49,7 +48,7 @@ def check_sizes(config: dict, weights: Weights, file: Path, way_out: str) -> Non
         raise BTCChatError(f"{file}: {error}; {way_out}") from None
 
 
-def _tower_class(config: dict) -> type[nn.Module]:
+def _tower_class(config: dict[str, Any]) -> type[VisionTower]:
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:

@@ -4,6 +4,7 @@ import difflib
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +22,10 @@ class LibraryTower(nn.Module):
     A subclass sets ``vit``, ``hidden_size`` and ``num_layers``, and knows its library's size and statistics.
     """
 
-    def __init__(self, config: dict, *, select_layer: int | list[int], select_feature: str):
+    hidden_size: int
+    num_layers: int
+
+    def __init__(self, config: dict[str, Any], *, select_layer: int | list[int], select_feature: str):
         super().__init__()
         select_start(select_feature)  # refuses an unknown one
         if not config.get("model_name"):
@@ -36,7 +40,7 @@ class LibraryTower(nn.Module):
                 f"(layer 0); choose from 1 to {self.num_layers}, or -1 to {-self.num_layers}"
             )
 
-    def build(self, config: dict) -> None:
+    def build(self, config: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def intermediates(self, pixel_values: Tensor, blocks: list[int]) -> list[Tensor]:
@@ -44,7 +48,16 @@ class LibraryTower(nn.Module):
         raise NotImplementedError
 
     def gradient_checkpointing_enable(self) -> None:
-        self.vit.set_grad_checkpointing(True)
+        vit: Any = self.vit  # timm's and open_clip's have this method, torch's Module has not
+        vit.set_grad_checkpointing(True)
+
+    @property
+    def resolution(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def grid(self) -> int:
+        raise NotImplementedError
 
     @property
     def num_tokens(self) -> int:
@@ -61,7 +74,7 @@ class LibraryTower(nn.Module):
         states = dict(zip(numbers, outputs, strict=True))
         return [states[number] for number in self.select_layers]
 
-    def preprocessor_config(self, mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict:
+    def preprocessor_config(self, mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict[str, Any]:
         """The library's statistics in the words of a preprocessor_config.json."""
         return {
             "size": {"height": self.resolution, "width": self.resolution},

@@ -1,5 +1,7 @@
 """The vision half of an open_clip model (github.com/mlfoundations/open_clip): RemoteCLIP, GeoRSCLIP, OpenAI's CLIP."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from btcchat.errors import BTCChatError
@@ -19,13 +21,13 @@ class OpenClipTower(LibraryTower):
     Parameter names are open_clip's, ``visual.*``
     """
 
-    def build(self, config: dict) -> None:
+    def build(self, config: dict[str, Any]) -> None:
         open_clip = import_library("open_clip", "open_clip_torch")
         name, pretrained = config["model_name"], config.get("pretrained")
         known_model("open_clip", name, open_clip.list_models())
         if pretrained is True:
             raise BTCChatError(f"open_clip model '{name}': pretrained is a tag such as 'laion2b_s34b_b79k', or a file")
-        self.visual = open_clip.create_model(
+        self.visual: Any = open_clip.create_model(
             name,
             pretrained=pretrained or None,
             load_weights=bool(pretrained),
@@ -37,8 +39,9 @@ class OpenClipTower(LibraryTower):
             device=nn.Linear(1, 1, bias=False).weight.device,
         ).visual
         self.statistics = open_clip.get_model_preprocess_cfg(self)
-        if hasattr(self.trunk, "blocks"):
-            self.hidden_size, self.num_layers = self.trunk.num_features, len(self.trunk.blocks)
+        trunk: Any = self.trunk
+        if hasattr(trunk, "blocks"):
+            self.hidden_size, self.num_layers = trunk.num_features, len(trunk.blocks)
         elif isinstance(self.visual, open_clip.transformer.VisionTransformer):
             self.hidden_size, self.num_layers = self.visual.conv1.out_channels, len(self.visual.transformer.resblocks)
         else:
@@ -61,14 +64,16 @@ class OpenClipTower(LibraryTower):
 
     @property
     def grid(self) -> int:
-        return (self.visual if self.trunk is None else self.trunk.patch_embed).grid_size[0]
+        trunk: Any = self.trunk
+        return int((self.visual if trunk is None else trunk.patch_embed).grid_size[0])
 
     def intermediates(self, pixel_values: Tensor, blocks: list[int]) -> list[Tensor]:
-        return self.visual.forward_intermediates(
+        outputs: list[Tensor] = self.visual.forward_intermediates(
             pixel_values, indices=blocks, stop_early=True, intermediates_only=True, output_fmt="NLC"
         )["image_intermediates"]
+        return outputs
 
-    def default_preprocessor_config(self) -> dict:
+    def default_preprocessor_config(self) -> dict[str, Any]:
         """Mean, deviation and interpolation of open_clip's own preprocessing, at the tower's resolution."""
         statistics = {"interpolation": "bicubic"} | self.statistics
         return self.preprocessor_config(*(statistics[key] for key in ("mean", "std", "interpolation")))

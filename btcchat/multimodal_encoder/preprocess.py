@@ -98,10 +98,10 @@ class ImageProcessor:
         if not isinstance(self.size, int):
             return self.size[1], self.size[0]
         short = min(image.size)
-        return tuple(self.size * edge // short for edge in image.size)
+        return self.size * image.width // short, self.size * image.height // short
 
 
-def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+def pad_to_square(image: Image.Image, fill: tuple[int, ...]) -> Image.Image:
     """Centre the image on the smallest square canvas that holds it; an odd rest goes to the right or bottom."""
     width, height = image.size
     if width == height:

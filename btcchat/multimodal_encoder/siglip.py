@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ UNUSED_KEYS = [
 ]
 
 # A published config.json leaves out what equals the defaults of transformers' SiglipVisionConfig.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "model_type": "siglip_vision_model",
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -54,7 +55,9 @@ class SiglipTower(nn.Module):
     above the deepest selected one are kept, so that a checkpoint saves as it was loaded, but not computed.
     """
 
-    def __init__(self, config: dict, *, select_layer: int | list[int] = -2, select_feature: str = "cls_patch"):
+    def __init__(
+        self, config: dict[str, Any], *, select_layer: int | list[int] = -2, select_feature: str = "cls_patch"
+    ):
         super().__init__()
         config = DEFAULTS | dict(config.get("vision_config", config))
         width, heads = config["hidden_size"], config["num_attention_heads"]
@@ -64,7 +67,7 @@ class SiglipTower(nn.Module):
         self.config = config
         self.select_layers = resolve_layers(select_layer, config["num_hidden_layers"])
         # LLaVA-OneVision leaves out the blocks above the one it reads; layers are counted with them all the same.
-        blocks = config.get("num_stored_layers", config["num_hidden_layers"])
+        blocks: int = config.get("num_stored_layers", config["num_hidden_layers"])
         if max(self.select_layers) > blocks:
             raise BTCChatError(
                 f"mm_vision_select_layer {select_layer} reads layer {max(self.select_layers)} of the vision tower, and "
@@ -75,7 +78,7 @@ class SiglipTower(nn.Module):
 
         patch, eps = config["patch_size"], config["layer_norm_eps"]
         # Plain containers, only there to give the parameters their published names.
-        self.vision_model = nn.ModuleDict(
+        self.vision_model: Any = nn.ModuleDict(
             {
                 "embeddings": nn.ModuleDict(
                     {
@@ -90,7 +93,7 @@ class SiglipTower(nn.Module):
         self.reset_parameters()
 
     @staticmethod
-    def check_sizes(config: dict, weights: Weights) -> None:
+    def check_sizes(config: dict[str, Any], weights: Weights) -> None:
         """Raise BTCChatError naming a size, said or by default, that is no number or not that of the weights."""
         said = config.get("vision_config", config)
         sizes = DEFAULTS | said
@@ -98,7 +101,7 @@ class SiglipTower(nn.Module):
             if isinstance(default, int) and (type(sizes[key]) is not int or sizes[key] < 1):
                 raise BTCChatError(f"{key} is {sizes[key]!r}, expected a whole number such as {default}")
         stored = {key: weights.shape(name)[at] for key, (name, at) in PLACES.items() if name in weights.places}
-        wrong = {key: has for key, has in stored.items() if has != sizes[key]}
+        wrong: dict[str, int | str] = {key: has for key, has in stored.items() if has != sizes[key]}
         numbers = (re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name) for name in weights.places)
         layers = [int(number[1]) for number in numbers if number]
         if layers and max(layers) >= sizes["num_hidden_layers"]:  # fewer there may be: OneVision leaves out unused ones
@@ -112,15 +115,15 @@ class SiglipTower(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        return self.config["hidden_size"]
+        return int(self.config["hidden_size"])
 
     @property
     def resolution(self) -> int:
-        return self.config["image_size"]
+        return int(self.config["image_size"])
 
     @property
     def grid(self) -> int:
-        return self.config["image_size"] // self.config["patch_size"]
+        return self.resolution // int(self.config["patch_size"])
 
     @property
     def num_tokens(self) -> int:
@@ -163,7 +166,7 @@ class SiglipTower(nn.Module):
     def gradient_checkpointing_enable(self) -> None:
         self.gradient_checkpointing = True
 
-    def default_preprocessor_config(self) -> dict:
+    def default_preprocessor_config(self) -> dict[str, Any]:
         """SigLIP's own preprocessing, in the words of a preprocessor_config.json."""
         return {
             "image_processor_type": "SiglipImageProcessor",
@@ -205,7 +208,7 @@ class SiglipTower(nn.Module):
 class Block(nn.Module):
     """One pre-norm transformer block, ``(N, L, C)`` -> ``(N, L, C)``."""
 
-    def __init__(self, config: dict):
+    def __init__(self, config: dict[str, Any]):
         super().__init__()
         width, hidden, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
@@ -217,7 +220,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
         hidden = self.mlp["fc1"](self.layer_norm2(x))
-        return x + self.mlp["fc2"](gelu(hidden, self.approximate))
+        x = x + self.mlp["fc2"](gelu(hidden, self.approximate))
+        return x
 
 
 class Attention(nn.Module):
@@ -236,8 +240,8 @@ class Attention(nn.Module):
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, C/heads)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        x = attention(q, k, v)
-        return self.out_proj(x.transpose(1, 2).flatten(2))
+        x = self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
+        return x
 
 
 def interpolate_rows(weight: Tensor, count: int) -> Tensor:

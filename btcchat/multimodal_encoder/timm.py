@@ -1,6 +1,7 @@
 """Any plain ViT of timm (Wightman, github.com/huggingface/pytorch-image-models), SigLIP's among them."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,16 +15,16 @@ class TimmTower(LibraryTower):
     Parameter names are timm's, after ``vit.``
     """
 
-    def build(self, config: dict) -> None:
+    def build(self, config: dict[str, Any]) -> None:
         timm = import_library("timm", "timm")
         name, pretrained = config["model_name"], config.get("pretrained", False)
         known_model("timm", name.split(".")[0], timm.list_models())
-        options = {}
+        options: dict[str, Any] = {}
         if isinstance(pretrained, str):
             if not Path(pretrained).is_file():
                 raise BTCChatError(f"timm model '{name}': no weights file at {pretrained}")
             options["pretrained_cfg_overlay"] = {"file": pretrained}
-        self.vit = timm.create_model(name, pretrained=bool(pretrained), num_classes=0, **options)
+        self.vit: Any = timm.create_model(name, pretrained=bool(pretrained), num_classes=0, **options)
         if not (hasattr(self.vit, "blocks") and hasattr(getattr(self.vit, "patch_embed", None), "grid_size")):
             raise BTCChatError(
                 f"timm model '{name}' is not a plain ViT; choose one, such as vit_base_patch16_siglip_384"
@@ -40,14 +41,15 @@ class TimmTower(LibraryTower):
 
     @property
     def grid(self) -> int:
-        return self.vit.patch_embed.grid_size[0]
+        return int(self.vit.patch_embed.grid_size[0])
 
     def intermediates(self, pixel_values: Tensor, blocks: list[int]) -> list[Tensor]:
-        return self.vit.forward_intermediates(
+        outputs: list[Tensor] = self.vit.forward_intermediates(
             pixel_values, indices=blocks, stop_early=True, intermediates_only=True, output_fmt="NLC"
         )
+        return outputs
 
-    def default_preprocessor_config(self) -> dict:
+    def default_preprocessor_config(self) -> dict[str, Any]:
         """Mean, deviation and interpolation of timm's own data config, at the tower's resolution."""
         return self.preprocessor_config(*(self.data_config[key] for key in ("mean", "std", "interpolation")))
 

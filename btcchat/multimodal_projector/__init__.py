@@ -1,19 +1,19 @@
 """Projectors: vision or change tokens in, tokens of the language model's width out.
 
-A projector is called with float ``(K, L, C)`` and returns ``(K, M, D)``; ``num_tokens(L)`` is M.
+protocol.py says what a projector must have.
 """
 
 import re
-
-from torch import nn
+from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
 from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
+from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
 from btcchat.registry import build
 
 # Each is built as Projector(in_features=, out_features=, **options); "mlpNx_gelu" stands for any N.
-PROJECTORS: dict[str, type[nn.Module]] = {
+PROJECTORS: dict[str, type[Projector]] = {
     "mlp_downsample": MLPDownsample,
     "mlpNx_gelu": MLPGelu,
     "linear": Linear,
@@ -21,7 +21,7 @@ PROJECTORS: dict[str, type[nn.Module]] = {
 }
 
 
-def build_projector(config: dict, *, in_features: int, out_features: int) -> nn.Module:
+def build_projector(config: dict[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
     """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
 
     ``in_features`` is C, ``out_features`` D.
@@ -34,10 +34,11 @@ def build_projector(config: dict, *, in_features: int, out_features: int) -> nn.
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
     sizes = {"in_features": in_features, "out_features": out_features}
-    return build("projector", name, PROJECTORS, options, **sizes)
+    projector: ProjectorModule = build("projector", name, PROJECTORS, options, **sizes)
+    return projector
 
 
-def projector_name(config: dict) -> str:
+def projector_name(config: dict[str, Any]) -> str:
     """The name of the projector a config describes."""
     name = str(config.get("mm_projector_type"))
     if name not in PROJECTORS and "mm_projector" in name:

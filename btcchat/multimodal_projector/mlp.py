@@ -16,7 +16,7 @@ class MLPGelu(KeepsTokens, nn.Sequential):
     """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). Keys 0, 2, 4..."""
 
     def __init__(self, in_features: int, out_features: int, num_layers: int):
-        layers = [nn.Linear(in_features, out_features)]
+        layers: list[nn.Module] = [nn.Linear(in_features, out_features)]
         for _ in range(num_layers - 1):
             layers += [nn.GELU(), nn.Linear(out_features, out_features)]
         super().__init__(*layers)
@@ -30,7 +30,7 @@ class Linear(KeepsTokens, nn.Linear):
 
 
 class Identity(KeepsTokens, nn.Identity):
-    """Tokens go on as they are, for a vision tower as wide as the language model."""
+    """Tokens stay as they are: (K, L, C) -> (K, L, C), for a vision tower as wide as the language model."""
 
     def __init__(self, in_features: int, out_features: int):
         if in_features != out_features:

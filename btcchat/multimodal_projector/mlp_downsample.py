@@ -28,7 +28,7 @@ class MLPDownsample(nn.Sequential):
         )
 
     def num_tokens(self, count: int) -> int:
-        return self[0].num_tokens(count)
+        return ((_side(count) + 1) // 2) ** 2
 
 
 class Downsample2x2(nn.Module):
@@ -40,9 +40,6 @@ class Downsample2x2(nn.Module):
     def __init__(self, token_order: str):
         super().__init__()
         self.order = choose("token_order", token_order, TOKEN_ORDERS)
-
-    def num_tokens(self, count: int) -> int:
-        return ((_side(count) + 1) // 2) ** 2
 
     def forward(self, x: Tensor) -> Tensor:
         grid = _side(x.shape[1])

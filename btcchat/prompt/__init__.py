@@ -23,7 +23,7 @@ from btcchat.prompt.tokenise import (
     describe_length,
     fit,
 )
-from btcchat.prompt.turns import CAPTION_QUESTION, check_pair_prompt, turns_from_record
+from btcchat.prompt.turns import CAPTION_QUESTION, Hints, Wording, check_pair_prompt, turns_from_record
 
 __all__ = [
     "CAPTION_QUESTION",
@@ -33,9 +33,11 @@ __all__ = [
     "IMAGE_TOKEN_INDEX",
     "TEMPLATES",
     "Encoded",
+    "Hints",
     "Mark",
     "Template",
     "Turn",
+    "Wording",
     "assistant_turn",
     "check_pair_prompt",
     "describe_length",

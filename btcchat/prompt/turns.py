@@ -11,6 +11,7 @@ person typed (``literal``) that is text, and ``</s>`` and ``<s>`` are always tex
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import PLACEHOLDER
@@ -24,18 +25,32 @@ CAPTION_QUESTION = "Please briefly describe the changes in these two images."  #
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How one model writes its prompts. See `turns_from_record`."""
+
+    template: str | Template = "v1"
+    pair_prompt: str = ""
+    caption_question: str = CAPTION_QUESTION
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the first question says beside the question."""
+
+    dates: Sequence[str] | None = None  # one an image
+    task: str | None = None
+    clue: str | None = None
+
+
 def turns_from_record(
     conversations: Iterable[Mapping[str, str]],
     *,
     segments: int,
     modality: str,
     frames: int | None = None,
-    dates: Sequence[str] | None = None,
-    task: str | None = None,
-    clue: str | None = None,
-    template: str | Template = "v1",
-    pair_prompt: str = "",
-    caption_question: str = CAPTION_QUESTION,
+    hints: Hints = Hints(),
+    wording: Wording = Wording(),
     literal: bool = False,
 ) -> list[Turn]:
     """Turns of a LLaVA-style conversation: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]``.
@@ -55,20 +70,20 @@ def turns_from_record(
     spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
     if spoken and spoken[0][0] == "assistant":  # published: a greeting before the first question is dropped
         spoken = spoken[1:]
-    tidy = get_template(template).tidy and modality in ("image", "pair")
-    texts = [value.replace(CAPTION_QUESTION, caption_question) for role, value in spoken if role == "user"]
+    tidy = get_template(wording.template).tidy and modality in ("image", "pair")
+    texts = [value.replace(CAPTION_QUESTION, wording.caption_question) for role, value in spoken if role == "user"]
     questions = [
         [text] if literal or not segments else text.split(PLACEHOLDER) for text in texts
     ]  # between placeholders
     written = sum(len(pieces) - 1 for pieces in questions)
-    groups = _groups(segments, dates or ([""] * frames if frames else None))
+    groups = _groups(segments, hints.dates or ([""] * frames if frames else None))
     runs = _runs(written or 1, groups, segments, modality)
-    hints, before_question = _hints(task, clue), False
+    marked = _marked(hints)
     if questions and segments and (question := _question(questions[0], written, tidy)) is not None:
-        if pair_prompt and modality == "pair" and not any(dates or ()):
-            before_question = True
-            *shown, last = _shown(pair_prompt, segments)
-            questions[0], runs = [*shown, last + question], _runs(segments, groups, segments, modality)
+        if wording.pair_prompt and modality == "pair" and not any(hints.dates or ()):
+            *shown, last = _shown(wording.pair_prompt, segments)
+            last += marked + (question.lstrip() if marked else question)
+            questions[0], runs, marked = [*shown, last], _runs(segments, groups, segments, modality), ""
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
 
@@ -77,8 +92,8 @@ def turns_from_record(
         if role == "assistant":
             turns.append(assistant_turn(value))
         else:
-            turns.append(Turn("user", _content(next(asked), runs, hints, tidy, before_question)))
-            hints = ""
+            turns.append(Turn("user", _content(next(asked), runs, marked, tidy)))
+            marked = ""
     return turns
 
 
@@ -100,13 +115,13 @@ def _shown(pair_prompt: str, segments: int) -> list[str]:
 
 def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
     """The first question where all placeholders come first, each on its own line, or there is none; else None."""
-    if not written:
-        return pieces[0]
     *shown, question = pieces
     if len(shown) != written:  # others are in later questions
         return None
     if tidy:
-        return None if any(map(str.strip, shown)) else question
+        return None if any(map(str.strip, shown)) else question.strip()
+    if not shown:
+        return question
     on_lines = shown[0] == "" and all(piece == "\n" for piece in shown[1:]) and question.startswith("\n")
     return question[1:] if on_lines else None
 
@@ -127,12 +142,10 @@ def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: 
     )
 
 
-def _content(
-    pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool, before_question: bool
-) -> list[Part]:
+def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
     """One question: its pieces of text with a run of placeholders between each two.
 
-    The hints come before its first text, or, with ``before_question``, before its last piece.
+    The hints come before its first text.
     """
     tidy = tidy and len(pieces) > 1
     content: list[Part] = []
@@ -143,10 +156,10 @@ def _content(
             content += run if tidy else run[:-1]  # untidied, the record's own newline follows the last one
         if tidy:
             piece = piece.strip() + ("" if last else " ")
-        if hints and (last or (piece.strip() and not before_question)):
+        if hints and (last or piece.strip()):
             text = piece.lstrip()
             piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
-        content.append(piece)
+        content += [piece] if piece else []
     for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
         while tidy and content and isinstance(content[end], str):
             content[end] = strip(content[end])
@@ -173,10 +186,10 @@ def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
     return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
 
 
-def _hints(task: str | None, clue: str | None) -> str:
+def _marked(hints: Hints) -> str:
     """Task tag and clue between their markers; what is blank is not written, brackets inside become round."""
-    marked = ((TASK_OPEN, task, TASK_CLOSE), (CLUE_OPEN, clue, CLUE_CLOSE))
-    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in marked if _one_line(text))
+    parts = ((TASK_OPEN, hints.task, TASK_CLOSE), (CLUE_OPEN, hints.clue, CLUE_CLOSE))
+    return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in parts if _one_line(text))
 
 
 def _one_line(text: str | None) -> str:

@@ -31,10 +31,7 @@ class Answers:
         if self.path.exists():
             for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
                 self._take(record, number)
-        try:
-            self._file = Appender(self.path)
-        except OSError as error:
-            raise BTCChatError(f"--out cannot be written: {self.path}: {error.strerror}") from error
+        self._file = Appender(self.path, name=f"--out {self.path}")
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
         rows = []
@@ -47,7 +44,7 @@ class Answers:
     def __enter__(self) -> "Answers":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _take(self, record: dict, number: int) -> None:

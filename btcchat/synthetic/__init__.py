@@ -1,6 +1,5 @@
 """Synthetic overhead scenes with known changes: images, masks, truth, captions and questions, from a seed."""
 
-from btcchat.synthetic.parse import parse_caption
 from btcchat.synthetic.samples import SyntheticSample, make_image, make_pair, make_series, make_video, swap
 from btcchat.synthetic.scene import KINDS, PLACES
 from btcchat.synthetic.text import corpus
@@ -14,6 +13,5 @@ __all__ = [
     "make_series",
     "make_video",
     "corpus",
-    "parse_caption",
     "swap",
 ]

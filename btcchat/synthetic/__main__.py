@@ -9,23 +9,29 @@ from btcchat.synthetic.write import write_dataset
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m btcchat.synthetic", description="Write a synthetic data set.")
-    parser.add_argument("--out", required=True, help="new folder to write")
+    parser.add_argument("--out", required=True, help="folder to create")
     for name in ("pairs", "images", "series", "videos"):
         parser.add_argument(f"--{name}", type=int, default=0, help=f"number of {name} (default 0)")
-    parser.add_argument("--seed", type=int, default=0, help="data sets of different seeds share no sample")
+    parser.add_argument("--seed", type=int, default=0, help="data sets with different seeds share no sample")
     parser.add_argument("--heldout", action="store_true", help="held-out scenes: other layouts and other colours")
-    parser.add_argument("--workers", type=int, default=2, help="processes; they do not alter the result")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of processes; the result is the same for any number"
+    )
     args = vars(parser.parse_args(argv))
-    from rich.progress import Progress
+    from tqdm import tqdm
 
-    with Progress() as bar:
-        row = bar.add_task("samples", total=None)
-        try:
-            out = write_dataset(**args, progress=lambda done, total: bar.update(row, completed=done, total=total))
-        except BTCChatError as error:
-            sys.stderr.write(f"btcchat: error: {error}\n")
-            return 2
-        bar.console.print(f"wrote {out}")
+    try:
+        with tqdm(unit=" samples", disable=None) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            out = write_dataset(**args, progress=show)
+    except BTCChatError as error:
+        sys.stderr.write(f"btcchat: error: {error}\n")
+        return 2
+    print(f"wrote {out}")
     return 0
 
 

@@ -1,9 +1,10 @@
-"""How each kind of thing is drawn, on a canvas of twice the scene's size (see render.CANVAS)."""
+"""Draw each kind of thing on a canvas of twice the scene's size (see render.CANVAS)."""
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from btcchat.synthetic.palette import CARS, Palette
+from btcchat.synthetic.palette import CARS, Colour, Palette
 from btcchat.synthetic.scene import Thing, rectangle
 from btcchat.synthetic.textures import canopy_bank, cut
 
@@ -19,8 +20,9 @@ def _flat(points: np.ndarray) -> list[float]:
     return on_canvas(points).ravel().tolist()
 
 
-def _shade(colour: np.ndarray, factor: float) -> tuple[int, int, int]:
-    return tuple(int(v) for v in (np.asarray(colour) * factor).clip(0, 255))
+def _shade(colour: np.ndarray, factor: float) -> Colour:
+    red, green, blue = (colour * factor).clip(0, 255).astype(int).tolist()
+    return red, green, blue
 
 
 def roads(draw: ImageDraw.ImageDraw, things: list[Thing], palette: Palette) -> None:
@@ -45,7 +47,7 @@ def _resample(points: np.ndarray, spacing: float) -> np.ndarray:
     return np.stack([np.interp(at, along, points[:, 0]), np.interp(at, along, points[:, 1])], 1)
 
 
-def road_cars(draw: ImageDraw.ImageDraw, things: list[Thing], rng) -> None:
+def road_cars(draw: ImageDraw.ImageDraw, things: list[Thing], rng: Generator) -> None:
     for thing in things:
         fine = _resample(thing.points, 6.0)
         for index in rng.integers(1, len(fine) - 1, rng.integers(0, 5)):
@@ -54,9 +56,9 @@ def road_cars(draw: ImageDraw.ImageDraw, things: list[Thing], rng) -> None:
             _car(draw, fine[index] + side * (1 if rng.random() < 0.5 else -1), np.arctan2(ahead[1], ahead[0]), rng)
 
 
-def _car(draw: ImageDraw.ImageDraw, centre, angle: float, rng) -> None:
+def _car(draw: ImageDraw.ImageDraw, centre: np.ndarray, angle: float, rng: Generator) -> None:
     colour = np.array(CARS[rng.integers(len(CARS))])
-    draw.polygon(_flat(rectangle(np.add(centre, 0.6), 8.4, 4.4, angle)), fill=(40, 42, 46))
+    draw.polygon(_flat(rectangle(centre + 0.6, 8.4, 4.4, angle)), fill=(40, 42, 46))
     draw.polygon(_flat(rectangle(centre, 8.2, 4.0, angle)), fill=_shade(colour, 1))
     draw.polygon(_flat(rectangle(centre, 3.6, 3.4, angle)), fill=_shade(colour, 0.62))
 
@@ -80,7 +82,7 @@ def parking(draw: ImageDraw.ImageDraw, things: list[Thing], palette: Palette) ->
                 draw.line(_flat(np.stack([start, start + across * 11])), fill=(214, 214, 208), width=2)
 
 
-def parked_cars(draw: ImageDraw.ImageDraw, things: list[Thing], rng) -> None:
+def parked_cars(draw: ImageDraw.ImageDraw, things: list[Thing], rng: Generator) -> None:
     for thing in things:
         origin, along, across, bays, depth = _bays(thing)
         angle, full = np.arctan2(across[1], across[0]), rng.uniform(0.15, 0.7)
@@ -138,12 +140,12 @@ def forests(canvas: Image.Image, things: list[Thing], palette: Palette, season: 
         canvas.paste(Image.fromarray(table[light]), tuple(low.tolist()), mask)
 
 
-def bushes(draw: ImageDraw.ImageDraw, spots: np.ndarray, palette: Palette, conditions) -> None:
+def bushes(draw: ImageDraw.ImageDraw, spots: np.ndarray, palette: Palette, season: np.ndarray) -> None:
     for x, y, r in spots:
         cx, cy = on_canvas(np.array([x, y]))
         for shift, scale, light in ((0, 2.0, 0.85), (-1, 1.4, 1.15), (-2, 0.7, 1.4)):
             box = (cx - r * scale + shift, cy - r * scale + shift, cx + r * scale + shift, cy + r * scale + shift)
-            draw.ellipse(box, fill=_shade(palette.canopy * conditions.season, light))
+            draw.ellipse(box, fill=_shade(palette.canopy * season, light))
 
 
 def houses(draw: ImageDraw.ImageDraw, things: list[Thing], palette: Palette, sun: np.ndarray) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 Colour = tuple[int, int, int]
+Range = tuple[float, float]
+Family = tuple[Range, Range, Range]  # hue in degrees, saturation, value
 
-# (hue in degrees, saturation, value) as low-high ranges; several rows are alternatives of which a site takes one.
-# The training families are wide, and the held-out ones lie between them: a model must read shape and texture.
-TRAIN = {
+# Several rows are alternatives; a site takes one. The training families are wide and the held-out ones are between
+# them, so that a model must read shape and texture.
+TRAIN: dict[str, list[Family]] = {
     "grass": [
         ((74, 104), (0.26, 0.44), (0.38, 0.54)),
         ((48, 56), (0.26, 0.40), (0.42, 0.56)),
@@ -49,7 +51,7 @@ TRAIN = {
         ((0, 360), (0.15, 0.21), (0.50, 0.88)),  # pale, any colour
     ],
 }
-HELD_OUT = {
+HELD_OUT: dict[str, list[Family]] = {
     "grass": [((58, 71), (0.28, 0.42), (0.44, 0.56)), ((108, 128), (0.22, 0.34), (0.34, 0.46))],
     "soil": [((14, 23), (0.28, 0.42), (0.52, 0.66)), ((41, 50), (0.12, 0.22), (0.62, 0.74))],
     "canopy": [((66, 82), (0.34, 0.48), (0.24, 0.34)), ((128, 150), (0.26, 0.38), (0.22, 0.32))],
@@ -90,8 +92,8 @@ class Palette:
     hall: list[np.ndarray]
 
 
-def _sample(rng: np.random.Generator, row) -> np.ndarray:
-    (h0, h1), (s0, s1), (v0, v1) = row
+def _sample(rng: np.random.Generator, family: Family) -> np.ndarray:
+    (h0, h1), (s0, s1), (v0, v1) = family
     hue, saturation, value = rng.uniform((h0, s0, v0), (h1, s1, v1))
     return np.array(colorsys.hsv_to_rgb(hue / 360, saturation, value), np.float32) * 255
 
@@ -106,10 +108,12 @@ def draw_palette(rng: np.random.Generator, *, heldout: bool, background: str) ->
     ground = one[background]
     while np.abs(one["asphalt"] - ground).max() < 48:  # a road must stand out from what it crosses
         one["asphalt"] = _sample(rng, table["asphalt"][rng.integers(len(table["asphalt"]))])
-    roofs = {}
-    for name in ("roof", "hall"):
-        roofs[name] = []
-        while not roofs[name]:
-            colours = [_sample(rng, row) for row in table[name]]
-            roofs[name] = [c for c in colours if np.abs(c - ground).max() > 38]
-    return Palette(**one, **roofs)
+    return Palette(**one, roof=_roofs(rng, table["roof"], ground), hall=_roofs(rng, table["hall"], ground))
+
+
+def _roofs(rng: np.random.Generator, families: list[Family], ground: np.ndarray) -> list[np.ndarray]:
+    """A colour of each family, without those too close to the ground; drawn again if none is left."""
+    while True:
+        colours = [_sample(rng, family) for family in families]
+        if kept := [colour for colour in colours if np.abs(colour - ground).max() > 38]:
+            return kept

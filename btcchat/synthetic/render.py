@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
 from btcchat.synthetic import draw as pen
@@ -28,7 +29,7 @@ class Conditions:
     cars: int  # seed of where the cars are
 
 
-def draw_conditions(rng, calm: float = 1.0) -> Conditions:
+def draw_conditions(rng: Generator, calm: float = 1.0) -> Conditions:
     """Draw the nuisances of one date; ``calm`` < 1 makes them milder (frames of a video)."""
     turn, length = rng.uniform(0, 2 * np.pi), rng.uniform(2.2, 4.6)
     tone = rng.uniform(-1, 1)
@@ -36,13 +37,18 @@ def draw_conditions(rng, calm: float = 1.0) -> Conditions:
         gain=1 + calm * (rng.uniform(-0.16, 0.16) + rng.uniform(-0.04, 0.04, 3)),
         gamma=1 + calm * rng.uniform(-0.14, 0.14),
         season=1 + calm * tone * np.array([0.14, 0.03, -0.05]),
-        shift=tuple(int(v) for v in rng.integers(-4, 5, 2)) if rng.random() < 0.7 * calm else (0, 0),
+        shift=_shift(rng) if rng.random() < 0.7 * calm else (0, 0),
         noise=float(rng.uniform(1.0, 5.0)),
         blur=float(rng.uniform(0.3, 0.8)) * calm if rng.random() < 0.4 else 0.0,
         sun=np.array([np.cos(turn), np.sin(turn)]) * length,
         style=rng.random(8),
         cars=int(rng.integers(2**31)),
     )
+
+
+def _shift(rng: Generator) -> tuple[int, int]:
+    right, down = rng.integers(-4, 5, 2).tolist()
+    return right, down
 
 
 class Renderer:
@@ -76,7 +82,7 @@ class Renderer:
         canvas.paste((14, 18, 30), mask=pen.shadows(things, site.bushes, conditions.sun, CANVAS))
         pen.forests(canvas, by_kind.get("trees", []), palette, conditions.season)
         draw = ImageDraw.Draw(canvas)
-        pen.bushes(draw, site.bushes, palette, conditions)
+        pen.bushes(draw, site.bushes, palette, conditions.season)
         pen.houses(draw, by_kind.get("house", []), palette, conditions.sun)
         pen.halls(draw, by_kind.get("building", []), palette, conditions.sun)
         return self._sense(canvas, conditions)

@@ -1,19 +1,16 @@
 """The samples: one scene, a pair, a series or a video, each with its truth, captions and questions."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
+from btcchat.synthetic.answers import Contents, describe, describe_pair
+from btcchat.synthetic.captions import captions, scene_captions
+from btcchat.synthetic.changes import Change, inverted, reading_order
 from btcchat.synthetic.edits import build_site, draw_events
-from btcchat.synthetic.language import captions, inverted, reading_order
-from btcchat.synthetic.questions import (
-    describe,
-    describe_pair,
-    image_questions,
-    pair_questions,
-    scene_captions,
-    time_questions,
-)
+from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.render import Renderer, draw_conditions
 from btcchat.synthetic.scene import CELL, KINDS, PLACES, SIZE, Site, footprint
 
@@ -24,12 +21,11 @@ TASKS = ("image", "pair", "series", "video")
 class SyntheticSample:
     """A synthetic sample of one task ("image" | "pair" | "series" | "video").
 
-    images: uint8 (256, 256, 3) a date, the earliest first. mask: bool (256, 256), what changed.
-    truth of a pair, series or video: ``{"changed": bool, "changes": [{"kind", "action", "count", "place",
-    "step", "partial"}]}``; ``step`` k (from 0) is between images k and k + 1, ``partial`` marks a lot that
-    was extended or reduced. truth of an image: ``{"background", "cover", "places": {place: {kind: count}}}``.
-    questions: (question, short answer). description: the dense text of the first image, and in a pair what
-    stands ``then`` where it changed. truth of a pair also has ``background`` and ``places`` of both dates.
+    images: uint8 (256, 256, 3) for each date, the earliest first. mask: bool (256, 256), what changed.
+    truth of a pair, series or video: ``{"changed": bool, "changes": [Change]}``; a pair also has ``background`` and
+    ``places`` for both dates. truth of an image: ``{"background", "cover", "places": {place: {kind: count}}}``.
+    questions: (question, short answer). description: the dense text of the first image; in a pair it also says what is
+    in a place ``then``, if the place changed.
     """
 
     task: str
@@ -37,15 +33,17 @@ class SyntheticSample:
     heldout: bool
     images: list[np.ndarray]
     mask: np.ndarray
-    truth: dict
+    truth: dict[str, Any]
     captions: list[str]
     questions: list[tuple[str, str]]
     description: str = field(default="")
 
 
-def generator(task: str, seed: int, heldout: bool, stream: int = 0) -> np.random.Generator:
-    """The random numbers of one sample: task, split and stream are part of the seed sequence, so that no
-    two of them ever share scenes."""
+def generator(task: str, seed: int, heldout: bool, stream: int = 0) -> Generator:
+    """The random numbers of one sample.
+
+    Task, split and stream are part of the seed sequence, so that no two of them ever share scenes.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), int(heldout), stream)))
 
 
@@ -70,8 +68,7 @@ def make_image(seed: int, heldout: bool = False) -> SyntheticSample:
 
 
 def make_pair(seed: int, *, heldout: bool = False) -> SyntheticSample:
-    """A before/after pair of one place; half of the seeds are unchanged, the others have one to three
-    changes of different kinds.
+    """A before/after pair of one place. Half of the seeds are unchanged; the others have 1 to 3 kinds of change.
 
     Held-out scenes come from another branch of the seed sequence (never the same layout) and other
     colour families (palette.HELD_OUT: maroon, slate, ochre and cream roofs, green and cream halls,
@@ -82,14 +79,23 @@ def make_pair(seed: int, *, heldout: bool = False) -> SyntheticSample:
     site, changes, mask = build_site(rng, 2, draw_events(rng, number, [0] * number), heldout=heldout)
     renderer = Renderer(site, rng.random(16))
     images = [renderer.render(date, draw_conditions(rng)) for date in range(2)]
-    places = [contents(site, date) for date in range(2)]
+    places = contents(site, 0), contents(site, 1)
     return _pair(seed, heldout, images, mask, changes, site.background, places)
 
 
-def _pair(seed, heldout, images, mask, changes, background, places, stream: int = 1) -> SyntheticSample:
+def _pair(
+    seed: int,
+    heldout: bool,
+    images: list[np.ndarray],
+    mask: np.ndarray,
+    changes: list[Change],
+    background: str,
+    places: tuple[Contents, Contents],
+    stream: int = 1,
+) -> SyntheticSample:
     words = generator("pair", seed, heldout, stream)
     changes = reading_order(changes)
-    truth = {"changed": bool(changes), "changes": changes, "background": background, "places": places}
+    truth = {"changed": bool(changes), "changes": changes, "background": background, "places": list(places)}
     return SyntheticSample(
         "pair",
         seed,
@@ -106,8 +112,9 @@ def _pair(seed, heldout, images, mask, changes, background, places, stream: int 
 def swap(sample: SyntheticSample) -> SyntheticSample:
     """A pair with before and after exchanged: built becomes removed and the other way round."""
     truth = sample.truth
-    changes, places = [inverted(change) for change in truth["changes"]], truth["places"][::-1]
-    images = sample.images[::-1]
+    changes = [inverted(change) for change in truth["changes"]]
+    before, after = truth["places"]
+    images, places = sample.images[::-1], (after, before)
     return _pair(sample.seed, sample.heldout, images, sample.mask, changes, truth["background"], places, stream=2)
 
 
@@ -125,7 +132,10 @@ def make_video(seed: int, n_frames: int = 8, *, heldout: bool = False) -> Synthe
     return _over_time("video", rng, seed, heldout, n_frames, steps, calm=0.5)
 
 
-def _over_time(task, rng, seed, heldout, dates, steps, calm) -> SyntheticSample:
+def _over_time(
+    task: str, rng: Generator, seed: int, heldout: bool, dates: int, steps: list[int], calm: float
+) -> SyntheticSample:
+    """A series or a video: events at some of ``steps``, ``calm`` conditions."""
     number = int(rng.choice([0, 1, 2], p=[0.12, 0.63, 0.25]))
     at = sorted(int(step) for step in rng.permutation(steps)[:number])
     site, changes, mask = build_site(rng, dates, draw_events(rng, len(at), at), heldout=heldout)
@@ -146,10 +156,12 @@ def _over_time(task, rng, seed, heldout, dates, steps, calm) -> SyntheticSample:
     )
 
 
-def contents(site: Site, date: int) -> dict[str, dict[str, int]]:
-    """What stands in each place at a date: ``{place: {kind: count}}``, kinds in the order of KINDS. A road
-    is in every place that it runs through for more than a third of its breadth."""
-    places: dict[str, dict[str, int]] = {place: {} for place in PLACES}
+def contents(site: Site, date: int) -> Contents:
+    """What is in each place at a date, kinds in the order of KINDS.
+
+    A road is in every place that it runs through for more than a third of the place's side.
+    """
+    places: Contents = {place: {} for place in PLACES}
     for kind in KINDS:
         for thing in site.at(date):
             if thing.kind != kind:
@@ -168,13 +180,10 @@ def contents(site: Site, date: int) -> dict[str, dict[str, int]]:
     return places
 
 
-def scene_truth(site: Site, date: int) -> dict:
-    """``{"background", "cover", "places"}``; cover is None where no land cover clearly dominates."""
+def scene_truth(site: Site, date: int) -> dict[str, Any]:
+    """``{"background", "cover", "places"}``; cover is None if no land cover clearly dominates."""
     forest = footprint([t for t in site.at(date) if t.kind == "trees"], 64).mean()
     built = footprint([t for t in site.at(date) if t.kind != "trees"], 64).mean()
     ground = 1 - forest - built
     cover = site.background if ground > 1.4 * forest else "forest" if forest > 1.4 * ground else None
     return {"background": site.background, "cover": cover, "places": contents(site, date)}
-
-
-__all__ = ["SyntheticSample", "make_image", "make_pair", "make_series", "make_video", "swap"]

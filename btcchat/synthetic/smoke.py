@@ -1,13 +1,17 @@
-"""What a preset is tried out with: a random model of some ten thousand weights and a few drawn scenes."""
+"""A small random model and a few drawn scenes, for trying out a training preset (``--smoke``)."""
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from btcchat.change_encoder import CHG_TYPES
 from btcchat.checkpoint.config import read_layers
 from btcchat.errors import BTCChatError
+from btcchat.files import read_rows
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 from btcchat.synthetic.write import write_dataset
 
@@ -25,18 +29,19 @@ SIZES = Sizes(
     context=2048,
 )
 MARK = "made_by_smoke.txt"
-LANGUAGE_MODELS = {  # template -> type of language model; its tokenizer from texts, a size and a folder
+# template -> type of language model, and its tokenizer from texts, a size and a folder
+LANGUAGE_MODELS: dict[str, tuple[str, Callable[[Iterator[str], int, Path], PreTrainedTokenizerBase]]] = {
     "v1": ("llama", train_tokenizer),
     "qwen_1_5": ("qwen2", lambda texts, size, folder: train_qwen2_tokenizer(texts, size)),
 }
 ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
 
 
-def smoke_inputs(folder: Path, flags: dict) -> dict:
-    """Write model and data to ``folder`` (emptied first), as the preset's ``flags`` want them; flags that name them.
+def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    """Empty ``folder``, write a model and data to it that fit the preset's ``flags``, and return the flags to use them.
 
-    The model has the change encoder that the preset expects; none where it starts one (``from_origin``) or says
-    ``chg: false``. Raises BTCChatError where ``folder`` lies in one that was not made this way.
+    The model has the change encoder that the preset expects, or none if the preset starts a fresh one (``from_origin``)
+    or says ``chg: false``. Raises BTCChatError if the parent folder has content and was not made this way.
     """
     out = folder.parent
     if out.is_dir() and any(out.iterdir()) and not (folder / MARK).is_file():
@@ -45,10 +50,11 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
     folder.mkdir(parents=True)
     (folder / MARK).write_text("A random model and drawn scenes, made by --smoke. This folder is replaced unasked.\n")
     write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
-    texts, found = _texts(folder / "data"), {}
-    llm, train = LANGUAGE_MODELS.get(flags.get("version"), LANGUAGE_MODELS["v1"])
+    texts = _texts(folder / "data")
+    found: dict[str, Any] = {}
+    llm, train = LANGUAGE_MODELS.get(str(flags.get("version")), LANGUAGE_MODELS["v1"])
     tokenizer = train(texts, SIZES.vocabulary, folder / "tokenizer")
-    encoder = None
+    encoder: dict[str, Any] | None = None
     if not flags.get("from_origin") and flags.get("chg") is not False:
         name = flags.get("chg_type") or "attentive"
         encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
@@ -75,5 +81,5 @@ def smoke_inputs(folder: Path, flags: dict) -> dict:
 
 def _texts(folder: Path) -> Iterator[str]:
     for file in sorted(folder.rglob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            yield from (turn["value"] for turn in json.loads(line)["conversations"])
+        for _, record in read_rows(file):
+            yield from (turn["value"] for turn in record["conversations"])

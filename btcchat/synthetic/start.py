@@ -1,7 +1,7 @@
-"""The starting point of the tiny model: a tokenizer of this field's words and parts with random weights.
+"""The starting point of the tiny model: a tokenizer for the words of remote sensing, and parts with random weights.
 
 ``python -m btcchat.synthetic.start OUT`` writes the checkpoint folder that scripts/v1_5/tiny/1_align.sh starts from.
-Deterministic by seed. It has no change encoder yet, as an original VILA-1.5 checkpoint has none: stage 2 adds it.
+The same seed gives the same folder. Stage 2 adds a fresh change encoder, as for an original VILA-1.5 checkpoint.
 """
 
 import argparse
@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import sentencepiece
 import torch
 from tokenizers import models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
@@ -27,9 +28,9 @@ from btcchat.processor import Processor
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths and depths; the defaults make about 5 M parameters, 10 MB in bfloat16."""
+    """Widths and depths; the defaults give about 5 M parameters, 10 MB in bfloat16."""
 
-    resolution: int = 192  # 12 patches a side, so that no token lies across two of the scenes' nine places
+    resolution: int = 192  # 12 patches a side: no token covers two of the nine places of a scene
     patch: int = 16
     vision_width: int = 192
     vision_layers: int = 5
@@ -43,7 +44,7 @@ class Sizes:
 
 
 def train_tokenizer(corpus: Iterable[str], vocabulary: int, folder: Path) -> LlamaTokenizer:
-    """A SentencePiece BPE model with byte fallback and LLaMA's special ids (unk 0, bos 1, eos 2), as a tokenizer."""
+    """A tokenizer with a SentencePiece BPE model, byte fallback and LLaMA's special ids (unk 0, bos 1, eos 2)."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
@@ -73,20 +74,24 @@ def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2Tokeni
     bpe.train_from_iterator(
         corpus, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
     )
-    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>"]}
+    names: dict[str, Any] = {
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "additional_special_tokens": ["<|im_start|>"],
+    }
     return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
 
 
 def init_model(
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     sizes: Sizes = Sizes(),
     *,
     seed: int = 0,
-    change_encoder: dict | None = None,
+    change_encoder: dict[str, Any] | None = None,
     llm: str = "llama",
-    **fields,
+    **fields: Any,
 ) -> BTCChat:
-    """A BTCChat of random weights. ``llm``: a model_type; ``fields``: further fields of BTCChatConfig."""
+    """A BTCChat with random weights. ``llm``: a model_type; ``fields``: other fields of BTCChatConfig."""
     torch.manual_seed(seed)
     config = BTCChatConfig(
         llm={
@@ -133,10 +138,10 @@ def init_model(
 
 
 def sine_positions(grid: int, width: int, scale: float = 0.5) -> torch.Tensor:
-    """Sines and cosines of row and column, ``(grid * grid, width)``: where a patch lies can be read before training.
+    """Sines and cosines of row and column, ``(grid * grid, width)``: they say where a patch is before any training.
 
-    As in MAE (He et al. 2022, arXiv:2111.06377). From noise, the language model needs a third of the first stage to
-    find the place that a word like "top left" means.
+    As in MAE (He et al. 2022, arXiv:2111.06377). If they start as noise, the language model needs a third of the first
+    stage to find the place that a word like "top left" means.
     """
     frequencies = 0.15 * 10 ** torch.linspace(0, 1, width // 4)  # radians a patch: periods of 42 to 4 patches
     angles = torch.arange(grid)[:, None] * frequencies  # (grid, width / 4)

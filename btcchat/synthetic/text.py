@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from btcchat.synthetic.language import captions, reading_order
-from btcchat.synthetic.questions import describe, image_questions, pair_questions, scene_captions, time_questions
+from numpy.random import Generator
+
+from btcchat.synthetic.answers import describe
+from btcchat.synthetic.captions import captions, scene_captions
+from btcchat.synthetic.changes import Change, reading_order
+from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.samples import generator
 from btcchat.synthetic.scene import KINDS, PLACES
-from btcchat.synthetic.sentences import SENTENCES
-from btcchat.synthetic.write import CHANGE_REQUESTS, DENSE_REQUESTS, LIST_REQUESTS, SCENE_REQUESTS, TIME_REQUESTS
+from btcchat.synthetic.words import sentences, words
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -17,22 +20,18 @@ SYSTEM = (
 
 
 def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
-    """Yield lines of text: the prompt's own words, the sentences of this field, and the captions,
-    questions and answers of ``samples`` random scenes (no image is drawn)."""
+    """Yield lines of text: the prompt's own words, ordinary sentences, requests, and the words of random scenes.
+
+    These are the captions, questions and answers of ``samples`` scenes; no image is drawn.
+    """
     yield from (
         SYSTEM,
         "USER:",
         "ASSISTANT:",
         f"{SYSTEM} USER: Describe the changes. ASSISTANT: nothing has changed here .",
     )
-    yield from SENTENCES
-    yield from (
-        *CHANGE_REQUESTS,
-        *chain(*DENSE_REQUESTS.values()),
-        *LIST_REQUESTS,
-        *SCENE_REQUESTS,
-        *TIME_REQUESTS,
-    )
+    yield from sentences()
+    yield from chain.from_iterable(words()["requests"].values())
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]
@@ -51,15 +50,15 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
             yield f"{question} {answer}"
 
 
-def _contents(rng, houses: bool) -> dict[str, int]:
+def _contents(rng: Generator, houses: bool) -> dict[str, int]:
     kinds = sorted(
         map(str, rng.permutation(KINDS if houses else KINDS[1:])[: int(rng.integers(0, 3))]), key=KINDS.index
     )
     return {kind: int(rng.integers(1, 6)) if kind == "house" else 1 for kind in kinds}
 
 
-def _changes(rng) -> list[dict]:
-    drawn = []
+def _changes(rng: Generator) -> list[Change]:
+    drawn: list[Change] = []
     for step, kind in enumerate(map(str, rng.permutation(KINDS)[: int(rng.integers(0, 4))])):
         partial = bool(kind == "parking" and rng.random() < 0.4)
         drawn.append(

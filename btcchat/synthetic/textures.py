@@ -16,7 +16,8 @@ def cloud_bank() -> np.ndarray:
     for cells, weight in ((10, 1.0), (24, 0.8), (64, 0.55), (160, 0.4), (400, 0.3)):
         coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
         total += weight * np.asarray(coarse.resize((BANK, BANK), Image.Resampling.BICUBIC))
-    return (total - total.mean()) / total.std()
+    bank: np.ndarray = (total - total.mean()) / total.std()
+    return bank
 
 
 @lru_cache(maxsize=1)

@@ -1,61 +1,30 @@
-"""Writing a synthetic data set to a folder: JPEG images and one JSONL of chat records per task kind."""
+"""Write a synthetic data set to a folder: JPEG images, and JSONL files with chat records for each task."""
 
-import json
 import multiprocessing
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from numpy.random import Generator
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.synthetic.language import pick
-from btcchat.synthetic.questions import list_changes, plain_caption, plain_scene
+from btcchat.files import json_line, new_folder
+from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
+from btcchat.synthetic.questions import Turns
 from btcchat.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video, swap
+from btcchat.synthetic.words import pick, words
 
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
-DENSE_REQUESTS = {
-    "image": (
-        "List what stands in each part of the image.",
-        "Describe the image place by place.",
-        "Go through the nine parts of the image and say what is there.",
-        "Give a full description of this image, part by part.",
-    ),
-    "pair": (
-        "List what stands in each part of the first image, and what then.",
-        "Describe both dates place by place.",
-    ),
+MAKE: dict[str, Callable[..., SyntheticSample]] = {
+    "pair": make_pair,
+    "image": make_image,
+    "series": make_series,
+    "video": make_video,
 }
-LIST_REQUESTS = ("List what has changed.", "List the changes and their places.")
-SCENE_REQUESTS = (
-    "Describe the scene.",
-    "Describe the image.",
-    "Briefly describe this image.",
-    "What does the image show?",
-    "Please describe the scene in one sentence.",
-)
-CHANGE_REQUESTS = (
-    "Please briefly describe the changes in these two images.",
-    "Please briefly describe the changes in these two images.",
-    "Describe the changes.",
-    "Describe the changes between the two images.",
-    "Briefly describe what has changed.",
-    "What are the changes between these two images? Answer in one sentence.",
-    "Tell me in a sentence how the place changed between the two dates.",
-    "Write a caption of the change.",
-)
-TIME_REQUESTS = (
-    "Describe what happens over time.",
-    "Describe the changes over time.",
-    "Briefly describe how this place changes.",
-    "Please briefly describe the changes.",
-    "Tell me in a sentence what happens here.",
-)
-MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-# JSONL files of a task; the folder of its images has the last one's name.
+# JSONL files of a task; the folder of its images has the name of the last one.
 FILES = {
     "pair": ("pairs_align", "pairs_changes", "pairs"),
     "image": ("images_align", "images"),
@@ -78,47 +47,40 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Gives pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats), and of the same images pairs_align.jsonl and
-    images_align.jsonl (one dense answer each) and pairs_changes.jsonl (the list of what changed, the later date first:
-    what was built is removed), beside folders of JPEG images (a video is a folder of frames) and of PNG
-    change masks (255 where changed). Paths in the records are relative to ``out``. The bytes depend on ``seed`` and
-    ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
-    Everything is written under a temporary name, renamed at the end; an existing ``out`` is an error.
+    Writes pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats). For the same images it writes
+    pairs_align.jsonl and images_align.jsonl (one dense answer each) and pairs_changes.jsonl (the list of what changed,
+    with the later date first: what was built is removed). Beside them are folders with JPEG images (a video is a folder
+    of frames) and PNG change masks (255: changed). Paths in the records are relative to ``out``.
+
+    The bytes depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
+    Everything is written under a temporary name and renamed at the end. Raises BTCChatError if ``out`` exists.
     """
     out = Path(out)
     if out.exists():
-        raise BTCChatError(f"{out} exists already; remove it or choose another folder")
-    part = out.with_name(out.name + ".partial")
-    shutil.rmtree(part, ignore_errors=True)
+        raise BTCChatError(f"{out} already exists; remove it or choose another folder")
     counts = {"pair": pairs, "image": images, "series": series, "video": videos}
     jobs = [(task, index) for task, count in counts.items() for index in range(count)]
-    for task in (task for task, count in counts.items() if count):
-        (part / FILES[task][-1]).mkdir(parents=True)
-    part.mkdir(parents=True, exist_ok=True)
-    write = partial(_write_sample, part, seed, heldout)
-    with ExitStack() as stack:
-        files = {
-            name: stack.enter_context(open(part / f"{name}.jsonl", "w", encoding="utf-8"))
-            for task, count in counts.items()
-            if count
-            for name in FILES[task]
-        }
+    with new_folder(out) as part, ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for task in (task for task, count in counts.items() if count):
+            (part / FILES[task][-1]).mkdir()
+            files |= {name: stack.enter_context((part / f"{name}.jsonl").open("wb")) for name in FILES[task]}
+        write = partial(_write_sample, part, seed, heldout)
         if workers > 1 and jobs:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            results = pool.imap(write, jobs, chunksize=8)
+            results: Iterable[list[dict[str, Any]]] = pool.imap(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
         for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):
             for name, record in zip(FILES[task], records, strict=True):
-                files[name].write(json.dumps(record) + "\n")
+                files[name].write(json_line(record))
             if progress:
                 progress(done, len(jobs))
-    os.replace(part, out)
     return out
 
 
-def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[dict]:
-    """Write one sample's images; returns its records, one a JSONL file of its task."""
+def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[dict[str, Any]]:
+    """Write one sample's images. Returns its records, one for each JSONL file of its task."""
     task, index = job
     sample = MAKE[task](seed * SEED_STRIDE + index, heldout=heldout)
     folder, name = FILES[task][-1], f"{index:06d}"
@@ -135,7 +97,7 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
     segments = len(paths) if task == "series" else 1  # a pair is one, and so is a video of any number of frames
     records = []
     for file, (shown, turns) in zip(FILES[task], dialogues(sample), strict=True):
-        media = {
+        media: dict[str, Any] = {
             "image": {"image": paths[0]},
             "video": {"video": f"{folder}/{name}", "mask": mask},
         }.get(task, {"images": paths if shown is sample else paths[::-1], "mask": mask})
@@ -152,42 +114,43 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
     return records
 
 
-def _conversation(turns: list[tuple[str, str]], segments: int) -> list[dict]:
+def _conversation(turns: Turns, segments: int) -> list[dict[str, str]]:
     """LLaVA-style turns; the first starts with ``segments`` placeholders."""
-    out = []
+    out: list[dict[str, str]] = []
     for index, (question, answer) in enumerate(turns):
         lead = "<image>\n" * segments if index == 0 else ""
         out += [{"from": "human", "value": lead + question}, {"from": "gpt", "value": answer}]
     return out
 
 
-def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, list[tuple[str, str]]]]:
-    """The chats that a sample trains, one for each JSONL file of its task: what is shown, and (question, answer) turns.
+def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, Turns]]:
+    """The chats about a sample, one for each JSONL file of its task: what is shown, and (question, answer) turns.
 
-    The dense answers teach a fresh model to look: from captions alone it learns to guess. Of a pair, the list of what
-    changed teaches it to find the one place of nine that did; it shows the later date first, so that it is not learned
-    by heart from the dense answer to the same images.
+    The dense answers teach a fresh model to look; from captions alone it learns to guess. For a pair, the list of what
+    changed teaches it to find the one place of nine that did. That list shows the later date first, so that it cannot
+    be learned by heart from the dense answer to the same images.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
+    requests = words()["requests"]
     found = [(sample, chat(sample))]
     if sample.task == "pair":
         swapped = swap(sample)
-        found.insert(0, (swapped, [(pick(rng, LIST_REQUESTS), list_changes(swapped.truth["changes"]))]))
-    if sample.task in DENSE_REQUESTS:
-        found.insert(0, (sample, [(pick(rng, DENSE_REQUESTS[sample.task]), sample.description)]))
+        found.insert(0, (swapped, [(pick(rng, requests["list"]), list_changes(swapped.truth["changes"]))]))
+    if sample.task in ("image", "pair"):
+        found.insert(0, (sample, [(pick(rng, requests[f"dense_{sample.task}"]), sample.description)]))
     return found
 
 
-def chat(sample: SyntheticSample) -> list[tuple[str, str]]:
-    """Questions, and a caption, mostly behind them: what comes behind a caption can be read off it.
+def chat(sample: SyntheticSample) -> Turns:
+    """Questions and a caption. The caption mostly comes last, because answers after it can be read from it.
 
-    The dense description has no place here for that reason: a model learns to sum it up, not to look.
+    The dense description is left out for that reason: a model would learn to summarise it, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 5) if sample.task == "pair" else rng.integers(5, 9))
     asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
-    request = {"image": SCENE_REQUESTS, "pair": CHANGE_REQUESTS}.get(sample.task, TIME_REQUESTS)
-    turn = pick(rng, request), _caption(sample)
+    request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
+    turn = pick(rng, words()["requests"][request]), _caption(sample)
     asked.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(asked), turn)
     return asked
 
@@ -199,7 +162,7 @@ def _caption(sample: SyntheticSample) -> str:
     return plain_caption(truth["changes"], len(sample.images), video=sample.task == "video")
 
 
-def _as_typed(rng, question: str, answer: str) -> tuple[str, str]:
+def _as_typed(rng: Generator, question: str, answer: str) -> tuple[str, str]:
     """Now and then a question is typed without its capital or its question mark."""
     if rng.random() < 0.1:
         question = question[0].lower() + question[1:]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from btcchat.checkpoint.config import BTCChatConfig, read_json, read_layers
+from btcchat.checkpoint.config import BTCChatConfig, read_config, read_layers
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import projector_name
 
@@ -46,7 +46,7 @@ def _check_tower(asked: str, has: dict) -> None:
     elif match := re.fullmatch(rf"(?:google/)?siglip-({'|'.join(SIGLIP)})-patch(\d+)-(\d+)", asked):
         wanted = SIGLIP[match[1]] | {"patch_size": int(match[2]), "image_size": int(match[3])}
     elif Path(asked).is_dir():
-        config = read_json(Path(asked) / "config.json")
+        config = read_config(Path(asked) / "config.json")
         wanted = config.get("vision_config", config)
     else:
         sizes = ", ".join(f"{key} {has[key]}" for key in TOWER_KEYS if key in has)

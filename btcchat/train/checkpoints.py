@@ -1,9 +1,10 @@
 """The checkpoint-N folders of a run."""
 
-import json
 import re
 import shutil
 from pathlib import Path
+
+from btcchat.files import read_json
 
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
@@ -22,7 +23,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 def step_of(checkpoint: Path) -> int:
     """Optimizer steps it was written after."""
-    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+    return read_json(checkpoint / "trainer_state.json", "global_step")["global_step"]
 
 
 def delete(checkpoint: Path) -> None:

@@ -2,7 +2,6 @@
 
 import atexit
 import importlib.util
-import json
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ from transformers.training_args import ParallelMode
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,7 @@ def deepspeed_config(name: str) -> dict:
         path = shipped.get(path.stem)
         if path is None:
             raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BTCChatError(f"{path} is not JSON: {error}") from None
+    config = read_json(path)
     zero = config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")

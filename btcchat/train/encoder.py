@@ -1,7 +1,7 @@
 """How a batch's frames become features while training: what an answer does not need is here, not in the model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ Cached = tuple[Tensor | None, list[str | None]]  # features (H, S, L, C), and a 
 
 @dataclass
 class TrainingEncoder:
-    """``model.embed(encoder=...)``.
+    """``model(**batch, encoder=...)``; `with_cached` for a batch that has features of its own.
 
     every_part: run every part in every step, on a blank pair where a batch has none. Processes that train together
     need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
@@ -25,21 +25,21 @@ class TrainingEncoder:
     every_part: bool = False
     tower: Callable[[Tensor], list[Tensor]] | None = None
     cache: FeatureCache | None = None
+    cached: Cached | None = None  # of one batch: see `Processor.collate`
+
+    def with_cached(self, cached: Cached | None) -> "TrainingEncoder":
+        """The same, for a batch some of whose frames are in the cache."""
+        return replace(self, cached=cached)
 
     def __call__(
-        self,
-        model: BTCChatModel,
-        frames: Tensor | None,
-        modalities: Sequence[str],
-        frame_counts: Sequence[int],
-        cached: Cached | None,
+        self, model: BTCChatModel, frames: Tensor | None, modalities: Sequence[str], frame_counts: Sequence[int]
     ) -> Visible:
         has_pairs = any(name == "pair" or name in model.layout.change_between for name in modalities)
         if self.every_part and model.training and not has_pairs:
-            return self._with_blank_pair(model, frames, modalities, frame_counts, cached)
+            return self._with_blank_pair(model, frames, modalities, frame_counts)
         if not sum(frame_counts):
             return Visible(None, [])
-        return Visible(*model.segments(self._see(model, frames, cached), modalities, frame_counts))
+        return Visible(*model.segments(self._see(model, frames, self.cached), modalities, frame_counts))
 
     def _see(self, model: BTCChatModel, frames: Tensor | None, cached: Cached | None) -> list[Tensor]:
         """S x (F, L, C) of all frames: of those given, and those that the cache has."""
@@ -50,18 +50,13 @@ class TrainingEncoder:
         return depths
 
     def _with_blank_pair(
-        self,
-        model: BTCChatModel,
-        frames: Tensor | None,
-        modalities: Sequence[str],
-        frame_counts: Sequence[int],
-        cached: Cached | None,
+        self, model: BTCChatModel, frames: Tensor | None, modalities: Sequence[str], frame_counts: Sequence[int]
     ) -> Visible:
         """The batch, and a blank pair after it whose features are ``unused``.
 
         The change encoder sees nothing else, so it is in ``eval()``: a blank does not count in BatchNorm's statistics.
         """
-        tower = model.vision_tower
+        tower, cached = model.vision_tower, self.cached
         if cached is None:
             blank = torch.zeros(2, 3, tower.resolution, tower.resolution, device=model.device)
             frames = blank if frames is None else torch.cat([model.pixel_values(frames), blank])

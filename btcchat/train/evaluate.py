@@ -23,11 +23,12 @@ from btcchat.eval.captions.factuality import factuality
 from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.evaluate import SELECTION, prediction_row
 from btcchat.eval.runs.folder import METRICS as METRICS_FILE
-from btcchat.eval.runs.folder import PREDICTIONS, RunFolder, read_json
+from btcchat.eval.runs.folder import PREDICTIONS, RunFolder
 from btcchat.eval.runs.metrics import check_scoring, rows_of, score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
 from btcchat.eval.runs.sweep import batches, sweep
+from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
 from btcchat.train.checkpoints import delete
 

@@ -7,17 +7,16 @@ DIR/TOWER/ab/abcd....safetensors   the features of one image, by the SHA-256 of 
 import hashlib
 import json
 import logging
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from btcchat import __version__
-from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
 from btcchat.processor import Sample
 
 logger = logging.getLogger(__name__)
@@ -29,13 +28,13 @@ class FeatureCache:
     Any number of processes may read and write it: a file gets its name when it is whole.
     """
 
-    def __init__(self, root: str | Path, about: dict):
+    def __init__(self, root: str | Path, about: dict[str, Any]):
         text = json.dumps(about, indent=1, sort_keys=True, default=str)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._write(self.folder / "about.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        self._write(self.folder / "about.json", f"{text}\n".encode())
 
     @classmethod
-    def of(cls, root: str | Path, model, computed: dict) -> "FeatureCache":
+    def of(cls, root: str | Path, model: Any, computed: dict[str, Any]) -> "FeatureCache":
         """For the tower and image processor of ``model``; computed: in what precision the tower does."""
         tower, processor = model.vision_tower, model.image_processor
         about = {
@@ -77,7 +76,7 @@ class FeatureCache:
     def store(self, keys: list[str], features: Tensor) -> None:
         """features: (U, S, L, C), one a key. Raises BTCChatError where the disk takes no more."""
         for key, one in zip(keys, features.detach().cpu().contiguous(), strict=True):
-            self._write(self._path(key), lambda path, one=one: save_file({"features": one}, path))
+            self._write(self._path(key), save({"features": one}))
 
     def complete(
         self, fresh: list[Tensor] | None, cached: Tensor | None, keys: list[str | None], device: torch.device
@@ -89,6 +88,7 @@ class FeatureCache:
         if fresh is not None:
             self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
         if cached is None:
+            assert fresh is not None  # a frame is either fresh or from here
             return fresh
         depths = cached.to(device).unbind(1)
         if fresh is None:
@@ -100,19 +100,10 @@ class FeatureCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _write(self, path: Path, write) -> None:
-        temporary = path.with_name(f".{uuid4().hex}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(temporary)
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise BTCChatError(
-                f"--cache_vision_features: {path} cannot be written ({error}); make room there, name another folder, "
-                "or leave the flag out"
-            ) from error
+    def _write(self, path: Path, data: bytes) -> None:
+        way_out = "make room there, name another folder, or leave the flag out"
+        with atomic_write(path, name=f"--cache_vision_features: {path}", way_out=way_out) as part:
+            part.write_bytes(data)
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -1,6 +1,5 @@
 """The transformers Trainer with the log lines of this project, which a resumed run continues as if never stopped."""
 
-import json
 import math
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from transformers import Trainer
 
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json, write_json
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.train.meter import Meter, peak_memory_gb
 
@@ -87,9 +87,9 @@ class MeteredTrainer(Trainer):
         super()._save_rng_state(output_dir)
         state = self.carried()  # every process takes part
         if self.args.should_save:
-            Path(output_dir, METER).write_text(json.dumps(state), encoding="utf-8")
+            write_json(Path(output_dir, METER), state)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            self.carry_on(json.loads(Path(checkpoint, METER).read_text(encoding="utf-8")))
+            self.carry_on(read_json(Path(checkpoint, METER)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.stream import StreamMixture
+from btcchat.files import read_json, write_json
 from btcchat.train.freeze import Part
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def run_record(
     }
     record = json.loads(json.dumps(record, default=str))  # as it will be read again
     if checkpoint is not None and (Path(checkpoint) / NAME).exists():
-        before = json.loads((Path(checkpoint) / NAME).read_text(encoding="utf-8"))
+        before = read_json(Path(checkpoint) / NAME, "flags", "data", "versions", "starts")
         _warn_of_changes(before, record)
         record["starts"] = before["starts"] + record["starts"]
     return record
@@ -70,11 +71,8 @@ def run_record(
 
 def write_run_record(folder: Path, record: dict) -> Path:
     """Write ``folder/training.json``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return temporary.replace(path)
+    write_json(folder / NAME, record)
+    return folder / NAME
 
 
 def _warn_of_changes(before: dict, now: dict) -> None:

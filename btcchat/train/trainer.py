@@ -173,7 +173,8 @@ class BTCChatTrainer(MeteredTrainer):
         return contextlib.nullcontext() if self.is_deepspeed_enabled else self.accelerator.no_sync(model)
 
     def compute_loss(self, model, inputs, return_outputs=False):
-        output = model(**inputs, encoder=self.encoder)
+        encoder = self.encoder.with_cached(inputs.get("cached"))
+        output = model(**{name: value for name, value in inputs.items() if name != "cached"}, encoder=encoder)
         loss = output.loss * self._weight
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
             loss = loss + sum(p.sum() * 0.0 for p in model.parameters() if p.requires_grad)

@@ -4,6 +4,7 @@ from torch import nn
 
 from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES, build_change_encoder
 from btcchat.change_encoder.attentive import AttentiveEncoder
+from btcchat.change_encoder.protocol import ChangeEncoder, MeasuresDistance, PoolsTokens
 from btcchat.errors import BTCChatError
 
 SIZES = {"hidden_size": 8, "grid": 3, "num_depths": 1}
@@ -15,6 +16,17 @@ def test_the_published_flag_names_the_attentive_encoder_and_its_options_arrive()
     assert CHG_TYPES["Chg2Cap"] == "attentive"
     assert len(encoder.selftrans) == 3
     assert encoder.selftrans[0][0].att.heads == 4
+
+
+@pytest.mark.parametrize("name", CHANGE_ENCODERS)
+def test_every_encoder_fulfils_the_contract(name):
+    encoder = build_change_encoder({"change_encoder_type": name}, **SIZES).eval()
+    features = torch.randn(4, 2, 1, 9, 8)
+    assert isinstance(encoder, ChangeEncoder)
+    tokens = encoder.num_tokens(9) if isinstance(encoder, PoolsTokens) else 9
+    assert encoder(features).shape == (4, encoder.segments, tokens, 8)
+    if isinstance(encoder, MeasuresDistance):
+        assert encoder.distance(features).shape == (4, 3, 3)
 
 
 def test_concat_hands_on_both_dates_before_first():

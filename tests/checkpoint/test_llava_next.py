@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from btcchat import BTCChat
 from btcchat.checkpoint.adapter import Base, attach
-from btcchat.checkpoint.config import write_json
 from btcchat.checkpoint.folder import open_folder
 from btcchat.checkpoint.llava_next import published_config
 from btcchat.checkpoint.load import stored_dtype
 from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
+from btcchat.files import write_json
 from btcchat.generation import Request, batch_of, generate
 from btcchat.multimodal_encoder import siglip
 from btcchat.train.arguments import DataArguments, ModelArguments
@@ -156,7 +156,7 @@ def test_what_a_folder_says_and_is_read_otherwise_is_said_once(published, tmp_pa
     told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.load"]
     assert told == [
         f"{published}: mm_patch_merge_type spatial_unpad is not supported; it is read as flat, without image_newline",
-        f'{published}: rope_scaling {{"factor": 2.0, "type": "linear"}} is left out, as the published code does',
+        f'{published}: rope_scaling {{"type": "linear", "factor": 2.0}} is left out, as the published code does',
     ]
     assert BTCChat.from_pretrained(tmp_path / "ours", device="cpu").llm.config.rope_scaling is None
     caplog.clear()
@@ -337,11 +337,11 @@ def test_an_adapter_knows_the_tower_of_its_published_base(lost, base, tmp_path):
 def test_the_folder_to_write_is_looked_at_first(move, tmp_path, monkeypatch):
     """Before a model is downloaded."""
     (tmp_path / "file").write_text("")
-    for out, message in [("file/out", "cannot be made, as .*file is no folder"), ("file", "is there already")]:
+    for out, message in [("file/out", "cannot be made: .*file is not a folder"), ("file", "file already exists")]:
         with pytest.raises(BTCChatError, match=message):
             move("nobody/nothing", tmp_path / out)
-    monkeypatch.setattr("btcchat.checkpoint.relayout.os.access", lambda path, mode: False)
-    with pytest.raises(BTCChatError, match="out cannot be made, as .* is no folder that you may write to"):
+    monkeypatch.setattr("btcchat.files.os.access", lambda path, mode: False)
+    with pytest.raises(BTCChatError, match="out cannot be made: .* is not a folder you may write to"):
         move("nobody/nothing", tmp_path / "out")
 
 
@@ -392,7 +392,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("btcchat.checkpoint.relayout._copy_tensors", full)
-    with pytest.raises(BTCChatError, match="out was not written: .*No space left on device; make room"):
+    with pytest.raises(BTCChatError, match="out cannot be written: No space left on device; make room"):
         import_llava_next(base / "published", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -435,7 +435,7 @@ def test_a_config_that_is_no_object_is_named(which, published, tmp_path):
         file.parent.mkdir()
         edit(published, mm_vision_tower=str(file.parent))
     file.write_text("[1]")
-    with pytest.raises(BTCChatError, match=f"{file} holds a list, expected a JSON object"):
+    with pytest.raises(BTCChatError, match=f"{file} holds a list, expected an object"):
         import_llava_next(published, tmp_path / "out")
 
 
@@ -448,7 +448,7 @@ def test_a_weight_that_no_part_has_is_named(published):
 def test_the_wrong_way_round_is_told(base, tmp_path):
     with pytest.raises(BTCChatError, match="is in our layout already; there is nothing to import"):
         import_llava_next(base / "ours", tmp_path / "out")
-    with pytest.raises(BTCChatError, match="is there already; name a new folder"):
+    with pytest.raises(BTCChatError, match="already exists; give a new folder"):
         import_llava_next(base / "published", base / "ours")
     with pytest.raises(BTCChatError, match="this model does not; say which with vision_tower"):
         export_llava_next(base / "ours", tmp_path / "out")

@@ -97,8 +97,7 @@ from btcchat.clues import store as clues
 add, calls = clues.ClueWriter.add, []
 def stopped(self, told):
     if calls:
-        self._file._file.write('{"modality": "pa')  # the kill comes in the middle of a line
-        self._file._file.flush()
+        self._file._file.write(b'{"modality": "pa')  # the kill comes in the middle of a line
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(told)
     add(self, told)

@@ -141,13 +141,13 @@ def test_clues_of_another_model_or_asked_in_another_way_are_not_mixed(written, c
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
-    with pytest.raises(BTCChatError, match="is no folder of clues"):
+    with pytest.raises(BTCChatError, match="clues.json is missing; .* is not a folder of clues"):
         Clues(tmp_path)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BTCChatError, match="is a file; clues go to a folder"):
         ClueWriter(tmp_path / "file", ABOUT)
     (written / "clues.json").write_text("[]")
-    with pytest.raises(BTCChatError, match="does not say which model"):
+    with pytest.raises(BTCChatError, match="clues.json holds a list, .*; write the clues again with btcchat augment"):
         Clues(written)
     (written / "clues.json").unlink()
     with pytest.raises(BTCChatError, match="no clues.json that says of which model"):

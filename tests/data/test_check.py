@@ -202,12 +202,12 @@ def test_shards_are_checked_too(root, capsys):
 
 
 def test_what_cannot_be_checked_at_all_is_an_error(root, capsys):
-    (root / "taken.part").mkdir()
+    (root / "taken").mkdir()
     for words, said in (
         (["clouds"], "unknown data set 'clouds'"),
         (["broken"], "does not exist"),
         (["good", "--out", str(root / "none" / "f.jsonl")], "--out"),
-        (["good", "--out", str(root / "taken")], "taken cannot be written (Is a directory); give another file"),
+        (["good", "--out", str(root / "taken")], "taken cannot be written: give a file in a folder that is there"),
         (["good", "--workers", "-1"], "expected a whole number of at least 0"),
     ):
         assert checked(root, *words) == 2

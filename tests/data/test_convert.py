@@ -367,7 +367,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
     for old, new, expected in (
         (text, text[: len(text) // 2], "LevirCCcaptions.json row 3: not JSON ("),
         (text, '{"info": [1, {}]}', "LevirCCcaptions.json: no 'images'; expected {'images': [...]}"),
-        (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a int, expected an object"),
+        (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a number, expected an object"),
         (text, '{"images": []}', f"{src} has no rows"),
         ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is no name of a split"),
         ('"val"', '""', "LevirCCcaptions.json row 3: no 'split'"),
@@ -387,6 +387,22 @@ def test_a_file_that_is_there_is_not_overwritten(make, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BTCChatError, match="file/out cannot be written: "):
         convert("levir_cc", src, tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+@pytest.mark.parametrize("large", ["train", "val"])
+def test_a_full_disk_leaves_no_split_of_a_conversion(tmp_path, large):
+    """A limit on the size of a file; what is written meets it only when the files are closed."""
+    script = (
+        "import resource, signal, sys; from btcchat.data.convert.write import write_splits\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
+        "with write_splits(sys.argv[1], ['train', 'val']) as write:\n"
+        "    write('train', {}); write('val', {}); write(sys.argv[2], {'a': 'x' * 200})"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "new" / "out"), large]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "new/out cannot be written: File too large" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_conversion_leaves_nothing(make, tmp_path):

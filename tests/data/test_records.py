@@ -96,7 +96,7 @@ def test_a_bad_record_names_its_file_and_row(tmp_path, message):
         ("r.jsonl", "", "has no records"),
         ("r.json", f"[{json.dumps(ROWS[0])} {json.dumps(ROWS[0])}]", "row 1: followed by neither"),
         ("r.json", f"[{json.dumps(ROWS[0])}", "row 1: followed by neither"),
-        ("r.jsonl", b"\xff\xfe", "row 1: not JSON"),
+        ("r.jsonl", b"\xff\xfe", "row 1: not UTF-8"),
         ("r.json", b'["\xff"]', "r.json: not UTF-8"),
     ],
 )

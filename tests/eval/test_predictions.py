@@ -21,7 +21,7 @@ def without(name: str) -> dict:
     ("rows", "words"),
     [
         ([HOUSE, '{"id": "b", "predic'], "line 2: not JSON"),
-        ([HOUSE, "[1, 2]"], "line 2: expected one object {...} a line, got a list"),
+        ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} a line"),
         ([HOUSE, "[" * 100_000], "line 2: not JSON"),
         ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number of too many digits)"),
         (["{}"], "line 1: no field 'id' or 'uid' or 'filename'; it has no fields; give --id-field NAME"),
@@ -58,9 +58,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
     (tmp_path / "latin.jsonl").write_bytes(b'\n{"id": "caf\xe9"}\n')
     assert main(["score", str(tmp_path / "latin.jsonl")]) == 2
     missing, folder, latin = capsys.readouterr().err.splitlines()
-    assert "cannot read" in missing and "none.jsonl" in missing
-    assert "cannot read" in folder
-    assert "line 2: not UTF-8 (byte 12 of the line)" in latin
+    assert "cannot be read" in missing and "none.jsonl" in missing
+    assert "cannot be read" in folder
+    assert "line 2: not UTF-8 (byte 12)" in latin
 
 
 def test_duplicate_rows_are_dropped_and_counted(write):

@@ -230,7 +230,7 @@ def test_what_a_report_cannot_be_made_of_is_said_in_one_line(root, tmp_path, cap
     (root / "sets.yaml").unlink()
     assert main(["report", str(run)]) == 2
     assert "--samples 0 for a page without samples" in capsys.readouterr().err
-    assert not (run / "report.html").exists() and not list(run.glob("*.part"))
+    assert not (run / "report.html").exists() and not list(run.glob(".*.part"))
     assert "6 pairs" in written(run, "--samples", "0")
     assert "All 6 samples." in written(run, "--data-root", str(moved), "--mixture-folder", str(moved))
 

@@ -228,9 +228,9 @@ def test_a_run_stopped_before_its_run_json_goes_on(root, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "parts").mkdir(parents=True)
     (run / ".lock").touch()
-    (run / ".run.json.partial").write_text('{"model": ')
+    (run / ".run.json.0123.part").write_text('{"model": ')
     assert main(words(root, "pairs:val@first:2", run)) == 0
-    assert json.loads((run / "run.json").read_text())["finished"]
+    assert json.loads((run / "run.json").read_text())["finished"] and not list(run.glob(".*.part"))
     (run / "run.json").unlink()
     assert main(words(root, "pairs:val@first:2", run)) == 2
     assert "holds other files and no run.json" in capsys.readouterr().err
@@ -256,10 +256,14 @@ def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("metrics.json", "{}", "metrics.json is not as btcchat wrote it, without preset; remove it"),
-        ("metrics.json", "[" * 100_000, "metrics.json cannot be read as JSON"),
-        ("run.json", "[]", "run.json is not as btcchat wrote it, without an object {...}; remove it"),
-        ("run.json", "{}", "run.json is not as btcchat wrote it, without model; remove it"),
+        ("metrics.json", "{}", "metrics.json has no 'preset'; remove this file, then run btcchat eval again"),
+        ("metrics.json", "[" * 100_000, "metrics.json is not JSON (nested too deeply); remove this file"),
+        (
+            "run.json",
+            "[]",
+            "run.json holds a list, expected an object {...}; run btcchat eval again with another --out",
+        ),
+        ("run.json", "{}", "run.json has no 'model'; run btcchat eval again with another --out"),
     ],
 )
 def test_a_file_of_a_run_that_is_not_its_own_is_named(tmp_path, capsys, name, content, words):
@@ -431,11 +435,11 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, caps
     done = process(["-c", script, str(tmp_path)], stderr=subprocess.PIPE)
     _, err = done.communicate(timeout=60)
     assert done.returncode and "parts/0.jsonl cannot be written: File too large" in err
-    assert "the same command goes on with it" in err
+    assert "the same command resumes the run" in err
     assert set(RunFolder(tmp_path).answers()) == {"a0", "b0"}
     assert (tmp_path / "parts/0.jsonl").read_bytes().endswith(b"\n")
     (tmp_path / "parts/0.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(BTCChatError, match="0.jsonl line 1 is no answer"):
+    with pytest.raises(BTCChatError, match="0.jsonl line 1 is not an answer"):
         RunFolder(tmp_path).answers()
 
 

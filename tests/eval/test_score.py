@@ -18,7 +18,7 @@ from btcchat.eval.captions.paraphrases import write_relevant
 from btcchat.eval.captions.predictions import read_predictions
 from btcchat.eval.captions.presets import PRESETS
 from btcchat.eval.captions.score import count_captions, score_captions
-from btcchat.synthetic.language import UNCHANGED, UNCHANGED_OVER_TIME
+from btcchat.synthetic.words import words
 
 PUBLISHED = "data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt"
 CHANGED_SENTENCE = "some houses are built along the road"
@@ -109,8 +109,8 @@ def test_flags_are_read_from_captions(published):
 @pytest.mark.parametrize(
     "caption",
     [
-        *UNCHANGED,
-        *UNCHANGED_OVER_TIME,
+        *words()["phrases"]["unchanged"],
+        *words()["phrases"]["unchanged_over_time"],
         "There is no change in the scene.",
         "no changes",
         "the scene is unchanged",
@@ -299,8 +299,8 @@ def test_the_card_names_preset_counts_and_parts(write, capsys):
     assert main(["score", path, "--baseline"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("preset levir-cc: lower case, full stop dropped, split on blanks")
-    for words in ("all, vocab-ids", "changed only", "unchanged only", f'"{SAME}" for all', "1 duplicate row dropped"):
-        assert words in out
+    for title in ("all, vocab-ids", "changed only", "unchanged only", f'"{SAME}" for all', "1 duplicate row dropped"):
+        assert title in out
     assert "1 empty prediction scored as empty" in out
     assert "changed/unchanged accuracy 100.00 % (truth: read from the references)" in out
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder.protocol import VisionTower
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 TINY_CLIP = {  # open_clip's kind of model file; 3 layers, 2x2 patches
@@ -54,7 +55,7 @@ MODELS = pytest.mark.parametrize(
 def test_a_tower_gives_the_patch_tokens_of_each_selected_layer(libraries, kind, name, resolution):
     pixels = torch.randn(2, 3, resolution, resolution)
     tower = build(kind, name, [-1, 1, -1])
-    assert tower.resolution == resolution
+    assert isinstance(tower, VisionTower) and tower.resolution == resolution
     assert (tower.grid, tower.num_tokens, tower.num_depths) == (resolution // 16, (resolution // 16) ** 2, 3)
 
     outputs = []

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder.protocol import VisionTower
 from btcchat.multimodal_encoder.siglip import UNUSED_KEYS, interpolate_rows
 
 TINY = {
@@ -33,6 +34,14 @@ def golden_tower(folder, select_layer, select_feature):
     unused = [key for key in weights if any(re.fullmatch(pattern, key) for pattern in UNUSED_KEYS)]
     tower.load_state_dict({key: value for key, value in weights.items() if key not in unused})
     return tower
+
+
+@torch.no_grad()
+def test_a_tower_fulfils_the_contract():
+    tower = tiny_tower([1, -1])
+    assert isinstance(tower, VisionTower)
+    depths = tower(torch.randn(3, 3, tower.resolution, tower.resolution))
+    assert [depth.shape for depth in depths] == [(3, tower.num_tokens, tower.hidden_size)] * tower.num_depths
 
 
 @torch.no_grad()

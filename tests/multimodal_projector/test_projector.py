@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import build_projector
+from btcchat.multimodal_projector.protocol import Projector
 
 
 def build(kind, in_features=6, out_features=10, **options):
@@ -61,7 +62,7 @@ def test_the_published_token_order_goes_down_the_columns():
 def test_each_projector_has_the_published_keys_and_token_count(kind, keys, tokens):
     projector = build(kind)
     assert sorted(projector.state_dict()) == keys
-    assert projector.num_tokens(25) == tokens
+    assert isinstance(projector, Projector) and projector.num_tokens(25) == tokens
     assert projector(torch.randn(3, 25, 6)).shape == (3, tokens, 10)
 
 

@@ -8,14 +8,17 @@ from btcchat.prompt import (
     IGNORE_INDEX,
     Encoded,
     assistant_turn,
+    check_pair_prompt,
     encode,
     end_ids,
     render,
-    reword,
-    turns_from_record,
-    user_turn,
 )
 from tests.tiny import CORPUS, qwen2_tokenizer
+from tests.turns import turns_of, user_turn
+
+
+def text_of(turn) -> str:
+    return "".join(part if isinstance(part, str) else part.text for part in turn.content)
 
 
 def learned(encoded: Encoded) -> list[int]:
@@ -59,34 +62,53 @@ def test_typed_chatml_stays_text(qwen):
 def test_the_text_of_a_pair_stays_as_its_record_has_it(qwen):
     value = "This is the Image1 <image>. This is the second Image2 <image>.\nWhat?"
     record = [{"from": "human", "value": value}, {"from": "gpt", "value": "a road"}]
-    turns = turns_from_record(record, segments=2, modality="pair", template="qwen_1_5")
+    turns = turns_of(record, segments=2, modality="pair", template="qwen_1_5")
     assert "".join(part if isinstance(part, str) else part.text for part in turns[0].content) == value
-    asked = user_turn("What?", 2, shown="This is the Image1 <image>. This is the second Image2 <image>.\n")
-    asked = encode([asked], qwen, "qwen_1_5", train=False).input_ids
+    words = {"modality": "pair", "template": "qwen_1_5", "pair_prompt": value.removesuffix("What?")}
+    asked = encode([user_turn("What?", 2, **words)], qwen, "qwen_1_5", train=False).input_ids
     assert encode(turns, qwen, "qwen_1_5", train=True).input_ids[: len(asked)] == asked
 
 
-@pytest.mark.parametrize("written", ["<image>\n", ""])
-def test_a_converted_record_is_asked_in_the_words_of_the_model(qwen, written):
-    words = {"pair_prompt": "First <image>. Second <image>.\n", "caption_question": "What differs?"}
+WORDS = {"pair_prompt": "First <image>. Second <image>.\n", "caption_question": "What differs?"}
+
+
+@pytest.mark.parametrize("written", ["", "<image>\n", "<image>\n<image>\n"])
+def test_a_converted_record_is_asked_in_the_words_of_the_model(written):
     record = [{"from": "human", "value": written + CAPTION_QUESTION}, {"from": "gpt", "value": "a road"}]
-    turns = turns_from_record(reword(record, "pair", **words), segments=2, modality="pair", template="qwen_1_5")
-    asked = user_turn("What differs?", 2, shown=words["pair_prompt"])
-    assert render(turns[:1], "qwen_1_5") == render([asked], "qwen_1_5")
-    assert reword(record, "pair") == record
+    [turn, _] = turns_of(record, segments=2, modality="pair", template="qwen_1_5", **WORDS)
+    assert text_of(turn) == "First <image>. Second <image>.\nWhat differs?"
+    [turn, _] = turns_of(record, segments=2, modality="pair", template="qwen_1_5")
+    assert text_of(turn) == f"<image>\n<image>\n{CAPTION_QUESTION}"
 
 
-def test_a_record_that_shows_its_pair_itself_keeps_its_words():
-    record = [{"from": "human", "value": "<image>\n<image>\nWhat?"}]
-    assert reword(record, "pair", pair_prompt="First <image>. Second <image>.\n") == record
+@pytest.mark.parametrize("template", ["v1", "qwen_1_5"])
+def test_dates_other_modalities_and_text_between_images_leave_the_words_of_the_model_out(template):
+    named = [{"from": "human", "value": "A: <image> B: <image> What?"}]
+    [turn] = turns_of(named, segments=2, modality="pair", template=template, **WORDS)
+    assert "First" not in text_of(turn) and text_of(turn).startswith("A: <image>")
     dated = [{"from": "human", "value": "<image>\nWhat?"}]
-    assert reword(dated, "pair", pair_prompt="First <image>.", dates=["2010", "2014"]) == dated
-    assert reword(dated, "image", pair_prompt="First <image>.") == dated
+    [turn] = turns_of(dated, segments=2, modality="pair", template=template, dates=["2010", "2014"], **WORDS)
+    assert text_of(turn) == "2010: <image>\n2014: <image>\nWhat?"
+    [turn] = turns_of(dated, segments=1, modality="image", template=template, **WORDS)
+    assert text_of(turn) == "<image>\nWhat?"
+
+
+def test_task_and_clue_follow_the_words_that_show_a_pair():
+    record = [{"from": "human", "value": "What?"}]
+    [turn] = turns_of(record, segments=2, modality="pair", task="t", clue="c", template="qwen_1_5", **WORDS)
+    assert text_of(turn) == "First <image>. Second <image>.\n[t] [clue: c] What?"
+
+
+def test_only_questions_are_put_in_the_words_of_the_model():
+    record = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": CAPTION_QUESTION}]
+    assert turns_of(record, segments=0, modality="text", **WORDS)[1].content == [CAPTION_QUESTION]
 
 
 def test_words_that_show_another_number_of_images_are_an_error():
     with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments"):
-        user_turn("What?", 1, shown="<image> and <image>")
+        check_pair_prompt("<image> and <image>", 1)
+    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments"):
+        user_turn("What?", 1, modality="pair", pair_prompt="<image> and <image>")
 
 
 def test_a_template_whose_tokens_the_tokenizer_lacks_is_an_error(tmp_path):

@@ -2,45 +2,25 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 from PIL import Image
 
+import btcchat
 from btcchat.errors import BTCChatError
-from btcchat.synthetic import (
-    PLACES,
-    corpus,
-    make_image,
-    make_pair,
-    make_series,
-    make_video,
-    parse_caption,
-    samples,
-    swap,
-)
+from btcchat.synthetic import PLACES, corpus, make_image, make_pair, make_series, make_video, swap
 from btcchat.synthetic.__main__ import main
+from btcchat.synthetic.answers import one_word, plain_caption
 from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
-from btcchat.synthetic.questions import one_word, plain_caption
 from btcchat.synthetic.scene import BORDER, footprint, place_of
+from btcchat.synthetic.start import Sizes, train_tokenizer
 from btcchat.synthetic.write import dialogues, write_dataset
 
 MAKERS = [make_image, make_pair, make_series, make_video]
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Layouts, truth and words without the drawing, so that hundreds of seeds take seconds."""
-
-    class Blank:
-        def __init__(self, site, style):
-            pass
-
-        def render(self, date, conditions):
-            return np.zeros((256, 256, 3), np.uint8)
-
-    monkeypatch.setattr(samples, "Renderer", Blank)
 
 
 def changes_of(sample):
@@ -75,43 +55,6 @@ def test_half_of_the_pairs_are_unchanged_and_only_changed_ones_have_a_mask(undra
     assert 0.4 < np.mean(changed) < 0.6
     assert changed == [bool(pair.truth["changes"]) for pair in pairs] == [bool(pair.mask.any()) for pair in pairs]
     assert {len(pair.truth["changes"]) for pair in pairs} == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("heldout", [False, True])
-def test_the_caption_parser_reads_every_own_caption_exactly(undrawn, heldout):
-    for seed in range(150):
-        pair = make_pair(seed, heldout=heldout)
-        for sample in (pair, swap(pair), make_series(seed, heldout=heldout), make_video(seed, heldout=heldout)):
-            assert len(set(sample.captions)) == 5
-            for caption in sample.captions:
-                assert sorted(parse_caption(caption)) == changes_of(sample), caption
-                assert caption == caption.lower() and caption.endswith(" .")
-
-
-@pytest.mark.parametrize(
-    ("caption", "changes"),
-    [
-        ("Three houses were built in the top left corner.", [("house", "built", 3, "top left")]),
-        (
-            "a pond is filled in at the bottom and two homes appear on the right .",
-            [("pond", "removed", 1, "bottom"), ("house", "built", 2, "right")],
-        ),
-        (
-            "two houses replace the trees in the center .",
-            [("house", "built", 2, "center"), ("trees", "removed", 1, "center")],
-        ),
-        ("houses were built .", [("house", "built", None, None)]),
-        ("a large building", [("building", None, 1, None)]),
-        (
-            "a road is built on the left and a pond on the right .",
-            [("road", "built", 1, "left"), ("pond", "built", 1, "right")],
-        ),
-        ("nothing has changed here .", []),
-        ("", []),
-    ],
-)
-def test_the_caption_parser_reads_other_sentences_of_the_genre(caption, changes):
-    assert parse_caption(caption) == changes
 
 
 def test_the_place_of_a_single_change_is_that_of_its_mask_and_away_from_borders(undrawn):
@@ -299,26 +242,16 @@ def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_o
         assert all(answer != pair.description for _, answer in turns)
 
 
-@pytest.mark.parametrize(("make", "when"), [(make_pair, 0), (make_series, "date ,"), (make_video, "half ,")])
-def test_a_plain_caption_says_every_change_and_over_time_when(undrawn, make, when):
-    for seed in range(30):
-        sample = make(seed)
-        changes = sample.truth["changes"]
-        text = plain_caption(changes, len(sample.images), video=make is make_video)
-        assert parse_caption(text) == [(c["kind"], c["action"], c["count"], c["place"]) for c in changes]
-        assert text.count(when) == len(changes) if when else "date" not in text
-
-
 def test_an_existing_folder_is_an_error_that_names_it(tmp_path, capsys):
-    with pytest.raises(BTCChatError, match=f"{tmp_path} exists already; remove it"):
+    with pytest.raises(BTCChatError, match=f"{tmp_path} already exists; remove it"):
         write_dataset(tmp_path, pairs=1, images=0, series=0, videos=0, seed=0)
     assert main(["--out", str(tmp_path), "--pairs", "1"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_held_out_set(tmp_path):
     assert main(["--out", str(tmp_path / "new"), "--images", "1", "--seed", "2", "--heldout", "--workers", "1"]) == 0
-    assert (tmp_path / "new" / "images.jsonl").is_file() and not (tmp_path / "new.partial").exists()
+    assert (tmp_path / "new" / "images.jsonl").is_file() and not list(tmp_path.glob(".new*"))
 
 
 def test_the_corpus_holds_the_prompt_the_genre_and_ordinary_sentences():
@@ -327,3 +260,16 @@ def test_the_corpus_holds_the_prompt_the_genre_and_ordinary_sentences():
     text = "\n".join(lines)
     for part in ("A chat between a curious user", "USER:", "ASSISTANT:", "hurricane", "How many houses", "background "):
         assert part in text
+
+
+def test_the_packaged_tokenizer_comes_from_the_corpus(tmp_path):
+    """If this fails, words.yaml or sentences.txt has changed: train the packaged model again, or undo the change."""
+    train_tokenizer(corpus(0), Sizes.vocabulary, tmp_path)
+    pieces, packaged = (
+        [model.id_to_piece(index) for index in range(model.get_piece_size())]
+        for model in (
+            sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            for folder in (tmp_path, Path(btcchat.__file__).parent / "assets" / "tiny" / "llm")
+        )
+    )
+    assert pieces == packaged

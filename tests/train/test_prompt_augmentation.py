@@ -125,7 +125,7 @@ def test_another_model_can_be_asked(run, tmp_path):
     [
         ({"prompt_augmentation": "onlin"}, r"unknown prompt_augmentation 'onlin' \(did you mean 'online'"),
         ({"prompt_augmentation": "cached"}, "cached needs --clues DIR"),
-        ({"prompt_augmentation": "cached", "clues": "nowhere"}, "nowhere is no folder of clues"),
+        ({"prompt_augmentation": "cached", "clues": "nowhere"}, "nowhere is not a folder of clues"),
         ({"clue_dropout": 0.1}, "--clue_dropout 0.1 has no effect with --prompt_augmentation off"),
         ({"prompt_augmentation": "online", "clue_dropout": 1.5}, "--clue_dropout is 1.5, expected 0 to 1"),
         ({"prompt_augmentation": "online"}, "the model has no adapter to switch off; name another checkpoint"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -129,8 +130,8 @@ def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_pa
         ]
         batch = model.processor.collate([cache.take(sample) for sample in samples])
         assert [key is None for key in batch["cached"][1]] == [index in known for index in range(4)]
-        encode = TrainingEncoder(cache=cache)
-        found, counts, _ = encode(model, *(batch[name] for name in ("frames", "modalities", "frame_counts", "cached")))
+        encode = TrainingEncoder(cache=cache).with_cached(batch["cached"])
+        found, counts, _ = encode(model, *(batch[name] for name in ("frames", "modalities", "frame_counts")))
         assert counts == lengths
         torch.testing.assert_close(found, whole)
 
@@ -142,11 +143,11 @@ def test_a_blank_pair_needs_no_tower_either(run, tmp_path, towers, mixture, whic
     trainer = run(mixture, **flags, max_steps=3)
     model = trainer.model.float().train()
     batch = model.processor.collate([trainer.train_dataset[i] for i in which])
-    cache = trainer.encoder.cache
+    encoder = trainer.encoder.with_cached(batch.pop("cached"))
     towers.clear()
     model.zero_grad()
-    alone = model(**batch, encoder=TrainingEncoder(cache=cache)).loss.detach()
-    loss = model(**batch, encoder=TrainingEncoder(every_part=True, cache=cache)).loss
+    alone = model(**batch, encoder=encoder).loss.detach()
+    loss = model(**batch, encoder=replace(encoder, every_part=True)).loss
     (loss if loss.requires_grad else loss + 0 * alone).backward()
     assert towers == [] and torch.equal(loss, alone)
     gradients = [p.grad for p in model.change_encoder.parameters()]
@@ -162,5 +163,5 @@ def test_a_trained_tower_is_not_cached(run, tmp_path):
 
 def test_a_disk_that_takes_no_more_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written .*make room there"):
+    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written: .*; make room there"):
         FeatureCache(tmp_path / "file", {})

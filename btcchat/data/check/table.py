@@ -1,11 +1,13 @@
 """What `btcchat data check` says: a table with a row a set, and the faults by kind."""
 
-import json
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write, json_line
 from btcchat.media.frames import MODALITIES
 
 Size = tuple[int, int]  # width, height
@@ -73,17 +75,15 @@ class Faults:
             raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
 
     def __enter__(self) -> "Faults":
-        self._part = self.out and self.out.with_name(f"{self.out.name}.part")
-        try:
-            self._file = self._part and self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise BTCChatError(f"--out {self.out} cannot be written ({error.strerror}); give another file") from error
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+        if self.out:
+            part = atomic_write(self.out, name=f"--out {self.out}", way_out="give another file")
+            self._file = self._stack.enter_context(self._stack.enter_context(part).open("wb"))
         return self
 
-    def __exit__(self, kind, *_) -> None:
-        if self._file:
-            self._file.close()
-            self._part.rename(self.out) if kind is None else self._part.unlink()
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.__exit__(*raised)
 
     def add(self, name: str, row: Checked) -> None:
         for kind, what in row.faults:
@@ -93,7 +93,7 @@ class Faults:
                 first.append(f"  {name}: {row.where}: {what}")
             if self._file:
                 fault = {"set": name, "where": row.where, "kind": kind, "fault": what}
-                self._file.write(json.dumps(fault, ensure_ascii=False) + "\n")
+                self._file.write(json_line(fault))
 
     def told(self) -> list[str]:
         """The faults as lines, by kind in the order of KINDS."""

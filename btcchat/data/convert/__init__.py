@@ -19,7 +19,7 @@ from btcchat.data.convert.levir import LevirCC, LevirMCI, WhuCDC
 from btcchat.data.convert.rsvqa import CDVQA, RsvqaHR, RsvqaLR
 from btcchat.data.convert.second_cc import SecondCC
 from btcchat.data.convert.unirs import UniRS
-from btcchat.data.convert.write import Output
+from btcchat.data.convert.write import write_splits
 from btcchat.errors import BTCChatError, choose
 
 __all__ = ["CONVERTERS", "BadRows", "Converter", "Row", "convert"]
@@ -70,7 +70,7 @@ def convert(
             row = next(row for row in converter.rows() if row.split == split)
             raise BTCChatError(f"{row.where}: '{split}' is no name of a split" if split else f"{row.where}: no 'split'")
     checks, done = Checks(converter.root, converter.ids_are_unique), 0
-    with Output(out, list(wanted)) as output:
+    with write_splits(out, list(wanted)) as write:
         for row in converter.rows():
             if row.split not in wanted:
                 continue
@@ -81,11 +81,10 @@ def convert(
             else:
                 checks.check(row, record)
                 if not checks.faults:
-                    output.write(row.split, record)
+                    write(row.split, record)
             done += 1
             if progress:
                 progress(done, sum(wanted.values()))
         if checks.faults:
             raise BadRows([str(fault) for fault in checks.faults])
-        output.commit()
     return wanted

@@ -1,12 +1,12 @@
 """Rows of published annotation files, one at a time: a file of a million rows is never in memory as a whole."""
 
-import json
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import TextIO
 
 from btcchat.errors import BTCChatError
+from btcchat.files import json_kind, read_rows, why_not_json
 from btcchat.media.source import existing_file
 
 CHUNK = 2**20  # characters read at a time
@@ -16,15 +16,17 @@ _decode = JSONDecoder().raw_decode
 def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
     """(number from 1, row) of a JSON array of objects, of the one under ``key`` of an object, or of JSON lines.
 
-    Raises BTCChatError that names file and row for what is not JSON or not an object.
+    Raises BTCChatError that names file and row (of JSON lines, the line) for what is not JSON or not an object.
     """
     existing_file(path, "annotation file")
+    if path.suffix == ".jsonl":
+        yield from enumerate((row for _, row in read_rows(path, whole=True)), start=1)
+        return
     try:
         with path.open(encoding="utf-8-sig") as file:
-            rows = _lines(file, path.name) if path.suffix == ".jsonl" else _elements(_Text(file, path.name), key)
-            for number, row in enumerate(rows, start=1):
+            for number, row in enumerate(_elements(_Text(file, path.name), key), start=1):
                 if not isinstance(row, dict):
-                    raise BTCChatError(f"{path.name} row {number}: a {type(row).__name__}, expected an object")
+                    raise BTCChatError(f"{path.name} row {number}: {json_kind(row)}, expected an object")
                 yield number, row
     except UnicodeDecodeError as error:
         raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
@@ -64,9 +66,11 @@ class _Text:
                 if end < len(self.text) or self.ended:  # a number at the very end of a piece may go on in the next
                     self.at = end
                     return value
-            except JSONDecodeError as error:
+            except JSONDecodeError as error:  # the text read so far may end within the value
                 if self.ended:
                     raise BTCChatError(f"{self.place}: not JSON ({error.msg})") from None
+            except (ValueError, RecursionError) as error:
+                raise BTCChatError(f"{self.place}: not JSON ({why_not_json(error)})") from None
             self._more()
 
     def _more(self) -> None:
@@ -93,14 +97,3 @@ def _elements(text: _Text, key: str | None) -> Iterator[object]:
         yield text.value()
         if text.skip(",]") == "]":
             return
-
-
-def _lines(file: TextIO, name: str) -> Iterator[object]:
-    number = 0
-    for line in file:
-        if line.strip():
-            number += 1
-            try:
-                yield json.loads(line)
-            except JSONDecodeError as error:
-                raise BTCChatError(f"{name} row {number}: not JSON ({error.msg})") from None

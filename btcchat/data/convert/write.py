@@ -1,69 +1,38 @@
 """The annotation files a conversion writes: all of them, or none."""
 
-import json
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write, json_line
 
 
-class Output:
-    """The folder ``out``, with SPLIT.jsonl for each of ``splits``.
+@contextmanager
+def write_splits(out: str | Path, splits: Sequence[str]) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+    """Yield ``write(split, record)``, which adds to SPLIT.jsonl in the folder ``out``.
 
-    Records go to temporary names in it; `commit` gives them their own, and without it nothing stays. Raises
-    BTCChatError where a file of that name exists already or the folder cannot be written.
+    The files get their names when the block ends; if it raises, nothing stays, nor a folder made for it. Raises
+    BTCChatError if a file of that name exists already or the folder cannot be written.
     """
+    out = Path(out)
+    paths = {split: out / f"{split}.jsonl" for split in splits}
+    for path in paths.values():
+        if path.exists():
+            raise BTCChatError(f"{path} exists already; remove it or choose another OUT")
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        with ExitStack() as stack:  # which closes all files before the first of them gets its name
+            parts = {split: stack.enter_context(atomic_write(path, name=str(out))) for split, path in paths.items()}
+            files = {split: stack.enter_context(part.open("wb")) for split, part in parts.items()}
 
-    def __init__(self, out: str | Path, splits: list[str]):
-        self.out = Path(out)
-        self.paths = {split: self.out / f"{split}.jsonl" for split in splits}
-        for path in self.paths.values():
-            if path.exists():
-                raise BTCChatError(f"{path} exists already; remove it or choose another OUT")
-        self._made: list[Path] = []
-        self._files: dict[str, TextIO] = {}
+            def write(split: str, record: dict[str, Any]) -> None:
+                files[split].write(json_line(record))
 
-    def __enter__(self) -> "Output":
-        try:
-            with self._told():
-                for folder in [*reversed(self.out.parents), self.out]:
-                    if not folder.exists():
-                        folder.mkdir()
-                        self._made.append(folder)
-                for split in self.paths:
-                    self._files[split] = self._partial(split).open("w", encoding="utf-8")
-        except BTCChatError:
-            self.__exit__()
-            raise
-        return self
-
-    def write(self, split: str, record: dict) -> None:
-        with self._told():
-            self._files[split].write(json.dumps(record, ensure_ascii=False) + "\n")
-
-    def commit(self) -> None:
-        with self._told():
-            for file in self._files.values():
-                file.close()
-            for split, path in self.paths.items():
-                self._partial(split).replace(path)
-        self._made = []
-
-    def __exit__(self, *_) -> None:
-        for split, file in self._files.items():
-            with suppress(OSError):  # what could not be written is dropped anyway
-                file.close()
-            self._partial(split).unlink(missing_ok=True)
-        for folder in reversed(self._made):
-            folder.rmdir()
-
-    @contextmanager
-    def _told(self):
-        try:
-            yield
-        except OSError as error:
-            raise BTCChatError(f"{self.out} cannot be written: {error.strerror}") from error
-
-    def _partial(self, split: str) -> Path:
-        return self.out / f".{split}.jsonl.partial"
+            yield write
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

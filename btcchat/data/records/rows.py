@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
+from btcchat.files import parse_json, why_not_json
 
 HUB = "hub:"  # in front of the id of a data set of the Hugging Face hub
 
@@ -77,9 +78,9 @@ def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
 def decoded(text: bytes) -> object:
     """The value of a JSON text, or the BTCChatError that says why it has none."""
     try:
-        return json.loads(text)
-    except ValueError as error:  # json's and unicode's errors are ValueErrors
-        return BTCChatError(f"not JSON ({error})")
+        return parse_json(text)
+    except BTCChatError as error:
+        return error
 
 
 def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
@@ -101,8 +102,8 @@ def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
         number += 1
         try:
             row, end = decode(text, start)
-        except json.JSONDecodeError as error:
-            raise BTCChatError(f"{path.name} row {number}: not JSON ({error})") from None
+        except (ValueError, RecursionError) as error:
+            raise BTCChatError(f"{path.name} row {number}: not JSON ({why_not_json(error)})") from None
         offset += len(text[position:start].encode())
         size = len(text[start:end].encode())
         yield offset, size, row

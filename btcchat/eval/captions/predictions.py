@@ -1,12 +1,13 @@
 """Predictions and references from JSON lines, checked line by line."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from btcchat.errors import BTCChatError
+from btcchat.files import json_kind, read_json, read_rows
 
 # Names by which the fields are found where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
 FIELDS = {
@@ -72,15 +73,20 @@ def read_predictions(
     return _joined(path, references, found, given, duplicates, partial)
 
 
-def read_both(path: str | Path, other: str | Path, fields: dict[str, str] | None = None, **options):
+def read_both(
+    path: str | Path, other: str | Path, fields: dict[str, str] | None = None, **options: Any
+) -> tuple[Predictions, Predictions]:
     """Two runs over the same pairs, in the order of the first: -> (Predictions, Predictions).
 
     options: those of `read_predictions`. Raises BTCChatError where one has ids or references that the other has not.
     """
-    return paired(*(read_predictions(one, fields, **options) for one in (path, other)), path, other)
+    first, second = (read_predictions(one, fields, **options) for one in (path, other))
+    return paired(first, second, path, other)
 
 
-def paired(first: Predictions, second: Predictions, path: str | Path, other: str | Path):
+def paired(
+    first: Predictions, second: Predictions, path: str | Path, other: str | Path
+) -> tuple[Predictions, Predictions]:
     """The same of what has been read from ``path`` and ``other``."""
     theirs = {row.id: row for row in second.rows}
     ours = {row.id for row in first.rows}
@@ -111,7 +117,9 @@ def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Row]]:
     return parts
 
 
-def read_references(path: str | Path, fields: dict[str, str] | None = None, *, split: str | None = None):
+def read_references(
+    path: str | Path, fields: dict[str, str] | None = None, *, split: str | None = None
+) -> dict[str, Row]:
     """-> dict from id to Row (with an empty prediction)."""
     whole = _levir_cc(path)
     records = _records(path) if whole is None else enumerate(whole, start=1)
@@ -134,7 +142,14 @@ def read_references(path: str | Path, fields: dict[str, str] | None = None, *, s
     return found
 
 
-def _joined(path, references, found: dict[str, Row], given: dict[str, Row], duplicates: int, partial: bool):
+def _joined(
+    path: str | Path,
+    references: str | Path | None,
+    found: dict[str, Row],
+    given: dict[str, Row],
+    duplicates: int,
+    partial: bool,
+) -> Predictions:
     unknown = [f"'{row.id}' (line {row.line})" for row in found.values() if row.id not in given]
     if unknown:
         example = next(iter(given))
@@ -149,49 +164,37 @@ def _joined(path, references, found: dict[str, Row], given: dict[str, Row], dupl
     return Predictions(rows, duplicates, missing)
 
 
-def _records(path: str | Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of each line that is not blank."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BTCChatError(f"cannot read {path}: {error.strerror}") from error
-    number = empty = 0
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            empty += 1
-            continue
-        try:
-            record = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise BTCChatError(f"{path} line {number}: not UTF-8 (byte {error.start + 1} of the line)") from error
-        except (ValueError, RecursionError) as error:  # a plain ValueError: Python reads no number that long
-            why = "too deep" if isinstance(error, RecursionError) else "a number of too many digits"
-            why = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else why
-            raise BTCChatError(f"{path} line {number}: not JSON ({why}); expected one object a line") from error
-        if not isinstance(record, dict):
-            raise BTCChatError(f"{path} line {number}: expected one object {{...}} a line, got {_kind(record)}")
+def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each line that is not blank; at least one."""
+    found = False
+    for number, record in read_rows(path, whole=True):
+        found = True
         yield number, record
-    if number == empty:
+    if not found:
         raise BTCChatError(f"{path}: empty; expected JSON lines")
 
 
 def _levir_cc(path: str | Path) -> list[dict] | None:
     """The rows of a file like LevirCCcaptions.json, ``{"images": [{"filename", "sentences": [{"raw"}]}]}``, or None."""
     try:
-        whole = json.loads(Path(path).read_bytes())
-        return [
-            {**image, "references": [sentence["raw"] for sentence in image["sentences"]]} for image in whole["images"]
-        ]
-    except OSError as error:
-        raise BTCChatError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None  # JSON lines, or nothing of the kind: `_records` tells
+        images = read_json(path, "images")["images"]
+        return [{**image, "references": [sentence["raw"] for sentence in image["sentences"]]} for image in images]
+    except (BTCChatError, KeyError, TypeError):
+        return None  # JSON lines, or neither: `_records` raises
 
 
-def _names(path, line: int, record: dict, fields: dict[str, str] | None, *, need, references: bool) -> dict[str, str]:
+def _names(
+    path: str | Path,
+    line: int,
+    record: dict[str, Any],
+    fields: dict[str, str] | None,
+    *,
+    need: Sequence[str],
+    references: bool,
+) -> dict[str, str | None]:
     """The file's own names of the fields, found in its first row."""
     fields = {name: value for name, value in (fields or {}).items() if value is not None}
-    names = {}
+    names: dict[str, str | None] = {}
     for name, known in FIELDS.items():
         names[name] = fields.get(name) or next((choice for choice in known if choice in record), None)
         wanted = name in need or (name == "references" and references)
@@ -205,27 +208,32 @@ def _names(path, line: int, record: dict, fields: dict[str, str] | None, *, need
     return names
 
 
-def _row(path, line: int, record: dict, names: dict[str, str | None], *, with_prediction: bool) -> Row:
-    def value(name: str):
-        if names[name] not in record:
-            raise BTCChatError(f"{path} line {line}: no field '{names[name]}'")
-        return record[names[name]]
+def _row(
+    path: str | Path, line: int, record: dict[str, Any], names: dict[str, str | None], *, with_prediction: bool
+) -> Row:
+    def value(name: str) -> Any:
+        own = names[name]
+        if own is None or own not in record:
+            raise BTCChatError(f"{path} line {line}: no field '{own}'")
+        return record[own]
 
     key = value("id")
     if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise BTCChatError(f"{path} line {line}: '{names['id']}' is {_kind(key)}; expected a text or a whole number")
+        raise BTCChatError(
+            f"{path} line {line}: '{names['id']}' is {json_kind(key)}; expected a text or a whole number"
+        )
     prediction = value("prediction") if with_prediction else ""
     if not isinstance(prediction, str):
-        raise BTCChatError(f"{path} line {line}: '{names['prediction']}' is {_kind(prediction)}; expected a text")
+        raise BTCChatError(f"{path} line {line}: '{names['prediction']}' is {json_kind(prediction)}; expected a text")
     references = None
     if names["references"] is not None:
         references = value("references")
         if not isinstance(references, list) or not references:
-            got = "an empty list" if references == [] else _kind(references)
+            got = "an empty list" if references == [] else json_kind(references)
             raise BTCChatError(f"{path} line {line}: '{names['references']}' is {got}; expected a list of texts")
         for number, text in enumerate(references, start=1):
             if not isinstance(text, str) or not text.strip(" ."):
-                got = "empty" if isinstance(text, str) else _kind(text)
+                got = "empty" if isinstance(text, str) else json_kind(text)
                 raise BTCChatError(f"{path} line {line}: reference {number} of '{names['references']}' is {got}")
         references = tuple(references)
     changed = None
@@ -235,13 +243,6 @@ def _row(path, line: int, record: dict, names: dict[str, str | None], *, with_pr
             raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
         changed = bool(changed)
     return Row(str(key), prediction, references, changed, line, record.get("question_type"))
-
-
-def _kind(value) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "true or false", str: "a text", list: "a list", dict: "an object"}
-    return names.get(type(value), "a number")
 
 
 def _listed(items: list[str], noun: str) -> str:

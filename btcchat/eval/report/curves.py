@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from btcchat.eval.runs.folder import read_json
+from btcchat.files import read_json
 from btcchat.train.checkpoints import complete_checkpoints
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 150, 52, 8, 20

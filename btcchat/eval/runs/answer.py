@@ -10,7 +10,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.runs.samples import Sample
 from btcchat.eval.runs.sweep import Seen
 from btcchat.generation import GenerationOptions, generate
-from btcchat.model import BTCChatModel
+from btcchat.model import BTCChatModel, SeenBefore
 from btcchat.processor import Sample as ModelInput
 from btcchat.prompt import CAPTION_QUESTION
 
@@ -40,7 +40,7 @@ class Answering:
         batch = model.processor.collate([_model_input(model, *one) for one in asked])
         texts = generate(
             model,
-            {**batch, "frames": None, "depths": seen.depths},
+            {**batch, "frames": None, "encoder": None if seen.depths is None else SeenBefore(seen.depths)},
             [self._options(sample) for sample in seen.samples],
         )
         self.write({s.id: text for s, text in zip(seen.samples, texts, strict=True) if s.id not in self.done})

@@ -12,11 +12,12 @@ from btcchat.eval.captions.changes import same_for_all
 from btcchat.eval.maps.change_maps import ChangeMaps
 from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.baselines import TowerFeatures, most_frequent, nearest
-from btcchat.eval.runs.folder import METRICS, PREDICTIONS, RUN, RunFolder, read_json
+from btcchat.eval.runs.folder import METRICS, PREDICTIONS, REMOVE, RUN, RunFolder
 from btcchat.eval.runs.metrics import score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, EvalSet, Sample, other_split, read_sets
 from btcchat.eval.runs.sweep import Consumer, Seen, batches, sweep, wanted
+from btcchat.files import read_json
 from btcchat.generation import GREEDY, GenerationOptions
 from btcchat.model import BTCChatModel
 
@@ -182,7 +183,7 @@ def _train_features(
 
 def _kept_baselines(folder: RunFolder) -> dict[str, list[str]]:
     path = folder.path / BASELINES
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, way_out=REMOVE) if path.is_file() else {}
 
 
 def _baselines_key(one: EvalSet, train: Sequence[EvalSet]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
 from btcchat.eval.captions.predictions import Row, read_parts
-from btcchat.eval.runs.folder import METRICS, PREDICTIONS, RUN, read_json
+from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, REMOVE, RUN
+from btcchat.files import read_json
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ def read_run(path: str | Path) -> tuple[dict, dict, list[RunSet]]:
     path = Path(path)
     if not is_run(path):
         raise BTCChatError(f"{path} is no run folder of btcchat eval: it has no {RUN}")
-    metrics = read_json(_finished(path, METRICS), "preset", "sets")
+    metrics = read_json(_finished(path, METRICS), "preset", "sets", way_out=REMOVE)
     sizes = [scores["samples"] for scores in metrics["sets"].values()]
     parts = zip(metrics["sets"].items(), read_parts(_finished(path, PREDICTIONS), sizes), strict=True)
-    run = read_json(path / RUN, "model", "data", "options", "versions", "processes")
+    run = read_json(path / RUN, "model", "data", "options", "versions", "processes", way_out=BROKEN)
     return run, metrics, [RunSet(name, scores, rows) for (name, scores), rows in parts]
 
 
@@ -57,7 +58,7 @@ def sets_of(path: str | Path) -> list[RunSet]:
 
 def selected_of(path: str | Path) -> dict | None:
     """How the checkpoint of a run was chosen while training; None of a file of predictions, and where nobody knows."""
-    return read_json(Path(path) / RUN).get("selected") if is_run(path) else None
+    return read_json(Path(path) / RUN, way_out=BROKEN).get("selected") if is_run(path) else None
 
 
 def _finished(path: Path, name: str) -> Path:

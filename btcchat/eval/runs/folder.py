@@ -8,16 +8,17 @@ change_maps/ID.png  where each pair has changed, 8-bit grey (H, W), white the mo
 """
 
 import hashlib
-import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
+from btcchat.files import Appender, cannot_write, read_json, read_rows, temporary_files, write_json, write_rows
 
 PREDICTIONS, METRICS, RUN = "predictions.jsonl", "metrics.json", "run.json"
+RESUMED = "what is there is whole; the same command resumes the run"  # after an error of writing
+BROKEN = "run btcchat eval again with another --out"  # after a run.json that is not as it was written
+REMOVE = "remove this file, then run btcchat eval again"  # after another file, which is then made again
 
 
 def map_path(folder: str | Path, sample_id: str) -> Path:
@@ -44,24 +45,25 @@ class RunFolder:
         if self.path.is_dir() and not before.is_file() and self._others():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
         if before.is_file():
-            _check_same(self.path, read_json(before), run)
+            _check_same(self.path, read_json(before, way_out=BROKEN), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a")
         except OSError as error:
-            raise BTCChatError(f"--out {self.path} cannot be written: {error.strerror}") from error
+            raise cannot_write(f"--out {self.path}", error) from error
         self._file = _locked(lock, self.path)
         for path in (self.path / "parts").iterdir():  # a process whose launcher was killed may still be writing
             _locked(path.open("ab"), self.path).close()
+        for path in temporary_files(self.path):  # nobody writes them now
+            path.unlink()
         if not before.is_file():
             self.write(RUN, run)
-        return self.answers(cut=True)
+        return self.answers()
 
     def _others(self) -> bool:
         """Whether there is more than a run leaves that was stopped before it had its run.json."""
-        return any(path.name not in (".lock", "parts", f".{RUN}.partial") for path in self.path.iterdir()) or any(
-            self.path.glob("parts/*")
-        )
+        mine = {self.path / ".lock", self.path / "parts", *temporary_files(self.path)}
+        return any(path not in mine for path in self.path.iterdir()) or any(self.path.glob("parts/*"))
 
     def close(self) -> None:
         """Give the folder back."""
@@ -70,40 +72,25 @@ class RunFolder:
     def part(self, rank: int) -> "Part":
         return Part(self.path / "parts" / f"{rank}.jsonl")
 
-    def answers(self, *, cut: bool = False) -> dict[str, str]:
-        """id -> answer, of all parts. cut: a last line that a stop has left unfinished is cut off."""
+    def answers(self) -> dict[str, str]:
+        """id -> answer, of all parts. A last line that a stop has left unfinished does not count."""
+        fault = "is not an answer; remove that line, and the sample is asked again"
         found: dict[str, str] = {}
         for path in sorted((self.path / "parts").glob("*.jsonl")):
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if cut and whole < len(data):
-                os.truncate(path, whole)
-            for number, line in enumerate(data[:whole].splitlines(), start=1):
-                try:
-                    row = json.loads(line)
-                    key, text = row["id"], row["prediction"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise BTCChatError(
-                        f"{path} line {number} is no answer; remove that line, and the sample is asked again"
-                    ) from error
+            for number, row in read_rows(path, fault):
+                key, text = row.get("id"), row.get("prediction")
+                if not isinstance(key, str) or not isinstance(text, str):
+                    raise BTCChatError(f"{path} line {number} {fault}")
                 if found.setdefault(key, text) != text:
                     raise BTCChatError(f"{path} line {number}: a second answer for '{key}'; remove one of them")
         return found
 
     def write(self, name: str, content: dict | list[dict]) -> None:
-        """A dict as JSON, or a list of them as JSON lines; the file is whole or not there."""
-        many = isinstance(content, list)
-        data = b"".join(map(_line, content)) if many else json.dumps(content, indent=1, ensure_ascii=False).encode()
-        temporary = self.path / f".{name}.partial"
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise _cannot_write(self.path / name, error) from error
+        """A dict as JSON, or a list of them as JSON lines; whole or not at all."""
+        if isinstance(content, list):
+            write_rows(self.path / name, content, way_out=RESUMED, sync=True)
+        else:
+            write_json(self.path / name, content, way_out=RESUMED, sync=True)
 
 
 class Part:
@@ -112,50 +99,20 @@ class Part:
     def __init__(self, path: Path):
         self.path = path
         try:
-            self._file = _locked(path.open("ab", buffering=0), path.parents[1])
+            self._lock = _locked(path.open("ab"), path.parents[1])  # before Appender, which drops an unfinished line
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error, RESUMED) from error
+        self._rows = Appender(path, way_out=RESUMED)
 
     def write(self, answers: dict[str, str]) -> None:
-        data = memoryview(b"".join(_line({"id": name, "prediction": text}) for name, text in answers.items()))
-        end = os.fstat(self._file.fileno()).st_size
-        try:
-            while data:  # a disk that fills up takes a part of it
-                data = data[self._file.write(data) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(end)
-            raise _cannot_write(self.path, error) from error
+        self._rows.append({"id": name, "prediction": text} for name, text in answers.items())
 
     def __enter__(self) -> "Part":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._file.close()
-
-
-def read_json(path: Path, *needed: str) -> dict:
-    """A file of one JSON object, which has the fields ``needed``."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise BTCChatError(f"{path} cannot be read as JSON: {error}") from error
-    missing = [name for name in needed if name not in content] if isinstance(content, dict) else ["an object {...}"]
-    if missing:
-        raise BTCChatError(f"{path} is not as btcchat wrote it, without {missing[0]}; remove it, and run that again")
-    return content
-
-
-def _line(row: dict) -> bytes:
-    # half of a surrogate pair, which UTF-8 cannot say, becomes the escape that JSON has for it
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _cannot_write(path: Path, error: OSError) -> BTCChatError:
-    return BTCChatError(
-        f"{path} cannot be written: {error.strerror}; what is there is whole, the same command goes on with it"
-    )
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+        self._lock.close()
 
 
 def _check_same(path: Path, before: dict, now: dict) -> None:

@@ -1,15 +1,14 @@
-"""Reading a caption of this genre back into changes, by a lexicon: the measure of predicted captions.
+"""Read a caption of the synthetic scenes back into changes, with a lexicon: how predicted captions are scored.
 
-A caption is cut into clauses at its links (and, while, ;). A clause gives one change: the first noun of
-the lexicon is its kind, the number word before the noun its count, the first verb of the lexicon its
-action ("new" counts as built where there is no verb) and the first place phrase its place. A clause
-without a noun says nothing; one without an action or place takes those of the clause before it.
-"X replaces Y" and "Y makes way for X" give two changes.
+A caption is split into clauses at its links (and, while, ;). Each clause gives one change: the first noun of the
+lexicon is its kind, the number word before the noun its count, the first verb of the lexicon its action ("new" means
+built if there is no verb) and the first place phrase its place. A clause without a noun is skipped; one without an
+action or a place takes that of the clause before it. "X replaces Y" and "Y makes way for X" give two changes.
 """
 
 import re
 
-from btcchat.synthetic.language import NUMBERS
+from btcchat.synthetic.words import NUMBERS
 
 NOUNS = {
     "parking": r"parking lots?|parking areas?|parking|car parks?",
@@ -38,12 +37,13 @@ Change = tuple[str, str | None, int | None, str | None]
 def parse_caption(text: str) -> list[Change]:
     """Return the changes that a caption names, as ``(kind, action, count, place)`` in its order.
 
-    kind is one of scene.KINDS, action "built" | "removed", place one of scene.PLACES; what the text does
-    not say is None. A caption that names no change gives []. Exact on every caption of this package.
+    kind is one of KINDS, action "built" | "removed", place one of PLACES (both of btcchat.synthetic); None if the text
+    does not say. A caption that names no change gives []. Every caption that btcchat.synthetic draws is read exactly.
     """
     text = " ".join(text.lower().replace(".", " ").replace(",", " , ").split())
     changes: list[Change] = []
-    action = place = None
+    action: str | None = None
+    place: str | None = None
     for part in _LINK.split(text):
         nouns = list(_NOUN.finditer(part))
         if not nouns:
@@ -78,8 +78,8 @@ def _action(part: str) -> str | None:
     return "built" if re.search(r"\bnew\b", part) else None
 
 
-def _thing(part: str, noun: re.Match, action: str | None) -> tuple[str, str | None, int | None]:
-    kind = noun.lastgroup
+def _thing(part: str, noun: re.Match[str], action: str | None) -> tuple[str, str | None, int | None]:
+    kind = noun.lastgroup or ""  # every branch of the pattern is a named group
     if kind == "house" and "large" in part[: noun.start()].split()[-1:]:
         kind = "building"
     for word in reversed(part[: noun.start()].split()[-4:]):
@@ -91,8 +91,8 @@ def _thing(part: str, noun: re.Match, action: str | None) -> tuple[str, str | No
     return kind, action, 1 if singular else None
 
 
-def _replaced(part: str, nouns: list[re.Match]) -> tuple[re.Match, re.Match] | None:
-    """(what is built, what is removed) where the clause says that one takes the other's place."""
+def _replaced(part: str, nouns: list[re.Match[str]]) -> tuple[re.Match[str], re.Match[str]] | None:
+    """(what is built, what is removed) if the clause says that one takes the other's place."""
     if len(nouns) < 2:
         return None
     if re.search(r"\bmakes? way for\b|\breplaced by\b", part):
