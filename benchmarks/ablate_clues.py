@@ -19,10 +19,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from btcchat import BTCChat, BTCChatError, Request
+from btcchat import BTCChat, BTCChatError, request
 from btcchat.checkpoint.hub import resolve
 from btcchat.clues import ask as augment
-from btcchat.generation import CAPTION_QUESTION
+from btcchat.generation import GenerationOptions
+from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_pair
 from btcchat.train.flags import parse_arguments
 from btcchat.train.train import train
@@ -86,8 +87,8 @@ def scored(folder: Path, tests: list[SyntheticSample], clues: list[str | None], 
     """The cells of one row: how well the held-out pairs are captioned."""
     model, tally = BTCChat.from_pretrained(folder), Tally()
     for group in in_batches(zip(tests, clues, strict=True), batch):
-        requests = [Request(CAPTION_QUESTION, "pair", pictures(one), clue=clue) for one, clue in group]
-        for (one, _), answer in zip(group, model.answer(requests, max_new_tokens=96), strict=True):
+        records = [request(CAPTION_QUESTION, "pair", pictures(one), clue=clue) for one, clue in group]
+        for (one, _), answer in zip(group, model.answer(records, GenerationOptions(96)), strict=True):
             score_caption(tally, one.truth["changes"], answer)
     found = tally.scores()
     return [f"{found[name]['score']:.3f}" if name in found else "-" for name in MEASURES]

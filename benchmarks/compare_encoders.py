@@ -28,8 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seed_scores
 import trials
-from btcchat import BTCChat, BTCChatError, Request
-from btcchat.generation import batch_of
+from btcchat import BTCChat, BTCChatError, request
 from dots import dots
 from measure import memory, reset_peak
 from parse_captions import parse_caption
@@ -58,7 +57,9 @@ PLOTTED = {
 def cost(folder: Path, pairs: list[tuple[str, str]], repeats: int) -> dict:
     """What a pair takes from pixels to the first word, in a batch of ``pairs``; in a process of its own."""
     model = BTCChat.from_pretrained(folder)
-    batch = batch_of(model, [Request(model.config.caption_question, "pair", pair) for pair in pairs])
+    records = [request(model.config.caption_question, "pair", pair) for pair in pairs]
+    batch = model.processor.collate([model.processor(record, train=False) for record in records])
+    del batch["labels"]  # logits, no loss
     seconds, start_memory = [], reset_peak(model.device)
     with torch.no_grad():
         for _ in range(1 + repeats):  # the first is not timed
@@ -73,7 +74,7 @@ def cost(folder: Path, pairs: list[tuple[str, str]], repeats: int) -> dict:
     own = sum(counter.get_flop_counts().get("BTCChat.change_encoder", {}).values())
     return {
         "parameters": f"{sum(p.numel() for p in model.change_encoder.parameters()):,}",
-        "tokens a pair": model.change_encoder.segments * model.tokens_per_segment("pair"),
+        "tokens a pair": sum(model.layout.lengths("pair", 2)),
         "its GFLOP a pair": f"{own / len(pairs) / 1e9:.2f}",
         "GFLOP a pair": f"{counter.get_total_flops() / len(pairs) / 1e9:.2f}",
         "ms a pair": f"{1000 * statistics.median(seconds[1:]) / len(pairs):.1f}",

@@ -19,14 +19,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from btcchat import BTCChat, prompt
-from btcchat.change_encoder import build_change_encoder
+from btcchat import BTCChat, Processor, prompt, request
 from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.generation import CAPTION_QUESTION, Request, batch_of, generate
+from btcchat.checkpoint.parts import change_encoder_of, layout_of, projector_of, vision_tower_of
+from btcchat.generation import GenerationOptions, generate_ids
 from btcchat.language_model import build_language_model
-from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
-from btcchat.multimodal_projector import build_projector
+from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic.start import train_tokenizer
 from measure import Clock
 from rows import table
@@ -66,19 +65,15 @@ def write(folder: Path) -> None:
     )
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    tower = build_vision_tower(
-        config.vision_tower, select_layer=config.select_layers, select_feature=config.mm_vision_select_feature
-    )
-    width, grid = tower.hidden_size, tower.grid
-    llm = build_language_model(config.llm)
+    tower = vision_tower_of(config)
+    encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
+    image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     model = BTCChat(
-        config,
         vision_tower=tower,
-        change_encoder=build_change_encoder(config.change_encoder, hidden_size=width, grid=grid, num_depths=1),
-        mm_projector=build_projector(config.mm_projector, in_features=width, out_features=llm.config.hidden_size),
-        llm=llm,
-        tokenizer=_tokenizer(),
-        image_processor=ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio),
+        change_encoder=encoder,
+        mm_projector=projector,
+        llm=build_language_model(config.llm),
+        processor=Processor(config, _tokenizer(), image_processor, layout_of(config, tower, encoder, projector)),
     )
     model.save_pretrained(folder, max_shard_size=SHARD)
     torch.set_default_dtype(torch.float32)
@@ -86,7 +81,7 @@ def write(folder: Path) -> None:
 
 def _tokenizer():
     """One that knows the words of the prompt, so that it is about as long as with the real tokenizer."""
-    corpus = [prompt.render([prompt.user_turn(CAPTION_QUESTION)])] * 10
+    corpus = [prompt.render([prompt.Turn("user", [CAPTION_QUESTION])])] * 10
     with tempfile.TemporaryDirectory() as folder:
         return train_tokenizer(corpus, 800, Path(folder))
 
@@ -104,15 +99,15 @@ def measure(folder: Path, new_tokens: int) -> dict:
     found["peak of loading"] = _peak()
     found["parameters"] = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     tower = model.vision_tower
-    found["tokens"] = [tower.num_tokens, model.num_segments("pair", 2) * model.tokens_per_segment("pair")]
+    found["tokens"] = [tower.num_tokens, sum(model.layout.lengths("pair", 2))]
 
     pair = [Image.effect_noise((512, 512), 60 + 40 * date).convert("RGB") for date in range(2)]
     clock = Clock(model)
-    batch = batch_of(model, [Request(CAPTION_QUESTION, "pair", pair)])
+    batch = model.processor.collate([model.processor(request(CAPTION_QUESTION, "pair", pair), train=False)])
     found["prompt"] = batch["input_ids"].shape[1] - 1 + found["tokens"][1]
-    generate(model, batch, max_new_tokens=2)  # warm-up: the first call of each kernel makes its plan
+    generate_ids(model, batch, GenerationOptions(2))  # warm-up: the first call of each kernel makes its plan
     clock.calls.clear()
-    written = generate(model, batch, max_new_tokens=new_tokens).shape[1]
+    written = len(generate_ids(model, batch, GenerationOptions(new_tokens))[0])
     seconds = {name: [value for called, value, _ in clock.calls if called == name] for name, _, _ in clock.calls}
     prefill, *steps = seconds["llm"]
     found["seconds"] = {

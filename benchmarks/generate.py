@@ -25,11 +25,12 @@ import torch
 import yaml
 from PIL import Image
 
-from btcchat import BTCChat
+from btcchat import BTCChat, request
 from btcchat.data.convert.base import captioned_pair
-from btcchat.eval.runs.answer import answers, batches
+from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.samples import Sample, read_sets
-from btcchat.generation import Request, prepare
+from btcchat.eval.runs.sweep import batches, sweep
+from btcchat.generation import GenerationOptions
 from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
 from measure import Clock, machine, memory, reset_peak
 from rows import table
@@ -98,7 +99,7 @@ def write_pairs(folder: Path, count: int, question: str) -> list[Sample]:
 def question_of(model: BTCChat) -> str:
     """One that makes a prompt of PROMPT tokens, template and BOS included, images not."""
     blank, question = Image.new("RGB", (8, 8)), "what"
-    while len(prepare(model, Request(question, "pair", [blank, blank]))["input_ids"]) - 1 < PROMPT:
+    while len(model.processor(request(question, "pair", [blank, blank]), train=False)["input_ids"]) - 1 < PROMPT:
         question += " a"
     return question
 
@@ -106,7 +107,7 @@ def question_of(model: BTCChat) -> str:
 def work(model: BTCChat, sizes: Sizes) -> dict[str, float]:
     """GFLOP a pair of each part: two for each weight and place it is used at, and those of attention."""
     tokens, wide, deep = model.vision_tower.num_tokens, sizes.vision_width, max(model.vision_tower.select_layers)
-    segment, llm = model.tokens_per_segment("pair"), sizes.llm_width
+    segment, llm = model.layout.change_tokens, sizes.llm_width
     block = 12 * tokens * wide**2 + 2 * tokens**2 * wide  # products, of which each counts twice
     layer = 4 * llm**2 + 3 * llm * sizes.llm_hidden  # weights
     read, said, head = PROMPT + segment, NEW_TOKENS - 1, llm * VOCABULARY
@@ -132,11 +133,10 @@ def measure(dtype: str, args: argparse.Namespace) -> dict:
         samples = write_pairs(Path(folder), args.pairs, question_of(model))
         for size in args.batches:
             rest = reset_peak(torch.device("cpu"))
-            list(answers(model, [(0, batches(samples, size)[0])], max_new_tokens=2))  # makes the plans of its kernels
+            answer(model, batches(samples, size)[:1], 2)  # makes the plans of its kernels
             clock.calls.clear()
-            start, captions = time.perf_counter(), {}
-            for said in answers(model, enumerate(batches(samples, size)), max_new_tokens=NEW_TOKENS):
-                captions |= said
+            start = time.perf_counter()
+            captions = answer(model, batches(samples, size), NEW_TOKENS)
             seconds = {"all": time.perf_counter() - start} | parts(clock)
             found[size] = {
                 "seconds": {part: value / len(samples) for part, value in seconds.items()},
@@ -145,6 +145,14 @@ def measure(dtype: str, args: argparse.Namespace) -> dict:
                 "captions": captions,
             }
     return {"peak": reached, "work": work(model, sizes), "batches": found, "machine": machine(torch.device("cpu"))}
+
+
+def answer(model: BTCChat, groups: list[list[Sample]], new_tokens: int) -> dict[str, str]:
+    """id -> caption."""
+    captions: dict[str, str] = {}
+    for _ in sweep(model, groups, [Answering((), captions.update, GenerationOptions(new_tokens))]):
+        pass
+    return captions
 
 
 def parts(clock: Clock) -> dict[str, float]:

@@ -39,16 +39,25 @@ def machine(device: torch.device) -> str:
 
 
 class Clock:
-    """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``)."""
+    """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``).
+
+    ``llm`` is its decoder and, after that, its head: generation calls these two, and not the whole.
+    """
 
     def __init__(self, model: torch.nn.Module):
         self.calls: list[tuple[str, float, int]] = []
         self._started: dict[str, float] = {}
-        for name, part in model.named_children():
+        parts = dict(model.named_children())
+        head = parts["llm"].get_output_embeddings()
+        for name, part in (parts | {"llm": parts["llm"].get_decoder(), "head": head}).items():
             part.register_forward_pre_hook(lambda *_, name=name: self._started.update({name: time.perf_counter()}))
             part.register_forward_hook(lambda *call, name=name: self._stop(name, call[2]), with_kwargs=True)
 
     def _stop(self, name: str, options: dict) -> None:
         seconds = time.perf_counter() - self._started[name]
+        if name == "head":
+            name, before, tokens = self.calls.pop()
+            self.calls.append((name, before + seconds, tokens))
+            return
         given = [options[key] for key in ("inputs_embeds", "input_ids") if options.get(key) is not None]
         self.calls.append((name, seconds, given[0].shape[1] if given else 0))

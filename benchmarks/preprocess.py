@@ -67,7 +67,11 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"no image in {' '.join(map(str, args.folders))}")
     images = [Image.open(file).convert("RGB") for file in files[:: -(-len(files) // args.images)]]
     name, theirs = hugging_face(args.side)
-    ours = ImageProcessor((args.side, args.side), HALF, HALF, aspect_ratio="resize")
+    processor = ImageProcessor((args.side, args.side), HALF, HALF, aspect_ratio="resize")
+
+    def ours(image: Image.Image) -> torch.Tensor:
+        return processor.normalise(processor(image))
+
     sizes = sorted({f"{image.width} x {image.height}" for image in images})
     print(
         f"{len(images)} images of {', '.join(sizes[:3])} to {args.side} x {args.side}; {machine(torch.device('cpu'))}\n"

@@ -30,9 +30,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from btcchat import BTCChat, BTCChatError, Request
+from btcchat import BTCChat, BTCChatError, Record, request
 from btcchat.eval.captions.factuality import factuality
-from btcchat.generation import CAPTION_QUESTION
+from btcchat.generation import GenerationOptions
+from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, swap
 from parse_captions import parse_caption
 from rows import table
@@ -133,14 +134,14 @@ def draw(task: str, seed: int) -> tuple[SyntheticSample, SyntheticSample | None]
     return sample, swap(sample) if task == "caption" else None
 
 
-def requests_of(task: str, sample: SyntheticSample, twin, questions: int) -> list[tuple[Request, str]]:
-    """(request, true answer) of one sample; a caption has no single true answer."""
+def requests_of(task: str, sample: SyntheticSample, twin, questions: int) -> list[tuple[Record, str]]:
+    """(question, true answer) of one sample; a caption has no single true answer."""
     if task == "caption":
-        return [(Request(CAPTION_QUESTION, "pair", pictures(one)), "") for one in (sample, twin)]
+        return [(request(CAPTION_QUESTION, "pair", pictures(one)), "") for one in (sample, twin)]
     asked = list(sample.questions)
     random.Random(sample.seed).shuffle(asked)
     source = pictures(sample)
-    return [(Request(q, task, source[0] if task == "image" else source), a) for q, a in asked[:questions]]
+    return [(request(q, task, source[0] if task == "image" else source), a) for q, a in asked[:questions]]
 
 
 def pictures(sample: SyntheticSample) -> list[Image.Image]:
@@ -162,16 +163,16 @@ def run(models: dict[str, BTCChat], task: str, options: argparse.Namespace, tall
     for batch in in_batches(drawn, max(1, options.batch // per_sample)):
         asked = [requests_of(task, sample, twin, options.questions) for sample, twin in batch]
         for name, model in models.items():
-            flat = [request for group in asked for request, _ in group]
-            answers = iter(model.answer(flat, max_new_tokens=limit))
+            flat = [record for group in asked for record, _ in group]
+            answers = iter(model.answer(flat, GenerationOptions(limit)))
             for (sample, _), group in zip(batch, asked, strict=True):
                 replies = list(islice(answers, len(group)))
                 if task == "caption":
                     score_caption(tallies[name], sample.truth["changes"], *replies)
                     tallies[name].captions.append((replies[0], sample.captions))
                     continue
-                for (request, truth), reply in zip(group, replies, strict=True):
-                    score_answer(tallies[name], task, request.question, reply, truth)
+                for (record, truth), reply in zip(group, replies, strict=True):
+                    score_answer(tallies[name], task, record.conversations[-1]["value"], reply, truth)
 
 
 def report(scores: dict[str, dict]) -> str:

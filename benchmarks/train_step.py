@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from btcchat.data.collate import collate
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,6 +36,7 @@ from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
+from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.frozen_tower import FrozenTower
 from measure import machine, memory, reset_peak
@@ -84,20 +84,20 @@ def draw_samples(model, count: int) -> list[dict]:
     samples = []
     for modality in random.choice(list(SHARES), count, p=list(SHARES.values())):
         frames, answer = FRAMES[modality], int(random.integers(10, 120))
-        segments = model.num_segments(modality, frames)
+        segments = model.layout.num_segments(modality, frames)
         text = torch.randint(3, VOCABULARY, (60 + answer,))
         ids = torch.cat([torch.full((segments,), IMAGE_TOKEN_INDEX), text])
         labels = ids.clone()
         labels[: segments + 60] = IGNORE_INDEX
         side = model.vision_tower.resolution
-        pixels = torch.randn(frames, 3, side, side)
-        samples.append({"input_ids": ids, "labels": labels, "pixel_values": pixels, "modality": str(modality)})
+        pixels = torch.randint(256, (frames, 3, side, side), dtype=torch.uint8)
+        samples.append({"input_ids": ids, "labels": labels, "frames": pixels, "modality": str(modality)})
     return samples
 
 
 def length(model, sample: dict) -> int:
-    segments = int((sample["input_ids"] == IMAGE_TOKEN_INDEX).sum())
-    return len(sample["input_ids"]) + segments * (model.tokens_per_segment(sample["modality"]) - 1)
+    lengths = model.layout.lengths(sample["modality"], len(sample["frames"]))
+    return len(sample["input_ids"]) - len(lengths) + sum(lengths)
 
 
 def published_batches(model, samples: list[dict], args: argparse.Namespace) -> list[list[int]]:
@@ -110,8 +110,8 @@ def btcchat_batches(model, samples: list[dict], args: argparse.Namespace) -> lis
     return list(GroupedBatches(lengths, 4 * args.batch_size, seed=args.seed, max_tokens=args.max_tokens))
 
 
-def published_loss(model, batch: dict) -> torch.Tensor:
-    depths = model.vision_tower(batch["pixel_values"])
+def published_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor:
+    depths = model.see(batch["frames"])
     frames, features, lengths = zip(*(depth.split(batch["frame_counts"]) for depth in depths), strict=True), [], []
     for modality, one in zip(batch["modalities"], frames, strict=True):
         one, counts = model.segments(list(one), [modality], [len(one[0])])
@@ -132,8 +132,9 @@ def published_loss(model, batch: dict) -> torch.Tensor:
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), target, ignore_index=IGNORE_INDEX)
 
 
-def btcchat_loss(model, batch: dict) -> torch.Tensor:
-    return model(**batch).loss
+def btcchat_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor:
+    given = {name: value for name, value in batch.items() if name != "cached"}
+    return model(**given, encoder=encoder.with_cached(batch.get("cached"))).loss
 
 
 CACHED = "btcchat, 2nd epoch"
@@ -144,23 +145,14 @@ WAYS = {
 }
 
 
-def fill_cache(model, samples: list[dict], folder: str, args: argparse.Namespace) -> None:
-    """Put the features of each sample's frames on the disk, under its number, in the place of its pixels."""
-    model.feature_cache = FeatureCache(folder, {})
-    for number, sample in enumerate(samples):
-        pixels = sample.pop("pixel_values").to(model.device)
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=args.dtype == "bf16"):
-            features = torch.stack((model.frozen_tower or model.vision_tower)(pixels), dim=1)  # (T, S, L, C)
-        sample["keys"] = [f"{number:04}-{frame}" for frame in range(len(pixels))]
-        model.feature_cache.store(sample["keys"], features)
-
-
-def read(model, sample: dict) -> dict:
-    """As SampleMaker makes it: with pixels, or with features from the disk."""
-    if model.feature_cache is None:
-        return sample
-    features = [model.feature_cache.load(key) for key in sample["keys"]]
-    return sample | {"pixel_values": None, "cached": (features, [None] * len(features))}
+def filled_cache(model, samples: list[dict], folder: str, encoder: TrainingEncoder) -> FeatureCache:
+    """The features of all frames of the samples, on the disk."""
+    cache, tower = FeatureCache(folder, {}), encoder.tower or model.vision_tower
+    for sample in samples:
+        with torch.no_grad():
+            features = torch.stack(tower(model.pixel_values(sample["frames"])), dim=1)  # (T, S, L, C)
+        cache.store([cache.key(frame) for frame in sample["frames"]], features)
+    return cache
 
 
 def measure(way: str, args: argparse.Namespace) -> dict:
@@ -175,10 +167,11 @@ def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     ours = "sdpa" if device.type == "cuda" else pick_attention(args.device, computed, gradients=True)
     model = build(BIG if not args.small else Sizes(), "sdpa" if way == "published" else ours).to(device)
     samples = draw_samples(model, args.samples)
-    if way == CACHED:
-        fill_cache(model, samples, folder, args)
+    encoder = TrainingEncoder()
     if way != "published" and args.dtype == "bf16":
-        model.frozen_tower = FrozenTower(model.vision_tower)
+        encoder.tower = FrozenTower(model.vision_tower)
+    if way == CACHED:
+        encoder.cache = filled_cache(model, samples, folder, encoder)
     make_batches, loss_of = WAYS[way]
     batches = make_batches(model, samples, args)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0, fused=True)
@@ -189,10 +182,11 @@ def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     total, tokens, rest = 0.0, 0, reset_peak(device)
 
     def step(rows: list[int]) -> tuple[float, int]:
-        batch = collate([read(model, samples[i]) for i in rows], 0)
+        read = [samples[i] if encoder.cache is None else encoder.cache.take(samples[i]) for i in rows]
+        batch = model.processor.collate(read)
         batch = {name: move(value, device) for name, value in batch.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
-            loss = loss_of(model, batch)
+            loss = loss_of(model, batch, encoder)
         loss.backward()
         return loss.item(), int((batch["labels"][:, 1:] >= 0).sum())
 

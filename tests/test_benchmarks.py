@@ -22,6 +22,7 @@ import relayout
 import score
 import startup
 import tiny_minutes
+import trace_files
 import train_step
 from btcchat.checkpoint.weights import weight_files
 from btcchat.synthetic.write import write_dataset
@@ -149,6 +150,16 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
     assert found["published"]["batches"] == 3
 
 
+def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
+    assert trace_files.main([]) == 0
+    caption, *lines, loading, count = capsys.readouterr().out.splitlines()
+    files = dict(line.split(": ", 1) for line in lines)
+    assert "house was built" in caption and count == f"{len(files)} files"
+    assert "merge" in files["merge.py"] and "Processor.__call__" in files["processor.py"]
+    assert "checkpoint/hub.py (while the model is loaded)" in files and "data/loader.py" not in files
+    assert loading == f"{sum('(' in name for name in files)} of them only while the model is loaded"
+
+
 def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
     values = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
     for number, value in enumerate(values):
@@ -202,5 +213,5 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     found = generate.work(model, generate.SMALL)
     vision = 2 * 2 * (16 * 3 * 14**2 * 32 + 2 * (12 * 16 * 32**2 + 2 * 16**2 * 32)) / 1e9  # 2 images, 2 layers of 3
     assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
-    assert model.tokens_per_segment("pair") == 4
+    assert model.layout.change_tokens == 4
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 import btcchat
-from btcchat import BTCChat, Request
-from btcchat.generation import CAPTION_QUESTION
+from btcchat import BTCChat, request
+from btcchat.generation import GenerationOptions
+from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import make_image, make_pair, swap
 from parse_captions import parse_caption
 
@@ -22,7 +23,7 @@ def model():
 
 def captions(model, samples) -> list[str]:
     pairs = [[Image.fromarray(image) for image in sample.images] for sample in samples]
-    return model.answer([Request(CAPTION_QUESTION, "pair", pair) for pair in pairs], max_new_tokens=60)
+    return model.answer([request(CAPTION_QUESTION, "pair", pair) for pair in pairs], GenerationOptions(60))
 
 
 def test_its_weights_are_small():
@@ -54,5 +55,6 @@ def test_it_tells_changed_from_unchanged_and_built_from_removed(model):
 def test_it_answers_questions_about_one_image(model):
     samples = [make_image(seed, heldout=True) for seed in range(5_000, 5_032)]
     asked = [(sample.images[0], *sample.questions[seed % 4]) for seed, sample in enumerate(samples)]
-    said = model.answer([Request(q, "image", Image.fromarray(image)) for image, q, _ in asked], max_new_tokens=30)
+    records = [request(q, "image", Image.fromarray(image)) for image, q, _ in asked]
+    said = model.answer(records, GenerationOptions(30))
     assert sum(text == answer for text, (*_, answer) in zip(said, asked, strict=True)) >= 22

@@ -9,9 +9,9 @@ from PIL import Image
 
 from btcchat import cli, prompt
 from btcchat.clues import ask as augment
-from btcchat.clues.store import Clues
+from btcchat.clues.store import CLUE_QUESTIONS, Clues
 from btcchat.errors import BTCChatError
-from btcchat.generation import Request, question_turn
+from btcchat.processor import request
 
 SETS = {"pairs": "pairs.jsonl", "mixed": "mixed.jsonl", "bad": "bad.jsonl"}
 
@@ -72,7 +72,7 @@ def test_each_set_of_images_is_asked_about_once(root, base, capsys):
     assert cli.main(words(root, base, "pairs*2+mixed", "--batch_size", "2")) == 0
     assert "8 clues written to" in capsys.readouterr().err
     clues = Clues(root / "clues")
-    assert len(clues) == 8 and clues.about["questions"] == prompt.CLUE_QUESTIONS
+    assert len(clues) == 8 and clues.about["questions"] == CLUE_QUESTIONS
     lines = [json.loads(line) for line in (root / "clues/clues.jsonl").open()]
     assert sorted(line["modality"] for line in lines) == ["image", *["pair"] * 5, "series", "video"]
     assert cli.main(words(root, base, "pairs+mixed")) == 0
@@ -82,7 +82,7 @@ def test_each_set_of_images_is_asked_about_once(root, base, capsys):
 def test_a_clue_is_the_models_answer_to_the_question_of_its_modality(root, base, model, capsys):
     assert cli.main(words(root, base, "mixed")) == 0
     clues, image = Clues(root / "clues"), str(root / "0.png")
-    asked = model.ask(prompt.CLUE_QUESTIONS["image"], image=image, max_new_tokens=4)
+    asked = model.ask(CLUE_QUESTIONS["image"], image=image, max_new_tokens=4)
     assert asked and clues.of("image", [image]) == asked
 
 
@@ -157,7 +157,7 @@ def test_online_the_model_itself_is_asked_without_its_adapter(root, model, monke
     paths = [root / "0.png", root / "1.png"]
     clue = augment.clue_source("online", model)([("pair", None, paths)])
     assert states == ["off", "asked", "on"]
-    question = prompt.CLUE_QUESTIONS["pair"]
+    question = CLUE_QUESTIONS["pair"]
     assert clue == [model.ask(question, pair=paths, max_new_tokens=augment.MAX_NEW_TOKENS)]
 
 
@@ -200,6 +200,6 @@ def test_the_flags_are_checked_before_the_model_is_loaded(root, capsys):
 
 
 def test_a_clue_stands_behind_the_task_and_before_the_question(model):
-    request = Request("What is new?", "pair", task="change captioning", clue="a house")
-    turn = question_turn(model, request, 2)
+    record = request("What is new?", "pair", task="change captioning", clue="a house")
+    [turn] = model.processor.turns(record, 2)
     assert turn.content == [prompt.IMAGE, "\n", "[change captioning] [clue: a house] What is new?"]

@@ -52,7 +52,7 @@ def root(tmp_path, monkeypatch, maker):
     write(tmp_path / "bad.jsonl", [row for rows in BAD.values() for row in rows])
     sets = [f"{name}: {{annotation: {name}.jsonl, images: .}}" for name in ("good", "bad", "broken")]
     (tmp_path / "sets.yaml").write_text("\n".join([*sets, "tars: {annotation: 'x-*.tar', images: .}"]))
-    monkeypatch.setattr("btcchat.commands.options.sample_maker", lambda args: maker)
+    monkeypatch.setattr("btcchat.commands.options.load_processor", lambda args: maker)
     return tmp_path
 
 

@@ -177,9 +177,9 @@ def test_every_kind_but_no_other_is_described():
 
 
 def test_a_pair_is_asked_about_as_the_caption_command_asks():
-    from btcchat.generation import CAPTION_QUESTION
+    from btcchat.checkpoint.config import BTCChatConfig
 
-    assert CHANGE_QUESTION == CAPTION_QUESTION
+    assert BTCChatConfig().caption_question == CHANGE_QUESTION
 
 
 def test_the_real_levir_cc_is_converted(shared, tmp_path):

@@ -4,23 +4,26 @@ import json
 import math
 from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from btcchat.data.collate import collate, collate_good
 
 from btcchat.data.batches import GroupedBatches
-from btcchat.data.loader import train_loader
+from btcchat.data.lengths import LengthEstimate
+from btcchat.data.loader import collate_good, train_loader
 from btcchat.data.mixture import build_datasets
 from btcchat.data.mixture.faults import BadSample
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record, characters
 from btcchat.errors import BTCChatError
+from btcchat.processor import Processor
 from btcchat.prompt import TEMPLATES
 from tests.data.test_formats import shard
 
 LENGTHS = np.random.default_rng(0).choice([30, 100, 220, 1500], 1001) + np.random.default_rng(1).integers(0, 30, 1001)
+NO_FRAMES = torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
 SETTINGS = {"batch_size": 16, "max_tokens": 2000, "seed": 1}
 
 
@@ -82,7 +85,7 @@ def sample(record) -> dict:
     if record.where.startswith("bad"):
         raise BTCChatError("no such image")
     ids = torch.full((number % 7 + 1,), number)
-    return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text", "cut": None}
+    return {"input_ids": ids, "labels": ids, "frames": NO_FRAMES, "modality": "text", "cut": None}
 
 
 def length(modality, frames, characters) -> int:
@@ -90,7 +93,7 @@ def length(modality, frames, characters) -> int:
 
 
 def pad(samples: list[dict]) -> dict:
-    return collate(samples, pad_token_id=-1)
+    return Processor(None, SimpleNamespace(pad_token_id=-1), None, None).collate(samples)
 
 
 def numbers(batch: dict) -> list[int]:
@@ -216,22 +219,22 @@ def test_what_was_cut_is_told():
 
 def sample_of(tokens: int) -> dict:
     ids = torch.arange(tokens)
-    return {"input_ids": ids, "labels": ids, "pixel_values": None, "modality": "text"}
+    return {"input_ids": ids, "labels": ids, "frames": NO_FRAMES, "modality": "text"}
 
 
-def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path):
+def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path, monkeypatch):
     """Short texts: what a batch is padded to is a good part of it."""
-    from btcchat.processor import SampleMaker
+    from btcchat.train.train import SampleMaker
     from tests.tiny import tiny_model
 
-    model = tiny_model(tmp_path)
-    maker = SampleMaker.of(model)
-    maker.template = replace(TEMPLATES["v1"], system="")
+    monkeypatch.setitem(TEMPLATES, "short", replace(TEMPLATES["v1"], system=""))
+    model = tiny_model(tmp_path, conv_version="short")
+    estimate = LengthEstimate(model.processor)
     talks = [talk("a house " * (i % 12 + 1)) for i in range(60)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"modality": "text", "conversations": t}) for t in talks))
     (tmp_path / "sets.yaml").write_text("rows: {annotation: rows.jsonl}")
-    mixture = build_datasets("rows", maker, data_root=tmp_path, folder=tmp_path)
-    maker.calibrate(mixture.some(60))
+    mixture = build_datasets("rows", SampleMaker(model.processor), data_root=tmp_path, folder=tmp_path)
+    estimate.calibrate(mixture.some(60))
     given = []
     model.llm.get_decoder().register_forward_pre_hook(
         lambda decoder, args, kwargs: given.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
@@ -239,21 +242,21 @@ def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path):
     longest = max(len(sample["input_ids"]) for sample in mixture)
     assert 20 < longest < 64
     max_tokens = 320
-    for batch in train_loader(mixture, pad, maker.estimated_length, batch_size=60, max_tokens=max_tokens, seed=0):
+    for batch in train_loader(mixture, pad, estimate, batch_size=60, max_tokens=max_tokens, seed=0):
         batch.pop("faults"), batch.pop("cut")
         model.train()(**batch)
     assert max_tokens / 2 < max(given) <= max_tokens
 
 
 def test_a_tokenizer_of_short_tokens_is_taken_into_account(tmp_path):
-    from btcchat.processor import SampleMaker
     from tests.tiny import tiny_model
 
-    model = tiny_model(tmp_path)
-    maker = SampleMaker(model.tokenizer, model.image_processor, model.num_segments, {"text": 4}, "v1", 8, 4096)
+    processor = tiny_model(tmp_path).processor
+    processor.config.model_max_length = 4096
     text = "zqxj " * 200
     record = Record("a row 1", "text", [], [{"from": "human", "value": "?"}, {"from": "gpt", "value": text}])
-    real = len(maker(record)["input_ids"])
-    assert maker.estimated_length("text", 0, characters(record)) < 0.8 * real
-    maker.calibrate([record])
-    assert maker.estimated_length("text", 0, characters(record)) == pytest.approx(real, rel=0.02)
+    real = len(processor(record, train=True)["input_ids"])
+    estimate = LengthEstimate(processor)
+    assert estimate("text", 0, characters(record)) < 0.8 * real
+    estimate.calibrate([record])
+    assert estimate("text", 0, characters(record)) == pytest.approx(real, rel=0.02)

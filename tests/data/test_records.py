@@ -54,7 +54,7 @@ def test_blank_lines_are_no_rows(tmp_path):
 BAD = {
     "levir_cc.json row 2: 1 image, a pair needs 2 (before, after)": row(images=["a.png"]),
     "levir_cc.json row 2: 3 images, a pair needs 2 (before, after)": row(images=["a", "b", "c"]),
-    "levir_cc.json row 2: 17 images, a series needs 2 to 16 (one a date)": row(modality="series", images=["a"] * 17),
+    "levir_cc.json row 2: 17 images, a series needs 2 to 16 dates": row(modality="series", images=["a"] * 17),
     "levir_cc.json row 2: 0 images, an image needs 1": row(modality="image", images=[]),
     "levir_cc.json row 2: 2 images, a text needs none": row(modality="text"),
     "levir_cc.json row 2: no 'modality'": row(modality=None),

@@ -32,7 +32,7 @@ def root(tmp_path, monkeypatch, maker):
     lines = "\n".join(json.dumps({"conversations": talk} | row) for row in rows)
     (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
     (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: .}")
-    monkeypatch.setattr("btcchat.commands.options.sample_maker", lambda args: maker)
+    monkeypatch.setattr("btcchat.commands.options.load_processor", lambda args: maker)
     return tmp_path
 
 
@@ -88,8 +88,9 @@ def test_the_images_are_those_the_model_sees(root, maker):
     page = Page(written(root))
     assert len(page.sources) == 3
     pictures = [Image.open(io.BytesIO(base64.b64decode(s.partition(",")[2]))) for s in page.sources]
-    pixels = [maker.image_processor(Image.open(root / f"{name}.png")) for name in ("b", "a", "<c>")]
-    assert all(torch.equal(maker.image_processor(image), want) for image, want in zip(pictures, pixels, strict=True))
+    frames = [maker.image_processor(Image.open(root / f"{name}.png")) for name in ("b", "a", "<c>")]
+    assert all(torch.equal(maker.image_processor(image), want) for image, want in zip(pictures, frames, strict=True))
+    assert torch.equal(torch.stack(frames[1:]), maker_sample(root, maker)["frames"])
 
 
 def test_whatever_a_data_set_says_is_escaped(root):
@@ -124,10 +125,10 @@ def test_a_page_that_cannot_be_written_is_an_error(root, capsys):
 
 
 @pytest.mark.parametrize("aspect_ratio", ["resize", "pad"])
-def test_an_image_is_restored_to_its_grey_levels(aspect_ratio):
+def test_an_image_of_the_towers_size_keeps_its_grey_levels(aspect_ratio):
     processor = ImageProcessor((16, 16), [0.48, 0.46, 0.41], [0.27, 0.26, 0.28], aspect_ratio=aspect_ratio)
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8))
-    assert np.array_equal(np.asarray(processor.seen(processor(image))), np.asarray(image))
+    assert np.array_equal(processor(image).permute(1, 2, 0).numpy(), np.asarray(image))
 
 
 def record_of(root):
@@ -137,4 +138,4 @@ def record_of(root):
 
 
 def maker_sample(root, maker) -> dict:
-    return maker(record_of(root))
+    return maker(record_of(root), train=True)

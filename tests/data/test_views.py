@@ -80,20 +80,20 @@ def test_only_pairs_are_turned_and_what_came_before_stays(tmp_path):
 
 
 def test_a_training_sample_is_shown_in_its_view_and_anew_each_epoch(tmp_path):
-    from btcchat.processor import SampleMaker
+    from btcchat.train.train import SampleMaker
     from tests.tiny import tiny_model
 
     (tmp_path / "rows.jsonl").write_text(json.dumps(corner_pair(tmp_path, "top left", answer="a house top left")))
     (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: .}")
-    maker = SampleMaker.of(tiny_model(tmp_path))
+    maker = SampleMaker(tiny_model(tmp_path).processor)
     mixture = build_datasets("mine", maker, data_root=tmp_path, folder=tmp_path)
     plain = mixture[0, 0]
     mixture.augment = PairViews()
     epochs = [mixture[epoch, 0] for epoch in range(20)]
     flips = [[-1], [-2], [-1, -2], []]
-    found = [next(f for f in flips if (one["pixel_values"].flip(f) == plain["pixel_values"]).all()) for one in epochs]
+    found = [next(f for f in flips if (one["frames"].flip(f) == plain["frames"]).all()) for one in epochs]
     assert len({tuple(flip) for flip in found}) == 4
     again = mixture[7, 0]
-    assert (again["pixel_values"] == epochs[7]["pixel_values"]).all()
+    assert (again["frames"] == epochs[7]["frames"]).all()
     same_text = [(one["input_ids"].tolist() == plain["input_ids"].tolist()) for one in epochs]
     assert same_text == [flip == [] for flip in found]

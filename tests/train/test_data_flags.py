@@ -86,9 +86,9 @@ def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
     trainer = run("images+videos", **TUNE, **budget)
     batches = list(trainer.get_train_dataloader())
     assert trainer.state.global_step == 2 * len(batches)
+    tokens = trainer.model.layout.image_tokens
     lengths = [
-        (batch["input_ids"] == IMAGE_TOKEN_INDEX).sum(1) * (trainer.model.tokens_per_segment("pair") - 1)
-        + batch["attention_mask"].sum(1)
+        (batch["input_ids"] == IMAGE_TOKEN_INDEX).sum(1) * (tokens - 1) + batch["attention_mask"].sum(1)
         for batch in batches
     ]
     assert sum(map(len, lengths)) == 8 and max(map(len, lengths)) < 8

@@ -77,17 +77,16 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
 
 
 def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
-    from btcchat import prompt
     from btcchat.clues.ask import records_of
-    from btcchat.clues.store import ClueWriter
+    from btcchat.clues.store import CLUE_QUESTIONS, ClueWriter
     from btcchat.data.mixture import build_datasets
-    from btcchat.eval.runs import answer as generate
+    from btcchat.eval.runs import answer
 
-    about = {"model": "a base", "identity": "0" * 64, "questions": prompt.CLUE_QUESTIONS, "max_new_tokens": 8}
+    about = {"model": "a base", "identity": "0" * 64, "questions": CLUE_QUESTIONS, "max_new_tokens": 8}
     flags = {"tune_language_model": True, "max_steps": 1, "prompt_augmentation": "cached", "clues": tmp_path / "clues"}
     flags |= {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 1}
-    asked, sample = [], generate._sample
-    monkeypatch.setattr(generate, "_sample", lambda *given: asked.append(given[3]) or sample(*given))
+    asked, record_of = [], answer.question_record
+    monkeypatch.setattr(answer, "question_record", lambda sample, clue: asked.append(clue) or record_of(sample, clue))
 
     def tell(name: str) -> None:
         records = records_of(build_datasets(name, dict, data_root=scenes, folder=scenes))

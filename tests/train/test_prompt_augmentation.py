@@ -5,10 +5,9 @@ import tarfile
 
 import pytest
 
-from btcchat import prompt
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import describe, records_of, write_clues
-from btcchat.clues.store import Clues, ClueWriter
+from btcchat.clues.store import CLUE_QUESTIONS, Clues, ClueWriter
 from btcchat.data.mixture import build_datasets
 from btcchat.errors import BTCChatError
 
@@ -17,7 +16,7 @@ from btcchat.errors import BTCChatError
 def clues(data_root, checkpoint, tmp_path_factory):
     """Clues about pairs and series: their own names."""
     folder = tmp_path_factory.mktemp("clues")
-    about = {"model": "a base", "identity": "0" * 64, "questions": prompt.CLUE_QUESTIONS, "max_new_tokens": 8}
+    about = {"model": "a base", "identity": "0" * 64, "questions": CLUE_QUESTIONS, "max_new_tokens": 8}
     with ClueWriter(folder / "cached", about) as writer:
         for record in records_of(build_datasets("pairs+series", dict, data_root=data_root, folder=data_root)):
             told = " ".join(path.rpartition("/")[2].removesuffix(".png") for path in record.sources)
@@ -43,7 +42,7 @@ def test_cached_clues_stand_in_the_prompts(run, clues):
     assert "clue" not in text
     off = run("pairs+series+texts", **TUNE, overwrite_output_dir=True)
     assert "clue" not in texts(off, [1])[0]
-    assert [one.estimate.__self__.clue_tokens for one in (trainer, off)] == [8, 0]
+    assert [one.estimate.clue_tokens for one in (trainer, off)] == [8, 0]
     longer = [trainer.estimate("pair", 2, long) - off.estimate("pair", 2, long) for long in range(600)]
     assert sum(longer) / len(longer) == pytest.approx(8, abs=0.5)  # each is a multiple of 16
 
@@ -100,7 +99,7 @@ def test_online_the_model_itself_is_asked_before_the_first_step(run, checkpoint,
 
     start = BTCChat.from_pretrained(checkpoint, device="cpu")
     record = trainer.train_dataset.record(1)
-    asked = start.ask(prompt.CLUE_QUESTIONS["pair"], pair=record.sources, max_new_tokens=64)
+    asked = start.ask(CLUE_QUESTIONS["pair"], pair=record.sources, max_new_tokens=64)
     assert kept.of("pair", record.sources) == asked
 
 
@@ -175,7 +174,7 @@ def test_online_an_adapter_is_off_while_its_model_is_asked(run, checkpoint, tmp_
     flags = {"lora_enable": True, "lora_r": 4, "max_steps": 12, "learning_rate": 0.05, "prompt_augmentation": "online"}
     trainer = run("pairs", **flags)
     record = trainer.train_dataset.record(1)
-    question, options = prompt.CLUE_QUESTIONS["pair"], {"pair": record.sources, "max_new_tokens": 64}
+    question, options = CLUE_QUESTIONS["pair"], {"pair": record.sources, "max_new_tokens": 64}
     start = BTCChat.from_pretrained(checkpoint, device="cpu")
     clue = start.ask(question, **options)
     assert Clues(tmp_path / "out" / "clues").of("pair", record.sources) == clue

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from btcchat.data.collate import collate
 
 from btcchat.api import BTCChat
+from btcchat.train.encoder import TrainingEncoder
 
 EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
 
@@ -33,13 +33,13 @@ def model(checkpoint):
 
 
 def batch_of(run, mixture: str, *which: int) -> dict:
-    dataset = run(mixture, tune_language_model=True, max_steps=1).train_dataset
-    return collate([dataset[i] for i in which], 0)
+    trainer = run(mixture, tune_language_model=True, max_steps=1)
+    return trainer.model.processor.collate([trainer.train_dataset[i] for i in which])
 
 
-def gradients(model, batch: dict) -> tuple[torch.Tensor, dict]:
+def gradients(model, batch: dict, **options) -> tuple[torch.Tensor, dict]:
     model.zero_grad()
-    loss = model(**batch).loss
+    loss = model(**batch, **options).loss
     loss.backward()
     return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -82,8 +82,7 @@ def test_a_blank_pair_runs_every_part_and_changes_nothing(run, model, mixture, w
     loss, without = gradients(model, batch)
     assert not any(name.startswith("change_encoder") for name in without)
     statistics = {key: value.clone() for key, value in model.change_encoder.state_dict().items()}
-    model.every_part = True
-    again, with_blank = gradients(model, batch)
+    again, with_blank = gradients(model, batch, encoder=TrainingEncoder(every_part=True))
     torch.testing.assert_close(again, loss, atol=1e-6, rtol=0)
     for name, gradient in with_blank.items():
         expected = without.get(name, torch.zeros_like(gradient))
@@ -99,9 +98,9 @@ def test_an_answer_never_sees_a_blank_pair(run, model):
     labels = batch.pop("labels")
     seen = []
     model.change_encoder.register_forward_hook(lambda *_: seen.append(1))
-    model.every_part = True
+    encoder = TrainingEncoder(every_part=True)
     with torch.no_grad():
-        model.eval()(**batch)
+        model.eval()(**batch, encoder=encoder)
         assert not seen
-        model.train()(labels=labels, **batch)
+        model.train()(labels=labels, **batch, encoder=encoder)
     assert seen == [1]

@@ -2,16 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from btcchat.data.collate import collate
 from PIL import Image
 
 from btcchat import BTCChat
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.siglip import SiglipTower
-from btcchat.processor import SampleMaker
+from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
 
 EVERYTHING = "images+pairs+series+videos+texts"
@@ -115,26 +115,23 @@ def test_a_damaged_file_is_computed_again(tmp_path, caplog):
 def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_path):
     """Of each batch the first, the last, all or none of the frames are there already."""
     images = [Image.new("RGB", (32, 32), (40 * i, 100, 250 - 40 * i)) for i in range(4)]
-    pixels = torch.stack([model.image_processor(image) for image in images])
-    whole, lengths = model.encode(pixels, ["pair", "image", "image"], [2, 1, 1])
+    frames = model.processor.pixels(images)
+    whole, lengths = model.encode(frames, ["pair", "image", "image"], [2, 1, 1])
     for known in ([], [0], [3], [1, 2], [0, 1, 2, 3]):
-        model.feature_cache = FeatureCache(tmp_path / str(known), {})
+        cache = FeatureCache(tmp_path / str(known), {})
         for index in known:
-            (depth,) = model.vision_tower(pixels[index : index + 1])
-            model.feature_cache.store([model.feature_cache.key(images[index])], depth[:, None])
-        make = SampleMaker.of(model)
-        make.feature_cache = model.feature_cache
+            (depth,) = model.see(frames[index : index + 1])
+            cache.store([cache.key(frames[index])], depth[:, None])
         text = {"input_ids": torch.tensor([1]), "labels": torch.tensor([1])}
         samples = [
-            text | make._seen(images[:2]) | {"modality": "pair"},
-            text | make._seen(images[2:3]) | {"modality": "image"},
-            text | make._seen(images[3:]) | {"modality": "image"},
+            text | {"frames": frames[:2], "modality": "pair"},
+            text | {"frames": frames[2:3], "modality": "image"},
+            text | {"frames": frames[3:], "modality": "image"},
         ]
-        batch = collate(samples, 0)
+        batch = model.processor.collate([cache.take(sample) for sample in samples])
         assert [key is None for key in batch["cached"][1]] == [index in known for index in range(4)]
-        found, counts = model.encode(
-            *(batch[name] for name in ("pixel_values", "modalities", "frame_counts", "cached"))
-        )
+        encode = TrainingEncoder(cache=cache).with_cached(batch["cached"])
+        found, counts, _ = encode(model, *(batch[name] for name in ("frames", "modalities", "frame_counts")))
         assert counts == lengths
         torch.testing.assert_close(found, whole)
 
@@ -145,12 +142,12 @@ def test_a_blank_pair_needs_no_tower_either(run, tmp_path, towers, mixture, whic
     flags = {"tune_mm_projector": True, "cache_vision_features": tmp_path / "cache"}
     trainer = run(mixture, **flags, max_steps=3)
     model = trainer.model.float().train()
-    batch = collate([trainer.train_dataset[i] for i in which], 0)
+    batch = model.processor.collate([trainer.train_dataset[i] for i in which])
+    encoder = trainer.encoder.with_cached(batch.pop("cached"))
     towers.clear()
     model.zero_grad()
-    alone = model(**batch).loss.detach()
-    model.every_part = True
-    loss = model(**batch).loss
+    alone = model(**batch, encoder=encoder).loss.detach()
+    loss = model(**batch, encoder=replace(encoder, every_part=True)).loss
     (loss if loss.requires_grad else loss + 0 * alone).backward()
     assert towers == [] and torch.equal(loss, alone)
     gradients = [p.grad for p in model.change_encoder.parameters()]
