@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import right_answers
 from btcchat.eval.captions.changes import changed_rows, says_no_change
 from btcchat.eval.captions.counts import METRICS
-from btcchat.eval.captions.predictions import Row
+from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.folder import map_path
@@ -58,7 +58,7 @@ class Cards:
             row, sample = self.rows[number], samples[self.rows[number].id]
             yield self._card(number, row, sample, _figures(sample, drawn and drawn[0], top))
 
-    def _card(self, number: int, row: Row, sample: Sample, figures: str) -> str:
+    def _card(self, number: int, row: Prediction, sample: Sample, figures: str) -> str:
         tags, values = self.tags[number], self.values[number]
         kind = "wrong" if {"misjudged", "wrong"} & set(tags) else "right" if "right" in tags else ""
         shown = tags + self.types[number : number + 1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
-from btcchat.eval.captions.predictions import Row, read_parts
+from btcchat.eval.captions.predictions import Prediction, read_parts
 from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, REMOVE, RUN
 from btcchat.files import read_json
 
@@ -16,7 +16,7 @@ class RunSet:
 
     name: str
     scores: dict
-    rows: list[Row]
+    rows: list[Prediction]
 
     @property
     def kind(self) -> str:

@@ -7,7 +7,7 @@ from btcchat.eval.answers.accuracy import intervals as accuracy_intervals
 from btcchat.eval.answers.answers import IN_RANGES, RANGES, class_scores, class_text, question_scores, question_text
 from btcchat.eval.captions.card import card_text, score_card
 from btcchat.eval.captions.java import eval_package, find_java
-from btcchat.eval.captions.predictions import Predictions, Row
+from btcchat.eval.captions.predictions import Prediction, Predictions
 from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.maps.masks import mask_text
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet
@@ -21,16 +21,16 @@ def score_set(one: EvalSet, said: Sequence[str], **options) -> dict:
     return head | score_rows(one.kind, rows, ranges=RANGES.get(data_kind), **options)
 
 
-def rows_of(one: EvalSet, said: Sequence[str]) -> list[Row]:
+def rows_of(one: EvalSet, said: Sequence[str]) -> list[Prediction]:
     return [
-        Row(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
+        Prediction(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
         for number, (sample, text) in enumerate(zip(one.samples, said, strict=True), start=1)
     ]
 
 
 def score_rows(
     kind: str,
-    rows: Sequence[Row],
+    rows: Sequence[Prediction],
     *,
     ranges: str | None = None,
     baselines: Mapping[str, Sequence[str]] | None = None,
