@@ -41,22 +41,22 @@ def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
     yield system + " ", False
     for turn in turns:
         if turn.role == "user":
-            yield from ((part, False) for part in ["USER: ", *turn.content, " "])
+            yield from ((part, False) for part in ["USER: ", *(turn.content or []), " "])
             continue
         yield "ASSISTANT:", False
-        if any(turn.content or []):
+        if turn.content and any(turn.content):
             yield from ((part, True) for part in [" ", *turn.content, END])
 
 
 def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
     """Alignment in LLaVA's manner: placeholders, caption, newline. The question is not written."""
-    question, caption = turns[0], turns[1]
-    if len(turns) > 2 or IMAGE not in question.content:
-        n = question.content.count(IMAGE)
+    question, caption = (turn.content or [] for turn in turns[:2])
+    if len(turns) > 2 or IMAGE not in question:
+        n = question.count(IMAGE)
         raise BTCChatError(f"template 'plain' is one caption of images, got {len(turns)} turns, {n} images; use 'v1'")
-    yield from ((part, False) for part in question.content if part == IMAGE)
-    if any(caption.content or []):
-        yield from ((part, True) for part in [*caption.content, "\n"])
+    yield from ((part, False) for part in question if part == IMAGE)
+    if any(caption):
+        yield from ((part, True) for part in [*caption, "\n"])
 
 
 IM_START, IM_END = Mark("<|im_start|>"), Mark("<|im_end|>")

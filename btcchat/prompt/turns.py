@@ -161,8 +161,8 @@ def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bo
             piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
         content += [piece] if piece else []
     for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
-        while tidy and content and isinstance(content[end], str):
-            content[end] = strip(content[end])
+        while tidy and content and isinstance(edge := content[end], str):
+            content[end] = strip(edge)
             if content[end]:
                 break
             del content[end]
@@ -183,7 +183,11 @@ def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]
 
 
 def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
-    return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
+    parts: list[Part] = []
+    for date, n in groups:
+        parts += [f"{date}: "] if date else []
+        parts += [part for _ in range(n) for part in (IMAGE, "\n")]
+    return parts
 
 
 def _marked(hints: Hints) -> str:

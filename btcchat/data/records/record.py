@@ -19,7 +19,7 @@ from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose
-from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, check_count
+from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
 from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
@@ -36,7 +36,7 @@ class Record:
 
     where: str  # "levir_cc.json row 17", for messages
     modality: str
-    sources: list[str | Embedded] | str | Embedded
+    sources: Sources
     conversations: list[dict]
     dates: list[str] | None = None
     task: str | None = None
