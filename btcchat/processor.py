@@ -53,7 +53,7 @@ class Batch(TypedDict, total=False):
 def request(
     question: str,
     modality: str = "text",
-    source: Sources = None,
+    source: Sources | None = None,
     *,
     dates: Sequence[str] | None = None,
     history: Sequence[Mapping[str, str]] = (),
@@ -80,7 +80,7 @@ def request(
     return Record(
         where="the question",
         modality=modality,
-        sources=source if source is not None else [],
+        sources=[] if source is None else source,
         conversations=[*map(dict, history), {"from": "human", "value": question.strip()}],
         dates=None if dates is None else list(dates),
         task=task,
@@ -105,8 +105,12 @@ def _check_history(history: object) -> None:
 
 
 def about(
-    *, image: Sources = None, pair: Sources = None, series: Sources = None, video: Sources = None
-) -> tuple[str, Sources]:
+    *,
+    image: Sources | None = None,
+    pair: Sources | None = None,
+    series: Sources | None = None,
+    video: Sources | None = None,
+) -> tuple[str, Sources | None]:
     """(modality, source) of the one that is given; text where none is. Raises BTCChatError where several are."""
     given = {"image": image, "pair": pair, "series": series, "video": video}
     chosen = [name for name, source in given.items() if source is not None]

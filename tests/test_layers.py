@@ -19,6 +19,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
         "language_model",
         "prompt",
         # Reading a checkpoint folder: a processor is made from one without weights.
+        "checkpoint.schema",
         "checkpoint.config",
         "checkpoint.hub",
         "checkpoint.weights",
