@@ -45,7 +45,7 @@ class Chat:
         generation: dict[str, Any],
         as_json: bool = False,
         clues: "ClueSource | None" = None,
-    ):
+    ) -> None:
         self.model, self.generation, self.as_json, self.clues = model, generation, as_json, clues
         self.modality: str | None = None
         self.frames: list[Image.Image] = []
@@ -75,10 +75,12 @@ class Chat:
         """Stream the answer to stdout. The turn is kept once the answer is complete."""
         if self.modality is None:
             raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
-        shown = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
-        hints = {"dates": self.dates, "history": self.history, "clue": self.clue}
+        shown: dict[str, Any] = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
+        stream = self.model.stream(
+            question, **shown, dates=self.dates, history=self.history, clue=self.clue, **self.generation
+        )
         text = ""
-        with closing(self.model.stream(question, **shown, **hints, **self.generation)) as pieces:
+        with closing(stream) as pieces:
             try:
                 for piece in pieces:
                     piece = piece if text else piece.lstrip()
