@@ -46,7 +46,7 @@ class Visible(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Another way from a batch's frames to features: in training (train.encoder), or of frames that were seen before."""
+    """Another way from a batch's frames to features: in training (train.encoder), or for frames seen before."""
 
     def __call__(
         self,

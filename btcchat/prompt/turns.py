@@ -87,12 +87,12 @@ def turns_from_record(
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
 
-    turns, asked = [], iter(questions)
+    turns, remaining = [], iter(questions)
     for role, value in spoken:
         if role == "assistant":
             turns.append(assistant_turn(value))
         else:
-            turns.append(Turn("user", _content(next(asked), runs, marked, tidy)))
+            turns.append(Turn("user", _content(next(remaining), runs, marked, tidy)))
             marked = ""
     return turns
 
