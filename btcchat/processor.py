@@ -94,13 +94,14 @@ def _check_history(history: object) -> None:
     if isinstance(history, str) or not isinstance(history, Sequence):
         raise wrong_type("history", history, f"a list of turns {turn}")
     roles = []
-    for number, said in enumerate(history):
-        if not isinstance(said, Mapping) or not all(isinstance(said.get(key), str) for key in ("from", "value")):
-            raise BTCChatError(f"history[{number}] must be a turn {turn}; got {said!r}")
-        roles.append(choose(f"speaker of history[{number}]", said["from"], ROLES))
+    for number, message in enumerate(history):
+        known = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("from", "value"))
+        if not known:
+            raise BTCChatError(f"history[{number}] must be a turn {turn}; got {message!r}")
+        roles.append(choose(f"speaker of history[{number}]", message["from"], ROLES))
     expected = [("assistant", "user")[number % 2] for number in range(len(roles))][::-1]
     if roles != expected:
-        order = ", ".join(said["from"] for said in history)
+        order = ", ".join(message["from"] for message in history)
         raise BTCChatError(f"history must take turns and end with an answer ('gpt'); its turns are {order}")
 
 

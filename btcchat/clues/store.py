@@ -180,12 +180,12 @@ def files_of(modality: str, sources: Sources) -> list[str | Embedded]:
     items = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     if len(items) == 1 and modality in ("series", "video"):
         only = items[0]
-        if isinstance(only, str | Path) and os.path.isdir(only):
+        if isinstance(only, str | os.PathLike) and os.path.isdir(only):
             items = list_images(only)
     kind = "video" if modality == "video" else "image"
     files = []
     for item in items:
-        if not isinstance(item, str | Path | Embedded):
+        if not isinstance(item, str | os.PathLike | Embedded):
             raise BTCChatError(f"clues are found by files, and this {kind} is in memory; give its path")
         files.append(existing_file(item, kind))
     return [file if isinstance(file, Embedded) else str(file) for file in files]

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.media import radiometry, tiff
 from btcchat.media.arrays import image_of_array, is_array
-from btcchat.media.source import VIDEO_SUFFIXES, Embedded, existing_file
+from btcchat.media.source import VIDEO_SUFFIXES, Embedded, FileLike, existing_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ _FAULTS = (
 
 
 # A path, a file inside a file, a PIL image, a numpy array (H, W) or (H, W, 3), or a torch tensor (3, H, W).
-ImageLike: TypeAlias = Union[str, os.PathLike[str], Embedded, Image.Image, np.ndarray, "Tensor"]  # noqa: UP007 - a name in quotes
+ImageLike: TypeAlias = Union[FileLike, Image.Image, np.ndarray, "Tensor"]  # noqa: UP007 - a name in quotes
 
 
 def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -53,7 +53,9 @@ class Chat:
         self.clue: str | None = None
         self.history: list[dict[str, str]] = []  # as the conversation of a record
 
-    def use(self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources = None) -> None:
+    def use(
+        self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources | None = None
+    ) -> None:
         """Talk about these from now on. loaded: the images of ``source``, where they have been read already."""
         frames = load_frames(modality, source if loaded is None else loaded, self.model.config.num_video_frames)
         clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
