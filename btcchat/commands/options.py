@@ -190,7 +190,9 @@ def load_processor(args: argparse.Namespace) -> "Processor":
 
 
 def check_clues(args: argparse.Namespace) -> None:
-    """The faults of these options come before those of the model."""
+    """Faults of these options are reported before the model is loaded."""
+    if args.prompt_augmentation == "off" and args.clues is None and args.clue_model is None:
+        return
     from btcchat.clues.store import check_flags
 
     check_flags(args.prompt_augmentation, args.clues, args.clue_model)
