@@ -136,13 +136,36 @@ class Processor:
         *,
         base: str | Path | None = None,
         vision_tower: str | Path | None = None,
-        **fields: Any,
+        conv_version: str | None = None,
+        caption_question: str | None = None,
+        pair_prompt: str | None = None,
+        num_video_frames: int | None = None,
+        image_aspect_ratio: str | None = None,
+        vision_resolution: int | None = None,
+        mm_vision_select_layer: int | list[int] | None = None,
+        mm_vision_select_feature: str | None = None,
+        series_change_tokens: bool | None = None,
+        video_change_tokens: bool | None = None,
     ) -> "Processor":
         """Of a checkpoint folder, a hub id, or (None) the packaged model; no weights are read.
 
-        base, vision_tower: as in `BTCChat.from_pretrained`. fields: of BTCChatConfig that replace the checkpoint's.
+        base, vision_tower: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
+        BTCChatConfig of the same name.
         """
-        source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=fields)
+        fields: dict[str, Any] = {
+            "conv_version": conv_version,
+            "caption_question": caption_question,
+            "pair_prompt": pair_prompt,
+            "num_video_frames": num_video_frames,
+            "image_aspect_ratio": image_aspect_ratio,
+            "vision_resolution": vision_resolution,
+            "mm_vision_select_layer": mm_vision_select_layer,
+            "mm_vision_select_feature": mm_vision_select_feature,
+            "series_change_tokens": series_change_tokens,
+            "video_change_tokens": video_change_tokens,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=given)
         layout, tower = token_layout(source.config)
         processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout)
         processor.check()

@@ -181,9 +181,12 @@ def load_processor(args: argparse.Namespace) -> "Processor":
     """What reads samples as the model of --model does. Its weights are not read."""
     from btcchat.processor import Processor
 
-    given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
-    fields = {name: value for name, value in given.items() if value is not None}
-    processor = Processor.from_pretrained(args.model, vision_tower=args.vision_tower, **fields)
+    processor = Processor.from_pretrained(
+        args.model,
+        vision_tower=args.vision_tower,
+        conv_version=args.version,
+        num_video_frames=args.num_video_frames,
+    )
     if args.model_max_length is not None:
         processor.config.model_max_length = args.model_max_length
     return processor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Part, Piece, special_id, tokenise
+from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Piece, PromptPart, special_id, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,7 +16,7 @@ class Turn:
     """One turn of a chat. ``role`` is "user" or "assistant"; an answer still to be written has content None."""
 
     role: str
-    content: list[Part] | None
+    content: list[PromptPart] | None
 
 
 def assistant_turn(answer: str | None = None) -> Turn:
@@ -33,7 +33,7 @@ class Template:
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
     end: Mark = END  # special token that ends an answer
     tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
-    always: tuple[Part, ...] = ()  # tokens that are learned wherever they stand
+    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they stand
 
 
 def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
@@ -134,6 +134,6 @@ def encode(
     return Encoded(encoded.input_ids, [id if id in always else label for id, label in pairs])
 
 
-def _token(part: Part, tokenizer: "PreTrainedTokenizerBase") -> int:
+def _token(part: PromptPart, tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id of a special token, or of a text that is one token."""
     return special_id(part, tokenizer) if isinstance(part, Mark) else tokenizer(part).input_ids[-1]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import PLACEHOLDER
@@ -37,8 +37,8 @@ IMAGE = Mark(PLACEHOLDER)
 END = Mark("</s>")  # end of an answer: the tokenizer's own end-of-sequence token, whatever its name there
 _BREAK = Mark("")  # no token: keeps the two halves of a special token's name apart
 
-Part = str | Mark
-Piece = tuple[Part, bool]  # a part of a prompt, and whether it is learned
+PromptPart: TypeAlias = str | Mark
+Piece: TypeAlias = tuple[PromptPart, bool]  # a part of a prompt, and whether it is learned
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.prompt.templates import Template, Turn, assistant_turn, get_template
-from btcchat.prompt.tokenise import IMAGE, Part
+from btcchat.prompt.tokenise import IMAGE, PromptPart
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
@@ -126,7 +126,7 @@ def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
     return question[1:] if on_lines else None
 
 
-def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: str) -> Iterator[list[Part]]:
+def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: str) -> Iterator[list[PromptPart]]:
     """The placeholders at each ``<image>`` that a record has written."""
     if not segments:
         return iter([])
@@ -142,13 +142,13 @@ def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: 
     )
 
 
-def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
+def _content(pieces: list[str], runs: Iterator[list[PromptPart]], hints: str, tidy: bool) -> list[PromptPart]:
     """One question: its pieces of text with a run of placeholders between each two.
 
     The hints come before its first text.
     """
     tidy = tidy and len(pieces) > 1
-    content: list[Part] = []
+    content: list[PromptPart] = []
     for number, piece in enumerate(pieces):
         last = number == len(pieces) - 1
         if number:
@@ -182,8 +182,8 @@ def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]
     return [(date, share if i else 1) for i, date in enumerate(dates)]
 
 
-def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
-    parts: list[Part] = []
+def _placeholders(groups: list[tuple[str, int]]) -> list[PromptPart]:
+    parts: list[PromptPart] = []
     for date, n in groups:
         parts += [f"{date}: "] if date else []
         parts += [part for _ in range(n) for part in (IMAGE, "\n")]
