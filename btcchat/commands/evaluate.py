@@ -12,11 +12,13 @@ from btcchat.commands.options import (
     RAW,
     Commands,
     add_clues,
+    add_sampling,
     add_tower,
     at_least_0,
     at_least_1,
     check_clues,
     clue_source,
+    generation,
     load_model,
 )
 from btcchat.errors import BTCChatError
@@ -40,7 +42,7 @@ The run folder holds run.json, predictions.jsonl, metrics.json and, with --chang
 same command again goes on where a stopped one ended, with any number of processes. Captions need pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
-OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "cc_head")
+OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
 
 
 def add(commands: Commands) -> None:
@@ -64,6 +66,7 @@ def add(commands: Commands) -> None:
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
+    add_sampling(add)
     add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("scores").add_argument
@@ -123,12 +126,7 @@ def run(args: argparse.Namespace) -> int:
             ranks,
             Plan(
                 batch_size=args.batch_size,
-                generation=GenerationOptions(
-                    max_new_tokens=args.max_new_tokens,
-                    temperature=args.temperature,
-                    num_beams=args.num_beams,
-                    seed=args.seed,
-                ),
+                generation=GenerationOptions(**generation(args), num_beams=args.num_beams),
                 clues=lambda model: clue_source(args, model),
                 train=train,
                 notes=notes,
