@@ -35,7 +35,7 @@ class Sample(TypedDict, total=False):
     frames: Tensor  # uint8 (T, 3, H, W) at the tower's size
     modality: str
     cut: str | None  # what was cut off in training, where the text was too long
-    cached: tuple[list[Tensor], list[str | None]]  # see multimodal_encoder.cache
+    cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
 
 
 class Batch(TypedDict, total=False):
