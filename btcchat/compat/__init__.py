@@ -1,6 +1,12 @@
 """What the pinned libraries need to work together; each entry says which version it is for."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
 
 def allow_random_states() -> None:
@@ -31,7 +37,7 @@ def set_precision(name: str) -> None:
     AcceleratorState._reset_state()
 
 
-def new_tokens(ids):
+def new_tokens(ids: "Tensor") -> "Tensor":
     """What ``generate(inputs_embeds=...)`` gave, without the BOS column that transformers before 4.38 puts first."""
     import transformers
     from packaging.version import Version
@@ -55,16 +61,16 @@ def prepare_deepspeed() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def fill_prefetch_size(config, hidden_size: int) -> None:
+def fill_prefetch_size(config: "HfTrainerDeepSpeedConfig", hidden_size: int) -> None:
     """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 asks for.
 
-    transformers 4.36 would fill in 0.9 * hidden_size**2. config: its HfTrainerDeepSpeedConfig.
+    transformers 4.36 would fill in 0.9 * hidden_size**2.
     """
     config.fill_only("zero_optimization.stage3_prefetch_bucket_size", 9 * hidden_size**2 // 10)
 
 
 @contextmanager
-def whole_weights():
+def whole_weights() -> Iterator[None]:
     """Build a model whole under ZeRO-3, which splits it afterwards.
 
     transformers 4.36 would split the language model while it is built, and its weights are not there yet.

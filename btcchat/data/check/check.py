@@ -169,7 +169,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet) -> Checked:
 
 def _check_files(record: Record, checked: Checked, num_video_frames: int) -> int | None:
     """-> how many frames the model sees; None where a file has a fault."""
-    sources = record.sources if isinstance(record.sources, list) else [record.sources]
+    sources = record.files
     is_file = record.modality == "video" and len(sources) == 1
     results = [_video(sources[0], num_video_frames)] if is_file else [_image(source) for source in sources]
     opened: list[Opened] = []

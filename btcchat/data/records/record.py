@@ -20,7 +20,7 @@ from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose
-from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, check_count
+from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
 from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
@@ -38,7 +38,7 @@ class Record:
 
     where: str  # "levir_cc.json row 17", for messages
     modality: str
-    sources: list[str | Embedded] | str | Embedded
+    sources: Sources
     conversations: list[dict[str, str]]
     dates: list[str] | None = None
     task: str | None = None
@@ -47,6 +47,12 @@ class Record:
     row: dict[str, Any] = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
     view: Transpose | None = None  # how its frames are shown
     literal: bool = False  # a person typed its text: <image> in it is not a placeholder
+
+    @property
+    def files(self) -> list[str | Embedded]:
+        """The sources that are files, as all of a row are, in order of time."""
+        sources = self.sources if isinstance(self.sources, list) else [self.sources]
+        return [source for source in sources if isinstance(source, str | Embedded)]
 
     def with_caption(self, number: int) -> "Record":
         """The same record, answered with its caption ``number``."""
