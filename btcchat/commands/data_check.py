@@ -41,22 +41,22 @@ def check_data(args: argparse.Namespace) -> int:
 
     from btcchat.clues.apply import AddClue
     from btcchat.clues.store import Clues
-    from btcchat.data.check.check import check, open_sources
+    from btcchat.data.check.check import check, open_sets
     from btcchat.data.check.table import KINDS, Faults, Summary, table
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
-    sources = open_sources(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
+    sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
     add_clue = None if args.clues is None else AddClue(Clues(args.clues))
     processor = options.load_processor(args)
-    summaries = {source.name: Summary(source.name) for source in sources}
+    summaries = {checked.name: Summary(checked.name) for checked in sets}
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     with Faults(args.out, args.faults) as faults:
-        totals = [source.total for source in sources if source.total is not None]
-        total = sum(totals) if len(totals) == len(sources) else None  # a streamed set is not counted
+        totals = [checked.total for checked in sets if checked.total is not None]
+        total = sum(totals) if len(totals) == len(sets) else None  # a streamed set is not counted
         with tqdm(total=total, unit=" rows", disable=None) as bar:
-            for name, row in check(sources, processor, workers, add_clue):
+            for name, row in check(sets, processor, workers, add_clue):
                 summaries[name].add(row)
                 faults.add(name, row)
                 bar.update()
-    print("\n".join([table(list(summaries.values())), *faults.told()]))
+    print("\n".join([table(list(summaries.values())), *faults.lines()]))
     return 1 if faults.counts.keys() - allowed else 0

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from btcchat.data.batches import Batching
 from btcchat.data.loader import Estimate, train_loader
 from btcchat.train.checkpoints import delete, delete_oldest
 from btcchat.train.distributed import average_statistics, offloaded, sum_over_processes
@@ -72,16 +73,19 @@ class BTCChatTrainer(MeteredTrainer):
                     callback.training_bar.close()  # so that an error stands on a line of its own
 
     def get_train_dataloader(self) -> DataLoader:
-        return train_loader(
-            self.train_dataset,
-            self.data_collator,
-            self.estimate,
-            batch_size=self.args.train_batch_size,
+        batching = Batching(
+            self.args.train_batch_size,
             max_tokens=self.max_tokens,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             accumulate=self.args.gradient_accumulation_steps,
             rank=self.args.process_index,
             world=self.args.world_size,
+        )
+        return train_loader(
+            self.train_dataset,
+            self.data_collator,
+            self.estimate,
+            batching,
             num_workers=self.args.dataloader_num_workers,
             persistent_workers=self.args.dataloader_persistent_workers and self.args.dataloader_num_workers > 0,
             prefetch_factor=self._prefetch_factor(),

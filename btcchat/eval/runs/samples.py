@@ -10,6 +10,7 @@ from pathlib import Path
 
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import known_sets
+from btcchat.data.mixture.descriptions import Description
 from btcchat.data.mixture.mixture import open_set
 from btcchat.data.mixture.sampling import sample as sample_rows
 from btcchat.data.mixture.terms import Term, of_split, terms
@@ -51,7 +52,7 @@ class EvalSet:
     kind: str
     samples: list[Sample]
     fingerprint: str  # of all their rows
-    description: dict = field(repr=False)
+    description: Description = field(repr=False)
     sampling: str = "all"  # which of its records: "first:9"
 
     @property
