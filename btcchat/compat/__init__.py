@@ -1,4 +1,4 @@
-"""What the pinned libraries need to work together; each entry says which version it is for."""
+"""Workarounds that the pinned libraries need to work together; each one names the version it is for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def set_precision(name: str) -> None:
     """Make a training run compute in ``name`` (no, bf16 or fp16).
 
     accelerate 0.34 keeps the precision of a process's first run in its shared state, and the Trainer in the
-    environment; a second run would silently be given it too.
+    environment; a second run would silently use it too.
     """
     import os
 
@@ -38,7 +38,7 @@ def set_precision(name: str) -> None:
 
 
 def new_tokens(ids: "Tensor") -> "Tensor":
-    """What ``generate(inputs_embeds=...)`` gave, without the BOS column that transformers before 4.38 puts first."""
+    """The output of ``generate(inputs_embeds=...)`` without the BOS column that transformers before 4.38 puts first."""
     import transformers
     from packaging.version import Version
 
@@ -46,7 +46,7 @@ def new_tokens(ids: "Tensor") -> "Tensor":
 
 
 def prepare_deepspeed() -> None:
-    """Let DeepSpeed on CPUs exchange gradients through gloo, and be quiet about names that torch 2.13 has renamed.
+    """Let DeepSpeed on CPUs exchange gradients through gloo, and silence its use of names that torch 2.13 deprecates.
 
     DeepSpeed 0.19 would first compile an op for processes of one machine, which takes over ten minutes.
     """
@@ -62,7 +62,7 @@ def prepare_deepspeed() -> None:
 
 
 def fill_prefetch_size(config: "HfTrainerDeepSpeedConfig", hidden_size: int) -> None:
-    """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 asks for.
+    """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 requires.
 
     transformers 4.36 would fill in 0.9 * hidden_size**2.
     """
@@ -71,9 +71,9 @@ def fill_prefetch_size(config: "HfTrainerDeepSpeedConfig", hidden_size: int) -> 
 
 @contextmanager
 def whole_weights() -> Iterator[None]:
-    """Build a model whole under ZeRO-3, which splits it afterwards.
+    """Build a model unsplit under ZeRO-3, which splits it afterwards.
 
-    transformers 4.36 would split the language model while it is built, and its weights are not there yet.
+    transformers 4.36 would split the language model while it is built, before its weights are loaded.
     """
     from transformers.integrations import deepspeed as integration
 
