@@ -10,7 +10,7 @@ REQUIRED = [
     "tokenizers>=0.14,<0.19",  # transformers 4.36.2 refuses any other at import
     "huggingface_hub>=0.19.3,<1",  # likewise
     "accelerate>=0.34,<1",  # 0.34 allows numpy 2; 1.0 removed arguments that the pinned Trainer passes
-    "torch>=2.3",  # the first release built for numpy 2; scaled_dot_product_attention(scale=) came with 2.1
+    "torch>=2.5",  # torch.cpu._is_avx512_bf16_supported; torch.serialization.add_safe_globals came with 2.4
     "numpy>=1.26",  # first wheels for Python 3.12
     "safetensors>=0.4",  # first wheels for Python 3.12
     "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer

@@ -3,7 +3,7 @@
     python benchmarks/ablate_clues.py                                             # some minutes on two cores
     python benchmarks/ablate_clues.py --train 20000 --steps 10000 --test 1000 --clue_model FOLDER
 
-Synthetic pairs (btcchat/data/synthetic): ``--train`` of them to learn from, ``--test`` held-out ones (other layouts,
+Synthetic pairs (btcchat/synthetic): ``--train`` of them to learn from, ``--test`` held-out ones (other layouts,
 other colours) to be captioned. Both runs see the same samples in the same order. The one with clues drops a share of
 them (``--clue_dropout``), so it is served both ways: with clues, and without. ``--true_clues`` adds a run whose clue is
 the true caption: it tells whether a clue is used at all, and how much the best one could give.

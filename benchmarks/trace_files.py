@@ -5,8 +5,14 @@
 
 The command runs in this process. From the moment that it parses its words, every call of a function in btcchat/ is
 noted. Importing a module, which runs its body and the bodies of its classes, is not a call, nor is anything that is
-called meanwhile. One line a file, in the order in which they are entered, with the functions that were called; a file
-that is entered only while the model is read from its checkpoint is marked.
+called meanwhile. The files that are entered come in four groups:
+
+    way       hands the pair on: a function of the file calls one of another file of the package
+    step      does its work and returns; it can be read by itself
+    part      inside an exchangeable part (tower, change encoder, projector, layers): another part, other files
+    loading   is entered only while the model is read from its checkpoint
+
+Whoever wants to know how a pair becomes text reads the files of the first group.
 """
 
 import argparse
@@ -26,11 +32,19 @@ PARSE = argparse.ArgumentParser.parse_args.__code__
 LOAD = load_model.__code__
 
 
+PARTS = ("change_encoder/", "multimodal_encoder/", "multimodal_projector/", "language_model/", "layers/")
+GROUPS = ("way", "step", "part", "loading")
+
+
 class Trace:
-    """``files``: name -> function -> whether it was called outside of loading the model. Use it as a context."""
+    """``files``: name -> function -> whether it was called outside of loading the model. Use it as a context.
+
+    ``handing_on``: the files with a function that, outside of loading, called one of another file.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bool]] = {}
+        self.handing_on: set[str] = set()
         self._started = False
         self._names: dict[str, str | None] = {}  # file name of a code object -> the name in btcchat/, if it is there
 
@@ -54,15 +68,25 @@ class Trace:
         if name is None:
             return
         function = getattr(code, "co_qualname", code.co_name).partition(".<locals>")[0]
-        if self.files.get(name, {}).get(function):
-            return
         callers = []
         while frame := frame.f_back:
             callers.append(frame.f_code)
         if any(_imports(caller.co_filename) for caller in callers):
             return
+        after_loading = LOAD not in callers
         functions = self.files.setdefault(name, {})
-        functions[function] = functions.get(function, False) or LOAD not in callers
+        functions[function] = functions.get(function, False) or after_loading
+        caller = next(filter(None, (self._name(one.co_filename) for one in callers)), None)
+        resumed = code.co_flags & inspect.CO_GENERATOR  # by whoever takes its next value
+        if after_loading and not resumed and caller not in (None, name):
+            self.handing_on.add(caller)
+
+    def group(self, name: str) -> str:
+        if not any(self.files[name].values()):
+            return "loading"
+        if name.startswith(PARTS):
+            return "part"
+        return "way" if name in self.handing_on else "step"
 
     def _name(self, file: str) -> str | None:
         if file not in self._names:
@@ -75,13 +99,12 @@ def _imports(file: str) -> bool:
     return file.startswith("<frozen importlib")
 
 
-def report(files: dict[str, dict[str, bool]]) -> str:
-    lines = []
-    for name, functions in files.items():
-        loading = "" if any(functions.values()) else " (while the model is loaded)"
-        lines.append(f"{name}{loading}: {', '.join(functions)}")
-    loading = sum(not any(functions.values()) for functions in files.values())
-    return "\n".join([*lines, f"{loading} of them only while the model is loaded", f"{len(files)} files"])
+def report(trace: Trace) -> str:
+    """One line a file, group by group, each in the order in which the files are entered."""
+    grouped = {group: [name for name in trace.files if trace.group(name) == group] for group in GROUPS}
+    lines = [f"{group:8}{name}: {', '.join(trace.files[name])}" for group, names in grouped.items() for name in names]
+    counts = ", ".join(f"{len(names)} {group}" for group, names in grouped.items())
+    return "\n".join([*lines, f"{len(trace.files)} files are entered: {counts}", f"{len(grouped['way'])} files"])
 
 
 def main(words: list[str] | None = None) -> int:
@@ -93,7 +116,7 @@ def main(words: list[str] | None = None) -> int:
     command = ["caption", *images, "--device", "cpu", *(["--model", options.model] if options.model else [])]
     with Trace() as trace:
         code = cli.main(command)
-    print(report(trace.files))
+    print(report(trace))
     return code
 
 

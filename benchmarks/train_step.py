@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from btcchat.data.batches import GroupedBatches
+from btcchat.data.batches import Batching, GroupedBatches
 from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -107,7 +107,8 @@ def published_batches(model, samples: list[dict], args: argparse.Namespace) -> l
 
 def btcchat_batches(model, samples: list[dict], args: argparse.Namespace) -> list[list[int]]:
     lengths = [length(model, sample) for sample in samples]
-    return list(GroupedBatches(lengths, 4 * args.batch_size, seed=args.seed, max_tokens=args.max_tokens))
+    batching = Batching(4 * args.batch_size, max_tokens=args.max_tokens, seed=args.seed)
+    return list(GroupedBatches(lengths, batching))
 
 
 def published_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor:

@@ -3,7 +3,13 @@
 ``from btcchat import BTCChat`` is the whole API for most uses; importing the package itself loads no torch.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports them
+    from btcchat.api import BTCChat
+    from btcchat.data.records import Record
+    from btcchat.errors import BTCChatError
+    from btcchat.processor import Processor, request
 
 __version__ = "0.1.0"
 __all__ = ["BTCChat", "BTCChatError", "Processor", "Record", "__version__", "request"]

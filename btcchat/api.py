@@ -1,6 +1,6 @@
 """BTCChat: the model as a user calls it. Loading and saving, captions, answers, change maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -229,8 +229,8 @@ class BTCChat(BTCChatModel):
         repetition_penalty: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """As :meth:`ask`, yielding the answer piece by piece as it is written; closing the iterator ends the work."""
+    ) -> Generator[str, None, None]:
+        """As :meth:`ask`, yielding the answer piece by piece as it is written; closing the generator ends the work."""
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)

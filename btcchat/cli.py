@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
@@ -35,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         many = getattr(args, "many_images", False) or getattr(args, "pairs", None) is not None
         with _notes(args.verbose, many):
-            return args.run(args)
+            status: int = args.run(args)
+            return status
     except BTCChatError as error:
         complain(str(error))
         return 2
@@ -59,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    def __call__(self, parser, *_):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from btcchat import __version__
 
         print(f"btcchat {__version__}")
@@ -72,7 +75,7 @@ class _Stderr(logging.Handler):
 
 
 @contextmanager
-def _notes(verbose: bool, many: bool):
+def _notes(verbose: bool, many: bool) -> Iterator[None]:
     """Send the package's log to stderr, and keep the libraries below it quiet.
 
     What was done to the images (stretched, of different size) is told without -v too, but not over many pairs.

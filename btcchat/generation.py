@@ -4,7 +4,7 @@ A `Decoder` writes many answers at once, each with its own options; they join an
 is in decoding/beam_search.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,21 +23,22 @@ from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
 if TYPE_CHECKING:
     from btcchat.model import BTCChatModel
 
+Pieces: TypeAlias = Generator[str, None, None]  # of an answer
 Options: TypeAlias = GenerationOptions | Sequence[GenerationOptions]  # one for all rows, or one a row
 GREEDY = GenerationOptions()
 
 
-def generate_ids(model: "BTCChatModel", batch: dict[str, Any], options: Options = GREEDY) -> list[list[int]]:
+def generate_ids(model: "BTCChatModel", batch: Mapping[str, Any], options: Options = GREEDY) -> list[list[int]]:
     """A collated batch -> the new ids of each row, the one that ends an answer included."""
     return [generation.ids for generation in _written(model, batch, options)]
 
 
-def generate(model: "BTCChatModel", batch: dict[str, Any], options: Options = GREEDY) -> list[str]:
+def generate(model: "BTCChatModel", batch: Mapping[str, Any], options: Options = GREEDY) -> list[str]:
     """A collated batch -> the answer of each row."""
     return [generation.text.strip() for generation in _written(model, batch, options)]
 
 
-def stream(model: "BTCChatModel", batch: dict[str, Any], options: GenerationOptions = GREEDY) -> Iterator[str]:
+def stream(model: "BTCChatModel", batch: Mapping[str, Any], options: GenerationOptions = GREEDY) -> Pieces:
     """A batch of one row -> pieces of its answer as it is written; closing the iterator stops the writing."""
     if options.num_beams > 1:  # a search knows its answer only at its end
         yield from generate(model, batch, options)
@@ -52,7 +53,7 @@ def stream(model: "BTCChatModel", batch: dict[str, Any], options: GenerationOpti
             yield piece
 
 
-def _written(model: "BTCChatModel", batch: dict[str, Any], options: Options) -> list["Generation"]:
+def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) -> list["Generation"]:
     prompts = _prompts(model, batch)
     each = [options] * len(prompts) if isinstance(options, GenerationOptions) else options
     if not isinstance(each, Sequence) or not all(isinstance(own, GenerationOptions) for own in each):
@@ -75,7 +76,7 @@ def _written(model: "BTCChatModel", batch: dict[str, Any], options: Options) -> 
 
 
 @torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
-def _prompts(model: "BTCChatModel", batch: dict[str, Any]) -> list[Tensor]:
+def _prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
     """What the language model reads of each row, (N, D)."""
     merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
     lengths = merged.attention_mask.sum(1).tolist()

@@ -13,12 +13,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from btcchat.change_encoder.distance import last_depth_distance
+from btcchat.change_encoder.protocol import ChangeEncoderModule, MeasuresDistance
 from btcchat.checkpoint.adapter import Base
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.errors import BTCChatError
 from btcchat.layers.loss import mean_loss
 from btcchat.merge import LENGTH_MULTIPLE, Merged, merge
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.multimodal_encoder.protocol import VisionTowerModule
+from btcchat.multimodal_projector.protocol import ProjectorModule
 from btcchat.processor import Processor
 from btcchat.prompt.token_layout import TokenLayout
 
@@ -43,7 +46,7 @@ class Visible(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Another way from a batch's frames to features: in training (train.encoder), or of frames that were seen before."""
+    """Another way from a batch's frames to features: in training (train.encoder), or for frames seen before."""
 
     def __call__(
         self,
@@ -69,15 +72,20 @@ class SeenBefore:
 class BTCChatModel(nn.Module):
     """The parts joined, and the processor that reads records for them."""
 
+    vision_tower: VisionTowerModule
+    change_encoder: ChangeEncoderModule
+    mm_projector: ProjectorModule
+    llm: PreTrainedModel
+
     def __init__(
         self,
         *,
-        vision_tower: nn.Module,
-        change_encoder: nn.Module,
-        mm_projector: nn.Module,
+        vision_tower: VisionTowerModule,
+        change_encoder: ChangeEncoderModule,
+        mm_projector: ProjectorModule,
         llm: PreTrainedModel,
         processor: Processor,
-    ):
+    ) -> None:
         super().__init__()
         self.vision_tower = vision_tower
         self.change_encoder = change_encoder
@@ -104,7 +112,8 @@ class BTCChatModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.llm.get_input_embeddings().weight.device
+        device: torch.device = self.llm.get_input_embeddings().weight.device
+        return device
 
     # -- from frames to features -----------------------------------------------------------------------------------
 
@@ -156,8 +165,9 @@ class BTCChatModel(nn.Module):
         features.
         """
         features = torch.stack(list(depths), dim=1).unflatten(0, (-1, 2))  # (B, 2, S, L, C)
-        distance = getattr(self.change_encoder, "distance", last_depth_distance)
-        return distance(features)
+        if isinstance(self.change_encoder, MeasuresDistance):
+            return self.change_encoder.distance(features)
+        return last_depth_distance(features)
 
     # -- from a batch to the language model -------------------------------------------------------------------------
 
@@ -260,7 +270,7 @@ class BTCChatModel(nn.Module):
 class _Plan:
     """Which frames are used as they are, which make pairs, and where the rows of each segment are."""
 
-    def __init__(self, layout: TokenLayout, modalities: Sequence[str], frame_counts: Sequence[int]):
+    def __init__(self, layout: TokenLayout, modalities: Sequence[str], frame_counts: Sequence[int]) -> None:
         self.frames: list[int] = []  # indices into the batch's frames
         self.pairs: list[list[int]] = []  # [before, after] indices
         self.lengths: list[int] = []  # of each segment in prompt order

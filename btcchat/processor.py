@@ -35,7 +35,7 @@ class Sample(TypedDict, total=False):
     frames: Tensor  # uint8 (T, 3, H, W) at the tower's size
     modality: str
     cut: str | None  # what was cut off in training, where the text was too long
-    cached: tuple[list[Tensor], list[str | None]]  # see multimodal_encoder.cache
+    cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
 
 
 class Batch(TypedDict, total=False):
@@ -53,7 +53,7 @@ class Batch(TypedDict, total=False):
 def request(
     question: str,
     modality: str = "text",
-    source: Sources = None,
+    source: Sources | None = None,
     *,
     dates: Sequence[str] | None = None,
     history: Sequence[Mapping[str, str]] = (),
@@ -80,7 +80,7 @@ def request(
     return Record(
         where="the question",
         modality=modality,
-        sources=source if source is not None else [],
+        sources=[] if source is None else source,
         conversations=[*map(dict, history), {"from": "human", "value": question.strip()}],
         dates=None if dates is None else list(dates),
         task=task,
@@ -94,19 +94,24 @@ def _check_history(history: object) -> None:
     if isinstance(history, str) or not isinstance(history, Sequence):
         raise wrong_type("history", history, f"a list of turns {turn}")
     roles = []
-    for number, said in enumerate(history):
-        if not isinstance(said, Mapping) or not all(isinstance(said.get(key), str) for key in ("from", "value")):
-            raise BTCChatError(f"history[{number}] must be a turn {turn}; got {said!r}")
-        roles.append(choose(f"speaker of history[{number}]", said["from"], ROLES))
+    for number, message in enumerate(history):
+        known = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("from", "value"))
+        if not known:
+            raise BTCChatError(f"history[{number}] must be a turn {turn}; got {message!r}")
+        roles.append(choose(f"speaker of history[{number}]", message["from"], ROLES))
     expected = [("assistant", "user")[number % 2] for number in range(len(roles))][::-1]
     if roles != expected:
-        order = ", ".join(said["from"] for said in history)
+        order = ", ".join(message["from"] for message in history)
         raise BTCChatError(f"history must take turns and end with an answer ('gpt'); its turns are {order}")
 
 
 def about(
-    *, image: Sources = None, pair: Sources = None, series: Sources = None, video: Sources = None
-) -> tuple[str, Sources]:
+    *,
+    image: Sources | None = None,
+    pair: Sources | None = None,
+    series: Sources | None = None,
+    video: Sources | None = None,
+) -> tuple[str, Sources | None]:
     """(modality, source) of the one that is given; text where none is. Raises BTCChatError where several are."""
     given = {"image": image, "pair": pair, "series": series, "video": video}
     chosen = [name for name, source in given.items() if source is not None]
@@ -131,13 +136,36 @@ class Processor:
         *,
         base: str | Path | None = None,
         vision_tower: str | Path | None = None,
-        **fields: Any,
+        conv_version: str | None = None,
+        caption_question: str | None = None,
+        pair_prompt: str | None = None,
+        num_video_frames: int | None = None,
+        image_aspect_ratio: str | None = None,
+        vision_resolution: int | None = None,
+        mm_vision_select_layer: int | list[int] | None = None,
+        mm_vision_select_feature: str | None = None,
+        series_change_tokens: bool | None = None,
+        video_change_tokens: bool | None = None,
     ) -> "Processor":
         """Of a checkpoint folder, a hub id, or (None) the packaged model; no weights are read.
 
-        base, vision_tower: as in `BTCChat.from_pretrained`. fields: of BTCChatConfig that replace the checkpoint's.
+        base, vision_tower: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
+        BTCChatConfig of the same name.
         """
-        source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=fields)
+        fields: dict[str, Any] = {
+            "conv_version": conv_version,
+            "caption_question": caption_question,
+            "pair_prompt": pair_prompt,
+            "num_video_frames": num_video_frames,
+            "image_aspect_ratio": image_aspect_ratio,
+            "vision_resolution": vision_resolution,
+            "mm_vision_select_layer": mm_vision_select_layer,
+            "mm_vision_select_feature": mm_vision_select_feature,
+            "series_change_tokens": series_change_tokens,
+            "video_change_tokens": video_change_tokens,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=given)
         layout, tower = token_layout(source.config)
         processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout)
         processor.check()

@@ -152,12 +152,19 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
 
 def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
     assert trace_files.main([]) == 0
-    caption, *lines, loading, count = capsys.readouterr().out.splitlines()
-    files = dict(line.split(": ", 1) for line in lines)
-    assert "house was built" in caption and count == f"{len(files)} files"
-    assert "merge" in files["merge.py"] and "Processor.__call__" in files["processor.py"]
-    assert "checkpoint/hub.py (while the model is loaded)" in files and "data/loader.py" not in files
-    assert loading == f"{sum('(' in name for name in files)} of them only while the model is loaded"
+    caption, *lines, entered, count = capsys.readouterr().out.splitlines()
+    files = {}
+    for line in lines:
+        head, functions = line.split(": ", 1)
+        group, name = head.split()
+        files[name] = group, functions
+    assert "house was built" in caption and entered.startswith(f"{len(files)} files are entered: ")
+    assert files["merge.py"] == ("step", "merge") and "Processor.__call__" in files["processor.py"][1]
+    assert files["checkpoint/hub.py"][0] == "loading" and "data/loader.py" not in files
+    assert files["change_encoder/attentive.py"][0] == "part"
+    way = [name for name, (group, _) in files.items() if group == "way"]
+    assert {"cli.py", "api.py", "processor.py", "model.py", "generation.py"} < set(way)
+    assert count == f"{len(way)} files" and len(way) <= 12
 
 
 def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):

@@ -9,7 +9,7 @@ import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
-    {"errors", "files", "compat", "assets", "__init__"},
+    {"errors", "files", "compat", "assets"},
     {"registry"},
     {"layers", "media"},
     {
@@ -19,6 +19,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
         "language_model",
         "prompt",
         # Reading a checkpoint folder: a processor is made from one without weights.
+        "checkpoint.schema",
         "checkpoint.config",
         "checkpoint.hub",
         "checkpoint.weights",
@@ -34,7 +35,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
     {"api"},  # the facade: what a user calls on a model
     {"clues", "synthetic", "train", "eval", "serve"},
     {"geo"},
-    {"commands", "cli", "__main__"},
+    {"commands", "cli", "__main__", "__init__"},  # __init__ names the public classes for editors
 ]
 
 

@@ -93,7 +93,7 @@ def test_a_typed_placeholder_is_text_and_a_written_one_is_not(model):
 def test_a_request_is_checked_when_it_is_made():
     with pytest.raises(BTCChatError, match="the question is empty"):
         request(" \n", "image", picture(0))
-    with pytest.raises(TypeError, match="question is a int"):
+    with pytest.raises(TypeError, match="question must be a string, not int"):
         request(5)
 
 

@@ -7,6 +7,7 @@ protocol.py says what a change encoder must and may have. To add one from outsid
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from btcchat.change_encoder import attentive, difference_aware
@@ -30,10 +31,10 @@ UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
 
-def canonical(config: dict[str, Any]) -> dict[str, Any]:
+def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` with the registry's own name of the change encoder."""
     name = str(config.get("change_encoder_type"))
-    return config | {"change_encoder_type": CHG_TYPES.get(name, name)}
+    return {**config, "change_encoder_type": CHG_TYPES.get(name, name)}
 
 
 def encoder_defaults(name: str) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def encoder_defaults(name: str) -> dict[str, Any]:
 
 
 def build_change_encoder(
-    config: dict[str, Any], *, hidden_size: int, grid: int, num_depths: int
+    config: Mapping[str, Any], *, hidden_size: int, grid: int, num_depths: int
 ) -> ChangeEncoderModule:
     """Build the change encoder named by ``config["change_encoder_type"]``; all other keys are its options.
 

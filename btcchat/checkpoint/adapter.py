@@ -13,18 +13,25 @@ The base is loaded as any checkpoint is, so an adapter is small, and one base in
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from btcchat.checkpoint.config import read_config
-from btcchat.checkpoint.layout import Source
+from btcchat.checkpoint.layout import CheckpointSource
+from btcchat.checkpoint.schema import AdapterConfig, RootConfig
 from btcchat.errors import BTCChatError, choose
+
+if TYPE_CHECKING:
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
 NAME = "default"  # peft's own name for a model's only adapter
 WEIGHTS = "adapter_model.safetensors"
@@ -39,27 +46,35 @@ class Base:
     parts: list[str] = field(default_factory=lambda: ["llm", "vision_tower"])
 
     @classmethod
-    def of(cls, path: str | Path, source: Source) -> "Base":
+    def of(cls, path: str | Path, source: CheckpointSource) -> "Base":
         """``source`` is what ``path``, a folder or a hub id, holds."""
         local = Path(path).expanduser()
         return cls(str(local.resolve()) if local.is_dir() else str(path), fingerprint(source))
 
-    def to_config(self) -> dict:
+    def to_config(self) -> RootConfig:
         return {"base_model": asdict(self)}
+
+
+class HasAdapter(Protocol):
+    """A model whose language model may have an adapter, which ``base`` then belongs to."""
+
+    llm: PreTrainedModel
+    base: Base | None
 
 
 def read_base(folder: Path) -> Base | None:
     """The base that the config.json of an adapter folder names; None for a plain checkpoint."""
-    said = read_config(folder / "config.json").get("base_model")
-    if said is None:
+    root: RootConfig = read_config(folder / "config.json")
+    base = root.get("base_model")
+    if base is None:
         return None
     try:
-        return Base(**said)
+        return Base(**base)
     except TypeError:
         raise BTCChatError(f"{folder / 'config.json'}: base_model needs path, fingerprint and parts") from None
 
 
-def check_base(adapter: Path, base: Base, folder: Path, source: Source) -> None:
+def check_base(adapter: Path, base: Base, folder: Path, source: CheckpointSource) -> None:
     """Raise BTCChatError where ``folder``, opened, does not hold the weights that the adapter was trained on."""
     if fingerprint(source) != base.fingerprint:
         raise BTCChatError(
@@ -68,7 +83,7 @@ def check_base(adapter: Path, base: Base, folder: Path, source: Source) -> None:
         )
 
 
-def fingerprint(source: Source) -> str:
+def fingerprint(source: CheckpointSource) -> str:
     """A hash over the frozen parts' weights: their names, types, shapes and 256 bytes from the middle of each.
 
     Shards do not matter, and nothing is read whole: for 3B parameters it takes milliseconds.
@@ -91,7 +106,7 @@ def fingerprint(source: Source) -> str:
 # -- the adapter in a model ------------------------------------------------------------------------------------------
 
 
-def lora_layers(llm: nn.Module) -> dict[str, nn.Module]:
+def lora_layers(llm: PreTrainedModel) -> dict[str, "BaseTunerLayer"]:
     """Name -> layer, of all layers with an adapter."""
     if not hasattr(llm, "peft_config"):
         return {}
@@ -100,23 +115,31 @@ def lora_layers(llm: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in llm.named_modules() if isinstance(module, BaseTunerLayer)}
 
 
-def linear_names(llm: nn.Module) -> list[str]:
+def linear_names(llm: PreTrainedModel) -> list[str]:
     """The last names of the language model's linear layers, but for the output head: what LoRA adapts by default."""
     head = llm.get_output_embeddings()
     linear = (name for name, module in llm.named_modules() if isinstance(module, nn.Linear) and module is not head)
     return sorted({name.rpartition(".")[2] for name in linear if "lora_" not in name})
 
 
-def attach(llm: nn.Module, **options) -> None:
-    """Put fresh LoRA layers into ``llm``; they change nothing yet. Options: those of peft's LoraConfig."""
+def attach(
+    llm: PreTrainedModel,
+    *,
+    target_modules: Sequence[str],
+    r: int = 8,
+    lora_alpha: int = 8,
+    lora_dropout: float = 0.0,
+) -> None:
+    """Put fresh LoRA layers into ``llm``; they change nothing yet. The options, and their defaults, are peft's."""
     peft = import_peft()
     known = dict.fromkeys(linear_names(llm))
-    for name in options["target_modules"]:
+    for name in target_modules:
         choose("target module", name, known)
-    peft.inject_adapter_in_model(peft.LoraConfig(**options), llm, NAME)
+    config = peft.LoraConfig(r=r, lora_alpha=lora_alpha, lora_dropout=lora_dropout, target_modules=list(target_modules))
+    peft.inject_adapter_in_model(config, llm, NAME)
 
 
-def import_peft():
+def import_peft() -> ModuleType:
     try:
         import peft
     except ImportError as fault:
@@ -128,7 +151,7 @@ def import_peft():
 
 
 @contextlib.contextmanager
-def off(model) -> Iterator[None]:
+def off(model: HasAdapter) -> Iterator[None]:
     """The base's answers from the same weights: within the context the adapter is passed by."""
     layers = lora_layers(model.llm).values()
     if not layers:
@@ -146,7 +169,7 @@ def off(model) -> Iterator[None]:
 
 
 @torch.no_grad()
-def merge(model) -> None:
+def merge(model: HasAdapter) -> None:
     """Add the adapter to the weights it adapts; what is left is a plain model."""
     for name, layer in lora_layers(model.llm).items():
         layer.merge(safe_merge=True)
@@ -159,7 +182,7 @@ def merge(model) -> None:
 # -- its files -------------------------------------------------------------------------------------------------------
 
 
-def write(llm: nn.Module, base: Base, state: dict[str, torch.Tensor], folder: Path) -> None:
+def write(llm: PreTrainedModel, base: Base, state: dict[str, torch.Tensor], folder: Path) -> None:
     """llm/ of an adapter folder. state: the language model's weights, the adapter's among them."""
     llm.config.save_pretrained(folder)
     config = llm.peft_config[NAME]
@@ -170,13 +193,18 @@ def write(llm: nn.Module, base: Base, state: dict[str, torch.Tensor], folder: Pa
 
 
 @torch.no_grad()
-def read(llm: nn.Module, folder: Path) -> None:
+def read(llm: PreTrainedModel, folder: Path) -> None:
     """Attach the adapter in llm/ of an adapter folder; every weight must fit."""
-    said = read_config(folder / "adapter_config.json")
-    if said.get("peft_type") != "LORA":
-        raise BTCChatError(f"{folder / 'adapter_config.json'}: peft_type is {said.get('peft_type')}, expected LORA")
-    options = {key: said[key] for key in ("r", "lora_alpha", "lora_dropout", "target_modules") if key in said}
-    attach(llm, **options)
+    config: AdapterConfig = read_config(folder / "adapter_config.json")
+    if config.get("peft_type") != "LORA":
+        raise BTCChatError(f"{folder / 'adapter_config.json'}: peft_type is {config.get('peft_type')}, expected LORA")
+    attach(
+        llm,
+        target_modules=config["target_modules"],
+        r=config.get("r", 8),
+        lora_alpha=config.get("lora_alpha", 8),
+        lora_dropout=config.get("lora_dropout", 0.0),
+    )
     try:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:

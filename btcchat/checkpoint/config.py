@@ -12,13 +12,17 @@ published loaders expect them there; they are written, never read.
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from transformers import PretrainedConfig
 
+from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
 from btcchat.prompt import CAPTION_QUESTION, get_template
+
+if TYPE_CHECKING:
+    from btcchat.multimodal_encoder.protocol import VisionTower
 
 PARTS = ("llm", "vision_tower", "mm_projector")
 
@@ -30,10 +34,10 @@ class BTCChatConfig:
     ``change_encoder`` is None where the folder does not say (published folders): then the weights decide.
     """
 
-    llm: dict = field(default_factory=dict)
-    vision_tower: dict = field(default_factory=dict)
-    mm_projector: dict = field(default_factory=lambda: {"mm_projector_type": "mlp_downsample"})
-    change_encoder: dict | None = None
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    vision_tower: VisionTowerConfig = field(default_factory=VisionTowerConfig)
+    mm_projector: ProjectorConfig = field(default_factory=lambda: ProjectorConfig(mm_projector_type="mlp_downsample"))
+    change_encoder: ChangeEncoderConfig | None = None
     mm_vision_select_layer: int | list[int] = -2  # index into the tower's hidden states; a list = several depths
     mm_vision_select_feature: str = "cls_patch"  # cls_patch keeps every token, patch drops token 0
     vision_resolution: int = -1  # pixels a side; -1 = the tower's own image_size
@@ -44,7 +48,9 @@ class BTCChatConfig:
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
-    published: dict = field(default_factory=dict)  # config.json of the LLaVA-NeXT folder it comes from, for an export
+    published: RootConfig = field(
+        default_factory=RootConfig
+    )  # config.json of the LLaVA-NeXT folder it comes from, for an export
 
     def __post_init__(self) -> None:
         self.check()
@@ -57,7 +63,14 @@ class BTCChatConfig:
     @property
     def select_layers(self) -> list[int]:
         layer = self.mm_vision_select_layer
-        return list(layer) if isinstance(layer, (list, tuple)) else [layer]
+        return [layer] if isinstance(layer, int) else list(layer)
+
+    @property
+    def known_change_encoder(self) -> ChangeEncoderConfig:
+        """Its config. Raises BTCChatError while the weights have not decided."""
+        if self.change_encoder is None:
+            raise BTCChatError("the config does not say which change encoder the model has")
+        return self.change_encoder
 
     @property
     def model_max_length(self) -> int:
@@ -78,7 +91,7 @@ class BTCChatConfig:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """As the Trainer's reporters (wandb) want it."""
         return asdict(self)
 
@@ -88,17 +101,23 @@ class BTCChatConfig:
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
-        root = read_config(folder / "config.json")
+        root: RootConfig = read_config(folder / "config.json")
         check_supported(root, folder)
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder"}
-        parts = {part: read_config(folder / part / "config.json") for part in PARTS}
+        parts: dict[str, Any] = {part: read_config(folder / part / "config.json") for part in PARTS}
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         noise = {*PretrainedConfig().to_dict(), "model_type"}
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}
-        return cls(**parts, change_encoder=change_encoder, **{k: root[k] for k in flat if root.get(k) is not None})
+        options: dict[str, Any] = {key: value for key, value in root.items() if key in flat and value is not None}
+        return cls(**parts, change_encoder=change_encoder, **options)
 
-    def write(self, folder: Path, more: dict | None = None) -> None:
+    def describe_tower(self, tower: "VisionTower") -> None:
+        """Take the vision tower's config and resolution as they are now; a resize changes both."""
+        self.vision_tower = cast(VisionTowerConfig, dict(tower.config))
+        self.vision_resolution = tower.resolution
+
+    def write(self, folder: Path, more: RootConfig | None = None) -> None:
         """Write the part configs that are ours (not llm/, which its own library writes), then config.json last.
 
         more: what else config.json says.
@@ -110,11 +129,11 @@ class BTCChatConfig:
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
-        names = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
-        write_json(folder / "config.json", names | tree | copies | (more or {}), sort_keys=True)
+        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 
-def check_supported(root: dict, folder: Path) -> None:
+def check_supported(root: RootConfig, folder: Path) -> None:
     """Raises BTCChatError where the config.json of a published folder asks for what no code here does."""
     for key, meaning in (("s2", "multi-scale S2 features"), ("mm_use_im_start_end", "image start/end tokens")):
         if root.get(key):
@@ -124,17 +143,18 @@ def check_supported(root: dict, folder: Path) -> None:
 def read_layers(layers: str | int | list[int]) -> int | list[int]:
     """mm_vision_select_layer as it is, or from JSON text: "-2", "[-11,-8,-5,-2]" (flags, published CCExpert)."""
     try:
-        read = json.loads(layers) if isinstance(layers, str) else layers
+        value: Any = json.loads(layers) if isinstance(layers, str) else layers
     except json.JSONDecodeError:
-        read = None
-    if not all(type(layer) is int for layer in (read if isinstance(read, list) else [read])):
+        value = None
+    if not all(type(layer) is int for layer in (value if isinstance(value, list) else [value])):
         raise BTCChatError(
             f"mm_vision_select_layer is {layers!r}, expected one layer such as -2 or a list such as [-5,-2]"
         )
+    read: int | list[int] = value
     return read
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON file of a checkpoint folder. Raises BTCChatError."""
+def read_config(path: Path) -> Any:
+    """The JSON object in a file of a checkpoint folder; schema.py has its types. Raises BTCChatError."""
     layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
     return read_json(path, missing=layout, way_out="download or save the checkpoint again")

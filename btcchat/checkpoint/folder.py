@@ -4,13 +4,14 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from btcchat.change_encoder import CHG_TYPES, canonical, encoder_defaults
 from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import PARTS, BTCChatConfig
 from btcchat.checkpoint.hub import resolve
-from btcchat.checkpoint.layout import Source
+from btcchat.checkpoint.layout import CheckpointSource
+from btcchat.checkpoint.schema import ChangeEncoderConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
 
@@ -39,7 +40,7 @@ def open_checkpoint(
     vision_tower: str | Path | None = None,
     change_encoder: EncoderChoice = EncoderChoice(),
     fields: dict[str, Any] | None = None,
-) -> Source:
+) -> CheckpointSource:
     """A checkpoint folder, a hub id, or (None) the packaged model, with its whole config.
 
     base: for an adapter folder, where its base is now. vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it
@@ -57,12 +58,14 @@ def open_checkpoint(
         setattr(config, name, value)
     if config.published and "image_aspect_ratio" in (fields or {}):  # from here on, of an export too
         config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
-    config.change_encoder = _change_encoder_config(source, folder, change_encoder)
+    config.change_encoder = cast(ChangeEncoderConfig, _change_encoder_config(source, folder, change_encoder))
     config.check()
     return source
 
 
-def open_folder(folder: Path, vision_tower: str | Path | None = None, base: str | Path | None = None) -> Source:
+def open_folder(
+    folder: Path, vision_tower: str | Path | None = None, base: str | Path | None = None
+) -> CheckpointSource:
     """A checkpoint folder in either layout, or an adapter folder with its base."""
     owner = adapter.read_base(folder)
     if owner is not None:
@@ -81,22 +84,24 @@ def leaves_out_tower(path: str | Path | None) -> bool:
     return llava_next.recognise(resolve(path))
 
 
-def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower) -> Source:
+def _open_adapter(
+    folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower: str | Path | None
+) -> CheckpointSource:
     """The base is at ``base`` if given, else where it was in training; it must have the weights it had then."""
     try:
-        found = resolve(base or owner.path)
+        base_folder = resolve(base or owner.path)
     except BTCChatError:
         if base is not None:
             raise
         raise BTCChatError(
             f"{folder} is an adapter of {owner.path}, which is not there; name its folder with --base (Python: base=)"
         ) from None
-    if vision_tower is None and leaves_out_tower(found):
+    if vision_tower is None and leaves_out_tower(base_folder):
         vision_tower = folder / "vision_tower"  # whose config.json says what the base leaves out
-    source = open_folder(found, vision_tower)
-    adapter.check_base(folder, owner, found, source)
+    source = open_folder(base_folder, vision_tower)
+    adapter.check_base(folder, owner, base_folder, source)
     tower = source.vision_tower if "vision_tower" in owner.parts else Weights.of(folder / "vision_tower")
-    return Source(
+    return CheckpointSource(
         BTCChatConfig.load(folder),
         source.llm,
         tower,
@@ -107,7 +112,7 @@ def _open_adapter(folder: Path, owner: adapter.Base, base: str | Path | None, vi
     )
 
 
-def _change_encoder_config(source: Source, folder: Path, choice: EncoderChoice) -> dict[str, Any]:
+def _change_encoder_config(source: CheckpointSource, folder: Path, choice: EncoderChoice) -> dict[str, Any]:
     """Which change encoder the folder holds, or, where it is to be fresh, which one to make."""
     stored = {} if source.mm_projector is None else source.mm_projector.places
     change = [key.removeprefix("layers.change.") for key in stored if key.startswith("layers.change.")]
@@ -119,10 +124,12 @@ def _change_encoder_config(source: Source, folder: Path, choice: EncoderChoice) 
                 f"{folder} has a change encoder already, and from_origin starts a fresh one; drop from_origin"
             )
         return {"change_encoder_type": name or "attentive", **requested}
-    config = source.config.change_encoder
-    if config is None and not change:
+    config: dict[str, Any]
+    if source.config.change_encoder is not None:
+        config = {**source.config.change_encoder}
+    elif not change:
         config = {"change_encoder_type": "concat"}
-    elif config is None:
+    else:
         layers = {m.group(1) for key in change if (m := re.match(r"selftrans\.(\d+)\.", key))}
         config = {"change_encoder_type": "attentive", "cc_n_layers": len(layers), "cc_dropout": 0.0}
         if "cc_head" not in requested:

@@ -9,7 +9,7 @@ from btcchat.multimodal_encoder import check_sizes
 
 
 @dataclass
-class Source:
+class CheckpointSource:
     """What a model is made of. Weights go by the names of our layout, wherever they lie."""
 
     config: BTCChatConfig
@@ -21,22 +21,24 @@ class Source:
     notes: list[str] = field(default_factory=list)  # what its files say and is read otherwise, told when it is loaded
 
 
-def open_folder(folder: Path) -> Source:
+def open_folder(folder: Path) -> CheckpointSource:
     """Read the configs and the headers of the weight files. Raises BTCChatError for what is missing or malformed."""
     config = BTCChatConfig.load(folder)
     weights = {part: Weights.of(folder / part) for part in PARTS}
     file = folder / "vision_tower" / "config.json"
     check_sizes(config.vision_tower, weights["vision_tower"], file, "download or save the checkpoint again")
-    return Source(
+    return CheckpointSource(
         config,
-        **weights,
+        llm=weights["llm"],
+        vision_tower=weights["vision_tower"],
+        mm_projector=weights["mm_projector"],
         llm_folder=folder / "llm",
         tower_folder=folder / "vision_tower",
     )
 
 
-def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> Source:
+def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> CheckpointSource:
     """A language model and a vision tower from folders of their own, to be joined by fresh parts."""
     tower = Weights.of(tower_folder)
     check_sizes(config.vision_tower, tower, tower_folder / "config.json", "download or save the tower again")
-    return Source(config, Weights.of(llm_folder), tower, None, llm_folder, tower_folder)
+    return CheckpointSource(config, Weights.of(llm_folder), tower, None, llm_folder, tower_folder)

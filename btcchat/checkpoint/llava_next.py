@@ -9,10 +9,12 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
-from btcchat.checkpoint.config import BTCChatConfig, check_supported, read_config
+from btcchat.checkpoint.config import BTCChatConfig, check_supported, read_config, read_layers
 from btcchat.checkpoint.hub import resolve
-from btcchat.checkpoint.layout import Source
+from btcchat.checkpoint.layout import CheckpointSource
+from btcchat.checkpoint.schema import RootConfig, VisionTowerConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model.qwen2 import Qwen2Config
@@ -62,7 +64,7 @@ def recognise(folder: Path) -> bool:
     """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
     if (folder / "llm").is_dir():
         return False
-    root = read_config(folder / "config.json")
+    root: RootConfig = read_config(folder / "config.json")
     if _language_model(root) is not None:
         return True
     names = ", ".join(map(str, _architectures(root))) or "none"
@@ -72,23 +74,23 @@ def recognise(folder: Path) -> bool:
     )
 
 
-def _architectures(root: dict) -> list:
-    said = root.get("architectures")
-    return said if isinstance(said, list) else []
+def _architectures(root: RootConfig) -> list[str]:
+    names = root.get("architectures")
+    return names if isinstance(names, list) else []
 
 
-def _language_model(root: dict) -> str | None:
+def _language_model(root: RootConfig) -> str | None:
     """model_type of the language model in a published folder; None where config.json is of another layout."""
-    found = (ARCHITECTURES.get(name) for name in _architectures(root) if isinstance(name, str))
-    return next(filter(None, found), MODEL_TYPES.get(str(root.get("model_type"))))
+    kinds = (ARCHITECTURES.get(name) for name in _architectures(root) if isinstance(name, str))
+    return next(filter(None, kinds), MODEL_TYPES.get(str(root.get("model_type"))))
 
 
-def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
+def open_folder(folder: Path, vision_tower: str | Path | None = None) -> CheckpointSource:
     """A published folder as if it were ours. vision_tower: its tower, if not the one that config.json names.
 
     Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
     """
-    root = read_config(folder / "config.json")
+    root: RootConfig = read_config(folder / "config.json")
     check_supported(root, folder)
     stored = Weights.of(folder)
     parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
@@ -104,10 +106,20 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Source:
         config = _config(root, parts["llm"].shape("model.embed_tokens.weight")[0], tower)
     except BTCChatError as error:
         raise BTCChatError(f"{folder / 'config.json'}: {error}") from None
-    return Source(config, **parts, llm_folder=folder, tower_folder=folder, notes=list(_notes(root)))
+    return CheckpointSource(
+        config,
+        llm=parts["llm"],
+        vision_tower=parts["vision_tower"],
+        mm_projector=parts["mm_projector"],
+        llm_folder=folder,
+        tower_folder=folder,
+        notes=list(_notes(root)),
+    )
 
 
-def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None, weights: Weights) -> dict:
+def _tower_config(
+    folder: Path, root: RootConfig, vision_tower: str | Path | None, weights: Weights
+) -> VisionTowerConfig:
     name = str(vision_tower or root.get("mm_vision_tower") or "")
     if not name:
         raise BTCChatError(
@@ -115,19 +127,20 @@ def _tower_config(folder: Path, root: dict, vision_tower: str | Path | None, wei
         )
     try:
         file = resolve(name, ["config.json"]) / "config.json"
-        config = read_config(file)
+        config: VisionTowerConfig = read_config(file)
     except BTCChatError as error:
         raise BTCChatError(
             f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "
             "of the same tower's config.json as vision_tower (--vision-tower)"
         ) from None
     check_sizes(config, weights, file, "give the tower that it was trained with as vision_tower (--vision-tower)")
-    tower = {"model_type": config.get("model_type"), **config.get("vision_config", config)}
-    return siglip.DEFAULTS | tower | {"_name_or_path": root.get("mm_vision_tower") or name}
+    sizes = {"model_type": config.get("model_type"), **config.get("vision_config", config)}
+    named = {"_name_or_path": root.get("mm_vision_tower") or name}
+    return cast(VisionTowerConfig, {**siglip.DEFAULTS, **sizes, **named})
 
 
-def _notes(root: dict) -> Iterator[str]:
-    aspect, merge = (str(root.get(name) or "") for name in ("image_aspect_ratio", "mm_patch_merge_type"))
+def _notes(root: RootConfig) -> Iterator[str]:
+    aspect, merge = str(root.get("image_aspect_ratio") or ""), str(root.get("mm_patch_merge_type") or "")
     if aspect.startswith("anyres"):
         yield f"{aspect} is not supported; each image is squashed to one square, without tiles"
     elif merge.startswith("spatial"):
@@ -136,23 +149,26 @@ def _notes(root: dict) -> Iterator[str]:
         yield f"rope_scaling {json.dumps(root['rope_scaling'])} is left out, as the published code does"
 
 
-def _config(root: dict, vocabulary: int, tower: dict) -> BTCChatConfig:
+def _config(root: RootConfig, vocabulary: int, tower: VisionTowerConfig) -> BTCChatConfig:
     """config.json of a published folder in the words of ours."""
     encoder = choose("mm_resampler_type", str(root.get("mm_resampler_type") or "none"), RESAMPLERS)
     aspect = str(root.get("image_aspect_ratio") or "square")
+    parts: dict[str, Any] = {
+        "llm": _llm_config(root, vocabulary),
+        "change_encoder": {"change_encoder_type": encoder, **_encoder_options(root, tower, encoder)},
+    }
     return BTCChatConfig(
-        llm=_llm_config(root, vocabulary),
         vision_tower=tower,
         mm_projector={"mm_projector_type": root.get("mm_projector_type", "linear")},
-        change_encoder={"change_encoder_type": encoder, **_encoder_options(root, tower, encoder)},
-        mm_vision_select_layer=root.get("mm_vision_select_layer", -2),
+        mm_vision_select_layer=read_layers(root.get("mm_vision_select_layer", -2)),
         image_aspect_ratio="square" if aspect.startswith("anyres") else aspect,
         published=root,
+        **parts,
         **_assumed(encoder),
     )
 
 
-def _assumed(encoder: str) -> dict:
+def _assumed(encoder: str) -> dict[str, Any]:
     """What a published folder does not say."""
     return {
         "conv_version": "qwen_1_5",
@@ -161,21 +177,21 @@ def _assumed(encoder: str) -> dict:
     }
 
 
-def _llm_config(root: dict, vocabulary: int) -> dict:
+def _llm_config(root: RootConfig, vocabulary: int) -> dict[str, Any]:
     names = {*Qwen2Config().to_dict(), *MORE_LLM_FIELDS} - {"rope_scaling"}
     llm = {name: value for name, value in root.items() if name in names}
     kind = {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
-    return llm | kind | {"vocab_size": vocabulary}
+    return {**llm, **kind, "vocab_size": vocabulary}
 
 
-def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
+def _encoder_options(root: RootConfig, tower: VisionTowerConfig, encoder: str) -> dict[str, Any]:
     if encoder == "concat":
         return {}
-    said = root.get("cc_expert_args") or {}
+    args = root.get("cc_expert_args") or {}
     try:
-        options = dict(json.loads(said) if isinstance(said, str) else said)
+        options: dict[str, Any] = dict(json.loads(args) if isinstance(args, str) else args)
     except (json.JSONDecodeError, TypeError, ValueError):
-        raise BTCChatError(f"cc_expert_args is {said!r}, expected a JSON object; download the folder again") from None
+        raise BTCChatError(f"cc_expert_args is {args!r}, expected a JSON object; download the folder again") from None
     options["mlp_dim"] = options.get("mlp_dim") or MLP_DIM
     width = options.pop("embedding_dim", tower["hidden_size"])
     if width != tower["hidden_size"]:
@@ -186,14 +202,14 @@ def _encoder_options(root: dict, tower: dict, encoder: str) -> dict:
     return options
 
 
-def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict:
+def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict[str, object]:
     """The config.json that describes ``config`` in a published folder; of an imported one, changed where the model is.
 
     vision_tower: its mm_vision_tower, if not the one the model was imported with. Raises BTCChatError for a part that
     this layout has no place for; of a field that it has none for, a warning tells.
     """
     root = _published(config, vision_tower)
-    encoder = config.change_encoder["change_encoder_type"]
+    encoder = config.known_change_encoder["change_encoder_type"]
     assumed = BTCChatConfig(**_assumed(encoder))
     for name in UNTOLD:
         has, read = getattr(config, name), getattr(assumed, name)
@@ -209,20 +225,22 @@ def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> 
     return config.published | changed
 
 
-def _published(config: BTCChatConfig, vision_tower: str | None) -> dict:
-    options = dict(config.change_encoder)
+def _published(config: BTCChatConfig, vision_tower: str | None) -> dict[str, object]:
+    options: dict[str, Any] = {**config.known_change_encoder}
     resampler = _inverse("change encoder", RESAMPLERS, options.pop("change_encoder_type"))
     _inverse("language model", MODEL_TYPES, config.llm.get("model_type"))
     _inverse("vision tower", {"siglip": "siglip"}, config.vision_tower.get("vision_tower_type", "siglip"))
     width = config.vision_tower["hidden_size"]
-    kind, architecture, ours = "llava_qwen_cc", "LlavaQwenCCForCausalLM", {"mm_resampler_type": resampler}
+    kind, architecture = "llava_qwen_cc", "LlavaQwenCCForCausalLM"
+    encoder: RootConfig = {"mm_resampler_type": resampler}
     parts = ["mm_mlp_adapter", "mm_vision_resampler", "mm_language_model", "mm_vision_tower"]
     if resampler == "none":
-        kind, architecture, ours = "llava_qwen", "LlavaQwenForCausalLM", {"mm_resampler_type": None}
+        kind, architecture = "llava_qwen", "LlavaQwenForCausalLM"
+        encoder = {"mm_resampler_type": None}
         parts.remove("mm_vision_resampler")
     else:
         mlp = options.get("mlp_dim") or 4 * width  # as built; the published code's own default is another
-        ours["cc_expert_args"] = options | {"embedding_dim": width, "mlp_dim": mlp}
+        encoder["cc_expert_args"] = options | {"embedding_dim": width, "mlp_dim": mlp}
     projector = config.mm_projector["mm_projector_type"]
     if not re.fullmatch(r"linear|identity|mlp\d+x_gelu", projector):
         raise BTCChatError(f"a LLaVA-NeXT folder has no projector '{projector}'; it knows linear and mlpNx_gelu")
@@ -247,11 +265,11 @@ def _published(config: BTCChatConfig, vision_tower: str | None) -> dict:
         "mm_vision_select_layer": json.dumps(layers) if isinstance(layers, list) else layers,
         "mm_vision_tower": str(name),
         "use_mm_proj": True,
-        **ours,
+        **encoder,
     }
 
 
-def _inverse(kind: str, table: dict[str, str], ours: str) -> str:
+def _inverse(kind: str, table: dict[str, str], ours: str | None) -> str:
     """The published name of one of our parts."""
     for theirs, name in table.items():
         if name == ours:

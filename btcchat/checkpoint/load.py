@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import init_empty_weights
@@ -14,7 +14,7 @@ from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.folder import EncoderChoice, open_checkpoint
 from btcchat.checkpoint.hub import resolve
-from btcchat.checkpoint.layout import Source
+from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.parts import (
     change_encoder_of,
     layout_of,
@@ -24,6 +24,7 @@ from btcchat.checkpoint.parts import (
     resize_tower,
     vision_tower_of,
 )
+from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig
 from btcchat.checkpoint.weights import Weights, load_strict
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
@@ -87,13 +88,13 @@ def from_parts(
         llm=read_config(llm_folder / "config.json"),
         vision_tower=read_config(tower_folder / "config.json"),
         mm_projector={"mm_projector_type": mm_projector},
-        change_encoder=canonical(change_encoder),
+        change_encoder=cast(ChangeEncoderConfig, canonical(change_encoder)),
         **fields,
     )
     return _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement, fresh=True)
 
 
-def _build(cls: type[Model], source: Source, placement: Placement, *, fresh: bool) -> Model:
+def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, fresh: bool) -> Model:
     """The model that ``source`` describes, with its weights.
 
     fresh: the change encoder starts afresh, and so does the projector where the source has none.
@@ -154,8 +155,10 @@ def pick_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = str(device).split(":")[0]
     choose("device", kind, dict.fromkeys(("cpu", "cuda", "mps", "meta")))
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)()
-    if not there:
+    missing = (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
         raise BTCChatError(f"device {device} was asked for, and PyTorch finds none here; use --device cpu or auto")
     return str(device)
 
@@ -176,5 +179,5 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
 
 def stored_dtype(llm_folder: Path) -> str:
     """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
-    config = read_config(llm_folder / "config.json")
+    config: LLMConfig = read_config(llm_folder / "config.json")
     return str(config.get("torch_dtype") or config.get("dtype") or "float32")

@@ -1,23 +1,22 @@
 """The parts of a model from its config: built, and what they make of a sample counted. No weights are read."""
 
-from typing import Any
-
 from accelerate import init_empty_weights
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from btcchat.change_encoder import build_change_encoder
+from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, PoolsTokens
 from btcchat.checkpoint.config import BTCChatConfig, read_config
-from btcchat.checkpoint.layout import Source
-from btcchat.errors import BTCChatError
+from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.language_model import load_tokenizer
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
+from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_projector import build_projector
+from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
 from btcchat.prompt.token_layout import TokenLayout
 
 
-def vision_tower_of(config: BTCChatConfig) -> Any:
+def vision_tower_of(config: BTCChatConfig) -> VisionTowerModule:
     return build_vision_tower(
         config.vision_tower,
         select_layer=config.select_layers,
@@ -25,15 +24,13 @@ def vision_tower_of(config: BTCChatConfig) -> Any:
     )
 
 
-def change_encoder_of(config: BTCChatConfig, tower: Any) -> Any:
-    if config.change_encoder is None:
-        raise BTCChatError("the config does not say which change encoder the model has")
+def change_encoder_of(config: BTCChatConfig, tower: VisionTower) -> ChangeEncoderModule:
     return build_change_encoder(
-        config.change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
+        config.known_change_encoder, hidden_size=tower.hidden_size, grid=tower.grid, num_depths=tower.num_depths
     )
 
 
-def projector_of(config: BTCChatConfig, tower: Any) -> Any:
+def projector_of(config: BTCChatConfig, tower: VisionTower) -> ProjectorModule:
     projector = build_projector(
         config.mm_projector, in_features=tower.hidden_size, out_features=config.llm["hidden_size"]
     )
@@ -41,23 +38,26 @@ def projector_of(config: BTCChatConfig, tower: Any) -> Any:
     return projector
 
 
-def resize_tower(tower: Any, config: BTCChatConfig) -> None:
+def resize_tower(tower: VisionTower, config: BTCChatConfig) -> None:
     if config.vision_resolution not in (-1, tower.resolution):
         tower.resize(config.vision_resolution)
 
 
-def layout_of(config: BTCChatConfig, tower: Any, change_encoder: Any, mm_projector: Any) -> TokenLayout:
+def layout_of(
+    config: BTCChatConfig, tower: VisionTower, change_encoder: ChangeEncoder, mm_projector: Projector
+) -> TokenLayout:
     """The counts of a sample's tokens that follow from the parts."""
-    pooled = getattr(change_encoder, "num_tokens", lambda count: count)(tower.num_tokens)
+    count = tower.num_tokens
+    pooled = change_encoder.num_tokens(count) if isinstance(change_encoder, PoolsTokens) else count
     return TokenLayout(
-        image_tokens=mm_projector.num_tokens(tower.num_tokens),
+        image_tokens=mm_projector.num_tokens(count),
         change_tokens=mm_projector.num_tokens(pooled),
         change_segments=change_encoder.segments,
         change_between=tuple(name for name in ("series", "video") if config.has_change_tokens(name)),
     )
 
 
-def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, nn.Module]:
+def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, VisionTowerModule]:
     """The layout, and the vision tower that it was counted with: parts without memory for weights."""
     with init_empty_weights(include_buffers=False):
         tower = vision_tower_of(config)
@@ -66,11 +66,11 @@ def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, nn.Module]:
     return layout_of(config, *parts), tower
 
 
-def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def read_tokenizer(source: CheckpointSource) -> PreTrainedTokenizerBase:
     return load_tokenizer(source.llm_folder)
 
 
-def read_image_processor(source: Source, tower: Any) -> ImageProcessor:
+def read_image_processor(source: CheckpointSource, tower: VisionTower) -> ImageProcessor:
     """As the checkpoint's preprocessor_config.json says, at the tower's size."""
     file = source.tower_folder / "preprocessor_config.json"
     config = read_config(file) if file.exists() else tower.default_preprocessor_config()

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from btcchat.checkpoint import adapter, llava_next
 from btcchat.checkpoint.config import PARTS
@@ -37,7 +38,7 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
     model = _checked(folder, vision_tower)
     source = llava_next.open_folder(folder, vision_tower)
     config = model.config
-    config.vision_tower, config.vision_resolution = dict(model.vision_tower.config), model.vision_tower.resolution
+    config.describe_tower(model.vision_tower)
     with new_folder(Path(out)) as temporary:
         for part in PARTS:
             write_weights(getattr(source, part), temporary / part)
@@ -65,7 +66,7 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
     model = _checked(folder, tower)
     root = llava_next.published_config(model.config, vision_tower)
     source = open_folder(folder, tower)
-    places = {}
+    places: dict[str, tuple[Path, str]] = {}
     for part, prefixes in llava_next.PREFIXES.items():
         inverse = {ours: theirs for theirs, ours in prefixes.items()}
         places |= getattr(source, part).rename(inverse).places
@@ -92,7 +93,8 @@ def write_weights(weights: Weights, folder: Path) -> None:
     """``weights`` byte by byte, one shard for each file they lie in."""
     folder.mkdir(exist_ok=True)
     files = weights.files()
-    index, total = {}, 0
+    index: dict[str, str] = {}
+    total = 0
     for number, file in enumerate(files, start=1):
         name = "model.safetensors" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
         names = {ours: key for ours, (where, key) in weights.places.items() if where == file}
@@ -113,7 +115,8 @@ def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
     with src.open("rb") as file, out.open("wb") as target:
         start = 8 + int.from_bytes(file.read(8), "little")
         stored = json.loads(file.read(start - 8))
-        header, size = {"__metadata__": {"format": "pt"}}, 0
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        size = 0
         names = dict(sorted(names.items(), key=lambda item: stored[item[1]]["data_offsets"]))  # read from front to back
         for name, key in names.items():
             begin, end = stored[key]["data_offsets"]

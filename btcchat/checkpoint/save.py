@@ -2,13 +2,16 @@
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS, read_config
+from btcchat.checkpoint.schema import LLMConfig
 from btcchat.files import write_json
 from btcchat.model import BTCChatModel
 
@@ -19,7 +22,7 @@ def save(
     *,
     dtype: torch.dtype | None = None,
     max_shard_size: str = "5GB",
-    state_dict: dict[str, torch.Tensor] | None = None,
+    state_dict: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
 
@@ -31,8 +34,7 @@ def save(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         config = model.config
-        config.vision_tower = dict(model.vision_tower.config)
-        config.vision_resolution = model.vision_tower.resolution
+        config.describe_tower(model.vision_tower)
         if model.base is None:
             model.llm.save_pretrained(
                 temporary / "llm",
@@ -44,7 +46,7 @@ def save(
         else:
             adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
         _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
-        config.write(temporary, {} if model.base is None else model.base.to_config())
+        config.write(temporary, None if model.base is None else model.base.to_config())
         layers = _part(state, "mm_projector.", "layers.single.") | _part(state, "change_encoder.", "layers.change.")
         for part, weights in (("vision_tower", _part(state, "vision_tower.")), ("mm_projector", layers)):
             if model.base is None or part not in model.base.parts:
@@ -67,17 +69,18 @@ def save(
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm = read_config(path) | {"torch_dtype": str(stored).removeprefix("torch.")}
+    llm: LLMConfig = read_config(path)
+    llm["torch_dtype"] = str(stored).removeprefix("torch.")
     llm["tokenizer_model_max_length"] = model.config.model_max_length
     llm.pop("_name_or_path", None)
     write_json(path, llm, sort_keys=True)
     model.config.llm = llm
 
 
-def _part(state: dict, prefix: str, new: str = "") -> dict:
+def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, Tensor]:
     """The weights whose keys begin with ``prefix``, which ``new`` replaces."""
     return {new + k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
 
 
-def _cast(state: dict, dtype: torch.dtype | None) -> dict:
+def _cast(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in state.items()}

@@ -89,8 +89,7 @@ class Weights:
 
     def rename(self, prefixes: dict[str, str]) -> "Weights":
         """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
-        renamed = {_rename(name, prefixes): place for name, place in self.places.items()}
-        renamed.pop(None, None)
+        renamed = {new: place for name, place in self.places.items() if (new := _rename(name, prefixes)) is not None}
         return Weights(self.folder, renamed, prefixes)
 
     def key(self, name: str) -> str:
@@ -98,7 +97,7 @@ class Weights:
         return _rename_back(name, self.prefixes)
 
 
-def _open(file: Path):
+def _open(file: Path) -> safe_open:
     try:
         return safe_open(str(file), framework="pt", device="cpu")
     except SafetensorError as error:
@@ -125,15 +124,17 @@ def load_strict(
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
     folder, expected = weights.folder, module.state_dict()
-    names, dropped = {}, []
+    names: dict[str, str] = {}  # those of the files -> those of the module
+    dropped = []
     for key in weights.places:
         if any(re.fullmatch(pattern, key) for pattern in unused):
             dropped.append(key)
             continue
-        names[key] = _rename(key, prefixes)
-        if names[key] not in expected:
+        name = _rename(key, prefixes)
+        if name is None or name not in expected:
             stored = weights.places[key][1]
             raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
+        names[key] = name
     if dropped:
         logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
@@ -152,8 +153,8 @@ def load_strict(
             raise BTCChatError(f"{folder}: weight '{stored}' has shape {tuple(tensor.shape)}, the config says {want}")
         cast = dtype if tensor.is_floating_point() else None
         state[names[key]] = tensor.to(device=device, dtype=cast)
-    for key, source in (tied or {}).items():
-        state.setdefault(key, state[source])
+    for key, shared in (tied or {}).items():
+        state.setdefault(key, state[shared])
     module.load_state_dict(state, assign=True)
 
 

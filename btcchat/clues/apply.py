@@ -32,4 +32,4 @@ class AddClue:
     @property
     def tokens(self) -> int:
         """About how many a clue adds to a prompt."""
-        return self.clues.about.get("max_new_tokens", 0)
+        return int(self.clues.about.get("max_new_tokens", 0))

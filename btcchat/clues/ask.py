@@ -7,40 +7,48 @@ a clue is what the model knew before it was tuned.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, TypeAlias
 
+from PIL import Image
+
+from btcchat.api import BTCChat
 from btcchat.checkpoint.hub import resolve
 from btcchat.clues.store import CLUE_QUESTIONS, Clues, ClueWriter, agree, check_flags
 from btcchat.data.mixture.hashes import checkpoint_hash
+from btcchat.data.mixture.mixture import Mixture
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 from btcchat.generation import GenerationOptions
-from btcchat.media import load_frames
+from btcchat.media.frames import Sources, load_frames
 from btcchat.processor import request
 
 MAX_NEW_TOKENS = 64  # of a clue
 SELF = "self"  # --clue_model self: the model itself
 
-Asked = tuple[str, object, list]  # modality, path or paths as `Clues` takes them, the images loaded
-ClueSource = Callable[[list[Asked]], list[str]]
+# Modality, path or paths as `Clues` takes them, the images as the model is given them.
+ClueRequest: TypeAlias = tuple[str, Sources, Sources]
+ClueSource: TypeAlias = Callable[[list[ClueRequest]], list[str]]
+_Waiting: TypeAlias = tuple[str, Record, list[Image.Image]]  # its key, and its frames
 
 
-def ask(model, about: list[tuple[str, object]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
+def ask(model: BTCChat, about: list[tuple[str, Sources]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
     """Clues about (modality, path or images) of each, as one batch, without the model's adapter."""
     records = [request(CLUE_QUESTIONS[modality], modality, source) for modality, source in about]
     with model.adapter_off() if has_adapter(model) else nullcontext():
         return model.answer(records, GenerationOptions(max_new_tokens))
 
 
-def has_adapter(model) -> bool:
-    return getattr(model, "base", None) is not None
+def has_adapter(model: BTCChat) -> bool:
+    return model.base is not None
 
 
-def records_of(mixture) -> Iterator[Record]:
+def records_of(mixture: Mixture | StreamMixture) -> Iterator[Record]:
     """Every record of a mixture, streamed or not; one that counts twice comes twice."""
-    return mixture.records(epoch=0) if hasattr(mixture, "records") else map(mixture.record, range(len(mixture)))
+    return mixture.records(epoch=0) if isinstance(mixture, StreamMixture) else map(mixture.record, range(len(mixture)))
 
 
-def describe(path: str | Path | None, model, max_new_tokens: int = MAX_NEW_TOKENS) -> dict:
+def describe(path: str | Path | None, model: BTCChat, max_new_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     """What clues.json says of the clue model at ``path``: which one, and how it is asked."""
     return {
         "model": str(path or "tiny"),
@@ -52,20 +60,24 @@ def describe(path: str | Path | None, model, max_new_tokens: int = MAX_NEW_TOKEN
 
 
 def write_clues(
-    model, records: Iterable[Record], writer: ClueWriter, *, batch_size: int, max_new_tokens: int = MAX_NEW_TOKENS
+    model: BTCChat,
+    records: Iterable[Record],
+    writer: ClueWriter,
+    *,
+    batch_size: int,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Iterator[str | None]:
     """Ask for the clues that ``writer`` does not have yet; yields once a record: None, or why it has no clue.
 
     Records of the same images share a clue. A batch is of one modality, so that a video pads no single images.
     """
-    waiting: dict[str, list[tuple[str, Record, list]]] = {}  # modality -> those of the next batch
+    waiting: dict[str, list[_Waiting]] = {}  # modality -> those of the next batch
 
-    def answer(batch: list[tuple[str, Record, list]]) -> list[None]:
+    def answer(batch: list[_Waiting]) -> list[None]:
         clues = ask(model, [(record.modality, frames) for _, record, frames in batch], max_new_tokens)
-        told = [(record.modality, record.sources, clue) for (_, record, _), clue in zip(batch, clues, strict=True)]
-        writer.add(told)
+        writer.add([(record.modality, record.sources, clue) for (_, record, _), clue in zip(batch, clues, strict=True)])
         batch.clear()
-        return [None] * len(told)
+        return [None] * len(clues)
 
     for record in records:
         batch = waiting.setdefault(record.modality, [])
@@ -87,14 +99,14 @@ def write_clues(
             yield from answer(batch)
 
 
-def clue_model_of(model, clue_model: str | None, load: Callable[[str], object]):
+def clue_model_of(model: BTCChat, clue_model: str | None, load: Callable[[str], BTCChat]) -> BTCChat:
     """The model that is asked: ``model`` with its adapter off, or the one that ``clue_model`` names."""
     if clue_model is None and not has_adapter(model):
         raise BTCChatError(
             "prompt augmentation online: the model has no adapter to switch off; name another checkpoint with "
             f"--clue_model, or the model itself with --clue_model {SELF}"
         )
-    return model if clue_model in (None, SELF) else load(clue_model)
+    return model if clue_model is None or clue_model == SELF else load(clue_model)
 
 
 def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
@@ -106,17 +118,22 @@ def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
 
 
 def from_cache(clues: Clues) -> ClueSource:
-    return lambda asked: [clues.of(modality, paths) for modality, paths, _ in asked]
+    return lambda requests: [clues.of(modality, paths) for modality, paths, _ in requests]
 
 
 def clue_source(
-    mode: str, model, *, clues: str | None = None, clue_model: str | None = None, load: Callable | None = None
+    mode: str,
+    model: BTCChat,
+    *,
+    clues: str | None = None,
+    clue_model: str | None = None,
+    load: Callable[[str], BTCChat] = BTCChat.from_pretrained,
 ) -> ClueSource | None:
     """How a question gets its clue when the model is served; None with mode off. load: a path -> the clue model."""
     check_flags(mode, clues, clue_model)
     if mode == "off":
         return None
-    if mode == "cached":
+    if clues is not None:  # mode is cached: check_flags allows them in no other
         return from_cache(open_clues(clues, clue_model))
-    asks = clue_model_of(model, clue_model, load)
-    return lambda asked: ask(asks, [(modality, images) for modality, _, images in asked])
+    answering = clue_model_of(model, clue_model, load)
+    return lambda requests: ask(answering, [(modality, images) for modality, _, images in requests])

@@ -6,13 +6,15 @@ clue. Written by `btcchat augment`, read by ``--prompt_augmentation cached --clu
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from btcchat.data.mixture.hashes import FileHashes, joined
+from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, choose
 from btcchat.files import Appender, read_json, read_rows, write_json
+from btcchat.media.frames import Sources
 from btcchat.media.source import Embedded, existing_file, list_images
 
 PROMPT_AUGMENTATION = {
@@ -29,7 +31,6 @@ CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of c
 AGAIN = "run btcchat augment with that --out again"
 FAULT = "is no clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
-Sources = list | str  # of a record: its frames, or one path of a video (a file or a folder)
 
 
 class Clues:
@@ -38,7 +39,7 @@ class Clues:
     Raises BTCChatError for a folder without clues, or a line that is none.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.about = read_about(self.folder)
         self.hashes = FileHashes()
@@ -82,9 +83,10 @@ class Clues:
         names = ", ".join(map(str, files[:2]))
         raise BTCChatError(f"no clue of {names} ({modality}) in {self.folder}; {AGAIN}")
 
-    def check(self, records: Iterable) -> None:
+    def check(self, records: Iterable[Record]) -> None:
         """Raises BTCChatError, which counts and names them, where records have no clue, neither their own nor here."""
-        missing, last = [], None
+        missing: list[str] = []
+        last: tuple[str, Sources] | None = None
         for record in records:
             if record.clue or (record.modality, record.sources) == last:
                 continue  # rows of the same images often follow one another
@@ -98,7 +100,7 @@ class Clues:
             count = f"{len(missing)} record{'s have' if len(missing) > 1 else ' has'} no clue"
             raise BTCChatError(f"{count}: {'; '.join(missing[:SHOWN])}{more}; {AGAIN}")
 
-    def _take(self, row: dict, where: str) -> None:
+    def _take(self, row: dict[str, Any], where: str) -> None:
         try:
             files, clue = row["files"], str(row["clue"])
             for file in files:
@@ -116,7 +118,7 @@ class ClueWriter(Clues):
     folder holds clues of another model, other questions or settings.
     """
 
-    def __init__(self, folder: str | Path, about: dict, writer: int = 0):
+    def __init__(self, folder: str | Path, about: dict[str, Any], writer: int = 0) -> None:
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise BTCChatError(f"{folder} is a file; clues go to a folder")
@@ -158,14 +160,14 @@ def read_about(folder: Path) -> dict[str, Any]:
     return read_json(folder / "clues.json", "model", "identity", "questions", missing=missing, way_out=again)
 
 
-def agree(has: dict, asked: dict, folder: Path) -> None:
-    """Raises BTCChatError where the clues of ``folder`` are of another model, or were asked for in another way."""
-    if has["identity"] != asked["identity"]:
-        theirs, wanted = (f"{about['model']} ({about['identity'][:12]})" for about in (has, asked))
+def agree(about: dict[str, Any], requested: dict[str, Any], folder: Path) -> None:
+    """Raise BTCChatError where ``about``, which ``folder`` says of its clues, is not what is ``requested``."""
+    if about["identity"] != requested["identity"]:
+        theirs, wanted = (f"{facts['model']} ({facts['identity'][:12]})" for facts in (about, requested))
         raise BTCChatError(f"{folder} has clues of the model {theirs}, not of {wanted}; choose another, or delete it")
-    for name, value in asked.items():
-        if name not in ("model", "identity") and has.get(name) != value:
-            theirs = f"{name} {has.get(name)}"
+    for name, value in requested.items():
+        if name not in ("model", "identity") and about.get(name) != value:
+            theirs = f"{name} {about.get(name)}"
             raise BTCChatError(f"{folder} has clues with {theirs}, not {value}; choose another, or delete it")
 
 
@@ -175,13 +177,17 @@ def _name(file: str | Embedded) -> str:
 
 def files_of(modality: str, sources: Sources) -> list[str | Embedded]:
     """The files whose content decides what is seen; of a folder of frames, all its images."""
-    if isinstance(sources, list | tuple) and len(sources) == 1:
-        sources = sources[0]
-    if not isinstance(sources, list | tuple):
-        folder = isinstance(sources, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(sources)
-        sources = list_images(sources) if folder else [sources]
+    items = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+    if len(items) == 1 and modality in ("series", "video"):
+        only = items[0]
+        if isinstance(only, str | os.PathLike) and os.path.isdir(only):
+            items = list_images(only)
     kind = "video" if modality == "video" else "image"
-    files = [existing_file(source, kind) for source in sources]
+    files = []
+    for item in items:
+        if not isinstance(item, str | os.PathLike | Embedded):
+            raise BTCChatError(f"clues are found by files, and this {kind} is in memory; give its path")
+        files.append(existing_file(item, kind))
     return [file if isinstance(file, Embedded) else str(file) for file in files]
 
 

@@ -1,10 +1,12 @@
 """``btcchat ask``: a question about an image, a pair, a series of dates or a video."""
 
 import argparse
+from typing import Any
 
 from btcchat.commands import options
 from btcchat.commands.options import (
     RAW,
+    Commands,
     add_media,
     add_model,
     check_clues,
@@ -18,22 +20,23 @@ from btcchat.commands.options import (
 from btcchat.errors import BTCChatError
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "ask about an image, a pair, a series of dates or a video"
-    one = commands.add_parser("ask", help=about, description=about.capitalize() + ".", **RAW)
-    one.add_argument("question", nargs="?", metavar="QUESTION", help="in quotes, before the options")
-    add_media(one)
-    add_model(one, run)
+    parser = commands.add_parser("ask", help=about, description=about.capitalize() + ".", **RAW)
+    parser.add_argument("question", nargs="?", metavar="QUESTION", help="in quotes, before the options")
+    add_media(parser)
+    add_model(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
-    modality, source = media(args)
+    about = media(args)
     if args.question is None:
         raise BTCChatError('no QUESTION; it stands first: btcchat ask "What changed?" --pair BEFORE AFTER')
     if not args.question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
-    if modality is None:
+    if about is None:
         raise BTCChatError("a question is about something: give --image, --pair, --series or --video")
+    modality, source = about
     check_dates(args, modality)
     check_clues(args)
     frames = checked(modality, source)
@@ -43,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
         frames = load_frames(modality, frames, model.config.num_video_frames)
     clue = clue_of(args, model, modality, source, frames)
-    answer = model.ask(args.question, **{modality: frames}, dates=args.dates, **clue, **generation(args))
+    shown: dict[str, Any] = {modality: frames}
+    answer = model.ask(args.question, **shown, dates=args.dates, **clue, **generation(args))
     paths = [str(path) for path in source] if isinstance(source, list) else str(source)
     print_answer(args, {"question": args.question, modality: paths, **clue, "answer": answer}, answer)
     return 0

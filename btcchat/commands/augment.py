@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, add_device, add_mixture, at_least_1, complain
+from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complain
 
 AUGMENT = """\
 Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
@@ -16,11 +16,11 @@ The clue model is any checkpoint; an adapter it has is switched off. Records of 
 again by what the image files hold. The same command again goes on where a stopped one ended."""
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "write clues about the images of a mixture (prompt augmentation)"
-    one = commands.add_parser("augment", help=about, description=AUGMENT, **RAW)
-    add_mixture(one)
-    add = one.add_argument
+    parser = commands.add_parser("augment", help=about, description=AUGMENT, **RAW)
+    add_mixture(parser)
+    add = parser.add_argument
     add("--clue_model", "--clue-model", required=True, metavar="PATH_OR_ID", help="the checkpoint that is asked")
     add("--out", required=True, metavar="DIR", help="folder of the clues, of one clue model; added to")
     add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="at a time (default 8)")
@@ -28,9 +28,9 @@ def add(commands) -> None:
     add("--max-new-tokens", "--max_new_tokens", type=at_least_1, default=64, metavar="N", help=longest)
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
-    add_device(one)
+    add_device(parser)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=run, parser=one, many_images=True)
+    parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,11 +45,17 @@ def run(args: argparse.Namespace) -> int:
     failed = 0
     with ClueWriter(args.out, describe(args.clue_model, model, args.max_new_tokens)) as clues:
         before = len(clues)
-        asked = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens}
         try:
             total = len(mixture) if hasattr(mixture, "__len__") else None  # a streamed one is not counted
             with tqdm(total=total, unit=" records", disable=None) as bar:
-                for fault in write_clues(model, records_of(mixture), clues, **asked):
+                faults = write_clues(
+                    model,
+                    records_of(mixture),
+                    clues,
+                    batch_size=args.batch_size,
+                    max_new_tokens=args.max_new_tokens,
+                )
+                for fault in faults:
                     if fault:
                         failed += 1
                         with tqdm.external_write_mode(file=sys.stderr):

@@ -3,15 +3,16 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from btcchat.commands import options
 from btcchat.commands.options import (
     RAW,
+    Commands,
     add_model,
     at_least_1,
     check_clues,
-    checked,
     clue_of,
     clue_source,
     complain,
@@ -34,19 +35,21 @@ Caption what changed between two dates, for one pair or for many.
 The same command again goes on where a stopped one ended: pairs that --out already has are left alone."""
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "caption what changed, in one pair or in many"
-    one = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
-    one.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
-    one.add_argument("--example", action="store_true", help="caption the packaged example pair")
-    one.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
-    one.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
-    one.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
-    one.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
-    add_model(one, run)
+    parser = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
+    parser.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
+    parser.add_argument("--example", action="store_true", help="caption the packaged example pair")
+    parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
+    parser.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
+    parser.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
+    parser.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
+    add_model(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
+    from btcchat.media.frames import load_frames
+
     check_clues(args)
     if args.pairs is not None:
         return _caption_pairs(args)
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     map_path = _map_path(args)
     if args.example:
         print(f"btcchat: captioning the packaged example: {images[0]} (before), {images[1]} (after)", file=sys.stderr)
-    before, after = checked("pair", images)
+    before, after = load_frames("pair", images)
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
     answer = model.caption(before, after, **clue, **generation(args))
@@ -109,16 +112,19 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     with Answers(args.out, model=args.model or "tiny") as answers:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
-        model = options.load_model(args) if todo else None
-        written = GenerationOptions(**generation(args))
-        making = {"batch_size": args.batch_size, "clues": clue_source(args, model) if todo else None}
+        captions: Iterable[str | None] = ()
+        if todo:
+            model = options.load_model(args)
+            writing = GenerationOptions(**generation(args))
+            clues = clue_source(args, model)
+            captions = caption_pairs(model, todo, answers, writing, batch_size=args.batch_size, clues=clues)
         try:
             with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
-                for fault in caption_pairs(model, todo, answers, written, **making):
-                    answered, failed = answered + (fault is None), failed + (fault is not None)
-                    if fault:
+                for reason in captions:
+                    answered, failed = answered + (reason is None), failed + (reason is not None)
+                    if reason:
                         with tqdm.external_write_mode(file=sys.stderr):
-                            complain(fault)
+                            complain(reason)
                     bar.update()
         except KeyboardInterrupt:
             print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
@@ -128,6 +134,6 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     else:
         there = f", {skipped} there already" if skipped else ""
         bad = f", {failed} failed (named above)" if failed else ""
-        captions = f"{answered} caption{'s' * (answered != 1)}"
-        print(f"btcchat: {captions} written to {args.out}{there}{bad}", file=sys.stderr)
+        count = f"{answered} caption{'s' * (answered != 1)}"
+        print(f"btcchat: {count} written to {args.out}{there}{bad}", file=sys.stderr)
     return 2 if failed else 0

@@ -5,6 +5,7 @@ import argparse
 from btcchat.commands import options
 from btcchat.commands.options import (
     RAW,
+    Commands,
     add_media,
     add_model,
     check_clues,
@@ -18,22 +19,22 @@ from btcchat.commands.options import (
 CHAT = "Talk about an image, a pair, a series of dates or a video. /help there lists the commands."
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "talk about them; answers appear as they are written"
-    one = commands.add_parser("chat", help=about, description=CHAT, **RAW)
-    add_media(one)
-    add_model(one, run)
+    parser = commands.add_parser("chat", help=about, description=CHAT, **RAW)
+    add_media(parser)
+    add_model(parser, run)
 
 
 def run(args: argparse.Namespace) -> int:
     from btcchat.serve.chat import Chat, converse
 
-    modality, source = media(args)
-    check_dates(args, modality)
+    about = media(args)
+    check_dates(args, None if about is None else about[0])
     check_clues(args)
-    loaded = None if modality is None else checked(modality, source)
+    loaded = None if about is None else checked(*about)
     model = options.load_model(args)
     session = Chat(model, generation=generation(args), as_json=args.json, clues=clue_source(args, model))
-    if modality is not None:
-        session.use(modality, source, args.dates, loaded=loaded)
+    if about is not None:
+        session.use(*about, args.dates, loaded=loaded)
     return converse(session)

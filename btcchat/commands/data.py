@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import data_check, data_list, data_show
-from btcchat.commands.options import RAW, complain
+from btcchat.commands.options import RAW, Commands, complain
 from btcchat.errors import BTCChatError
 
 CONVERT = """\
@@ -17,19 +17,21 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
 Every repeated id, missing image and image that does not decode is told with its row; then nothing is written."""
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "prepare data sets for training"
-    data = commands.add_parser("data", help=about, description=about.capitalize() + ".", **RAW)
-    data.set_defaults(parser=data)
-    commands = data.add_subparsers(title="commands", metavar="COMMAND")
-    _add_convert(commands)
+    parser = commands.add_parser("data", help=about, description=about.capitalize() + ".", **RAW)
+    parser.set_defaults(parser=parser)
+    data_commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_convert(data_commands)
     for command in (data_check, data_show, data_list):
-        command.add(commands)
+        command.add(data_commands)
 
 
-def _add_convert(commands) -> None:
-    one = commands.add_parser("convert", help="turn a published data set into our records", description=CONVERT, **RAW)
-    add = one.add_argument
+def _add_convert(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "convert", help="turn a published data set into our records", description=CONVERT, **RAW
+    )
+    add = parser.add_argument
     add("kind", nargs="?", metavar="KIND", help="what SRC is, e.g. levir_cc")
     add("src", nargs="?", metavar="SRC", help="the data set's folder as unpacked, or its annotation file")
     add("out", nargs="?", metavar="OUT", help="folder of the annotation files; made where it is not there")
@@ -38,7 +40,7 @@ def _add_convert(commands) -> None:
     images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=convert_data, parser=one, many_images=True)
+    parser.set_defaults(run=convert_data, parser=parser, many_images=True)
 
 
 def convert_data(args: argparse.Namespace) -> int:
@@ -49,7 +51,8 @@ def convert_data(args: argparse.Namespace) -> int:
 
     if args.list:
         for kind, converter in CONVERTERS.items():
-            print(f"{kind:18}{converter.__doc__.splitlines()[0]}")
+            first_line = (converter.__doc__ or "").partition("\n")[0]
+            print(f"{kind:18}{first_line}")
         return 0
     if args.out is None:
         args.parser.print_help(sys.stderr)

@@ -3,7 +3,7 @@
 import argparse
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, add_mixture, add_reading, whole_number
+from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, whole_number
 from btcchat.errors import choose
 
 DESCRIPTION = """\
@@ -16,11 +16,13 @@ Exit code 1 where anything is wrong: a row that does not follow the schema, a fi
 dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads."""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("check", help="every fault of a mixture, before training", description=DESCRIPTION, **RAW)
-    add_mixture(one)
-    add = one.add_argument
-    add_reading(one, "; its tokenizer, context and sizes are what is checked")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "check", help="every fault of a mixture, before training", description=DESCRIPTION, **RAW
+    )
+    add_mixture(parser)
+    add = parser.add_argument
+    add_reading(parser, "; its tokenizer, context and sizes are what is checked")
     add("--workers", type=whole_number, default=None, metavar="N", help="processes (default: one a core)")
     add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
     add("--out", metavar="FILE", help="all faults, as JSON lines of set, where, kind and fault")
@@ -28,7 +30,7 @@ def add(commands) -> None:
     kinds = "kinds of fault that do not count, e.g. sizes length"
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=check_data, parser=one, many_images=True)
+    parser.set_defaults(run=check_data, parser=parser, many_images=True)
 
 
 def check_data(args: argparse.Namespace) -> int:
@@ -39,22 +41,22 @@ def check_data(args: argparse.Namespace) -> int:
 
     from btcchat.clues.apply import AddClue
     from btcchat.clues.store import Clues
-    from btcchat.data.check.check import check, open_sources
+    from btcchat.data.check.check import check, open_sets
     from btcchat.data.check.table import KINDS, Faults, Summary, table
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
-    sources = open_sources(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
+    sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
     add_clue = None if args.clues is None else AddClue(Clues(args.clues))
     processor = options.load_processor(args)
-    summaries = {source.name: Summary(source.name) for source in sources}
-    workers = os.cpu_count() if args.workers is None else args.workers
+    summaries = {checked.name: Summary(checked.name) for checked in sets}
+    workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     with Faults(args.out, args.faults) as faults:
-        totals = [source.total for source in sources]
-        total = None if None in totals else sum(totals)  # a streamed set is not counted
+        totals = [checked.total for checked in sets if checked.total is not None]
+        total = sum(totals) if len(totals) == len(sets) else None  # a streamed set is not counted
         with tqdm(total=total, unit=" rows", disable=None) as bar:
-            for name, row in check(sources, processor, workers, add_clue):
+            for name, row in check(sets, processor, workers, add_clue):
                 summaries[name].add(row)
                 faults.add(name, row)
                 bar.update()
-    print("\n".join([table(list(summaries.values())), *faults.told()]))
+    print("\n".join([table(list(summaries.values())), *faults.lines()]))
     return 1 if faults.counts.keys() - allowed else 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from btcchat.commands.options import RAW
+from btcchat.commands.options import RAW, Commands
 
 DESCRIPTION = """\
 Print the data sets and mixtures that --data_mixture knows, those of your own included. Nothing is read but their YAML.
@@ -11,12 +11,12 @@ Print the data sets and mixtures that --data_mixture knows, those of your own in
   btcchat data list --mixture-folder my_sets"""
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     about = "print the data sets and mixtures that are known"
-    one = commands.add_parser("list", help=about, description=DESCRIPTION, **RAW)
-    one.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of YAML files of your own")
-    one.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=list_data, parser=one)
+    parser = commands.add_parser("list", help=about, description=DESCRIPTION, **RAW)
+    parser.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of YAML files of your own")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(run=list_data, parser=parser)
 
 
 def list_data(args: argparse.Namespace) -> int:

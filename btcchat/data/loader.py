@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from btcchat.data.batches import WINDOW, GroupedBatches, batch_sizes, blurred, coarse
+from btcchat.data.batches import WINDOW, Batching, GroupedBatches, batch_sizes, blurred, coarse
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.faults import BadSample
 from btcchat.data.mixture.stream import StreamMixture
@@ -28,47 +28,40 @@ NOTHING: Sample = {
 
 
 def train_loader(
-    mixture: Mixture | StreamMixture,
+    mixture: Mixture[Sample] | StreamMixture[Sample],
     collate: Callable[[Sequence[Sample]], Batch],
     estimate: Estimate,
+    batching: Batching,
     *,
-    batch_size: int,
-    max_tokens: int | None = None,
-    seed: int,
-    accumulate: int = 1,
-    rank: int = 0,
-    world: int = 1,
-    **options,
+    num_workers: int = 0,
+    persistent_workers: bool = False,
+    prefetch_factor: int | None = None,
+    pin_memory: bool = False,
 ) -> DataLoader:
-    """Batches as `collate_good` makes them. batch_size, max_tokens: the most a batch has; options: of DataLoader.
+    """Batches as `collate_good` makes them. The keywords are those of DataLoader.
 
-    An indexed mixture has an epoch's length and is told the epoch by ``set_epoch``; a streamed one never ends.
+    The loader of an indexed mixture ends after an epoch, and ``set_epoch`` shuffles it; that of a streamed one never
+    ends.
     """
-    options |= {
+    options: dict[str, Any] = {
         "collate_fn": partial(collate_good, collate=collate),
         "generator": torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
+        "num_workers": num_workers,
+        "persistent_workers": persistent_workers,
+        "prefetch_factor": prefetch_factor,
+        "pin_memory": pin_memory,
     }
     if isinstance(mixture, StreamMixture):
-        return DataLoader(
-            StreamedBatches(mixture, estimate, batch_size, max_tokens, rank, world), batch_size=None, **options
-        )
-    batches = GroupedBatches(
-        mixture.lengths(estimate),
-        batch_size,
-        seed=seed,
-        max_tokens=max_tokens,
-        accumulate=accumulate,
-        rank=rank,
-        world=world,
-    )
-    return EpochLoader(mixture, batch_sampler=EpochBatches(batches), **options)
+        return DataLoader(StreamedBatches(mixture, estimate, batching), batch_size=None, **options)
+    batches = EpochBatches(GroupedBatches(mixture.lengths(estimate), batching))
+    return EpochLoader(mixture, batch_sampler=batches, **options)  # type: ignore[arg-type]  # has all of Dataset
 
 
 def collate_good(samples: list[Sample | BadSample], collate: Callable[[Sequence[Sample]], Batch]) -> dict[str, Any]:
     """The batch of the samples that are good, with ``faults``, a line for each that is not, and ``cut``, for each that
     is not whole.
 
-    Where none is good it is one token without a label, so that this process keeps step with the others.
+    If no sample is good, the batch is one token without a label, so that this process keeps step with the others.
     """
     good = [sample for sample in samples if not isinstance(sample, BadSample)]
     faults = [sample.fault for sample in samples if isinstance(sample, BadSample)]
@@ -77,14 +70,16 @@ def collate_good(samples: list[Sample | BadSample], collate: Callable[[Sequence[
 
 
 class EpochLoader(DataLoader):
-    """A DataLoader that tells its batch sampler the epoch."""
+    """A DataLoader whose batches depend on the epoch."""
+
+    batch_sampler: "EpochBatches"
 
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.batches.set_epoch(epoch)
 
 
 class EpochBatches:
-    """Batches of (epoch, index): a worker process that outlives an epoch learns of the next one by them."""
+    """Batches of (epoch, index): they carry the epoch to worker processes that outlive it."""
 
     def __init__(self, batches: GroupedBatches):
         self.batches = batches
@@ -99,26 +94,18 @@ class EpochBatches:
 class StreamedBatches(IterableDataset):
     """Batches of similar length out of windows of records, epoch after epoch, without end."""
 
-    def __init__(
-        self,
-        mixture: StreamMixture,
-        estimate: Estimate,
-        batch_size: int,
-        max_tokens: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ):
-        self.mixture, self.estimate, self.batch_size, self.max_tokens = mixture, estimate, batch_size, max_tokens
-        self.rank, self.world = rank, world
+    def __init__(self, mixture: StreamMixture[Sample], estimate: Estimate, batching: Batching):
+        self.mixture, self.estimate, self.batching = mixture, estimate, batching
 
-    def __iter__(self) -> Iterator[list]:
+    def __iter__(self) -> Iterator[list[Sample | BadSample]]:
         worker = get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
-        reader, readers = self.rank * workers + number, self.world * workers
+        reader, readers = self.batching.rank * workers + number, self.batching.world * workers
         for epoch in count():
             records = self.mixture.records(epoch, reader, readers)
             for window in count():
-                held = list(islice(records, WINDOW * self.batch_size))  # files of tar shards are not decoded yet
+                # Files of tar shards are not decoded yet.
+                held = list(islice(records, WINDOW * self.batching.batch_size))
                 if not held and not window:
                     raise BTCChatError(
                         f"no record of the streamed mixture is left for reader {reader + 1} of {readers} (processes x "
@@ -128,12 +115,13 @@ class StreamedBatches(IterableDataset):
                     break
                 yield from self._batches(held, np.random.default_rng((self.mixture.seed, epoch, reader, window)))
 
-    def _batches(self, held: list[Record], random: np.random.Generator) -> Iterator[list]:
+    def _batches(self, held: list[Record], random: np.random.Generator) -> Iterator[list[Sample | BadSample]]:
+        batch_size, max_tokens = self.batching.batch_size, self.batching.max_tokens
         lengths = np.array([self.estimate(record.modality, frames(record), characters(record)) for record in held])
-        lengths = blurred(lengths, random) if self.max_tokens is None else coarse(lengths, self.max_tokens)
+        lengths = blurred(lengths, random) if max_tokens is None else coarse(lengths, max_tokens)
         order = random.permutation(len(held))
         order = order[np.argsort(-lengths[order], kind="stable")]
-        sizes = batch_sizes(lengths[order], self.batch_size, self.max_tokens)
+        sizes = batch_sizes(lengths[order], batch_size, max_tokens)
         batches = np.split(order, np.cumsum(sizes)[:-1])
         for index in random.permutation(len(batches)):
             yield [self.mixture.sample(held[i]) for i in batches[index]]

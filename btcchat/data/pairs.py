@@ -32,18 +32,19 @@ class Pair:
 def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
     """-> the usable pairs in order, and one line for each row that is not.
 
-    Row 1 of a CSV is its header, as a spreadsheet counts. Raises BTCChatError where the list as a whole is no use.
+    Row 1 of a CSV is its header, as a spreadsheet counts. Raises BTCChatError where the list as a whole is unusable.
     """
     source = Path(source)
     pairs, faults = _read_folder(source) if source.is_dir() else _read_csv(source)
     if not pairs and not faults:
         raise BTCChatError(f"'{source}' lists no pairs")
-    usable, seen = [], {}
+    usable: list[Pair] = []
+    seen: dict[str | tuple[str, str], str] = {}  # id, or paths -> place
     for pair in pairs:
         name = pair.id if pair.id is not None else (pair.before, pair.after)
         if name in seen:
-            what = f"the id '{pair.id}'" if pair.id is not None else "the pair"
-            faults.append(f"{pair.place}: {what} is that of {seen[name]}")
+            repeated = f"the id '{pair.id}'" if pair.id is not None else "the pair"
+            faults.append(f"{pair.place}: {repeated} is that of {seen[name]}")
             continue
         seen[name] = pair.place
         try:

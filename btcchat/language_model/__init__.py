@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ TOKENIZERS: dict[str | None, type[Any]] = dict.fromkeys(("Qwen2Tokenizer", "Qwen
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
-def build_language_model(config: dict[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
+def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
     Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.

@@ -1,21 +1,25 @@
 """Images given as numpy arrays or torch tensors."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from btcchat.errors import BTCChatError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import TypeIs
+
 EXPECTED = "a numpy array (H, W) or (H, W, 3) or a torch tensor (3, H, W), of uint8 or of floating point in 0..1"
 
 
-def is_array(source: Any) -> bool:
+def is_array(source: object) -> "TypeIs[np.ndarray | Tensor]":
     return isinstance(source, np.ndarray) or _is_tensor(source)
 
 
-def image_of_array(source: Any) -> Image.Image:
+def image_of_array(source: "np.ndarray | Tensor") -> Image.Image:
     """A grey or RGB image of an array (H, W) or (H, W, 3), or of a tensor (3, H, W). Raises BTCChatError for others."""
     if _is_tensor(source):
         tensor = source.detach().cpu()
@@ -23,7 +27,7 @@ def image_of_array(source: Any) -> Image.Image:
             raise BTCChatError(f"a torch tensor of shape {tuple(source.shape)} is not an image; expected {EXPECTED}")
         if tensor.is_floating_point():
             tensor = tensor.float()  # numpy has no bfloat16
-        array = tensor.permute(1, 2, 0).numpy()
+        array: np.ndarray = tensor.permute(1, 2, 0).numpy()
     else:
         array = source
     if not array.size or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
@@ -38,7 +42,7 @@ def image_of_array(source: Any) -> Image.Image:
     return Image.fromarray((array * 255).round().astype(np.uint8))
 
 
-def _is_tensor(source: Any) -> bool:
+def _is_tensor(source: object) -> "TypeIs[Tensor]":
     """Reading images does not import torch; where there is a tensor, somebody has."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)

@@ -3,14 +3,14 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from PIL import Image
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.arrays import is_array
 from btcchat.media.images import MAX_PIXELS, ImageLike, check_type, load_image
-from btcchat.media.source import IMAGE_SUFFIXES, Embedded, existing_file, list_images
+from btcchat.media.source import IMAGE_SUFFIXES, Embedded, FileLike, existing_file, list_images
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ NEEDS = {
 PLACEHOLDER = "<image>"  # how a record's text writes the place of an image
 
 # What a sample is about: one image or file, or a list of them in order of time.
-Sources: TypeAlias = ImageLike | Sequence[ImageLike] | None
+Sources: TypeAlias = ImageLike | Sequence[ImageLike]
 
 
 def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> None:
@@ -39,7 +39,7 @@ def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> No
     raise BTCChatError(f"{count} image{'s' * (count != 1)}{named}, {article} {modality} needs {NEEDS[modality]}")
 
 
-def load_frames(modality: str, source: Sources, num_video_frames: int = 8) -> list[Image.Image]:
+def load_frames(modality: str, source: Sources | None, num_video_frames: int = 8) -> list[Image.Image]:
     """What a question is about -> its RGB frames in order of time.
 
     image: one that `load_image` takes. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a
@@ -85,16 +85,16 @@ def _name(item: object) -> str:
     return f"array of shape {tuple(item.shape)}" if is_array(item) else str(item)
 
 
-def _is_one_file(source: Sources) -> bool:
+def _is_one_file(source: Sources | None) -> TypeGuard[FileLike]:
     if isinstance(source, Embedded):
         return source.suffix.lower() not in IMAGE_SUFFIXES
     return isinstance(source, str | os.PathLike) and not os.path.isdir(source)
 
 
-def _listed(modality: str, source: Sources) -> list[ImageLike]:
+def _listed(modality: str, source: Sources | None) -> list[ImageLike]:
     """A single path or image, a folder, or a sequence -> a list."""
     if isinstance(source, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(source):
-        files = list_images(source)
+        files: list[ImageLike] = [*list_images(source)]
         if not files:
             raise BTCChatError(f"folder '{source}' has no frames; expected {', '.join(IMAGE_SUFFIXES)} files")
         return files

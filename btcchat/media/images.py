@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.media import radiometry, tiff
 from btcchat.media.arrays import image_of_array, is_array
-from btcchat.media.source import VIDEO_SUFFIXES, Embedded, existing_file
+from btcchat.media.source import VIDEO_SUFFIXES, Embedded, FileLike, existing_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ _FAULTS = (
 
 
 # A path, a file inside a file, a PIL image, a numpy array (H, W) or (H, W, 3), or a torch tensor (3, H, W).
-ImageLike: TypeAlias = Union[str, Path, Embedded, Image.Image, np.ndarray, "Tensor"]  # noqa: UP007 - a name in quotes
+ImageLike: TypeAlias = Union[FileLike, Image.Image, np.ndarray, "Tensor"]  # noqa: UP007 - a name in quotes
 
 
 def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -101,10 +102,10 @@ def _decoded(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             "crop it or make it smaller"
         )
     try:
-        if getattr(image, "is_animated", False) and image.format != "TIFF":
-            log.info("%s has %d frames; the first one is read", name, image.n_frames)
-        if image.format == "TIFF":
+        if isinstance(image, TiffImageFile):
             tiff.check(image, name)
+        elif getattr(image, "is_animated", False):
+            log.info("%s has %d frames; the first one is read", name, getattr(image, "n_frames", 0))
         return _to_rgb(image, name)
     except BTCChatError:
         raise

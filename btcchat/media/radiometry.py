@@ -6,9 +6,11 @@ their ratios, becomes 0..255. 8-bit images are never stretched.
 
 import logging
 import sys
+from typing import TypeGuard
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from btcchat.errors import BTCChatError
 from btcchat.media import tiff
@@ -54,27 +56,30 @@ def stretch(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
     low, high = (float(x) for x in np.percentile(chosen.astype(np.float64), PERCENTILES))
     log.info("%s: %s values %.6g..%.6g (percentiles 2 and 98) shown as 0..255", name, values.dtype, low, high)
     if high <= low:  # one value nearly everywhere: neither dark nor bright
-        return np.where(valid[..., None], np.uint8(127), np.uint8(0)) * np.ones(values.shape[2], np.uint8)
+        pixels: np.ndarray = np.where(valid[..., None], np.uint8(127), np.uint8(0)) * np.ones(values.shape[2], np.uint8)
+        return pixels
     scaled = (np.where(valid[..., None], values, low).astype(np.float32) - low) * (255.0 / (high - low))
-    return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+    pixels = np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+    return pixels
 
 
-def _deep_colour(image: Image.Image) -> bool:
-    unread = bool(getattr(image, "tile", None)) and bool(getattr(image, "filename", ""))
-    return unread and image.mode in ("RGB", "RGBA") and _bits(image) == 16
+def _deep_colour(image: Image.Image) -> TypeGuard[ImageFile.ImageFile]:
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or not image.filename:
+        return False  # in memory, or loaded
+    return image.mode in ("RGB", "RGBA") and _bits(image) == 16
 
 
-def _bits(image: Image.Image) -> int:
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(tiff.BITS, (8,)))
+def _bits(image: ImageFile.ImageFile) -> int:
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(tiff.BITS, (8,))))
     return 16 if ";16" in _rawmode(image.tile[0]) else 8
 
 
-def _rawmode(tile) -> str:
-    return tile.args if isinstance(tile.args, str) else str(tile.args[0])
+def _rawmode(tile: ImageFile._Tile) -> str:
+    return tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0])
 
 
-def _read_16_bit_colour(image: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_16_bit_colour(image: ImageFile.ImageFile, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """-> values (H, W, 3) uint16 and alpha (H, W) uint8 or None."""
     rawmode = _rawmode(image.tile[0])
     layout, _, order = rawmode.partition(";16")
@@ -83,7 +88,7 @@ def _read_16_bit_colour(image: Image.Image, name: str) -> tuple[np.ndarray, np.n
     swapped = f"{layout};16{_SWAPPED[order]}"
     with type(image)(image.filename) as twin:
         twin.tile = [
-            tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:]))
+            tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
             for tile in twin.tile
         ]
         low = np.asarray(twin)  # (H, W, 3 or 4) uint8

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from btcchat.errors import BTCChatError
 
@@ -30,7 +31,10 @@ class Embedded:
         return self.name
 
 
-def existing_file(source: str | Path | Embedded, kind: str) -> Path | Embedded:
+FileLike: TypeAlias = str | os.PathLike[str] | Embedded  # what a file is given as
+
+
+def existing_file(source: FileLike, kind: str) -> Path | Embedded:
     """The path of a regular file with something in it, or the reason why not."""
     if isinstance(source, Embedded):
         if not source.data:
@@ -52,7 +56,7 @@ def existing_file(source: str | Path | Embedded, kind: str) -> Path | Embedded:
     return path
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files of a folder in natural order (frame2 before frame10); other and hidden files are left out."""
     files = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted(files, key=lambda path: natural_key(path.name))

@@ -5,11 +5,14 @@ GDAL marks bands as red, green, blue only for 8-bit files, so a 16-bit composite
 
 import logging
 import struct
+from pathlib import Path
+from typing import IO
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffTags import TAGS_V2
 
 from btcchat.errors import BTCChatError
+from btcchat.media.source import Embedded
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,10 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super()._setup()
 
 
-def open_tiff(path, file) -> Image.Image:
+def open_tiff(path: Path | Embedded, file: Path | IO[bytes]) -> Image.Image:
     """Open without reading the pixels; BTCChatError that says what the file holds where Pillow knows no way.
 
-    path: a Path, or what has ``open`` and a name like one. file: the same, or its bytes as an open file.
+    file: what ``path`` holds, where that is no path.
     """
     try:
         return _Tiff(file, str(path))
@@ -64,7 +67,7 @@ def check(image: TiffImagePlugin.TiffImageFile, name: str) -> None:
 
 def nodata(image: Image.Image) -> float | None:
     """The value GDAL marks as no data, if the image is a TIFF that has one."""
-    if image.format != "TIFF" or GDAL_NODATA not in image.tag_v2:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or GDAL_NODATA not in image.tag_v2:
         return None
     try:
         return float(str(image.tag_v2[GDAL_NODATA]).strip("\0 "))
@@ -72,7 +75,7 @@ def nodata(image: Image.Image) -> float | None:
         return None  # a text that is no number marks nothing
 
 
-def _contents(path) -> str:
+def _contents(path: Path | Embedded) -> str:
     """What the file says of its bands, for an error."""
     try:
         with path.open("rb") as file:

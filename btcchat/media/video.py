@@ -2,12 +2,16 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import evenly
 from btcchat.media.source import Embedded
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +30,11 @@ def sample_video(path: Path | Embedded, wanted: int, max_pixels: int) -> list[Im
     except ImportError as error:
         raise BTCChatError("reading video needs PyAV: pip install av") from error
     try:
-        total = _count_packets(av, path, max_pixels)
-        frames, decoded = _decode(av, path, evenly(total, wanted))
+        total = _count_packets(path, max_pixels)
+        frames, decoded = _decode(path, evenly(total, wanted))
         if 0 < decoded < total and len(frames) < min(wanted, total):
             log.info("%s: only %d of %d frames can be decoded", path, decoded, total)
-            frames, _ = _decode(av, path, evenly(decoded, wanted))
+            frames, _ = _decode(path, evenly(decoded, wanted))
     except av.FFmpegError as error:
         raise BTCChatError(f"video '{path}' cannot be decoded: {error.strerror or error}") from error
     if not frames:
@@ -38,13 +42,16 @@ def sample_video(path: Path | Embedded, wanted: int, max_pixels: int) -> list[Im
     return frames
 
 
-def _open(av, path: Path | Embedded):
-    return av.open(path.open() if isinstance(path, Embedded) else str(path), options={"format_whitelist": CONTAINERS})
+def _open(path: Path | Embedded) -> "InputContainer":
+    import av
+
+    file = path.open() if isinstance(path, Embedded) else str(path)
+    return av.open(file, mode="r", options={"format_whitelist": CONTAINERS})
 
 
-def _count_packets(av, path: Path, max_pixels: int) -> int:
+def _count_packets(path: Path | Embedded, max_pixels: int) -> int:
     """Packets of the first video stream, one a frame."""
-    with _open(av, path) as container:
+    with _open(path) as container:
         if not container.streams.video:
             raise BTCChatError(f"video '{path}' has no picture, only {_kinds(container)}")
         stream = container.streams.video[0]
@@ -56,10 +63,13 @@ def _count_packets(av, path: Path, max_pixels: int) -> int:
         return sum(1 for packet in container.demux(stream) if packet.size)
 
 
-def _decode(av, path: Path, indices: list[int]) -> tuple[list[Image.Image], int]:
+def _decode(path: Path | Embedded, indices: list[int]) -> tuple[list[Image.Image], int]:
     """-> the frames at these ascending indices as far as they exist, and how many frames were decoded for them."""
-    frames, decoded = [], 0
-    with _open(av, path) as container:
+    import av
+
+    frames: list[Image.Image] = []
+    decoded = 0
+    with _open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         try:
@@ -76,5 +86,5 @@ def _decode(av, path: Path, indices: list[int]) -> tuple[list[Image.Image], int]
     return frames, decoded
 
 
-def _kinds(container) -> str:
+def _kinds(container: "InputContainer") -> str:
     return " and ".join(sorted({stream.type for stream in container.streams})) or "nothing"

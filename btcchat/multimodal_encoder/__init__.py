@@ -3,6 +3,7 @@
 protocol.py says what a tower must and may have.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,17 +29,17 @@ MODEL_TYPES = {"siglip_vision_model": "siglip", "siglip": "siglip"}
 
 
 def build_vision_tower(
-    config: dict[str, Any], *, select_layer: int | list[int], select_feature: str
+    config: Mapping[str, Any], *, select_layer: int | list[int], select_feature: str
 ) -> VisionTowerModule:
     """Build the tower that ``config``, a vision_tower/config.json, describes, with fresh weights.
 
     The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
     """
-    tower = _tower_class(config)(config, select_layer=select_layer, select_feature=select_feature)
+    tower = _tower_class(config)(dict(config), select_layer=select_layer, select_feature=select_feature)
     return cast(VisionTowerModule, tower)
 
 
-def check_sizes(config: dict[str, Any], weights: Weights, file: Path, way_out: str) -> None:
+def check_sizes(config: Mapping[str, Any], weights: Weights, file: Path, way_out: str) -> None:
     """Raise BTCChatError if ``config``, read from ``file``, describes no known tower or does not fit the weights."""
     try:
         check = getattr(_tower_class(config), "check_sizes", None)
@@ -48,7 +49,7 @@ def check_sizes(config: dict[str, Any], weights: Weights, file: Path, way_out: s
         raise BTCChatError(f"{file}: {error}; {way_out}") from None
 
 
-def _tower_class(config: dict[str, Any]) -> type[VisionTower]:
+def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:

@@ -4,6 +4,7 @@ protocol.py says what a projector must have.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from btcchat.errors import BTCChatError
@@ -21,7 +22,7 @@ PROJECTORS: dict[str, type[Projector]] = {
 }
 
 
-def build_projector(config: dict[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
+def build_projector(config: Mapping[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
     """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
 
     ``in_features`` is C, ``out_features`` D.
@@ -38,7 +39,7 @@ def build_projector(config: dict[str, Any], *, in_features: int, out_features: i
     return projector
 
 
-def projector_name(config: dict[str, Any]) -> str:
+def projector_name(config: Mapping[str, Any]) -> str:
     """The name of the projector a config describes."""
     name = str(config.get("mm_projector_type"))
     if name not in PROJECTORS and "mm_projector" in name:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcchat.errors import BTCChatError, choose
-from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Part, Piece, special_id, tokenise
+from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Piece, PromptPart, special_id, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,7 +16,7 @@ class Turn:
     """One turn of a chat. ``role`` is "user" or "assistant"; an answer still to be written has content None."""
 
     role: str
-    content: list[Part] | None
+    content: list[PromptPart] | None
 
 
 def assistant_turn(answer: str | None = None) -> Turn:
@@ -33,7 +33,7 @@ class Template:
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
     end: Mark = END  # special token that ends an answer
     tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
-    always: tuple[Part, ...] = ()  # tokens that are learned wherever they stand
+    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they stand
 
 
 def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
@@ -41,22 +41,22 @@ def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
     yield system + " ", False
     for turn in turns:
         if turn.role == "user":
-            yield from ((part, False) for part in ["USER: ", *turn.content, " "])
+            yield from ((part, False) for part in ["USER: ", *(turn.content or []), " "])
             continue
         yield "ASSISTANT:", False
-        if any(turn.content or []):
+        if turn.content and any(turn.content):
             yield from ((part, True) for part in [" ", *turn.content, END])
 
 
 def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
     """Alignment in LLaVA's manner: placeholders, caption, newline. The question is not written."""
-    question, caption = turns[0], turns[1]
-    if len(turns) > 2 or IMAGE not in question.content:
-        n = question.content.count(IMAGE)
+    question, caption = (turn.content or [] for turn in turns[:2])
+    if len(turns) > 2 or IMAGE not in question:
+        n = question.count(IMAGE)
         raise BTCChatError(f"template 'plain' is one caption of images, got {len(turns)} turns, {n} images; use 'v1'")
-    yield from ((part, False) for part in question.content if part == IMAGE)
-    if any(caption.content or []):
-        yield from ((part, True) for part in [*caption.content, "\n"])
+    yield from ((part, False) for part in question if part == IMAGE)
+    if any(caption):
+        yield from ((part, True) for part in [*caption, "\n"])
 
 
 IM_START, IM_END = Mark("<|im_start|>"), Mark("<|im_end|>")
@@ -134,6 +134,6 @@ def encode(
     return Encoded(encoded.input_ids, [id if id in always else label for id, label in pairs])
 
 
-def _token(part: Part, tokenizer: "PreTrainedTokenizerBase") -> int:
+def _token(part: PromptPart, tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id of a special token, or of a text that is one token."""
     return special_id(part, tokenizer) if isinstance(part, Mark) else tokenizer(part).input_ids[-1]

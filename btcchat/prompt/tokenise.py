@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import PLACEHOLDER
@@ -37,8 +37,8 @@ IMAGE = Mark(PLACEHOLDER)
 END = Mark("</s>")  # end of an answer: the tokenizer's own end-of-sequence token, whatever its name there
 _BREAK = Mark("")  # no token: keeps the two halves of a special token's name apart
 
-Part = str | Mark
-Piece = tuple[Part, bool]  # a part of a prompt, and whether it is learned
+PromptPart: TypeAlias = str | Mark
+Piece: TypeAlias = tuple[PromptPart, bool]  # a part of a prompt, and whether it is learned
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> E
     before = ""  # what the next text follows: its first token depends on it
     for is_text, run in groupby(_split(pieces, tokenizer), key=lambda piece: isinstance(piece[0], str)):
         if is_text:
-            run_ids, run_labels = _tokenise_run(list(run), before, tokenizer)
+            texts = [(text, learned) for text, learned in run if isinstance(text, str)]
+            run_ids, run_labels = _tokenise_run(texts, before, tokenizer)
             ids += run_ids
             labels += run_labels
             continue
         for mark, learned in run:
+            assert isinstance(mark, Mark)
             if mark == _BREAK:
                 before = "\n"  # any text will do: the second half must not start a new word
                 continue
@@ -91,8 +93,9 @@ def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> E
 def special_id(mark: Mark, tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id of a special token. Raises BTCChatError where the tokenizer has none of that name."""
     if mark == END:
-        return tokenizer.eos_token_id
-    token = tokenizer.convert_tokens_to_ids(mark.text)
+        end: int = tokenizer.eos_token_id
+        return end
+    token: int | None = tokenizer.convert_tokens_to_ids(mark.text)
     if token is None or token == tokenizer.unk_token_id:
         raise BTCChatError(
             f"the conversation template needs the special token '{mark.text}', which this tokenizer does not have; "
@@ -108,7 +111,7 @@ def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Ite
         if not is_text:
             yield from group
             continue
-        for number, text in enumerate(inside.split("".join(text for text, _ in group))):
+        for number, text in enumerate(inside.split("".join(text for text, _ in group if isinstance(text, str)))):
             if number:
                 yield _BREAK, learned
             if text:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.prompt.templates import Template, Turn, assistant_turn, get_template
-from btcchat.prompt.tokenise import IMAGE, Part
+from btcchat.prompt.tokenise import IMAGE, PromptPart
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
@@ -87,12 +87,12 @@ def turns_from_record(
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
 
-    turns, asked = [], iter(questions)
+    turns, remaining = [], iter(questions)
     for role, value in spoken:
         if role == "assistant":
             turns.append(assistant_turn(value))
         else:
-            turns.append(Turn("user", _content(next(asked), runs, marked, tidy)))
+            turns.append(Turn("user", _content(next(remaining), runs, marked, tidy)))
             marked = ""
     return turns
 
@@ -126,7 +126,7 @@ def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
     return question[1:] if on_lines else None
 
 
-def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: str) -> Iterator[list[Part]]:
+def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: str) -> Iterator[list[PromptPart]]:
     """The placeholders at each ``<image>`` that a record has written."""
     if not segments:
         return iter([])
@@ -142,13 +142,13 @@ def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: 
     )
 
 
-def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bool) -> list[Part]:
+def _content(pieces: list[str], runs: Iterator[list[PromptPart]], hints: str, tidy: bool) -> list[PromptPart]:
     """One question: its pieces of text with a run of placeholders between each two.
 
     The hints come before its first text.
     """
     tidy = tidy and len(pieces) > 1
-    content: list[Part] = []
+    content: list[PromptPart] = []
     for number, piece in enumerate(pieces):
         last = number == len(pieces) - 1
         if number:
@@ -161,8 +161,8 @@ def _content(pieces: list[str], runs: Iterator[list[Part]], hints: str, tidy: bo
             piece, hints = piece[: len(piece) - len(text)] + hints + text, ""
         content += [piece] if piece else []
     for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
-        while tidy and content and isinstance(content[end], str):
-            content[end] = strip(content[end])
+        while tidy and content and isinstance(edge := content[end], str):
+            content[end] = strip(edge)
             if content[end]:
                 break
             del content[end]
@@ -182,8 +182,12 @@ def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]
     return [(date, share if i else 1) for i, date in enumerate(dates)]
 
 
-def _placeholders(groups: list[tuple[str, int]]) -> list[Part]:
-    return [part for date, n in groups for part in ([f"{date}: "] if date else []) + [IMAGE, "\n"] * n]
+def _placeholders(groups: list[tuple[str, int]]) -> list[PromptPart]:
+    parts: list[PromptPart] = []
+    for date, n in groups:
+        parts += [f"{date}: "] if date else []
+        parts += [part for _ in range(n) for part in (IMAGE, "\n")]
+    return parts
 
 
 def _marked(hints: Hints) -> str:

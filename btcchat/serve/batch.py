@@ -1,8 +1,8 @@
 """Captions of many pairs into a file of JSON lines that a killed run can be resumed on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
@@ -11,7 +11,7 @@ from btcchat.media import load_frames
 
 if TYPE_CHECKING:
     from btcchat.api import BTCChat
-    from btcchat.clues.ask import ClueSource
+    from btcchat.clues.ask import ClueRequest, ClueSource
     from btcchat.generation import GenerationOptions
 
 
@@ -21,7 +21,7 @@ class Answers:
     A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, or of another model.
     """
 
-    def __init__(self, path: str | Path, *, model: str):
+    def __init__(self, path: str | Path, *, model: str) -> None:
         self.path, self.model = Path(path), model
         if not self.path.parent.is_dir():
             raise BTCChatError(f"the folder of --out does not exist: {self.path.parent}")
@@ -47,7 +47,7 @@ class Answers:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def _take(self, record: dict, number: int) -> None:
+    def _take(self, record: dict[str, Any], number: int) -> None:
         try:
             self.done.add((record.get("id"), record["before"], record["after"]))
             model = record["model"]
@@ -82,11 +82,11 @@ def caption_pairs(
                 readable.append((pair, load_frames("pair", pair.paths)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
-        asked = [("pair", pair.paths, frames) for pair, frames in readable]
-        texts_of_clues = clues(asked) if clues is not None and asked else [None] * len(asked)
+        requests: list[ClueRequest] = [("pair", pair.paths, frames) for pair, frames in readable]
+        clue_texts: Sequence[str | None] = clues(requests) if clues is not None and requests else [None] * len(requests)
         records = [
             request(model.config.caption_question, "pair", frames, clue=clue)
-            for (_, frames), clue in zip(readable, texts_of_clues, strict=True)
+            for (_, frames), clue in zip(readable, clue_texts, strict=True)
         ]
         if records:
             texts = model.answer(records, options)

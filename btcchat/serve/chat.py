@@ -45,7 +45,7 @@ class Chat:
         generation: dict[str, Any],
         as_json: bool = False,
         clues: "ClueSource | None" = None,
-    ):
+    ) -> None:
         self.model, self.generation, self.as_json, self.clues = model, generation, as_json, clues
         self.modality: str | None = None
         self.frames: list[Image.Image] = []
@@ -53,7 +53,9 @@ class Chat:
         self.clue: str | None = None
         self.history: list[dict[str, str]] = []  # as the conversation of a record
 
-    def use(self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources = None) -> None:
+    def use(
+        self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources | None = None
+    ) -> None:
         """Talk about these from now on. loaded: the images of ``source``, where they have been read already."""
         frames = load_frames(modality, source if loaded is None else loaded, self.model.config.num_video_frames)
         clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
@@ -75,10 +77,12 @@ class Chat:
         """Stream the answer to stdout. The turn is kept once the answer is complete."""
         if self.modality is None:
             raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
-        shown = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
-        hints = {"dates": self.dates, "history": self.history, "clue": self.clue}
+        shown: dict[str, Any] = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
+        stream = self.model.stream(
+            question, **shown, dates=self.dates, history=self.history, clue=self.clue, **self.generation
+        )
         text = ""
-        with closing(self.model.stream(question, **shown, **hints, **self.generation)) as pieces:
+        with closing(stream) as pieces:
             try:
                 for piece in pieces:
                     piece = piece if text else piece.lstrip()

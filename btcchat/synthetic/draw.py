@@ -17,7 +17,8 @@ def on_canvas(points: np.ndarray) -> np.ndarray:
 
 
 def _flat(points: np.ndarray) -> list[float]:
-    return on_canvas(points).ravel().tolist()
+    flat: list[float] = on_canvas(points).ravel().tolist()
+    return flat
 
 
 def _shade(colour: np.ndarray, factor: float) -> Colour:

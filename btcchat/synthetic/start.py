@@ -119,12 +119,15 @@ def init_model(
             "image_size": sizes.resolution,
             "patch_size": sizes.patch,
         },
-        change_encoder=change_encoder or {"change_encoder_type": "concat"},
-        **{"mm_vision_select_layer": -1, **fields},
+        **{
+            "change_encoder": change_encoder or {"change_encoder_type": "concat"},
+            "mm_vision_select_layer": -1,
+            **fields,
+        },
     )
     language_model = build_language_model(config.llm)
     tower = vision_tower_of(config)
-    places = tower.vision_model.embeddings.position_embedding.weight
+    places = tower.get_parameter("vision_model.embeddings.position_embedding.weight")
     places.data.copy_(sine_positions(tower.grid, tower.hidden_size))
     encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)

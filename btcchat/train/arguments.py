@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from transformers import TrainingArguments as TrainerArguments
@@ -9,13 +10,19 @@ from transformers import TrainingArguments as TrainerArguments
 from btcchat.checkpoint.config import read_layers
 from btcchat.compat import prepare_deepspeed
 from btcchat.errors import BTCChatError
-from btcchat.train.distributed import be_a_process, deepspeed_config
+from btcchat.train.distributed import deepspeed_config, set_single_process_group
 from btcchat.train.lora import LoraArguments
+
+if TYPE_CHECKING:  # as `__post_init__` leaves them
+    LayersFlag: TypeAlias = int | list[int] | None
+    JsonFlag: TypeAlias = dict[str, Any] | None
+else:  # as the parser reads them
+    LayersFlag = JsonFlag = str | None
 
 
 @dataclass
 class ModelArguments:
-    """What is trained. The architecture is the checkpoint's; a flag that contradicts it is an error."""
+    """Which model is trained. The architecture is the checkpoint's; a flag that contradicts it is an error."""
 
     model_name_or_path: str = field(metadata={"help": "Checkpoint to start from: a folder or a hub id."})
     from_origin: bool = field(
@@ -24,7 +31,9 @@ class ModelArguments:
     )
     chg: bool | None = field(
         default=None,
-        metadata={"help": "True: pairs go through a change encoder; False: both dates go on as they are (concat)."},
+        metadata={
+            "help": "True: pairs go through a change encoder; False: both dates are passed on unchanged (concat)."
+        },
     )
     chg_type: str | None = field(
         default=None,
@@ -33,7 +42,7 @@ class ModelArguments:
     cc_n_layers: int | None = field(default=None, metadata={"help": "Transformer blocks of the change encoder."})
     cc_head: int | None = field(default=None, metadata={"help": "Attention heads of the change encoder."})
     cc_dropout: float | None = field(default=None, metadata={"help": "Dropout of the change encoder, 0 to 1."})
-    cc_expert_args: str | None = field(
+    cc_expert_args: JsonFlag = field(
         default=None,
         metadata={"help": "Further options of the change encoder as JSON, e.g. '{\"per_expert_depth\": 2}'."},
     )
@@ -58,7 +67,7 @@ class ModelArguments:
         default=None, metadata={"help": "Tokens around an image; checked against the checkpoint: only False is known."}
     )
     mm_use_im_patch_token: bool | None = field(default=None, metadata={"help": "As --mm_use_im_start_end."})
-    mm_vision_select_layer: str | None = field(
+    mm_vision_select_layer: LayersFlag = field(
         default=None,
         metadata={
             "help": "Hidden layer of the vision tower, or several: '[-11,-8,-5,-2]'. Checked against the checkpoint; "
@@ -69,7 +78,7 @@ class ModelArguments:
         default=None, metadata={"help": "cls_patch or patch; checked against the checkpoint."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mm_vision_select_layer is not None:
             self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
         self.cc_expert_args = read_json_flag("cc_expert_args", self.cc_expert_args)
@@ -77,7 +86,7 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What it is trained on, and how a sample is made of a record."""
+    """Which data it is trained on, and how a record becomes a sample."""
 
     data_mixture: str = field(
         metadata={"help": "Data sets, 'a+b@first:500*3', 'mine.yaml' or a mixture's name; see docs/data.md."}
@@ -86,11 +95,11 @@ class DataArguments:
         default=None, metadata={"help": "Folder the sets' paths are relative to. Default: $BTCCHAT_DATA."}
     )
     mixture_folder: str | None = field(
-        default=None, metadata={"help": "Folder of YAML files that describe your own sets, beside the shipped ones."}
+        default=None, metadata={"help": "Folder of YAML files that describe your own sets, besides the shipped ones."}
     )
     bad_samples: str = field(
         default="stop",
-        metadata={"help": "An image that cannot be read stops the run (stop), or is left out and told of (skip)."},
+        metadata={"help": "An image that cannot be read stops the run (stop), or is left out and reported (skip)."},
     )
     max_tokens_per_batch: int | None = field(
         default=None,
@@ -104,11 +113,12 @@ class DataArguments:
         metadata={"help": "Conversation template: v1, qwen_1_5, or plain for alignment. Default: the checkpoint's."},
     )
     caption_question: str | None = field(
-        default=None, metadata={"help": "What `btcchat caption` is to ask the model. Default: the checkpoint's."}
+        default=None,
+        metadata={"help": "The question that `btcchat caption` asks the model. Default: the checkpoint's."},
     )
     pair_prompt: str | None = field(
         default=None,
-        metadata={"help": "What stands before a pair's question, <image> a date, as in the data. Default: saved."},
+        metadata={"help": "Text before a pair's question; <image> marks a date, as in the data. Default: saved."},
     )
     image_aspect_ratio: str | None = field(
         default=None, metadata={"help": "Image that is not square: pad, resize or square. Default: the checkpoint's."}
@@ -121,7 +131,7 @@ class DataArguments:
     )
     cache_vision_features: str | None = field(
         default=None,
-        metadata={"help": "Folder that keeps what the frozen vision tower gives of each image; see docs/training.md."},
+        metadata={"help": "Folder that keeps the frozen vision tower's features of each image; see docs/training.md."},
     )
     augment_pairs: bool = field(
         default=False,
@@ -131,19 +141,22 @@ class DataArguments:
         default="off",
         metadata={"help": "Clues in the prompts: off, cached (of --clues) or online (asked before the first step)."},
     )
-    clues: str | None = field(default=None, metadata={"help": "With cached: folder that btcchat augment has written."})
+    clues: str | None = field(default=None, metadata={"help": "With cached: the folder that btcchat augment wrote."})
     clue_model: str | None = field(
         default=None,
-        metadata={"help": "Checkpoint that is asked, or 'self'; with cached, the one the clues must be of."},
+        metadata={
+            "help": "Checkpoint that writes the clues, or 'self'; with cached, the one that must have written them."
+        },
     )
     clue_dropout: float = field(
-        default=0.0, metadata={"help": "Share of the prompts without a clue, 0 to 1, so that a model serves without."}
+        default=0.0,
+        metadata={"help": "Share of the prompts without a clue, 0 to 1, so that the model works without clues."},
     )
 
 
 @dataclass
 class TrainingArguments(LoraArguments, TrainerArguments):
-    """How it is trained: the Trainer's arguments with this project's defaults, and what is tuned."""
+    """How it is trained: the Trainer's arguments with this project's defaults, and which parts are tuned."""
 
     tune_vision_tower: bool = field(default=False, metadata={"help": "Train the vision tower."})
     tune_mm_projector: bool = field(default=False, metadata={"help": "Train the projector and the change encoder."})
@@ -155,7 +168,7 @@ class TrainingArguments(LoraArguments, TrainerArguments):
     )
     tune_language_model: bool = field(default=False, metadata={"help": "Train the language model."})
     mm_tunable_parts: str | None = field(
-        default=None, metadata={"help": "LLaVA-NeXT's way to say it: mm_vision_tower,mm_vision_resampler,..."}
+        default=None, metadata={"help": "LLaVA-NeXT's flag for the same: mm_vision_tower,mm_vision_resampler,..."}
     )
     mm_vision_tower_lr: float | None = field(
         default=None, metadata={"help": "Learning rate of the vision tower. Default: --learning_rate."}
@@ -168,7 +181,7 @@ class TrainingArguments(LoraArguments, TrainerArguments):
         default=None, metadata={"help": "Learning rate of the change encoder. Default: as --mm_projector_lr."}
     )
     resume: bool = field(
-        default=False, metadata={"help": "Go on from the last complete checkpoint in --output_dir, if there is one."}
+        default=False, metadata={"help": "Resume from the last complete checkpoint in --output_dir, if there is one."}
     )
 
     eval_mixture: str | None = field(
@@ -179,10 +192,10 @@ class TrainingArguments(LoraArguments, TrainerArguments):
     )
     metric_for_best_model: str | None = field(
         default=None,
-        metadata={"help": "The score by which OUTPUT_DIR/best is kept. Default: S*m, or the accuracy of answers."},
+        metadata={"help": "The score that selects OUTPUT_DIR/best. Default: S*m, or the accuracy of answers."},
     )
     i_know_this_is_the_test_split: bool = field(
-        default=False, metadata={"help": "Allow a test split in --eval_mixture; every report will say so."}
+        default=False, metadata={"help": "Allow a test split in --eval_mixture; every report will mention it."}
     )
 
     optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer, a name of transformers."})
@@ -202,14 +215,14 @@ class TrainingArguments(LoraArguments, TrainerArguments):
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fsdp_config:  # the Trainer fills it in
             raise BTCChatError(f"--fsdp_config {self.fsdp_config} has no effect here; use --deepspeed")
         if isinstance(self.deepspeed, str) and self.deepspeed:
             if self.use_cpu:
-                raise BTCChatError("--deepspeed finds the CPU by itself; leave out --use_cpu, which switches it off")
-            self.deepspeed = deepspeed_config(self.deepspeed)
-            be_a_process()
+                raise BTCChatError("--deepspeed finds the CPU by itself; leave out --use_cpu, which disables it")
+            self.deepspeed: Any = deepspeed_config(self.deepspeed)  # the Trainer takes a file's name or its content
+            set_single_process_group()
             prepare_deepspeed()
         for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
             setattr(self, name, read_json_flag(name, getattr(self, name)))
@@ -222,14 +235,28 @@ class TrainingArguments(LoraArguments, TrainerArguments):
         return torch.device("cpu") if device.type == "cpu" else device
 
 
-def read_json_flag(name: str, value) -> dict | None:
-    """What a flag of JSON says. Raises BTCChatError where it is no object."""
+@dataclass(frozen=True)
+class RunArguments:
+    """The flags of a run, in their three groups."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: TrainingArguments
+
+    @property
+    def main_process(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return bool(self.training.process_index == 0)
+
+
+def read_json_flag(name: str, value: Any) -> dict[str, Any] | None:
+    """The value of a JSON flag, given as text or read already. Raises BTCChatError if it is not an object."""
     if value is None or isinstance(value, dict):
         return value
     try:
-        found = json.loads(value)
+        options = json.loads(value)
     except json.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
+        options = None
+    if not isinstance(options, dict):
         raise BTCChatError(f'--{name} is {value}, expected a JSON object such as {{"name": 1}}')
-    return found
+    return options

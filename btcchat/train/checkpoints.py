@@ -8,7 +8,10 @@ from btcchat.files import read_json
 
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint-N folders of a run, oldest first. The Trainer's state is written last, then the name is given."""
+    """The checkpoint-N folders of a run, oldest first.
+
+    The Trainer's state is the last file of a checkpoint, and the folder gets its name after that.
+    """
     steps = {}
     for path in output_dir.glob("checkpoint-*"):
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
@@ -22,26 +25,26 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def step_of(checkpoint: Path) -> int:
-    """Optimizer steps it was written after."""
-    return read_json(checkpoint / "trainer_state.json", "global_step")["global_step"]
+    """The number of optimizer steps after which it was written."""
+    return int(read_json(checkpoint / "trainer_state.json", "global_step")["global_step"])
 
 
 def delete(checkpoint: Path) -> None:
-    """Renamed first: a stop on the way leaves no half checkpoint."""
-    unnamed = checkpoint.with_name(f"tmp-{checkpoint.name}")
-    if unnamed.exists():
-        shutil.rmtree(unnamed)
+    """Remove a checkpoint. It is renamed first, so that an interruption leaves no half-deleted one."""
+    renamed = checkpoint.with_name(f"tmp-{checkpoint.name}")
+    if renamed.exists():
+        shutil.rmtree(renamed)
     if checkpoint.exists():
-        shutil.rmtree(checkpoint.rename(unnamed))
+        shutil.rmtree(checkpoint.rename(renamed))
 
 
 def delete_oldest(output_dir: Path, keep: int) -> None:
-    """Leave the last ``keep``."""
+    """Delete all complete checkpoints but the last ``keep``."""
     for old in complete_checkpoints(output_dir)[:-keep]:
         delete(old)
 
 
 def delete_unfinished(output_dir: Path) -> None:
-    """What a stopped run left half written or half deleted."""
+    """Delete what an interrupted run left half-written or half-deleted."""
     for unfinished in [*output_dir.glob("tmp-checkpoint-*"), *output_dir.glob(".tmp-checkpoint-*")]:
         shutil.rmtree(unfinished)

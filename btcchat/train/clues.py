@@ -11,28 +11,29 @@ from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import SELF, clue_model_of, describe, open_clues, records_of, write_clues
 from btcchat.clues.store import ClueWriter
+from btcchat.data.mixture import Mixture
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
+from btcchat.train.arguments import RunArguments
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_clues(
-    model_args,
-    data_args,
-    training_args,
+    args: RunArguments,
     model: BTCChat,
-    mixture,
+    mixture: Mixture | StreamMixture,
     checkpoint: str | None,
     evaluated: Sequence[Record] = (),
 ) -> AddClue | None:
-    """How a record gets its clue; None without prompt augmentation. Raises BTCChatError where a record has no clue,
-    of the mixture or of those that are ``evaluated`` while training.
+    """The step that adds a clue to a record, or None without prompt augmentation.
 
-    online: the model, its adapter off, or the one that --clue_model names is asked now, each process about its share,
-    and what it says is kept in output_dir/clues: a resumed run (``checkpoint``) does not ask again.
+    With online, the clues are written now, to output_dir/clues; a resumed run (``checkpoint``) uses those it wrote
+    before. Raises BTCChatError if a record has no clue: one of the mixture, or of those that are ``evaluated`` while
+    training.
     """
-    mode = data_args.prompt_augmentation
+    mode = args.data.prompt_augmentation
     if mode == "off":
         return None
     if model.config.conv_version == "plain":
@@ -41,43 +42,48 @@ def prepare_clues(
     def records() -> Iterator[Record]:
         return chain(records_of(mixture), evaluated)
 
-    folder = data_args.clues
     if mode == "online":
-        folder = Path(training_args.output_dir) / "clues"
+        folder = Path(args.training.output_dir) / "clues"
         if checkpoint is None:
-            asked = _asked(model_args, data_args, training_args, model)
-            path = data_args.clue_model
-            about = describe(model_args.model_name_or_path if path in (None, SELF) else path, asked)
-            rank, world = training_args.process_index, training_args.world_size
-            with ClueWriter(folder, about, writer=rank) as writer:
-                share = (record for number, record in enumerate(records()) if number % world == rank)
-                _write(asked, share, writer, training_args.per_device_train_batch_size)
-            if world > 1:
-                torch.distributed.barrier()
-    clues = open_clues(folder, data_args.clue_model if mode == "cached" else None)
+            _write_clues(args, model, records(), folder)
+        clues = open_clues(folder)
+    else:
+        assert args.data.clues is not None  # see clues.store.check_flags
+        clues = open_clues(args.data.clues, args.data.clue_model)
     clues.check(records())
-    logger.info("prompt augmentation: %d clues of %s (%s)", len(clues), clues.about["model"], folder)
-    return AddClue(clues, data_args.clue_dropout)
+    logger.info("prompt augmentation: %d clues of %s (%s)", len(clues), clues.about["model"], clues.folder)
+    return AddClue(clues, args.data.clue_dropout)
 
 
-def _asked(model_args, data_args, training_args, model: BTCChat) -> BTCChat:
-    if model_args.from_origin and data_args.clue_model in (None, SELF):
+def _write_clues(args: RunArguments, model: BTCChat, records: Iterator[Record], folder: Path) -> None:
+    """Write the clues of all records to ``folder``; each process writes those of its share."""
+    name, training = args.data.clue_model, args.training
+    clue_model = _clue_model(args, model)
+    about = describe(args.model.model_name_or_path if name in (None, SELF) else name, clue_model)
+    rank, world = training.process_index, training.world_size
+    with ClueWriter(folder, about, writer=rank) as writer:
+        share = (record for number, record in enumerate(records) if number % world == rank)
+        reported = len(writer)
+        for fault in write_clues(clue_model, share, writer, batch_size=training.per_device_train_batch_size):
+            if fault:
+                raise BTCChatError(fault)
+            if len(writer) // 1000 > reported // 1000:
+                reported = len(writer)
+                logger.info("prompt augmentation: %d clues written", reported)
+    if world > 1:
+        torch.distributed.barrier()
+
+
+def _clue_model(args: RunArguments, model: BTCChat) -> BTCChat:
+    """The model that --clue_model names, or ``model`` itself, whose adapter is off while it writes clues."""
+    if args.model.from_origin and args.data.clue_model in (None, SELF):
         raise BTCChatError(
-            "--from_origin starts a fresh change encoder, and clues about pairs would be asked through it; name the "
-            f"original checkpoint: --clue_model {model_args.model_name_or_path}"
+            "--from_origin starts a fresh change encoder, and clues about pairs would be written with it; name the "
+            f"original checkpoint: --clue_model {args.model.model_name_or_path}"
         )
 
     def load(path: str) -> BTCChat:
-        return BTCChat.from_pretrained(path, device=str(training_args.device))
+        return BTCChat.from_pretrained(path, device=str(args.training.device))
 
-    return clue_model_of(model, data_args.clue_model, load)
-
-
-def _write(model: BTCChat, records: Iterator[Record], writer: ClueWriter, batch_size: int) -> None:
-    before = len(writer)
-    for fault in write_clues(model, records, writer, batch_size=batch_size):
-        if fault:
-            raise BTCChatError(fault)
-        if len(writer) // 1000 > before // 1000:
-            before = len(writer)
-            logger.info("prompt augmentation: %d clues written", before)
+    clue_model: BTCChat = clue_model_of(model, args.data.clue_model, load)
+    return clue_model

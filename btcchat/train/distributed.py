@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
 
 import torch
 from torch import nn
@@ -19,25 +19,48 @@ from btcchat.assets import resource
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 
+if TYPE_CHECKING:
+    from btcchat.train.arguments import TrainingArguments
+
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'btcchat[train]'"
 
 
-def deepspeed_config(name: str) -> dict:
+class OffloadConfig(TypedDict, total=False):
+    """``offload_optimizer`` of a DeepSpeed config."""
+
+    device: str  # none, cpu or nvme
+
+
+class ZeroConfig(TypedDict, total=False):
+    """``zero_optimization`` of a DeepSpeed config, as far as code here reads it."""
+
+    stage: int
+    stage3_gather_16bit_weights_on_model_save: bool
+    offload_optimizer: OffloadConfig
+
+
+class DeepSpeedConfig(TypedDict, total=False):
+    """A DeepSpeed config, as far as code here reads it. DeepSpeed gets the other keys too."""
+
+    zero_optimization: ZeroConfig
+
+
+def deepspeed_config(name: str) -> DeepSpeedConfig:
     """The DeepSpeed config ``name``: a JSON file, or the name of a shipped one (zero2, scripts/zero2.json).
 
-    Raises BTCChatError where it is none, where DeepSpeed is missing, or where the run would leave only shards behind.
+    Raises BTCChatError if there is no such config, if DeepSpeed is missing, or if the run could save only shards.
     """
     if importlib.util.find_spec("deepspeed") is None:
         raise BTCChatError(f"--deepspeed {name} needs the package deepspeed; {INSTALL}")
     path = Path(name)
     if not path.is_file():
         shipped = {file.stem: file for file in sorted(resource("scripts").glob("zero*.json"))}
-        path = shipped.get(path.stem)
-        if path is None:
+        if path.stem not in shipped:
             raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
-    config = read_json(path)
+        path = shipped[path.stem]
+    config = cast(DeepSpeedConfig, read_json(path))
     zero = config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")
@@ -49,42 +72,48 @@ def deepspeed_config(name: str) -> dict:
     return config
 
 
-def _offloads_optimizer(config: dict) -> bool:
+def zero_stage(config: DeepSpeedConfig | None) -> int:
+    """The stage of ZeRO, 0 without it."""
+    return (config or {}).get("zero_optimization", {}).get("stage", 0)
+
+
+def _offloads_optimizer(config: DeepSpeedConfig) -> bool:
     return config.get("zero_optimization", {}).get("offload_optimizer", {}).get("device", "none") != "none"
 
 
-def be_a_process() -> None:
-    """Without a launcher: be the only process of a group, which DeepSpeed asks for."""
+def set_single_process_group() -> None:
+    """Without a launcher, set the environment of a group with one process, which DeepSpeed needs."""
     if "LOCAL_RANK" not in os.environ:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
         group = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ |= {name: str(value) for name, value in group.items()}
 
 
-def check_processes(args) -> None:
-    """Raise BTCChatError for a way of starting that cannot work. args: TrainingArguments."""
+def check_processes(args: "TrainingArguments") -> None:
+    """Raise BTCChatError if a run cannot be started with these processes."""
     if args.fsdp:
         raise BTCChatError("--fsdp is not supported; shard with --deepspeed zero3, which also splits the weights")
     if args.parallel_mode is ParallelMode.NOT_DISTRIBUTED:
         raise BTCChatError(
-            f"one process sees {args.n_gpu} GPUs; start one a GPU (torchrun --nproc_per_node {args.n_gpu} -m "
-            "btcchat.train.train_mem ...), or show it one (CUDA_VISIBLE_DEVICES=0)"
+            f"one process sees {args.n_gpu} GPUs; start one process per GPU (torchrun --nproc_per_node {args.n_gpu} -m "
+            "btcchat.train.train_mem ...), or let it see only one (CUDA_VISIBLE_DEVICES=0)"
         )
 
 
-def offloaded(optimizer: torch.optim.Optimizer, args) -> torch.optim.Optimizer:
-    """``optimizer`` as it is, or as DeepSpeed's CPU Adam with the same groups where the config offloads it."""
+def offloaded(optimizer: torch.optim.Optimizer, args: "TrainingArguments") -> torch.optim.Optimizer:
+    """``optimizer`` unchanged, or as DeepSpeed's CPU Adam with the same groups if the config offloads it."""
     if not args.deepspeed or not _offloads_optimizer(args.deepspeed):
         return optimizer
     if not isinstance(optimizer, torch.optim.AdamW):
         raise BTCChatError(f"--optim {args.optim} cannot be offloaded to the CPU; choose adamw_torch")
     from deepspeed.ops.adam import DeepSpeedCPUAdam
 
-    theirs = ("fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad")  # torch's own switches
-    groups = [{key: group[key] for key in group if key not in theirs} for group in optimizer.param_groups]
-    return DeepSpeedCPUAdam(groups)
+    torch_only = ("fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad")
+    groups = [{key: group[key] for key in group if key not in torch_only} for group in optimizer.param_groups]
+    cpu_adam: torch.optim.Optimizer = DeepSpeedCPUAdam(groups)
+    return cpu_adam
 
 
 def sum_over_processes(value: int, device: torch.device) -> torch.Tensor:
@@ -99,14 +128,15 @@ def average_statistics(model: nn.Module) -> None:
     if not torch.distributed.is_initialized():
         return
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
+        if isinstance(module, _BatchNorm) and module.training:
             for statistic in (module.running_mean, module.running_var):
-                torch.distributed.all_reduce(statistic)
-                statistic /= torch.distributed.get_world_size()
+                if statistic is not None:  # track_running_stats
+                    torch.distributed.all_reduce(statistic)
+                    statistic /= torch.distributed.get_world_size()
 
 
 def end_process(code: int) -> NoReturn:
-    """Exit. A process of several leaves without Python's teardown.
+    """Exit. One of several processes exits without Python's teardown.
 
     The threads of torch's gloo outlive ``destroy_process_group`` (torch 2.13), and one that wakes in the teardown
     aborts a run that has written everything: "terminate called without an active exception", exit code 134.
@@ -114,8 +144,8 @@ def end_process(code: int) -> NoReturn:
     if not torch.distributed.is_initialized():
         sys.exit(code)
     if code == 0:
-        torch.distributed.destroy_process_group()  # waits for the others, who may be dead after a fault
-    atexit._run_exitfuncs()  # loggers such as wandb end here
+        torch.distributed.destroy_process_group()  # it waits for the others, which may be dead after an error
+    atexit._run_exitfuncs()  # loggers such as wandb finish here
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,7 +1,8 @@
-"""How a batch's frames become features while training: what an answer does not need is here, not in the model."""
+"""How a batch's frames become features in training. Answers need none of this, so it is not in the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,26 +10,27 @@ from torch import Tensor
 from btcchat.model import BTCChatModel, Visible
 from btcchat.train.feature_cache import FeatureCache
 
-Cached = tuple[Tensor | None, list[str | None]]  # features (H, S, L, C), and a key of each frame: None where it is here
+# Features (H, S, L, C) from the cache, and a key of each frame, None if its features are among them.
+Cached: TypeAlias = tuple[Tensor | None, list[str | None]]
 
 
 @dataclass
 class TrainingEncoder:
-    """``model(**batch, encoder=...)``; `with_cached` for a batch that has features of its own.
+    """``model(**batch, encoder=...)``; use `with_cached` for a batch with cached features.
 
-    every_part: run every part in every step, on a blank pair where a batch has none. Processes that train together
+    every_part: run every part in every step, on a blank pair if a batch has none. Processes that train together
     need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
-    tower: what computes the features of a frozen tower (train.frozen_tower); None, the tower itself.
-    cache: where they are kept.
+    tower: computes the features of a frozen tower (train.frozen_tower); None: the tower itself does.
+    cache: keeps those features.
     """
 
     every_part: bool = False
     tower: Callable[[Tensor], list[Tensor]] | None = None
     cache: FeatureCache | None = None
-    cached: Cached | None = None  # of one batch: see `Processor.collate`
+    cached: Cached | None = None  # of one batch, from `Processor.collate`
 
     def with_cached(self, cached: Cached | None) -> "TrainingEncoder":
-        """The same, for a batch some of whose frames are in the cache."""
+        """The same encoder for a batch some of whose frames are in the cache."""
         return replace(self, cached=cached)
 
     def __call__(
@@ -42,11 +44,13 @@ class TrainingEncoder:
         return Visible(*model.segments(self._see(model, frames, self.cached), modalities, frame_counts))
 
     def _see(self, model: BTCChatModel, frames: Tensor | None, cached: Cached | None) -> list[Tensor]:
-        """S x (F, L, C) of all frames: of those given, and those that the cache has."""
+        """S x (F, L, C) of all frames: of the given ones, and of those in the cache."""
         tower = self.tower if self.tower is not None and model.training else model.vision_tower
         depths = None if frames is None else tower(model.pixel_values(frames))
         if cached is not None:
-            depths = self.cache.complete(depths, *cached, model.device)
+            assert self.cache is not None  # it has made the batch's ``cached``
+            return self.cache.complete(depths, *cached, model.device)
+        assert depths is not None  # without a cache all frames are given
         return depths
 
     def _with_blank_pair(
@@ -60,7 +64,7 @@ class TrainingEncoder:
         if cached is None:
             blank = torch.zeros(2, 3, tower.resolution, tower.resolution, device=model.device)
             frames = blank if frames is None else torch.cat([model.pixel_values(frames), blank])
-        else:  # the tower need not run; ones, for a cosine of zeros has no direction to learn from
+        else:  # the tower need not run; ones, because the cosine of zeros has no gradient
             features, keys = cached
             blank = torch.ones(2, tower.num_depths, tower.num_tokens, tower.hidden_size)
             features = blank if features is None else torch.cat([features, blank.to(features)])

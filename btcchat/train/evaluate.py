@@ -1,16 +1,17 @@
-"""Evaluation while training: every so often the model answers a split, the scores are logged, the best model is kept.
+"""Evaluation while training: the model answers a split at intervals, the scores are logged, the best model is kept.
 
-OUTPUT_DIR/evaluations/step-N/    predictions.jsonl and metrics.json of each time
-OUTPUT_DIR/best/                  the model that scored best, with selection.json: by what, where and when
+OUTPUT_DIR/evaluations/step-N/    predictions.jsonl and metrics.json of each evaluation
+OUTPUT_DIR/best/                  the model with the best score; selection.json has the score, the sets and the step
 """
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeAlias, TypedDict, cast
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from btcchat.api import BTCChat
 from btcchat.clues.ask import ClueSource
@@ -30,19 +31,47 @@ from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
 from btcchat.eval.runs.sweep import batches, sweep
 from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
+from btcchat.train.arguments import DataArguments, TrainingArguments
 from btcchat.train.checkpoints import delete
+from btcchat.train.trainer import BTCChatTrainer
 
 logger = logging.getLogger(__name__)
 
 ACCURACY = "accuracy"
+CHANGED_ACCURACY = "changed/unchanged accuracy"
 KEY_SCORES = ("S*m", "overall", ACCURACY)  # of captions, questions, classes
-NEXT = "best.partial"  # what becomes best/, while it is written
+SUBSETS = ("changed only", "unchanged only")  # of captions
+NEXT = "best.partial"  # the name of best/ while it is written
 BATCH_SIZE, LONGEST = 16, 128  # samples at a time; new tokens, as in `btcchat eval`
 
+SetScores: TypeAlias = dict[str, Any]  # of one set; the keys depend on its kind: see eval.runs.metrics.score_set
 
-def read_eval_sets(args, data_args) -> list[EvalSet]:
-    """The sets of --eval_mixture. Raises BTCChatError for a test split, unless it is said to be known as one."""
-    if args.greater_is_better is False:  # True is what the Trainer makes of --metric_for_best_model
+
+class EvaluationMetrics(TypedDict):
+    """metrics.json of an evaluation."""
+
+    step: int
+    precision: str
+    sets: dict[str, SetScores]  # by the set's name
+
+
+# selection.json: the score by which the model was selected, and the sets it was computed on
+ModelSelection = TypedDict(
+    "ModelSelection",
+    {
+        "metric": str,
+        "value": float,
+        "step": int,
+        "sets": list[str],
+        "test splits": list[str],
+        "precision": str,
+    },
+)
+
+
+def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[EvalSet]:
+    """The sets of --eval_mixture. Raises BTCChatError for a test split without --i_know_this_is_the_test_split."""
+    if args.greater_is_better is False:  # the Trainer sets it to True for --metric_for_best_model
         raise BTCChatError("--greater_is_better False: of every score here the greater one is the better; leave it out")
     if args.eval_strategy not in ("no", "steps", "epoch"):
         raise BTCChatError(f"--eval_strategy is {args.eval_strategy}, expected no, steps or epoch")
@@ -52,55 +81,60 @@ def read_eval_sets(args, data_args) -> list[EvalSet]:
         return []
     if args.eval_strategy == "steps" and not (args.eval_steps and args.eval_steps >= 1):
         raise BTCChatError("--eval_strategy steps needs --eval_steps N, the optimizer steps between two evaluations")
-    where = {"data_root": data_args.data_root, "folder": data_args.mixture_folder}
-    sets = read_sets(args.eval_mixture, split="val", **where)
-    tests = [one.name for one in sets if one.is_test]
-    if tests and not args.i_know_this_is_the_test_split:
+    sets = read_sets(args.eval_mixture, split="val", data_root=data_args.data_root, folder=data_args.mixture_folder)
+    test_splits = _test_splits(sets)
+    if test_splits and not args.i_know_this_is_the_test_split:
         raise BTCChatError(
-            f"--eval_mixture has the test split {tests[0]}, and the best model would be chosen on it; use a val split, "
-            "or give --i_know_this_is_the_test_split True, and every report will say so"
+            f"--eval_mixture has the test split {test_splits[0]}, and the best model would be chosen on it; use a val "
+            "split, or give --i_know_this_is_the_test_split True, and every report will mention it"
         )
-    names = dict.fromkeys(name for one in sets for name in score_names(one))
+    names = dict.fromkeys(name for eval_set in sets for name in score_names(eval_set))
     if args.metric_for_best_model not in (None, *names):
-        raise _no_score(args.metric_for_best_model, names)
+        raise _unknown_score(args.metric_for_best_model, names)
     check_scoring(sets)
     return sets
 
 
 class Evaluation(TrainerCallback):
-    """Give to ``trainer.add_callback``; does nothing without sets. clues: an augment.ClueSource, of the training's."""
+    """A callback for ``trainer.add_callback``. clues: those of the training, if it has any."""
 
-    def __init__(self, trainer, sets: list[EvalSet], clues: Callable | None = None):
+    def __init__(self, trainer: BTCChatTrainer, sets: list[EvalSet], clues: ClueSource | None = None) -> None:
         self.trainer, self.sets, self.clues = trainer, sets, clues
         self.folder = Path(trainer.args.output_dir)
         self.best = -math.inf
 
     @property
     def precision(self) -> str:
-        """Of the answers: that of training, where `btcchat eval` may take another."""
+        """Of the answers. It is that of the training; `btcchat eval` may use another."""
         return "bfloat16" if self.trainer.args.bf16 else str(self.trainer.model.llm.dtype).removeprefix("torch.")
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self.sets and state.global_step:
             ranks = Ranks(args.process_index, args.world_size)
             self.best = ranks.from_first(self._best_before(state.global_step) if ranks.first else None)
 
     def _best_before(self, step: int) -> float:
-        """A run that is resumed at ``step`` goes on from the best model before it."""
+        """The score to beat in a run that is resumed at ``step``: that of the best model up to there."""
         self._rename()
         path = self.folder / "best" / SELECTION
-        kept = read_json(path, "value", "step") if path.is_file() else None
-        return kept["value"] if kept and kept["step"] <= step else -math.inf
+        if not path.is_file():
+            return -math.inf
+        selection = cast(ModelSelection, read_json(path, "value", "step"))
+        return selection["value"] if selection["step"] <= step else -math.inf
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if args.eval_strategy == "steps" and state.global_step % int(args.eval_steps) == 0:
             self.evaluate(state, control)
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if args.eval_strategy == "epoch":
             self.evaluate(state, control)
 
-    def evaluate(self, state, control) -> None:
+    def evaluate(self, state: TrainerState, control: TrainerControl) -> None:
         if not self.sets:
             return
         args, model = self.trainer.args, self.trainer.model
@@ -108,39 +142,49 @@ class Evaluation(TrainerCallback):
         texts = answer_all(model, self.sets, ranks, bf16=args.bf16, clues=self.clues)
         metrics = ranks.from_first(self._scores(texts, state.global_step) if ranks.first else None)
         loss_is_due = control.should_log
-        self.trainer.log({f"eval_{name}": value for name, value in flat(metrics).items()})
-        control.should_log = loss_is_due  # which the Trainer takes for done with any line of its log
-        name, value = chosen(metrics, args.metric_for_best_model)
+        self.trainer.log({f"eval_{name}": value for name, value in all_scores(metrics).items()})
+        control.should_log = loss_is_due  # logging any line has reset it
+        name, value = deciding_score(metrics, args.metric_for_best_model)
         if value > self.best:
             self.best = value
-            self._keep(ranks, {"metric": name, "value": value, "step": state.global_step})
+            selection: ModelSelection = {
+                "metric": name,
+                "value": value,
+                "step": state.global_step,
+                "sets": [eval_set.name for eval_set in self.sets],
+                "test splits": _test_splits(self.sets),
+                "precision": self.precision,
+            }
+            self._keep(ranks, selection)
 
-    def _scores(self, texts: dict[str, str], step: int) -> dict:
+    def _scores(self, texts: dict[str, str], step: int) -> EvaluationMetrics:
+        """Write predictions.jsonl and metrics.json, and return the latter. texts: id -> answer."""
         run = RunFolder(self.folder / "evaluations" / f"step-{step}")
         run.path.mkdir(parents=True, exist_ok=True)
-        samples = [sample for one in self.sets for sample in one.samples]
+        samples = [sample for eval_set in self.sets for sample in eval_set.samples]
         run.write(PREDICTIONS, [prediction_row(sample, texts[sample.id]) for sample in samples])
-        said = {one.name: [texts[sample.id] for sample in one.samples] for one in self.sets}
-        head = {"step": step, "precision": self.precision}
-        metrics = head | {"sets": {s.name: score_set(s, said[s.name], intervals=False) for s in self.sets}}
-        run.write(METRICS_FILE, metrics)
+        sets = {}
+        for eval_set in self.sets:
+            answers = [texts[sample.id] for sample in eval_set.samples]
+            sets[eval_set.name] = score_set(eval_set, answers, intervals=False)
+        metrics: EvaluationMetrics = {"step": step, "precision": self.precision, "sets": sets}
+        run.write(METRICS_FILE, {**metrics})
         return metrics
 
-    def _keep(self, ranks: Ranks, selection: dict) -> None:
-        """The model as it is now becomes best/. Every process takes part: under ZeRO-3 each has a piece of it."""
+    def _keep(self, ranks: Ranks, selection: ModelSelection) -> None:
+        """Save the model as it is now as best/. Every process takes part: under ZeRO-3 each has a piece of it."""
         folder = self.folder / NEXT
         if ranks.first:
             (folder / SELECTION).unlink(missing_ok=True)
         self.trainer.save_model(str(folder))
         if ranks.first:
-            tests = [one.name for one in self.sets if one.is_test]
-            selection |= {"sets": [one.name for one in self.sets], "test splits": tests, "precision": self.precision}
-            RunFolder(folder).write(SELECTION, selection)
+            RunFolder(folder).write(SELECTION, {**selection})
             self._rename()
-            logger.info("step %d is the best by %s so far: %.2f", *(selection[n] for n in ("step", "metric", "value")))
+            step, metric, value = selection["step"], selection["metric"], selection["value"]
+            logger.info("step %d is the best by %s so far: %.2f", step, metric, value)
 
     def _rename(self) -> None:
-        """What is whole, with its selection, becomes best/: a stop leaves no weights beside the selection of others."""
+        """Rename a complete best.partial/ to best/, so that selection.json always belongs to the weights beside it."""
         if (self.folder / NEXT / SELECTION).is_file():
             delete(self.folder / "best")
             (self.folder / NEXT).rename(self.folder / "best")
@@ -149,69 +193,81 @@ class Evaluation(TrainerCallback):
 def answer_all(
     model: BTCChat, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: ClueSource | None = None
 ) -> dict[str, str]:
-    """id -> answer, in every process. All answer as many batches: under ZeRO-3 they go through each layer together."""
-    groups = [batch for one in sets for batch in batches(one.samples, BATCH_SIZE)]
-    mine = groups[ranks.number :: ranks.world]
-    if len(mine) < math.ceil(len(groups) / ranks.world):
-        mine.append(groups[0])
-    found: dict[str, str] = {}
+    """id -> answer, in every process.
+
+    Each process answers the same number of batches: under ZeRO-3 all run each layer together.
+    """
+    all_batches = [batch for eval_set in sets for batch in batches(eval_set.samples, BATCH_SIZE)]
+    mine = all_batches[ranks.number :: ranks.world]
+    if len(mine) < math.ceil(len(all_batches) / ranks.world):
+        mine.append(all_batches[0])
+    answers: dict[str, str] = {}
     training = model.training
     model.eval()
     try:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            for _ in sweep(model, mine, [Answering((), found.update, GenerationOptions(LONGEST), clues)]):
+            for _ in sweep(model, mine, [Answering((), answers.update, GenerationOptions(LONGEST), clues)]):
                 pass
     finally:
         model.train(training)
-    return {name: text for part in ranks.gather(found) for name, text in part.items()}
+    return {name: text for share in ranks.gather(answers) for name, text in share.items()}
 
 
-def flat(metrics: dict) -> dict[str, float]:
-    """Every score by its name; where there are several sets, behind the set's."""
-    found = {}
-    for name, scores in metrics["sets"].items():
+def all_scores(metrics: EvaluationMetrics) -> dict[str, float]:
+    """Every score by its name, which begins with the set's name if there are several sets."""
+    scores: dict[str, float] = {}
+    for name, set_scores in metrics["sets"].items():
         prefix = f"{name} " if len(metrics["sets"]) > 1 else ""
-        found |= {prefix + score: value for score, value in _of_set(scores).items()}
-    return found
+        scores |= {prefix + score: value for score, value in _named_scores(set_scores).items()}
+    return scores
 
 
-def _of_set(scores: dict) -> dict[str, float]:
+def _named_scores(scores: SetScores) -> dict[str, float]:
+    """The scores of one set by their names, without those that it does not have."""
     if scores["kind"] != CAPTIONS:
         rows = scores.get("scores")
         return {name: row["accuracy"] for name, row in rows.items()} if rows else {ACCURACY: scores["accuracy"]}
-    found = {metric: scores["scores"]["all"][metric] for metric in METRICS}
-    for part in ("changed only", "unchanged only"):
-        found |= {f"{part} {metric}": scores["scores"].get(part, {}).get(metric) for metric in METRICS}
+    named = {metric: scores["scores"]["all"][metric] for metric in METRICS}
+    for subset in SUBSETS:
+        named |= {f"{subset} {metric}": scores["scores"].get(subset, {}).get(metric) for metric in METRICS}
     if scores["changed_or_unchanged"]:
-        found["changed/unchanged accuracy"] = scores["changed_or_unchanged"]["accuracy"]
-    found |= {f"{kind} F1": row["F1"] for kind, row in scores["factuality"].items()}
-    return {name: value for name, value in found.items() if value is not None}
+        named[CHANGED_ACCURACY] = scores["changed_or_unchanged"]["accuracy"]
+    named |= {f"{kind} F1": row["F1"] for kind, row in scores["factuality"].items()}
+    return {name: value for name, value in named.items() if value is not None}
 
 
-def chosen(metrics: dict, asked: str | None) -> tuple[str, float]:
-    """The score that decides: --metric_for_best_model, or S*m, overall or accuracy; of several sets, the mean."""
-    scores = [_of_set(one) for one in metrics["sets"].values()]
-    for name in [asked] if asked else KEY_SCORES:
-        values = [one[name] for one in scores if name in one]
+def deciding_score(metrics: EvaluationMetrics, requested: str | None) -> tuple[str, float]:
+    """The score that selects the best model, and its mean over the sets that have it.
+
+    It is ``requested`` (--metric_for_best_model), else S*m, overall or accuracy.
+    """
+    sets = [_named_scores(scores) for scores in metrics["sets"].values()]
+    for name in [requested] if requested else KEY_SCORES:
+        values = [scores[name] for scores in sets if name in scores]
         if values:
             return name, sum(values) / len(values)
-    raise _no_score(asked, dict.fromkeys(name for one in scores for name in one))
+    raise _unknown_score(requested, dict.fromkeys(name for scores in sets for name in scores))
 
 
-def score_names(one: EvalSet) -> list[str]:
-    """The scores that a set will have, as `flat` names them."""
-    rows = rows_of(one, [sample.references[0] for sample in one.samples])
-    if one.kind == CLASSES:
+def score_names(eval_set: EvalSet) -> list[str]:
+    """The scores that a set will have, by the names of `all_scores`."""
+    texts = [sample.references[0] for sample in eval_set.samples]
+    rows = rows_of(eval_set, texts)
+    if eval_set.kind == CLASSES:
         return [ACCURACY]
-    if one.kind != CAPTIONS:
-        return list(groups(right_answers(one.kind, rows)[1]))
-    found = list(METRICS)
+    if eval_set.kind != CAPTIONS:
+        return list(groups(right_answers(eval_set.kind, rows)[1]))
+    names = list(METRICS)
     if len(set(changed_rows(rows))) == 2:
-        found += [f"{part} {metric}" for part in ("changed only", "unchanged only") for metric in METRICS]
-        found.append("changed/unchanged accuracy")
-    claims = factuality([row.prediction for row in rows], [row.references for row in rows])
-    return found + [f"{kind} F1" for kind, row in claims.items() if row["F1"] is not None]
+        names += [f"{subset} {metric}" for subset in SUBSETS for metric in METRICS]
+        names.append(CHANGED_ACCURACY)
+    claims = factuality(texts, [sample.references for sample in eval_set.samples])
+    return names + [f"{kind} F1" for kind, row in claims.items() if row["F1"] is not None]
 
 
-def _no_score(asked: str | None, names) -> BTCChatError:
-    return BTCChatError(f"--metric_for_best_model is {asked}; choose from {', '.join(names)}")
+def _test_splits(sets: Iterable[EvalSet]) -> list[str]:
+    return [eval_set.name for eval_set in sets if eval_set.is_test]
+
+
+def _unknown_score(requested: str | None, names: Iterable[str]) -> BTCChatError:
+    return BTCChatError(f"--metric_for_best_model is {requested}; choose from {', '.join(names)}")

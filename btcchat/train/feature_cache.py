@@ -1,4 +1,4 @@
-"""What a frozen vision tower gives of an image, kept on the disk (``--cache_vision_features``).
+"""Features of a frozen vision tower, kept on disk by image (``--cache_vision_features``).
 
 DIR/TOWER/about.json               tower, layers, preprocessing and precision that the features depend on
 DIR/TOWER/ab/abcd....safetensors   the features of one image, by the SHA-256 of its pixels
@@ -17,25 +17,26 @@ from torch import Tensor, nn
 
 from btcchat import __version__
 from btcchat.files import atomic_write
+from btcchat.model import BTCChatModel
 from btcchat.processor import Sample
 
 logger = logging.getLogger(__name__)
 
 
 class FeatureCache:
-    """Features (S, L, C) of images. ``about``: all they depend on beside the image; other values, another folder.
+    """Features (S, L, C) of images. about: everything else that they depend on; each value of it has its own folder.
 
-    Any number of processes may read and write it: a file gets its name when it is whole.
+    Any number of processes may read and write it: a file gets its name when it is complete.
     """
 
-    def __init__(self, root: str | Path, about: dict[str, Any]):
+    def __init__(self, root: str | Path, about: dict[str, Any]) -> None:
         text = json.dumps(about, indent=1, sort_keys=True, default=str)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._write(self.folder / "about.json", f"{text}\n".encode())
 
     @classmethod
-    def of(cls, root: str | Path, model: Any, computed: dict[str, Any]) -> "FeatureCache":
-        """For the tower and image processor of ``model``; computed: in what precision the tower does."""
+    def of(cls, root: str | Path, model: BTCChatModel, computed: dict[str, Any]) -> "FeatureCache":
+        """For the tower and image processor of ``model``. computed: the precision in which the tower computes."""
         tower, processor = model.vision_tower, model.image_processor
         about = {
             "tower": weights_hash(tower),
@@ -50,11 +51,11 @@ class FeatureCache:
         return cls(root, about)
 
     def key(self, frame: Tensor) -> str:
-        """By the pixels that the tower is given, uint8 (3, H, W): whatever file or video they are from."""
+        """The key of the pixels that the tower gets, uint8 (3, H, W), whatever file or video they are from."""
         return hashlib.sha256(f"{tuple(frame.shape)} ".encode() + frame.numpy().tobytes()).hexdigest()
 
     def take(self, sample: Sample) -> Sample:
-        """A sample with the features that are here (``cached``) in place of their frames."""
+        """The sample with the features that are in the cache (``cached``) in place of their frames."""
         keys = [self.key(frame) for frame in sample["frames"]]
         known = [self.load(key) for key in keys]
         fresh = [number for number, features in enumerate(known) if features is None]
@@ -63,32 +64,32 @@ class FeatureCache:
         return {**sample, "frames": sample["frames"][fresh], "cached": (here, wanted)}
 
     def load(self, key: str) -> Tensor | None:
-        """(S, L, C), or None where they are to be computed."""
+        """(S, L, C), or None if they must be computed."""
         path = self._path(key)
         try:
             return load_file(path)["features"]
         except FileNotFoundError:
             return None
-        except (SafetensorError, KeyError) as error:  # e.g. the machine lost its power before the disk had it
+        except (SafetensorError, KeyError) as error:  # e.g. after a power cut
             logger.warning("%s is damaged (%s) and is computed again", path, error)
             return None
 
     def store(self, keys: list[str], features: Tensor) -> None:
-        """features: (U, S, L, C), one a key. Raises BTCChatError where the disk takes no more."""
-        for key, one in zip(keys, features.detach().cpu().contiguous(), strict=True):
-            self._write(self._path(key), save({"features": one}))
+        """Write features (U, S, L, C), one for each key. Raises BTCChatError if they cannot be written."""
+        for key, feature in zip(keys, features.detach().cpu().contiguous(), strict=True):
+            self._write(self._path(key), save({"features": feature}))
 
     def complete(
         self, fresh: list[Tensor] | None, cached: Tensor | None, keys: list[str | None], device: torch.device
     ) -> list[Tensor]:
-        """S x (F, L, C) of all frames, from S x (U, L, C) just computed, which are kept, and (H, S, L, C) from here.
+        """S x (F, L, C) of all frames, from S x (U, L, C) just computed, which are stored, and cached (H, S, L, C).
 
-        keys: of the F frames in their order, None for those from here.
+        keys: of the F frames in their order, None for the cached ones.
         """
         if fresh is not None:
             self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
         if cached is None:
-            assert fresh is not None  # a frame is either fresh or from here
+            assert fresh is not None  # a frame is either fresh or cached
             return fresh
         depths = cached.to(device).unbind(1)
         if fresh is None:

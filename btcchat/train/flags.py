@@ -1,4 +1,4 @@
-"""From the command line to arguments: flags that are unknown, that decide nothing here, or that contradict others."""
+"""From the command line to arguments, with errors for flags that are unknown, have no effect or contradict others."""
 
 import argparse
 import difflib
@@ -6,20 +6,21 @@ import importlib.util
 import logging
 import sys
 from dataclasses import fields
+from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
 from btcchat.clues.store import check_flags
 from btcchat.errors import BTCChatError, choose
 from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
-from btcchat.train.distributed import check_processes
+from btcchat.train.distributed import check_processes, zero_stage
 from btcchat.train.lora import check_lora
 
 logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
 NO_UPLOAD = "upload the finished folder yourself"
-# Flags of the Trainer that our run would ignore, or that would undo what it promises: they are not in --help, and any
+# Flags of the Trainer that our run would ignore, or that would break what it promises: they are not in --help, and any
 # value but the default is an error. flag -> way out
 WITHOUT_EFFECT = {
     **dict.fromkeys(
@@ -49,7 +50,7 @@ WITHOUT_EFFECT = {
     "fsdp_min_num_params": "use --deepspeed",
     "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
     "group_by_length": "batches are always grouped by length",
-    "ignore_data_skip": "a resumed run goes on where it stopped",
+    "ignore_data_skip": "a resumed run continues where it stopped",
     "include_num_input_tokens_seen": "supervised tokens are logged",
     "include_tokens_per_second": "supervised tokens a second are always logged",
     "label_smoothing_factor": "the loss is the plain cross entropy",
@@ -62,21 +63,21 @@ WITHOUT_EFFECT = {
     "per_gpu_train_batch_size": "use --per_device_train_batch_size",
     "remove_unused_columns": "samples have no spare columns",
     "save_on_each_node": "one process writes, to a disk that all nodes see",
-    "save_only_model": "a checkpoint is there to be resumed; the finished folder has the model only",
+    "save_only_model": "a checkpoint is for resuming; the finished folder has the model only",
     "save_safetensors": "weights are always written as safetensors",
     "skip_memory_metrics": "the peak of memory is always logged",
     "split_batches": "give the batch size of one process",
     "torchdynamo": "use --torch_compile True",
     "use_mps_device": "an Apple GPU is found by itself",
 }
-# Flags of the published command lines that have nothing to decide here: taken out, with a note. flag -> why
+# Flags of the published command lines that decide nothing here: they are ignored with a warning. flag -> why
 PUBLISHED = {
     "lazy_preprocess": "records are always read when they are needed",
     "per_device_eval_batch_size": "--eval_mixture is answered 16 samples at a time",
     "vflan_no_system_prompt": "no data set here leaves out the system prompt",
 }
-# flag -> the least and the most it may be
-RANGES = {
+# flag -> its least and its largest value
+RANGES: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys(("cc_dropout", "clue_dropout", "adam_beta1", "adam_beta2"), (0, 1)),
     **dict.fromkeys(("cc_head", "num_video_frames", "model_max_length", "max_tokens_per_batch"), (1, None)),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps"), (1, None)),
@@ -85,46 +86,47 @@ RANGES = {
     **dict.fromkeys(("weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
 }
-REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # --report_to -> package
+REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb", "none": None}  # --report_to -> package
 
 
 class Parser(HfArgumentParser):
-    """Without the page of flags before an error."""
+    """An error is a BTCChatError, without the usage text."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message.replace('argument ', '')}; --help lists the flags")
 
 
 def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
-    """Flags to dataclasses. Raises BTCChatError for an unknown flag, one without effect, or two that contradict."""
+    """Flags to dataclasses. Raises BTCChatError for a flag that is unknown, has no effect or contradicts another."""
     parser = Parser(
         (ModelArguments, DataArguments, TrainingArguments),
         allow_abbrev=False,
-        epilog="--preset NAME stands for the flags of a preset (see `btcchat train --list`), --preset NAME --smoke for "
-        "two steps of it on a random model.",
+        epilog="--preset NAME adds the flags of a preset (see `btcchat train --list`); --preset NAME --smoke runs two "
+        "steps of it on a random model.",
     )
     for action in parser._actions:
         if action.dest in (*WITHOUT_EFFECT, *PUBLISHED):
             action.help = argparse.SUPPRESS
     argv = _without_published(sys.argv[1:] if argv is None else argv)
     try:
-        *arguments, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        parsed = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     except (ValueError, ImportError) as error:  # the Trainer's own checks, e.g. --bf16 with --fp16
         raise BTCChatError(" ".join(str(error).split())) from None
+    model_args, data_args, training_args, rest = parsed
     if rest:
         near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists them")
-    check(*arguments)
-    return tuple(arguments)
+    check(model_args, data_args, training_args)
+    return model_args, data_args, training_args
 
 
 def _without_published(argv: list[str]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for flag in PUBLISHED:
         parser.add_argument(f"--{flag}", nargs="?")
-    given, rest = parser.parse_known_args(argv)
-    for flag in vars(given):
+    published, rest = parser.parse_known_args(argv)
+    for flag in vars(published):
         logger.warning("--%s has nothing to decide here: %s", flag, PUBLISHED[flag])
     return rest
 
@@ -139,41 +141,44 @@ TUNABLE_PARTS = {
 
 
 def read_tunable_parts(args: TrainingArguments) -> None:
-    """--mm_tunable_parts as ``tune_*`` flags, which must not be given beside it."""
+    """Set the ``tune_*`` flags by --mm_tunable_parts. Raises BTCChatError if one of them is given too."""
     if not args.mm_tunable_parts:
         return
     for flag in (*TUNABLE_PARTS.values(), "tune_mm_projector"):
-        optional = flag in ("tune_cc_projector", "tune_single_projector")  # of these a False has been given, too
+        optional = flag in ("tune_cc_projector", "tune_single_projector")  # their default is None: False is given too
         if getattr(args, flag) or (optional and getattr(args, flag) is not None):
-            raise BTCChatError(f"--mm_tunable_parts and --{flag} both say what is trained; give one of them")
+            raise BTCChatError(f"--mm_tunable_parts and --{flag} both select the trained parts; give only one of them")
     for part in args.mm_tunable_parts.split(","):
         setattr(args, choose("part in --mm_tunable_parts", part.strip(), TUNABLE_PARTS), True)
 
 
 def check(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Everything that can be wrong between flags, in one place."""
+    """Raise BTCChatError for flags that have no effect, are out of range or contradict each other."""
     read_tunable_parts(training_args)
     check_processes(training_args)
     check_lora(training_args)
     defaults = {f.name: f.default for f in fields(TrainingArguments)}
     for flag, way_out in WITHOUT_EFFECT.items():
-        given = getattr(training_args, flag)
-        if getattr(given, "value", given) != getattr(defaults[flag], "value", defaults[flag]):
-            raise BTCChatError(f"--{flag} {getattr(given, 'value', given)} has no effect here; {way_out}")
+        value = _plain(getattr(training_args, flag))
+        if value != _plain(defaults[flag]):
+            raise BTCChatError(f"--{flag} {value} has no effect here; {way_out}")
     for name in training_args.report_to:
-        package = choose("value of --report_to", name, REPORTS | {"none": None})
-        if importlib.util.find_spec(package) is None:
+        package = choose("value of --report_to", name, REPORTS)
+        if package is not None and importlib.util.find_spec(package) is None:
             raise BTCChatError(f"--report_to {name} needs the package {package}: pip install {package}")
     if model_args.chg is False and model_args.chg_type not in (None, "concat"):
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"
         )
     for name, (low, high) in RANGES.items():
-        value = next(getattr(one, name) for one in (model_args, data_args, training_args) if hasattr(one, name))
+        groups = (model_args, data_args, training_args)
+        value = next(getattr(group, name) for group in groups if hasattr(group, name))
         if value is not None and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
     if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
-        raise BTCChatError("--num_train_epochs and --max_steps are both 0; one of them says how long to train")
+        raise BTCChatError(
+            "--num_train_epochs and --max_steps are both 0; give one of them, which sets how long to train"
+        )
     if training_args.eval_mixture is None:
         for name in ("metric_for_best_model", "eval_steps"):
             if getattr(training_args, name) is not None:
@@ -185,16 +190,21 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
     _check_cache(data_args, training_args)
 
 
+def _plain(value: Any) -> Any:
+    """The value of a flag whose type is an enum; other values as they are."""
+    return getattr(value, "value", value)
+
+
 def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> None:
     if data_args.cache_vision_features is None:
         return
     if training_args.tune_vision_tower:
         raise BTCChatError(
-            "--cache_vision_features keeps what a frozen vision tower gives, and --tune_vision_tower True trains it; "
-            "leave one of them out"
+            "--cache_vision_features keeps the features of a frozen vision tower, and --tune_vision_tower True trains "
+            "it; leave one of them out"
         )
-    if (training_args.deepspeed or {}).get("zero_optimization", {}).get("stage") == 3:
+    if zero_stage(training_args.deepspeed) == 3:
         raise BTCChatError(
-            "--cache_vision_features does not go with ZeRO stage 3, whose processes must all run the tower in every "
+            "--cache_vision_features does not work with ZeRO stage 3, whose processes must all run the tower in every "
             "step; use --deepspeed zero2, or leave the flag out"
         )

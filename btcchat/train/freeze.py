@@ -4,14 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from btcchat.checkpoint.adapter import lora_layers
 from btcchat.errors import BTCChatError
+from btcchat.model import BTCChatModel
+from btcchat.train.arguments import TrainingArguments
 
 
 @dataclass
-class Part:
-    """A part of the model and what becomes of it. ``flag``: the one that decides; ``own_rate``: its learning rate."""
+class ModelPart:
+    """A part of the model: whether it is trained, the flag that decides it, and its own learning rate if it has one."""
 
     name: str
     module: nn.Module
@@ -24,22 +27,22 @@ class Part:
         return sum(p.numel() for p in self.module.parameters())
 
 
-def freeze(model: nn.Module, flags) -> list[Part]:
+def freeze(model: BTCChatModel, flags: TrainingArguments) -> list[ModelPart]:
     """Set ``requires_grad`` of every parameter by the ``tune_*`` flags and return the parts.
 
     ``tune_mm_projector`` is the change encoder and the projector proper; ``tune_cc_projector`` (the change encoder)
-    and ``tune_single_projector`` (the projector proper), where given, refine it; likewise ``mm_projector_lr`` and
-    ``cc_projector_lr``. Raises BTCChatError when nothing is left to train, or a frozen part is given a learning rate.
+    and ``tune_single_projector`` (the projector proper), if given, override it; likewise ``mm_projector_lr`` and
+    ``cc_projector_lr``. Raises BTCChatError if nothing is left to train, or if a frozen part has a learning rate.
     """
     general, rate = flags.tune_mm_projector, flags.mm_projector_lr
     encoder_rate = rate if flags.cc_projector_lr is None else flags.cc_projector_lr
     parts = [
-        Part(
+        ModelPart(
             "vision_tower", model.vision_tower, flags.tune_vision_tower, "tune_vision_tower", flags.mm_vision_tower_lr
         ),
-        Part("change_encoder", model.change_encoder, *_refined(flags, "tune_cc_projector", general), encoder_rate),
-        Part("mm_projector", model.mm_projector, *_refined(flags, "tune_single_projector", general), rate),
-        Part("llm", model.llm, flags.tune_language_model, "tune_language_model"),
+        ModelPart("change_encoder", model.change_encoder, *_refined(flags, "tune_cc_projector", general), encoder_rate),
+        ModelPart("mm_projector", model.mm_projector, *_refined(flags, "tune_single_projector", general), rate),
+        ModelPart("llm", model.llm, flags.tune_language_model, "tune_language_model"),
     ]
     _check_rates(parts[:3], flags)
     model.requires_grad_(False)
@@ -48,48 +51,49 @@ def freeze(model: nn.Module, flags) -> list[Part]:
     if lora_layers(model.llm):
         parts = [*parts[:-1], *_llm_with_adapter(model.llm, flags)]
     if not any(part.trainable and part.num_parameters for part in parts):
-        asked = ", ".join(f"{part.name} (--{part.flag}) has no parameters" for part in parts if part.trainable)
+        empty = ", ".join(f"{part.name} (--{part.flag}) has no parameters" for part in parts if part.trainable)
         raise BTCChatError(
-            f"nothing to train: {asked or 'every tune_* flag is False'}; set one of --tune_vision_tower, "
+            f"nothing to train: {empty or 'every tune_* flag is False'}; set one of --tune_vision_tower, "
             "--tune_mm_projector, --tune_cc_projector, --tune_single_projector, --tune_language_model, "
             "--lora_enable to True"
         )
     return parts
 
 
-def _check_rates(parts: list[Part], flags) -> None:
+def _check_rates(parts: list[ModelPart], flags: TrainingArguments) -> None:
     tower, encoder, projector = parts
-    ruled = {"mm_vision_tower_lr": [tower], "mm_projector_lr": [encoder, projector], "cc_projector_lr": [encoder]}
-    for flag, those in ruled.items():
+    parts_of = {"mm_vision_tower_lr": [tower], "mm_projector_lr": [encoder, projector], "cc_projector_lr": [encoder]}
+    for flag, affected in parts_of.items():
         rate = getattr(flags, flag)
-        if rate is not None and not any(part.trainable for part in those):
-            frozen = " and ".join(f"{part.name} is frozen (--{part.flag} False)" for part in those)
+        if rate is not None and not any(part.trainable for part in affected):
+            frozen = " and ".join(f"{part.name} is frozen (--{part.flag} False)" for part in affected)
             raise BTCChatError(f"--{flag} is {rate:g}, but {frozen}; train it, or leave the rate out")
 
 
-def _llm_with_adapter(llm: nn.Module, flags) -> list[Part]:
-    """The language model, frozen, and its LoRA adapter. Raises BTCChatError where its own weights are to be trained."""
+def _llm_with_adapter(llm: PreTrainedModel, flags: TrainingArguments) -> list[ModelPart]:
+    """The frozen language model and its LoRA adapter. Raises BTCChatError if its own weights should be trained too."""
     if flags.tune_language_model:
         raise BTCChatError(
-            "--tune_language_model True, but the checkpoint is an adapter; train on with --lora_enable True, "
+            "--tune_language_model True, but the checkpoint is an adapter; continue with --lora_enable True, "
             "or merge it first: btcchat export --merge ADAPTER OUT"
         )
     adapter = nn.ParameterList(p for name, p in llm.named_parameters() if "lora_" in name)
     base = nn.ParameterList(p for name, p in llm.named_parameters() if "lora_" not in name)
     adapter.requires_grad_(flags.lora_enable)
     return [
-        Part("llm", base, False, "tune_language_model"),
-        Part("lora", adapter, flags.lora_enable, "lora_enable"),
+        ModelPart("llm", base, False, "tune_language_model"),
+        ModelPart("lora", adapter, flags.lora_enable, "lora_enable"),
     ]
 
 
-def _refined(flags, name: str, general: bool) -> tuple[bool, str]:
+def _refined(flags: TrainingArguments, name: str, general: bool) -> tuple[bool, str]:
+    """(trainable, the flag that decides it): the part's own flag, or without one --tune_mm_projector."""
     own = getattr(flags, name)
     return (general, "tune_mm_projector") if own is None else (own, name)
 
 
-def table(parts: Iterable[Part], learning_rate: float) -> str:
-    """What is trained, for the log: one line a part. learning_rate: of the parts without one of their own."""
+def parts_table(parts: Iterable[ModelPart], learning_rate: float) -> str:
+    """Which parts are trained, one per line. learning_rate: of the parts without their own."""
     parts = list(parts)
     rows = [("module", "parameters", "trainable", "lr")]
     for part in parts:

@@ -1,43 +1,71 @@
-"""What a run measures between two log lines: loss, speed, memory."""
+"""Measurements of a run between two log lines: loss, speed, memory."""
 
 import sys
 import time
+from collections.abc import Callable
+from typing import TypedDict
 
 import torch
 
 
+class Totals(TypedDict):
+    """Sums up to the last log line."""
+
+    loss: float  # sum of the batches' mean losses
+    batches: float
+
+
+class WindowSums(TypedDict):
+    """Sums since the last log line, over all processes."""
+
+    loss: float  # sum of the batches' mean losses
+    batches: float
+    samples: float
+    tokens: float  # with a label
+    seconds: float
+
+
+class MeterState(TypedDict):
+    """The state of a meter in a checkpoint."""
+
+    window: WindowSums
+    total: Totals
+
+
 class Meter:
-    """Sums since the last log line and over the whole run; a checkpoint carries them on.
+    """Sums since the last log line and over the whole run, which a resumed run continues.
 
     ``add`` costs no synchronisation with a GPU. ``sums`` is over all processes, so every process must call it.
     """
 
-    def __init__(self, device: torch.device, gather=lambda tensor: tensor):
+    def __init__(
+        self, device: torch.device, gather: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor
+    ) -> None:
         self.device, self.gather = device, gather
-        self.total = {"loss": 0.0, "batches": 0.0}  # up to the last log line
-        self._restart({})
+        self.total: Totals = {"loss": 0.0, "batches": 0.0}
+        self._restart()
 
-    def _restart(self, window: dict) -> None:
-        self._window = [window.get(key, 0.0) for key in ("loss", "batches", "samples", "tokens")]
-        self._since = time.perf_counter() - window.get("seconds", 0.0)
+    def _restart(self, seconds: float = 0.0) -> None:
+        """Start a window that has lasted for ``seconds`` already."""
+        self._window: list[torch.Tensor | float] = [0.0, 0.0, 0.0, 0.0]  # loss, batches, samples, tokens
+        self._since = time.perf_counter() - seconds
 
     def add(self, loss: torch.Tensor, samples: int, tokens: int) -> None:
         """One batch: its mean loss, samples, and tokens with a label."""
-        self._window = [old + new for old, new in zip(self._window, (loss, 1, samples, tokens), strict=True)]
+        batch: tuple[torch.Tensor | float, ...] = (loss, 1, samples, tokens)
+        self._window = [old + new for old, new in zip(self._window, batch, strict=True)]
 
-    def sums(self) -> dict[str, float]:
-        """``loss`` (sum of the batches' means), ``batches``, ``samples``, ``tokens``, ``seconds`` of the window."""
+    def sums(self) -> WindowSums:
         here = torch.tensor([float(value) for value in self._window], device=self.device)  # (4,)
-        everywhere = self.gather(here).view(-1, 4).sum(dim=0).tolist()
-        names = ("loss", "batches", "samples", "tokens")
-        return dict(zip(names, everywhere, strict=True)) | {"seconds": time.perf_counter() - self._since}
+        loss, batches, samples, tokens = self.gather(here).view(-1, 4).sum(dim=0).tolist()
+        seconds = time.perf_counter() - self._since
+        return {"loss": loss, "batches": batches, "samples": samples, "tokens": tokens, "seconds": seconds}
 
     def read(self) -> dict[str, float]:
         """The figures of a log line; the next one counts from here."""
         sums = self.sums()
-        for key in self.total:
-            self.total[key] += sums[key]
-        self._restart({})
+        self.total = {"loss": self.total["loss"] + sums["loss"], "batches": self.total["batches"] + sums["batches"]}
+        self._restart()
         return {
             "loss": round(sums["loss"] / max(sums["batches"], 1), 6),
             "samples_per_second": round(sums["samples"] / sums["seconds"], 2),
@@ -49,18 +77,20 @@ class Meter:
         sums = self.sums()
         return (self.total["loss"] + sums["loss"]) / max(self.total["batches"] + sums["batches"], 1)
 
-    def state(self) -> dict:
+    def state(self) -> MeterState:
         return {"window": self.sums(), "total": self.total}
 
-    def load_state(self, state: dict, main_process: bool) -> None:
-        """The sums are of all processes together; one of them takes them over."""
-        self.total = dict(state["total"])
+    def load_state(self, state: MeterState, main_process: bool) -> None:
+        """Continue from ``state``. Its sums are over all processes, so only the main process takes them over."""
+        self.total = {"loss": state["total"]["loss"], "batches": state["total"]["batches"]}
         window = state["window"]
-        self._restart(window if main_process else {"seconds": window["seconds"]})
+        self._restart(window["seconds"])
+        if main_process:
+            self._window = [window["loss"], window["batches"], window["samples"], window["tokens"]]
 
 
 def peak_memory_gb(device: torch.device) -> float | None:
-    """Largest memory so far in 1e9 bytes: CUDA's allocator, else this process (its data workers not counted)."""
+    """Peak memory so far in 1e9 bytes: CUDA's allocator, else this process (without its data workers)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:

@@ -1,21 +1,24 @@
-"""Presets: YAML files of flags under scripts/v1_5. ``--preset NAME`` in a command line stands for the flags in it."""
+"""Presets: YAML files of flags under scripts/v1_5. ``--preset NAME`` in a command line is replaced by its flags."""
 
 import argparse
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import yaml
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError, choose
 
-SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: what --smoke puts over a preset
+SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: flags that --smoke sets in place of the preset's
+
+Flags: TypeAlias = dict[str, Any]  # name -> value, as YAML has it: text, a number, a truth value or None
 
 
 def presets() -> dict[str, Path]:
     """Name -> file of every shipped preset, e.g. ``release/3b/sft``."""
     folder = resource("scripts") / "v1_5"
-    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-    return {name: path for name, path in found.items() if name != SMOKE}
+    paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in paths.items() if name != SMOKE}
 
 
 def summary(path: Path) -> str:
@@ -23,51 +26,51 @@ def summary(path: Path) -> str:
     return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
-def load_preset(name: str) -> dict:
-    """Flag -> value of a shipped preset or of a YAML file; ``extends: other.yaml`` in it is read first.
+def load_preset(name: str) -> Flags:
+    """The flags of a shipped preset or of a YAML file; a file that it ``extends`` is read first.
 
     Raises BTCChatError for an unknown name or a file that is not a mapping of flags.
     """
     return _read(Path(name) if name.endswith((".yaml", ".yml")) else choose("preset", name, presets()))
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> Flags:
     try:
         flags = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BTCChatError(f"no preset {path}; `btcchat train --list` names those that are shipped") from None
+        raise BTCChatError(f"no preset {path}; `btcchat train --list` lists the shipped ones") from None
     except yaml.YAMLError as error:
         raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(flags, dict):
-        raise BTCChatError(f"{path} is no preset; expected one `flag: value` a line")
+        raise BTCChatError(f"{path} is not a preset; expected one `flag: value` per line")
     base = flags.pop("extends", None)
     return ({} if base is None else _read(path.parent / base)) | flags
 
 
 def expand(argv: list[str]) -> list[str]:
-    """``--preset NAME`` (and ``--smoke``) replaced by flags; what else is given comes behind, and so wins.
+    """Replace ``--preset NAME`` (and ``--smoke``) by flags. The other flags come after them and so override them.
 
     ``--smoke`` writes a random model and a few scenes to ``OUTPUT_DIR/smoke``.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset")
     parser.add_argument("--smoke", action="store_true")
-    ours, rest = parser.parse_known_args(argv)
-    if ours.preset is None:
-        if ours.smoke:
-            raise BTCChatError("--smoke goes with --preset NAME")
+    args, rest = parser.parse_known_args(argv)
+    if args.preset is None:
+        if args.smoke:
+            raise BTCChatError("--smoke needs --preset NAME")
         return argv
-    flags = load_preset(ours.preset)
-    if ours.smoke:
+    flags = load_preset(args.preset)
+    if args.smoke:
         from btcchat.synthetic.smoke import smoke_inputs  # torch
 
         flags |= _read(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
-        parser.add_argument("--output_dir", default=f"runs/smoke/{Path(ours.preset).stem}")
+        parser.add_argument("--output_dir", default=f"runs/smoke/{Path(args.preset).stem}")
         flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
         flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags)
     return to_argv(flags) + rest
 
 
-def to_argv(flags: dict) -> list[str]:
-    """A flag without a value is left out."""
+def to_argv(flags: Flags) -> list[str]:
+    """The words of a command line; a flag without a value is left out."""
     return [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]

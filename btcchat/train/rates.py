@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import torch
 
-from btcchat.train.freeze import Part
+from btcchat.train.freeze import ModelPart
 
 
-def own_rates(optimizer: torch.optim.Optimizer, parts: Iterable[Part]) -> torch.optim.Optimizer:
-    """Move the parameters of each part that has its own rate to groups of that rate; all else of a group stays.
+def own_rates(optimizer: torch.optim.Optimizer, parts: Iterable[ModelPart]) -> torch.optim.Optimizer:
+    """Move the parameters of each part with its own rate to new groups with that rate; call it before the first step.
 
-    So a parameter that was not decayed still is not. A new group's ``part`` is the part's name. Before the first step.
+    The other options of a group are kept, so a parameter without weight decay still has none. ``part`` of a new group
+    is the part's name.
     """
     groups = optimizer.param_groups
     for part in parts:

@@ -1,4 +1,4 @@
-"""training.json: everything a run was started with. It lies beside the weights and beside every checkpoint."""
+"""training.json: everything a run was started with. It is saved with the weights and with every checkpoint."""
 
 import dataclasses
 import importlib.metadata
@@ -7,41 +7,93 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import torch
 
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.files import read_json, write_json
-from btcchat.train.freeze import Part
+from btcchat.model import BTCChatModel
+from btcchat.train.arguments import RunArguments
+from btcchat.train.freeze import ModelPart
 
 logger = logging.getLogger(__name__)
 
 NAME = "training.json"
 PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "pillow", "av")
 OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
+# Flags that may change when a run is resumed.
+HARMLESS = {
+    *("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm", "run_name"),
+    "cache_vision_features",
+}
+COMPARED = ("torch", "transformers")  # packages whose version should not
+
+
+class RunStart(TypedDict):
+    """One start of a run, the first or a resumed one."""
+
+    time: str
+    command: list[str]
+    resumed_from: str | None
+    git_revision: str | None
+
+
+class PartRecord(TypedDict):
+    """A part of the model: see `freeze.ModelPart`."""
+
+    name: str
+    parameters: int
+    trainable: bool
+    own_learning_rate: float | None
+
+
+class MachineRecord(TypedDict):
+    system: str
+    processor: str
+    device: str
+    processes: int
+
+
+class RunRecord(TypedDict):
+    """training.json."""
+
+    flags: dict[str, Any]
+    model: dict[str, Any]  # the fields of BTCChatConfig
+    parts: list[PartRecord]
+    data: Sequence[Mapping[str, object]]  # see data.mixture.facts
+    versions: dict[str, str | None]
+    machine: MachineRecord
+    git_revision: str | None
+    starts: list[RunStart]  # one more each time the run is resumed
 
 
 def run_record(
-    arguments: tuple, model, parts: Sequence[Part], dataset: Mixture | StreamMixture, checkpoint: str | None
-) -> dict:
+    args: RunArguments,
+    model: BTCChatModel,
+    parts: Sequence[ModelPart],
+    dataset: Mixture | StreamMixture,
+    checkpoint: str | None,
+) -> RunRecord:
     """Command, flags, model, data with fingerprints, versions, machine, git revision. Secrets are left out.
 
-    Warns where a run that is resumed differs from the one that began.
+    Warns if a resumed run differs from the one that wrote ``checkpoint``.
     """
-    flags = {}
-    for part in arguments:
-        values = part.to_dict() if hasattr(part, "to_dict") else dataclasses.asdict(part)
+    flags: dict[str, Any] = {}
+    for values in (dataclasses.asdict(args.model), dataclasses.asdict(args.data), args.training.to_dict()):
         flags |= {name: value for name, value in values.items() if not name.endswith("_token")}
-    start = {
+    start: RunStart = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
         "resumed_from": checkpoint,
         "git_revision": _git_revision(),
     }
-    record = {
+    record: RunRecord = {
         "flags": flags,
         "model": dataclasses.asdict(model.config),
         "parts": [
@@ -56,45 +108,39 @@ def run_record(
             "system": platform.platform(),
             "processor": platform.machine(),
             "device": _device(model.device),
-            "processes": arguments[-1].world_size,
+            "processes": args.training.world_size,
         },
         "git_revision": start["git_revision"],
-        "starts": [start],  # one more each time the run is resumed
+        "starts": [start],
     }
-    record = json.loads(json.dumps(record, default=str))  # as it will be read again
+    record = json.loads(json.dumps(record, default=str))  # as the file will be read back
     if checkpoint is not None and (Path(checkpoint) / NAME).exists():
-        before = read_json(Path(checkpoint) / NAME, "flags", "data", "versions", "starts")
+        before = cast(RunRecord, read_json(Path(checkpoint) / NAME, "flags", "data", "versions", "starts"))
         _warn_of_changes(before, record)
         record["starts"] = before["starts"] + record["starts"]
     return record
 
 
-def write_run_record(folder: Path, record: dict) -> Path:
-    """Write ``folder/training.json``, whole or not at all."""
+def write_run_record(folder: Path, record: RunRecord) -> Path:
+    """Write ``folder/training.json``, completely or not at all."""
     write_json(folder / NAME, record)
     return folder / NAME
 
 
-def _warn_of_changes(before: dict, now: dict) -> None:
-    """A resumed run is the uninterrupted one only if nothing but these is different."""
-    harmless = ("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm", "run_name")
-    harmless += ("cache_vision_features",)
-    then, flags = before["flags"], now["flags"]
-    for name in sorted(then.keys() & flags.keys() - set(harmless)):
-        if then[name] != flags[name]:
-            logger.warning("resumed with --%s %s, the run began with %s", name, flags[name], then[name])
+def _warn_of_changes(before: RunRecord, now: RunRecord) -> None:
+    """Warn of all that makes a resumed run differ from the uninterrupted one."""
+    message = "resumed with %s %s, the run began with %s"
+    for name in sorted(before["flags"].keys() & now["flags"].keys() - HARMLESS):
+        if before["flags"][name] != now["flags"][name]:
+            logger.warning(message, f"--{name}", now["flags"][name], before["flags"][name])
     if before["data"] != now["data"]:
         logger.warning("resumed with other data than the run began with (the fingerprints in %s differ)", NAME)
-    for name in ("torch", "transformers"):
+    for name in COMPARED:
         if before["versions"][name] != now["versions"][name]:
-            logger.warning(
-                "resumed with %s %s, the run began with %s", name, now["versions"][name], before["versions"][name]
-            )
+            logger.warning(message, name, now["versions"][name], before["versions"][name])
 
 
-def _device(device) -> str:
-    import torch
-
+def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
@@ -106,7 +152,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The revision of the checkout this package lies in; None where it lies in none."""
+    """The revision of the git checkout that this package is in, or None."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,6 @@
 """The entry of every recipe: ``python btcchat/train/train_mem.py --model_name_or_path ... --data_mixture ...``.
 
-Memory-lean: the allocator's setting must be in place before torch is imported, so it is made here.
+It sets the CUDA allocator's option, which must be set before torch is imported.
 """
 
 import logging
@@ -39,8 +39,8 @@ def run(argv: list[str]) -> None:
         # An error of a DataLoader worker carries that process's traceback; its last line is the message.
         last_line = str(error).strip().splitlines()[-1]
         raise BTCChatError(last_line.removeprefix("btcchat.errors.BTCChatError: ")) from error
-    except OSError as error:  # a full disk, a folder that may not be written
-        way_out = "mend that, and --resume True goes on from the last checkpoint, if there is one"
+    except OSError as error:  # e.g. a full disk, or a folder without write permission
+        way_out = "fix this, then rerun with --resume True to continue from the last checkpoint, if there is one"
         raise BTCChatError(f"the run has stopped: {error}; {way_out}") from error
 
 

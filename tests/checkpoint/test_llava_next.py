@@ -21,7 +21,7 @@ from btcchat.generation import GenerationOptions, generate_ids
 from btcchat.multimodal_encoder import siglip
 from btcchat.processor import request
 from btcchat.train.arguments import DataArguments, ModelArguments
-from btcchat.train.train import load_model
+from btcchat.train.start import load_model
 from measure import CLEAR, memory, reset_peak
 from tests.tiny import ATTENTIVE, tiny_model
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from btcchat.data.batches import GroupedBatches
+from btcchat.data.batches import Batching, GroupedBatches
 from btcchat.data.lengths import LengthEstimate
 from btcchat.data.loader import collate_good, train_loader
 from btcchat.data.mixture import build_datasets
@@ -30,7 +30,9 @@ SETTINGS = {"batch_size": 16, "max_tokens": 2000, "seed": 1}
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_batches_under_a_token_budget_hold_every_sample_once_over_all_ranks(world, accumulate):
-    ranks = [GroupedBatches(LENGTHS, **SETTINGS, accumulate=accumulate, rank=r, world=world) for r in range(world)]
+    ranks = [
+        GroupedBatches(LENGTHS, Batching(**SETTINGS, accumulate=accumulate, rank=r, world=world)) for r in range(world)
+    ]
     for epoch in range(3):
         for batches in ranks:
             batches.set_epoch(epoch)
@@ -43,7 +45,7 @@ def test_batches_under_a_token_budget_hold_every_sample_once_over_all_ranks(worl
 
 
 def test_a_token_budget_leaves_little_padding_and_few_batches():
-    batches = list(GroupedBatches(LENGTHS, 64, seed=0, max_tokens=2000))
+    batches = list(GroupedBatches(LENGTHS, Batching(64, seed=0, max_tokens=2000)))
     padded = sum(LENGTHS[batch].max() * len(batch) for batch in batches)
     assert padded < 1.15 * LENGTHS.sum()
     at_once = (LENGTHS > 1000).sum() + LENGTHS[LENGTHS < 1000].sum() / 2000  # a video alone, the others packed
@@ -51,9 +53,9 @@ def test_a_token_budget_leaves_little_padding_and_few_batches():
 
 
 def test_batches_under_a_token_budget_are_shuffled_by_seed_and_epoch():
-    batches = GroupedBatches(LENGTHS, **SETTINGS)
+    batches = GroupedBatches(LENGTHS, Batching(**SETTINGS))
     first = list(batches)
-    assert first == list(batches) == list(GroupedBatches(LENGTHS, **SETTINGS))
+    assert first == list(batches) == list(GroupedBatches(LENGTHS, Batching(**SETTINGS)))
     batches.set_epoch(1)
     second = list(batches)
     assert {frozenset(batch) for batch in first if len(batch) > 1}.isdisjoint(map(frozenset, second))
@@ -63,13 +65,13 @@ def test_a_sample_over_the_token_budget_is_an_error():
     with pytest.raises(
         BTCChatError, match="longest sample has about 1529 tokens, a batch may have 1000; raise --max_t"
     ):
-        GroupedBatches(LENGTHS, 8, seed=0, max_tokens=1000)
+        GroupedBatches(LENGTHS, Batching(8, seed=0, max_tokens=1000))
 
 
 def test_too_few_samples_for_a_step_under_a_token_budget_are_an_error():
-    assert len(GroupedBatches([5] * 4, 9, seed=0, max_tokens=99, accumulate=4)) == 4
+    assert len(GroupedBatches([5] * 4, Batching(9, seed=0, max_tokens=99, accumulate=4))) == 4
     with pytest.raises(BTCChatError, match="3 samples are fewer than the 4 batches of one step"):
-        GroupedBatches([5] * 3, 9, seed=0, max_tokens=99, accumulate=4)
+        GroupedBatches([5] * 3, Batching(9, seed=0, max_tokens=99, accumulate=4))
 
 
 # Loaders -------------------------------------------------------------------------------------------------------------
@@ -123,8 +125,8 @@ def built(root, mixture: str, **options):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_of_an_indexed_mixture_is_every_sample_once_whatever_the_workers(root, workers):
-    options = {"batch_size": 4, "seed": 0, "num_workers": workers, "persistent_workers": workers > 0}
-    loader = train_loader(built(root, "rows"), pad, length, **options)
+    options = {"num_workers": workers, "persistent_workers": workers > 0}
+    loader = train_loader(built(root, "rows"), pad, length, Batching(4), **options)
     epochs = []
     for epoch in range(2):
         loader.set_epoch(epoch)
@@ -158,9 +160,9 @@ def test_streams_give_every_process_batches_without_end(root, world, workers):
     an_epoch = math.ceil(60 / readers / 4) * max(workers, 1)  # batches of one process
     drawn = []
     for rank in range(world):
-        options = {"batch_size": 4, "seed": 0, "rank": rank, "world": world, "num_workers": workers}
-        runs = [islice(train_loader(built(root, "tar"), pad, length, **options), 2 * an_epoch) for _ in range(2)]
-        batches, again = ([numbers(batch) for batch in run] for run in runs)
+        batching = Batching(4, rank=rank, world=world)
+        loaders = [train_loader(built(root, "tar"), pad, length, batching, num_workers=workers) for _ in range(2)]
+        batches, again = ([numbers(batch) for batch in islice(loader, 2 * an_epoch)] for loader in loaders)
         assert batches == again
         assert len(batches) == 2 * an_epoch
         drawn.append((sum(batches[:an_epoch], []), sum(batches[an_epoch:], [])))
@@ -168,14 +170,14 @@ def test_streams_give_every_process_batches_without_end(root, world, workers):
 
 
 def test_streamed_batches_keep_to_a_token_budget(root):
-    loader = train_loader(built(root, "tar+rows"), pad, length, batch_size=16, max_tokens=12, seed=0)
+    loader = train_loader(built(root, "tar+rows"), pad, length, Batching(16, max_tokens=12))
     for batch in islice(loader, 40):
         longest = max(len(f"?{number}") for number in numbers(batch))
         assert longest * len(batch["input_ids"]) <= 12
 
 
 def test_a_reader_without_records_is_an_error(root):
-    loader = train_loader(built(root, "tar"), pad, length, batch_size=4, seed=0, rank=60, world=61)
+    loader = train_loader(built(root, "tar"), pad, length, Batching(4, rank=60, world=61))
     with pytest.raises(BTCChatError, match="no record of the streamed mixture is left for reader 61 of 61"):
         next(iter(loader))
 
@@ -184,7 +186,7 @@ def test_a_reader_without_records_is_an_error(root):
 
 
 def test_a_batch_is_smaller_by_its_bad_samples(root):
-    loader = train_loader(built(root, "rows+bad", bad_samples="skip"), pad, length, batch_size=6, seed=0)
+    loader = train_loader(built(root, "rows+bad", bad_samples="skip"), pad, length, Batching(6))
     batches = list(loader)
     assert sorted(fault for batch in batches for fault in batch["faults"]) == [
         "bad.jsonl row 1: no such image",
@@ -197,7 +199,7 @@ def test_a_batch_is_smaller_by_its_bad_samples(root):
 def test_without_leave_a_bad_sample_ends_the_run(root):
     for mixture in ("bad", "tar+bad"):
         with pytest.raises(BTCChatError, match="^bad.jsonl row [12]: no such image$"):
-            list(islice(train_loader(built(root, mixture), pad, length, batch_size=6, seed=0), 20))
+            list(islice(train_loader(built(root, mixture), pad, length, Batching(6)), 20))
 
 
 def test_a_batch_of_bad_samples_alone_is_one_token_that_teaches_nothing(tmp_path):
@@ -242,7 +244,7 @@ def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path, mon
     longest = max(len(sample["input_ids"]) for sample in mixture)
     assert 20 < longest < 64
     max_tokens = 320
-    for batch in train_loader(mixture, pad, estimate, batch_size=60, max_tokens=max_tokens, seed=0):
+    for batch in train_loader(mixture, pad, estimate, Batching(60, max_tokens=max_tokens)):
         batch.pop("faults"), batch.pop("cut")
         model.train()(**batch)
     assert max_tokens / 2 < max(given) <= max_tokens

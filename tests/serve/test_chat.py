@@ -33,8 +33,14 @@ def turns_of(call: dict, segments: int) -> list[prompt.Turn]:
     """What the processor makes of a call, for a model with so many segments."""
     hints = {name: call[name] for name in ("dates", "history", "clue")}
     record = request(call["question"], "series", **hints)
-    told = {"dates": record.dates, "clue": record.clue, "literal": record.literal}
-    return prompt.turns_from_record(record.conversations, segments=segments, modality="series", frames=2, **told)
+    return prompt.turns_from_record(
+        record.conversations,
+        segments=segments,
+        modality="series",
+        frames=2,
+        hints=prompt.Hints(record.dates, record.task, record.clue),
+        literal=record.literal,
+    )
 
 
 def placeholders(turns: list[prompt.Turn]) -> list[int]:

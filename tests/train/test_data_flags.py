@@ -43,7 +43,7 @@ def test_an_image_that_is_not_there_stops_the_run_before_its_first_step(run, bro
     assert run("images", **broken, **TUNE, bad_samples="skip", max_steps=1).state.global_step == 1
 
 
-def test_a_run_goes_on_without_its_bad_samples_and_lists_them(run, broken, caplog):
+def test_a_run_continues_without_its_bad_samples_and_lists_them(run, broken, caplog):
     with caplog.at_level(logging.WARNING):
         trainer = run("images+pairs", **broken, **TUNE, bad_samples="skip", max_steps=-1, num_train_epochs=2)
     assert trainer.state.global_step == 10

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from btcchat import BTCChat, cli
-from btcchat.data.batches import GroupedBatches
+from btcchat.data.batches import Batching, GroupedBatches
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config
 from btcchat.train.flags import parse_arguments
@@ -136,7 +136,7 @@ def test_some_steps_have_pairs_on_one_process_only(run, stage):
     lengths = alone.train_dataset.lengths(alone.estimate)
 
     def has_pair(rank: int) -> list[bool]:
-        batches = islice(GroupedBatches(lengths, size, seed=seed, rank=rank, world=2), STEPS)
+        batches = islice(GroupedBatches(lengths, Batching(size, seed=seed, rank=rank, world=2)), STEPS)
         return [any(alone.train_dataset.record(i).modality == "pair" for i in batch) for batch in batches]
 
     assert has_pair(0) != has_pair(1)

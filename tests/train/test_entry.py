@@ -138,7 +138,11 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(data_root, checkpoint,
         *("--tune_language_model", "True", "--dataloader_num_workers", "0", "--max_steps", "1"),
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("btcchat: error: the run has stopped: [Errno 20]")
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("btcchat: error: the run has stopped: [Errno 20]")
+    assert message.endswith(
+        "; fix this, then rerun with --resume True to continue from the last checkpoint, if there is one"
+    )
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -53,14 +53,14 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     )
     from btcchat.eval.report.curves import curves, training_log
     from btcchat.eval.runs.samples import read_sets
-    from btcchat.train.evaluate import flat, score_names
+    from btcchat.train.evaluate import all_scores, score_names
 
     out = tmp_path / "out"
     (one,) = read_sets("scenes:val", data_root=scenes, folder=scenes)
     for step in (1, 2):
         metrics = json.loads((out / f"evaluations/step-{step}/metrics.json").read_text())
-        places = {"places F1"} & set(flat(metrics))  # the references name none, the answers may
-        assert set(flat(metrics)) == {*score_names(one), *places} and metrics["precision"] == "float32"
+        places = {"places F1"} & set(all_scores(metrics))  # the references name none, the answers may
+        assert set(all_scores(metrics)) == {*score_names(one), *places} and metrics["precision"] == "float32"
         assert metrics["sets"]["scenes:val"]["scores"]["all"]["pairs"] == 4
         assert len((out / f"evaluations/step-{step}/predictions.jsonl").read_text().splitlines()) == 4
     chosen = json.loads((out / "best/selection.json").read_text())
@@ -72,7 +72,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     for model in (out, out / "best"):
         drawn = "".join(curves(training_log(str(model))[1]))
         assert all(f"<figcaption>{name}<" in drawn for name in ("loss", "S*m", "changed only CIDEr-D"))
-    with pytest.raises(BTCChatError, match=r"out is no complete checkpoint: no rng_state\*.pth there"):
+    with pytest.raises(BTCChatError, match=r"out is not a complete checkpoint: rng_state\*.pth is missing"):
         run("scenes", tune_language_model=True, resume_from_checkpoint=out)
 
 
@@ -191,12 +191,12 @@ def test_flags_that_do_not_fit_are_errors(run, scenes, flags, message):
 
 
 def test_an_unknown_score_is_an_error_with_the_choices():
-    from btcchat.train.evaluate import chosen
+    from btcchat.train.evaluate import deciding_score
 
     metrics = {"sets": {"a": {"kind": "classes", "accuracy": 40.0}, "b": {"kind": "classes", "accuracy": 60.0}}}
-    assert chosen(metrics, None) == ("accuracy", 50.0)
+    assert deciding_score(metrics, None) == ("accuracy", 50.0)
     with pytest.raises(BTCChatError, match="--metric_for_best_model is CIDEr; choose from accuracy"):
-        chosen(metrics, "CIDEr")
+        deciding_score(metrics, "CIDEr")
 
 
 @pytest.mark.slow

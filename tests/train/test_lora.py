@@ -9,8 +9,8 @@ import torch
 from btcchat import BTCChat, BTCChatError
 from btcchat.checkpoint import adapter
 from btcchat.train import lora
+from btcchat.train.checkpoints import complete_checkpoints
 from btcchat.train.flags import parse_arguments
-from btcchat.train.train import complete_checkpoints
 
 LORA = {"lora_enable": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2}
 ALL = "images+pairs+series+videos+texts"
@@ -61,7 +61,7 @@ def test_a_resumed_adapter_run_is_the_uninterrupted_one(run, tmp_path):
     assert base == json.loads((tmp_path / "whole" / "config.json").read_text())["base_model"]
 
 
-def test_a_run_goes_on_from_an_adapter(run, checkpoint, tmp_path):
+def test_a_run_continues_from_an_adapter(run, checkpoint, tmp_path):
     first = run(**LORA, output_dir=tmp_path / "first")
     flags = {"model_name_or_path": tmp_path / "first", "tune_vision_tower": True}
     second = run(**flags, lora_enable=True, output_dir=tmp_path / "second")
@@ -75,7 +75,7 @@ def test_a_run_goes_on_from_an_adapter(run, checkpoint, tmp_path):
     third = state(tmp_path / "third")
     assert all(torch.equal(third[key], value) for key, value in state(tmp_path / "first").items() if "lora_" in key)
     assert not frozen.model.llm.training
-    with pytest.raises(BTCChatError, match="the checkpoint is an adapter; train on with --lora_enable True"):
+    with pytest.raises(BTCChatError, match="the checkpoint is an adapter; continue with --lora_enable True"):
         run(**flags, tune_language_model=True)
     with pytest.raises(BTCChatError, match="--lora_r is 8, the adapter has 4; leave the flag out"):
         run(**flags, lora_enable=True, lora_r=8)

@@ -21,7 +21,7 @@ def test_figures_are_of_all_processes_together():
     assert figures["supervised_tokens_per_second"] == pytest.approx(10 * figures["samples_per_second"], rel=0.01)
 
 
-def test_a_stopped_log_line_goes_on_where_it_was():
+def test_an_interrupted_log_line_is_continued():
     whole, first, second = Meter(CPU), Meter(CPU), Meter(CPU)
     for meter in (whole, first):
         meter.add(torch.tensor(1.0), 1, 1)

@@ -179,7 +179,7 @@ def test_smoke_replaces_only_what_smoke_has_made(tmp_path):
     assert (tmp_path / "its" / "smoke" / "model" / "config.json").is_file()
 
 
-def test_what_is_given_behind_a_preset_wins():
+def test_flags_after_a_preset_override_it():
     flags = expand(
         ["--local_rank=0", "--preset", "tiny/3_llm", "--learning_rate", "1", "--mm_vision_select_layer", "-2"]
     )
@@ -199,9 +199,9 @@ def test_a_preset_of_ones_own_extends_a_file_beside_it(tmp_path):
     [
         (["--preset", "tiny/1_alignn"], r"unknown preset 'tiny/1_alignn' \(did you mean 'tiny/1_align'\?\)"),
         (["--preset", "nowhere.yaml"], "no preset nowhere.yaml"),
-        (["--preset", "list.yaml"], "list.yaml is no preset"),
+        (["--preset", "list.yaml"], "list.yaml is not a preset"),
         (["--preset", "broken.yaml"], "broken.yaml is not YAML"),
-        (["--smoke"], "--smoke goes with --preset NAME"),
+        (["--smoke"], "--smoke needs --preset NAME"),
     ],
 )
 def test_a_preset_that_cannot_be_read_is_an_error(argv, message, tmp_path, monkeypatch):

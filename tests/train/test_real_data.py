@@ -23,16 +23,16 @@ def test_the_packaged_model_learns_from_levir_cc(shared, tmp_path, capsys):
         "tune_language_model": True,
         "use_cpu": True,
         "bf16": True,
-        "max_steps": 40,
+        "max_steps": 80,
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,
         "logging_steps": 5,
         "output_dir": tmp_path / "out",
         "dataloader_num_workers": 0,
-        "save_steps": 40,
+        "save_steps": 80,
     }
     assert main(["train", *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]) == 0
-    state = json.loads((tmp_path / "out" / "checkpoint-40" / "trainer_state.json").read_text())
+    state = json.loads((tmp_path / "out" / "checkpoint-80" / "trainer_state.json").read_text())
     curve = [entry["loss"] for entry in state["log_history"]]
     assert curve[-1] < 0.5 * curve[0]
     capsys.readouterr()

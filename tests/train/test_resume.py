@@ -64,7 +64,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path, last, logg
         ("delete:1", "checkpoint-6"),  # while checkpoint-2 is deleted
     ],
 )
-def test_a_killed_run_goes_on_as_if_it_had_not_been(run, whole, data_root, checkpoint, tmp_path, when, left):
+def test_a_killed_run_continues_as_if_it_had_not_been(run, whole, data_root, checkpoint, tmp_path, when, left):
     first = whole()
     flags = ELEVEN | {"model_name_or_path": checkpoint, "data_mixture": ALL, "output_dir": tmp_path / "cut"}
     flags |= {"data_root": data_root, "mixture_folder": data_root, "num_video_frames": 3, "use_cpu": True}
@@ -89,7 +89,7 @@ def test_a_half_written_checkpoint_is_never_taken(run, tmp_path):
     (last / "trainer_state.json").unlink()  # it is written last
     (tmp_path / "out" / "tmp-checkpoint-3").mkdir()
     assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
-    with pytest.raises(BTCChatError, match="checkpoint-2 is no complete checkpoint"):
+    with pytest.raises(BTCChatError, match="checkpoint-2 is not a complete checkpoint"):
         run(**FULL, output_dir=tmp_path / "out", resume_from_checkpoint=last)
     trainer = run(**FULL, save_steps=1, output_dir=tmp_path / "out", resume=True)
     assert trainer.state.global_step == 2
@@ -115,13 +115,13 @@ def test_later_checkpoints_than_the_one_chosen_are_not_mixed_with_it(run, tmp_pa
 
 def test_an_earlier_run_is_not_overwritten_unasked(run, tmp_path):
     run(**FULL, save_steps=2)
-    with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run; go on with --resume True"):
+    with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run; continue it with --resume True"):
         run(**FULL, save_steps=2)
     run(**FULL, save_steps=1, max_steps=1, overwrite_output_dir=True)
     assert [path.name for path in complete_checkpoints(tmp_path / "out")] == ["checkpoint-1"]
 
 
-def test_a_run_without_a_checkpoint_to_resume_starts_afresh(run):
+def test_a_run_without_a_checkpoint_to_resume_starts_from_the_beginning(run):
     assert run(tune_language_model=True, resume=True).state.global_step == 2
 
 
@@ -129,7 +129,7 @@ def test_a_run_without_a_checkpoint_to_resume_starts_afresh(run):
 def test_a_finished_model_is_not_replaced_unasked(run, tmp_path, resume):
     run(tune_language_model=True)
     shutil.copytree(tmp_path / "out", tmp_path / "before")
-    with pytest.raises(BTCChatError, match="out holds a finished model and no checkpoint to go on from; give another"):
+    with pytest.raises(BTCChatError, match="out holds a finished model and no checkpoint to resume; give another"):
         run(tune_language_model=True, resume=resume)
     assert same_weights(tmp_path / "before", tmp_path / "out")
     run(tune_mm_projector=True, resume=resume, overwrite_output_dir=True)

@@ -63,7 +63,9 @@ def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
     read_tunable_parts(args)
     assert (args.tune_single_projector, args.tune_cc_projector) == (True, True)
     assert not args.tune_language_model and not args.tune_vision_tower
-    with pytest.raises(BTCChatError, match="--mm_tunable_parts and --tune_language_model both say what is trained"):
+    with pytest.raises(
+        BTCChatError, match="--mm_tunable_parts and --tune_language_model both select the trained parts"
+    ):
         run(mm_tunable_parts="mm_mlp_adapter", tune_language_model=True)
     with pytest.raises(BTCChatError, match="unknown part in --mm_tunable_parts 'mm_projector'.*mm_language_model, mm_"):
         run(mm_tunable_parts="mm_projector")

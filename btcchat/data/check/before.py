@@ -1,4 +1,4 @@
-"""What is found before the first step: rows whose text does not fit their frames, and files that are not there."""
+"""The check before the first step: rows whose text does not fit their frames, and missing files."""
 
 from itertools import product
 
@@ -15,16 +15,18 @@ from btcchat.processor import Processor
 def check_before(mixture: Mixture | StreamMixture, processor: Processor) -> None:
     """Raise BTCChatError naming the first bad row of the sets that are not streamed. No file is opened.
 
-    Text is checked once for each shape of a file's rows (``Records.shapes``); of the rows that are used, every file is
-    looked for.
+    Text is checked once for each shape of a file's rows (``Records.shapes``); every file of the rows that are used must
+    exist.
     """
     used: dict[int, tuple[Records, np.ndarray, set[str]]] = {}
-    for one in mixture.sets:
-        if isinstance(one, Stream):
+    for member in mixture.sets:
+        if isinstance(member, Stream):
             continue
-        selection = one.selection if isinstance(one, Chunks) else one
-        new = selection.records, np.zeros(len(selection.records), bool), set()
-        _, rows, ways = used.setdefault(id(selection.records), new)
+        selection = member.selection if isinstance(member, Chunks) else member
+        records, key = selection.records, id(selection.records)
+        if key not in used:
+            used[key] = records, np.zeros(len(records), bool), set()
+        _, rows, ways = used[key]
         rows[np.asarray(selection.rows)] = True
         ways.add(selection.captions)
     for records, rows, ways in used.values():

@@ -1,6 +1,6 @@
-"""Everything that can be known of a mixture before a training run: what its rows and files are, and each fault.
+"""Everything that can be known of a mixture before a training run: its rows, its files, and each fault.
 
-Every row is read, whatever its fault; each of its files is decoded, and its conversations are tokenised as in training.
+Every row is read, even after a fault; each of its files is decoded, and its conversations are tokenised as in training.
 """
 
 import os
@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 
-import numpy as np
+from PIL import Image
 
 from btcchat import prompt
-from btcchat.data.check.table import Checked, Size
+from btcchat.data.check.table import Checked, Fault, Size
 from btcchat.data.mixture import known_sets
-from btcchat.data.mixture.mixture import is_streamed, located, one_file
+from btcchat.data.mixture.mixture import located
 from btcchat.data.mixture.sampling import sample
 from btcchat.data.mixture.stream import Stream
 from btcchat.data.mixture.terms import Term, terms
 from btcchat.data.records import Record, parse
-from btcchat.data.records.rows import open_rows
-from btcchat.data.records.shards import open_shards
+from btcchat.data.records.rows import Rows, open_rows
+from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
+from btcchat.media.source import Embedded
 from btcchat.processor import Processor
 
 AddClue = Callable[[Record, tuple[int, ...]], Record]  # (record, draw) -> the record with its clue: clues.apply
@@ -31,185 +32,199 @@ CHUNK = 32  # rows a worker takes at a time
 
 
 @dataclass
-class Source:
-    """A set that is checked: ``rows[i]`` for i in ``chosen``, or all shards of a streamed one."""
+class CheckedSet:
+    """A set that is checked: rows of an annotation file, or all shards of a streamed set."""
 
     name: str
     image_root: str
-    rows: object = None
-    chosen: range | np.ndarray = range(0)
-    shards: object = None
+    source: Rows | Shards
+    chosen: range  # which rows, or which shards
     captions: bool = False  # each of a record's captions is used, not only the one in its conversation
-    broken: list[Checked] = field(default_factory=list)  # where the file as a whole cannot be read on
+    broken: list[Checked] = field(default_factory=list)  # where the rest of a file cannot be read
 
     @property
     def total(self) -> int | None:
-        """Rows, so far as they are counted."""
-        return None if self.shards else len(self.chosen) + len(self.broken)
+        """Rows, if they are counted: those of shards are not."""
+        return None if isinstance(self.source, Shards) else len(self.chosen) + len(self.broken)
 
-    def tasks(self) -> list:
-        """What a worker takes at a time: numbers of rows, or the number of a shard."""
-        if self.shards:
-            return list(range(len(self.shards)))
-        return [self.chosen[start : start + CHUNK] for start in range(0, len(self.chosen), CHUNK)]
+    def tasks(self) -> list[range]:
+        """The rows, or the shard, that a worker takes at a time."""
+        size = 1 if isinstance(self.source, Shards) else CHUNK
+        return [self.chosen[start : start + size] for start in range(0, len(self.chosen), size)]
 
 
-def open_sources(mixture: str, *, data_root: str | None, folder: str | None) -> list[Source]:
+def open_sets(mixture: str, *, data_root: str | None, folder: str | None) -> list[CheckedSet]:
     """Each set of the mixture once, however often it counts; of a random share of it, all of it.
 
-    Raises BTCChatError for an unknown set, an annotation file that is not there, a share that the set does not have.
+    Raises BTCChatError for an unknown set, a missing annotation file, a share that the set does not have.
     """
     root = data_root or os.environ.get("BTCCHAT_DATA")
-    found = {}
+    sets: dict[str, CheckedSet] = {}
     for term in terms(mixture, known_sets(folder)):
-        if term.label not in found:
-            found[term.label] = _source(term.label, term, root)
-    return list(found.values())
+        if term.label not in sets:
+            sets[term.label] = _open_set(term, root)
+    return list(sets.values())
 
 
-def _source(name: str, term: Term, root: str | None) -> Source:
-    annotation, images, options = located(term, root)
-    source = Source(name, images, captions=term.captions != "written")
-    if is_streamed(term, annotation):
-        source.shards = Stream(open_shards(annotation, images, **options), term).shards
-        return source
-    source.rows, count = open_rows(one_file(term, annotation), **options), 0
+def _open_set(term: Term, root: str | None) -> CheckedSet:
+    place, captions = located(term, root), term.captions != "written"
+    if place.streamed:
+        shards = Stream(place.open_shards(), term).shards
+        return CheckedSet(term.label, place.images, shards, range(len(shards)), captions)
+    rows, count = open_rows(place.file, split=place.split, subset=place.subset), 0
+    broken: list[Checked] = []
     try:
-        for _ in source.rows.scan():
+        for _ in rows.scan():
             count += 1
         if not count:
-            source.broken.append(Checked(source.rows.name, faults=[("row", "has no records")]))
+            broken.append(Checked(rows.name, faults=[("row", "has no records")]))
     except BTCChatError as error:
         where, _, fault = str(error).partition(": ")
-        source.broken.append(Checked(where, faults=[("row", f"{fault}; what is behind it was not read")]))
-    rows = range(count) if source.broken else sample(term.sampling, count, name=term.name, seed=0)
-    source.chosen = rows if isinstance(rows, range) else range(count)  # of a random share, all of it
-    return source
+        broken.append(Checked(where, faults=[("row", f"{fault}; what is behind it was not read")]))
+    chosen = range(count) if broken else sample(term.sampling, count, name=term.name, seed=0)
+    if not isinstance(chosen, range):  # a random share
+        chosen = range(count)
+    return CheckedSet(term.label, place.images, rows, chosen, captions, broken)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker process needs."""
+
+    sets: list[CheckedSet]
+    processor: Processor
+    add_clue: AddClue | None
 
 
 def check(
-    sources: list[Source], processor: Processor, workers: int, add_clue: AddClue | None = None
+    sets: list[CheckedSet], processor: Processor, workers: int, add_clue: AddClue | None = None
 ) -> Iterator[tuple[str, Checked]]:
     """(set, row) of every row, in order. workers: processes beside this one; 0: none. add_clue: see `AddClue`."""
-    shared = (sources, processor, add_clue)
-    tasks = [(number, task) for number, source in enumerate(sources) for task in source.tasks()]
-    yield from ((source.name, row) for source in sources for row in source.broken)
-    with get_context().Pool(workers, _start, shared) if workers else nullcontext() as pool:
+    job = Job(sets, processor, add_clue)
+    tasks = [(number, rows) for number, checked_set in enumerate(sets) for rows in checked_set.tasks()]
+    yield from ((checked_set.name, row) for checked_set in sets for row in checked_set.broken)
+    with get_context().Pool(workers, _start, (job,)) if workers else nullcontext() as pool:
         if pool is None:
-            _start(*shared)
+            _start(job)
         for (number, _), rows in zip(tasks, (pool.imap if pool else map)(_checked, tasks), strict=True):
-            yield from ((sources[number].name, row) for row in rows)
+            yield from ((sets[number].name, row) for row in rows)
 
 
-_shared: dict = {}  # of a worker process
+_shared: dict[str, Job] = {}  # "job": that of this worker process
 
 
-def _start(sources: list[Source], processor: Processor, add_clue: AddClue | None) -> None:
-    _shared.update(sources=sources, processor=processor, add_clue=add_clue)
+def _start(job: Job) -> None:
+    _shared["job"] = job
     _image_file.cache_clear()  # of an earlier check in this process, since when a file may have changed
 
 
-def _checked(task: tuple[int, object]) -> list[Checked]:
-    source: Source = _shared["sources"][task[0]]
-    return list((_of_shard if source.shards else _of_rows)(source, task[1]))
+def _checked(task: tuple[int, range]) -> list[Checked]:
+    """The rows of a task: (number of the set, rows or shards)."""
+    number, chosen = task
+    checked_set = _shared["job"].sets[number]
+    if isinstance(checked_set.source, Shards):
+        return [row for shard in chosen for row in _of_shard(checked_set.source, shard, checked_set)]
+    return list(_of_rows(checked_set.source, chosen, checked_set))
 
 
-def _of_shard(source: Source, shard: int) -> Iterator[Checked]:
+def _of_shard(shards: Shards, shard: int, checked_set: CheckedSet) -> Iterator[Checked]:
     try:
-        for where, row in source.shards.rows(shard):
-            yield _check_row(row, where, source)
+        for where, row in shards.rows(shard):
+            yield _check_row(row, where, checked_set)
     except BTCChatError as error:
-        where = f"{source.shards.path} shard {shard + 1}"
+        where = f"{shards.path} shard {shard + 1}"
         yield Checked(where, faults=[("row", f"{error}; what is behind it was not read")])
 
 
-def _of_rows(source: Source, indices: range | np.ndarray) -> Iterator[Checked]:
-    for index in indices:
-        yield _check_row(source.rows[int(index)], f"{source.rows.name} row {index + 1}", source)
+def _of_rows(rows: Rows, chosen: range, checked_set: CheckedSet) -> Iterator[Checked]:
+    for index in chosen:
+        yield _check_row(rows[index], f"{rows.name} row {index + 1}", checked_set)
 
 
-def _check_row(row: object, where: str, source: Source) -> Checked:
+def _check_row(row: object, where: str, checked_set: CheckedSet) -> Checked:
     """A row with the faults of itself, its files and its text."""
-    checked, processor, add_clue = Checked(where), _shared["processor"], _shared["add_clue"]
+    checked, job = Checked(where), _shared["job"]
     turns = row.get("conversations") if isinstance(row, dict) else None
     for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
         if isinstance(turn, dict) and turn.get("from") == "gpt" and not str(turn.get("value", "?")).strip():
             checked.faults.append(("answer", f"turn {number} is an answer without text"))
     try:
-        record = parse(row, where, source.image_root)
+        record = parse(row, where, checked_set.image_root)
     except BTCChatError as error:
-        if not checked.faults:  # an answer without text is told already
+        if not checked.faults:  # an answer without text is reported already
             checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))
         return checked
     checked.modality = record.modality
-    frames = _check_files(record, checked, processor.config.num_video_frames)
+    frames = _check_files(record, checked, job.processor.config.num_video_frames)
     if frames is None:
         return checked
-    if add_clue is not None:
+    if job.add_clue is not None:
         try:
-            record = add_clue(record, ())
+            record = job.add_clue(record, ())
         except BTCChatError as error:
             checked.faults.append(("clue", str(error).removeprefix(f"{record.where}: ")))
-    _check_text(record, frames, checked, processor, source.captions)
+    _check_text(record, frames, checked, job.processor, checked_set.captions)
     return checked
 
 
 def _check_files(record: Record, checked: Checked, num_video_frames: int) -> int | None:
-    """-> how many frames the model is given; None where a file has a fault."""
-    sources = record.sources if isinstance(record.sources, list) else [record.sources]
-    one_video = record.modality == "video" and len(sources) == 1
-    opened = [_video(sources[0], num_video_frames)] if one_video else [_image(source) for source in sources]
-    for source, result in zip(sources, opened, strict=True):
-        if result.fault:
-            checked.faults.append(result.fault)
-        else:
+    """-> how many frames the model sees; None where a file has a fault."""
+    sources = record.files
+    is_file = record.modality == "video" and len(sources) == 1
+    results = [_video(sources[0], num_video_frames)] if is_file else [_image(source) for source in sources]
+    opened: list[Opened] = []
+    for source, result in zip(sources, results, strict=True):
+        if isinstance(result, Opened):
+            opened.append(result)
             checked.files.append((str(source), result.size))
-    if any(result.fault for result in opened):
+        else:
+            checked.faults.append(result)
+    if len(opened) < len(results):
         return None
     sizes = sorted({result.size for result in opened})
     if record.modality in ("pair", "series") and len(sizes) > 1:
-        told = ", ".join(f"{width} x {height}" for width, height in sizes)
-        checked.faults.append(("sizes", f"the dates differ in size: {told}"))
+        listed = ", ".join(f"{width} x {height}" for width, height in sizes)
+        checked.faults.append(("sizes", f"the dates differ in size: {listed}"))
     frames = sum(result.frames for result in opened)
     return min(frames, num_video_frames) if record.modality == "video" else frames
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file that was decoded, or its fault."""
+    """A file that was decoded."""
 
-    size: Size | None = None
-    frames: int = 0
-    fault: tuple[str, str] | None = None
+    size: Size
+    frames: int
 
 
-def _image(source) -> Opened:
-    return _image_file(source) if isinstance(source, str) else _opened(source, "image", lambda: [load_image(source)])
+def _image(source: str | Embedded) -> Opened | Fault:
+    return _image_file(source) if isinstance(source, str) else _decoded(source, "image", lambda: [load_image(source)])
 
 
 @lru_cache(maxsize=4096)  # rows of the same images often follow one another
-def _image_file(path: str) -> Opened:
-    return _opened(path, "image", lambda: [load_image(path)])
+def _image_file(path: str) -> Opened | Fault:
+    return _decoded(path, "image", lambda: [load_image(path)])
 
 
-def _video(source, num_video_frames: int) -> Opened:
-    return _opened(source, "video", lambda: load_frames("video", source, num_video_frames))
+def _video(source: str | Embedded, num_video_frames: int) -> Opened | Fault:
+    return _decoded(source, "video", lambda: load_frames("video", source, num_video_frames))
 
 
-def _opened(source, kind: str, load) -> Opened:
+def _decoded(source: str | Embedded, kind: str, load: Callable[[], list[Image.Image]]) -> Opened | Fault:
     if isinstance(source, str) and not os.path.exists(source):
-        return Opened(fault=("missing", f"{kind} '{source}' not found"))
+        return "missing", f"{kind} '{source}' not found"
     try:
         frames = load()
     except BTCChatError as error:
-        return Opened(fault=("unreadable", str(error)))
+        return "unreadable", str(error)
     return Opened(frames[0].size, len(frames))
 
 
 def _check_text(record: Record, frames: int, checked: Checked, processor: Processor, captions: bool) -> None:
     if captions and record.captions:
+        characters = [len(caption) for caption in record.captions]
         try:
-            record = record.with_caption(max(range(len(record.captions)), key=lambda i: len(record.captions[i])))
+            record = record.with_caption(characters.index(max(characters)))
         except BTCChatError as error:  # no answer is one of them
             checked.faults.append(("row", str(error).removeprefix(f"{record.where}: ")))
             return

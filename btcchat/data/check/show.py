@@ -1,6 +1,6 @@
 """One HTML page of samples as the model gets them: prompt, ids, what is learned, images after preprocessing.
 
-The page needs nothing beside it. Whatever a data set says is escaped.
+The page needs no other file. All text of a data set is escaped.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
 from btcchat import prompt
+from btcchat.data.mixture import Mixture
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import PLACEHOLDER
@@ -39,9 +41,9 @@ ol.tokens { list-style: none; display: flex; flex-wrap: wrap; gap: 3px; padding:
 """
 
 
-def pick(mixture, samples: int, seed: int) -> dict[str, list[Record]]:
+def pick(mixture: Mixture | StreamMixture, samples: int, seed: int) -> dict[str, list[Record]]:
     """Modality -> at most ``samples`` records, drawn by ``seed``; of a streamed mixture, of its first ones."""
-    if hasattr(mixture, "records"):
+    if isinstance(mixture, StreamMixture):
         return _first(((r.modality, r) for r in islice(mixture.records(seed), STREAMED)), samples)
     order = np.random.default_rng(seed).permutation(len(mixture)).tolist()
     chosen = _first(((mixture.modality(index), index) for index in order), samples)
@@ -49,11 +51,11 @@ def pick(mixture, samples: int, seed: int) -> dict[str, list[Record]]:
 
 
 def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
-    found: dict[str, list] = {}
+    chosen: dict[str, list[T]] = {}
     for modality, item in items:
-        if len(found.setdefault(modality, [])) < samples:
-            found[modality].append(item)
-    return found
+        if len(chosen.setdefault(modality, [])) < samples:
+            chosen[modality].append(item)
+    return chosen
 
 
 def page(title: str, facts: str, chosen: dict[str, list[Record]], processor: Processor) -> Iterable[str]:

@@ -1,16 +1,17 @@
-"""What `btcchat data check` says: a table with a row a set, and the faults by kind."""
+"""The output of `btcchat data check`: a table with a row a set, and the faults by kind."""
 
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, json_line
 from btcchat.media.frames import MODALITIES
 
-Size = tuple[int, int]  # width, height
+Size: TypeAlias = tuple[int, int]  # width, height
+Fault: TypeAlias = tuple[str, str]  # kind, one of KINDS, and reason
 KINDS = {
     "row": "a row that does not follow the schema",
     "missing": "a file that is not there",
@@ -31,7 +32,7 @@ class Checked:
     modality: str | None = None
     files: list[tuple[str, Size]] = field(default_factory=list)
     tokens: int | None = None
-    faults: list[tuple[str, str]] = field(default_factory=list)  # (kind, what)
+    faults: list[Fault] = field(default_factory=list)
 
 
 class Summary:
@@ -39,7 +40,9 @@ class Summary:
 
     def __init__(self, name: str):
         self.name, self.records = name, 0
-        self.modalities, self.sizes, self.faults = Counter(), Counter(), Counter()
+        self.modalities: Counter[str] = Counter()
+        self.sizes: Counter[Size] = Counter()
+        self.faults: Counter[str] = Counter()  # by kind
         self.tokens = [0, 0, 0, 0]  # records, sum, least, most
         self._files: set[int] = set()
 
@@ -62,14 +65,14 @@ class Summary:
 
 
 class Faults:
-    """All faults, by kind. The first ``shown`` of a kind are kept to be told; all of them go to the file ``out``.
+    """All faults, by kind. The first ``shown`` of a kind are kept to be printed; all of them are written to ``out``.
 
     The file is written under another name, and renamed when all is checked.
     """
 
     def __init__(self, out: str | Path | None, shown: int):
         self.out, self.shown = Path(out) if out else None, shown
-        self.counts: Counter = Counter()
+        self.counts: Counter[str] = Counter()
         self._first: dict[str, list[str]] = {}
         if self.out and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
@@ -86,17 +89,17 @@ class Faults:
         self._stack.__exit__(*raised)
 
     def add(self, name: str, row: Checked) -> None:
-        for kind, what in row.faults:
+        for kind, reason in row.faults:
             self.counts[kind] += 1
             first = self._first.setdefault(kind, [])
             if len(first) < self.shown:
-                first.append(f"  {name}: {row.where}: {what}")
+                first.append(f"  {name}: {row.where}: {reason}")
             if self._file:
-                fault = {"set": name, "where": row.where, "kind": kind, "fault": what}
+                fault = {"set": name, "where": row.where, "kind": kind, "fault": reason}
                 self._file.write(json_line(fault))
 
-    def told(self) -> list[str]:
-        """The faults as lines, by kind in the order of KINDS."""
+    def lines(self) -> list[str]:
+        """The faults to print, by kind in the order of KINDS."""
         lines = []
         for kind in (kind for kind in KINDS if self.counts[kind]):
             count, first = self.counts[kind], self._first[kind]
@@ -111,7 +114,9 @@ def table(summaries: list[Summary]) -> str:
     """One row a set: records, by modality, images and their sizes, token lengths, faults by kind."""
     modalities = [m for m in MODALITIES if any(summary.modalities[m] for summary in summaries)]
     kinds = [kind for kind in KINDS if any(summary.faults[kind] for summary in summaries)]
-    rows = [("set", "records", *modalities, "images", "sizes", "tokens: min", "mean", "max", *kinds)]
+    rows: list[tuple[str, ...]] = [
+        ("set", "records", *modalities, "images", "sizes", "tokens: min", "mean", "max", *kinds)
+    ]
     for summary in summaries:
         count, total, least, most = summary.tokens
         tokens = (least, round(total / count), most) if count else ("-",) * 3
@@ -121,8 +126,8 @@ def table(summaries: list[Summary]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for name, *cells in rows:
-        numbers = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{name:<{widths[0]}}", *numbers]))
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *padded]))
     return "\n".join(lines)
 
 
@@ -130,7 +135,7 @@ def _number(value: int | str) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def _sizes(sizes: Counter) -> str:
+def _sizes(sizes: Counter[Size]) -> str:
     """``256x256``, or the smallest and the largest."""
     by_area = sorted(sizes, key=lambda size: size[0] * size[1])
     ends = [f"{width}x{height}" for width, height in dict.fromkeys(by_area[:1] + by_area[-1:])]

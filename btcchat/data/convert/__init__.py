@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row
+from btcchat.data.convert.base import Converter, PublishedRow
 from btcchat.data.convert.ccexpert import CCExpert
 from btcchat.data.convert.check import BadRows, Checks, Fault
 from btcchat.data.convert.crsvqa import CRSVQA
@@ -22,9 +23,9 @@ from btcchat.data.convert.unirs import UniRS
 from btcchat.data.convert.write import write_splits
 from btcchat.errors import BTCChatError, choose
 
-__all__ = ["CONVERTERS", "BadRows", "Converter", "Row", "convert"]
+__all__ = ["CONVERTERS", "BadRows", "Converter", "PublishedRow", "convert"]
 
-CONVERTERS: dict[str, type[Converter]] = {
+CONVERTERS: dict[str, type[Converter[Any]]] = {
     "levir_cc": LevirCC,
     "levir_mci": LevirMCI,
     "dubai_cc": DubaiCC,
@@ -52,10 +53,9 @@ def convert(
 ) -> dict[str, int]:
     """Write ``out``/SPLIT.jsonl for the splits of ``src`` (all, or the given ones); -> records of each.
 
-    images: where the images lie if not in ``src``; the records' paths are relative to it.
+    images: the folder of the images if not ``src``; the records' paths are relative to it.
     ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
-    file, one that does not decode, a row out of form), and BTCChatError for what is wrong as a whole; then nothing is
-    written.
+    file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
     """
     converter = choose("kind of data set", kind, CONVERTERS)(src, images)
     counts = Counter(row.split for row in converter.rows())  # a first pass: what there is, before any image is read

@@ -1,34 +1,40 @@
-"""What the converters share: the rows of a published layout, and the parts of our records."""
+"""Shared by the converters: the rows of a published layout, and the parts of our records."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked what it was taught
+from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked the question it was trained on
+
+T = TypeVar("T")
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow(Generic[Content]):
     """A row as published. ``number`` counts from 1 in ``file``; 0 where the file itself is the row."""
 
     split: str
     file: str
     number: int
-    content: Any
+    content: Content
 
     @property
     def where(self) -> str:
         return f"{self.file} row {self.number}" if self.number else self.file
 
 
-class Converter:
-    """A published layout: `rows` finds its rows, `record` makes one ours. Both raise BTCChatError.
+JsonRow: TypeAlias = PublishedRow[dict[str, Any]]  # an object of a JSON file
+
+
+class Converter(Generic[Content]):
+    """A published layout: `rows` finds its rows, `record` turns one into ours. Both raise BTCChatError.
 
     src: the folder as downloaded and unpacked, or an annotation file. Paths in records are relative to ``root``:
-    ``images`` where that is given (the images lie elsewhere), otherwise ``src`` or the folder it is in.
-    A class's docstring says what the data are; its first line is what ``btcchat data convert --list`` prints.
+    ``images`` where that is given (the images are elsewhere), otherwise ``src`` or the folder it is in.
+    A class's docstring describes the data; its first line is what ``btcchat data convert --list`` prints.
     """
 
     ids_are_unique = True  # within a split; False where a published id names an image that has several rows
@@ -42,10 +48,10 @@ class Converter:
         self.folder = self.src if self.src.is_dir() else self.src.parent
         self.root = Path(images) if images is not None else self.folder
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PublishedRow[Content]]:
         raise NotImplementedError
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: PublishedRow[Content]) -> dict[str, Any]:
         raise NotImplementedError
 
     def annotations(self, name: str) -> Path:
@@ -57,41 +63,42 @@ class Converter:
 
     def files(self, pattern: str) -> list[Path]:
         """``src`` where it is a file, otherwise its files of that pattern, sorted; at least one."""
-        found = [self.src] if self.src.is_file() else sorted(self.src.glob(pattern))
-        if not found:
+        paths = [self.src] if self.src.is_file() else sorted(self.src.glob(pattern))
+        if not paths:
             raise BTCChatError(f"no {pattern} in {self.src}; give the folder that has it")
-        return found
+        return paths
 
     def first_folder(self, *names: str) -> str:
-        """The first of these folders that ``root`` has; the first name, to be told as missing, if it has none."""
+        """The first of these folders that ``root`` has; if it has none, the first name, to be reported as missing."""
         return next((name for name in names if (self.root / name).is_dir()), names[0])
 
     def relative(self, path: str) -> str:
-        """``path`` relative to ``root`` if it lies in it; another absolute path as it is."""
-        given = Path(path)
-        if not given.is_absolute():
+        """``path`` relative to ``root`` if it is inside; another absolute path as it is."""
+        absolute = Path(path)
+        if not absolute.is_absolute():
             return path
         root = self.root.resolve()
-        return given.relative_to(root).as_posix() if given.is_relative_to(root) else path
+        return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path
 
 
-def field(content: dict, name: str, kind: type) -> Any:
+def field(content: dict[str, Any], name: str, kind: type[T]) -> T:
     """``content[name]``, which must be of that type."""
     if name not in content:
         raise BTCChatError(f"no '{name}'; got {', '.join(content) or 'nothing'}")
-    if type(content[name]) is not kind:  # JSON's types have no subclasses, and true is no number here
-        raise BTCChatError(f"'{name}' is a {type(content[name]).__name__}, expected a {kind.__name__}")
-    return content[name]
+    value = content[name]
+    if type(value) is not kind:  # JSON's types have no subclasses, and true is not a number here
+        raise BTCChatError(f"'{name}' is a {type(value).__name__}, expected a {kind.__name__}")
+    return value
 
 
-def raw_sentences(content: dict) -> list[str]:
+def raw_sentences(content: dict[str, Any]) -> list[str]:
     """The captions of the Karpathy layout: ``{"sentences": [{"raw": text, ...}, ...]}``."""
     return [field(sentence, "raw", str) for sentence in field(content, "sentences", list)]
 
 
 def captioned_pair(
     name: str, before: str, after: str, captions: list[str], change_flag: int | None, **more: Any
-) -> dict:
+) -> dict[str, Any]:
     """A pair with every caption in ``captions``; the first one is the answer of its conversation."""
     captions = [caption.strip() if isinstance(caption, str) else "" for caption in captions]
     if not captions or not all(captions):
@@ -101,8 +108,8 @@ def captioned_pair(
     return pair | {"conversations": conversation(CHANGE_QUESTION, captions[0])}
 
 
-def conversation(question: str, answer: str) -> list[dict]:
-    """One question and its answer, behind one placeholder for whatever is shown."""
+def conversation(question: str, answer: str) -> list[dict[str, str]]:
+    """One question and its answer, after one placeholder for all images."""
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
             raise BTCChatError(f"the {name} is empty")

@@ -1,12 +1,13 @@
 """The 'universal' JSON of CCExpert's CC-Foundation."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, captioned_pair, field
+from btcchat.data.convert.base import Converter, JsonRow, captioned_pair, field
 from btcchat.data.convert.read import json_rows
 
 
-class CCExpert(Converter):
+class CCExpert(Converter[dict[str, Any]]):
     """CCExpert 'universal' JSON: change captions of pairs (CC-Foundation, 200,000 pairs, 1.2 million captions)
 
     CC-Foundation gathers LEVIR-CC, SYSU-CD, SECOND, CLEVR-Change, Spot-the-diff, Image-Edit-Request, STVchrono,
@@ -18,18 +19,18 @@ class CCExpert(Converter):
 
     SRC is such a file or a folder of them. A file is a split (LevirCCcaptions_train_universal.json becomes
     LevirCCcaptions_train_universal.jsonl). Its paths are relative to --images, or absolute, as the authors' script
-    makes them; what lies below --images becomes relative.
+    makes them; those below --images become relative.
 
     Licence: that of each source. Source: https://github.com/Meize0729/CCExpert. Cite Wang et al.,
     https://arxiv.org/abs/2411.11360
     """
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[JsonRow]:
         for path in self.files("*.json"):
             for number, entry in json_rows(path):
-                yield Row(path.stem, path.name, number, entry)
+                yield JsonRow(path.stem, path.name, number, entry)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         before, after = (self.relative(field(row.content, name, str)) for name in ("img1_path", "img2_path"))
         captions = field(row.content, "change_caption", list)
         uid = row.content["uid"] if isinstance(row.content.get("uid"), int) else field(row.content, "uid", str)

@@ -1,9 +1,10 @@
-"""What is checked of every converted record, and how its faults are told: all of them, each with its row."""
+"""The checks of every converted record. All faults are reported, each with its row."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from btcchat.data.convert.base import Row
+from btcchat.data.convert.base import PublishedRow
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
@@ -23,12 +24,12 @@ class BadRows(BTCChatError):
 @dataclass
 class Fault:
     where: str
-    what: str
-    rows: int = 1  # that have it: a file is told once
+    reason: str
+    rows: int = 1  # that have it: a file is reported once
 
     def __str__(self) -> str:
         more = self.rows - 1
-        return f"{self.where}: {self.what}" + (f" (and in {more} more row{'s' * (more > 1)})" if more else "")
+        return f"{self.where}: {self.reason}" + (f" (and in {more} more row{'s' * (more > 1)})" if more else "")
 
 
 class Checks:
@@ -43,7 +44,7 @@ class Checks:
         self._ids: dict[str, dict[str, int | str]] = {}  # split -> id -> number of its row, or its file
         self._files: dict[str, Fault | None] = {}  # file -> its fault
 
-    def check(self, row: Row, record: dict) -> None:
+    def check(self, row: PublishedRow[Any], record: dict[str, Any]) -> None:
         try:
             parse(record, row.where, str(self.root))
         except BTCChatError as error:
@@ -57,7 +58,7 @@ class Checks:
         if isinstance(record.get("video"), str):
             self._check_file(row, record["video"], "video")
 
-    def _check_id(self, row: Row, record: dict) -> None:
+    def _check_id(self, row: PublishedRow[Any], record: dict[str, Any]) -> None:
         if not self.ids_are_unique:
             return
         ids, place = self._ids.setdefault(row.split, {}), row.number or row.file
@@ -66,7 +67,7 @@ class Checks:
             whose = f"row {first}" if isinstance(first, int) else first
             self.faults.append(Fault(row.where, f"the id '{record['id']}' is that of {whose}"))
 
-    def _check_file(self, row: Row, path: str, kind: str) -> None:
+    def _check_file(self, row: PublishedRow[Any], path: str, kind: str) -> None:
         if path in self._files:
             if fault := self._files[path]:
                 fault.rows += 1
@@ -78,5 +79,5 @@ class Checks:
             else:
                 load_image(self.root / path)
         except BTCChatError as error:
-            self._files[path] = Fault(row.where, str(error))
-            self.faults.append(self._files[path])
+            self._files[path] = fault = Fault(row.where, str(error))
+            self.faults.append(fault)

@@ -1,13 +1,14 @@
 """CRSVQA."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, conversation
+from btcchat.data.convert.base import Converter, PublishedRow, conversation
 from btcchat.errors import BTCChatError
 from btcchat.media.source import natural_key
 
 
-class CRSVQA(Converter):
+class CRSVQA(Converter[list[str]]):
     """CRSVQA: human-written questions on 4,639 images, on scenes, objects and their relations
 
     RGB images of mixed size and resolution. No split is published with the annotations: all rows go to ``all``.
@@ -22,7 +23,7 @@ class CRSVQA(Converter):
     Question-Driven Visual Question Answering for Remote Sensing, TGRS 2023, https://ieeexplore.ieee.org/document/10242124
     """
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PublishedRow[list[str]]]:
         folder = "data/text" if (self.folder / "data/text").is_dir() else "text"
         for path in sorted(self.files(f"{folder}/*.txt"), key=lambda path: natural_key(path.name)):
             try:
@@ -31,9 +32,9 @@ class CRSVQA(Converter):
                 raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
             lines = [line.strip() for line in lines if line.strip()]
             for number, start in enumerate(range(0, len(lines), 2), start=1):
-                yield Row("all", path.name, number, lines[start : start + 2])
+                yield PublishedRow("all", path.name, number, lines[start : start + 2])
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: PublishedRow[list[str]]) -> dict[str, Any]:
         if len(row.content) < 2:
             raise BTCChatError(f"'{row.content[0]}' has no answer; expected a line for each")
         question, answer = row.content

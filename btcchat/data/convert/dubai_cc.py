@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, captioned_pair, field, raw_sentences
+from btcchat.data.convert.base import Converter, JsonRow, captioned_pair, field, raw_sentences
 from btcchat.data.convert.read import json_rows
 from btcchat.errors import BTCChatError
 
 SPLITS = {"Train": "train", "Validation": "val", "Test": "test"}
 
 
-class DubaiCC(Converter):
+class DubaiCC(Converter[dict[str, Any]]):
     """Dubai-CC: change captions of 500 pairs of Dubai, five each
 
     50 x 50 pixels at 30 m from Landsat 7 ETM+, May 2000 and June 2010; 300 train, 50 validation (here val), 150 test.
@@ -26,15 +27,15 @@ class DubaiCC(Converter):
     A New Paradigm for Multitemporal Remote Sensing Image Analysis, TGRS 2022
     """
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[JsonRow]:
         for path in self.files("description_jsontr_te_val/*.json"):
             split = SPLITS.get(path.name.partition("_")[0])
             if split is None:
                 raise BTCChatError(f"{path} is of no known split; its name must start with {', '.join(SPLITS)}")
             for number, entry in json_rows(path, "images"):
-                yield Row(split, path.name, number, entry)
+                yield JsonRow(split, path.name, number, entry)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         name, tiles = field(row.content, "filename", str), self.first_folder("imgs_tiles/RGB", "RGB")
         return captioned_pair(
             PurePosixPath(name).stem,

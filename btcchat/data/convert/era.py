@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, conversation
+from btcchat.data.convert.base import Converter, PublishedRow, conversation
 from btcchat.errors import BTCChatError
 from btcchat.media.source import VIDEO_SUFFIXES, natural_key
 
@@ -11,7 +12,7 @@ QUESTION = "Which event does this aerial video show?"
 SPLITS = {"tra": "train", "val": "val", "tes": "test"}  # first letters of a folder -> split
 
 
-class ERA(Converter):
+class ERA(Converter[tuple[str, str]]):
     """ERA: 2,864 aerial videos of 5 seconds, each of one of 25 events
 
     640 x 640 pixels at 24 frames a second, taken by drones (YouTube); 1,473 train, 1,391 test. ``label`` is the class
@@ -25,7 +26,7 @@ class ERA(Converter):
     GRSM 2020, https://arxiv.org/abs/2001.11394
     """
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PublishedRow[tuple[str, str]]]:
         folders = sorted(path for path in self.folder.iterdir() if path.name[:3].lower() in SPLITS and path.is_dir())
         if not folders:
             raise BTCChatError(
@@ -38,9 +39,9 @@ class ERA(Converter):
                 inside = path.relative_to(folder)
                 label = inside.parts[0] if len(inside.parts) > 1 else re.sub(r"[-_ ]*[0-9]+$", "", path.stem)
                 name = path.relative_to(self.folder).as_posix()
-                yield Row(SPLITS[folder.name[:3].lower()], name, 0, (path.stem, label))
+                yield PublishedRow(SPLITS[folder.name[:3].lower()], name, 0, (path.stem, label))
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: PublishedRow[tuple[str, str]]) -> dict[str, Any]:
         name, label = row.content
         words = re.sub(r"(?<=[a-z])(?=[A-Z])|[-_]+", " ", label).lower()
         return {

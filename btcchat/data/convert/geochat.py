@@ -1,20 +1,21 @@
 """GeoChat-Instruct."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, field
+from btcchat.data.convert.base import Converter, JsonRow, field
 from btcchat.data.convert.read import json_rows
 
 IMAGES = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"  # what the published archive unpacks to
 
 
-class GeoChat(Converter):
+class GeoChat(Converter[dict[str, Any]]):
     """GeoChat-Instruct: 318,000 instructions on single images
 
     Descriptions, conversations, questions, scene classes, grounding and referring (boxes as text) on images of DOTA,
     DIOR, FAIR1M, LRBEN, FloodNet, NWPU-RESISC-45; RGB of mixed size and resolution. One split, train.
 
-    An id names an image and several rows may share it, so that a repeated id is no fault here. Conversations are kept
+    An id names an image and several rows may share it, so a repeated id is not a fault here. Conversations are kept
     as they are.
 
     Layout (the files verified with the published listing and their users, the rows with their users' code)::
@@ -28,12 +29,12 @@ class GeoChat(Converter):
 
     ids_are_unique = False
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[JsonRow]:
         path = self.annotations("GeoChat_Instruct.json")
         for number, entry in json_rows(path):
-            yield Row("train", path.name, number, entry)
+            yield JsonRow("train", path.name, number, entry)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         images = self.first_folder(IMAGES, f"images/{IMAGES}", "images/final_images_llava", "final_images_llava")
         return {
             "id": field(row.content, "id", str),

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, captioned_pair, field, raw_sentences
+from btcchat.data.convert.base import Converter, JsonRow, captioned_pair, field, raw_sentences
 from btcchat.data.convert.read import json_rows
 
 
-class LevirCC(Converter):
+class LevirCC(Converter[dict[str, Any]]):
     """LEVIR-CC: change captions of 10,077 pairs in Texas, five each
 
     256 x 256 pixels at 0.5 m from Google Earth, 5 to 14 years apart between 2002 and 2018 (tiles of LEVIR-CD);
@@ -28,19 +29,19 @@ class LevirCC(Converter):
     captions_file = "LevirCCcaptions.json"
     before_and_after = "images/{folder}/A/{name}", "images/{folder}/B/{name}"
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[JsonRow]:
         path = self.annotations(self.captions_file)
         for number, entry in json_rows(path, "images"):
-            yield Row(str(entry.get("split") or entry.get("filepath") or ""), path.name, number, entry)
+            yield JsonRow(str(entry.get("split") or entry.get("filepath") or ""), path.name, number, entry)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         folder, name = field(row.content, "filepath", str), field(row.content, "filename", str)
         before, after = (path.format(folder=folder, name=name) for path in self.before_and_after)
         captions, flag = raw_sentences(row.content), row.content.get("changeflag")
         return captioned_pair(PurePosixPath(name).stem, before, after, captions, flag, **self.maps(folder, name))
 
-    def maps(self, folder: str, name: str) -> dict:
-        """What a pair has beside its images and captions."""
+    def maps(self, folder: str, name: str) -> dict[str, Any]:
+        """The masks or land cover maps of a pair."""
         return mask(folder, name) if (self.root / "images" / folder / "label").is_dir() else {}
 
 
@@ -48,7 +49,7 @@ class LevirMCI(LevirCC):
     """LEVIR-MCI: LEVIR-CC with masks of changed roads and buildings
 
     The pairs, captions and splits of LEVIR-CC; ``mask`` is ``images/SPLIT/label/NAME.png``: 0 unchanged, 128 road,
-    255 building (in each of three channels). The same in colour lies in label_rgb/ and is not kept.
+    255 building (in each of three channels). label_rgb/ has the same in colour, which is not kept.
 
     Layout: that of LEVIR-CC and label/ (verified: the authors' loader).
 
@@ -57,7 +58,7 @@ class LevirMCI(LevirCC):
     https://arxiv.org/abs/2403.19646
     """
 
-    def maps(self, folder: str, name: str) -> dict:
+    def maps(self, folder: str, name: str) -> dict[str, Any]:
         return mask(folder, name)
 
 
@@ -77,5 +78,5 @@ class WhuCDC(LevirMCI):
     captions_file = "whuCCcaptions.json"
 
 
-def mask(folder: str, name: str) -> dict:
+def mask(folder: str, name: str) -> dict[str, Any]:
     return {"mask": f"images/{folder}/label/{PurePosixPath(name).stem}.png"}

@@ -33,14 +33,14 @@ def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
 
 
 class _Text:
-    """A JSON text read in pieces. ``place`` stands in front of a fault."""
+    """A JSON text read in pieces. Faults begin with ``place``."""
 
     def __init__(self, file: TextIO, place: str):
         self.file, self.place = file, place
         self.text, self.at, self.ended = "", 0, False
 
     def peek(self) -> str:
-        """The next character that is no white space, "" at the end."""
+        """The next character that is not white space, "" at the end."""
         while True:
             while self.at < len(self.text):
                 if self.text[self.at] not in " \t\r\n":
@@ -63,7 +63,7 @@ class _Text:
         while True:
             try:
                 value, end = _decode(self.text, self.at)
-                if end < len(self.text) or self.ended:  # a number at the very end of a piece may go on in the next
+                if end < len(self.text) or self.ended:  # a number at the very end of a piece may continue in the next
                     self.at = end
                     return value
             except JSONDecodeError as error:  # the text read so far may end within the value

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 from sys import intern
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, conversation, field
+from btcchat.data.convert.base import Converter, JsonRow, conversation, field
 from btcchat.data.convert.read import json_rows
 from btcchat.errors import BTCChatError
 
 
-class RsvqaLR(Converter):
+class RsvqaLR(Converter[dict[str, Any]]):
     """RSVQA-LR: 77,232 questions on 772 Sentinel-2 images of the Netherlands
 
     256 x 256 pixels at 10 m, RGB; presence, count, comparison, rural or urban, from OpenStreetMap. 77.8 % train,
@@ -36,17 +37,17 @@ class RsvqaLR(Converter):
         self._split: str | None = None
         self._tables: dict[str, dict[int, str]] = {}
 
-    def rows(self) -> Iterator[Row]:
-        found = {split: self._file(split, "questions") for split in self.splits}
-        found = {split: path for split, path in found.items() if path.is_file()}
-        if not found:
+    def rows(self) -> Iterator[JsonRow]:
+        paths = {split: self._file(split, "questions") for split in self.splits}
+        paths = {split: path for split, path in paths.items() if path.is_file()}
+        if not paths:
             raise BTCChatError(f"no {self.prefix}*_questions.json in {self.src}; give the folder that has them")
-        for split, path in found.items():
+        for split, path in paths.items():
             for number, question in json_rows(path, "questions"):
                 if question.get("active", True):
-                    yield Row(self.splits[split], path.name, number, question)
+                    yield JsonRow(self.splits[split], path.name, number, question)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         answers = self._read(row.split, "answers", "answer")
         ids = field(row.content, "answers_ids", list)
         if not ids or ids[0] not in answers:
@@ -58,14 +59,14 @@ class RsvqaLR(Converter):
             "conversations": conversation(field(row.content, "question", str), answers[ids[0]]),
         }
 
-    def media(self, row: Row) -> dict:
+    def media(self, row: JsonRow) -> dict[str, Any]:
         image = f"{self.folder_of_images}/{field(row.content, 'img_id', int)}.tif"
         return {"modality": "image", "image": image}
 
     def _file(self, split: str, kind: str) -> Path:
         return self.folder / f"{self.prefix}{split}_{kind}.json"
 
-    def _file_of(self, row: Row, kind: str) -> str:
+    def _file_of(self, row: JsonRow, kind: str) -> str:
         return row.file.replace("_questions", f"_{kind}")
 
     def _read(self, split: str, kind: str, value: str) -> dict[int, str]:
@@ -111,8 +112,8 @@ class CDVQA(RsvqaLR):
         {Train,Val,Test,Test2}_{questions,answers}.json    as in RSVQA
         {Train,Val,Test,Test2}_images.json                 {"images": [{"id", "file_name": "02180.png", ...}, ...]}
 
-    The images are SECOND's and come apart: im1/ (before) and im2/, or train/im1/ and train/im2/ (that a split of
-    CDVQA is no folder there was not verified), below SRC or --images.
+    The images are SECOND's and come apart: im1/ (before) and im2/, or train/im1/ and train/im2/ (it was not
+    verified that a split of CDVQA is not a folder there), below SRC or --images.
 
     Licence: none stated. Source: https://github.com/YZHJessica/CDVQA; SECOND, https://captain-whu.github.io/SCD.
     Cite Yuan et al., TGRS 2022, https://arxiv.org/abs/2112.06343
@@ -121,7 +122,7 @@ class CDVQA(RsvqaLR):
     splits = {"Train": "train", "Val": "val", "Test": "test", "Test2": "test2"}
     prefix = ""
 
-    def media(self, row: Row) -> dict:
+    def media(self, row: JsonRow) -> dict[str, Any]:
         names, number = self._read(row.split, "images", "file_name"), field(row.content, "img_id", int)
         if number not in names:
             raise BTCChatError(f"img_id {number} is not in {self._file_of(row, 'images')}")

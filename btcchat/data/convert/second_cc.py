@@ -1,5 +1,7 @@
 """SECOND-CC."""
 
+from typing import Any
+
 from btcchat.data.convert.levir import LevirCC
 
 
@@ -22,5 +24,5 @@ class SecondCC(LevirCC):
     captions_file = "SECOND-CC-AUG.json"
     before_and_after = "{folder}/rgb/A/{name}", "{folder}/rgb/B/{name}"
 
-    def maps(self, folder: str, name: str) -> dict:
+    def maps(self, folder: str, name: str) -> dict[str, Any]:
         return {"semantic_maps": [f"{folder}/sem/A/{name}", f"{folder}/sem/B/{name}"]}

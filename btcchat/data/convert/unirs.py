@@ -1,15 +1,16 @@
 """The JSON that UniRS, and so BTCChat, was trained from."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from btcchat.data.convert.base import Converter, Row, field
+from btcchat.data.convert.base import Converter, JsonRow, field
 from btcchat.data.convert.read import json_rows
 from btcchat.errors import BTCChatError
 
 BETWEEN = "###"  # between the two paths of a pair in one string
 
 
-class UniRS(Converter):
+class UniRS(Converter[dict[str, Any]]):
     """UniRS JSON: LLaVA-style rows with "image": "a" | ["a", "b"] | "a###b", or "video"
 
     One path is an image, two are a pair (the first is before), ``video`` is a video; ``modality``, where a row has
@@ -27,12 +28,12 @@ class UniRS(Converter):
 
     ids_are_unique = False
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[JsonRow]:
         for path in self.files("*.json"):
             for number, entry in json_rows(path):
-                yield Row(path.stem, path.name, number, entry)
+                yield JsonRow(path.stem, path.name, number, entry)
 
-    def record(self, row: Row) -> dict:
+    def record(self, row: JsonRow) -> dict[str, Any]:
         content = dict(row.content)
         image, video, name = (content.pop(key, None) for key in ("image", "video", "id"))
         named = {} if name is None else {"id": str(name)}
@@ -46,7 +47,7 @@ class UniRS(Converter):
             media = self._images(image)
         return {**named, **media, **content}
 
-    def _images(self, image: object) -> dict:
+    def _images(self, image: object) -> dict[str, Any]:
         paths = image.split(BETWEEN) if isinstance(image, str) else image
         if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
             raise BTCChatError(f"'image' is {image!r}, expected a path, two paths, or 'a{BETWEEN}b'")

@@ -6,22 +6,48 @@ a mixture, ``{mixture: a+b*3}``. Paths are relative to the data root; ``images``
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 logger = logging.getLogger(__name__)
 
-READ = {"annotation", "images", "sampling", "captions", "splits", "split", "subset", "streaming"}  # how: docs/data.md
-# kind: of `btcchat data convert`; source: where it is downloaded; gsd: ground sampling distance, metres a pixel
+READ = {"annotation", "images", "sampling", "captions", "splits", "split", "subset", "streaming"}
 DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
 
-_registered: dict[str, dict] = {}
+
+class Description(TypedDict, total=False):
+    """A data set, which has an annotation, or a mixture. docs/data.md explains the keys."""
+
+    annotation: str | list[str]
+    images: str
+    sampling: str
+    captions: str
+    splits: list[str]
+    split: str
+    subset: str
+    streaming: bool
+    mixture: str
+    # For the reader:
+    description: str
+    kind: str  # of `btcchat data convert`
+    source: str  # where it is downloaded
+    license: str
+    citation: str
+    gsd: float  # ground sampling distance, metres a pixel
 
 
-def register(name: str, **description) -> None:
+_registered: dict[str, Description] = {}
+
+
+def register(name: str, **description: "Unpack[Description]") -> None:
     """Make a data set known, ``register("mine", annotation="mine.jsonl", images="tiles", gsd=0.3)``, or a mixture,
-    ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keys: those of the YAML files; a name may be given anew.
+    ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keywords: the keys of the YAML files. Registering a name
+    again replaces its description.
     """
     _registered[name] = _checked("register", name, description)
 
@@ -34,7 +60,7 @@ def mixture_folder(folder: str | Path | None = None) -> Path:
     return path
 
 
-def known_sets(folder: str | Path | None = None) -> dict[str, dict]:
+def known_sets(folder: str | Path | None = None) -> dict[str, Description]:
     """Name -> description of all sets and mixtures: the shipped ones, those of ``folder``, the registered ones.
 
     The later wins, so a user's description of ``levir_cc`` takes the place of the shipped one.
@@ -47,8 +73,8 @@ def known_sets(folder: str | Path | None = None) -> dict[str, dict]:
     return known | mine
 
 
-def read_folder(folder: Path) -> dict[str, dict]:
-    known = {}
+def read_folder(folder: Path) -> dict[str, Description]:
+    known: dict[str, Description] = {}
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         for name, description in read_file(path).items():
             if name in known:
@@ -57,7 +83,7 @@ def read_folder(folder: Path) -> dict[str, dict]:
     return known
 
 
-def read_file(path: Path) -> dict[str, dict]:
+def read_file(path: Path) -> dict[str, Description]:
     import yaml
 
     try:
@@ -71,15 +97,18 @@ def read_file(path: Path) -> dict[str, dict]:
     return {str(name): _checked(str(path), str(name), description) for name, description in content.items()}
 
 
-def _checked(where: str, name: str, description) -> dict:
+def _checked(where: str, name: str, description: Any) -> Description:
     if set(name) & set("+*@:"):
         raise BTCChatError(f"{where}: the name '{name}' has one of + * @ : in it, which a mixture gives a meaning")
     keys = set(description) if isinstance(description, dict) else set()
+    checked: Description
     if "mixture" in keys and not keys - DESCRIPTIVE - {"mixture"}:
-        return description
+        checked = description
+        return checked
     if "annotation" not in keys or keys - READ - DESCRIPTIVE:
         raise BTCChatError(
             f"{where}: data set '{name}' must give annotation and may give "
             f"{', '.join(sorted((READ | DESCRIPTIVE) - {'annotation'}))}; a mixture must give mixture"
         )
-    return {"images": ".", **description}
+    checked = {"images": ".", **description}
+    return checked

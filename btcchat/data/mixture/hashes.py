@@ -10,7 +10,7 @@ from btcchat.errors import BTCChatError
 from btcchat.media.source import Embedded
 
 BLOCK = 2**20  # bytes
-# Files in a checkpoint folder that tell how it came about, not what it is.
+# Files in a checkpoint folder that record how it was made; they are not a part of it.
 NOTES = ("training.json", "trainer_state.json", "meter.json", "selection.json")
 
 
@@ -49,7 +49,7 @@ class FileHashes:
     ``known`` holds path -> (bytes, time of change in ns, hash).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.known: dict[str, tuple[int, int, str]] = {}
 
     def __call__(self, source: str | Path | Embedded) -> str:
@@ -60,7 +60,7 @@ class FileHashes:
         if isinstance(source, Embedded):
             return len(source.data), 0, hashlib.sha256(source.data).hexdigest()
         path, state = os.path.abspath(source), os.stat(source)
-        size, time, _ = self.known.get(path, (None, None, ""))
+        size, time, _ = self.known.get(path, (-1, -1, ""))
         if (size, time) != (state.st_size, state.st_mtime_ns):
             self.known[path] = (state.st_size, state.st_mtime_ns, file_hash(path))
         return self.known[path]

@@ -2,15 +2,17 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from btcchat.data.mixture.descriptions import known_sets, mixture_folder
 from btcchat.data.mixture.faults import BAD_SAMPLES, BadSample, made
-from btcchat.data.mixture.sampling import captioned, sample
+from btcchat.data.mixture.selection import Selection
 from btcchat.data.mixture.stream import Chunks, Stream, StreamMixture
 from btcchat.data.mixture.terms import Term, parse_mixture, terms
 from btcchat.data.records import CODES, Record, Records
@@ -19,44 +21,20 @@ from btcchat.data.records.shards import Shards, is_tar, open_shards
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import evenly
 
-__all__ = ["Mixture", "Selection", "build_datasets", "known_sets", "mixture_folder", "parse_mixture", "terms"]
+T = TypeVar("T")
+__all__ = ["Mixture", "build_datasets", "known_sets", "mixture_folder", "parse_mixture", "terms"]
 
 
-class Selection:
-    """The samples of one set: those of its records that are wanted; flattened, one for each caption of a record."""
-
-    def __init__(self, records: Records, term: Term, seed: int):
-        self.records, self.term, self.captions = records, term, term.captions
-        self.rows: Sequence[int] = sample(term.sampling, len(records), name=term.name, seed=seed)
-        self._caption_of: np.ndarray | None = None
-        if term.captions == "flatten_list":
-            counts = np.maximum(_at(np.asarray(records.num_captions), self.rows), 1)
-            self.rows = np.repeat(self.rows, counts)
-            starts = np.repeat(np.cumsum(counts) - counts, counts)
-            self._caption_of = np.arange(len(self.rows)) - starts
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def record(self, index: int, draw: tuple[int, ...]) -> Record:
-        """draw: what the choice of a caption at random depends on."""
-        choices = captioned(self.records[int(self.rows[index])], self.captions, draw)
-        return choices[0 if self._caption_of is None else self._caption_of[index]]
-
-    def modality(self, index: int) -> str:
-        return CODES[self.records.modality_codes[int(self.rows[index])]]
-
-
-class Mixture:
+class Mixture(Generic[T]):
     """The samples of several sets, one set after another: ``mixture[i]`` is ``make_sample(record)``.
 
     A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the record's file and row are added
     (bad_samples "skip": the sample is then a BadSample). ``mixture[epoch, i]`` matters where captions are chosen at
-    random: each epoch draws anew.
+    random: each epoch draws again.
     """
 
     def __init__(
-        self, sets: list[Selection], make_sample: Callable[[Record], dict], *, seed: int = 0, bad_samples: str = "stop"
+        self, sets: list[Selection], make_sample: Callable[[Record], T], *, seed: int = 0, bad_samples: str = "stop"
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
         self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
@@ -68,11 +46,11 @@ class Mixture:
     def record(self, index: int, epoch: int = 0) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        which = bisect_right(self._ends, index)
-        start = self._ends[which - 1] if which else 0
-        return self.sets[which].record(index - start, (self.seed, epoch, index))
+        number = bisect_right(self._ends, index)
+        start = self._ends[number - 1] if number else 0
+        return self.sets[number].record(index - start, (self.seed, epoch, index))
 
-    def __getitem__(self, index: int | tuple[int, int]) -> dict | BadSample:
+    def __getitem__(self, index: int | tuple[int, int]) -> T | BadSample:
         epoch, index = index if isinstance(index, tuple) else (0, index)
 
         def draw() -> Record:
@@ -83,8 +61,8 @@ class Mixture:
 
     def modality(self, index: int) -> str:
         """Of one sample, without reading it."""
-        which = bisect_right(self._ends, index)
-        return self.sets[which].modality(index - (self._ends[which - 1] if which else 0))
+        number = bisect_right(self._ends, index)
+        return self.sets[number].modality(index - (self._ends[number - 1] if number else 0))
 
     def some(self, wanted: int) -> Iterator[Record]:
         """At most so many records, evenly from the first to the last."""
@@ -105,73 +83,89 @@ class Mixture:
             )
             for records in {id(selection.records): selection.records for selection in self.sets}.values()
         }
-        return np.concatenate([_at(per_row[id(one.records)], one.rows) for one in self.sets])
-
-
-def _at(values: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    return values[rows.start : rows.stop] if isinstance(rows, range) else values[rows]
+        return np.concatenate([selection.of_rows(per_row[id(selection.records)]) for selection in self.sets])
 
 
 def build_datasets(
     mixture: str,
-    make_sample: Callable[[Record], dict],
+    make_sample: Callable[[Record], T],
     *,
     data_root: str | Path | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
     bad_samples: str = "stop",
-) -> Mixture | StreamMixture:
+) -> Mixture[T] | StreamMixture[T]:
     """The mixture ``"a+b@first:500*3"``, ``"mine.yaml"``, or the name of one: see `terms`.
 
-    data_root: what paths are relative to; default the environment variable BTCCHAT_DATA. folder: YAML files of the
-    user's own. seed: of what is random in it. bad_samples: stop or skip. Where a set is streamed, so is the mixture.
+    data_root: the folder that paths are relative to; default the environment variable BTCCHAT_DATA. folder: YAML files
+    of the user's own. seed: of every random choice. bad_samples: stop or skip. If a set is streamed, so is the mixture.
     Raises BTCChatError for an unknown name (the choices are listed), a bad repeat, a missing file, a bad record.
     """
     choose("treatment of bad samples", bad_samples, dict.fromkeys(BAD_SAMPLES))
     wanted = terms(mixture, known_sets(folder))
     root = data_root or os.environ.get("BTCCHAT_DATA")
-    opened: dict[tuple, Records | Stream] = {}
-    sets = []
+    opened: dict[tuple[str, ...], Records | Shards] = {}
+    sets: list[Selection | Stream] = []
     for term in wanted:
         place = tuple(str(term.description.get(key)) for key in ("annotation", "images", "split", "subset"))
         if place not in opened:
             opened[place] = open_set(term, root)
         source = opened[place]
         sets.append(Selection(source, term, seed) if isinstance(source, Records) else Stream(source, term))
-    if not any(isinstance(one, Stream) for one in sets):
-        return Mixture(sets, make_sample, seed=seed, bad_samples=bad_samples)
-    streams = [one if isinstance(one, Stream) else Chunks(one) for one in sets]
+    selections = [member for member in sets if isinstance(member, Selection)]
+    if len(selections) == len(sets):
+        return Mixture(selections, make_sample, seed=seed, bad_samples=bad_samples)
+    streams = [member if isinstance(member, Stream) else Chunks(member) for member in sets]
     return StreamMixture(streams, make_sample, seed=seed, bad_samples=bad_samples)
 
 
-def located(term: Term, root: str | Path | None) -> tuple[list[str], str, dict]:
-    """A set's annotation files, image root and other options of reading, with ``root`` in front of the paths."""
-    row = term.description
-    given = row["annotation"]
-    annotation = [_under(root, path, term.name) for path in (given if isinstance(given, list) else [given])]
-    options = {key: row[key] for key in ("split", "subset") if key in row}
-    return annotation, _under(root, row["images"], term.name), options
+@dataclass(frozen=True)
+class Location:
+    """Where a set is read from."""
+
+    name: str  # of the set, for errors
+    annotation: list[str]
+    images: str
+    split: str  # of a data set of the hub, like subset
+    subset: str | None
+    streamed: bool
+
+    @property
+    def file(self) -> str:
+        """The annotation of a set that is not streamed."""
+        if len(self.annotation) > 1:
+            raise BTCChatError(
+                f"data set '{self.name}': a list of files is for tar shards; describe each file as a set"
+            )
+        return self.annotation[0]
+
+    def open_shards(self) -> Shards:
+        return open_shards(self.annotation, self.images, split=self.split, subset=self.subset)
 
 
-def is_streamed(term: Term, annotation: list[str]) -> bool:
-    return bool(term.description.get("streaming")) or is_tar(annotation[0])
+def located(term: Term, root: str | Path | None) -> Location:
+    """Where a set is read from, its paths relative to ``root``."""
+    description = term.description
+    paths = description["annotation"]
+    annotation = [_under(root, path, term.name) for path in (paths if isinstance(paths, list) else [paths])]
+    return Location(
+        term.name,
+        annotation,
+        _under(root, description["images"], term.name),
+        split=description.get("split", "train"),
+        subset=description.get("subset"),
+        streamed=bool(description.get("streaming")) or is_tar(annotation[0]),
+    )
 
 
 def open_set(
     term: Term, root: str | Path | None, visit: Callable[[Record], None] = lambda record: None
 ) -> Records | Shards:
-    """The Records, or where it is streamed the shards, of a set. visit: see `Records`."""
-    annotation, images, options = located(term, root)
-    if is_streamed(term, annotation):
-        return open_shards(annotation, images, **options)
-    return Records(one_file(term, annotation), images, visit=visit, **options)
-
-
-def one_file(term: Term, annotation: list[str]) -> str:
-    """The annotation of a set that is not streamed."""
-    if len(annotation) > 1:
-        raise BTCChatError(f"data set '{term.name}': a list of files is for tar shards; describe each file as a set")
-    return annotation[0]
+    """The Records of a set, or its shards if it is streamed. visit: see `Records`."""
+    place = located(term, root)
+    if place.streamed:
+        return place.open_shards()
+    return Records(place.file, place.images, split=place.split, subset=place.subset, visit=visit)
 
 
 def _under(root: str | Path | None, path: str, name: str) -> str:

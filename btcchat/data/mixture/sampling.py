@@ -1,19 +1,20 @@
 """What a mixture takes of a set.
 
 Of its records: ``all``, ``first:N``, ``end:N``, ``random:N``, ``N%``. Of a record's captions: the one that is
-``written`` in the conversation, ``random_choice`` (one, drawn anew each epoch), ``flatten_list`` (a sample for each).
+``written`` in the conversation, ``random_choice`` (one, drawn again each epoch), ``flatten_list`` (a sample for each).
 """
 
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 
+RowNumbers: TypeAlias = range | np.ndarray  # ascending
 CAPTIONS = ("written", "random_choice", "flatten_list")
 _SAMPLING = re.compile(r"all|(first|end|random):(\d+)(%?)|(\d+(?:\.\d+)?)%")
 
@@ -22,11 +23,12 @@ def is_sampling(text: str) -> bool:
     return _SAMPLING.fullmatch(text) is not None
 
 
-def sample(sampling: str, total: int, *, name: str, seed: int) -> Sequence[int]:
-    """Row numbers, ascending. ``N%`` is a random share; ``first:N%`` and its like are shares too, rounded up.
+def sample(sampling: str, total: int, *, name: str, seed: int) -> RowNumbers:
+    """Which rows of ``total`` a set takes.
 
-    Random rows depend on the seed and the set's name, so they are the same in every epoch, and on every process.
-    Raises BTCChatError where the set has fewer rows than are wanted.
+    ``N%`` is a random share; ``first:N%`` and its like are shares too, rounded up. Random rows depend on the seed and
+    the set's name, so they are the same in every epoch, and on every process. Raises BTCChatError where the set has
+    fewer rows than are wanted.
     """
     match = _SAMPLING.fullmatch(sampling)
     if match is None:

@@ -2,22 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from btcchat.data.mixture.faults import BadSample, made
 from btcchat.data.mixture.sampling import captioned
+from btcchat.data.mixture.selection import Selection
 from btcchat.data.mixture.terms import Term
 from btcchat.data.records import Record
+from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
 
+T = TypeVar("T")
 ROWS = 256  # of an indexed set make a shard
 
 
 class Stream:
-    """The shards of a set, with what the mixture does with its captions."""
+    """The shards of a set, with how the mixture uses its captions."""
 
-    def __init__(self, shards, term: Term):
+    def __init__(self, shards: Shards, term: Term):
         if term.sampling != "all":
             raise BTCChatError(f"data set '{term.name}' is streamed, its records are not counted: no @{term.sampling}")
         self.shards, self.term, self.captions = shards, term, term.captions
@@ -33,7 +37,7 @@ class Stream:
 class Chunks:
     """An indexed selection beside streamed sets: shards of 256 samples."""
 
-    def __init__(self, selection):
+    def __init__(self, selection: Selection):
         self.selection = selection
 
     def __len__(self) -> int:
@@ -44,12 +48,10 @@ class Chunks:
             yield self.selection.record(index, (*draw, index))
 
 
-class StreamMixture:
-    """Sets as shards. A set listed n times counts n times, as in Mixture; ``len(one)`` of ``sets`` is its shards."""
+class StreamMixture(Generic[T]):
+    """Sets as shards. A set listed n times counts n times, as in Mixture; the length of a set is its shards."""
 
-    def __init__(
-        self, sets: list[Stream | Chunks], make_sample: Callable[[Record], dict], *, seed: int, bad_samples: str
-    ):
+    def __init__(self, sets: list[Stream | Chunks], make_sample: Callable[[Record], T], *, seed: int, bad_samples: str):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
         self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
 
@@ -59,16 +61,16 @@ class StreamMixture:
         The shards are shuffled and dealt out; where there are fewer shards than readers, each reads all and keeps
         every ``readers``-th record.
         """
-        shards = [(one, number) for one in self.sets for number in range(len(one))]
+        shards = [(member, number) for member in self.sets for number in range(len(member))]
         order = np.random.default_rng((self.seed, epoch)).permutation(len(shards))
         dealt = len(shards) >= readers
         seen = 0
         for place, index in enumerate(order):
             if dealt and place % readers != reader:
                 continue
-            one, shard = shards[index]
+            member, shard = shards[index]
             draw = (self.seed, epoch, int(index))
-            for number, record in enumerate(one.read(shard, draw)):
+            for number, record in enumerate(member.read(shard, draw)):
                 if dealt or seen % readers == reader:
                     yield record if self.augment is None else self.augment(record, (*draw, number))
                 seen += 1
@@ -77,5 +79,5 @@ class StreamMixture:
         """At most so many records of the first epoch."""
         return islice(self.records(0), wanted)
 
-    def sample(self, record: Record) -> dict | BadSample:
+    def sample(self, record: Record) -> T | BadSample:
         return made(lambda: record, self.make_sample, self.bad_samples)

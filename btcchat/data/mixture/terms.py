@@ -1,10 +1,10 @@
-"""A mixture as it is written, ``a+b@first:500*3``, and the sets it stands for."""
+"""A mixture as it is written, ``a+b@first:500*3``, and the sets it names."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from btcchat.data.mixture.descriptions import read_file
+from btcchat.data.mixture.descriptions import Description, read_file
 from btcchat.data.mixture.sampling import CAPTIONS, is_sampling
 from btcchat.errors import BTCChatError, choose
 
@@ -17,7 +17,7 @@ class Term:
     """One set of a mixture: its description, which of its records (sampling.py), and what is done with captions."""
 
     name: str  # with its split: "levir_cc:train"
-    description: dict
+    description: Description
     sampling: str
     captions: str
 
@@ -28,50 +28,53 @@ class Term:
         return "@".join([self.name, *options])
 
 
-def terms(mixture: str, known: dict[str, dict], inside: tuple[str, ...] = (), split: str = "train") -> list[Term]:
+def terms(
+    mixture: str, known: dict[str, Description], inside: tuple[str, ...] = (), split: str = "train"
+) -> list[Term]:
     """The sets of a mixture, one listed n times n times.
 
     A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` or .yml (all sets
-    of that file, or its only mixture) or ``FILE.yaml:NAME``, with ``*TIMES`` behind it. NAME may be a mixture's. split:
-    of the sets that have splits where none is named.
+    of that file, or its only mixture) or ``FILE.yaml:NAME``, each followed by ``*TIMES`` to repeat it. NAME may be a
+    mixture's. split: of the sets that have splits where none is named.
     """
-    found = []
+    chosen: list[Term] = []
     _refuse_signs_in_paths(mixture)
     for text, times in parse_mixture(mixture):
         name, *options = (piece.strip() for piece in text.split("@"))
         names, choices = _look_up(name, known)
         for name in names:
-            name, _, asked = name.partition(":")
+            name, _, requested = name.partition(":")
             description = choose("data set", name, choices)
             if "mixture" not in description:
-                one = [_term(mixture, *of_split(name, description, asked, split), options)]
-            elif asked:
-                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{asked} goes with a set")
+                sets = [_term(mixture, *of_split(name, description, requested, split), options)]
+            elif requested:
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{requested} goes with a set")
             elif options:
                 raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
             elif name in inside:
                 raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
             else:
-                one = terms(description["mixture"], choices, (*inside, name), split)
-            found += one * times
-    return found
+                sets = terms(description["mixture"], choices, (*inside, name), split)
+            chosen += sets * times
+    return chosen
 
 
-def of_split(name: str, description: dict, asked: str, default: str) -> tuple[str, dict]:
+def of_split(name: str, description: Description, requested: str, default: str) -> tuple[str, Description]:
     """The name and the description of one split of a set that has several, ``splits: [train, val]``."""
     if "splits" not in description:
-        if asked:
-            raise BTCChatError(f"data set '{name}' has no splits; leave out ':{asked}'")
+        if requested:
+            raise BTCChatError(f"data set '{name}' has no splits; leave out ':{requested}'")
         return name, description
-    split = asked or default
+    split = requested or default
     choose(f"split of {name}", split, dict.fromkeys(description["splits"]))
     annotation = description["annotation"]
-    chosen = {"annotation": annotation.format(split=split)} if "{split}" in annotation else {"split": split}
-    return f"{name}:{split}", description | chosen
+    if isinstance(annotation, str) and "{split}" in annotation:
+        return f"{name}:{split}", {**description, "annotation": annotation.format(split=split)}
+    return f"{name}:{split}", {**description, "split": split}
 
 
-def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, dict]]:
-    """-> the names a term stands for, and where they are looked up."""
+def _look_up(name: str, known: dict[str, Description]) -> tuple[list[str], dict[str, Description]]:
+    """-> the names of a term, and where they are looked up."""
     end = _YAML.search(name)
     if end is None:
         return [name], known
@@ -87,7 +90,7 @@ def _look_up(name: str, known: dict[str, dict]) -> tuple[list[str], dict[str, di
 
 
 def _refuse_signs_in_paths(mixture: str) -> None:
-    """A file that is there cannot be read where its path has what a mixture gives a meaning."""
+    """Raise BTCChatError for the path of an existing file that has one of the signs + @ * of a mixture in it."""
     for end in _YAML.finditer(mixture):
         for plus in re.finditer(r"^|\+", mixture[: end.start()]):
             path = mixture[plus.end() : end.end()].strip()
@@ -98,7 +101,7 @@ def _refuse_signs_in_paths(mixture: str) -> None:
                 )
 
 
-def _term(mixture: str, name: str, description: dict, options: list[str]) -> Term:
+def _term(mixture: str, name: str, description: Description, options: list[str]) -> Term:
     chosen: dict[str, str] = {}
     for option in options:
         if not is_sampling(option) and option not in CAPTIONS:
@@ -110,17 +113,18 @@ def _term(mixture: str, name: str, description: dict, options: list[str]) -> Ter
         if kind in chosen:
             raise BTCChatError(f"data mixture '{mixture}': both @{chosen[kind]} and @{option} of '{name}'; give one")
         chosen[kind] = option
-    said = DEFAULT | description | chosen
-    choose("use of captions", str(said["captions"]), dict.fromkeys(CAPTIONS))
-    return Term(name, description, str(said["sampling"]), str(said["captions"]))
+    sampling = chosen.get("sampling", str(description.get("sampling", DEFAULT["sampling"])))
+    captions = chosen.get("captions", str(description.get("captions", DEFAULT["captions"])))
+    choose("use of captions", captions, dict.fromkeys(CAPTIONS))
+    return Term(name, description, sampling, captions)
 
 
 def parse_mixture(mixture: str) -> list[tuple[str, int]]:
     """``"a+b@first:9*3"`` -> ``[("a", 1), ("b@first:9", 3)]``."""
-    found = []
+    repeats = []
     for term in mixture.split("+"):
         name, star, repeat = (piece.strip() for piece in term.partition("*"))
         if not name or (star and not (repeat.isdecimal() and int(repeat) > 0)):
             raise BTCChatError(f"data mixture '{mixture}': '{term}' is not a set's name, or NAME*TIMES with TIMES >= 1")
-        found.append((name, int(repeat) if star else 1))
-    return found
+        repeats.append((name, int(repeat) if star else 1))
+    return repeats

@@ -1,6 +1,6 @@
 """Pairs shown mirrored or turned while training: both dates alike, and the words of place with them.
 
-A word is taken for a place wherever it stands: "left" in "no house is left" is swapped too. There is no crop: a caption
+A word counts as a place in any context: "left" in "no house is left" is swapped too. There is no crop: a caption
 says what changed anywhere in the pair, and what it names could be cut off.
 """
 

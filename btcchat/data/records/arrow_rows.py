@@ -1,8 +1,13 @@
 """Rows that the package ``datasets`` reads: Parquet, saved data sets, data sets of the hub."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow
 
 MEDIA_KEYS = ("image", "images", "video")
 
@@ -10,11 +15,16 @@ MEDIA_KEYS = ("image", "images", "video")
 class ArrowRows:
     """A ``datasets.Dataset``: memory-mapped, so rows are not held. Its images are left encoded."""
 
-    def __init__(self, dataset, name: str):
+    def __init__(self, dataset: "datasets.Dataset", name: str):
         self.dataset, self.name = encoded(dataset), name
 
-    def scan(self) -> Iterator[dict]:
-        """Without the bytes of images: as many empty strings stand in their place."""
+    @property
+    def fingerprint(self) -> str:
+        """The hash by which ``datasets`` knows this data set."""
+        return str(self.dataset._fingerprint)
+
+    def scan(self) -> Iterator[dict[str, Any]]:
+        """Every row without the bytes of its images; each image is replaced by a single byte."""
         for batch in self.dataset.with_format("arrow").iter(1000):
             media = {key: batch[key] for key in MEDIA_KEYS if key in batch.column_names}
             light = {key: column for key, column in media.items() if _holds_text(column.type)}
@@ -25,11 +35,12 @@ class ArrowRows:
                         row[key] = filled
             yield from rows
 
-    def __getitem__(self, index: int) -> dict:
-        return self.dataset[index]
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = self.dataset[index]
+        return row
 
 
-def library():
+def library() -> Any:
     """The package ``datasets``."""
     try:
         import datasets
@@ -39,23 +50,32 @@ def library():
     return datasets
 
 
-def load(path: str, **options):
-    """``datasets.load_dataset``, its faults told in one line."""
+def load(
+    path: str,
+    *,
+    split: str,
+    subset: str | None = None,
+    files: str | list[str] | None = None,
+    streaming: bool = False,
+) -> Any:
+    """The ``datasets.Dataset``, or IterableDataset if ``streaming``, that ``datasets.load_dataset`` gives.
+
+    files: those of the format ``path``. Raises BTCChatError with the library's error in one line.
+    """
     datasets = library()
     try:
-        return datasets.load_dataset(path, **options)
+        return datasets.load_dataset(path, name=subset, data_files=files, split=split, streaming=streaming)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # its own and Arrow's are these
-        what = options.get("data_files", path)
-        raise BTCChatError(f"data set {what} cannot be read: {' '.join(str(error).split())}") from error
+        raise BTCChatError(f"data set {files or path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def encoded(dataset):
-    """The same data set, its images as ``{"bytes", "path"}`` and not as PIL images."""
+def encoded(dataset: Any) -> Any:
+    """The same data set (see `load`), its images as ``{"bytes", "path"}`` and not as PIL images."""
     datasets = library()
-    features = dataset.features or {}
+    features: dict[str, Any] = dataset.features or {}
     raw = datasets.Image(decode=False)
-    for key in MEDIA_KEYS:
-        kind = features.get(key)
+    for key in [key for key in MEDIA_KEYS if key in features]:
+        kind = features[key]
         if isinstance(kind, datasets.Image):
             dataset = dataset.cast_column(key, raw)
         elif isinstance(getattr(kind, "feature", None), datasets.Image):  # a list of images
@@ -63,14 +83,14 @@ def encoded(dataset):
     return dataset
 
 
-def _holds_text(kind) -> bool:
+def _holds_text(kind: "pyarrow.DataType") -> bool:
     import pyarrow as pa
 
     kind = kind.value_type if hasattr(kind, "value_type") else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
 
 
-def _fillings(column) -> Iterator[list[bytes] | bytes | None]:
+def _fillings(column: "pyarrow.Array") -> Iterator[list[bytes] | bytes | None]:
     """One for each row: None, something, or a list of as many as the row has."""
     import pyarrow.compute as pc
 

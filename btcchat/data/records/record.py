@@ -1,9 +1,9 @@
 """Records: the rows of an annotation file, checked once and read lazily.
 
 A row is LLaVA-style: ``{"modality", "image" | "images" | "video", "conversations": [{"from", "value"}, ...]}`` and
-optionally ``dates`` (one a frame), ``task``, ``clue`` and ``captions`` (that might all stand in the answer's place).
-An image or video is a path, or ``{"bytes", "path"}`` where it lies in the file itself. Other keys are a data set's own
-and are left alone.
+optionally ``dates`` (one a frame), ``task``, ``clue`` and ``captions`` (each of which could be the answer). An image or
+video is a path, or ``{"bytes", "path"}`` where the annotation file embeds it. Other keys are a data set's own and are
+left alone.
 """
 
 import json
@@ -13,18 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose
-from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, check_count
+from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
 from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
+Shape: TypeAlias = tuple[str, int, int, int, bool]  # see `shape`
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,28 @@ class Record:
 
     where: str  # "levir_cc.json row 17", for messages
     modality: str
-    sources: list[str | Embedded] | str | Embedded
-    conversations: list[dict]
+    sources: Sources
+    conversations: list[dict[str, str]]
     dates: list[str] | None = None
     task: str | None = None
     clue: str | None = None
     captions: list[str] | None = None
-    row: dict = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
+    row: dict[str, Any] = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
     view: Transpose | None = None  # how its frames are shown
-    literal: bool = False  # a person typed its text: <image> in it is no placeholder
+    literal: bool = False  # a person typed its text: <image> in it is not a placeholder
+
+    @property
+    def files(self) -> list[str | Embedded]:
+        """The sources that are files, as all of a row are, in order of time."""
+        sources = self.sources if isinstance(self.sources, list) else [self.sources]
+        return [source for source in sources if isinstance(source, str | Embedded)]
 
     def with_caption(self, number: int) -> "Record":
         """The same record, answered with its caption ``number``."""
+        place = _captioned_turn(self)
+        if self.captions is None or place is None:
+            raise BTCChatError(f"{self.where}: no answer is one of its 'captions'; one of them must be in its place")
         turns = list(self.conversations)
-        place = _answer(self)
         turns[place] = turns[place] | {"value": self.captions[number]}
         return replace(self, conversations=turns)
 
@@ -59,9 +69,9 @@ class Records:
 
     Every row is checked here, so a bad one stops a run before its first step. Rows count from 1.
     ``modality_codes`` (index into CODES), ``frames`` (-1: the video decides), ``characters`` (of the conversation,
-    with the longest caption) and ``num_captions`` tell a row's size without reading it. ``shapes`` has one row of each
+    with the longest caption) and ``num_captions`` give a row's size without reading it. ``shapes`` has one row of each
     shape: whether the text of a row fits its frames is the same for all rows of its shape. split, subset: of a data
-    set of the hub. visit: is given every record while it is checked. Raises BTCChatError naming file and row.
+    set of the hub. visit: called with every record while it is checked. Raises BTCChatError naming file and row.
     """
 
     def __init__(
@@ -77,7 +87,7 @@ class Records:
         self.rows = open_rows(path, split=split, subset=subset)
         self.modality_codes, self.frames = array("b"), array("b")
         self.characters, self.num_captions = array("i"), array("h")
-        self.shapes: dict[tuple, int] = {}
+        self.shapes: dict[Shape, int] = {}
         for number, row in enumerate(self.rows.scan(), start=1):
             record = parse(row, self._where(number), self.image_root)
             visit(record)
@@ -142,10 +152,10 @@ def parse(row: object, where: str, image_root: str) -> Record:
     return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
 
 
-def shape(record: Record) -> tuple[str, int, int, int, bool]:
+def shape(record: Record) -> Shape:
     """(modality, frames or -1, <image> written, turns, whether its captions, if any, have a place)."""
     count = len(record.sources) if isinstance(record.sources, list) else -1
-    placed = record.captions is None or _answer(record, required=False) is not None
+    placed = record.captions is None or _captioned_turn(record) is not None
     return record.modality, count, written(record), len(record.conversations), placed
 
 
@@ -164,35 +174,35 @@ def frames(record: Record) -> int:
 def characters(record: Record) -> int:
     """Of the conversation; where the record has captions, of its longest form."""
     total = sum(len(turn["value"]) for turn in record.conversations)
-    if record.captions and (place := _answer(record, required=False)) is not None:
+    if record.captions and (place := _captioned_turn(record)) is not None:
         total += max(map(len, record.captions)) - len(record.conversations[place]["value"])
     return total
 
 
-def _answer(record: Record, required: bool = True) -> int | None:
-    """Which turn is one of the captions."""
+def _captioned_turn(record: Record) -> int | None:
+    """The first answer that is one of the captions."""
+    captions = record.captions or ()
     for place, turn in enumerate(record.conversations):
-        if turn["from"] == "gpt" and turn["value"] in record.captions:
+        if turn["from"] == "gpt" and turn["value"] in captions:
             return place
-    if required:
-        raise BTCChatError(f"{record.where}: no answer is one of its 'captions'; one of them must be in its place")
     return None
 
 
-def _sources(row: dict, where: str, image_root: str) -> list[str | Embedded] | str | Embedded:
-    given = [key for key in MEDIA_KEYS if row.get(key) is not None]
-    if len(given) > 1:
-        raise BTCChatError(f"{where}: both '{given[0]}' and '{given[1]}'; a record has one of {', '.join(MEDIA_KEYS)}")
-    if not given:
+def _sources(row: dict[str, Any], where: str, image_root: str) -> list[str | Embedded] | str | Embedded:
+    keys = [key for key in MEDIA_KEYS if row.get(key) is not None]
+    if len(keys) > 1:
+        raise BTCChatError(f"{where}: both '{keys[0]}' and '{keys[1]}'; a record has one of {', '.join(MEDIA_KEYS)}")
+    if not keys:
         return []
-    (key,), value = given, row[given[0]]
+    key = keys[0]
+    value = row[key]
     several = isinstance(value, list)
     items = enumerate(value if several else [value], 1)
-    found = [media_source(item, key, number, where, image_root) for number, item in items]
-    return found[0] if key == "video" and not several else found
+    sources = [media_source(item, key, number, where, image_root) for number, item in items]
+    return sources[0] if key == "video" and not several else sources
 
 
-def media_source(item, key: str, number: int, where: str, image_root: str) -> str | Embedded:
+def media_source(item: object, key: str, number: int, where: str, image_root: str) -> str | Embedded:
     """A path joined to the image root, or what is embedded: bytes, or ``{"bytes", "path"}`` as ``datasets`` has it."""
     if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
         data, path = item.get("bytes"), item.get("path")
@@ -206,7 +216,7 @@ def media_source(item, key: str, number: int, where: str, image_root: str) -> st
     return os.path.join(image_root, item)  # five times as fast as pathlib, once a row
 
 
-def _conversations(row: dict, where: str) -> list[dict]:
+def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
     turns = row.get("conversations")
     if not isinstance(turns, list) or not turns:
         raise BTCChatError(f"{where}: no 'conversations'; give a list of {{'from': 'human' | 'gpt', 'value': text}}")
@@ -218,11 +228,11 @@ def _conversations(row: dict, where: str) -> list[dict]:
         raise BTCChatError(f"{where}: no answer; at least one turn 'from': 'gpt' must have text")
     if not all(answers):
         raise BTCChatError(f"{where}: answer {answers.index('') + 1} has no text; write it, or leave its question out")
-    greeting = turns[0]["from"] == "gpt"  # in front of the first question; it is not learned
+    greeting = turns[0]["from"] == "gpt"  # before the first question; it is not learned
     for number, turn in enumerate(turns[greeting:]):
         if turn["from"] != SPEAKERS[number % 2]:
-            who = f"turn {number + greeting + 1} is the {turn['from']}'s"
-            raise BTCChatError(f"{where}: {who}, expected the {SPEAKERS[number % 2]}'s: they take turns")
+            speaker = f"turn {number + greeting + 1} is the {turn['from']}'s"
+            raise BTCChatError(f"{where}: {speaker}, expected the {SPEAKERS[number % 2]}'s: they take turns")
     if len(turns) == greeting:
         raise BTCChatError(f"{where}: no question; in front of its answer a turn 'from': 'human' must stand")
     if turns[-1]["from"] == "human":

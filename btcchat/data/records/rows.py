@@ -1,8 +1,7 @@
 """Rows of annotation files, each a dict, any of them at once.
 
-A kind of file is a class with ``name``, ``scan()`` (every row once, in order; what is embedded in it need not be
-read) and ``[i]`` (row i in full). Rows count from 0 here, from 1 in messages. In the place of a line of JSONL that is
-not JSON stands the BTCChatError that says so: the lines behind it can be read.
+Rows count from 0 here, from 1 in messages. A line of JSONL that is not JSON is replaced by the BTCChatError that says
+so: the lines after it can still be read.
 """
 
 import json
@@ -10,14 +9,27 @@ from array import array
 from collections.abc import Iterator
 from glob import glob
 from pathlib import Path
+from typing import Any, Protocol
 
 from btcchat.errors import BTCChatError
 from btcchat.files import parse_json, why_not_json
 
-HUB = "hub:"  # in front of the id of a data set of the Hugging Face hub
+HUB = "hub:"  # before the id of a data set of the Hugging Face hub
 
 
-def open_rows(annotation: str | Path, *, split: str = "train", subset: str | None = None):
+class Rows(Protocol):
+    """The rows of one annotation file, as JSON values: nothing is checked yet."""
+
+    name: str  # for messages
+
+    def scan(self) -> Iterator[Any]:
+        """Every row once, in order; files that are embedded in a row need not be read."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """One row in full."""
+
+
+def open_rows(annotation: str | Path, *, split: str = "train", subset: str | None = None) -> Rows:
     """The rows of a file (.json, .jsonl, .parquet; ``*.parquet`` for several), a folder (a saved ``datasets.Dataset``,
     or Parquet files), or ``hub:OWNER/NAME``. Raises BTCChatError where there is no such file, or the package
     ``datasets`` is needed and not installed.
@@ -26,16 +38,16 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
 
     text = str(annotation)
     if text.startswith(HUB):
-        return ArrowRows(load(text.removeprefix(HUB), split=split, name=subset), text)
+        return ArrowRows(load(text.removeprefix(HUB), split=split, subset=subset), text)
     path = Path(annotation)
     if path.is_dir():
         if (path / "state.json").is_file():
             return ArrowRows(library().load_from_disk(text), path.name)
-        return ArrowRows(load(text, split=split, name=subset), path.name)
+        return ArrowRows(load(text, split=split, subset=subset), path.name)
     if not path.is_file() and not (path.suffix == ".parquet" and glob(text)):
         raise BTCChatError(f"annotation file {path} does not exist; check --data_root and the mixture's YAML")
     if path.suffix == ".parquet":
-        return ArrowRows(load("parquet", data_files=text, split="train"), path.name)
+        return ArrowRows(load("parquet", files=text, split="train"), path.name)
     return JsonRows(path)
 
 

@@ -18,11 +18,11 @@ from btcchat.errors import BTCChatError
 from btcchat.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
 
 
-def open_shards(annotation: list[str], image_root: str, **options) -> "Shards":
+def open_shards(annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None) -> "Shards":
     """A list of tar files, or one Parquet file or data set of the hub with its ``split`` and ``subset``."""
     if is_tar(annotation[0]):
         return TarShards(annotation, image_root)
-    return StreamedRows(annotation, image_root, **options)
+    return StreamedRows(annotation, image_root, split=split, subset=subset)
 
 
 def is_tar(path: str) -> bool:
@@ -32,10 +32,15 @@ def is_tar(path: str) -> bool:
 class Shards:
     """Shards of records, each from front to back."""
 
+    path: str  # as the set's description writes it
     files: list[str]  # paths or addresses; of tars one a shard
     image_root: str
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
+        """Where each row of a shard is, for messages, and the row or the BTCChatError that says why it has none."""
         raise NotImplementedError
 
     def read(self, shard: int) -> Iterator[Record]:
@@ -48,14 +53,13 @@ class TarShards(Shards):
 
     def __init__(self, patterns: list[str], image_root: str):
         self.path = ", ".join(patterns)
-        self.files = [shard for one in patterns for shard in _expanded(one)]
+        self.files = [shard for pattern in patterns for shard in _expanded(pattern)]
         self.image_root = image_root
 
     def __len__(self) -> int:
         return len(self.files)
 
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
-        """Shard and sample, and its row or the BTCChatError that says why it has none."""
         url = self.files[shard]
         for key, files in groupby(_files(url), key=lambda file: _key(file.name)):
             yield f"{PurePosixPath(url).name} sample {key}", _row(list(files))
@@ -69,13 +73,13 @@ class StreamedRows(Shards):
 
         self.path, self.files, self.image_root = ", ".join(annotation), annotation, image_root
         if self.path.startswith(HUB):
-            dataset = load(self.path.removeprefix(HUB), split=split, name=subset, streaming=True)
+            dataset = load(self.path.removeprefix(HUB), split=split, subset=subset, streaming=True)
         else:
-            dataset = load("parquet", data_files=annotation, split="train", streaming=True)
+            dataset = load("parquet", files=annotation, split="train", streaming=True)
         self.dataset = encoded(dataset)
 
     def __len__(self) -> int:
-        return self.dataset.num_shards
+        return int(self.dataset.num_shards)
 
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
         name = f"{self.path} shard {shard + 1}"
@@ -92,10 +96,10 @@ def _expanded(pattern: str) -> list[str]:
         return [pattern.replace(match[0], f"{number:0{len(first)}d}") for number in numbers]
     if "://" in pattern:
         return [pattern]
-    found = sorted(glob(pattern), key=natural_key)
-    if not found:
+    paths = sorted(glob(pattern), key=natural_key)
+    if not paths:
         raise BTCChatError(f"no tar shard {pattern}; check --data_root and the mixture's YAML")
-    return found
+    return paths
 
 
 def _files(url: str) -> Iterator[Embedded]:
@@ -104,8 +108,9 @@ def _files(url: str) -> Iterator[Embedded]:
     try:
         with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
-                if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
-                    yield Embedded(member.name, tar.extractfile(member).read())
+                hidden = PurePosixPath(member.name).name.startswith(".")
+                if member.isfile() and not hidden and (content := tar.extractfile(member)) is not None:
+                    yield Embedded(member.name, content.read())
     except (OSError, EOFError, tarfile.TarError) as error:
         raise BTCChatError(f"tar shard {url} cannot be read: {' '.join(str(error).split())}") from error
 
@@ -116,7 +121,7 @@ def _key(name: str) -> str:
 
 
 def _row(files: list[Embedded]) -> object:
-    """The record of a sample, its files in the place of their names."""
+    """The record of a sample, with its files instead of their names."""
     records = [file for file in files if file.suffix == ".json"]
     if len(records) != 1:
         return BTCChatError(f"{len(records)} .json files, expected one; it has {', '.join(map(str, files))}")
@@ -127,8 +132,9 @@ def _row(files: list[Embedded]) -> object:
     for key in MEDIA_KEYS:
         if row.get(key) is not None:
             several = isinstance(row[key], list)
-            found = [inside.get(PurePosixPath(str(path)).name, path) for path in (row[key] if several else [row[key]])]
-            return row | {key: found if several else found[0]}
+            paths = row[key] if several else [row[key]]
+            media = [inside.get(PurePosixPath(str(path)).name, path) for path in paths]
+            return row | {key: media if several else media[0]}
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if videos:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from btcchat.api import BTCChat
 from btcchat.clues.ask import ClueSource
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import same_for_all
@@ -72,7 +73,7 @@ class Plan:
 
     batch_size: int = 16
     generation: GenerationOptions = GREEDY
-    clues: Callable[[BTCChatModel], ClueSource | None] = lambda model: None
+    clues: Callable[[BTCChat], ClueSource | None] = lambda model: None
     train: Mapping[str, Sequence[EvalSet]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     preset: str = "levir-cc"
@@ -83,7 +84,7 @@ class Plan:
 
 
 def evaluate(
-    load_model: Callable[[], BTCChatModel],
+    load_model: Callable[[], BTCChat],
     sets: Sequence[EvalSet],
     folder: RunFolder,
     run: dict[str, Any],
@@ -124,7 +125,7 @@ def evaluate(
 
 
 def _see(
-    load_model: Callable[[], BTCChatModel],
+    load_model: Callable[[], BTCChat],
     sets: Sequence[EvalSet],
     folder: RunFolder,
     ranks: Ranks,
@@ -187,7 +188,7 @@ def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> l
 
 
 def _see_train(
-    load_model: Callable[[], BTCChatModel], train: EvalSet, features: TowerFeatures, ranks: Ranks, batch_size: int
+    load_model: Callable[[], BTCChat], train: EvalSet, features: TowerFeatures, ranks: Ranks, batch_size: int
 ) -> None:
     if share := batches(train.samples, batch_size)[ranks.number :: ranks.world]:
         for _ in sweep(load_model(), share, [features]):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import known_sets
+from btcchat.data.mixture.descriptions import Description
 from btcchat.data.mixture.mixture import open_set
 from btcchat.data.mixture.sampling import sample as sample_rows
 from btcchat.data.mixture.terms import Term, of_split, terms
@@ -54,7 +55,7 @@ class EvalSet:
     kind: str
     samples: list[Sample]
     fingerprint: str  # of all their rows
-    description: dict[str, Any] = field(repr=False)
+    description: Description = field(repr=False)
     sampling: str = "all"  # which of its records: "first:9"
 
     @property
@@ -163,10 +164,11 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
-    question, changed = questions[0], None
+    question: str | None = questions[0]
+    changed = None
     if kind == CAPTIONS:
         answers, changed = _captions(row, where), _flag(row)
-        plain = " ".join(question.replace("<image>", " ").split())
+        plain = " ".join(questions[0].replace("<image>", " ").split())
         if record.modality == "pair" and (
             plain == CHANGE_QUESTION or len(questions) > 1
         ):  # or a dialogue about the pair

@@ -1,0 +1,98 @@
+"""The start of a run: the checkpoint it resumes, if any, and its model."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from btcchat.api import BTCChat
+from btcchat.checkpoint.folder import leaves_out_tower
+from btcchat.errors import BTCChatError
+from btcchat.train.agree import check_agreement
+from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.checkpoints import complete_checkpoints, delete_unfinished, step_of
+
+logger = logging.getLogger(__name__)
+
+
+class StartingPoint(NamedTuple):
+    """checkpoint: the one to resume, or None. replaced: those that --overwrite_output_dir deletes."""
+
+    checkpoint: str | None
+    replaced: list[Path]
+
+
+def starting_point(args: TrainingArguments) -> StartingPoint:
+    """Raises BTCChatError if a fresh run would mix with an earlier one, or replace a finished one."""
+    output_dir = Path(args.output_dir)
+    delete_unfinished(output_dir)
+    earlier = complete_checkpoints(output_dir)
+    chosen = None
+    if args.resume_from_checkpoint:
+        chosen = Path(args.resume_from_checkpoint)
+        missing = [name for name in ("trainer_state.json", "rng_state*.pth") if not list(chosen.glob(name))]
+        if missing:  # the folder of a finished run has trainer_state.json too, but cannot be resumed
+            raise BTCChatError(
+                f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {missing[0]} is missing"
+            )
+        earlier = [path for path in earlier if step_of(path) > step_of(chosen)]  # their run would not be continued
+    elif args.resume and earlier:
+        logger.info("resuming from %s", earlier[-1])
+        return StartingPoint(str(earlier[-1]), [])
+    if not args.overwrite_output_dir:
+        if earlier:
+            raise BTCChatError(
+                f"{args.output_dir} holds {earlier[-1].name} of an earlier run; continue it with --resume True, "
+                "or start again with --overwrite_output_dir True (the checkpoints are deleted)"
+            )
+        if chosen is None and (output_dir / "config.json").is_file():
+            raise BTCChatError(
+                f"{args.output_dir} holds a finished model and no checkpoint to resume; give another --output_dir, "
+                "or replace the model with --overwrite_output_dir True"
+            )
+    if args.resume and chosen is None:
+        logger.info("no complete checkpoint to resume: starting from the beginning")
+    return StartingPoint(None if chosen is None else str(chosen), earlier)
+
+
+def load_model(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    checkpoint: str | None,
+    device: str = "cpu",
+    attention: str | None = None,
+) -> BTCChat:
+    """The model in float32, from the checkpoint to resume or else from ``model_name_or_path``.
+
+    The data flags (template, frames, aspect ratio, length) go into its config, and are saved with it.
+    """
+    path = checkpoint or model_args.model_name_or_path
+    # A checkpoint to resume has these settings already, so it is loaded with their defaults.
+    fresh = model_args if checkpoint is None else ModelArguments(path)
+    tower = model_args.vision_tower
+    model = BTCChat.from_pretrained(
+        path,
+        device=device,
+        dtype=torch.float32,  # also under --bf16, which is autocast: bfloat16 weights are too coarse for small steps
+        vision_tower=tower if tower is not None and leaves_out_tower(path) else None,
+        from_origin=fresh.from_origin,
+        chg_type="concat" if fresh.chg is False else fresh.chg_type,
+        cc_n_layers=fresh.cc_n_layers,
+        cc_head=fresh.cc_head,
+        cc_dropout=fresh.cc_dropout,
+        cc_args=fresh.cc_expert_args,
+        attn_implementation=attention,
+        conv_version=data_args.version,
+        caption_question=data_args.caption_question,
+        pair_prompt=data_args.pair_prompt,
+        num_video_frames=data_args.num_video_frames,
+        image_aspect_ratio=data_args.image_aspect_ratio,
+        mm_vision_select_layer=fresh.mm_vision_select_layer if fresh.from_origin else None,
+        series_change_tokens=model_args.series_change_tokens,
+        video_change_tokens=model_args.video_change_tokens,
+    )
+    if data_args.model_max_length is not None:
+        model.config.model_max_length = data_args.model_max_length
+    check_agreement(model_args, model.config)
+    return model
