@@ -4,11 +4,15 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from btcchat.contract.construct import construct
 from btcchat.errors import BTCChatError, choose
 
 
 def build(kind: str, name: str, table: Mapping[str, type], options: Mapping[str, Any], **sizes: Any) -> Any:
-    """Return ``table[name](**sizes, **options)``; an option the part does not have is an error that lists its own."""
+    """Return ``table[name](**sizes, **options)``; an option the part does not have is an error that lists its own.
+
+    So is a part from outside the package that cannot be built: see `construct`.
+    """
     part = choose(kind, name, table)
     parameters = inspect.signature(part).parameters
     known = sorted(set(parameters) - set(sizes))
@@ -17,4 +21,4 @@ def build(kind: str, name: str, table: Mapping[str, type], options: Mapping[str,
         if option not in known and not takes_any:
             choices = f"choose from {', '.join(known)}" if known else "it has none"
             raise BTCChatError(f"unknown option '{option}' of {kind} '{name}'; {choices}")
-    return part(**sizes, **options)
+    return construct(kind, name, part, **sizes, **options)

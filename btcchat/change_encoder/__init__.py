@@ -13,6 +13,7 @@ from typing import Any
 from btcchat.change_encoder import attentive, difference_aware
 from btcchat.change_encoder.attentive import AttentiveEncoder
 from btcchat.change_encoder.concat import Concat
+from btcchat.change_encoder.contract import check_attributes
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
 from btcchat.errors import choose
@@ -54,4 +55,5 @@ def build_change_encoder(
     name = options.pop("change_encoder_type")
     sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
     encoder: ChangeEncoderModule = build("change encoder", name, CHANGE_ENCODERS, options, **sizes)
+    check_attributes(name, encoder)
     return encoder

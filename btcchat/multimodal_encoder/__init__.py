@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from btcchat.checkpoint.weights import Weights
+from btcchat.contract.construct import construct
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder import open_clip, siglip
+from btcchat.multimodal_encoder.contract import check_attributes
 from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_encoder.siglip import SiglipTower
@@ -35,21 +37,25 @@ def build_vision_tower(
 
     The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
     """
-    tower = _tower_class(config)(dict(config), select_layer=select_layer, select_feature=select_feature)
+    name = tower_name(config)
+    selected = {"select_layer": select_layer, "select_feature": select_feature}
+    tower = construct("vision tower", name, choose("vision tower", name, VISION_TOWERS), dict(config), **selected)
+    check_attributes(name, tower)
     return cast(VisionTowerModule, tower)
 
 
 def check_sizes(config: Mapping[str, Any], weights: Weights, file: Path, way_out: str) -> None:
     """Raise BTCChatError if ``config``, read from ``file``, describes no known tower or does not fit the weights."""
     try:
-        check = getattr(_tower_class(config), "check_sizes", None)
+        check = getattr(choose("vision tower", tower_name(config), VISION_TOWERS), "check_sizes", None)
         if check is not None:
             check(config, weights)
     except BTCChatError as error:
         raise BTCChatError(f"{file}: {error}; {way_out}") from None
 
 
-def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
+def tower_name(config: Mapping[str, Any]) -> str:
+    """The name of the tower that a config describes."""
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:
@@ -58,4 +64,4 @@ def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
                 f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
             )
         name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
-    return choose("vision tower", name, VISION_TOWERS)
+    return str(name)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from btcchat.errors import BTCChatError
+from btcchat.multimodal_projector.contract import check_attributes
 from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
 from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
 from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
@@ -36,6 +37,7 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
     sizes = {"in_features": in_features, "out_features": out_features}
     projector: ProjectorModule = build("projector", name, PROJECTORS, options, **sizes)
+    check_attributes(name, projector)
     return projector
 
 
