@@ -14,12 +14,16 @@ from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
+from btcchat.registry import Registry
 
-VISION_TOWERS: dict[str, type[VisionTower]] = {
-    "siglip": SiglipTower,
-    "timm": TimmTower,
-    "open_clip": OpenClipTower,
-}
+VISION_TOWERS: Registry[type[VisionTower]] = Registry(
+    "vision tower",
+    {
+        "siglip": SiglipTower,
+        "timm": TimmTower,
+        "open_clip": OpenClipTower,
+    },
+)
 
 # Patterns (whole key) of weights that published folders hold and no tower's forward uses.
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
@@ -58,4 +62,4 @@ def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
                 f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
             )
         name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
-    return choose("vision tower", name, VISION_TOWERS)
+    return VISION_TOWERS.find(name)

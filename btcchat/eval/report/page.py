@@ -6,7 +6,7 @@ from pathlib import Path
 
 from btcchat.assets import PACKAGE
 from btcchat.errors import BTCChatError
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.report.curves import curves, training_log
 from btcchat.eval.report.samples import LONGEST, SHOWN, Cards
 from btcchat.eval.report.tables import paragraph, set_tables
@@ -89,7 +89,7 @@ def _facts(run: dict, metrics: dict, sets: Sequence[RunSet]) -> Iterable[tuple[s
         yield "data", f"{one['set']}, {one['samples']} samples, fingerprint {one['sha256']}"
     if any(one.kind == CAPTIONS for one in sets):
         scored = {one.scores["pycocoevalcap"] for one in sets if one.kind == CAPTIONS}
-        about = PRESETS[metrics["preset"]].about
+        about = build_preset(metrics["preset"]).about
         yield "text preset", f"{metrics['preset']} ({about}); pycocoevalcap {', '.join(scored)}"
     yield "options", ", ".join(f"{name} {value}" for name, value in run["options"].items() if value is not None)
     yield "versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())
