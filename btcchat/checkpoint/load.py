@@ -114,6 +114,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     if source.mm_projector is not None:
         _load_layers(projector, None if fresh else change_encoder, source.mm_projector, device, dtype)
+    config.record_plugins()
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,
