@@ -117,6 +117,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     check_parts(config, tower, change_encoder, projector, device)
     if source.mm_projector is not None:
         _load_layers(projector, None if fresh else change_encoder, source.mm_projector, device, dtype)
+    config.record_plugins()
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,

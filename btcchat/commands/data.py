@@ -48,8 +48,10 @@ def convert_data(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from btcchat.data.convert import CONVERTERS, BadRows, convert
+    from btcchat.plugins import load_enabled
 
     if args.list:
+        load_enabled()
         for kind, converter in CONVERTERS.items():
             first_line = (converter.__doc__ or "").partition("\n")[0]
             print(f"{kind:18}{first_line}")
