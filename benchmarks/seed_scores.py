@@ -9,7 +9,7 @@ import numpy as np
 from btcchat.eval.captions.bootstrap import DRAWS, p_value
 from btcchat.eval.captions.changes import says_no_change
 from btcchat.eval.captions.counts import METRICS
-from btcchat.eval.captions.predictions import Row, read_predictions
+from btcchat.eval.captions.predictions import Prediction, read_predictions
 from btcchat.eval.captions.score import count_captions
 
 
@@ -51,7 +51,7 @@ def drawn(rows: int) -> np.ndarray:
     return np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)
 
 
-def captions_of(run: Path) -> tuple[list[Row], list[str]]:
+def captions_of(run: Path) -> tuple[list[Prediction], list[str]]:
     """Rows and predictions of a run folder."""
     rows = read_predictions(run / "predictions.jsonl").rows
     return rows, [row.prediction for row in rows]
@@ -88,7 +88,9 @@ def scores_of(
     return found
 
 
-def _counts(rows: Sequence[Row], said: Mapping[str, Sequence[Sequence[str]]], parts: Mapping[str, list[int]]) -> dict:
+def _counts(
+    rows: Sequence[Prediction], said: Mapping[str, Sequence[Sequence[str]]], parts: Mapping[str, list[int]]
+) -> dict:
     """(name, run, part) -> Counts, all of one run of METEOR."""
     runs = [(name, run) for name, captions in said.items() for run in range(len(captions))]
     places = {

@@ -211,7 +211,7 @@ def test_what_a_report_cannot_be_made_of_is_said_in_one_line(root, tmp_path, cap
     run = make_run(root, "pairs", caption, tmp_path / "run")
     faults = {}
     (tmp_path / "empty").mkdir()
-    faults["is no run folder of btcchat eval"] = ["report", str(tmp_path / "empty")]
+    faults["is not a run folder of btcchat eval"] = ["report", str(tmp_path / "empty")]
     half = shutil.copytree(run, tmp_path / "half")
     (half / "metrics.json").unlink()
     faults["is not finished"] = ["report", str(half)]

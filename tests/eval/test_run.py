@@ -466,7 +466,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, caps
 def test_an_unfinished_run_is_not_scored(tmp_path, capsys):
     (tmp_path / "run.json").write_text("{}")
     assert main(["score", str(tmp_path)]) == 2
-    assert "is not finished; the same btcchat eval again goes on with it" in capsys.readouterr().err
+    assert "is not finished; run the same btcchat eval command again to resume it" in capsys.readouterr().err
 
 
 def test_odd_characters_come_back_as_they_were(tmp_path):

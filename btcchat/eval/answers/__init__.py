@@ -1,1 +1,1 @@
-"""Short answers and classes held against the true ones."""
+"""Short answers and classes compared with the true ones."""

@@ -1,36 +1,45 @@
-"""Right and wrong answers: how far an accuracy could have been another with other questions, and two runs compared.
+"""Right and wrong answers: how much an accuracy depends on the questions, and two runs compared.
 
-Questions are drawn again with replacement, as the pairs of captions are (bootstrap.py). Which ones of a type are drawn
-does not matter, only how many that a run has right, so that these counts are drawn instead: a multinomial.
+Questions are drawn again with replacement, as the pairs of captions are (bootstrap.py). Which questions of a type are
+drawn does not matter, only how many that a run has right, so that these counts are drawn instead: a multinomial.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from btcchat.eval.answers.answers import groups, named, normalise, question_type, same
 from btcchat.eval.captions.bootstrap import DRAWS, p_value
-from btcchat.eval.captions.predictions import Row
+from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.runs.samples import CLASSES
 
 ALL = "overall"
 
+# Of a group: how many questions, the accuracies of two runs, second minus first, and of that the interval and p.
+AccuracyDifference = TypedDict(
+    "AccuracyDifference",
+    {"questions": int, "scores": list[float], "difference": float, "95 %": list[float], "p": float},
+)
 
-def right_answers(kind: str, rows: Sequence[Row], *, ranges: str | None = None) -> tuple[list[bool], list[str]]:
+
+def right_answers(kind: str, rows: Sequence[Prediction], *, ranges: str | None = None) -> tuple[list[bool], list[str]]:
     """-> whether each answer is right, and the type of its question. kind: CLASSES or QUESTIONS."""
     truths = [row.references[0] for row in rows]
     if kind == CLASSES:
         names = sorted({normalise(truth) for truth in truths})
-        said = [named(row.prediction, names) for row in rows]
-        return [one == normalise(truth) for one, truth in zip(said, truths, strict=True)], [ALL] * len(rows)
+        answers = [named(row.prediction, names) for row in rows]
+        return [answer == normalise(truth) for answer, truth in zip(answers, truths, strict=True)], [ALL] * len(rows)
     types = [question_type(row.question_type, truth) for row, truth in zip(rows, truths, strict=True)]
     marks = zip(rows, truths, types, strict=True)
     return [same(row.prediction, truth, ranges=kind == ranges) for row, truth, kind in marks], types
 
 
-def accuracies(right: Sequence[Sequence[bool]], types: Sequence[str], *, draws: int = DRAWS, seed: int = 0) -> dict:
-    """Of one run or several over the same questions: -> name of a group -> (draws + 1, runs) accuracies in percent.
+def accuracies(
+    right: Sequence[Sequence[bool]], types: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Of runs over the same questions: -> name of a group -> (draws + 1, runs) accuracies in percent.
 
     The first line is what was measured; a group without a question in a draw is NaN there.
     """
@@ -41,15 +50,16 @@ def accuracies(right: Sequence[Sequence[bool]], types: Sequence[str], *, draws: 
     cells = np.bincount(kind * patterns + pattern, minlength=len(kinds) * patterns)
     drawn = np.random.default_rng(seed).multinomial(cells.sum(), cells / cells.sum(), size=draws)
     counts = np.concatenate([cells[None], drawn]).reshape(draws + 1, len(kinds), patterns)
-    has = (np.arange(patterns)[:, None] >> np.arange(len(marks))) & 1  # (patterns, runs)
-    hits, asked = counts @ has, counts.sum(-1, keepdims=True)  # (draws + 1, kinds, runs), (..., 1)
-    found = {}
+    is_right = (np.arange(patterns)[:, None] >> np.arange(len(marks))) & 1  # (patterns, runs)
+    hits, totals = counts @ is_right, counts.sum(-1, keepdims=True)  # (draws + 1, kinds, runs), (..., 1)
+    result = {}
     with np.errstate(invalid="ignore"):
         for name, (members, mean) in groups(types).items():
-            own = np.searchsorted(kinds, members)
-            each = (hits[:, own] / asked[:, own]).mean(1) if mean else hits[:, own].sum(1) / asked[:, own].sum(1)
-            found[name] = 100 * each
-    return found
+            places = np.searchsorted(kinds, members)
+            group_hits, group_totals = hits[:, places], totals[:, places]
+            share = (group_hits / group_totals).mean(1) if mean else group_hits.sum(1) / group_totals.sum(1)
+            result[name] = 100 * share
+    return result
 
 
 def intervals(right: Sequence[bool], types: Sequence[str]) -> dict[str, list[float]]:
@@ -57,19 +67,24 @@ def intervals(right: Sequence[bool], types: Sequence[str]) -> dict[str, list[flo
     return {name: _ends(drawn[1:, 0]) for name, drawn in accuracies([right], types).items()}
 
 
-def differences(first: Sequence[bool], second: Sequence[bool], types: Sequence[str]) -> dict[str, dict]:
-    """Second minus first by group: accuracies, difference, its 95 % interval and p."""
-    found, asked = {}, Counter(types)
+def differences(first: Sequence[bool], second: Sequence[bool], types: Sequence[str]) -> dict[str, AccuracyDifference]:
+    """Second minus first, by group."""
+    result: dict[str, AccuracyDifference] = {}
+    totals = Counter(types)
     members = {name: kinds for name, (kinds, _) in groups(types).items()}
     for name, drawn in accuracies([first, second], types).items():
-        apart = drawn[:, 1] - drawn[:, 0]
-        p = float(p_value(apart[1:][~np.isnan(apart[1:])]))
-        found[name] = {"questions": sum(asked[kind] for kind in members[name]), "scores": drawn[0].tolist()}
-        found[name] |= {"difference": float(apart[0]), "95 %": _ends(apart[1:]), "p": p}
-    return found
+        gains = drawn[:, 1] - drawn[:, 0]  # (draws + 1,)
+        result[name] = {
+            "questions": sum(totals[kind] for kind in members[name]),
+            "scores": drawn[0].tolist(),
+            "difference": float(gains[0]),
+            "95 %": _ends(gains[1:]),
+            "p": float(p_value(gains[1:][~np.isnan(gains[1:])])),
+        }
+    return result
 
 
-def differences_text(rows: dict[str, dict]) -> str:
+def differences_text(rows: Mapping[str, AccuracyDifference]) -> str:
     width = max(map(len, rows))
     lines = [f"{'':{width}}  questions        A        B     B - A   95 % interval            p"]
     for name, row in rows.items():
@@ -81,4 +96,5 @@ def differences_text(rows: dict[str, dict]) -> str:
 
 
 def _ends(values: np.ndarray) -> list[float]:
-    return np.nanpercentile(values, [2.5, 97.5]).tolist()
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return [float(low), float(high)]

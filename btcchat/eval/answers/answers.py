@@ -1,28 +1,50 @@
-"""Short answers held against the true ones: questions by their type, and classes with their confusion matrix.
+"""Short answers compared with the true ones: questions by their type, and classes with their confusion matrix.
 
 An answer is right where it equals the true one after `normalise`: lower case, no punctuation but the point inside a
 number, underscores and hyphens as blanks, no article, number words to twelve as digits, m² as m2. In addition
 
 - a true "yes" or "no" is answered by the first word ("No, there is none."),
-- RSVQA-LR's counts and RSVQA-HR's areas are held to ranges (Lobry et al., TGRS 2020, and VQA_model/VocabEncoder.py of
+- RSVQA-LR's counts and RSVQA-HR's areas are right in the same range (Lobry et al., TGRS 2020, and VQA_model/VocabEncoder.py of
   github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
-- a class is also said by naming it, and no other one, in a sentence.
+- a class is also answered by naming it, and no other class, in a sentence.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print
 NUMERIC = ("count", "area")  # left out by systems that do not answer numbers (GeoChat and those compared with it)
-RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> the type of question held to ranges
+RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> the type of question that is right in a range
 IN_RANGES = {
     "count": "RSVQA-LR's counts are right in the range of the true one",
     "area": "RSVQA-HR's areas are right in the range of the true one",
 }
 UNKNOWN = "(no class)"
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W_\d]+(?:\d+)?|%")
+
+Interval = TypedDict("Interval", {"95 %": list[float]}, total=False)  # its ends, where it is computed
+_GroupScores = TypedDict("_GroupScores", {"questions": int, "accuracy": float, "most frequent": float})
+_ClassTable = TypedDict(
+    "_ClassTable",
+    {"accuracy": float, "most frequent": float, "recall": dict[str, float], "confusion": dict[str, dict[str, int]]},
+)
+
+
+class GroupScores(_GroupScores, Interval):
+    """Of one of `groups`, in percent. "most frequent": what always giving a type's most frequent answer would score."""
+
+
+class ClassTable(_ClassTable, Interval):
+    """Accuracy in percent, recall of each class, and the confusion matrix as ``[truth][answer]``."""
+
+
+class ClassScores(ClassTable):
+    """A ClassTable, and of how many samples."""
+
+    samples: int
 
 
 def normalise(text: str) -> str:
@@ -33,20 +55,20 @@ def normalise(text: str) -> str:
     return " ".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in words)
 
 
-def same(said: str, truth: str, *, ranges: bool = False) -> bool:
+def same(answer: str, truth: str, *, ranges: bool = False) -> bool:
     """Whether an answer is right. ranges: a number is right in the range of the true one."""
-    said, truth = normalise(said), normalise(truth)
+    answer, truth = normalise(answer), normalise(truth)
     if truth in ("yes", "no"):
-        return said.split(" ")[0] == truth
+        return answer.split(" ")[0] == truth
     if ranges and (true_range := _range(truth)) is not None:
-        return _range(said) == true_range
-    return said == truth
+        return _range(answer) == true_range
+    return answer == truth
 
 
 def _range(answer: str) -> int | None:
     """Of a normalised number or area ("500 m2"): 0 none, 1 to 10, 2 to 100, 3 to 1000, 4 more. None of other words."""
     number = re.fullmatch(r"(\d+(?:\.\d+)?)(?: m2)?", answer)
-    return sum(float(number[1]) > most for most in (0, 10, 100, 1000)) if number else None
+    return sum(float(number[1]) > limit for limit in (0, 10, 100, 1000)) if number else None
 
 
 def question_type(given: str | None, truth: str) -> str:
@@ -58,30 +80,26 @@ def question_type(given: str | None, truth: str) -> str:
 
 
 def question_scores(
-    said: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: str | None = None
-) -> dict:
-    """Accuracy in percent of each of `groups`. ``ranges``: the type that is held to ranges.
-
-    ``most frequent`` is what always giving a type's most frequent answer would score, without looking.
-    """
-    right, asked, frequent = Counter(), Counter(), {}
-    for answer, truth, kind in zip(said, truths, types, strict=True):
+    answers: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: str | None = None
+) -> dict[str, GroupScores]:
+    """The scores of each of `groups`. ``ranges``: the type that is right in a range."""
+    right: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    frequency: dict[str, Counter[str | int]] = {}  # of a type's true answers, by their text or their range
+    for answer, truth, kind in zip(answers, truths, types, strict=True):
         right[kind] += same(answer, truth, ranges=kind == ranges)
-        asked[kind] += 1
-        frequent.setdefault(kind, Counter())[normalise(truth)] += 1
-    if ranges in asked:
-        binned = Counter()
-        for answer, times in frequent[ranges].items():
-            number = _range(answer)
-            binned[answer if number is None else number] += times
-        frequent[ranges] = binned
-    most = {kind: max(counts.values()) for kind, counts in frequent.items()}
+        totals[kind] += 1
+        plain = normalise(truth)
+        number = _range(plain) if kind == ranges else None
+        frequency.setdefault(kind, Counter())[plain if number is None else number] += 1
+    constant = {kind: max(counts.values()) for kind, counts in frequency.items()}
     scores = {}
     for name, (kinds, mean) in groups(types).items():
-        scores[name] = _row(right, asked, most, kinds)
+        scores[name] = _group_scores(right, totals, constant, kinds)
         if mean:
-            rows = [_row(right, asked, most, [kind]) for kind in kinds]
-            scores[name] |= {n: sum(row[n] for row in rows) / len(rows) for n in ("accuracy", "most frequent")}
+            rows = [_group_scores(right, totals, constant, [kind]) for kind in kinds]
+            scores[name]["accuracy"] = sum(row["accuracy"] for row in rows) / len(rows)
+            scores[name]["most frequent"] = sum(row["most frequent"] for row in rows) / len(rows)
     return scores
 
 
@@ -92,40 +110,43 @@ def groups(types: Sequence[str]) -> dict[str, tuple[list[str], bool]]:
     the others alone.
     """
     kinds = sorted(set(types))
-    found = {kind: ([kind], False) for kind in kinds} | {"overall": (kinds, False), "average": (kinds, True)}
+    lines = {kind: ([kind], False) for kind in kinds} | {"overall": (kinds, False), "average": (kinds, True)}
     words = [kind for kind in kinds if kind not in NUMERIC]
     if 0 < len(words) < len(kinds):
         without = f" without {' and '.join(kind for kind in NUMERIC if kind in kinds)}"
-        found |= {f"overall{without}": (words, False), f"average{without}": (words, True)}
-    return found
+        lines |= {f"overall{without}": (words, False), f"average{without}": (words, True)}
+    return lines
 
 
-def _row(right, asked, most, kinds: list[str]) -> dict:
-    total = sum(asked[kind] for kind in kinds)
-    share = {"accuracy": right, "most frequent": most}
-    return {"questions": total, **{n: 100 * sum(c[kind] for kind in kinds) / total for n, c in share.items()}}
+def _group_scores(
+    right: Mapping[str, int], totals: Mapping[str, int], constant: Mapping[str, int], kinds: list[str]
+) -> GroupScores:
+    """Of all questions of these types. right, constant: how many a model, or one answer to all, has right."""
+    total = sum(totals[kind] for kind in kinds)
+    return {
+        "questions": total,
+        "accuracy": 100 * sum(right[kind] for kind in kinds) / total,
+        "most frequent": 100 * sum(constant[kind] for kind in kinds) / total,
+    }
 
 
-def question_text(scores: dict) -> str:
+def question_text(scores: Mapping[str, GroupScores]) -> str:
     width = max(map(len, scores))
-    sure = any("95 %" in row for row in scores.values())
-    lines = [f"{'':{width}}  questions  accuracy" + "      95 % interval" * sure + "  most frequent"]
+    with_intervals = any("95 %" in row for row in scores.values())
+    lines = [f"{'':{width}}  questions  accuracy" + "      95 % interval" * with_intervals + "  most frequent"]
     for kind, row in scores.items():
-        interval = "   {:6.2f} to {:6.2f}".format(*row["95 %"]) if sure else ""
+        interval = "   {:6.2f} to {:6.2f}".format(*row["95 %"]) if with_intervals else ""
         numbers = f"{row['questions']:9}  {row['accuracy']:8.2f}{interval}  {row['most frequent']:13.2f}"
         lines.append(f"{kind:{width}}  {numbers}")
     return "\n".join(lines)
 
 
-def class_scores(said: Sequence[str], truths: Sequence[str]) -> dict:
-    """Overall accuracy in percent, recall of each class, and the confusion matrix as ``[truth][said]``.
-
-    truths: as words ("traffic collision"); the classes are those that occur in them. An answer that names none of
-    them, or several, counts as UNKNOWN.
-    """
+def class_scores(answers: Sequence[str], truths: Sequence[str]) -> ClassScores:
+    """truths: as words ("traffic collision"); the classes are those that occur in them. An answer that names none of
+    them, or several, counts as UNKNOWN."""
     names = sorted(set(map(normalise, truths)))
     table = {truth: dict.fromkeys([*names, UNKNOWN], 0) for truth in names}
-    for answer, truth in zip(said, truths, strict=True):
+    for answer, truth in zip(answers, truths, strict=True):
         table[normalise(truth)][named(answer, names)] += 1
     rows = {truth: sum(row.values()) for truth, row in table.items()}
     return {
@@ -143,18 +164,18 @@ def named(answer: str, names: list[str]) -> str:
     whole = [name for name in names if name.replace(" ", "") == answer.replace(" ", "")]
     if whole:
         return whole[0]
-    found = [name for name in names if f" {name} " in f" {answer} "]
-    found = [name for name in found if not any(name != other and name in other for other in found)]  # "post x" has "x"
-    return found[0] if len(found) == 1 else UNKNOWN
+    within = [name for name in names if f" {name} " in f" {answer} "]
+    longest = [name for name in within if not any(name != other and name in other for other in within)]  # of "post x"
+    return longest[0] if len(longest) == 1 else UNKNOWN
 
 
-def class_text(scores: dict) -> str:
+def class_text(scores: ClassScores) -> str:
     table = scores["confusion"]
     names = [*table, *([UNKNOWN] if any(row[UNKNOWN] for row in table.values()) else [])]
     width = max(map(len, names))
-    sure = ", 95 % interval {:.2f} to {:.2f}".format(*scores["95 %"]) if "95 %" in scores else ""
+    interval = ", 95 % interval {:.2f} to {:.2f}".format(*scores["95 %"]) if "95 %" in scores else ""
     lines = [
-        f"overall accuracy {scores['accuracy']:.2f} % of {scores['samples']}{sure} "
+        f"overall accuracy {scores['accuracy']:.2f} % of {scores['samples']}{interval} "
         f"(always the most frequent class: {scores['most frequent']:.2f} %)",
         "",
         f"{'is, said':{width + 4}}" + "".join(f"{number:5}" for number in range(1, len(names) + 1)),

@@ -1,1 +1,1 @@
-"""Captions held against references: n-gram scores, claims, changed or not."""
+"""Captions compared with references: n-gram scores, claims, changed or not."""

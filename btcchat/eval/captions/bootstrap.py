@@ -18,17 +18,18 @@ def times(rows: int, draws: int, seed: int) -> np.ndarray:
 
 def interval(counts: Counts, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """-> (2, 8): the ends of the 95 % interval of each of METRICS."""
-    return np.percentile(counts.scores(times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
+    ends: np.ndarray = np.percentile(counts.scores(times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
+    return ends
 
 
 def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Second minus first, over the same rows: -> the ends of its 95 % interval (2, 8), and p (8,)."""
     drawn = times(len(first.rouge_l), draws, seed)
-    apart = second.scores(drawn) - first.scores(drawn)
-    return np.percentile(apart, [2.5, 97.5], axis=0), p_value(apart)
+    differences = second.scores(drawn) - first.scores(drawn)
+    return np.percentile(differences, [2.5, 97.5], axis=0), p_value(differences)
 
 
-def p_value(apart: np.ndarray) -> np.ndarray:
-    """Two-sided p of differences (draws, ...): twice the share that has the other sign or is none, and never 0."""
-    tail = np.minimum((apart <= 0).sum(0), (apart >= 0).sum(0))
-    return np.minimum(1, 2 * (tail + 1) / (len(apart) + 1))
+def p_value(differences: np.ndarray) -> np.ndarray:
+    """Two-sided p of differences (draws, ...): twice the share that has the other sign or is 0, and never 0 itself."""
+    tail: np.ndarray = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
+    return np.minimum(1, 2 * (tail + 1) / (len(differences) + 1))

@@ -1,37 +1,59 @@
-"""The score card of a predictions file: all, changed and unchanged pairs, and how well the two are told apart."""
+"""The score card of a predictions file: all, changed and unchanged pairs, and how well the two are distinguished."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from typing import Any, TypeAlias, TypedDict
 
 from btcchat.eval.captions.bootstrap import interval
 from btcchat.eval.captions.changes import accuracy, changed_rows, confusion, pair_changed
 from btcchat.eval.captions.counts import METRICS, Counts
-from btcchat.eval.captions.factuality import factuality, factuality_text
+from btcchat.eval.captions.factuality import ClaimScores, factuality, factuality_text
 from btcchat.eval.captions.meteor import LONGEST, cut
 from btcchat.eval.captions.predictions import Predictions
 from btcchat.eval.captions.presets import PRESETS, levir_cc
 from btcchat.eval.captions.score import count_captions
 
+CaptionScores: TypeAlias = dict[str, Any]  # "pairs", each of METRICS and, with intervals, "95 %": metric -> [low, high]
+
+
+class ChangeFlags(TypedDict):
+    """Whether the predictions call the pairs changed that are."""
+
+    accuracy: float  # in percent
+    confusion: dict[str, dict[str, int]]  # of `confusion`
+    truth: str  # where it comes from
+
+
+class ScoreCard(TypedDict):
+    """What ``btcchat score --json`` prints of captions, and metrics.json has of a set of them."""
+
+    preset: str
+    scores: dict[str, CaptionScores]  # by part: "all", "changed only", a baseline
+    changed_or_unchanged: ChangeFlags | None  # None where all pairs are one of the two
+    factuality: dict[str, ClaimScores]
+    notes: list[str]
+    pycocoevalcap: str  # its version
+
 
 def score_card(
-    read: Predictions,
+    predictions: Predictions,
     *,
     preset: str = "levir-cc",
     baselines: Mapping[str, Sequence[str]] | None = None,
     intervals: bool = False,
     java: str | None = None,
     notes: Sequence[str] = (),
-) -> dict:
-    """Score what `read_predictions` returned: -> what ``btcchat score --json`` prints; `card_text` is its table.
+) -> ScoreCard:
+    """Score what `read_predictions` returned; `card_text` is the table of it.
 
     baselines: names and captions of the same rows, scored beside the predictions so that their numbers can be read:
-    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too. notes: to stand below the tables.
+    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too. notes: are added below the tables.
     """
-    rows = read.rows
+    rows = predictions.rows
     texts, references = [row.prediction for row in rows], [row.references for row in rows]
     changed = changed_rows(rows)
     split = any(changed) and not all(changed)
-    parts = {"all": list(range(len(rows)))}
+    parts: dict[str, Sequence[int]] = {"all": list(range(len(rows)))}
     if split:
         parts["changed only"] = [number for number, is_changed in enumerate(changed) if is_changed]
         parts["unchanged only"] = [number for number, is_changed in enumerate(changed) if not is_changed]
@@ -41,37 +63,37 @@ def score_card(
             parts[f"{name}, changed only"] = [len(texts) + number for number in parts["changed only"]]
         texts, references = texts + list(captions), references + [row.references for row in rows]
     counts = count_captions(texts, references, preset=preset, parts=parts, java=java)
-    flags = None
+    flags: ChangeFlags | None = None
     if split:
         table = confusion(changed, texts[: len(rows)])
         flagged = all(row.changed is not None for row in rows)
         source = "the flags of the data" if flagged else "read from the references"
         flags = {"accuracy": 100 * accuracy(table), "confusion": table, "truth": source}
-    own = {"all", "changed only", "unchanged only"} if intervals else ()
+    with_interval = {"all", "changed only", "unchanged only"} if intervals else ()
     return {
         "preset": preset,
-        "scores": {name: _numbers(one, name in own) for name, one in counts.items()},
+        "scores": {name: _numbers(part, name in with_interval) for name, part in counts.items()},
         "changed_or_unchanged": flags,
         "factuality": factuality([row.prediction for row in rows], [row.references for row in rows]),
-        "notes": [*_notes(read, split), *_captions_of(baselines or {}), *notes],
+        "notes": [*_notes(predictions, split), *_captions_of(baselines or {}), *notes],
         "pycocoevalcap": version("pycocoevalcap"),
     }
 
 
 def _captions_of(baselines: Mapping[str, Sequence[str]]) -> list[str]:
-    """Which caption stands for all rows, where the name does not say so."""
+    """Notes on baselines of one caption for all rows, where their names do not quote it."""
     same = {name: captions[0] for name, captions in baselines.items() if len(set(captions)) == 1}
     return [f'{name}: "{caption}" for all' for name, caption in same.items() if levir_cc([caption])[0] not in name]
 
 
-def _numbers(counts: Counts, with_interval: bool) -> dict:
-    numbers = {"pairs": len(counts.rouge_l), **dict(zip(METRICS, counts.scores().tolist(), strict=True))}
+def _numbers(counts: Counts, with_interval: bool) -> CaptionScores:
+    numbers: CaptionScores = {"pairs": len(counts.rouge_l), **dict(zip(METRICS, counts.scores().tolist(), strict=True))}
     if with_interval:
         numbers["95 %"] = dict(zip(METRICS, interval(counts).T.tolist(), strict=True))
     return numbers
 
 
-def card_text(card: dict) -> str:
+def card_text(card: ScoreCard) -> str:
     """The tables of a card."""
     width = max(map(len, card["scores"]))
     lines = [f"preset {card['preset']}: {PRESETS[card['preset']].about}; all scores x100", ""]
@@ -85,36 +107,36 @@ def card_text(card: dict) -> str:
     if flags is not None:
         lines += ["", f"changed/unchanged accuracy {flags['accuracy']:.2f} % (truth: {flags['truth']})"]
         lines.append(f"{'':14} {'said changed':>14} {'said unchanged':>14}")
-        for truth, said in flags["confusion"].items():
-            lines.append(f"{'is ' + truth:14} {said['changed']:14} {said['unchanged']:14}")
+        for truth, counts in flags["confusion"].items():
+            lines.append(f"{'is ' + truth:14} {counts['changed']:14} {counts['unchanged']:14}")
     lines += ["", factuality_text(card["factuality"])]
     return "\n".join(lines + ([""] if card["notes"] else []) + [f"note: {note}" for note in card["notes"]])
 
 
-def _cells(values) -> str:
+def _cells(values: Iterable[float]) -> str:
     return " ".join(f"{value:7.2f}" for value in values)
 
 
-def left_out(read: Predictions) -> list[str]:
-    """What was read and is not scored, or is asked for and was not there."""
+def left_out(predictions: Predictions) -> list[str]:
+    """Notes on what is not scored: duplicate rows, and pairs without a prediction."""
     notes = []
-    if read.duplicates:
-        notes.append(f"{_count(read.duplicates, 'duplicate row')} dropped (the same id and the same texts)")
-    if read.missing:
-        shown = ", ".join(read.missing[:5]) + (", ..." if len(read.missing) > 5 else "")
-        notes.append(f"{_count(len(read.missing), 'pair')} without a prediction not scored: {shown}")
+    if predictions.duplicates:
+        notes.append(f"{_count(predictions.duplicates, 'duplicate row')} dropped (the same id and the same texts)")
+    if missing := predictions.missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        notes.append(f"{_count(len(missing), 'pair')} without a prediction not scored: {shown}")
     return notes
 
 
-def _notes(read: Predictions, split: bool) -> list[str]:
-    notes = left_out(read)
-    empty = sum(not row.prediction.strip() for row in read.rows)
+def _notes(predictions: Predictions, split: bool) -> list[str]:
+    rows, notes = predictions.rows, left_out(predictions)
+    empty = sum(not row.prediction.strip() for row in rows)
     if empty:
         notes.append(f"{_count(empty, 'empty prediction')} scored as empty")
-    long = sum(cut(text) != text for row in read.rows for text in (row.prediction, *row.references))
+    long = sum(cut(text) != text for row in rows for text in (row.prediction, *row.references))
     if long:
         notes.append(f"{_count(long, 'text')} of more than {LONGEST} words cut there for METEOR")
-    if split and len({row.references for row in read.rows if pair_changed(row.references) is False}) == 1:
+    if split and len({row.references for row in rows if pair_changed(row.references) is False}) == 1:
         notes.append("unchanged pairs share their references: every n-gram is in all of them, so their CIDEr-D is 0")
     return notes
 

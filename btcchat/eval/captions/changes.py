@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from btcchat.eval.captions.predictions import Row
+from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.presets import levir_cc
 
 SAME = "the scene is the same as before"
@@ -36,20 +36,20 @@ def says_no_change(caption: str) -> bool:
     An empty caption says nothing: False.
     """
     words = " ".join(re.findall(r"\w+", caption.lower().replace("n't", " not")))
-    rest, found = NO_CHANGE.subn(" ", words)
-    return found > 0 and FILLER.issuperset(rest.split())
+    rest, matches = NO_CHANGE.subn(" ", words)
+    return matches > 0 and FILLER.issuperset(rest.split())
 
 
 def pair_changed(references: Iterable[str]) -> bool:
     """What most of a pair's references say; changed where they are divided."""
-    said = [says_no_change(text) for text in references]
-    return 2 * sum(said) <= len(said)
+    unchanged = [says_no_change(text) for text in references]
+    return 2 * sum(unchanged) <= len(unchanged)
 
 
-def changed_rows(rows: list[Row]) -> list[bool]:
+def changed_rows(rows: Sequence[Prediction]) -> list[bool]:
     """By the data's flags where every row has one, else by the references."""
-    flagged = all(row.changed is not None for row in rows)
-    return [row.changed if flagged else pair_changed(row.references) for row in rows]
+    flags = [row.changed for row in rows if row.changed is not None]
+    return flags if len(flags) == len(rows) else [pair_changed(row.references) for row in rows]
 
 
 def same_for_all(references: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -60,7 +60,7 @@ def same_for_all(references: Sequence[Sequence[str]]) -> dict[str, list[str]]:
 
 
 def confusion(truth: Sequence[bool], predictions: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Counts as ``[truth][said]``, both "changed" or "unchanged"."""
+    """Counts as ``[truth][predicted]``, both "changed" or "unchanged"."""
     names = {True: "changed", False: "unchanged"}
     table = {is_changed: dict.fromkeys(names.values(), 0) for is_changed in names.values()}
     for changed, caption in zip(truth, predictions, strict=True):
@@ -68,6 +68,7 @@ def confusion(truth: Sequence[bool], predictions: Sequence[str]) -> dict[str, di
     return table
 
 
-def accuracy(table: dict[str, dict[str, int]]) -> float:
+def accuracy(table: Mapping[str, Mapping[str, int]]) -> float:
+    """The share of a `confusion` that is right, 0 to 1."""
     right = table["changed"]["changed"] + table["unchanged"]["unchanged"]
     return right / sum(sum(row.values()) for row in table.values())

@@ -13,7 +13,7 @@ METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D
 class Counts:
     """Of N rows. A set's BLEU and METEOR come from its summed counts, its ROUGE-L and CIDEr-D are means of rows."""
 
-    bleu: np.ndarray  # (N, 10): words said, words of the closest reference, n-grams said (4), n-grams right (4)
+    bleu: np.ndarray  # (N, 10): words, words of the closest reference, n-grams (4), n-grams right (4)
     meteor: np.ndarray  # (N, 23)
     rouge_l: np.ndarray  # (N,)
     cider_d: np.ndarray  # (N,), with the document frequencies of these rows' references
@@ -37,7 +37,7 @@ def _all(bleu: np.ndarray, meteor: np.ndarray, rouge_l: np.ndarray, cider_d: np.
 
 def bleu_scores(counts: np.ndarray) -> np.ndarray:
     """(..., 10) summed counts -> (..., 4): BLEU-1 to 4, with pycocoevalcap's guards against 0/0."""
-    said, wanted, guessed, right = counts[..., 0], counts[..., 1], counts[..., 2:6], counts[..., 6:10]
-    precision = np.cumprod((right + 1e-15) / (guessed + 1e-9), axis=-1) ** (1 / np.arange(1, 5))
-    ratio = (said + 1e-15) / (wanted + 1e-9)
+    length, reference_length, ngrams, right = counts[..., 0], counts[..., 1], counts[..., 2:6], counts[..., 6:10]
+    precision = np.cumprod((right + 1e-15) / (ngrams + 1e-9), axis=-1) ** (1 / np.arange(1, 5))
+    ratio = (length + 1e-15) / (reference_length + 1e-9)
     return precision * np.exp(np.minimum(1 - 1 / ratio, 0))[..., None]

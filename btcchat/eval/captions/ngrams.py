@@ -1,8 +1,8 @@
 """BLEU, ROUGE-L and CIDEr-D of the captions of a set.
 
 BLEU's counts are pycocoevalcap's own code. The others are written out here because the library's are slow: its ROUGE-L
-fills a table as large as the product of two lengths, its CIDEr-D weighs each n-gram anew for every caption that has it.
-Rows that occur often are counted once.
+fills a table as large as the product of two lengths, and its CIDEr-D weighs each n-gram again for every caption that
+has it. Rows that occur often are counted once.
 
 Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; the longest common subsequence by words of bits
 after Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
@@ -11,13 +11,15 @@ Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluati
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from btcchat.eval.captions.java import eval_package
 
-Row = tuple[str, tuple[str, ...]]
+CaptionRow = tuple[str, tuple[str, ...]]  # prediction, references
+Vector = tuple[dict[tuple[str, ...], float], list[float], int]  # n-gram -> weight, norm of each order, length
 ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0  # of CIDEr-D's penalty for a difference in length
 BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
@@ -26,10 +28,11 @@ BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
 class NGramScorer:
     """Counts and scores of any part of ``rows``, a row at a time; what does not depend on the part is computed once."""
 
-    def __init__(self, rows: Sequence[Row]):
+    def __init__(self, rows: Sequence[CaptionRow]):
         self.rows = list(rows)
         bleu = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-        self._bleu, self._rouge = {}, {}
+        self._bleu: dict[CaptionRow, list[int]] = {}
+        self._rouge: dict[CaptionRow, float] = {}
         for prediction, references in dict.fromkeys(self.rows):
             self._bleu[prediction, references] = _bleu_counts(bleu, prediction, references)
             self._rouge[prediction, references] = _rouge_l(prediction, references)
@@ -46,21 +49,21 @@ class NGramScorer:
         """The scores of the rows. The document frequencies are those of the part's references."""
         counts = Counter(self.rows[number] for number in part)
         frequency: Counter[tuple[str, ...]] = Counter()
-        for (_, references), often in counts.items():
+        for (_, references), repeats in counts.items():
             for ngram in set().union(*(self._ngrams[text] for text in references)):
-                frequency[ngram] += often
+                frequency[ngram] += repeats
         weight = {ngram: math.log(len(part)) - math.log(number) for ngram, number in frequency.items()}
         unseen = math.log(len(part))
-        vectors: dict[str, tuple[dict, list[float], int]] = {}
+        vectors: dict[str, Vector] = {}
 
-        def vector(text: str) -> tuple[dict, list[float], int]:
+        def vector(text: str) -> Vector:
             if text not in vectors:
-                found = {ngram: tf * weight.get(ngram, unseen) for ngram, tf in self._ngrams[text].items()}
+                weights = {ngram: tf * weight.get(ngram, unseen) for ngram, tf in self._ngrams[text].items()}
                 squares = [0.0] * len(ORDERS)
-                for ngram, value in found.items():
+                for ngram, value in weights.items():
                     squares[len(ngram) - 1] += value * value
                 # The library takes the number of bigrams for the length.
-                vectors[text] = found, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
+                vectors[text] = weights, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
             return vectors[text]
 
         score = {}
@@ -72,12 +75,14 @@ class NGramScorer:
 
 def _rouge_l(prediction: str, references: tuple[str, ...]) -> float:
     """The best precision and the best recall of any reference, as the library has it."""
-    said, given = prediction.split(), [text.split() for text in references]
-    common = [longest_common(said, words) for words in given]
+    words, reference_words = prediction.split(), [text.split() for text in references]
+    common = [longest_common(words, reference) for reference in reference_words]
     if not any(common):
         return 0.0
-    precision = max(common) / len(said)
-    recall = max(number / len(words) for number, words in zip(common, given, strict=True) if words)
+    precision = max(common) / len(words)
+    recall = max(
+        number / len(reference) for number, reference in zip(common, reference_words, strict=True) if reference
+    )
     return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
 
 
@@ -93,11 +98,12 @@ def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
     return len(first) - row.bit_count()
 
 
-def _bleu_counts(bleu, prediction: str, references: tuple[str, ...]) -> list[int]:
-    one = bleu(prediction, list(references)).ctest[0]
-    said = one["testlen"]
-    closest = min((abs(length - said), length) for length in one["reflen"])[1]
-    return [said, closest, *one["guess"], *one["correct"]]
+def _bleu_counts(scorer: Callable[[str, list[str]], Any], prediction: str, references: tuple[str, ...]) -> list[int]:
+    """scorer: the class BleuScorer of pycocoevalcap."""
+    counts = scorer(prediction, list(references)).ctest[0]
+    length = counts["testlen"]
+    closest = min((abs(other - length), other) for other in counts["reflen"])[1]
+    return [length, closest, *counts["guess"], *counts["correct"]]
 
 
 def _ngrams(text: str) -> Counter[tuple[str, ...]]:
@@ -105,15 +111,15 @@ def _ngrams(text: str) -> Counter[tuple[str, ...]]:
     return Counter(tuple(words[i : i + n]) for n in ORDERS for i in range(len(words) - n + 1))
 
 
-def _similarity(tested, referred) -> float:
+def _similarity(tested: Vector, referred: Vector) -> float:
     """The mean over the orders of the clipped cosine of two weighted n-gram vectors, times the length penalty."""
-    found, norms, length = tested
-    other, other_norms, other_length = referred
+    weights, norms, length = tested
+    other_weights, other_norms, other_length = referred
     dots = [0.0] * len(ORDERS)
-    for ngram, value in found.items():
-        there = other.get(ngram)
-        if there is not None:
-            dots[len(ngram) - 1] += min(value, there) * there
+    for ngram, value in weights.items():
+        other = other_weights.get(ngram)
+        if other is not None:
+            dots[len(ngram) - 1] += min(value, other) * other
     cosine = sum(
         dot / (a * b) if a and b else dot for dot, a, b in zip(dots, norms, other_norms, strict=True)
     )  # fmt: skip

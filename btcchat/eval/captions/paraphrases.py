@@ -16,7 +16,7 @@ from btcchat.errors import BTCChatError
 _RUN = re.compile(rb"[a-z0-9]+")
 # Where METEOR's tokeniser takes an apostrophe or a stop out of a word ("1990's"), the word is joined again.
 _JOINED = re.compile(rb"(?=(?<![a-z0-9])([a-z0-9]+)[^a-z0-9\s]([a-z0-9]+))")
-_CHUNK = 1 << 16  # packed bytes at a time; of large ones the memory is given back and taken anew, which is slower
+_CHUNK = 1 << 16  # packed bytes at a time; of large ones the memory is freed and allocated again, which is slower
 _GZIP = 31  # zlib's word for it; quicker than the module gzip
 
 
@@ -28,12 +28,13 @@ def write_relevant(table: str | Path, texts: Iterable[str], path: str | Path) ->
     """
     text = "\n".join(texts).lower().encode("utf-8", "replace")
     words = set(_RUN.findall(text)) | {a + b for a, b in _JOINED.findall(text)}
-    kept, known = 0, {}  # type: int, dict[bytes, bool]
+    kept = 0
+    checked: dict[bytes, bool] = {}
 
     def usable(phrase: bytes) -> bool:
-        if phrase not in known:
-            known[phrase] = words.issuperset(_RUN.findall(phrase))
-        return known[phrase]
+        if phrase not in checked:
+            checked[phrase] = words.issuperset(_RUN.findall(phrase))
+        return checked[phrase]
 
     with gzip.open(path, "wb", compresslevel=1) as out:
         for lines in _triples(table):

@@ -1,15 +1,15 @@
 """Predictions and references from JSON lines, checked line by line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from btcchat.errors import BTCChatError
 from btcchat.files import json_kind, read_json, read_rows
 
-# Names by which the fields are found where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
+# The names that are looked for where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
 FIELDS = {
     "id": ("id", "uid", "filename"),
     "prediction": ("prediction", "pred", "caption"),
@@ -17,113 +17,134 @@ FIELDS = {
     "flag": ("changeflag", "changed"),
 }
 
+Fields: TypeAlias = Mapping[str, str | None]  # a key of FIELDS -> the name of that field in a file; None: look for it
+
 
 @dataclass(frozen=True)
-class Row:
+class Prediction:
+    """A row of a file of predictions or, with an empty prediction, of references."""
+
     id: str
     prediction: str
-    references: tuple[str, ...] | None
+    references: tuple[str, ...]  # () until those of another file are joined
     changed: bool | None  # the data's own flag
     line: int
     question_type: str | None = None
 
-    def same(self, other: "Row") -> bool:
+    def same(self, other: "Prediction") -> bool:
         return (self.prediction, self.references, self.changed) == (other.prediction, other.references, other.changed)
 
 
 @dataclass
 class Predictions:
-    rows: list[Row]
+    rows: list[Prediction]
     duplicates: int = 0
     missing: list[str] = field(default_factory=list)  # ids that have references and no prediction
 
 
 def read_predictions(
-    path: str | Path, fields: dict[str, str] | None = None, *, references: str | Path | None = None,
-    split: str | None = None, partial: bool = False,
-) -> Predictions:  # fmt: skip
+    path: str | Path,
+    fields: Fields | None = None,
+    *,
+    references: str | Path | None = None,
+    split: str | None = None,
+    partial: bool = False,
+) -> Predictions:
     """Read ``path``, one JSON object a line: id, prediction and, unless ``references`` is a file, references.
 
-    fields: names of the fields id, prediction, references and flag; FIELDS lists those found without. Rows of one id
-    that say the same are read once and counted. references: JSON lines of id and references, or LEVIR-CC's own JSON
-    file, of which ``split`` is taken. ``partial`` allows for ids that have references and no prediction. Raises
-    BTCChatError that names the line.
+    fields: names of the fields id, prediction, references and flag; FIELDS lists the defaults. Identical rows of one id
+    are read once, and the others counted. references: JSON lines of id and references, or LEVIR-CC's own JSON file, of
+    which ``split`` is read. ``partial`` allows for ids that have references and no prediction. Raises BTCChatError that
+    names the line.
     """
     if references is None and (partial or split is not None):
         name = "--partial" if partial else "--split"
         raise BTCChatError(f"{name} goes with --references, the file that says which pairs there are")
-    given = None if references is None else read_references(references, fields, split=split)
-    found: dict[str, Row] = {}
+    referred = {} if references is None else read_references(references, fields, split=split)
+    rows: dict[str, Prediction] = {}
     duplicates, names = 0, None
     for line, record in _records(path):
-        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=given is None)
+        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=references is None)
         row = _row(path, line, record, names, with_prediction=True)
-        if row.id in found:
-            before = found[row.id]
-            if not row.same(before):
+        if row.id in rows:
+            earlier = rows[row.id]
+            if not row.same(earlier):
                 raise BTCChatError(
-                    f"{path}: lines {before.line} and {line} both have the id '{row.id}' and say different things; "
+                    f"{path}: lines {earlier.line} and {line} both have the id '{row.id}' and say different things; "
                     "keep one of them"
                 )
             duplicates += 1
             continue
-        found[row.id] = row
-    if given is None:
-        return Predictions(list(found.values()), duplicates)
-    return _joined(path, references, found, given, duplicates, partial)
+        rows[row.id] = row
+    if references is None:
+        return Predictions(list(rows.values()), duplicates)
+    missing = _check_ids(path, references, rows, referred, partial=partial)
+    joined = [
+        Prediction(name, row.prediction, referred[name].references, referred[name].changed, row.line)
+        for name, row in rows.items()
+    ]
+    return Predictions(joined, duplicates, missing)
 
 
 def read_both(
-    path: str | Path, other: str | Path, fields: dict[str, str] | None = None, **options: Any
+    path: str | Path,
+    other: str | Path,
+    fields: Fields | None = None,
+    *,
+    references: str | Path | None = None,
+    split: str | None = None,
+    partial: bool = False,
 ) -> tuple[Predictions, Predictions]:
     """Two runs over the same pairs, in the order of the first: -> (Predictions, Predictions).
 
-    options: those of `read_predictions`. Raises BTCChatError where one has ids or references that the other has not.
+    The options are those of `read_predictions`. Raises BTCChatError where one file has ids or references that the other
+    does not have.
     """
-    first, second = (read_predictions(one, fields, **options) for one in (path, other))
+    first = read_predictions(path, fields, references=references, split=split, partial=partial)
+    second = read_predictions(other, fields, references=references, split=split, partial=partial)
     return paired(first, second, path, other)
 
 
 def paired(
     first: Predictions, second: Predictions, path: str | Path, other: str | Path
 ) -> tuple[Predictions, Predictions]:
-    """The same of what has been read from ``path`` and ``other``."""
-    theirs = {row.id: row for row in second.rows}
-    ours = {row.id for row in first.rows}
-    for here, there, names in (
-        (path, other, [row.id for row in first.rows if row.id not in theirs]),
-        (other, path, [name for name in theirs if name not in ours]),
+    """As `read_both`, of predictions that have been read from ``path`` and ``other``."""
+    second_rows = {row.id: row for row in second.rows}
+    first_ids = {row.id for row in first.rows}
+    for file, other_file, names in (
+        (path, other, [row.id for row in first.rows if row.id not in second_rows]),
+        (other, path, [name for name in second_rows if name not in first_ids]),
     ):
         if names:
             shown = _listed([f"'{name}'" for name in names], "id")
-            raise BTCChatError(f"{here} has {shown} that {there} has not; two runs are compared on the same pairs")
+            raise BTCChatError(f"{file} has {shown} that {other_file} has not; two runs are compared on the same pairs")
     for row in first.rows:
-        if theirs[row.id].references != row.references:
-            lines = f"{path} line {row.line} and {other} line {theirs[row.id].line}"
+        if second_rows[row.id].references != row.references:
+            lines = f"{path} line {row.line} and {other} line {second_rows[row.id].line}"
             raise BTCChatError(f"{lines} give '{row.id}' different references; --references FILE gives both the same")
-    second.rows = [theirs[row.id] for row in first.rows]
+    second.rows = [second_rows[row.id] for row in first.rows]
     return first, second
 
 
-def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Row]]:
-    """The rows of a run's predictions.jsonl, in which ``sizes`` rows of one data set after the other stand."""
+def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Prediction]]:
+    """The rows of a run's predictions.jsonl by data set, of which each has as many rows as ``sizes`` says."""
     lines = list(_records(path))
     if len(lines) != sum(sizes):
         raise BTCChatError(f"{path} has {len(lines)} rows, metrics.json beside it is of {sum(sizes)}; evaluate again")
-    parts, rest = [], iter(lines)
-    for part in (list(islice(rest, size)) for size in sizes):
+    parts, remaining = [], iter(lines)
+    for part in (list(islice(remaining, size)) for size in sizes):
         names = _names(path, *part[0], None, need=("id", "prediction"), references=True)
         parts.append([_row(path, line, record, names, with_prediction=True) for line, record in part])
     return parts
 
 
 def read_references(
-    path: str | Path, fields: dict[str, str] | None = None, *, split: str | None = None
-) -> dict[str, Row]:
-    """-> dict from id to Row (with an empty prediction)."""
-    whole = _levir_cc(path)
-    records = _records(path) if whole is None else enumerate(whole, start=1)
-    found: dict[str, Row] = {}
+    path: str | Path, fields: Fields | None = None, *, split: str | None = None
+) -> dict[str, Prediction]:
+    """-> dict from id to Prediction (an empty one, with its references)."""
+    levir_rows = _levir_cc(path)
+    records = _records(path) if levir_rows is None else enumerate(levir_rows, start=1)
+    rows: dict[str, Prediction] = {}
     splits: set[str] = set()
     names = None
     for line, record in records:
@@ -133,48 +154,46 @@ def read_references(
                 continue
         names = names or _names(path, line, record, fields, need=("id", "references"), references=True)
         row = _row(path, line, record, names, with_prediction=False)
-        if row.id in found and not row.same(found[row.id]):
-            raise BTCChatError(f"{path}: rows {found[row.id].line} and {line} give '{row.id}' different references")
-        found[row.id] = row
-    if not found:
-        has = f" of the split '{split}'; it has {', '.join(sorted(splits)) or 'none'}" if split else ""
-        raise BTCChatError(f"{path}: no row{has}")
-    return found
+        if row.id in rows and not row.same(rows[row.id]):
+            raise BTCChatError(f"{path}: rows {rows[row.id].line} and {line} give '{row.id}' different references")
+        rows[row.id] = row
+    if not rows:
+        of_split = f" of the split '{split}'; it has {', '.join(sorted(splits)) or 'none'}" if split else ""
+        raise BTCChatError(f"{path}: no row{of_split}")
+    return rows
 
 
-def _joined(
+def _check_ids(
     path: str | Path,
-    references: str | Path | None,
-    found: dict[str, Row],
-    given: dict[str, Row],
-    duplicates: int,
+    references: str | Path,
+    rows: dict[str, Prediction],
+    referred: dict[str, Prediction],
+    *,
     partial: bool,
-) -> Predictions:
-    unknown = [f"'{row.id}' (line {row.line})" for row in found.values() if row.id not in given]
+) -> list[str]:
+    """-> the ids that have references and no prediction. Raises BTCChatError where these or the others are a fault."""
+    unknown = [f"'{row.id}' (line {row.line})" for row in rows.values() if row.id not in referred]
     if unknown:
-        example = next(iter(given))
+        example = next(iter(referred))
         raise BTCChatError(f"{path}: {_listed(unknown, 'id')} not in {references}, whose ids look like '{example}'")
-    missing = [name for name in given if name not in found]
+    missing = [name for name in referred if name not in rows]
     if missing and not partial:
         shown = _listed([f"'{name}'" for name in missing], "id")
         raise BTCChatError(f"{path}: {shown} of {references} without a prediction; --partial scores the others")
-    rows = [
-        Row(name, row.prediction, given[name].references, given[name].changed, row.line) for name, row in found.items()
-    ]
-    return Predictions(rows, duplicates, missing)
+    return missing
 
 
 def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each line that is not blank; at least one."""
-    found = False
+    empty = True
     for number, record in read_rows(path, whole=True):
-        found = True
+        empty = False
         yield number, record
-    if not found:
+    if empty:
         raise BTCChatError(f"{path}: empty; expected JSON lines")
 
 
-def _levir_cc(path: str | Path) -> list[dict] | None:
+def _levir_cc(path: str | Path) -> list[dict[str, Any]] | None:
     """The rows of a file like LevirCCcaptions.json, ``{"images": [{"filename", "sentences": [{"raw"}]}]}``, or None."""
     try:
         images = read_json(path, "images")["images"]
@@ -187,22 +206,22 @@ def _names(
     path: str | Path,
     line: int,
     record: dict[str, Any],
-    fields: dict[str, str] | None,
+    fields: Fields | None,
     *,
     need: Sequence[str],
     references: bool,
 ) -> dict[str, str | None]:
-    """The file's own names of the fields, found in its first row."""
+    """The file's own names of the fields, looked up in its first row."""
     fields = {name: value for name, value in (fields or {}).items() if value is not None}
     names: dict[str, str | None] = {}
-    for name, known in FIELDS.items():
-        names[name] = fields.get(name) or next((choice for choice in known if choice in record), None)
-        wanted = name in need or (name == "references" and references)
-        if wanted and names[name] not in record:
-            sought = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in known)
-            way = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
-            has = ", ".join(record) or "no fields"
-            raise BTCChatError(f"{path} line {line}: no field {sought}; it has {has}; give {way}")
+    for name, defaults in FIELDS.items():
+        names[name] = fields.get(name) or next((choice for choice in defaults if choice in record), None)
+        required = name in need or (name == "references" and references)
+        if required and names[name] not in record:
+            expected = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in defaults)
+            flag = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
+            present = ", ".join(record) or "no fields"
+            raise BTCChatError(f"{path} line {line}: no field {expected}; it has {present}; give {flag}")
     if not references:
         names["references"] = None
     return names
@@ -210,12 +229,12 @@ def _names(
 
 def _row(
     path: str | Path, line: int, record: dict[str, Any], names: dict[str, str | None], *, with_prediction: bool
-) -> Row:
+) -> Prediction:
     def value(name: str) -> Any:
-        own = names[name]
-        if own is None or own not in record:
-            raise BTCChatError(f"{path} line {line}: no field '{own}'")
-        return record[own]
+        field_name = names[name]
+        if field_name is None or field_name not in record:
+            raise BTCChatError(f"{path} line {line}: no field '{field_name}'")
+        return record[field_name]
 
     key = value("id")
     if isinstance(key, bool) or not isinstance(key, (str, int)):
@@ -225,24 +244,24 @@ def _row(
     prediction = value("prediction") if with_prediction else ""
     if not isinstance(prediction, str):
         raise BTCChatError(f"{path} line {line}: '{names['prediction']}' is {json_kind(prediction)}; expected a text")
-    references = None
+    references: tuple[str, ...] = ()
     if names["references"] is not None:
-        references = value("references")
-        if not isinstance(references, list) or not references:
-            got = "an empty list" if references == [] else json_kind(references)
+        texts = value("references")
+        if not isinstance(texts, list) or not texts:
+            got = "an empty list" if texts == [] else json_kind(texts)
             raise BTCChatError(f"{path} line {line}: '{names['references']}' is {got}; expected a list of texts")
-        for number, text in enumerate(references, start=1):
+        for number, text in enumerate(texts, start=1):
             if not isinstance(text, str) or not text.strip(" ."):
                 got = "empty" if isinstance(text, str) else json_kind(text)
                 raise BTCChatError(f"{path} line {line}: reference {number} of '{names['references']}' is {got}")
-        references = tuple(references)
+        references = tuple(texts)
     changed = None
     if names["flag"] is not None:
         changed = value("flag")
         if changed not in (0, 1):
             raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
         changed = bool(changed)
-    return Row(str(key), prediction, references, changed, line, record.get("question_type"))
+    return Prediction(str(key), prediction, references, changed, line, record.get("question_type"))
 
 
 def _listed(items: list[str], noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Text conventions. They alone move CIDEr-D by 5 points, so each has a name, and the name stands at every table."""
+"""Text conventions. They alone move CIDEr-D by 5 points, so each has a name, and every table names it."""
 
 import re
 import tempfile
@@ -31,7 +31,7 @@ def raw(texts: Sequence[str], java: str | None = None) -> list[str]:
 def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
     """The Stanford tokeniser of pycocoevalcap and its list of punctuation, which is dropped; one JVM for all texts."""
     library = eval_package("pycocoevalcap.tokenizer.ptbtokenizer")
-    jar = Path(library.__file__).parent / library.STANFORD_CORENLP_3_4_1_JAR
+    jar = Path(eval_package("pycocoevalcap.tokenizer").__path__[0]) / library.STANFORD_CORENLP_3_4_1_JAR
     with ExitStack() as stack:
         with writing_temporary():
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="btcchat-ptb-"))) / "texts"

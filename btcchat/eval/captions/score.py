@@ -8,7 +8,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.counts import METRICS, Counts
 from btcchat.eval.captions.java import find_java
 from btcchat.eval.captions.meteor import meteor_counts
-from btcchat.eval.captions.ngrams import NGramScorer, Row
+from btcchat.eval.captions.ngrams import CaptionRow, NGramScorer
 from btcchat.eval.captions.presets import as_ids, build_preset
 
 
@@ -69,12 +69,12 @@ def _check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> N
         raise BTCChatError(f"got {len(predictions)} predictions and references for {len(references)} of them")
     if not predictions:
         raise BTCChatError("nothing to score: no predictions")
-    for number, given in enumerate(references):
-        if isinstance(given, str) or not given:
-            raise BTCChatError(f"row {number}: expected a list of at least one reference, got {given!r}")
+    for number, texts in enumerate(references):
+        if isinstance(texts, str) or not texts:
+            raise BTCChatError(f"row {number}: expected a list of at least one reference, got {texts!r}")
 
 
-def _numbered(rows: list[Row]) -> list[Row]:
+def _numbered(rows: list[CaptionRow]) -> list[CaptionRow]:
     """The rows with numbers for words."""
     texts = list(dict.fromkeys(text for prediction, references in rows for text in (*references, prediction)))
     number = dict(zip(texts, as_ids(texts), strict=True))

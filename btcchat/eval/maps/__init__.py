@@ -1,1 +1,1 @@
-"""Change maps, drawn and held against masks."""
+"""Change maps, drawn and compared with masks."""

@@ -1,22 +1,23 @@
-"""``btcchat eval --change-maps`` draws the change map of every pair, ``--masks`` also holds it to the pair's mask.
+"""``btcchat eval --change-maps`` draws the change map of every pair, ``--masks`` also compares it with the pair's mask.
 
 RUN/change_maps/ID.png              of what is evaluated
 RUN/threshold/SET/change_maps/...   of the pairs that only choose the threshold
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from btcchat.change_encoder.change_map import at_size, save_map
 from btcchat.data.records import CODES
 from btcchat.errors import BTCChatError
-from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_source
+from btcchat.eval.maps.masks import LEVELS, ThresholdScores, best_level, count, level_of, mask_scores, mask_source
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import EvalSet, Sample, other_split, whole_splits
-from btcchat.eval.runs.sweep import Seen, batches, sweep, wanted
+from btcchat.eval.runs.sweep import Seen, batches, sweep, unfinished
 from btcchat.model import BTCChatModel
 
 
@@ -28,21 +29,24 @@ class ChangeMaps:
     choose on.
     """
 
-    def __init__(self, sets: Sequence[EvalSet], threshold: float | None, where: dict, *, masks: bool = True):
+    def __init__(
+        self, sets: Sequence[EvalSet], threshold: float | None, where: Mapping[str, Any], *, masks: bool = True
+    ):
         self.threshold, self.masks = threshold, masks
-        self.pairs = {one.name: _pairs(one) for one in sets if _pairs(one)}
+        self.pairs = {eval_set.name: pairs for eval_set in sets if (pairs := _pairs(eval_set))}
         if not self.pairs:
-            raise BTCChatError(f"change maps are of pairs, and {', '.join(s.name for s in sets)} has no pairs")
+            names = ", ".join(eval_set.name for eval_set in sets)
+            raise BTCChatError(f"change maps are of pairs, and {names} has no pairs")
         self.chosen_on: dict[str, EvalSet] = {}  # where it is another split than the scored one
-        self._evaluated = {one.content for one in sets}
+        self._evaluated = {eval_set.content for eval_set in sets}
         self._counted: dict[str, np.ndarray] = {}  # of each set by its content
         if not masks:
             return
         _check_masks([sample for samples in self.pairs.values() for sample in samples])
-        known = whole_splits(sets)
-        for one in sets if threshold is None else ():
-            if one.name in self.pairs and (val := _val(one, where, known)):
-                self.chosen_on[one.name] = val
+        splits = whole_splits(sets)
+        for eval_set in sets if threshold is None else ():
+            if eval_set.name in self.pairs and (val := _val(eval_set, where, splits)):
+                self.chosen_on[eval_set.name] = val
         _check_masks([sample for val in self._only_chosen_on() for sample in _pairs(val)])
 
     def drawing(self, folder: Path) -> "Drawing":
@@ -55,54 +59,55 @@ class ChangeMaps:
         """The maps of the pairs that only choose the threshold: every process draws its share."""
         for val in self._only_chosen_on():
             drawing = Drawing(_beside(folder, val), {sample.id for sample in _pairs(val)})
-            todo = ranks.from_first(wanted(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
-            if mine := todo[ranks.number :: ranks.world]:
-                for _ in sweep(load_model(), mine, [drawing]):
+            todo = ranks.from_first(unfinished(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
+            if share := todo[ranks.number :: ranks.world]:
+                for _ in sweep(load_model(), share, [drawing]):
                     pass
             ranks.gather(None)  # until all have drawn
 
-    def scores(self, one: EvalSet, folder: Path) -> dict | None:
-        """Of a set, as metrics.json has them; None where it has no pairs, or no masks are asked for."""
-        name = one.name
+    def scores(self, eval_set: EvalSet, folder: Path) -> ThresholdScores | None:
+        """Of a set; None where it has no pairs, or the maps are only drawn."""
+        name = eval_set.name
         if name not in self.pairs or not self.masks:
             return None
-        counts = self._counts(one, folder)
+        counts = self._counts(eval_set, folder)
         if self.threshold is not None:
-            level, how = level_of(self.threshold), "given"
+            level, chosen = level_of(self.threshold), "given"
         elif name in self.chosen_on:
             val = self.chosen_on[name]
             level = best_level(self._counts(val, folder))
-            how = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
+            chosen = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
         else:
-            level, how = best_level(counts), "chosen on this split by IoU"
-        return {"threshold": level / (LEVELS - 1), "chosen": how} | mask_scores(counts, level)
+            level, chosen = best_level(counts), "chosen on this split by IoU"
+        return {"threshold": level / (LEVELS - 1), "chosen": chosen, **mask_scores(counts, level)}
 
     def _only_chosen_on(self) -> list[EvalSet]:
         """The sets that choose a threshold and are not evaluated themselves, each once."""
-        found = {val.content: val for val in self.chosen_on.values() if val.content not in self._evaluated}
-        return list(found.values())
+        by_content = {val.content: val for val in self.chosen_on.values() if val.content not in self._evaluated}
+        return list(by_content.values())
 
-    def _counts(self, one: EvalSet, folder: Path) -> np.ndarray:
+    def _counts(self, eval_set: EvalSet, folder: Path) -> np.ndarray:
         """(N, 2, 256), of its pairs; each map and mask is read once."""
-        if one.content not in self._counted:
-            where = folder if one.content in self._evaluated else _beside(folder, one)
-            self._counted[one.content] = np.stack([count(sample, map_path(where, sample.id)) for sample in _pairs(one)])
-        return self._counted[one.content]
+        content = eval_set.content
+        if content not in self._counted:
+            maps = folder if content in self._evaluated else _beside(folder, eval_set)
+            self._counted[content] = np.stack([count(sample, map_path(maps, sample.id)) for sample in _pairs(eval_set)])
+        return self._counted[content]
 
 
-def _pairs(one: EvalSet) -> list[Sample]:
+def _pairs(eval_set: EvalSet) -> list[Sample]:
     pair = CODES.index("pair")
-    return [sample for sample in one.samples if sample.records.modality_codes[sample.index] == pair]
+    return [sample for sample in eval_set.samples if sample.records.modality_codes[sample.index] == pair]
 
 
-def _val(one: EvalSet, where: dict, known: dict[str, EvalSet]) -> EvalSet | None:
-    """The val split of a set, to choose its threshold on; None for a val split, and where only this split is there."""
-    if one.name.partition(":")[2] == "val":
+def _val(eval_set: EvalSet, where: Mapping[str, Any], splits: dict[str, EvalSet]) -> EvalSet | None:
+    """The val split of a set, to choose its threshold on; None for a val split, and where it has only this split."""
+    if eval_set.name.partition(":")[2] == "val":
         return None
-    if val := other_split(one, "val", where, known):
+    if val := other_split(eval_set, "val", where, splits):
         return val
-    if one.is_test or "val" in one.description.get("splits", ()):
-        raise BTCChatError(f"no val split of {one.name} to choose a threshold on; give --mask_threshold T")
+    if eval_set.is_test or "val" in eval_set.description.get("splits", ()):
+        raise BTCChatError(f"no val split of {eval_set.name} to choose a threshold on; give --mask_threshold T")
     return None
 
 
@@ -118,8 +123,8 @@ def _check_masks(samples: Sequence[Sample]) -> None:
         raise BTCChatError(faults[0] + more)
 
 
-def _beside(folder: Path, one: EvalSet) -> Path:
-    return folder / "threshold" / f"{one.name.replace(':', '-')}-{one.fingerprint[:12]}"
+def _beside(folder: Path, eval_set: EvalSet) -> Path:
+    return folder / "threshold" / f"{eval_set.name.replace(':', '-')}-{eval_set.fingerprint[:12]}"
 
 
 class Drawing:

@@ -1,10 +1,12 @@
-"""A change map held to a pair's mask: IoU, precision, recall and F1 of "changed where the map has at least T".
+"""A change map compared with a pair's mask: IoU, precision, recall and F1 of "changed where the map has at least T".
 
-A map is stored in 256 levels, so that a set's counts at all of them say every score at every threshold.
+A map is stored in 256 levels, so that a set's counts at all of them give every score at every threshold.
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -14,20 +16,34 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
 from btcchat.media.images import load_image
-from btcchat.media.source import existing_file
+from btcchat.media.source import Embedded, existing_file
 
 LEVELS = 256
 SCORES = ("IoU", "precision", "recall", "F1")
 
+MapScores: TypeAlias = dict[str, Any]  # each of SCORES and, of what is measured, "95 %": score -> [low, high]
+_MaskScores = TypedDict("_MaskScores", {"pairs": int, "changed pixels": float, "scores": dict[str, MapScores]})
 
-def mask_source(sample: Sample):
+
+class MaskScores(_MaskScores):
+    """Of a set's pairs, by `mask_scores`: the share of changed pixels in percent, and the scores of each map."""
+
+
+class ThresholdScores(MaskScores):
+    """As metrics.json has them: with the threshold, 0 to 1, and how it was chosen."""
+
+    threshold: float
+    chosen: str
+
+
+def mask_source(sample: Sample) -> Path | Embedded:
     """Where the mask of a pair is: a path, or what is embedded. Raises BTCChatError that names the row."""
     record = sample.record
     if record.row.get("mask") is None:
         raise BTCChatError(f"{record.where}: no 'mask', which --masks needs of every pair: an image, 0 where unchanged")
-    found = media_source(record.row["mask"], "mask", 1, record.where, sample.records.image_root)
+    source = media_source(record.row["mask"], "mask", 1, record.where, sample.records.image_root)
     try:
-        return existing_file(found, "mask")
+        return existing_file(source, "mask")
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error
 
@@ -42,7 +58,7 @@ def count(sample: Sample, path: Path) -> np.ndarray:
     source = mask_source(sample)
     changed = np.asarray(load_image(source)).any(-1)  # (H, W); 128 and 255 are both a change, of roads and buildings
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
-        of_mask, of_map = (" x ".join(map(str, one.shape[1::-1])) for one in (changed, levels))
+        of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(
             f"{sample.record.where}: the mask {source} has {of_mask} pixels, the pair's change map {of_map}; "
             "a mask needs the size of the image after"
@@ -58,11 +74,11 @@ def level_of(threshold: float) -> int:
 def best_level(counts: np.ndarray) -> int:
     """The level with the highest IoU, of counts (N, 2, 256)."""
     unchanged, changed = counts.sum(0)
-    found, wrong = (one[::-1].cumsum()[::-1] for one in (changed, unchanged))  # at or above each level
-    return int(np.argmax(found / np.maximum(changed.sum() + wrong, 1)))
+    hits, false_alarms = (pixels[::-1].cumsum()[::-1] for pixels in (changed, unchanged))  # at or above each level
+    return int(np.argmax(hits / np.maximum(changed.sum() + false_alarms, 1)))
 
 
-def mask_scores(counts: np.ndarray, level: int) -> dict:
+def mask_scores(counts: np.ndarray, level: int) -> MaskScores:
     """In percent, over the pixels of all pairs (N, 2, 256); beside them two maps that did not look."""
     scores = {"change map": _row(_outcomes(counts, level))}
     drawn = times(len(counts), DRAWS, 0) @ _outcomes(counts, level)  # (draws, 3)
@@ -74,21 +90,21 @@ def mask_scores(counts: np.ndarray, level: int) -> dict:
 
 
 def _outcomes(counts: np.ndarray, level: int) -> np.ndarray:
-    """(N, 3): changed pixels found, unchanged ones taken for changed, changed ones missed."""
-    wrong, found = counts[:, :, level:].sum(-1).T
-    return np.stack([found, wrong, counts[:, 1].sum(-1) - found], axis=1)
+    """(N, 3): hits (changed pixels above the threshold), false alarms (unchanged ones above it), misses."""
+    false_alarms, hits = counts[:, :, level:].sum(-1).T
+    return np.stack([hits, false_alarms, counts[:, 1].sum(-1) - hits], axis=1)
 
 
 def _ratios(outcomes: np.ndarray) -> np.ndarray:
     """(D, 3) -> (D, 4): SCORES in percent; not a number where there is nothing to divide by."""
-    found, wrong, missed = outcomes.T.astype(float)
-    parts = [(found, found + wrong + missed), (found, found + wrong), (found, found + missed)]
-    parts.append((2 * found, 2 * found + wrong + missed))
+    hits, false_alarms, misses = outcomes.T.astype(float)
+    parts = [(hits, hits + false_alarms + misses), (hits, hits + false_alarms), (hits, hits + misses)]
+    parts.append((2 * hits, 2 * hits + false_alarms + misses))
     with np.errstate(invalid="ignore"):
         return np.stack([100 * part / whole for part, whole in parts], axis=1)
 
 
-def _row(outcomes: np.ndarray) -> dict:
+def _row(outcomes: np.ndarray) -> MapScores:
     return dict(zip(SCORES, _numbers(_ratios(outcomes.sum(0, keepdims=True))[0]), strict=True))
 
 
@@ -96,13 +112,13 @@ def _numbers(values: np.ndarray) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
-def mask_text(found: dict) -> str:
+def mask_text(result: ThresholdScores) -> str:
     """The table of a set."""
-    scores = found["scores"]
+    scores = result["scores"]
     width = max(map(len, scores))
     lines = [
-        f"change maps and masks, over the pixels of {found['pairs']} pairs ({found['changed pixels']:.2f} % changed)",
-        f"changed: at least {found['threshold']:.3f}, {found['chosen']}",
+        f"change maps and masks, over the pixels of {result['pairs']} pairs ({result['changed pixels']:.2f} % changed)",
+        f"changed: at least {result['threshold']:.3f}, {result['chosen']}",
         "",
         f"{'':{width}} " + " ".join(f"{name:>9}" for name in SCORES),
     ]
@@ -114,5 +130,5 @@ def mask_text(found: dict) -> str:
     return "\n".join(lines)
 
 
-def _cells(values) -> str:
+def _cells(values: Iterable[float | None]) -> str:
     return " ".join(f"{'-':>9}" if value is None else f"{value:9.2f}" for value in values)

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from btcchat.files import read_json
 from btcchat.train.checkpoints import complete_checkpoints
@@ -14,7 +15,7 @@ NAMES = ("loss", "learning_rate", "grad_norm")
 SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # of evaluations while training
 
 
-def training_log(model: str) -> tuple[Path, list[dict]] | None:
+def training_log(model: str) -> tuple[Path, list[dict[str, Any]]] | None:
     """The log lines of a model's training: of its end, of its last checkpoint, or of the run that kept it."""
     folder = Path(model)
     places = [folder, *complete_checkpoints(folder)[::-1]]
@@ -27,18 +28,18 @@ def training_log(model: str) -> tuple[Path, list[dict]] | None:
     return None
 
 
-def curves(lines: Sequence[dict]) -> list[str]:
+def curves(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """One SVG for each of NAMES and SCORES that was logged at two steps or more."""
-    wanted = {name: name for name in NAMES}
+    titles = {name: name for name in NAMES}
     logged = sorted({name for line in lines for name in line if name.startswith("eval_")})
-    ends = re.compile(rf"eval_(\S+ )?({'|'.join(map(re.escape, SCORES))})")  # behind the name of a set, or alone
-    wanted |= {name: name.removeprefix("eval_") for name in logged if ends.fullmatch(name)}
-    found = []
-    for name, title in wanted.items():
+    ends = re.compile(rf"eval_(\S+ )?({'|'.join(map(re.escape, SCORES))})")  # after the name of a set, or alone
+    titles |= {name: name.removeprefix("eval_") for name in logged if ends.fullmatch(name)}
+    figures = []
+    for name, title in titles.items():
         points = [(line["step"], line[name]) for line in lines if _number(line.get(name)) and _number(line.get("step"))]
         if len(points) > 1:
-            found.append(curve(title, points))
-    return found
+            figures.append(curve(title, points))
+    return figures
 
 
 def curve(title: str, points: Sequence[tuple[float, float]]) -> str:
@@ -63,5 +64,5 @@ def curve(title: str, points: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def _number(value) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,6 +1,6 @@
 """A finished evaluation as one HTML page that needs nothing beside it: tables, what was run, training, samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from btcchat.eval.captions.presets import PRESETS
 from btcchat.eval.report.curves import curves, training_log
 from btcchat.eval.report.samples import LONGEST, SHOWN, Cards
 from btcchat.eval.report.tables import paragraph, set_tables
-from btcchat.eval.runs.finished import RunSet, read_run
+from btcchat.eval.runs.finished import Run, read_run
 from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, Sample, read_sets
 
@@ -20,38 +20,45 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 
 
 def report(
-    path: str | Path, *, samples: int = 100, data_root: str | None = None, folder: str | None = None, java=None
+    path: str | Path,
+    *,
+    samples: int = 100,
+    data_root: str | None = None,
+    folder: str | None = None,
+    java: str | None = None,
 ) -> Iterable[str]:
     """The page of the run folder ``path``, piece by piece.
 
     samples: cards in the page, at most. data_root, folder: where data and descriptions are now, if not where they were
-    when it was run. Raises BTCChatError for a run that is not finished, or whose images cannot be had.
+    when it was run. Raises BTCChatError for a run that is not finished, or whose images cannot be read.
     """
-    run, metrics, sets = read_run(path)
-    cards = {one.name: Cards(one, preset=metrics["preset"], java=java) for one in sets} if samples else {}
-    known = _samples(path, run, data_root, folder) if samples else {}
-    return _page(Path(path), run, metrics, sets, samples, cards, known)
+    run = read_run(path)
+    cards = {s.name: Cards(s, preset=run.preset, java=java) for s in run.sets} if samples else {}
+    by_id = _samples(path, run, data_root, folder) if samples else {}
+    return _page(Path(path), run, samples, cards, by_id)
 
 
-def _samples(path: str | Path, run: dict, data_root: str | None, folder: str | None) -> dict[str, Sample]:
+def _samples(path: str | Path, run: Run, data_root: str | None, folder: str | None) -> dict[str, Sample]:
     """The run's samples by id, with their images."""
-    asked = dict(run.get("asked") or {"mixture": "+".join(one["set"] for one in run["data"])})
-    asked |= {name: value for name, value in (("data_root", data_root), ("folder", folder)) if value}
-    way = "give --data-root and --mixture-folder, or --samples 0 for a page without samples"
+    request = dict(run.request or {"mixture": "+".join(data["set"] for data in run.data)})
+    request |= {name: value for name, value in (("data_root", data_root), ("folder", folder)) if value}
+    hint = "give --data-root and --mixture-folder, or --samples 0 for a page without samples"
     try:
-        sets = read_sets(asked.pop("mixture"), **asked)
+        sets = read_sets(request.pop("mixture"), **request)
     except BTCChatError as error:
-        raise BTCChatError(f"the data of {path} cannot be read again: {error}; {way}") from error
-    now, before = [(one.name, one.fingerprint) for one in sets], [(one["set"], one["sha256"]) for one in run["data"]]
-    if now != before:
-        names = " + ".join(name for name, _ in before)
-        raise BTCChatError(f"{names} is not as it was when {path} was run on it: its rows have changed since; {way}")
-    return {sample.id: sample for one in sets for sample in one.samples}
+        raise BTCChatError(f"the data of {path} cannot be read again: {error}; {hint}") from error
+    stored = [(data["set"], data["sha256"]) for data in run.data]
+    if [(eval_set.name, eval_set.fingerprint) for eval_set in sets] != stored:
+        names = " + ".join(name for name, _ in stored)
+        raise BTCChatError(f"{names} is not as it was when {path} was run on it: its rows have changed since; {hint}")
+    return {sample.id: sample for eval_set in sets for sample in eval_set.samples}
 
 
-def _page(path: Path, run: dict, metrics: dict, sets: Sequence[RunSet], most: int, cards: dict, known: dict):
-    selected = metrics.get("selected")
-    title = f"{run['model']['path']} on {', '.join(one.name for one in sets)}"
+def _page(
+    path: Path, run: Run, max_cards: int, cards: Mapping[str, Cards], samples: Mapping[str, Sample]
+) -> Iterator[str]:
+    selected = run.selected
+    title = f"{run.model['path']} on {', '.join(run_set.name for run_set in run.sets)}"
     style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     yield "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
@@ -60,51 +67,53 @@ def _page(path: Path, run: dict, metrics: dict, sets: Sequence[RunSet], most: in
     if selected:
         text = selected_text(selected)
         yield paragraph(f"{text[0].upper()}{text[1:]}.", "warning" if selected["test splits"] else "soft")
-    for one in sets:
-        test = " (a test split)" if one.scores["test split"] else ""
-        yield f"<h2>{escape(one.name)}, {len(one.rows):,} samples{test}</h2>\n"
-        yield from set_tables(one.name, one.scores, selected)
+    for run_set in run.sets:
+        test = " (a test split)" if run_set.scores["test split"] else ""
+        yield f"<h2>{escape(run_set.name)}, {len(run_set.rows):,} samples{test}</h2>\n"
+        yield from set_tables(run_set.name, run_set.scores, selected)
     yield "<h2>What was run</h2>\n<dl>"
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>\n" for name, text in _facts(run, metrics, sets))
+    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>\n" for name, text in _facts(run))
     yield "</dl>\n"
-    log = training_log(run["model"]["path"])
+    log = training_log(run.model["path"])
     if log and (drawn := curves(log[1])):
         yield f"<h2>Training</h2>\n{paragraph(f'From {log[0]}, as it is now.')}"
         yield f"<div class=curves>{''.join(drawn)}</div>\n"
     if cards:
-        yield from _controls(cards, metrics["preset"])
-        for one in sets:
-            chosen = cards[one.name].pick(most)
-            yield f"<h3>{escape(one.name)}</h3>\n{paragraph(_how_many(len(chosen), len(one.rows), most // 2))}"
+        yield from _controls(cards, run.preset)
+        for run_set in run.sets:
+            chosen = cards[run_set.name].pick(max_cards)
+            count = _how_many(len(chosen), len(run_set.rows), max_cards // 2)
+            yield f"<h3>{escape(run_set.name)}</h3>\n{paragraph(count)}"
             yield "<section class=samples>\n"
-            yield from cards[one.name].html(chosen, known, path)
+            yield from cards[run_set.name].html(chosen, samples, path)
             yield "</section>\n"
         yield f"<script>\n{script}</script>\n"
 
 
-def _facts(run: dict, metrics: dict, sets: Sequence[RunSet]) -> Iterable[tuple[str, str]]:
-    yield "model", run["model"]["path"]
-    yield "fingerprint of the model", run["model"]["fingerprint"]
-    for one in run["data"]:
-        yield "data", f"{one['set']}, {one['samples']} samples, fingerprint {one['sha256']}"
-    if any(one.kind == CAPTIONS for one in sets):
-        scored = {one.scores["pycocoevalcap"] for one in sets if one.kind == CAPTIONS}
-        about = PRESETS[metrics["preset"]].about
-        yield "text preset", f"{metrics['preset']} ({about}); pycocoevalcap {', '.join(scored)}"
-    yield "options", ", ".join(f"{name} {value}" for name, value in run["options"].items() if value is not None)
-    yield "versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    yield "processes", str(run["processes"])
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    yield "model", run.model["path"]
+    yield "fingerprint of the model", run.model["fingerprint"]
+    for data in run.data:
+        yield "data", f"{data['set']}, {data['samples']} samples, fingerprint {data['sha256']}"
+    scores = [run_set.scores for run_set in run.sets]
+    scorers = {captions["pycocoevalcap"] for captions in scores if captions["kind"] == CAPTIONS}
+    if scorers:
+        about = PRESETS[run.preset].about
+        yield "text preset", f"{run.preset} ({about}); pycocoevalcap {', '.join(scorers)}"
+    yield "options", ", ".join(f"{name} {value}" for name, value in run.options.items() if value is not None)
+    yield "versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    yield "processes", str(run.processes)
     yield "beside this page", "run.json, metrics.json, predictions.jsonl"
 
 
-def _controls(cards: dict[str, Cards], preset: str) -> Iterable[str]:
-    captions = all(one.kind == CAPTIONS for one in cards.values())
+def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
+    captions = all(of_set.kind == CAPTIONS for of_set in cards.values())
     sorts = ["In the order of the data", "Worst first", *(f"Lowest {name} first" for name in SHOWN[1:] if captions)]
-    tags = {tag for one in cards.values() for row in one.tags for tag in row}
+    tags = {tag for of_set in cards.values() for row in of_set.tags for tag in row}
     shows = ["all", *(tag for tag in ("changed", "unchanged", "misjudged", "right", "wrong") if tag in tags)]
     yield "<h2>Samples</h2>\n<form>" + _select("show", shows, shows) + _select("sort", sorts, range(len(sorts)))
     yield '<input name=find type=search placeholder="Find in texts"><span class=soft id=shown></span></form>\n'
-    if any(one.kind == CAPTIONS for one in cards.values()):
+    if any(of_set.kind == CAPTIONS for of_set in cards.values()):
         yield paragraph(
             f"Scores of a pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of its "
             "set; the scores of the set are not their mean. The worst have the lowest S*m. Misjudged: unchanged taken "
@@ -121,7 +130,7 @@ def _how_many(shown: int, total: int, worst: int) -> str:
     )
 
 
-def _select(name: str, texts: Sequence[str], values: Iterable) -> str:
+def _select(name: str, texts: Sequence[str], values: Iterable[object]) -> str:
     options = zip(texts, values, strict=True)
     return (
         f"<select name={name}>{''.join(f'<option value={value}>{text}</option>' for text, value in options)}</select>"

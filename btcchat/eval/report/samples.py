@@ -1,6 +1,6 @@
 """The samples of a report: images, references, the answer and its scores, each a card that script.js sorts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import right_answers
 from btcchat.eval.captions.changes import changed_rows, says_no_change
 from btcchat.eval.captions.counts import METRICS
-from btcchat.eval.captions.predictions import Row
+from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.folder import map_path
@@ -28,60 +28,63 @@ SHOWN = ("S*m", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 class Cards:
     """The cards of one set: which ones, and their HTML."""
 
-    def __init__(self, one: RunSet, *, preset: str, java: str | None = None):
-        self.rows, self.kind, self.types = one.rows, one.kind, []
-        if one.kind == CAPTIONS:
-            texts, references = [row.prediction for row in one.rows], [row.references for row in one.rows]
+    def __init__(self, run_set: RunSet, *, preset: str, java: str | None = None):
+        self.rows, self.kind = run_set.rows, run_set.kind
+        self.types: list[str] = []  # of the questions
+        if self.kind == CAPTIONS:
+            texts, references = [row.prediction for row in self.rows], [row.references for row in self.rows]
             parts = {"each": range(len(texts))}
-            each = count_captions(texts, references, preset=preset, parts=parts, java=java)["each"].each()
-            self.values = each[:, [METRICS.index(name) for name in SHOWN]]  # (N, 5), the first one sorts
-            self.tags = [_flag_tags(*pair) for pair in zip(changed_rows(one.rows), texts, strict=True)]
+            row_scores = count_captions(texts, references, preset=preset, parts=parts, java=java)["each"].each()
+            self.values = row_scores[:, [METRICS.index(name) for name in SHOWN]]  # (N, 5), sorted by the first
+            self.tags = [_flag_tags(*pair) for pair in zip(changed_rows(self.rows), texts, strict=True)]
         else:
-            right, self.types = right_answers(one.kind, one.rows, ranges=one.ranges)
+            right, self.types = right_answers(self.kind, self.rows, ranges=run_set.ranges)
             self.values = np.array(right, dtype=float)[:, None]  # (N, 1)
             self.tags = [["right" if ok else "wrong"] for ok in right]
 
-    def pick(self, most: int) -> list[int]:
-        """At most ``most`` rows: the worst half, and as many evenly from the others; in the order of the data."""
+    def pick(self, limit: int) -> list[int]:
+        """At most ``limit`` rows: the worst half, and as many evenly from the others; in the order of the data."""
         count = len(self.rows)
-        if count <= most:
+        if count <= limit:
             return list(range(count))
         order = np.argsort(self.values[:, 0], kind="stable").tolist()
-        worst, others = order[: most // 2], sorted(order[most // 2 :])
-        return sorted(worst + [others[number] for number in evenly(len(others), most - len(worst))])
+        worst, others = order[: limit // 2], sorted(order[limit // 2 :])
+        return sorted(worst + [others[number] for number in evenly(len(others), limit - len(worst))])
 
-    def html(self, chosen: Sequence[int], samples: dict[str, Sample], folder: Path) -> Iterable[str]:
+    def html(self, chosen: Sequence[int], samples: Mapping[str, Sample], folder: Path) -> Iterator[str]:
         """samples: by id, with their images. folder: the run's, which may hold change maps."""
         maps = [_change_map(map_path(folder, self.rows[number].id)) for number in chosen]
-        top = max((highest for _, highest in filter(None, maps)), default=0)
+        highest = max((level for _, level in filter(None, maps)), default=0)
         for number, drawn in zip(chosen, maps, strict=True):
             row, sample = self.rows[number], samples[self.rows[number].id]
-            yield self._card(number, row, sample, _figures(sample, drawn and drawn[0], top))
+            yield self._card(number, row, sample, _figures(sample, drawn and drawn[0], highest))
 
-    def _card(self, number: int, row: Row, sample: Sample, figures: str) -> str:
+    def _card(self, number: int, row: Prediction, sample: Sample, figures: str) -> str:
         tags, values = self.tags[number], self.values[number]
         kind = "wrong" if {"misjudged", "wrong"} & set(tags) else "right" if "right" in tags else ""
         shown = tags + self.types[number : number + 1]
-        asked = "" if sample.question is None else f"<p>{escape(sample.question.replace('<image>', '').strip())}</p>\n"
+        question = ""
+        if sample.question is not None:
+            question = f"<p>{escape(sample.question.replace('<image>', '').strip())}</p>\n"
         truth = "".join(f"<li>{escape(text)}</li>" for text in row.references)
         scores = [f"{name} {value:.2f}" for name, value in zip(SHOWN, values, strict=False)]
         lines = [
             f'<article data-is="{" ".join(tags)}" data-values="{number} {" ".join(f"{v:.4f}" for v in values)}">',
             f"<h3>{escape(row.id)} {' '.join(f'<span class=tag>{escape(tag)}</span>' for tag in shown)}</h3>",
             f"<div class=images>{figures}</div>",
-            f'{asked}<p class="said {kind}">{escape(row.prediction) or "(empty)"}</p>',
+            f'{question}<p class="said {kind}">{escape(row.prediction) or "(empty)"}</p>',
             f"<ol>{truth}</ol>" if self.kind == CAPTIONS else f"<p class=soft>truth: {escape(row.references[0])}</p>",
             f"<p class=scores>{', '.join(scores)}</p></article>\n" if self.kind == CAPTIONS else "</article>\n",
         ]
         return "\n".join(lines)
 
 
-def _flag_tags(changed: bool, said: str) -> list[str]:
-    return [("changed" if changed else "unchanged"), *(["misjudged"] if says_no_change(said) == changed else [])]
+def _flag_tags(changed: bool, caption: str) -> list[str]:
+    return [("changed" if changed else "unchanged"), *(["misjudged"] if says_no_change(caption) == changed else [])]
 
 
-def _figures(sample: Sample, change_map: Image.Image | None, top: int) -> str:
-    """top: the largest level of the page's change maps, so that their reds can be compared."""
+def _figures(sample: Sample, change_map: Image.Image | None, highest: int) -> str:
+    """highest: the largest level of the page's change maps, so that their reds can be compared."""
     record = sample.record
     try:
         frames = load_frames(record.modality, record.sources, num_video_frames=FRAMES)
@@ -92,11 +95,11 @@ def _figures(sample: Sample, change_map: Image.Image | None, top: int) -> str:
         frame.thumbnail((LONGEST, LONGEST))
     images = list(zip(names, frames, strict=True))
     if change_map is not None:
-        strength = change_map.resize(frames[-1].size).point(lambda level: round(191 * level / max(top, 1)))
+        strength = change_map.resize(frames[-1].size).point(lambda level: round(191 * level / max(highest, 1)))
         red = Image.composite(Image.new("RGB", strength.size, (255, 32, 32)), frames[-1], strength)
-        images.append((f"change map, red: 0 to {top / 255:.2f}", red))
+        images.append((f"change map, red: 0 to {highest / 255:.2f}", red))
     return "".join(
-        f"<figure>{_image(one)}<figcaption>{escape(str(name))}</figcaption></figure>" for name, one in images
+        f"<figure>{_image(image)}<figcaption>{escape(str(name))}</figcaption></figure>" for name, image in images
     )
 
 
@@ -105,7 +108,7 @@ def _change_map(path: Path) -> tuple[Image.Image, int] | None:
     if not path.is_file():
         return None
     grey = load_image(path).convert("L")
-    highest = grey.getextrema()[1]
+    highest = max(level for level, count in enumerate(grey.histogram()) if count)
     grey.thumbnail((LONGEST, LONGEST))
     return grey, highest
 

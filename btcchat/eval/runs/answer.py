@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from torch import Tensor
+
 from btcchat.clues.ask import ClueSource
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
@@ -36,8 +38,11 @@ class Answering:
 
     def take(self, model: BTCChatModel, seen: Seen) -> None:
         clues = self._clues(seen)
-        asked = [(sample, clue, frames) for sample, clue, frames in zip(seen.samples, clues, seen.frames, strict=True)]
-        batch = model.processor.collate([_model_input(model, *one) for one in asked])
+        inputs = [
+            _model_input(model, sample, clue, frames)
+            for sample, clue, frames in zip(seen.samples, clues, seen.frames, strict=True)
+        ]
+        batch = model.processor.collate(inputs)
         texts = generate(
             model,
             {**batch, "frames": None, "encoder": None if seen.depths is None else SeenBefore(seen.depths)},
@@ -61,19 +66,21 @@ class Answering:
         ]
         clues = [record.clue or None for record in records]
         if self.clues and without:
-            asked = [(records[number].modality, records[number].sources, seen.images[number]) for number in without]
-            for number, clue in zip(without, self.clues(asked), strict=True):
+            new = self.clues(
+                [(records[number].modality, records[number].sources, seen.images[number]) for number in without]
+            )
+            for number, clue in zip(without, new, strict=True):
                 clues[number] = clue or None
         return clues
 
 
 def question_record(sample: Sample, clue: str | None) -> Record:
-    """What the model is asked: the record with its question alone; for a caption of a pair, the model's own one."""
+    """The record with its question alone; for a caption of a pair, the model's own question."""
     question = CAPTION_QUESTION if sample.question is None else sample.question
     return replace(sample.record, conversations=[{"from": "human", "value": question}], clue=clue)
 
 
-def _model_input(model: BTCChatModel, sample: Sample, clue: str | None, frames: object) -> ModelInput:
+def _model_input(model: BTCChatModel, sample: Sample, clue: str | None, frames: Tensor) -> ModelInput:
     record = question_record(sample, clue)
     try:
         return model.processor(record, frames, train=False)
@@ -82,7 +89,7 @@ def _model_input(model: BTCChatModel, sample: Sample, clue: str | None, frames: 
 
 
 def _seed(seed: int | None, name: str) -> int | None:
-    """Of one sample: the same wherever it is answered, another for each."""
+    """Of one sample: the same in any batch and process, and different for each sample."""
     if seed is None:
         return None
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")

@@ -24,18 +24,19 @@ def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
     written, counts = Counter(texts), Counter(levir_cc(texts))
     spelt = {levir_cc([text])[0]: text for text, _ in reversed(written.most_common())}
     ordered = [spelt[plain] for plain in sorted(counts, key=lambda plain: (-counts[plain], plain))]
-    found = {"most frequent in train": ordered[0]}
+    captions = {"most frequent in train": ordered[0]}
     if says_no_change(ordered[0]):
         changes = [text for text in ordered if not says_no_change(text)]
         if changes:
-            found["most frequent change in train"] = changes[0]
-    return found
+            captions["most frequent change in train"] = changes[0]
+    return captions
 
 
-def nearest(asked: np.ndarray, known: np.ndarray, train: Sequence[Sample]) -> list[str]:
-    """For each row of ``asked`` the first caption of its nearest training neighbour, by cosine of tower features."""
-    found = [int(row.argmax()) for start in range(0, len(asked), 1024) for row in asked[start : start + 1024] @ known.T]
-    return [train[number].references[0] for number in found]
+def nearest(features: np.ndarray, train_features: np.ndarray, train: Sequence[Sample]) -> list[str]:
+    """For each row of ``features`` the first caption of its nearest training neighbour, by cosine of tower features."""
+    chunks = (features[start : start + 1024] for start in range(0, len(features), 1024))
+    neighbours = [int(row.argmax()) for chunk in chunks for row in chunk @ train_features.T]
+    return [train[number].references[0] for number in neighbours]
 
 
 class TowerFeatures:
@@ -45,7 +46,7 @@ class TowerFeatures:
     def __init__(self, samples: Sequence[Sample]):
         self.ids = [sample.id for sample in samples]
         self._missing = set(self.ids)
-        self._found: dict[str, np.ndarray] = {}
+        self._features: dict[str, np.ndarray] = {}
 
     def wants(self, sample: Sample) -> bool:
         return sample.id in self._missing
@@ -57,10 +58,10 @@ class TowerFeatures:
             tokens = seen.depths_of([number])[-1].float()  # (T, L, C)
             before, after = tokens[0], tokens[-1]
             parts = before.mean(0), after.mean(0), (after - before).abs().mean(0)  # 3 x (C,)
-            self._found[sample.id] = torch.cat([F.normalize(part, dim=-1) for part in parts]).cpu().numpy()
+            self._features[sample.id] = torch.cat([F.normalize(part, dim=-1) for part in parts]).cpu().numpy()
             self._missing.discard(sample.id)
 
     def gathered(self, ranks: Ranks) -> np.ndarray:
         """(N, 3 C), of all processes, in the order of the samples."""
-        found = {name: row for part in ranks.gather(self._found) for name, row in part.items()}
-        return np.stack([found[name] for name in self.ids])
+        rows = {name: row for part in ranks.gather(self._features) for name, row in part.items()}
+        return np.stack([rows[name] for name in self.ids])

@@ -1,9 +1,10 @@
 """Two models' answers to the same pairs or questions, compared on the same draws of them."""
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias, TypedDict
 
 from btcchat.errors import BTCChatError
-from btcchat.eval.answers.accuracy import ALL, differences, differences_text, right_answers
+from btcchat.eval.answers.accuracy import ALL, AccuracyDifference, differences, differences_text, right_answers
 from btcchat.eval.captions.bootstrap import DRAWS, difference
 from btcchat.eval.captions.card import left_out
 from btcchat.eval.captions.changes import changed_rows
@@ -14,6 +15,27 @@ from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES
+from btcchat.eval.runs.schema import Selection
+
+# "pairs", and each of METRICS: its scores of both runs, "difference" (second minus first), "95 %" and "p" of that
+CaptionDifferences: TypeAlias = dict[str, Any]
+
+
+class Comparison(TypedDict, total=False):
+    """What ``btcchat compare --json`` prints.
+
+    Of captions: runs, draws, preset, notes and parts. Of runs with questions or classes: runs, draws and sets, of which
+    a set of captions is a Comparison again, and any other has only ``accuracy``, by group.
+    """
+
+    runs: list[str]  # A and B
+    draws: int
+    preset: str
+    notes: list[str]
+    parts: dict[str, CaptionDifferences]  # "all", "changed only"
+    sets: "dict[str, Comparison]"
+    accuracy: dict[str, AccuracyDifference]
+    selected: list[Selection | None]  # how each checkpoint was chosen; added by the command
 
 
 def comparison(
@@ -23,20 +45,21 @@ def comparison(
     names: tuple[str, str],
     preset: str = "levir-cc",
     java: str | None = None,
-) -> dict:
+) -> Comparison:
     """Two runs over the same pairs (`read_both`), of all pairs and of the changed ones; `comparison_text` prints it."""
     rows, count = first.rows, len(first.rows)
     changed = changed_rows(rows)
     texts = [row.prediction for row in (*rows, *second.rows)]
-    sets = {"all": range(count), "changed only": [number for number in range(count) if changed[number]]}
-    parts = {(name, run): [run * count + number for number in one] for name, one in sets.items() for run in (0, 1)}
+    numbers = {"all": list(range(count)), "changed only": [number for number in range(count) if changed[number]]}
+    parts = {f"A {name}": own for name, own in numbers.items()}
+    parts |= {f"B {name}": [count + number for number in own] for name, own in numbers.items()}
     counts = count_captions(texts, [row.references for row in rows] * 2, preset=preset, parts=parts, java=java)
-    notes = [f"{letter}: {note}" for letter, read in zip("AB", (first, second), strict=True) for note in left_out(read)]
-    result: dict = {"preset": preset, "runs": list(names), "draws": DRAWS, "notes": notes, "parts": {}}
-    for name in sets:
-        if (name, 0) not in counts:
+    notes = [f"{letter}: {note}" for letter, run in zip("AB", (first, second), strict=True) for note in left_out(run)]
+    result: Comparison = {"preset": preset, "runs": list(names), "draws": DRAWS, "notes": notes, "parts": {}}
+    for name in numbers:
+        if f"A {name}" not in counts:
             continue
-        a, b = counts[name, 0], counts[name, 1]
+        a, b = counts[f"A {name}"], counts[f"B {name}"]
         ends, p = difference(a, b)
         columns = zip(METRICS, a.scores().tolist(), b.scores().tolist(), ends.T.tolist(), p.tolist(), strict=True)
         result["parts"][name] = {
@@ -46,52 +69,66 @@ def comparison(
     return result
 
 
-def comparison_text(result: dict) -> str:
+def comparison_text(result: Comparison) -> str:
     preset = result["preset"]
     lines = [f"preset {preset}: {PRESETS[preset].about}; all scores x100", "", *_runs(result)]
     for name, part in result["parts"].items():
         title = f"{name}, {part['pairs']} pairs"
         lines += ["", f"{title:24}       A       B     B - A   95 % interval            p"]
         for metric in METRICS:
-            one = part[metric]
-            low, high = one["95 %"]
-            numbers = f"{one['scores'][0]:7.2f} {one['scores'][1]:7.2f} {one['difference']:+9.2f}"
-            lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {one['p']:9.3f}")
+            row = part[metric]
+            low, high = row["95 %"]
+            numbers = f"{row['scores'][0]:7.2f} {row['scores'][1]:7.2f} {row['difference']:+9.2f}"
+            lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {row['p']:9.3f}")
     return "\n".join([*lines, "", _about_p(result, "pairs"), *(f"note: {note}" for note in result["notes"])])
 
 
-def run_comparison(first: Sequence[RunSet], second: Sequence[RunSet], *, names: tuple[str, str], **options) -> dict:
-    """Two runs with questions or classes in them, set by set; `run_comparison_text` prints it. options: of captions."""
-    sets = [" + ".join(one.name for one in run) for run in (first, second)]
+def run_comparison(
+    first: Sequence[RunSet],
+    second: Sequence[RunSet],
+    *,
+    names: tuple[str, str],
+    preset: str = "levir-cc",
+    java: str | None = None,
+) -> Comparison:
+    """Two runs with questions or classes in them, set by set; `run_comparison_text` prints it.
+
+    preset, java: see `comparison`, for sets of captions.
+    """
+    sets = [" + ".join(run_set.name for run_set in run) for run in (first, second)]
     if sets[0] != sets[1]:
         a, b = (f"{name} is {f'of {of}' if of else 'a file'}" for name, of in zip(names, sets, strict=True))
         raise BTCChatError(f"{a}, {b}; compare two runs of the same data sets")
-    result: dict = {"runs": list(names), "draws": DRAWS, "sets": {}}
-    for one, other in zip(first, second, strict=True):
-        pair = paired(Predictions(one.rows), Predictions(other.rows), *names)
-        if one.kind == CAPTIONS:
-            result["sets"][one.name] = comparison(*pair, names=names, **options)
+    result: Comparison = {"runs": list(names), "draws": DRAWS, "sets": {}}
+    for run_set, other in zip(first, second, strict=True):
+        pair = paired(Predictions(run_set.rows), Predictions(other.rows), *names)
+        if run_set.kind == CAPTIONS:
+            result["sets"][run_set.name] = comparison(*pair, names=names, preset=preset, java=java)
             continue
-        (right, types), (others, _) = (right_answers(one.kind, run.rows, ranges=one.ranges) for run in pair)
-        rows = differences(right, others, types)
-        result["sets"][one.name] = {"accuracy": {ALL: rows[ALL]} if one.kind == CLASSES else rows}
+        (right, types), (other_right, _) = (
+            right_answers(run_set.kind, run.rows, ranges=run_set.ranges) for run in pair
+        )
+        rows = differences(right, other_right, types)
+        result["sets"][run_set.name] = {"accuracy": {ALL: rows[ALL]} if run_set.kind == CLASSES else rows}
     return result
 
 
-def run_comparison_text(result: dict) -> str:
+def run_comparison_text(result: Comparison) -> str:
     blocks = ["\n".join(_runs(result))]
-    for name, one in result["sets"].items():
-        body = differences_text(one["accuracy"]) if "accuracy" in one else comparison_text(one)
-        blocks.append(f"{name}, accuracy in percent\n\n{body}" if "accuracy" in one else f"{name}\n\n{body}")
+    for name, compared in result["sets"].items():
+        if "accuracy" in compared:
+            blocks.append(f"{name}, accuracy in percent\n\n{differences_text(compared['accuracy'])}")
+        else:
+            blocks.append(f"{name}\n\n{comparison_text(compared)}")
     return "\n\n".join([*blocks, _about_p(result, "questions")])
 
 
-def _runs(result: dict) -> list[str]:
+def _runs(result: Comparison) -> list[str]:
     lines = []
-    for letter, name, chosen in zip("AB", result["runs"], result.get("selected", (None, None)), strict=True):
-        lines += [f"{letter}: {name}", *([f"   {selected_text(chosen)}"] if chosen else [])]
+    for letter, name, selected in zip("AB", result["runs"], result.get("selected", [None, None]), strict=True):
+        lines += [f"{letter}: {name}", *([f"   {selected_text(selected)}"] if selected else [])]
     return lines
 
 
-def _about_p(result: dict, what: str) -> str:
-    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {what}"
+def _about_p(result: Comparison, unit: str) -> str:
+    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {unit}"

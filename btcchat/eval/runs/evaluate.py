@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from btcchat.eval.runs.folder import METRICS, PREDICTIONS, REMOVE, RUN, RunFolde
 from btcchat.eval.runs.metrics import score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, EvalSet, Sample, other_split, read_sets, whole_splits
-from btcchat.eval.runs.sweep import Consumer, Seen, batches, sweep, wanted
+from btcchat.eval.runs.sweep import Consumer, Seen, batches, sweep, unfinished
 from btcchat.files import read_json
 from btcchat.generation import GREEDY, GenerationOptions
 from btcchat.model import BTCChatModel
@@ -26,40 +27,43 @@ SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen while 
 
 
 def train_splits(
-    sets: Sequence[EvalSet], train: str | None, where: dict
+    sets: Sequence[EvalSet], train: str | None, where: Mapping[str, Any]
 ) -> tuple[dict[str, list[EvalSet]], dict[str, str]]:
     """What the baselines of each set of captions are taken from, and for a set without that a note, both by its name.
 
     train: a mixture, "none", or None for the set's own train split. where: data_root and folder of `read_sets`.
     Raises BTCChatError where it has what is evaluated, or no captions.
     """
-    splits, notes, known = {}, {}, whole_splits(sets)
-    given = read_sets(train, split="train", **where) if train not in (None, "none") else []
-    for one in sets:
-        for other in given:
-            if other.name == one.name:
+    splits: dict[str, list[EvalSet]] = {}
+    notes: dict[str, str] = {}
+    whole = whole_splits(sets)
+    train_sets = [] if train is None or train == "none" else read_sets(train, split="train", **where)
+    for eval_set in sets:
+        name = eval_set.name
+        for train_set in train_sets:
+            if train_set.name == name:
+                raise BTCChatError(f"--train has {name}, which is what is evaluated; the baselines need another split")
+            if train_set.kind != CAPTIONS:
                 raise BTCChatError(
-                    f"--train has {one.name}, which is what is evaluated; the baselines need another split"
+                    f"--train has {train_set.name}, which has {train_set.kind}; the baselines need captions"
                 )
-            if other.kind != CAPTIONS:
-                raise BTCChatError(f"--train has {other.name}, which has {other.kind}; the baselines need captions")
-        if one.kind != CAPTIONS or train == "none":
+        if eval_set.kind != CAPTIONS or train == "none":
             continue
-        splits[one.name], why = given, "none is known"
+        splits[name], reason = train_sets, "none is known"
         if train is None:
             try:
-                own = other_split(one, "train", where, known)
-                splits[one.name] = [own] if own else []
+                own_train = other_split(eval_set, "train", where, whole)
+                splits[name] = [own_train] if own_train else []
             except BTCChatError as error:
-                why = str(error)
-        if not splits[one.name]:
-            notes[one.name] = f"no baselines of a train split, as {why}; --train MIXTURE names one"
+                reason = str(error)
+        if not splits[name]:
+            notes[name] = f"no baselines of a train split, as {reason}; --train MIXTURE names one"
     return splits, notes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an evaluation does with its samples, beside asking them.
+    """What an evaluation does with its samples.
 
     clues: the model -> how a record without a clue gets one, or None. train, notes: of `train_splits`. row_of: the form
     of a row of predictions.jsonl. maps: the change maps of the sets, to draw and score them. progress: is called with
@@ -73,7 +77,7 @@ class Plan:
     notes: Mapping[str, str] = field(default_factory=dict)
     preset: str = "levir-cc"
     java: str | None = None
-    row_of: Callable[[dict], dict] = dict
+    row_of: Callable[[dict[str, Any]], dict[str, Any]] = dict
     maps: ChangeMaps | None = None
     progress: Callable[[int, int], None] = lambda done, total: None
 
@@ -82,13 +86,13 @@ def evaluate(
     load_model: Callable[[], BTCChatModel],
     sets: Sequence[EvalSet],
     folder: RunFolder,
-    run: dict,
+    run: dict[str, Any],
     ranks: Ranks,
     plan: Plan = Plan(),
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
 
-    run: what run.json says; load_model: called where there is something to compute.
+    run: for run.json; load_model: called where there is something to compute.
     """
     load_model = cache(load_model)
     done = ranks.from_first(folder.start(run) if ranks.first else None)
@@ -98,18 +102,21 @@ def evaluate(
     if not ranks.first:
         return None
     texts = folder.answers()
-    rows = [prediction_row(sample, texts[sample.id]) for one in sets for sample in one.samples]
+    rows = [prediction_row(sample, texts[sample.id]) for eval_set in sets for sample in eval_set.samples]
     folder.write(PREDICTIONS, [plan.row_of(row) for row in rows])
-    metrics: dict = {"preset": plan.preset, "selected": run.get("selected"), "sets": {}}
-    for one in sets:
-        answers = [texts[sample.id] for sample in one.samples]
-        known = {
-            "baselines": _baselines(one, plan.train.get(one.name, ()), nearest_of) if one.kind == CAPTIONS else None,
-            "notes": [plan.notes[one.name]] if one.name in plan.notes else [],
-        }
-        scores = score_set(one, answers, preset=plan.preset, java=plan.java, **known)
-        drawn = plan.maps and plan.maps.scores(one, folder.path)
-        metrics["sets"][one.name] = scores | ({"change_map": drawn} if drawn else {})
+    metrics: dict[str, Any] = {"preset": plan.preset, "selected": run.get("selected"), "sets": {}}
+    for eval_set in sets:
+        name, captions = eval_set.name, eval_set.kind == CAPTIONS
+        scores = score_set(
+            eval_set,
+            [texts[sample.id] for sample in eval_set.samples],
+            baselines=_baselines(eval_set, plan.train.get(name, ()), nearest_of) if captions else None,
+            preset=plan.preset,
+            java=plan.java,
+            notes=[plan.notes[name]] if name in plan.notes else [],
+        )
+        map_scores = plan.maps and plan.maps.scores(eval_set, folder.path)
+        metrics["sets"][name] = scores | ({"change_map": map_scores} if map_scores else {})
     folder.write(METRICS, metrics)
     folder.write(RUN, read_json(folder.path / RUN) | {"finished": True})
     folder.close()
@@ -129,33 +136,34 @@ def _see(
     Returns the captions of the nearest neighbours of each set that has a train split.
     """
     kept = ranks.from_first(_kept_baselines(folder) if ranks.first else None)
-    keys = {one.name: _baselines_key(one, train) for one in sets if (train := plan.train.get(one.name))}
-    compared = [one for one in sets if keys.get(one.name, "") not in {"", *kept}]
-    known = [other for one in compared for other in plan.train[one.name]]
-    features = {one.content: TowerFeatures(one.samples) for one in (*known, *compared)}
-    groups = [batch for one in sets for batch in batches(one.samples, plan.batch_size)]
-    others: list[Consumer] = [*features.values(), *([plan.maps.drawing(folder.path)] if plan.maps else [])]
-    todo = ranks.from_first(_numbers(groups, [_Missing(done), *others]) if ranks.first else None)
-    mine = [groups[number] for number in todo[ranks.number :: ranks.world]]
-    if mine:
-        total = sum(map(len, mine))
+    keys = {s.name: _baselines_key(s, train) for s in sets if (train := plan.train.get(s.name))}
+    compared = [eval_set for eval_set in sets if keys.get(eval_set.name, "") not in {"", *kept}]
+    train_sets = [train_set for eval_set in compared for train_set in plan.train[eval_set.name]]
+    features = {s.content: TowerFeatures(s.samples) for s in (*train_sets, *compared)}
+    groups = [batch for eval_set in sets for batch in batches(eval_set.samples, plan.batch_size)]
+    consumers: list[Consumer] = [*features.values(), *([plan.maps.drawing(folder.path)] if plan.maps else [])]
+    todo = ranks.from_first(_numbers(groups, [_Missing(done), *consumers]) if ranks.first else None)
+    share = [groups[number] for number in todo[ranks.number :: ranks.world]]
+    if share:
+        total = sum(map(len, share))
         plan.progress(0, total)
         with folder.part(ranks.number) as part:
             model = load_model()
             answering = Answering(done, part.write, plan.generation, plan.clues(model))
-            for samples in sweep(model, mine, [answering, *others]):
+            for samples in sweep(model, share, [answering, *consumers]):
                 plan.progress(len(samples), total)
     ranks.gather(None)  # until all have written
-    evaluated = {one.content for one in sets}
-    for other in known:
-        if other.content not in evaluated:
-            evaluated.add(other.content)
-            _see_train(load_model, other, features[other.content], ranks, plan.batch_size)
-    rows = {content: one.gathered(ranks) for content, one in features.items()}  # (N, 3 C)
-    for one in compared:
-        pairs = [sample for other in plan.train[one.name] for sample in other.samples]
-        theirs = np.concatenate([rows[other.content] for other in plan.train[one.name]])
-        kept |= {keys[one.name]: nearest(rows[one.content], theirs, pairs)}
+    seen = {eval_set.content for eval_set in sets}
+    for train_set in train_sets:
+        if train_set.content not in seen:
+            seen.add(train_set.content)
+            _see_train(load_model, train_set, features[train_set.content], ranks, plan.batch_size)
+    rows = {content: tower_features.gathered(ranks) for content, tower_features in features.items()}  # (N, 3 C)
+    for eval_set in compared:
+        train = plan.train[eval_set.name]
+        pairs = [sample for train_set in train for sample in train_set.samples]
+        train_rows = np.concatenate([rows[train_set.content] for train_set in train])
+        kept |= {keys[eval_set.name]: nearest(rows[eval_set.content], train_rows, pairs)}
         if ranks.first:
             folder.write(BASELINES, kept)
     return {name: kept[key] for name, key in keys.items()}
@@ -174,15 +182,15 @@ class _Missing:
 
 
 def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> list[int]:
-    """Which batches have a sample that somebody wants."""
-    return [number for number, group in enumerate(groups) if wanted([group], consumers)]
+    """Which batches have a sample that a consumer wants."""
+    return [number for number, group in enumerate(groups) if unfinished([group], consumers)]
 
 
 def _see_train(
     load_model: Callable[[], BTCChatModel], train: EvalSet, features: TowerFeatures, ranks: Ranks, batch_size: int
 ) -> None:
-    if mine := batches(train.samples, batch_size)[ranks.number :: ranks.world]:
-        for _ in sweep(load_model(), mine, [features]):
+    if share := batches(train.samples, batch_size)[ranks.number :: ranks.world]:
+        for _ in sweep(load_model(), share, [features]):
             pass
 
 
@@ -191,30 +199,36 @@ def _kept_baselines(folder: RunFolder) -> dict[str, list[str]]:
     return read_json(path, way_out=REMOVE) if path.is_file() else {}
 
 
-def _baselines_key(one: EvalSet, train: Sequence[EvalSet]) -> str:
-    return f"{one.name} from {', '.join(f'{other.name} {other.fingerprint}' for other in train)}"
+def _baselines_key(eval_set: EvalSet, train: Sequence[EvalSet]) -> str:
+    return f"{eval_set.name} from {', '.join(f'{split.name} {split.fingerprint}' for split in train)}"
 
 
-def _baselines(one: EvalSet, train: Sequence[EvalSet], nearest_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
+def _baselines(
+    eval_set: EvalSet, train: Sequence[EvalSet], nearest_of: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
     """Name -> captions of the samples."""
-    found = same_for_all([sample.references for sample in one.samples])
+    captions = same_for_all([sample.references for sample in eval_set.samples])
     if not train:
-        return found
-    for name, text in most_frequent([sample for other in train for sample in other.samples]).items():
-        found[name] = [text] * len(one.samples)
-    return found | {"nearest in train": nearest_of[one.name]}
+        return captions
+    for name, text in most_frequent([sample for split in train for sample in split.samples]).items():
+        captions[name] = [text] * len(eval_set.samples)
+    return captions | {"nearest in train": nearest_of[eval_set.name]}
 
 
-def prediction_row(sample, text: str) -> dict:
-    row = {"id": sample.id, "prediction": text, "references": sample.references}
+def prediction_row(sample: Sample, text: str) -> dict[str, Any]:
+    """A row of predictions.jsonl, which `read_predictions` reads again as a Prediction."""
+    row: dict[str, Any] = {"id": sample.id, "prediction": text, "references": sample.references}
     row |= {} if sample.changed is None else {"changed": int(sample.changed)}
     return row | ({"question_type": sample.question_type} if sample.question_type else {})
 
 
-def ccexpert_row(row: dict) -> dict:
+def ccexpert_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row as CCExpert publishes its predictions, so without the flag of a changed pair; a question keeps its type."""
     names = {"id": "uid", "prediction": "pred", "references": "change_caption", "question_type": "question_type"}
     return {new: row[name] for name, new in names.items() if name in row}
 
 
-ROW_FORMATS = {"btcchat": dict, "ccexpert": ccexpert_row}  # --format -> what it makes of a row
+ROW_FORMATS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {  # --format -> what it makes of a row
+    "btcchat": dict,
+    "ccexpert": ccexpert_row,
+}

@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
-from btcchat.eval.captions.predictions import Row, read_parts
+from btcchat.eval.captions.predictions import Prediction, read_parts
 from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, REMOVE, RUN
+from btcchat.eval.runs.schema import RunData, RunModel, Selection, SetScores
 from btcchat.files import read_json
 
 
 @dataclass(frozen=True)
 class RunSet:
-    """One data set of a run: what metrics.json says of it, and its rows in the order of the data."""
+    """One data set of a run: its entry in metrics.json, and its rows in the order of the data."""
 
     name: str
-    scores: dict
-    rows: list[Row]
+    scores: SetScores
+    rows: list[Prediction]
 
     @property
     def kind(self) -> str:
@@ -24,8 +26,23 @@ class RunSet:
 
     @property
     def ranges(self) -> str | None:
-        """The type of question that is held to ranges."""
-        return RANGES.get(self.scores["data kind"])
+        """The type of question that is right in a range."""
+        return RANGES.get(self.scores["data kind"] or "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """run.json and metrics.json of a finished run, and its sets."""
+
+    model: RunModel
+    data: list[RunData]
+    request: dict[str, Any] | None  # the arguments of `read_sets`; None in a run of an older version
+    options: dict[str, Any]
+    versions: dict[str, str]
+    processes: int
+    preset: str
+    selected: Selection | None
+    sets: list[RunSet]
 
 
 def is_run(path: str | Path) -> bool:
@@ -39,29 +56,42 @@ def predictions_file(path: str | Path) -> str:
     return str(_finished(Path(path), PREDICTIONS))
 
 
-def read_run(path: str | Path) -> tuple[dict, dict, list[RunSet]]:
-    """-> run.json, metrics.json and the sets. Raises BTCChatError where ``path`` is no finished run."""
+def read_run(path: str | Path) -> Run:
+    """Raises BTCChatError where ``path`` is not a finished run."""
     path = Path(path)
     if not is_run(path):
-        raise BTCChatError(f"{path} is no run folder of btcchat eval: it has no {RUN}")
+        raise BTCChatError(f"{path} is not a run folder of btcchat eval: it has no {RUN}")
     metrics = read_json(_finished(path, METRICS), "preset", "sets", way_out=REMOVE)
     sizes = [scores["samples"] for scores in metrics["sets"].values()]
     parts = zip(metrics["sets"].items(), read_parts(_finished(path, PREDICTIONS), sizes), strict=True)
     run = read_json(path / RUN, "model", "data", "options", "versions", "processes", way_out=BROKEN)
-    return run, metrics, [RunSet(name, scores, rows) for (name, scores), rows in parts]
+    return Run(
+        model=run["model"],
+        data=run["data"],
+        request=run.get("asked"),
+        options=run["options"],
+        versions=run["versions"],
+        processes=run["processes"],
+        preset=metrics["preset"],
+        selected=metrics.get("selected"),
+        sets=[RunSet(name, scores, rows) for (name, scores), rows in parts],
+    )
 
 
 def sets_of(path: str | Path) -> list[RunSet]:
-    """Those of a run folder; none of a file of predictions, nor of a run that has no scores yet."""
-    return read_run(path)[2] if is_run(path) and (Path(path) / METRICS).is_file() else []
+    """Those of a run folder; [] of a file of predictions, and of a run that has no scores yet."""
+    return read_run(path).sets if is_run(path) and (Path(path) / METRICS).is_file() else []
 
 
-def selected_of(path: str | Path) -> dict | None:
-    """How the checkpoint of a run was chosen while training; None of a file of predictions, and where nobody knows."""
-    return read_json(Path(path) / RUN, way_out=BROKEN).get("selected") if is_run(path) else None
+def selected_of(path: str | Path) -> Selection | None:
+    """How the checkpoint of a run was chosen while training; None of a file of predictions, and where it is unknown."""
+    if not is_run(path):
+        return None
+    selected: Selection | None = read_json(Path(path) / RUN, way_out=BROKEN).get("selected")
+    return selected
 
 
 def _finished(path: Path, name: str) -> Path:
     if not (path / name).is_file():
-        raise BTCChatError(f"the run in {path} is not finished; the same btcchat eval again goes on with it")
+        raise BTCChatError(f"the run in {path} is not finished; run the same btcchat eval command again to resume it")
     return path / name

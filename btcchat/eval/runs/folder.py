@@ -1,4 +1,4 @@
-"""The folder of an evaluation, which a killed one is resumed on.
+"""The folder of an evaluation, from which a killed one is resumed.
 
 run.json            what is evaluated: model, data, options; written before the first answer
 parts/N.jsonl       the answers of process N as they come, each batch on the disk before the next one
@@ -8,8 +8,9 @@ change_maps/ID.png  where each pair has changed, 8-bit grey (H, W), white the mo
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
@@ -34,18 +35,18 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def start(self, run: dict) -> dict[str, str]:
+    def start(self, run: dict[str, Any]) -> dict[str, str]:
         """Claim the folder for ``run``: -> the answers by id that it holds already.
 
         Raises BTCChatError where it holds a run of another model, data or options, or where one is being written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise BTCChatError(f"--out {self.path} is a file; give a folder")
-        before = self.path / RUN
-        if self.path.is_dir() and not before.is_file() and self._others():
+        run_file = self.path / RUN
+        if self.path.is_dir() and not run_file.is_file() and self._has_other_files():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
-        if before.is_file():
-            _check_same(self.path, read_json(before, way_out=BROKEN), run)
+        if run_file.is_file():
+            _check_same(self.path, read_json(run_file, way_out=BROKEN), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a")
@@ -56,36 +57,36 @@ class RunFolder:
             _locked(path.open("ab"), self.path).close()
         for path in temporary_files(self.path):  # nobody writes them now
             path.unlink()
-        if not before.is_file():
+        if not run_file.is_file():
             self.write(RUN, run)
         return self.answers()
 
-    def _others(self) -> bool:
-        """Whether there is more than a run leaves that was stopped before it had its run.json."""
-        mine = {self.path / ".lock", self.path / "parts", *temporary_files(self.path)}
-        return any(path not in mine for path in self.path.iterdir()) or any(self.path.glob("parts/*"))
+    def _has_other_files(self) -> bool:
+        """Whether there is more than what a run leaves that was stopped before it wrote its run.json."""
+        expected = {self.path / ".lock", self.path / "parts", *temporary_files(self.path)}
+        return any(path not in expected for path in self.path.iterdir()) or any(self.path.glob("parts/*"))
 
     def close(self) -> None:
         """Give the folder back."""
         self._file.close()
 
-    def part(self, rank: int) -> "Part":
-        return Part(self.path / "parts" / f"{rank}.jsonl")
+    def part(self, rank: int) -> "AnswerPart":
+        return AnswerPart(self.path / "parts" / f"{rank}.jsonl")
 
     def answers(self) -> dict[str, str]:
         """id -> answer, of all parts. A last line that a stop has left unfinished does not count."""
         fault = "is not an answer; remove that line, and the sample is asked again"
-        found: dict[str, str] = {}
+        answers: dict[str, str] = {}
         for path in sorted((self.path / "parts").glob("*.jsonl")):
             for number, row in read_rows(path, fault):
                 key, text = row.get("id"), row.get("prediction")
                 if not isinstance(key, str) or not isinstance(text, str):
                     raise BTCChatError(f"{path} line {number} {fault}")
-                if found.setdefault(key, text) != text:
+                if answers.setdefault(key, text) != text:
                     raise BTCChatError(f"{path} line {number}: a second answer for '{key}'; remove one of them")
-        return found
+        return answers
 
-    def write(self, name: str, content: dict | list[dict]) -> None:
+    def write(self, name: str, content: dict[str, Any] | list[dict[str, Any]]) -> None:
         """A dict as JSON, or a list of them as JSON lines; whole or not at all."""
         if isinstance(content, list):
             write_rows(self.path / name, content, way_out=RESUMED, sync=True)
@@ -93,7 +94,7 @@ class RunFolder:
             write_json(self.path / name, content, way_out=RESUMED, sync=True)
 
 
-class Part:
+class AnswerPart:
     """The answers of one process; `write` returns when they are on the disk, and writes all of them or none."""
 
     def __init__(self, path: Path):
@@ -107,7 +108,7 @@ class Part:
     def write(self, answers: dict[str, str]) -> None:
         self._rows.append({"id": name, "prediction": text} for name, text in answers.items())
 
-    def __enter__(self) -> "Part":
+    def __enter__(self) -> "AnswerPart":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,30 +116,33 @@ class Part:
         self._lock.close()
 
 
-def _check_same(path: Path, before: dict, now: dict) -> None:
-    """The run a folder holds must be the one that is to go on."""
-    there, here = before.get("model", {}), now["model"]
-    if there.get("fingerprint") != here["fingerprint"]:
-        old, new = (f"{m.get('path')} ({str(m.get('fingerprint'))[:12]})" for m in (there, here))
+def _check_same(path: Path, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    """The run that a folder holds must be the one to resume."""
+    stored_model, model = stored.get("model", {}), run["model"]
+    if stored_model.get("fingerprint") != model["fingerprint"]:
+        old, new = (f"{m.get('path')} ({str(m.get('fingerprint'))[:12]})" for m in (stored_model, model))
         raise BTCChatError(f"{path} is an evaluation of the model {old}, not {new}; give another --out")
-    names = [", ".join(f"{s['set']} ({s['samples']} samples)" for s in run.get("data", [])) for run in (before, now)]
+    names = [
+        ", ".join(f"{s['set']} ({s['samples']} samples)" for s in data)
+        for data in (stored.get("data", []), run["data"])
+    ]
     if names[0] != names[1]:
         raise BTCChatError(f"{path} is an evaluation on {names[0]}, not {names[1]}; give another --out")
-    if before.get("data") != now["data"]:
+    if stored.get("data") != run["data"]:
         raise BTCChatError(f"{path} is an evaluation on {names[0]} as it was; its rows have changed since")
-    versions = {} if before.get("finished") else before.get("versions", {})
-    for name, value in now.get("versions", {}).items():
+    versions = {} if stored.get("finished") else stored.get("versions", {})
+    for name, value in run.get("versions", {}).items():
         if versions.get(name, value) != value:
             raise BTCChatError(f"{path} was begun with {name} {versions[name]}, not {value}; give another --out")
-    options = before.get("options", {})
-    for name in {**options, **now["options"]}:
-        was, value = options.get(name), now["options"].get(name)
-        if was != value:
+    options = stored.get("options", {})
+    for name in {**options, **run["options"]}:
+        stored_value, value = options.get(name), run["options"].get(name)
+        if stored_value != value:
             flag = name.replace("_", "-")
-            raise BTCChatError(f"{path} was begun with --{flag} {was}, not {value}; give another --out")
+            raise BTCChatError(f"{path} was begun with --{flag} {stored_value}, not {value}; give another --out")
 
 
-def _locked(file: IO, folder: Path) -> IO:
+def _locked(file: IO[Any], folder: Path) -> IO[Any]:
     """``file``, locked until it is closed or its process ends, however it ends (not on Windows)."""
     try:
         import fcntl

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+DEFAULTS = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}  # variables of a launcher -> their values without one
+
 
 class Ranks:
     """``number`` of ``world`` processes."""
@@ -37,17 +39,15 @@ class Ranks:
             return [value]
         import torch.distributed as dist
 
-        box = [None] * self.world
+        box: list[Any] = [None] * self.world
         dist.all_gather_object(box, value)
         return box
 
 
 def launched() -> tuple[int, int, int]:
     """-> (rank, processes, rank on this machine), from what the launcher has set; one process without it."""
-    return tuple(int(os.environ.get(name, default)) for name, default in zip(NAMES, (0, 1, 0), strict=True))
-
-
-NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    rank, world, local = (int(os.environ.get(name, default)) for name, default in DEFAULTS.items())
+    return rank, world, local
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""What an evaluation asks: one question a record, with the answers it is held to."""
+"""What an evaluation asks: one question a record, with the answers it is compared with."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Final
 
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import known_sets
@@ -18,12 +19,14 @@ from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
 from btcchat.media.source import Embedded
 
-CAPTIONS, CLASSES, QUESTIONS = "captions", "classes", "questions"
+CAPTIONS: Final = "captions"
+CLASSES: Final = "classes"
+QUESTIONS: Final = "questions"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question. ``id`` is the record's own; where a run has several sets, SET/ stands before it."""
+    """One question. ``id`` is the record's own, with SET/ before it where a run has several sets."""
 
     id: str
     records: Records = field(repr=False)
@@ -82,44 +85,45 @@ def read_sets(
     A record with ``captions`` is asked for a caption, one with ``label`` for its class, another (an image, or one
     with ``question_type``) its question. Raises BTCChatError that names the row where one lacks its id or references.
     """
-    wanted = terms(mixture, known_sets(folder), split=split)
-    names = [term.name for term in wanted]
+    parts = terms(mixture, known_sets(folder), split=split)
+    names = [term.name for term in parts]
     for name in names:
         if names.count(name) > 1:
             raise BTCChatError(f"'{mixture}' counts '{name}' more than once; an evaluation asks each sample once")
     root = data_root or os.environ.get("BTCCHAT_DATA")
-    return [_read(term, f"{term.name}/" if len(wanted) > 1 else "", root) for term in wanted]
+    return [_read_set(term, f"{term.name}/" if len(parts) > 1 else "", root) for term in parts]
 
 
-def other_split(one: EvalSet, split: str, where: dict, known: dict[str, EvalSet]) -> EvalSet | None:
+def other_split(eval_set: EvalSet, split: str, where: Mapping[str, Any], splits: dict[str, EvalSet]) -> EvalSet | None:
     """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`.
 
-    known: by name, whole splits that have been read already; what is read is added.
+    splits: by name, whole splits that have been read already; what is read is added.
     """
-    name, _, own = one.name.partition(":")
-    if own == split or split not in one.description.get("splits", ()):
+    name, _, own_split = eval_set.name.partition(":")
+    if own_split == split or split not in eval_set.description.get("splits", ()):
         return None
-    whole = known_sets(where["folder"]).get(name, {})  # another one, where the set is of a file that a mixture names
-    if "splits" not in whole or of_split(name, whole, own, own)[1] != one.description:
+    # of that name; another description, where the set is of a file that a mixture names
+    description = known_sets(where["folder"]).get(name, {})
+    if "splits" not in description or of_split(name, description, own_split, own_split)[1] != eval_set.description:
         return None
-    if f"{name}:{split}" not in known:
-        known[f"{name}:{split}"] = read_sets(f"{name}:{split}", **where)[0]
-    return known[f"{name}:{split}"]
+    if f"{name}:{split}" not in splits:
+        splits[f"{name}:{split}"] = read_sets(f"{name}:{split}", **where)[0]
+    return splits[f"{name}:{split}"]
 
 
 def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
     """Those of which no sample is left out, by name."""
-    return {one.name: one for one in sets if one.sampling == "all"}
+    return {eval_set.name: eval_set for eval_set in sets if eval_set.sampling == "all"}
 
 
-def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict:
-    """What `read_sets` was given, as run.json keeps it: paths that hold wherever they are read."""
+def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict[str, Any]:
+    """The arguments of `read_sets`, as run.json keeps them: with absolute paths."""
     root = data_root or os.environ.get("BTCCHAT_DATA")
     paths = {"data_root": root, "folder": folder}
     return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
 
 
-def _read(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
+def _read_set(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
     kept: list[Record | None] = []  # each row is parsed once, while it is checked
     records = open_set(term, root, lambda record: kept.append(None if _holds_images(record) else record))
     if not isinstance(records, Records):
@@ -156,16 +160,18 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     row, where = record.row, record.where
     if isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (str, int)) or row["id"] == "":
         raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one a row")
-    asked = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
+    questions = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
-    if not asked:
+    if not questions:
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
-    question, changed = asked[0], None
+    question, changed = questions[0], None
     if kind == CAPTIONS:
         answers, changed = _captions(row, where), _flag(row)
         plain = " ".join(question.replace("<image>", " ").split())
-        if record.modality == "pair" and (plain == CHANGE_QUESTION or len(asked) > 1):  # or a dialogue about the pair
-            question, asked = None, asked[:1]
+        if record.modality == "pair" and (
+            plain == CHANGE_QUESTION or len(questions) > 1
+        ):  # or a dialogue about the pair
+            question, questions = None, questions[:1]
     elif kind == CLASSES and "label" not in row:
         raise BTCChatError(f"{where}: no 'label', which the first row has")
     elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):
@@ -173,19 +179,19 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
             f"{where}: a pair without 'captions' (all its references) or 'question_type'; convert the data set with "
             "btcchat data convert"
         )
-    if len(asked) > 1:
-        raise BTCChatError(f"{where}: {len(asked)} questions; a sample of an evaluation has one")
+    if len(questions) > 1:
+        raise BTCChatError(f"{where}: {len(questions)} questions; a sample of an evaluation has one")
     return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
 
 
-def _flag(row: dict) -> bool | None:
+def _flag(row: Mapping[str, Any]) -> bool | None:
     """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
     truth = row.get("truth")
     flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
     return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
 
 
-def _captions(row: dict, where: str) -> list[str]:
+def _captions(row: Mapping[str, Any], where: str) -> list[str]:
     captions = row.get("captions")
     if not isinstance(captions, list) or not captions:
         raise BTCChatError(f"{where}: no 'captions', the list of its references; btcchat data convert writes it")

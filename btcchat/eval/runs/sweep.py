@@ -1,8 +1,7 @@
 """One way through the samples of an evaluation: each image is opened once, and the vision tower sees it once.
 
-A batch is decided by the samples alone, whatever the number of processes and whatever a killed run has done before, so
-what is computed from it is the same too: padding and the order of a matrix product's sums can turn a tie between two
-words.
+A batch depends on the samples alone, not on the number of processes nor on what a killed run has done before, so what
+is computed from it is the same too: padding and the order of a matrix product's sums can turn a tie between two words.
 """
 
 from collections import deque
@@ -22,7 +21,8 @@ from btcchat.model import BTCChatModel
 READERS = 4  # threads that read and resize images while the model computes
 AHEAD = 2  # batches they are ahead
 
-T, Read = TypeVar("T"), TypeVar("Read")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Seen:
 
 
 class Consumer(Protocol):
-    """Something that is computed of samples. It takes whole batches, and says which samples it still needs."""
+    """Computes something of samples. It takes whole batches, and says which samples it still needs."""
 
     def wants(self, sample: Sample) -> bool: ...
 
@@ -58,21 +58,21 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def wanted(groups: Iterable[list[Sample]], consumers: Sequence[Consumer]) -> list[list[Sample]]:
-    """The batches with a sample that somebody wants."""
-    return [group for group in groups if any(one.wants(sample) for one in consumers for sample in group)]
+def unfinished(groups: Iterable[list[Sample]], consumers: Sequence[Consumer]) -> list[list[Sample]]:
+    """The batches with a sample that a consumer wants."""
+    return [group for group in groups if any(consumer.wants(sample) for consumer in consumers for sample in group)]
 
 
 def sweep(model: BTCChatModel, groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> Iterator[list[Sample]]:
-    """Give each batch to those that want one of its samples; yields the batch when they have it.
+    """Give each batch to the consumers that want one of its samples; yields the batch when they have it.
 
     Raises BTCChatError that names the row whose images cannot be read.
     """
-    for samples, read in zip(groups, read_ahead(lambda sample: _read(model, sample), groups), strict=True):
-        images, frames = [one for one, _ in read], [one for _, one in read]
-        takers = [one for one in consumers if any(map(one.wants, samples))]
+    for samples, loaded in zip(groups, read_ahead(lambda sample: _read(model, sample), groups), strict=True):
+        images, frames = [pictures for pictures, _ in loaded], [pixels for _, pixels in loaded]
+        takers = [consumer for consumer in consumers if any(map(consumer.wants, samples))]
         with torch.no_grad():  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
-            shown = [one for one in frames if len(one)]
+            shown = [pixels for pixels in frames if len(pixels)]
             seen = Seen(samples, frames, images, model.see(torch.cat(shown)) if shown else None)
             for taker in takers:
                 taker.take(model, seen)
@@ -88,16 +88,16 @@ def _read(model: BTCChatModel, sample: Sample) -> tuple[list[Image.Image], Tenso
         raise BTCChatError(f"{record.where}: {error}") from error
 
 
-def read_ahead(read: Callable[[T], Read], groups: Sequence[list[T]]) -> Iterator[list[Read]]:
-    """``[read(one) for one in group]`` of each group; the next groups are read meanwhile, by threads."""
+def read_ahead(read: Callable[[Item], Result], groups: Sequence[list[Item]]) -> Iterator[list[Result]]:
+    """``[read(item) for item in group]`` of each group; the next groups are read meanwhile, by threads."""
     with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[list[Future[Read]]] = deque()
+        waiting: deque[list[Future[Result]]] = deque()
         try:
             for group in groups:
-                waiting.append([pool.submit(read, one) for one in group])
+                waiting.append([pool.submit(read, item) for item in group])
                 if len(waiting) > AHEAD:
-                    yield [one.result() for one in waiting.popleft()]
+                    yield [future.result() for future in waiting.popleft()]
             while waiting:
-                yield [one.result() for one in waiting.popleft()]
+                yield [future.result() for future in waiting.popleft()]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,57 @@
+"""The JSON files of a run folder and the selection.json of a checkpoint, as far as code here reads them."""
+
+from typing import Literal, TypeAlias, TypedDict
+
+from btcchat.eval.answers.answers import ClassTable, GroupScores
+from btcchat.eval.captions.card import ScoreCard
+from btcchat.eval.maps.masks import ThresholdScores
+
+# selection.json: by which score, of which sets, a checkpoint was chosen while training, and where its training was.
+Selection = TypedDict(
+    "Selection",
+    {"metric": str, "value": float, "step": int, "sets": list[str], "test splits": list[str], "precision": str},
+)
+
+
+class RunModel(TypedDict):
+    """The model in run.json."""
+
+    path: str
+    fingerprint: str
+
+
+class RunData(TypedDict):
+    """One data set in run.json."""
+
+    set: str  # its name
+    samples: int
+    sha256: str  # of all its rows
+
+
+QuestionScores = TypedDict("QuestionScores", {"in ranges": str | None, "scores": dict[str, GroupScores]})
+_Head = TypedDict("_Head", {"samples": int, "test split": bool, "data kind": str | None})
+
+
+class _Maps(TypedDict, total=False):
+    change_map: ThresholdScores  # with --masks, of a set of pairs
+
+
+class CaptionSet(_Head, ScoreCard, _Maps):
+    """A set of captions in metrics.json."""
+
+    kind: Literal["captions"]
+
+
+class QuestionSet(_Head, QuestionScores, _Maps):
+    """A set of questions in metrics.json."""
+
+    kind: Literal["questions"]
+
+
+class ClassSet(_Head, ClassTable, _Maps):
+    """A set of classes in metrics.json."""
+
+    kind: Literal["classes"]
+
+
+SetScores: TypeAlias = CaptionSet | QuestionSet | ClassSet
