@@ -175,6 +175,13 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
 
 
+def test_an_evaluation_into_a_log_prints_its_progress(root, tmp_path, capsys, every_step):
+    assert main(words(root, "pairs:val", tmp_path / "run")) == 0
+    err = capsys.readouterr().err
+    assert "btcchat: 2 of 7 samples (28 %), " in err
+    assert "btcchat: 2 of 5 samples of pairs:train (40 %), " in err
+
+
 def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):
     write_rows(root / "alone.jsonl", [pair(0), pair(1)])
     (root / "alone.yaml").write_text(
