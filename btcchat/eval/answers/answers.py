@@ -4,8 +4,8 @@ An answer is right where it equals the true one after `normalise`: lower case, n
 number, underscores and hyphens as blanks, no article, number words to twelve as digits, m² as m2. In addition
 
 - a true "yes" or "no" is answered by the first word ("No, there is none."),
-- RSVQA-LR's counts and RSVQA-HR's areas are right in the same range (Lobry et al., TGRS 2020, and VQA_model/VocabEncoder.py of
-  github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
+- RSVQA-LR's counts and RSVQA-HR's areas are right in the range of the true one (Lobry et al., TGRS 2020, and
+  VQA_model/VocabEncoder.py of github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
 - a class is also answered by naming it, and no other class, in a sentence.
 """
 
@@ -17,7 +17,7 @@ from typing import TypedDict
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print
 NUMERIC = ("count", "area")  # left out by systems that do not answer numbers (GeoChat and those compared with it)
-RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> the type of question that is right in a range
+RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> type of question right in a range
 IN_RANGES = {
     "count": "RSVQA-LR's counts are right in the range of the true one",
     "area": "RSVQA-HR's areas are right in the range of the true one",

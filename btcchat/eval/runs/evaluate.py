@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from btcchat.api import BTCChat
 from btcchat.clues.ask import ClueSource
 from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
@@ -73,7 +74,7 @@ class Plan:
 
     batch_size: int = 16
     generation: GenerationOptions = GREEDY
-    clues: Callable[[BTCChatModel], ClueSource | None] = lambda model: None
+    clues: Callable[[BTCChat], ClueSource | None] = lambda model: None
     train: Mapping[str, Sequence[EvalSet]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     preset: str = "levir-cc"
@@ -84,7 +85,7 @@ class Plan:
 
 
 def evaluate(
-    load_model: Callable[[], BTCChatModel],
+    load_model: Callable[[], BTCChat],
     sets: Sequence[EvalSet],
     folder: RunFolder,
     run: dict[str, Any],
@@ -125,7 +126,7 @@ def evaluate(
 
 
 def _see(
-    load_model: Callable[[], BTCChatModel],
+    load_model: Callable[[], BTCChat],
     sets: Sequence[EvalSet],
     folder: RunFolder,
     ranks: Ranks,
@@ -187,7 +188,7 @@ def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> l
 
 
 def _see_train(
-    load_model: Callable[[], BTCChatModel], train: EvalSet, features: TowerFeatures, ranks: Ranks, plan: Plan
+    load_model: Callable[[], BTCChat], train: EvalSet, features: TowerFeatures, ranks: Ranks, plan: Plan
 ) -> None:
     if share := batches(train.samples, plan.batch_size)[ranks.number :: ranks.world]:
         plan.progress.restart(sum(map(len, share)), f"samples of {train.name}")

@@ -164,10 +164,11 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
-    question, changed = questions[0], None
+    question: str | None = questions[0]
+    changed = None
     if kind == CAPTIONS:
         answers, changed = _captions(row, where), _flag(row)
-        plain = " ".join(question.replace("<image>", " ").split())
+        plain = " ".join(questions[0].replace("<image>", " ").split())
         if record.modality == "pair" and (
             plain == CHANGE_QUESTION or len(questions) > 1
         ):  # or a dialogue about the pair
