@@ -14,8 +14,8 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
   btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
 
-If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of fault
-are named, and the others are counted."""
+If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of
+fault are named, and the others are counted."""
 
 
 def add(commands: Commands) -> None:

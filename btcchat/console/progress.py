@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from tqdm import tqdm as Bar
 
 SECONDS = 10.0  # between two lines, at least
 SHARE = 0.1  # of the work, after which a line comes
@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, unit: str, total: int | None = None, *, done: int = 0, shown: bool = True):
         self.unit, self.total, self.done, self.shown = unit, total, done, shown
-        self._bar: "tqdm[Any] | None" = None
+        self._bar: Bar[Any] | None = None
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -69,7 +69,7 @@ class Progress:
     def print(self, line: str) -> None:
         """A line on stderr, above the bar where there is one."""
         if self._bar is None:
-            print(line, file=sys.stderr)
+            sys.stderr.write(f"{line}\n")
         else:
             self._bar.write(line, file=sys.stderr)
 
@@ -81,7 +81,8 @@ class Progress:
         tenth = self.total is None or self.done - self._last_done >= SHARE * self.total
         if tenth or waited >= SILENCE:
             self._last_time, self._last_done = now, self.done
-            print(f"btcchat: {self._text(now - self._start)}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"btcchat: {self._text(now - self._start)}\n")
+            sys.stderr.flush()
 
     def _text(self, seconds: float) -> str:
         """``600 of 6,815 pairs (9 %), 41 s, about 7 min left``."""

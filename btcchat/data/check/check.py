@@ -66,7 +66,8 @@ class CheckedSet:
 def open_sets(mixture: str, *, data_root: str | None, folder: str | None, seed: int = 0) -> list[CheckedSet]:
     """Each set of the mixture once, however often it counts; of a random share of it, all of it.
 
-    seed: of training, which decides the rows of a random share. Raises BTCChatError for an unknown set, a missing annotation file, a share that the set does not have.
+    seed: of training, which decides the rows of a random share. Raises BTCChatError for an unknown set, a missing
+    annotation file, a share that the set does not have.
     """
     root = data_root or os.environ.get("BTCCHAT_DATA")
     sets: dict[str, CheckedSet] = {}
