@@ -84,8 +84,7 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from btcchat.console.progress import Progress
     from btcchat.eval.runs.evaluate import ROW_FORMATS, Plan, evaluate, train_splits
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.eval.runs.metrics import check_scoring, metrics_text
@@ -110,14 +109,7 @@ def run(args: argparse.Namespace) -> int:
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
     args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
-    with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if done:
-                bar.update(done)
-            else:
-                bar.reset(total)
-
+    with joined() as ranks, Progress("samples", shown=ranks.first) as progress:
         metrics = evaluate(
             lambda: load_model(args),
             sets,
@@ -157,6 +149,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     from importlib.metadata import version
 
     from btcchat import __version__
+    from btcchat.checkpoint.describe import describe_checkpoint
     from btcchat.checkpoint.folder import open_folder
     from btcchat.checkpoint.hub import resolve
     from btcchat.checkpoint.load import pick_device, pick_dtype
@@ -171,12 +164,15 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
+    given = {"vision_tower": args.vision_tower, "encoder_options": {"cc_head": args.cc_head} if args.cc_head else {}}
+    parts, prompts = describe_checkpoint(args.model, **given)
     path = "tiny (packaged)" if args.model is None else str(args.model)
     return {
-        "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
+        "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
         "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": options | {"device": device, "dtype": str(dtype).removeprefix("torch.")} | _clues(args, sets),
+        "prompts": prompts,
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
         "processes": ranks.world,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},

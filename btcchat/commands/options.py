@@ -49,7 +49,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def complain(message: str) -> None:
-    print(f"btcchat: error: {' '.join(message.split())}", file=sys.stderr)
+    print(complaint(message), file=sys.stderr)
+
+
+def complaint(message: str) -> str:
+    """The line on stderr for a fault."""
+    return f"btcchat: error: {' '.join(message.split())}"
 
 
 # -- options ---------------------------------------------------------------------------------------------------------

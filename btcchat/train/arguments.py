@@ -11,6 +11,7 @@ from btcchat.checkpoint.config import read_layers
 from btcchat.compat import prepare_deepspeed
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config, set_single_process_group
+from btcchat.train.hardware import check_hardware
 from btcchat.train.lora import LoraArguments
 
 if TYPE_CHECKING:  # as `__post_init__` leaves them
@@ -226,6 +227,7 @@ class TrainingArguments(LoraArguments, TrainerArguments):
             prepare_deepspeed()
         for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
             setattr(self, name, read_json_flag(name, getattr(self, name)))
+        check_hardware(self)
         super().__post_init__()
 
     @property

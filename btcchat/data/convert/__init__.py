@@ -81,7 +81,7 @@ def convert(
             try:
                 record = converter.record(row)
             except BTCChatError as error:
-                checks.faults.append(Fault(row.where, str(error)))
+                checks.faults.append(Fault("row", row.where, str(error)))
             else:
                 checks.check(row, record)
                 if not checks.faults:
@@ -90,5 +90,5 @@ def convert(
             if progress:
                 progress(done, sum(wanted.values()))
         if checks.faults:
-            raise BadRows([str(fault) for fault in checks.faults])
+            raise BadRows(checks.faults)
     return wanted

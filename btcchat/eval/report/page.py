@@ -1,10 +1,12 @@
 """A finished evaluation as one HTML page that needs nothing beside it: tables, what was run, training, samples."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from btcchat.assets import PACKAGE
+from btcchat.checkpoint.facts import parts_text
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.report.curves import curves, training_log
@@ -93,6 +95,11 @@ def _page(
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "model", run.model["path"]
     yield "fingerprint of the model", run.model["fingerprint"]
+    if "parts" in run.model:
+        yield from parts_text(run.model["parts"]).items()
+    if run.prompts:
+        wording = {name: json.dumps(text, ensure_ascii=False) for name, text in run.prompts.items()}
+        yield "prompts", ", ".join(f"{name} {text}" for name, text in wording.items())
     for data in run.data:
         yield "data", f"{data['set']}, {data['samples']} samples, fingerprint {data['sha256']}"
     scores = [run_set.scores for run_set in run.sets]

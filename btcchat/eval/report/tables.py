@@ -124,7 +124,7 @@ def _classes(scores: ClassSet) -> Iterator[str]:
         [truth, *(str(counts[name] or "") for name in names), number(scores["recall"].get(truth))]
         for truth, counts in confusion.items()
     ]
-    yield "<h3>Confusion matrix</h3>\n" + _scroll(table(["is, said", *names, "recall"], rows))
+    yield "<h3>Confusion matrix</h3>\n" + _scroll(table(["is, said", *names, "recall"], rows), "matrix")
 
 
 def _change_map(result: ThresholdScores) -> Iterator[str]:
