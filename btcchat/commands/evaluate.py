@@ -48,7 +48,7 @@ OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed
 def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
+    add("model", metavar="MODEL", help="checkpoint folder, hub id, or tiny: the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
@@ -109,7 +109,6 @@ def run(args: argparse.Namespace) -> int:
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
-    args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -158,7 +157,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
 
     from btcchat import __version__
     from btcchat.checkpoint.folder import open_folder
-    from btcchat.checkpoint.hub import resolve
+    from btcchat.checkpoint.hub import PACKAGED, resolve
     from btcchat.checkpoint.load import pick_device, pick_dtype
     from btcchat.data.mixture.hashes import checkpoint_hash
     from btcchat.eval.runs.evaluate import SELECTION
@@ -171,7 +170,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
-    path = "tiny (packaged)" if args.model is None else str(args.model)
+    path = f"{PACKAGED} (packaged)" if args.model == PACKAGED and folder == resolve(None) else str(args.model)
     return {
         "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
         "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
