@@ -154,7 +154,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     from btcchat.checkpoint.load import pick_device, pick_dtype
     from btcchat.data.mixture.hashes import checkpoint_hash
     from btcchat.eval.runs.evaluate import SELECTION
-    from btcchat.eval.runs.samples import asked
+    from btcchat.eval.runs.samples import read_arguments
     from btcchat.files import read_json
 
     folder = resolve(args.model)
@@ -168,7 +168,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     path = f"{PACKAGED} (packaged)" if args.model == PACKAGED and folder == resolve(None) else str(args.model)
     return {
         "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
-        "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
+        "asked": read_arguments(args.mixture, args.split, args.data_root, args.mixture_folder),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": options | {"device": device, "dtype": str(dtype).removeprefix("torch.")} | _clues(args, sets),
         "prompts": prompts,
