@@ -4,6 +4,23 @@ A file has ``add(commands)``, which adds a parser whose default ``run`` is the f
 Only ``run`` imports what is heavy, so that ``--help`` comes at once.
 """
 
-from btcchat.commands import ask, augment, caption, chat, check, data, evaluate, export, import_, report, score, train
+from btcchat.commands import (
+    ask,
+    augment,
+    caption,
+    chat,
+    check,
+    compare_encoders,
+    data,
+    evaluate,
+    export,
+    import_,
+    report,
+    score,
+    train,
+)
 
-COMMANDS = (caption, ask, chat, data, augment, train, check, import_, export, evaluate, report, score)
+COMMANDS = (
+    *(caption, ask, chat, data, augment, train, check, import_, export),
+    *(evaluate, report, score, compare_encoders),
+)

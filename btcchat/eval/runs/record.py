@@ -1,0 +1,41 @@
+"""run.json: what decides the answers of an evaluation, how it was run, and where the data is."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from btcchat import __version__
+from btcchat.checkpoint.folder import open_folder
+from btcchat.checkpoint.hub import resolve
+from btcchat.checkpoint.load import pick_device, pick_dtype
+from btcchat.data.mixture.hashes import checkpoint_hash
+from btcchat.eval.runs.evaluate import SELECTION
+from btcchat.eval.runs.samples import EvalSet
+from btcchat.files import read_json
+
+
+def run_record(
+    model: str | None,
+    sets: Sequence[EvalSet],
+    *,
+    request: Mapping[str, Any],
+    options: Mapping[str, Any],
+    device: str = "auto",
+    dtype: str = "auto",
+    vision_tower: str | None = None,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Another run may not be resumed with it where model, data or options differ. request: `samples.asked`."""
+    folder = resolve(model)
+    device = pick_device(device)
+    picked = pick_dtype(dtype, device, open_folder(folder, vision_tower).llm_folder)
+    path = "tiny (packaged)" if model is None else str(model)
+    return {
+        "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
+        "asked": request,
+        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
+        "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},
+        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
+        "processes": processes,
+        "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
+    }
