@@ -12,8 +12,8 @@ from btcchat.eval.captions.bootstrap import DRAWS
 from btcchat.eval.encoders.cost import Cost, Timing, alone, cost_in, timing
 from btcchat.eval.encoders.estimate import Estimate, estimate, in_words
 from btcchat.eval.encoders.markdown import table
-from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, conditions
-from btcchat.eval.encoders.runs import learn, missing, seed_folder, together, trained_seconds
+from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, conditions, identity
+from btcchat.eval.encoders.runs import Task, learn, seed_folder, together, trained_seconds
 from btcchat.eval.encoders.scores import (
     ACCURACY,
     FLAGS,
@@ -71,22 +71,26 @@ def compare(plan: ComparisonPlan, tell: Callable[[str], None] = logger.info) -> 
     tell: is given the lines about its progress. Raises BTCChatError for a plan that cannot be carried out.
     """
     sets, shared = plan.check(), conditions(plan)
-    todo, notes = missing(plan, shared)
-    for note in notes:
-        tell(note)
+    tasks = [
+        Task(plan, encoder, seed, identity(plan, encoder, seed, shared))
+        for seed in range(plan.seeds)  # outermost, so that each seed is a whole comparison
+        for encoder in plan.encoders
+    ]
+    todo = [task for task in tasks if not task.is_trained()]
+    for task in todo:
+        if reason := task.differs():
+            tell(f"{task.folder} is trained again: {reason}")
     tell(_how_long(plan, todo))
-    tasks = [(plan, encoder, seed, shared) for seed in range(plan.seeds) for encoder in plan.encoders]
 
     def done(number: int) -> None:
-        _, encoder, seed, _ = tasks[number]
-        if (encoder, seed) in todo:
-            seconds = trained_seconds(seed_folder(plan, encoder, seed)) or 0
-            tell(f"{encoder.label}, seed {seed}: trained in {in_words(seconds)}, evaluated")
+        if (task := tasks[number]) in todo:
+            seconds = trained_seconds(task.folder) or 0
+            tell(f"{task.encoder.label}, seed {task.seed}: trained in {in_words(seconds)}, and evaluated")
 
-    results = together(learn, tasks, plan.jobs, done)
+    results = together(learn, [(task,) for task in tasks], plan.jobs, done)
     runs: dict[str, list[Path]] = {encoder.label: [] for encoder in plan.encoders}
-    for (_, encoder, _, _), (_, run) in zip(tasks, results, strict=True):
-        runs[encoder.label].append(run)
+    for task, run in zip(tasks, results, strict=True):
+        runs[task.encoder.label].append(run)
     scores = scores_of({name: [read_run(run).sets for run in folders] for name, folders in runs.items()}, plan.java)
     result = _comparison(plan, sets, scores)
     write_json(plan.out / "comparison.json", result)
@@ -95,12 +99,12 @@ def compare(plan: ComparisonPlan, tell: Callable[[str], None] = logger.info) -> 
     return result
 
 
-def _how_long(plan: ComparisonPlan, todo: Sequence[tuple[ComparedEncoder, int]]) -> str:
+def _how_long(plan: ComparisonPlan, todo: Sequence[Task]) -> str:
     """A line that says how long the trainings will take; it times a few steps of each encoder."""
     count = len(plan.encoders) * plan.seeds
     if not todo:
         return f"all {count} trainings are in {plan.out} already"
-    labels = [encoder.label for encoder, _ in todo]
+    labels = [task.encoder.label for task in todo]
     encoders = [encoder for encoder in plan.encoders if encoder.label in labels]
     timed = together(estimate, [(plan, encoder) for encoder in encoders], min(plan.jobs, len(encoders)))
     total = sum(one.seconds * labels.count(encoder.label) for encoder, one in zip(encoders, timed, strict=True))

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from btcchat import __version__
-from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES, check_options
+from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES, check_options, encoder_defaults
 from btcchat.checkpoint.hub import resolve
-from btcchat.data.mixture import build_datasets, known_sets, terms
+from btcchat.data.mixture import Mixture, build_datasets, known_sets, terms
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.hashes import checkpoint_hash, file_hash, joined
+from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.mixture.terms import parse_mixture
 from btcchat.errors import BTCChatError
 from btcchat.eval.runs.metrics import check_scoring
@@ -55,8 +56,15 @@ class ComparedEncoder:
         if not isinstance(options, dict):
             raise BTCChatError(f"'{text}': expected NAME or NAME:{{\"option\": value}}, with its options as JSON")
         select_layer = options.pop(SELECT_LAYER, None)
-        check_options(CHG_TYPES.get(name, name), options)
-        return cls(name, options, select_layer)
+        encoder = cls(name, options, select_layer)
+        encoder_defaults(encoder.registered)  # raises for an unknown name
+        check_options(encoder.registered, options)
+        return encoder
+
+    @property
+    def registered(self) -> str:
+        """Its name in CHANGE_ENCODERS; ``name`` may be a published one."""
+        return CHG_TYPES.get(self.name, self.name)
 
     @property
     def label(self) -> str:
@@ -77,14 +85,14 @@ class ComparedEncoder:
 
     def flags(self) -> Flags:
         """Those of `btcchat train` that start it afresh."""
-        concat = CHG_TYPES.get(self.name, self.name) == "concat"
-        found: Flags = {"fresh_change_encoder": True, "from_origin": False, "chg_type": self.name, "chg": not concat}
+        change = self.registered != "concat"
+        found: Flags = {"fresh_change_encoder": True, "from_origin": False, "chg_type": self.name, "chg": change}
         found |= {"cc_args": json.dumps(dict(self.options))} if self.options else {}
         return found | ({} if self.select_layer is None else {SELECT_LAYER: json.dumps(self.select_layer)})
 
     def code(self) -> str:
         """A hash of the source that it is made of: its file, or all files of a package that is not ours."""
-        module = CHANGE_ENCODERS[CHG_TYPES.get(self.name, self.name)].__module__
+        module = CHANGE_ENCODERS[self.registered].__module__
         package = module.partition(".")[0]
         roots = [] if package == "btcchat" else list(getattr(sys.modules.get(package), "__path__", []))
         files = [file for root in roots for file in sorted(Path(root).rglob("*.py"))]
@@ -198,7 +206,8 @@ def val_splits(mixture: str) -> str:
 
 def conditions(plan: ComparisonPlan) -> dict[str, Any]:
     """What all trainings depend on besides flags and encoder: a finished one of others is not theirs."""
-    mixture = build_datasets(plan.data, lambda record: {}, data_root=plan.data_root, folder=plan.mixture_folder)
+    mixture: Mixture[None] | StreamMixture[None]
+    mixture = build_datasets(plan.data, lambda record: None, data_root=plan.data_root, folder=plan.mixture_folder)
     return {
         "start": checkpoint_hash(resolve(plan.start)),
         "data": json.loads(json.dumps(facts(mixture), default=str)),

@@ -9,8 +9,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,8 @@ from typing import Any, TypeVar
 import torch
 
 from btcchat.api import BTCChat
-from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, differing, identity
+from btcchat.errors import BTCChatError
+from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, differing
 from btcchat.eval.runs.evaluate import Plan, evaluate
 from btcchat.eval.runs.folder import METRICS, RUN, RunFolder
 from btcchat.eval.runs.ranks import Ranks
@@ -48,65 +50,66 @@ def trained_seconds(folder: Path) -> float | None:
     return seconds
 
 
-def missing(plan: ComparisonPlan, shared: Mapping[str, Any]) -> tuple[list[tuple[ComparedEncoder, int]], list[str]]:
-    """The trainings that are not finished in OUT, seed by seed, and notes on those that are of other settings."""
-    todo, notes = [], []
-    for seed in range(plan.seeds):
-        for encoder in plan.encoders:
-            folder = seed_folder(plan, encoder, seed)
-            if not (folder / SETTINGS).is_file():
-                todo.append((encoder, seed))
-            elif reason := differing(read_json(folder / SETTINGS)["identity"], identity(plan, encoder, seed, shared)):
-                todo.append((encoder, seed))
-                notes.append(f"{folder} is trained again: {reason}")
-            elif trained_seconds(folder) is None:
-                todo.append((encoder, seed))
-    return todo, notes
+@dataclass(frozen=True)
+class Task:
+    """One encoder with one seed. identity: all that its training depends on, see `plan.identity`."""
+
+    plan: ComparisonPlan
+    encoder: ComparedEncoder
+    seed: int
+    identity: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return seed_folder(self.plan, self.encoder, self.seed)
+
+    def is_trained(self) -> bool:
+        return self.differs() is None and trained_seconds(self.folder) is not None
+
+    def differs(self) -> str | None:
+        """What makes it another training than the one in its folder, in words; None where nothing does."""
+        path = self.folder / SETTINGS
+        return differing(read_json(path, "identity")["identity"], self.identity) if path.is_file() else None
 
 
-def train_seed(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int, shared: Mapping[str, Any]) -> float:
-    """Train one encoder with one seed, unless that is done; -> seconds. A stopped one is resumed if it can be."""
-    folder, settings = seed_folder(plan, encoder, seed), identity(plan, encoder, seed, shared)
-    before = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else None
-    if before is not None and differing(before["identity"], settings) is None:
-        if (seconds := before.get("seconds")) is not None:
-            return float(seconds)
-    elif folder.exists():
+def train_task(task: Task) -> None:
+    """Train, unless that is done. A stopped training is resumed if it left a checkpoint."""
+    folder = task.folder
+    if task.is_trained():
+        return
+    if folder.exists() and not (folder / SETTINGS).is_file() and any(folder.iterdir()):
+        raise BTCChatError(f"{folder} holds other files and no {SETTINGS}; give another --out")
+    if task.differs():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SETTINGS, {"identity": settings})
+    write_json(folder / SETTINGS, {"identity": task.identity})
     begin = time.perf_counter()
-    train(to_argv(plan.training(encoder, seed, folder / MODEL)))
-    seconds = time.perf_counter() - begin
-    write_json(folder / SETTINGS, {"identity": settings, "seconds": round(seconds, 1)})
-    return seconds
+    train(to_argv(task.plan.training(task.encoder, task.seed, folder / MODEL)))
+    write_json(folder / SETTINGS, {"identity": task.identity, "seconds": round(time.perf_counter() - begin, 1)})
 
 
-def evaluate_seed(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int) -> Path:
+def evaluate_task(task: Task) -> Path:
     """Answer and score what is evaluated, unless that is done; -> the run folder."""
-    folder = seed_folder(plan, encoder, seed)
+    plan, model = task.plan, task.folder / MODEL
     sets = read_sets(plan.mixture, split="val", **plan.where)
     names = "+".join(one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets)
-    run = RunFolder(folder / "eval" / names.replace(":", "-").replace("/", "-"))
-    record = run_record(
-        str(folder / MODEL),
-        sets,
-        request=asked(plan.mixture, "val", **plan.where),
-        options={"max_new_tokens": LONGEST, "batch_size": BATCH},
-    )
+    run = RunFolder(task.folder / "eval" / names.replace(":", "-").replace("/", "-"))
+    options = {"max_new_tokens": LONGEST, "batch_size": BATCH}
+    record = run_record(str(model), sets, request=asked(plan.mixture, "val", **plan.where), options=options)
     finished = run.path / RUN
     if finished.is_file() and read_json(finished).get("finished") and (run.path / METRICS).is_file():
         run.start(record)  # raises where it is of another model or of other data
         run.close()
         return run.path
     settings = Plan(batch_size=BATCH, generation=GenerationOptions(LONGEST), java=plan.java)
-    evaluate(lambda: BTCChat.from_pretrained(folder / MODEL), sets, run, record, Ranks(), settings)
+    evaluate(lambda: BTCChat.from_pretrained(model), sets, run, record, Ranks(), settings)
     return run.path
 
 
-def learn(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int, shared: Mapping[str, Any]) -> tuple[float, Path]:
-    """Train and evaluate one encoder with one seed; -> seconds of training, and the run folder."""
-    return train_seed(plan, encoder, seed, shared), evaluate_seed(plan, encoder, seed)
+def learn(task: Task) -> Path:
+    """Train and evaluate; -> the run folder."""
+    train_task(task)
+    return evaluate_task(task)
 
 
 def together(
