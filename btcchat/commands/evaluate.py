@@ -48,7 +48,7 @@ OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed
 def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
+    add("model", metavar="MODEL", help="checkpoint folder, hub id, or tiny: the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
@@ -109,7 +109,6 @@ def run(args: argparse.Namespace) -> int:
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
-    args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
 
         def progress(done: int, total: int) -> None:

@@ -170,10 +170,11 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"
         )
+    options = model_args.encoder_options
     for name, (low, high) in RANGES.items():
         groups = (model_args, data_args, training_args)
-        value = next(getattr(group, name) for group in groups if hasattr(group, name))
-        if value is not None and not (low <= value and (high is None or value <= high)):
+        value = options.get(name, next(getattr(group, name) for group in groups if hasattr(group, name)))
+        if isinstance(value, int | float) and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
     if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
         raise BTCChatError(

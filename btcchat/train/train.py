@@ -102,10 +102,14 @@ def _freeze(args: RunArguments, model: BTCChat) -> list[ModelPart]:
         model.base.parts = ["llm"]  # from now on the adapter has its own tower
     if args.main_process:
         print(parts_table(parts, args.training.learning_rate))
-        encoder = parts[1]
-        if args.model.from_origin and encoder.num_parameters and not encoder.trainable:
+        encoder, projector = parts[1:3]
+        if args.model.starts_change_encoder and encoder.num_parameters and not encoder.trainable:
             logger.warning(
                 "the change encoder is fresh and frozen: its features of pairs are random; set --tune_cc_projector"
+            )
+        if args.model.fresh_mm_projector and projector.num_parameters and not projector.trainable:
+            logger.warning(
+                "the projector is fresh and frozen: what the language model sees is random; set --tune_single_projector"
             )
     return parts
 

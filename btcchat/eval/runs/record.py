@@ -6,7 +6,7 @@ from typing import Any
 
 from btcchat import __version__
 from btcchat.checkpoint.folder import open_folder
-from btcchat.checkpoint.hub import resolve
+from btcchat.checkpoint.hub import PACKAGED, resolve
 from btcchat.checkpoint.load import pick_device, pick_dtype
 from btcchat.data.mixture.hashes import checkpoint_hash
 from btcchat.eval.runs.evaluate import SELECTION
@@ -15,7 +15,7 @@ from btcchat.files import read_json
 
 
 def run_record(
-    model: str | None,
+    model: str,
     sets: Sequence[EvalSet],
     *,
     request: Mapping[str, Any],
@@ -29,9 +29,9 @@ def run_record(
     folder = resolve(model)
     device = pick_device(device)
     picked = pick_dtype(dtype, device, open_folder(folder, vision_tower).llm_folder)
-    path = "tiny (packaged)" if model is None else str(model)
+    packaged = model == PACKAGED and folder == resolve(None)
     return {
-        "model": {"path": path, "fingerprint": checkpoint_hash(folder)},
+        "model": {"path": f"{PACKAGED} (packaged)" if packaged else str(model), "fingerprint": checkpoint_hash(folder)},
         "asked": request,
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},
