@@ -20,7 +20,7 @@ REQUIRED = [
     "av>=12",  # first wheels for Python 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
     # Any release of these will do.
-    "tqdm",  # the bars of `btcchat caption --pairs`, `btcchat data convert` and the synthetic data writer
+    "tqdm",  # the bar of a long command on a terminal
     "packaging",  # compares versions
     "requests",  # the faults that huggingface_hub<1 raises
 ]

@@ -48,3 +48,10 @@ def opened(monkeypatch) -> list[str]:
     names, opening = [], images._opened
     monkeypatch.setattr(images, "_opened", lambda path: names.append(Path(str(path)).name) or opening(path))
     return names
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    """Progress of a long command is printed at every step, not now and then."""
+    monkeypatch.setattr("btcchat.console.progress.SECONDS", 0.0)
+    monkeypatch.setattr("btcchat.console.progress.SHARE", 0.0)

@@ -297,6 +297,12 @@ def test_mended_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
     assert [row["id"] for row in rows(folder / "out.jsonl")] == ["site 0", "site 2", "site 1"]
 
 
+def test_captioning_into_a_log_prints_its_progress(folder, model, capsys, every_step):
+    make_list(folder, 5)
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 0
+    assert "btcchat: 1 of 5 pairs (20 %), " in capsys.readouterr().err
+
+
 def test_json_of_many_is_a_summary(folder, model, capsys):
     make_list(folder, 3)
     (folder / "after2.png").write_bytes(b"no image")

@@ -9,8 +9,8 @@ import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
-    {"errors", "files", "compat", "assets"},
-    {"registry", "contract"},
+    {"errors", "files", "compat", "assets", "console"},
+    {"registry", "contract", "plugins"},
     {"layers", "media"},
     {
         "change_encoder",

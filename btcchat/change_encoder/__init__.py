@@ -1,6 +1,6 @@
 """Change encoders: the two dates of a pair in, the pair's change tokens out.
 
-protocol.py says what a change encoder must and may have. To add one from outside the package::
+protocol.py says what a change encoder must and may have. A plugin (btcchat.plugins) adds one by::
 
     from btcchat.change_encoder import CHANGE_ENCODERS
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
@@ -16,14 +16,17 @@ from btcchat.change_encoder.concat import Concat
 from btcchat.change_encoder.contract import check_attributes
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
-from btcchat.errors import BTCChatError, choose
-from btcchat.registry import build
+from btcchat.errors import BTCChatError
+from btcchat.registry import Registry, build
 
-CHANGE_ENCODERS: dict[str, type[ChangeEncoder]] = {
-    "attentive": AttentiveEncoder,
-    "concat": Concat,
-    "difference_aware": DifferenceAwareEncoder,
-}
+CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
+    "change encoder",
+    {
+        "attentive": AttentiveEncoder,
+        "concat": Concat,
+        "difference_aware": DifferenceAwareEncoder,
+    },
+)
 
 # Patterns (whole key) of weights that published folders hold and no change encoder's forward uses.
 UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
@@ -81,7 +84,7 @@ def merge_options(ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(choose("change encoder", name, CHANGE_ENCODERS)).parameters
+    return inspect.signature(CHANGE_ENCODERS.find(name)).parameters
 
 
 def build_change_encoder(
@@ -94,6 +97,6 @@ def build_change_encoder(
     options = canonical(config)
     name = options.pop("change_encoder_type")
     sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
-    encoder: ChangeEncoderModule = build("change encoder", name, CHANGE_ENCODERS, options, **sizes)
+    encoder: ChangeEncoderModule = build(CHANGE_ENCODERS, name, options, **sizes)
     check_attributes(name, encoder)
     return encoder

@@ -81,6 +81,8 @@ def open_checkpoint(
         setattr(config, name, value)
     if config.published and "image_aspect_ratio" in (fields or {}):  # from here on, of an export too
         config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
+    if not mm_projector.fresh:
+        config.require_plugins(folder, "projector")
     config.change_encoder = cast(ChangeEncoderConfig, _change_encoder_config(source, folder, change_encoder))
     config.mm_projector = _projector_config(config, folder, mm_projector)
     config.check()
@@ -143,6 +145,7 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
     name = CHG_TYPES.get(choice.chg_type or "", choice.chg_type)
     if choice.starts:
         return _fresh_config(source, folder, choice, name, weights)
+    source.config.require_plugins(folder, "change encoder")
     requested = dict(choice.options or {})
     config = _stored_config(source, folder, requested, weights)
     kind = config["change_encoder_type"]

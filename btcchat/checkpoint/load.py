@@ -158,6 +158,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
         layers = {"single": projector, "change": change_encoder}
         stored = {name: layer for name, layer in layers.items() if name not in fresh}
         _load_layers(stored, source.mm_projector, device, dtype)
+    config.record_plugins()
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,

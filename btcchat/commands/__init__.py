@@ -15,6 +15,7 @@ from btcchat.commands import (
     evaluate,
     export,
     import_,
+    plugins,
     report,
     score,
     train,
@@ -22,5 +23,5 @@ from btcchat.commands import (
 
 COMMANDS = (
     *(caption, ask, chat, data, augment, train, check, import_, export),
-    *(evaluate, report, score, compare_encoders),
+    *(evaluate, report, score, compare_encoders, plugins),
 )

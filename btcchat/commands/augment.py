@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complain
+from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
 
 AUGMENT = """\
 Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
@@ -35,10 +35,9 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Every record that can be asked about is; the others are named, and the exit code tells."""
-    from tqdm import tqdm
-
     from btcchat.clues.ask import describe, records_of, write_clues
     from btcchat.clues.store import ClueWriter
+    from btcchat.console.progress import Progress
 
     mixture = options.load_mixture(args)
     model = options.load_model(args, args.clue_model)
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         before = len(clues)
         try:
             total = len(mixture) if hasattr(mixture, "__len__") else None  # a streamed one is not counted
-            with tqdm(total=total, unit=" records", disable=None) as bar:
+            with Progress("records", total) as progress:
                 faults = write_clues(
                     model,
                     records_of(mixture),
@@ -58,9 +57,8 @@ def run(args: argparse.Namespace) -> int:
                 for fault in faults:
                     if fault:
                         failed += 1
-                        with tqdm.external_write_mode(file=sys.stderr):
-                            complain(fault)
-                    bar.update()
+                        progress.print(complaint(fault))
+                    progress.update()
         except KeyboardInterrupt:
             print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
             return 130

@@ -16,6 +16,7 @@ from btcchat.commands.options import (
     clue_of,
     clue_source,
     complain,
+    complaint,
     generation,
     print_answer,
 )
@@ -93,8 +94,7 @@ def _map_path(args: argparse.Namespace) -> Path | None:
 
 def _caption_pairs(args: argparse.Namespace) -> int:
     """Many pairs: every row that can be answered is; the others are named, and the exit code tells."""
-    from tqdm import tqdm
-
+    from btcchat.console.progress import Progress
     from btcchat.data.pairs import read_pairs
     from btcchat.decoding.options import GenerationOptions
     from btcchat.serve.batch import Answers, caption_pairs
@@ -119,13 +119,12 @@ def _caption_pairs(args: argparse.Namespace) -> int:
             clues = clue_source(args, model)
             captions = caption_pairs(model, todo, answers, writing, batch_size=args.batch_size, clues=clues)
         try:
-            with tqdm(total=len(pairs), initial=skipped, unit=" pairs", disable=None) as bar:
+            with Progress("pairs", len(pairs), done=skipped) as progress:
                 for reason in captions:
                     answered, failed = answered + (reason is None), failed + (reason is not None)
                     if reason:
-                        with tqdm.external_write_mode(file=sys.stderr):
-                            complain(reason)
-                    bar.update()
+                        progress.print(complaint(reason))
+                    progress.update()
         except KeyboardInterrupt:
             print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
             return 130

@@ -112,14 +112,14 @@ def _change_encoder(args: argparse.Namespace, part: Any, options: dict[str, Any]
 
     from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES
     from btcchat.change_encoder.contract import KIND, WIDTHS, Sizes, encoder_checks
-    from btcchat.registry import build
+    from btcchat.registry import build_part
 
     name = CHG_TYPES.get(args.part, args.part)
-    part = choose(KIND, name, CHANGE_ENCODERS) if part is None else part
+    part = CHANGE_ENCODERS.find(name) if part is None else part
     sizes = None
     if any((args.grid, args.num_depths, args.hidden_size)):
         sizes = Sizes(args.hidden_size or WIDTHS[-1], args.grid or 4, args.num_depths or 1)
-    return encoder_checks(partial(build, KIND, name, {name: part}, options), sizes, device=device, saved=True)
+    return encoder_checks(partial(build_part, KIND, name, part, options), sizes, device=device, saved=True)
 
 
 def _projector(args: argparse.Namespace, part: Any, options: dict[str, Any], device: str) -> "list[Check]":
@@ -127,15 +127,14 @@ def _projector(args: argparse.Namespace, part: Any, options: dict[str, Any], dev
 
     from btcchat.multimodal_projector import PROJECTORS, build_projector
     from btcchat.multimodal_projector.contract import KIND, projector_checks
-    from btcchat.registry import build
+    from btcchat.registry import build_part
 
     part = PROJECTORS.get(args.part) if part is None else part
-    make: Callable[..., Any] = partial(build, KIND, args.part, {args.part: part}, options)
-    if (
-        part is None or args.part == "mlpNx_gelu"
-    ):  # a name that stands for several, such as mlp2x_gelu, or an unknown one
-        make = partial(build_projector, {"mm_projector_type": args.part, **options})
+    if part is None or args.part == "mlpNx_gelu":  # a name that stands for several, such as mlp2x_gelu, or unknown
+        make: Callable[..., Any] = partial(build_projector, {"mm_projector_type": args.part, **options})
         make(in_features=8, out_features=8)
+    else:
+        make = partial(build_part, KIND, args.part, part, options)
     return projector_checks(make, device=device, saved=True)
 
 
@@ -144,7 +143,7 @@ def _vision_tower(args: argparse.Namespace, part: Any, options: dict[str, Any], 
     from btcchat.multimodal_encoder import VISION_TOWERS
     from btcchat.multimodal_encoder.contract import KIND, tower_checks
 
-    part = choose(KIND, args.part, VISION_TOWERS) if part is None else part
+    part = VISION_TOWERS.find(args.part) if part is None else part
 
     def make(select_layer: int | list[int]) -> Any:
         config = {"vision_tower_type": args.part, **options}

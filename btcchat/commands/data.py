@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import data_check, data_list, data_show
-from btcchat.commands.options import RAW, Commands, complain
+from btcchat.commands.options import RAW, Commands, complain, whole_number
 from btcchat.errors import BTCChatError
 
 CONVERT = """\
@@ -14,7 +14,8 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
   btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
 
-Every repeated id, missing image and image that does not decode is told with its row; then nothing is written."""
+If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of
+fault are named, and the others are counted."""
 
 
 def add(commands: Commands) -> None:
@@ -39,17 +40,19 @@ def _add_convert(commands: Commands) -> None:
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
     images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
+    add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=convert_data, parser=parser, many_images=True)
 
 
 def convert_data(args: argparse.Namespace) -> int:
-    """One data set into annotation files; every bad row is named, and then nothing is written."""
-    from tqdm import tqdm
-
+    """One data set into annotation files; if any row is bad, the faults are listed and nothing is written."""
+    from btcchat.console.progress import Progress
     from btcchat.data.convert import CONVERTERS, BadRows, convert
+    from btcchat.plugins import load_enabled
 
     if args.list:
+        load_enabled()
         for kind, converter in CONVERTERS.items():
             first_line = (converter.__doc__ or "").partition("\n")[0]
             print(f"{kind:18}{first_line}")
@@ -57,21 +60,15 @@ def convert_data(args: argparse.Namespace) -> int:
     if args.out is None:
         args.parser.print_help(sys.stderr)
         raise BTCChatError("data convert needs KIND SRC OUT, or --list")
-    with tqdm(unit=" rows", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        try:
-            written = convert(args.kind, args.src, args.out, splits=args.split, images=args.images, progress=progress)
-        except BadRows as error:
-            bar.close()
-            for fault in error.faults:
-                complain(fault)
-            count = len(error.faults)
-            print(f"btcchat: {count} fault{'s' * (count > 1)} (named above), nothing was written", file=sys.stderr)
-            return 2
+    where = {"splits": args.split, "images": args.images}
+    try:
+        with Progress("rows") as progress:
+            written = convert(args.kind, args.src, args.out, **where, progress=progress.reach)
+    except BadRows as error:
+        print("\n".join(error.by_kind(args.faults).lines("--faults N names more")), file=sys.stderr)
+        count = len(error.faults)
+        complain(f"{count:,} fault{'s' * (count > 1)} (listed above); nothing was written")
+        return 2
     counts = ", ".join(f"{count} {split}" for split, count in written.items())
     print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
     return 0

@@ -12,6 +12,7 @@ Read every row and every file of a mixture before a training run: one table, and
   btcchat data check levir_cc
   btcchat data check 'levir_cc+cdvqa*2' --model CHECKPOINT --workers 8 --out faults.jsonl
 
+The column "per epoch" has the samples that training sees in an epoch, with shares, repeats and @flatten_list.
 Exit code 1 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
 dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads."""
 
@@ -26,6 +27,8 @@ def add(commands: Commands) -> None:
     add("--workers", type=whole_number, default=None, metavar="N", help="processes (default: one a core)")
     add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
     add("--out", metavar="FILE", help="all faults, as JSON lines of set, where, kind and fault")
+    seed = "--seed of the training, which decides the rows of a random share (default 42, as in training)"
+    add("--seed", type=whole_number, default=42, metavar="N", help=seed)
     add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
     kinds = "kinds of fault that do not count, e.g. sizes length"
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
@@ -37,15 +40,14 @@ def check_data(args: argparse.Namespace) -> int:
     """The table and the faults on stdout; 1 where there are any that count."""
     import os
 
-    from tqdm import tqdm
-
     from btcchat.clues.apply import AddClue
     from btcchat.clues.store import Clues
+    from btcchat.console.progress import Progress
     from btcchat.data.check.check import check, open_sets
     from btcchat.data.check.table import KINDS, Faults, Summary, table
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
-    sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder)
+    sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder, seed=args.seed)
     add_clue = None if args.clues is None else AddClue(Clues(args.clues))
     processor = options.load_processor(args)
     summaries = {checked.name: Summary(checked.name) for checked in sets}
@@ -53,10 +55,10 @@ def check_data(args: argparse.Namespace) -> int:
     with Faults(args.out, args.faults) as faults:
         totals = [checked.total for checked in sets if checked.total is not None]
         total = sum(totals) if len(totals) == len(sets) else None  # a streamed set is not counted
-        with tqdm(total=total, unit=" rows", disable=None) as bar:
+        with Progress("rows", total) as progress:
             for name, row in check(sets, processor, workers, add_clue):
                 summaries[name].add(row)
                 faults.add(name, row)
-                bar.update()
+                progress.update()
     print("\n".join([table(list(summaries.values())), *faults.lines()]))
     return 1 if faults.counts.keys() - allowed else 0

@@ -41,7 +41,10 @@ def show_data(args: argparse.Namespace) -> int:
     chosen = pick(mixture, args.samples, args.seed)
     if args.clues is not None:
         add_clue = AddClue(Clues(args.clues))
-        chosen = {modality: [add_clue(record, ()) for record in records] for modality, records in chosen.items()}
+        chosen = {
+            modality: [shown._replace(record=add_clue(shown.record, ())) for shown in records]
+            for modality, records in chosen.items()
+        }
     write_page(args.out, page(args.mixture, facts, chosen, processor))
     print(f"btcchat: {sum(map(len, chosen.values()))} samples written to {args.out}", file=sys.stderr)
     return 0

@@ -84,8 +84,7 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from btcchat.console.progress import Progress
     from btcchat.eval.runs.evaluate import ROW_FORMATS, Plan, evaluate, train_splits
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.eval.runs.metrics import check_scoring, metrics_text
@@ -109,14 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
-    with joined() as ranks, tqdm(unit=" samples", disable=None if ranks.first else True) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if done:
-                bar.update(done)
-            else:
-                bar.reset(total)
-
+    with joined() as ranks, Progress("samples", shown=ranks.first) as progress:
         metrics = evaluate(
             lambda: load_model(args),
             sets,
@@ -167,6 +159,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
         device=args.device,
         dtype=args.dtype,
         vision_tower=args.vision_tower,
+        cc_head=args.cc_head,
         processes=ranks.world,
     )
 

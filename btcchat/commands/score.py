@@ -5,14 +5,14 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from btcchat.commands.options import RAW, Commands
+from btcchat.commands.options import RAW, Commands, complain
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
     from btcchat.eval.runs.finished import RunSet
 
 FIELDS = ("id", "prediction", "references", "flag")
-FILE_OPTIONS = ("references", "split", "partial", *(f"{name}_field" for name in FIELDS))
+FILE_OPTIONS = ("references", "split", "partial", "ids", *(f"{name}_field" for name in FIELDS))
 SCORE = """\
 Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
 
@@ -39,6 +39,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
     parser.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
     parser.add_argument("second", metavar="B", help="predictions of the same pairs")
+    ids = "a CSV of two columns, id in A and id in B, for files whose ids differ"
+    parser.add_argument("--ids", metavar="CSV", help=ids)
     _add_scoring(parser, compare)
 
 
@@ -83,8 +85,10 @@ def score(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
+    from btcchat.eval.captions.id_map import IdMapError
     from btcchat.eval.captions.predictions import read_both
     from btcchat.eval.runs.comparison import comparison, comparison_text, run_comparison, run_comparison_text
+    from btcchat.eval.runs.conditions import different_conditions
     from btcchat.eval.runs.finished import predictions_file, selected_of, sets_of
 
     names = (args.first, args.second)
@@ -94,10 +98,16 @@ def compare(args: argparse.Namespace) -> int:
         as_text = run_comparison_text
     else:
         files = [predictions_file(name) for name in names]
-        first, second = read_both(files[0], files[1], **_reading(args))
+        try:
+            first, second = read_both(files[0], files[1], **_reading(args), ids=args.ids)
+        except IdMapError as error:
+            for fault in error.faults:
+                complain(fault)
+            return 2
         result = comparison(first, second, names=names, preset=args.preset, java=args.java)
         as_text = comparison_text
     result["selected"] = [selected_of(name) for name in names]
+    result["warnings"] = different_conditions(*names)
     print(json.dumps(result, ensure_ascii=False) if args.json else as_text(result))
     return 0
 

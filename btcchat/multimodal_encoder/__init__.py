@@ -16,12 +16,16 @@ from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
+from btcchat.registry import Registry
 
-VISION_TOWERS: dict[str, type[VisionTower]] = {
-    "siglip": SiglipTower,
-    "timm": TimmTower,
-    "open_clip": OpenClipTower,
-}
+VISION_TOWERS: Registry[type[VisionTower]] = Registry(
+    "vision tower",
+    {
+        "siglip": SiglipTower,
+        "timm": TimmTower,
+        "open_clip": OpenClipTower,
+    },
+)
 
 # Patterns (whole key) of weights that published folders hold and no tower's forward uses.
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
@@ -39,7 +43,7 @@ def build_vision_tower(
     """
     name = tower_name(config)
     selected = {"select_layer": select_layer, "select_feature": select_feature}
-    tower = construct("vision tower", name, choose("vision tower", name, VISION_TOWERS), dict(config), **selected)
+    tower = construct("vision tower", name, VISION_TOWERS.find(name), dict(config), **selected)
     check_attributes(name, tower)
     return cast(VisionTowerModule, tower)
 
@@ -47,7 +51,7 @@ def build_vision_tower(
 def check_sizes(config: Mapping[str, Any], weights: Weights, file: Path, way_out: str) -> None:
     """Raise BTCChatError if ``config``, read from ``file``, describes no known tower or does not fit the weights."""
     try:
-        check = getattr(choose("vision tower", tower_name(config), VISION_TOWERS), "check_sizes", None)
+        check = getattr(VISION_TOWERS.find(tower_name(config)), "check_sizes", None)
         if check is not None:
             check(config, weights)
     except BTCChatError as error:

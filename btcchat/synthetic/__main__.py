@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
 from btcchat.synthetic.write import write_dataset
 
@@ -18,16 +19,9 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, default=2, help="number of processes; the result is the same for any number"
     )
     args = vars(parser.parse_args(argv))
-    from tqdm import tqdm
-
     try:
-        with tqdm(unit=" samples", disable=None) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            out = write_dataset(**args, progress=show)
+        with Progress("samples") as progress:
+            out = write_dataset(**args, progress=progress.reach)
     except BTCChatError as error:
         sys.stderr.write(f"btcchat: error: {error}\n")
         return 2

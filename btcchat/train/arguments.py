@@ -11,6 +11,7 @@ from btcchat.compat import prepare_deepspeed
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config, set_single_process_group
 from btcchat.train.encoder_flags import OBJECTS, encoder_options
+from btcchat.train.hardware import check_hardware
 from btcchat.train.json_flag import read_json_flag
 from btcchat.train.lora import LoraArguments
 
@@ -269,6 +270,7 @@ class TrainingArguments(LoraArguments, TrainerArguments):
             prepare_deepspeed()
         for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
             setattr(self, name, read_json_flag(name, getattr(self, name)))
+        check_hardware(self)
         super().__post_init__()
 
     @property

@@ -79,6 +79,11 @@ def test_each_set_of_images_is_asked_about_once(root, base, capsys):
     assert "0 clues written to" in (err := capsys.readouterr().err) and "8 there already" in err
 
 
+def test_asking_into_a_log_prints_its_progress(root, base, capsys, every_step):
+    assert cli.main(words(root, base, "pairs")) == 0
+    assert "btcchat: 2 of 6 records (33 %), " in capsys.readouterr().err
+
+
 def test_a_clue_is_the_models_answer_to_the_question_of_its_modality(root, base, model, capsys):
     assert cli.main(words(root, base, "mixed")) == 0
     clues, image = Clues(root / "clues"), str(root / "0.png")

@@ -11,6 +11,8 @@ from PIL import Image
 from btcchat import cli
 from btcchat.clues.store import ClueWriter
 from btcchat.data.check.table import KINDS
+from btcchat.data.mixture import build_datasets, known_sets, terms
+from btcchat.train.arguments import TrainerArguments
 
 Q = {"from": "human", "value": "<image>\nWhat is new?"}
 A = {"from": "gpt", "value": "a house"}
@@ -64,13 +66,75 @@ def checked(root, mixture: str, *more: str) -> int:
     return cli.main(["data", "check", mixture, "--data_root", str(root), "--mixture_folder", str(root), *more])
 
 
+def counted(out: str, sets: int) -> dict[str, int]:
+    """The column "per epoch" of the first lines of the table."""
+    head, *rows = out.splitlines()[: sets + 1]
+    assert head.split()[:4] == ["set", "records", "per", "epoch"]
+    return {row.split()[0]: int(row.split()[2].replace(",", "")) for row in rows}
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        "good@50%*3",
+        "good@flatten_list@first:7",
+        "good@random:33@flatten_list*2+good@end:4*3",
+        "mixed+good@random_choice",
+    ],
+)
+def test_samples_per_epoch_are_those_that_training_sees(root, capsys, mixture):
+    with (root / "sets.yaml").open("a") as file:
+        file.write("\nmixed: {mixture: good*2 + good@first:3}\n")
+    assert checked(root, mixture, "--workers", "0") == 0
+    sets = {term.label for term in terms(mixture, known_sets(root))}
+    found = counted(capsys.readouterr().out, len(sets) + (len(sets) > 1))
+    seen = build_datasets(mixture, dict, data_root=root, folder=root, seed=TrainerArguments.seed)
+    assert found.get("total", next(iter(found.values()))) == len(seen)
+    assert found.keys() - {"total"} == sets
+
+
+def test_the_total_of_several_sets_counts_a_shared_image_once(root, capsys):
+    assert checked(root, "good@50%*3+good@first:10", "--workers", "0") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        ["good@50%", "100", "150"],
+        ["good@first:10", "10", "10"],
+        ["total", "110", "160"],
+    ]
+    assert " 4  16x16 to 64x32 " in out.splitlines()[3]
+
+
+def test_a_random_share_is_counted_with_the_seed_of_training(root, capsys):
+    rows = [{"modality": "text", "captions": ["a house"] * number} for number in range(1, 41)]
+    write(root / "good.jsonl", rows)
+    for seed in (0, 42):
+        assert checked(root, "good@random:3@flatten_list", "--workers", "2", "--seed", str(seed)) == 0
+        seen = build_datasets("good@random:3@flatten_list", dict, data_root=root, folder=root, seed=seed)
+        assert list(counted(capsys.readouterr().out, 1).values()) == [len(seen)]
+
+
+def test_streamed_samples_are_counted_too(root, capsys):
+    with tarfile.open(root / "x-0.tar", "w") as tar:
+        for number in range(3):
+            row = {"modality": "text", "conversations": [Q | {"value": "What?"}, A], "captions": ["a house"] * 4}
+            (root / "record.json").write_text(json.dumps(row))
+            tar.add(root / "record.json", f"{number}.json")
+    assert checked(root, "tars@flatten_list*2", "--workers", "0") == 0
+    assert counted(capsys.readouterr().out, 1) == {"tars@flatten_list": 24}
+
+
+def test_a_check_into_a_log_prints_its_progress(root, capsys, every_step):
+    assert checked(root, "good", "--workers", "0") == 0
+    assert "btcchat: 7 of 100 rows (7 %), " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_sound_mixture_is_one_table(root, capsys, workers):
     assert checked(root, "good*2", "--workers", workers) == 0
     head, row = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert " ".join(head) == "set records text image pair series video images sizes tokens: min mean max"
-    assert " ".join(row[:11]) == "good 100 20 20 20 20 20 4 16x16 to 64x32"  # a, b, wide, clip: each counted once
-    least, mean, most = map(int, row[11:])
+    assert " ".join(head) == "set records per epoch text image pair series video images sizes tokens: min mean max"
+    assert " ".join(row[:12]) == "good 100 200 20 20 20 20 20 4 16x16 to 64x32"  # a, b, wide, clip: each counted once
+    least, mean, most = map(int, row[12:])
     assert 20 < least < mean < most < 300
 
 
@@ -162,7 +226,7 @@ def test_captions_that_stand_in_no_answer_are_a_fault_where_they_are_used(root, 
         assert checked(root, f"bad@{way}", "--workers", "0") == 1
         out = capsys.readouterr().out
         assert f"  bad@{way}: bad.jsonl row 2: no answer is one of its 'captions'" in out
-        assert out.splitlines()[-3].split()[1] == "3"
+        assert out.splitlines()[-3].split()[1:3] == ["3", "4" if way == "flatten_list" else "3"]
 
 
 def test_clues_are_checked_and_counted(root, capsys):

@@ -280,9 +280,35 @@ def test_the_command_names_the_bad_rows_and_returns_2(bad, tmp_path, capsys):
     assert cli.main(["data", "convert", "levir_mci", str(src), str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()
     *lines, last = err.splitlines()
-    assert_told(lines, [f"btcchat: error: {line}" for line in expected])
-    assert last == "btcchat: 8 faults (named above), nothing was written" and not out
+    named = [
+        *("row: a row that cannot be converted (3)", *expected[5:8]),
+        *("id: an id that an earlier row has (1)", expected[4]),
+        *("missing: a file that is not there (2)", expected[0], expected[2]),
+        *("unreadable: a file that cannot be decoded (2)", expected[1], expected[3]),
+    ]
+    assert_told([line.strip() for line in lines], named)
+    assert last == "btcchat: error: 8 faults (listed above); nothing was written" and not out
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(make, tmp_path, capsys):
+    src = make("levir_cc")
+    for image in (src / "images").rglob("*.png"):
+        image.unlink()
+    command = ["data", "convert", "levir_cc", str(src), str(tmp_path / "out")]
+    assert cli.main([*command, "--faults", "2"]) == 2
+    head, *named, more, last = capsys.readouterr().err.splitlines()
+    count = len(named) + int(more.split()[1])
+    assert head == f"missing: a file that is not there ({count})" and len(named) == 2 < count
+    assert more == f"  and {count - 2} more (--faults N names more)"
+    assert last == f"btcchat: error: {count} faults (listed above); nothing was written"
+    assert cli.main([*command, "--faults", "99"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == count + 2
+
+
+def test_a_conversion_into_a_log_prints_its_progress(make, tmp_path, capsys, every_step):
+    assert cli.main(["data", "convert", "levir_cc", str(make("levir_cc")), str(tmp_path / "out")]) == 0
+    assert "btcchat: 1 of 4 rows (25 %), " in capsys.readouterr().err
 
 
 ROW_FAULTS = {  # kind, file, old, new -> the line
@@ -352,7 +378,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         assert not out.exists()
         return str(caught.value)
 
-    assert line(kind="levir").startswith("unknown kind of data set 'levir' (did you mean 'levir_")
+    assert line(kind="levir").startswith("unknown converter 'levir' (did you mean 'levir_")
     assert (
         line(src=tmp_path / "no")
         == f"{tmp_path}/no does not exist; give the folder of the data set, or its annotation file"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tarfile
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +15,7 @@ from btcchat import cli, prompt
 from btcchat.clues.store import ClueWriter
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
+TALK = [{"from": "human", "value": "What is new?"}, {"from": "gpt", "value": "a house"}]
 HOSTILE = '<script>alert(1)</script> & "quoted" <image> </s>'
 
 
@@ -29,7 +31,7 @@ def root(tmp_path, monkeypatch, maker):
         {"modality": "image", "image": "gone<b>.png"},
         {"modality": "text"},
     ]
-    lines = "\n".join(json.dumps({"conversations": talk} | row) for row in rows)
+    lines = "\n".join(json.dumps({"id": f"<b>{n}", "conversations": talk} | row) for n, row in enumerate(rows, start=1))
     (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
     (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: .}")
     monkeypatch.setattr("btcchat.commands.options.load_processor", lambda args: maker)
@@ -73,7 +75,7 @@ def test_the_page_has_the_prompt_the_ids_and_the_labels_of_each_sample(root, mak
     assert "4 samples written to" in capsys.readouterr().err
     assert page.texts["h2"] == ["image", "pair", "text"]
     sample = maker_sample(root, maker)
-    at = page.texts["h3"].index("rows.jsonl row 1") - 1  # the missing image has no prompt
+    at = page.texts["h3"].index("mine, id <b>1") - 1  # the missing image has no prompt
     turns = maker.turns(record_of(root), 2)
     assert page.texts["pre"][at] == prompt.render(turns)
     ids = [int(text) for text in page.texts["small"]]
@@ -115,7 +117,47 @@ def test_clues_stand_in_the_prompts(root, tmp_path):
 def test_the_seed_says_which_samples(root):
     assert written(root, "--samples", "1", "--seed", "3") == written(root, "--samples", "1", "--seed", "3")
     chosen = {tuple(Page(written(root, "--samples", "1", "--seed", str(seed))).texts["h3"]) for seed in range(8)}
-    assert chosen == {(f"rows.jsonl row {image}", "rows.jsonl row 1", "rows.jsonl row 4") for image in (2, 3)}
+    assert chosen == {(f"mine, id <b>{image}", "mine, id <b>1", "mine, id <b>4") for image in (2, 3)}
+
+
+def test_a_card_names_its_set_and_record_and_has_all_captions(root):
+    talk = [{"from": "human", "value": "<image>\nWhat is new?"}, {"from": "gpt", "value": "<i>a house"}]
+    rows = [
+        {"id": 7, "modality": "pair", "images": ["a.png", "b.png"], "captions": ["<i>a house", "a road", "a villa"]},
+        {"modality": "pair", "images": ["b.png", "a.png"]},
+    ]
+    (root / "rows.jsonl").write_text("\n".join(json.dumps({"conversations": talk} | row) for row in rows))
+    page = Page(written(root))
+    assert page.texts["h3"] == ["mine, id 7", "mine, no id"]
+    assert [text for text in page.texts["p"] if text.startswith("rows")] == ["rows.jsonl row 1", "rows.jsonl row 2"]
+    captions = [text for text in page.texts["li"] if text in ("a road", "a villa")]
+    assert captions == ["a road", "a villa"] and page.texts["span"].count("<i>a house") == 1  # the one that is learned
+    several = "mine@first:1*2+mine@flatten_list"
+    where = [
+        "--data_root",
+        str(root),
+        "--mixture_folder",
+        str(root),
+        "--out",
+        str(root / "page.html"),
+        "--samples",
+        "9",
+    ]
+    assert cli.main(["data", "show", several, *where]) == 0
+    names = Page((root / "page.html").read_text()).texts["h3"]
+    assert names == ["mine@first:1, id 7"] * 2 + ["mine@flatten_list, id 7"] * 3 + ["mine@flatten_list, no id"]
+
+
+def test_a_card_of_a_stream_names_its_set_too(root):
+    with tarfile.open(root / "x-0.tar", "w") as tar:
+        tar.add(root / "a.png", "0.png")
+        (root / "record.json").write_text(json.dumps({"id": "streamed", "modality": "image", "conversations": TALK}))
+        tar.add(root / "record.json", "0.json")
+    (root / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: .}\ntars: {annotation: x-*.tar, images: .}")
+    where = ["--data_root", str(root), "--mixture_folder", str(root), "--out", str(root / "page.html")]
+    assert cli.main(["data", "show", "mine@first:1+tars", *where]) == 0
+    names = Page((root / "page.html").read_text()).texts["h3"]
+    assert sorted(names) == ["mine@first:1, id <b>1", "tars, id streamed"]
 
 
 def test_a_page_that_cannot_be_written_is_an_error(root, capsys):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -233,6 +234,40 @@ def test_what_a_report_cannot_be_made_of_is_said_in_one_line(root, tmp_path, cap
     assert not (run / "report.html").exists() and not list(run.glob(".*.part"))
     assert "6 pairs" in written(run, "--samples", "0")
     assert "All 6 samples." in written(run, "--data-root", str(moved), "--mixture-folder", str(moved))
+
+
+WIDE = """<script>
+const boxes = [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth)
+const all = [...document.body.querySelectorAll("*")].filter(one => !one.closest(".scroll") && !one.closest("svg"))
+const wide = all.filter(one => one.getBoundingClientRect().right > innerWidth).map(one => one.tagName)
+document.body.dataset.measured = JSON.stringify({window: innerWidth, page: document.body.scrollWidth, wide,
+    boxes: boxes.map(box => box.textContent.slice(0, 40))})
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here (apt-get install chromium)")
+def test_nothing_is_wider_than_a_window_of_1200_pixels(root, tmp_path):
+    """With 25 classes, published results, names and answers without a blank, and a training's curves."""
+    classes = [f"traffic congestion {number}" for number in range(25)]
+    clip = {"modality": "video", "video": ["1.png", "2.png"]}
+    rows = [{"id": n, "label": n, "conversations": conversation("Which?", n), **clip} for n in classes]
+    write_rows(tmp_path / "clips.jsonl", rows)
+    text = (root / "pairs_val.jsonl").read_text().replace("pair_2", "a_long_name_" * 30)
+    (root / "pairs_val.jsonl").write_text(text)
+
+    def answer(sample) -> str:
+        return "x" * 300 if sample.index == 2 else caption(sample) if "pair" in sample.id else sample.references[0]
+
+    options = {"model": "a_folder_with_a_long_name/" * 20}
+    run = make_run(root, "pairs:val+pairs:test+questions+clips", answer, tmp_path / "run", **options)
+    page = run / "measured.html"
+    page.write_text(written(run) + WIDE, encoding="utf-8")
+    window = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]
+    command = [BROWSER, *window, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    measured = json.loads(unescape(re.findall('data-measured="(.*?)"', done.stdout)[0]))
+    assert measured["window"] in range(1100, 1201)
+    assert measured["page"] <= measured["window"] and measured["wide"] == [] and measured["boxes"] == []
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here (apt-get install chromium)")

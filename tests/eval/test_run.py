@@ -172,7 +172,46 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
     assert (record["options"]["device"], record["options"]["dtype"]) == ("cpu", "float32")
+    assert record["prompts"] == {"conv_version": "v1", "caption_question": CHANGE_QUESTION, "pair_prompt": ""}
+    check_parts(root / "model", record["model"]["parts"])
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
+
+
+def check_parts(path: Path, parts: dict) -> None:
+    """run.json describes the model that is loaded."""
+    from btcchat import BTCChat
+
+    model = BTCChat.from_pretrained(path, device="cpu")
+    encoder = parts["change_encoder"]
+    assert encoder["type"] == "attentive" and encoder["options"]["cc_n_layers"] == len(model.change_encoder.selftrans)
+    assert encoder["segments"] == model.change_encoder.segments
+    assert encoder["tokens_per_pair"] == sum(model.layout.lengths("pair", 2))
+    tower = parts["vision_tower"]
+    assert (tower["type"], tower["resolution"], tower["width"]) == (
+        *("siglip", model.vision_tower.resolution, model.vision_tower.hidden_size),
+    )
+    assert tower["select_layers"] == model.config.select_layers
+    assert parts["mm_projector"] == {"type": "mlp_downsample", "options": {}}
+    assert (parts["llm"]["type"], parts["llm"]["width"]) == ("llama", model.config.hidden_size)
+
+
+def test_a_report_names_the_parts_of_the_model(root, tmp_path):
+    assert main(words(root, "pairs:val@first:2", tmp_path / "run", "--train", "none")) == 0
+    assert main(["report", str(tmp_path / "run")]) == 0
+    text = (tmp_path / "run" / "report.html").read_text()
+    parts = json.loads((tmp_path / "run" / "run.json").read_text())["model"]["parts"]
+    options = ", ".join(f"{name} {value}" for name, value in parts["change_encoder"]["options"].items())
+    tokens = parts["change_encoder"]["tokens_per_pair"]
+    assert f"<dt>change encoder</dt><dd>attentive ({options}); 1 segment, {tokens} tokens per pair</dd>" in text
+    assert "<dt>vision tower</dt><dd>siglip, " in text and "<dt>projector</dt><dd>mlp_downsample</dd>" in text
+    assert "<dt>language model</dt><dd>llama, " in text and "conv_version &quot;v1&quot;" in text
+
+
+def test_an_evaluation_into_a_log_prints_its_progress(root, tmp_path, capsys, every_step):
+    assert main(words(root, "pairs:val", tmp_path / "run")) == 0
+    err = capsys.readouterr().err
+    assert "btcchat: 2 of 7 samples (28 %), " in err
+    assert "btcchat: 2 of 5 samples of pairs:train (40 %), " in err
 
 
 def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):

@@ -195,6 +195,11 @@ def test_a_data_set_is_the_same_for_any_number_of_workers(tmp_path):
     assert one == two and len(one) > 20
 
 
+def test_writing_into_a_log_prints_its_progress(tmp_path, capsys, every_step):
+    assert main(["--out", str(tmp_path / "set"), "--pairs", "3", "--workers", "1"]) == 0
+    assert "btcchat: 1 of 3 samples (33 %), " in capsys.readouterr().err
+
+
 def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_path):
     calls = []
     out = write_dataset(

@@ -58,6 +58,41 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     assert model.model_name_or_path
 
 
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for gpu in ("bf16_gpu", "tf32"):
+        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: False)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_without_a_gpu_a_preset_says_what_to_add_and_that_is_enough(name, no_gpu, capsys, monkeypatch):
+    monkeypatch.setattr("btcchat.train.train.train", lambda *arguments: None)  # flags alone, no model
+    flags = load_preset(name)
+    if not {"tf32", "bits"} & flags.keys():  # those of the tiny model are for a CPU
+        assert main(["train", name]) == 0
+        return
+    assert main(["train", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("btcchat: error: no GPU for --bf16 True --tf32 True"), line
+    add = line.partition("; to train on the CPU, add ")[2].split()
+    assert add == ["--use_cpu", "True", "--tf32", "False", *(["--bits", "16"] if "bits" in flags else [])]
+    assert main(["train", name, *add]) == 0, capsys.readouterr().err
+
+
+def test_an_older_gpu_is_told_from_none(no_gpu, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(BTCChatError, match="^this GPU cannot compute with --bf16 True --tf32 True; add --bf16 False"):
+        parse_arguments(to_argv(load_preset("release/3b/sft")))
+
+
+def test_deepspeed_without_a_gpu_is_not_told_to_add_a_flag_it_refuses(no_gpu):
+    pytest.importorskip("deepspeed")
+    flags = [*to_argv(load_preset("release/3b/sft")), "--deepspeed", str(ROOT / "scripts" / "zero2.json")]
+    with pytest.raises(BTCChatError, match="to train on the CPU, add --bf16 False --tf32 False$"):
+        parse_arguments(flags)
+
+
 DEPTHS = [-11, -8, -5, -2]
 CCEXPERT = {  # stage -> samples a step on 8 GPUs, epochs, rate of the tower, depths, change encoder, data
     "1_cpt": (64, 1, None, DEPTHS, "cc_expert", "cc_foundation_cpt"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 
+import numpy as np
 from PIL import Image
 
 from btcchat import prompt
@@ -39,7 +40,9 @@ class CheckedSet:
     image_root: str
     source: Rows | Shards
     chosen: range  # which rows, or which shards
-    captions: bool = False  # each of a record's captions is used, not only the one in its conversation
+    captions: str = "written"  # how a record's captions are used: one of sampling.CAPTIONS
+    times: int = 1  # how often the mixture lists the set
+    in_epoch: np.ndarray | None = None  # whether training uses each row; None: it uses all that are chosen
     broken: list[Checked] = field(default_factory=list)  # where the rest of a file cannot be read
 
     @property
@@ -52,25 +55,35 @@ class CheckedSet:
         size = 1 if isinstance(self.source, Shards) else CHUNK
         return [self.chosen[start : start + size] for start in range(0, len(self.chosen), size)]
 
+    def samples(self, record: Record | None, row: int | None) -> int:
+        """How often training sees a row in an epoch. record: None where the row cannot be read."""
+        if row is not None and self.in_epoch is not None and not self.in_epoch[row]:
+            return 0
+        flattened = self.captions == "flatten_list" and record is not None and record.captions
+        return self.times * (len(flattened) if flattened else 1)
 
-def open_sets(mixture: str, *, data_root: str | None, folder: str | None) -> list[CheckedSet]:
+
+def open_sets(mixture: str, *, data_root: str | None, folder: str | None, seed: int = 0) -> list[CheckedSet]:
     """Each set of the mixture once, however often it counts; of a random share of it, all of it.
 
-    Raises BTCChatError for an unknown set, a missing annotation file, a share that the set does not have.
+    seed: of training, which decides the rows of a random share. Raises BTCChatError for an unknown set, a missing
+    annotation file, a share that the set does not have.
     """
     root = data_root or os.environ.get("BTCCHAT_DATA")
     sets: dict[str, CheckedSet] = {}
     for term in terms(mixture, known_sets(folder)):
         if term.label not in sets:
-            sets[term.label] = _open_set(term, root)
+            sets[term.label] = _open_set(term, root, seed)
+        else:
+            sets[term.label].times += 1
     return list(sets.values())
 
 
-def _open_set(term: Term, root: str | None) -> CheckedSet:
-    place, captions = located(term, root), term.captions != "written"
+def _open_set(term: Term, root: str | None, seed: int) -> CheckedSet:
+    place = located(term, root)
     if place.streamed:
         shards = Stream(place.open_shards(), term).shards
-        return CheckedSet(term.label, place.images, shards, range(len(shards)), captions)
+        return CheckedSet(term.label, place.images, shards, range(len(shards)), term.captions)
     rows, count = open_rows(place.file, split=place.split, subset=place.subset), 0
     broken: list[Checked] = []
     try:
@@ -81,10 +94,13 @@ def _open_set(term: Term, root: str | None) -> CheckedSet:
     except BTCChatError as error:
         where, _, fault = str(error).partition(": ")
         broken.append(Checked(where, faults=[("row", f"{fault}; what is behind it was not read")]))
-    chosen = range(count) if broken else sample(term.sampling, count, name=term.name, seed=0)
-    if not isinstance(chosen, range):  # a random share
+    chosen = range(count) if broken else sample(term.sampling, count, name=term.name, seed=seed)
+    in_epoch = None
+    if not isinstance(chosen, range):  # a random share: all rows are checked, as another seed takes others
+        in_epoch = np.zeros(count, bool)
+        in_epoch[chosen] = True
         chosen = range(count)
-    return CheckedSet(term.label, place.images, rows, chosen, captions, broken)
+    return CheckedSet(term.label, place.images, rows, chosen, term.captions, in_epoch=in_epoch, broken=broken)
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,7 @@ def _checked(task: tuple[int, range]) -> list[Checked]:
 def _of_shard(shards: Shards, shard: int, checked_set: CheckedSet) -> Iterator[Checked]:
     try:
         for where, row in shards.rows(shard):
-            yield _check_row(row, where, checked_set)
+            yield _check_row(row, where, checked_set, None)
     except BTCChatError as error:
         where = f"{shards.path} shard {shard + 1}"
         yield Checked(where, faults=[("row", f"{error}; what is behind it was not read")])
@@ -138,12 +154,12 @@ def _of_shard(shards: Shards, shard: int, checked_set: CheckedSet) -> Iterator[C
 
 def _of_rows(rows: Rows, chosen: range, checked_set: CheckedSet) -> Iterator[Checked]:
     for index in chosen:
-        yield _check_row(rows[index], f"{rows.name} row {index + 1}", checked_set)
+        yield _check_row(rows[index], f"{rows.name} row {index + 1}", checked_set, index)
 
 
-def _check_row(row: object, where: str, checked_set: CheckedSet) -> Checked:
-    """A row with the faults of itself, its files and its text."""
-    checked, job = Checked(where), _shared["job"]
+def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | None) -> Checked:
+    """A row with the faults of itself, its files and its text. index: of a file's row; None in a stream."""
+    checked, job = Checked(where, samples=checked_set.samples(None, index)), _shared["job"]
     turns = row.get("conversations") if isinstance(row, dict) else None
     for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
         if isinstance(turn, dict) and turn.get("from") == "gpt" and not str(turn.get("value", "?")).strip():
@@ -155,6 +171,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet) -> Checked:
             checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))
         return checked
     checked.modality = record.modality
+    checked.samples = checked_set.samples(record, index)
     frames = _check_files(record, checked, job.processor.config.num_video_frames)
     if frames is None:
         return checked
@@ -163,7 +180,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet) -> Checked:
             record = job.add_clue(record, ())
         except BTCChatError as error:
             checked.faults.append(("clue", str(error).removeprefix(f"{record.where}: ")))
-    _check_text(record, frames, checked, job.processor, checked_set.captions)
+    _check_text(record, frames, checked, job.processor, checked_set.captions != "written")
     return checked
 
 

@@ -6,7 +6,7 @@ The page needs no other file. All text of a data set is escaped.
 from collections.abc import Iterable
 from html import escape
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ article { border: 1px solid var(--line); border-radius: 8px; padding: 0 1rem 1re
 h1, h2 { line-height: 1.2 } h3 { font-size: 1rem; margin: .8rem 0 .4rem; overflow-wrap: anywhere }
 p.facts { color: #888; margin: 0 0 .6rem } p.fault { color: var(--fault); font-weight: 600 }
 figure { display: inline-block; margin: 0 .6rem .6rem 0; vertical-align: top }
-figcaption { color: #888; font-size: 12px }
+figcaption { color: #888; font-size: 12px } ol.captions { overflow-wrap: anywhere }
 img { display: block; width: 224px; max-width: 100%; image-rendering: pixelated; border: 1px solid var(--line) }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--line); padding-left: .8rem }
 .learned { color: #fff; background: var(--learned) } .image { color: #fff; background: var(--image) }
@@ -41,13 +41,24 @@ ol.tokens { list-style: none; display: flex; flex-wrap: wrap; gap: 3px; padding:
 """
 
 
-def pick(mixture: Mixture | StreamMixture, samples: int, seed: int) -> dict[str, list[Record]]:
+class Shown(NamedTuple):
+    """A record on the page. set_name: as the mixture writes it."""
+
+    set_name: str
+    record: Record
+
+
+def pick(mixture: Mixture | StreamMixture, samples: int, seed: int) -> dict[str, list[Shown]]:
     """Modality -> at most ``samples`` records, drawn by ``seed``; of a streamed mixture, of its first ones."""
     if isinstance(mixture, StreamMixture):
-        return _first(((r.modality, r) for r in islice(mixture.records(seed), STREAMED)), samples)
+        named = islice(mixture.named_records(seed), STREAMED)
+        return _first(((record.modality, Shown(name, record)) for name, record in named), samples)
     order = np.random.default_rng(seed).permutation(len(mixture)).tolist()
     chosen = _first(((mixture.modality(index), index) for index in order), samples)
-    return {modality: [mixture.record(index) for index in sorted(chosen[modality])] for modality in sorted(chosen)}
+    return {
+        modality: [Shown(mixture.set_name(index), mixture.record(index)) for index in sorted(chosen[modality])]
+        for modality in sorted(chosen)
+    }
 
 
 def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
@@ -58,7 +69,7 @@ def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
     return chosen
 
 
-def page(title: str, facts: str, chosen: dict[str, list[Record]], processor: Processor) -> Iterable[str]:
+def page(title: str, facts: str, chosen: dict[str, list[Shown]], processor: Processor) -> Iterable[str]:
     """The page, piece by piece."""
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
     yield f"<h1>{escape(title)}</h1><p class=facts>{escape(facts)}</p>\n"
@@ -66,12 +77,15 @@ def page(title: str, facts: str, chosen: dict[str, list[Record]], processor: Pro
     yield "(replaced by the features of the images), everything else is read and not learned.</p>\n"
     for modality, records in chosen.items():
         yield f"<h2>{escape(modality)}</h2>\n"
-        for record in records:
-            yield _article(record, processor)
+        for shown in records:
+            yield _article(shown, processor)
 
 
-def _article(record: Record, processor: Processor) -> str:
-    head = f"<article><h3>{escape(record.where)}</h3>\n"
+def _article(shown: Shown, processor: Processor) -> str:
+    record = shown.record
+    name = f"id {record.row['id']}" if "id" in record.row else "no id"
+    head = f"<article><h3>{escape(f'{shown.set_name}, {name}')}</h3>\n<p class=facts>{escape(record.where)}</p>\n"
+    head += _captions(record)
     try:
         sample = processor(record, train=True)
         frames = len(sample["frames"])
@@ -90,6 +104,18 @@ def _article(record: Record, processor: Processor) -> str:
         f"<pre>{escape(text)}</pre>\n<details open><summary>ids and labels</summary>"
         f"{_tokens(ids, labels, processor.tokenizer)}</details></article>\n"
     )
+
+
+def _captions(record: Record) -> str:
+    """All captions of a record; what stands in its conversation is marked as learned."""
+    if not record.captions:
+        return ""
+    answers = {turn["value"] for turn in record.conversations if turn["from"] == "gpt"}
+    items = [
+        f"<li><span class=learned>{escape(text)}</span>" if text in answers else f"<li>{escape(text)}"
+        for text in record.captions
+    ]
+    return f"<ol class=captions>{''.join(f'{item}</li>' for item in items)}</ol>\n"
 
 
 def _figures(record: Record, sample: Sample) -> str:

@@ -1,11 +1,13 @@
 """The output of `btcchat data check`: a table with a row a set, and the faults by kind."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from btcchat.data.fault_list import FILE_FAULTS, FaultList
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, json_line
 from btcchat.media.frames import MODALITIES
@@ -14,8 +16,7 @@ Size: TypeAlias = tuple[int, int]  # width, height
 Fault: TypeAlias = tuple[str, str]  # kind, one of KINDS, and reason
 KINDS = {
     "row": "a row that does not follow the schema",
-    "missing": "a file that is not there",
-    "unreadable": "a file that cannot be decoded",
+    **FILE_FAULTS,
     "sizes": "dates of different size",
     "placeholders": "a conversation whose <image> do not fit its images",
     "answer": "an answer without text",
@@ -26,9 +27,14 @@ KINDS = {
 
 @dataclass
 class Checked:
-    """One row. ``files``: (path, size); ``tokens``: of its longest form, with its image tokens."""
+    """One row.
+
+    samples: how often training sees it in an epoch. files: (path, size). tokens: of its longest form, with its image
+    tokens.
+    """
 
     where: str
+    samples: int = 0
     modality: str | None = None
     files: list[tuple[str, Size]] = field(default_factory=list)
     tokens: int | None = None
@@ -39,7 +45,7 @@ class Summary:
     """A set's row of the table."""
 
     def __init__(self, name: str):
-        self.name, self.records = name, 0
+        self.name, self.records, self.samples = name, 0, 0
         self.modalities: Counter[str] = Counter()
         self.sizes: Counter[Size] = Counter()
         self.faults: Counter[str] = Counter()  # by kind
@@ -48,6 +54,7 @@ class Summary:
 
     def add(self, row: Checked) -> None:
         self.records += 1
+        self.samples += row.samples
         if row.modality:
             self.modalities[row.modality] += 1
         for path, size in row.files:
@@ -63,6 +70,23 @@ class Summary:
     def images(self) -> int:
         return len(self._files)
 
+    @classmethod
+    def total(cls, summaries: Sequence["Summary"]) -> "Summary":
+        """All sets together; an image that several of them show counts once."""
+        total = cls("total")
+        for one in summaries:
+            total.records += one.records
+            total.samples += one.samples
+            total.modalities += one.modalities
+            total.sizes += one.sizes
+            total.faults += one.faults
+            total._files |= one._files
+        counted = [one.tokens for one in summaries if one.tokens[0]]
+        if counted:
+            counts, sums, least, most = zip(*counted, strict=True)
+            total.tokens = [sum(counts), sum(sums), min(least), max(most)]
+        return total
+
 
 class Faults:
     """All faults, by kind. The first ``shown`` of a kind are kept to be printed; all of them are written to ``out``.
@@ -71,9 +95,8 @@ class Faults:
     """
 
     def __init__(self, out: str | Path | None, shown: int):
-        self.out, self.shown = Path(out) if out else None, shown
-        self.counts: Counter[str] = Counter()
-        self._first: dict[str, list[str]] = {}
+        self.out = Path(out) if out else None
+        self._listed = FaultList(KINDS, shown)
         if self.out and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
 
@@ -90,37 +113,37 @@ class Faults:
 
     def add(self, name: str, row: Checked) -> None:
         for kind, reason in row.faults:
-            self.counts[kind] += 1
-            first = self._first.setdefault(kind, [])
-            if len(first) < self.shown:
-                first.append(f"  {name}: {row.where}: {reason}")
+            self._listed.add(kind, f"{name}: {row.where}: {reason}")
             if self._file:
                 fault = {"set": name, "where": row.where, "kind": kind, "fault": reason}
                 self._file.write(json_line(fault))
 
+    @property
+    def counts(self) -> Counter[str]:
+        """By kind."""
+        return self._listed.counts
+
     def lines(self) -> list[str]:
         """The faults to print, by kind in the order of KINDS."""
-        lines = []
-        for kind in (kind for kind in KINDS if self.counts[kind]):
-            count, first = self.counts[kind], self._first[kind]
-            lines += [f"{kind}: {KINDS[kind]} ({count:,})", *first]
-            if count > len(first):
-                where = f"all in {self.out}" if self.out else "--out FILE has all"
-                lines.append(f"  and {count - len(first):,} more ({where})")
-        return lines
+        return self._listed.lines(f"all in {self.out}" if self.out else "--out FILE has all")
 
 
 def table(summaries: list[Summary]) -> str:
-    """One row a set: records, by modality, images and their sizes, token lengths, faults by kind."""
+    """One row a set: records, samples per epoch, modalities, images and their sizes, token lengths, faults by kind.
+
+    Several sets have a line with their total.
+    """
+    if len(summaries) > 1:
+        summaries = [*summaries, Summary.total(summaries)]
     modalities = [m for m in MODALITIES if any(summary.modalities[m] for summary in summaries)]
     kinds = [kind for kind in KINDS if any(summary.faults[kind] for summary in summaries)]
     rows: list[tuple[str, ...]] = [
-        ("set", "records", *modalities, "images", "sizes", "tokens: min", "mean", "max", *kinds)
+        ("set", "records", "per epoch", *modalities, "images", "sizes", "tokens: min", "mean", "max", *kinds)
     ]
     for summary in summaries:
         count, total, least, most = summary.tokens
         tokens = (least, round(total / count), most) if count else ("-",) * 3
-        numbers = [summary.records, *(summary.modalities[m] for m in modalities), summary.images]
+        numbers = [summary.records, summary.samples, *(summary.modalities[m] for m in modalities), summary.images]
         faults = [summary.faults[kind] for kind in kinds]
         rows.append((summary.name, *map(_number, numbers), _sizes(summary.sizes), *map(_number, [*tokens, *faults])))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

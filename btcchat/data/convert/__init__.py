@@ -21,25 +21,29 @@ from btcchat.data.convert.rsvqa import CDVQA, RsvqaHR, RsvqaLR
 from btcchat.data.convert.second_cc import SecondCC
 from btcchat.data.convert.unirs import UniRS
 from btcchat.data.convert.write import write_splits
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError
+from btcchat.registry import Registry
 
 __all__ = ["CONVERTERS", "BadRows", "Converter", "PublishedRow", "convert"]
 
-CONVERTERS: dict[str, type[Converter[Any]]] = {
-    "levir_cc": LevirCC,
-    "levir_mci": LevirMCI,
-    "dubai_cc": DubaiCC,
-    "second_cc": SecondCC,
-    "whu_cdc": WhuCDC,
-    "geochat_instruct": GeoChat,
-    "rsvqa_lr": RsvqaLR,
-    "rsvqa_hr": RsvqaHR,
-    "crsvqa": CRSVQA,
-    "cdvqa": CDVQA,
-    "era": ERA,
-    "ccexpert": CCExpert,
-    "unirs": UniRS,
-}
+CONVERTERS: Registry[type[Converter[Any]]] = Registry(
+    "converter",
+    {
+        "levir_cc": LevirCC,
+        "levir_mci": LevirMCI,
+        "dubai_cc": DubaiCC,
+        "second_cc": SecondCC,
+        "whu_cdc": WhuCDC,
+        "geochat_instruct": GeoChat,
+        "rsvqa_lr": RsvqaLR,
+        "rsvqa_hr": RsvqaHR,
+        "crsvqa": CRSVQA,
+        "cdvqa": CDVQA,
+        "era": ERA,
+        "ccexpert": CCExpert,
+        "unirs": UniRS,
+    },
+)
 
 
 def convert(
@@ -57,7 +61,7 @@ def convert(
     ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
     file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
     """
-    converter = choose("kind of data set", kind, CONVERTERS)(src, images)
+    converter = CONVERTERS.find(kind)(src, images)
     counts = Counter(row.split for row in converter.rows())  # a first pass: what there is, before any image is read
     if not counts:
         raise BTCChatError(f"{src} has no rows")
@@ -77,7 +81,7 @@ def convert(
             try:
                 record = converter.record(row)
             except BTCChatError as error:
-                checks.faults.append(Fault(row.where, str(error)))
+                checks.faults.append(Fault("row", row.where, str(error)))
             else:
                 checks.check(row, record)
                 if not checks.faults:
@@ -86,5 +90,5 @@ def convert(
             if progress:
                 progress(done, sum(wanted.values()))
         if checks.faults:
-            raise BadRows([str(fault) for fault in checks.faults])
+            raise BadRows(checks.faults)
     return wanted

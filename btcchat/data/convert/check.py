@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.data.convert.base import PublishedRow
+from btcchat.data.fault_list import FILE_FAULTS, FaultList
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
@@ -12,17 +13,16 @@ from btcchat.media import load_frames, load_image
 IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that name image files
 
 
-class BadRows(BTCChatError):
-    """``faults``: one line each. The message is the first of them and how many there are."""
-
-    def __init__(self, faults: list[str]):
-        self.faults = faults
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        super().__init__(f"{faults[0]}{more}; nothing was written")
+KINDS = {
+    "row": "a row that cannot be converted",
+    "id": "an id that an earlier row has",
+    **FILE_FAULTS,
+}
 
 
 @dataclass
 class Fault:
+    kind: str  # one of KINDS
     where: str
     reason: str
     rows: int = 1  # that have it: a file is reported once
@@ -30,6 +30,23 @@ class Fault:
     def __str__(self) -> str:
         more = self.rows - 1
         return f"{self.where}: {self.reason}" + (f" (and in {more} more row{'s' * (more > 1)})" if more else "")
+
+
+class BadRows(BTCChatError):
+    """``faults``: one line each. The message is the first of them and how many there are."""
+
+    def __init__(self, faults: list[Fault]):
+        self.faults = [str(fault) for fault in faults]
+        self._kinds = [fault.kind for fault in faults]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{faults[0]}{more}; nothing was written")
+
+    def by_kind(self, shown: int) -> FaultList:
+        """The faults by kind, the first ``shown`` of each to be printed."""
+        listed = FaultList(KINDS, shown)
+        for kind, fault in zip(self._kinds, self.faults, strict=True):
+            listed.add(kind, fault)
+        return listed
 
 
 class Checks:
@@ -48,7 +65,7 @@ class Checks:
         try:
             parse(record, row.where, str(self.root))
         except BTCChatError as error:
-            self.faults.append(Fault(row.where, str(error).removeprefix(f"{row.where}: ")))
+            self.faults.append(Fault("row", row.where, str(error).removeprefix(f"{row.where}: ")))
             return
         self._check_id(row, record)
         for key in IMAGES:
@@ -65,7 +82,7 @@ class Checks:
         first = ids.setdefault(record["id"], place)
         if first != place:
             whose = f"row {first}" if isinstance(first, int) else first
-            self.faults.append(Fault(row.where, f"the id '{record['id']}' is that of {whose}"))
+            self.faults.append(Fault("id", row.where, f"the id '{record['id']}' is that of {whose}"))
 
     def _check_file(self, row: PublishedRow[Any], path: str, kind: str) -> None:
         if path in self._files:
@@ -79,5 +96,6 @@ class Checks:
             else:
                 load_image(self.root / path)
         except BTCChatError as error:
-            self._files[path] = fault = Fault(row.where, str(error))
+            fault_kind = "unreadable" if (self.root / path).exists() else "missing"
+            self._files[path] = fault = Fault(fault_kind, row.where, str(error))
             self.faults.append(fault)

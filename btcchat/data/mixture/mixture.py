@@ -64,6 +64,10 @@ class Mixture(Generic[T]):
         number = bisect_right(self._ends, index)
         return self.sets[number].modality(index - (self._ends[number - 1] if number else 0))
 
+    def set_name(self, index: int) -> str:
+        """Of the set that a sample comes from, as the mixture writes it."""
+        return self.sets[bisect_right(self._ends, index)].term.label
+
     def some(self, wanted: int) -> Iterator[Record]:
         """At most so many records, evenly from the first to the last."""
         return (self.record(index) for index in evenly(len(self), wanted))

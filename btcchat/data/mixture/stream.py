@@ -38,7 +38,7 @@ class Chunks:
     """An indexed selection beside streamed sets: shards of 256 samples."""
 
     def __init__(self, selection: Selection):
-        self.selection = selection
+        self.selection, self.term = selection, selection.term
 
     def __len__(self) -> int:
         return -(-len(self.selection) // ROWS)
@@ -56,7 +56,11 @@ class StreamMixture(Generic[T]):
         self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
 
     def records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[Record]:
-        """One reader's share of an epoch: every record is in exactly one share.
+        """As `named_records`, without the names."""
+        return (record for _, record in self.named_records(epoch, reader, readers))
+
+    def named_records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[tuple[str, Record]]:
+        """(name of its set, record) of one reader's share of an epoch: every record is in exactly one share.
 
         The shards are shuffled and dealt out; where there are fewer shards than readers, each reads all and keeps
         every ``readers``-th record.
@@ -72,7 +76,8 @@ class StreamMixture(Generic[T]):
             draw = (self.seed, epoch, int(index))
             for number, record in enumerate(member.read(shard, draw)):
                 if dealt or seen % readers == reader:
-                    yield record if self.augment is None else self.augment(record, (*draw, number))
+                    augmented = record if self.augment is None else self.augment(record, (*draw, number))
+                    yield member.term.label, augmented
                 seen += 1
 
     def some(self, wanted: int) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from btcchat.eval.answers.answers import groups, named, normalise, question_type, same
-from btcchat.eval.captions.bootstrap import DRAWS, p_value
+from btcchat.eval.captions.bootstrap import DRAWS, p_of_scores, p_text, p_value
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.runs.samples import CLASSES
 
@@ -20,7 +20,7 @@ ALL = "overall"
 # Of a group: how many questions, the accuracies of two runs, second minus first, and of that the interval and p.
 AccuracyDifference = TypedDict(
     "AccuracyDifference",
-    {"questions": int, "scores": list[float], "difference": float, "95 %": list[float], "p": float},
+    {"questions": int, "scores": list[float], "difference": float, "95 %": list[float], "p": float | None},
 )
 
 
@@ -79,7 +79,7 @@ def differences(first: Sequence[bool], second: Sequence[bool], types: Sequence[s
             "scores": drawn[0].tolist(),
             "difference": float(gains[0]),
             "95 %": _ends(gains[1:]),
-            "p": float(p_value(gains[1:][~np.isnan(gains[1:])])),
+            "p": p_of_scores(float(p_value(gains[1:][~np.isnan(gains[1:])])), drawn[0].tolist()),
         }
     return result
 
@@ -91,7 +91,7 @@ def differences_text(rows: Mapping[str, AccuracyDifference]) -> str:
         first, second = row["scores"]
         low, high = row["95 %"]
         numbers = f"{row['questions']:9} {first:8.2f} {second:8.2f} {row['difference']:+9.2f}"
-        lines.append(f"{name:{width}}  {numbers}   {low:+7.2f} to {high:+6.2f} {row['p']:9.3f}")
+        lines.append(f"{name:{width}}  {numbers}   {low:+7.2f} to {high:+6.2f} {p_text(row['p'])}")
     return "\n".join(lines)
 
 

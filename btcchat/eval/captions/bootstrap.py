@@ -4,6 +4,8 @@ CIDEr-D keeps the document frequencies of the whole set, as they are part of the
 are compared on the same draws (Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from btcchat.eval.captions.counts import Counts
@@ -27,6 +29,15 @@ def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int =
     drawn = times(len(first.rouge_l), draws, seed)
     differences = second.scores(drawn) - first.scores(drawn)
     return np.percentile(differences, [2.5, 97.5], axis=0), p_value(differences)
+
+
+def p_of_scores(p: float, scores: Sequence[float]) -> float | None:
+    """``p``, or None where both runs have scored 0: no pair says anything about which is better."""
+    return None if all(round(score, 2) == 0 for score in scores) else p
+
+
+def p_text(p: float | None) -> str:
+    return f"{'-':>9}" if p is None else f"{p:9.3f}"
 
 
 def p_value(differences: np.ndarray) -> np.ndarray:

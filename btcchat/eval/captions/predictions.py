@@ -1,12 +1,13 @@
 """Predictions and references from JSON lines, checked line by line."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, listed
+from btcchat.eval.captions.id_map import read_id_map
 from btcchat.files import json_kind, read_json, read_rows
 
 # The names that are looked for where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
@@ -57,14 +58,23 @@ def read_predictions(
     which ``split`` is read. ``partial`` allows for ids that have references and no prediction. Raises BTCChatError that
     names the line.
     """
+    _check_joining(references, split=split, partial=partial)
+    rows, duplicates = _distinct_rows(path, fields, references=references is None)
+    return _joined(path, rows, duplicates, fields, references=references, split=split, partial=partial)
+
+
+def _check_joining(references: str | Path | None, *, split: str | None, partial: bool) -> None:
     if references is None and (partial or split is not None):
         name = "--partial" if partial else "--split"
         raise BTCChatError(f"{name} goes with --references, the file that says which pairs there are")
-    referred = {} if references is None else read_references(references, fields, split=split)
+
+
+def _distinct_rows(path: str | Path, fields: Fields | None, *, references: bool) -> tuple[dict[str, Prediction], int]:
+    """-> the rows by id, and how many repeat another one. references: whether the file has them."""
     rows: dict[str, Prediction] = {}
     duplicates, names = 0, None
     for line, record in _records(path):
-        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=references is None)
+        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=references)
         row = _row(path, line, record, names, with_prediction=True)
         if row.id in rows:
             earlier = rows[row.id]
@@ -76,8 +86,23 @@ def read_predictions(
             duplicates += 1
             continue
         rows[row.id] = row
+    return rows, duplicates
+
+
+def _joined(
+    path: str | Path,
+    rows: dict[str, Prediction],
+    duplicates: int,
+    fields: Fields | None,
+    *,
+    references: str | Path | None,
+    split: str | None,
+    partial: bool,
+) -> Predictions:
+    """The rows of ``path`` with their references, which may be in another file."""
     if references is None:
         return Predictions(list(rows.values()), duplicates)
+    referred = read_references(references, fields, split=split)
     missing = _check_ids(path, references, rows, referred, partial=partial)
     joined = [
         Prediction(name, row.prediction, referred[name].references, referred[name].changed, row.line)
@@ -94,14 +119,27 @@ def read_both(
     references: str | Path | None = None,
     split: str | None = None,
     partial: bool = False,
+    ids: str | Path | None = None,
 ) -> tuple[Predictions, Predictions]:
     """Two runs over the same pairs, in the order of the first: -> (Predictions, Predictions).
 
-    The options are those of `read_predictions`. Raises BTCChatError where one file has ids or references that the other
-    does not have.
+    ids: a CSV of the id in ``path`` and the id in ``other``, where these differ (see id_map.py); the ids of references
+    in a file are those in ``path``. The other options are those of `read_predictions`. Raises BTCChatError where one
+    file has ids or references that the other does not have.
     """
-    first = read_predictions(path, fields, references=references, split=split, partial=partial)
-    second = read_predictions(other, fields, references=references, split=split, partial=partial)
+    _check_joining(references, split=split, partial=partial)
+    first_rows, first_duplicates = _distinct_rows(path, fields, references=references is None)
+    second_rows, second_duplicates = _distinct_rows(other, fields, references=references is None)
+    if ids is not None:
+        renamed = read_id_map(ids, first_rows.keys(), second_rows.keys())
+        second_rows = {renamed[name]: replace(row, id=renamed[name]) for name, row in second_rows.items()}
+    first, second = (
+        _joined(file, rows, duplicates, fields, references=references, split=split, partial=partial)
+        for file, rows, duplicates in (
+            (path, first_rows, first_duplicates),
+            (other, second_rows, second_duplicates),
+        )
+    )
     return paired(first, second, path, other)
 
 
@@ -116,7 +154,7 @@ def paired(
         (other, path, [name for name in second_rows if name not in first_ids]),
     ):
         if names:
-            shown = _listed([f"'{name}'" for name in names], "id")
+            shown = listed([f"'{name}'" for name in names], "id")
             raise BTCChatError(f"{file} has {shown} that {other_file} has not; two runs are compared on the same pairs")
     for row in first.rows:
         if second_rows[row.id].references != row.references:
@@ -175,10 +213,10 @@ def _check_ids(
     unknown = [f"'{row.id}' (line {row.line})" for row in rows.values() if row.id not in referred]
     if unknown:
         example = next(iter(referred))
-        raise BTCChatError(f"{path}: {_listed(unknown, 'id')} not in {references}, whose ids look like '{example}'")
+        raise BTCChatError(f"{path}: {listed(unknown, 'id')} not in {references}, whose ids look like '{example}'")
     missing = [name for name in referred if name not in rows]
     if missing and not partial:
-        shown = _listed([f"'{name}'" for name in missing], "id")
+        shown = listed([f"'{name}'" for name in missing], "id")
         raise BTCChatError(f"{path}: {shown} of {references} without a prediction; --partial scores the others")
     return missing
 
@@ -262,8 +300,3 @@ def _row(
             raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
         changed = bool(changed)
     return Prediction(str(key), prediction, references, changed, line, record.get("question_type"))
-
-
-def _listed(items: list[str], noun: str) -> str:
-    shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
-    return f"{len(items)} {noun}{'s' * (len(items) != 1)} {shown}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from btcchat.change_encoder.change_map import at_size, save_map
+from btcchat.console.progress import Progress
 from btcchat.data.records import CODES
 from btcchat.errors import BTCChatError
 from btcchat.eval.maps.masks import LEVELS, ThresholdScores, best_level, count, level_of, mask_scores, mask_source
@@ -54,15 +55,21 @@ class ChangeMaps:
         return Drawing(folder, {sample.id for samples in self.pairs.values() for sample in samples})
 
     def draw_threshold_pairs(
-        self, load_model: Callable[[], BTCChatModel], folder: Path, ranks: Ranks, batch_size: int
+        self,
+        load_model: Callable[[], BTCChatModel],
+        folder: Path,
+        ranks: Ranks,
+        batch_size: int,
+        progress: Progress,
     ) -> None:
         """The maps of the pairs that only choose the threshold: every process draws its share."""
         for val in self._only_chosen_on():
             drawing = Drawing(_beside(folder, val), {sample.id for sample in _pairs(val)})
             todo = ranks.from_first(unfinished(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
             if share := todo[ranks.number :: ranks.world]:
-                for _ in sweep(load_model(), share, [drawing]):
-                    pass
+                progress.restart(sum(map(len, share)), f"change maps of {val.name}")
+                for samples in sweep(load_model(), share, [drawing]):
+                    progress.update(len(samples))
             ranks.gather(None)  # until all have drawn
 
     def scores(self, eval_set: EvalSet, folder: Path) -> ThresholdScores | None:

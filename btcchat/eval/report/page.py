@@ -1,12 +1,14 @@
 """A finished evaluation as one HTML page that needs nothing beside it: tables, what was run, training, samples."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from btcchat.assets import PACKAGE
+from btcchat.checkpoint.facts import parts_text
 from btcchat.errors import BTCChatError
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.report.curves import curves, training_log
 from btcchat.eval.report.samples import LONGEST, SHOWN, Cards
 from btcchat.eval.report.tables import paragraph, set_tables
@@ -93,12 +95,17 @@ def _page(
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "model", run.model["path"]
     yield "fingerprint of the model", run.model["fingerprint"]
+    if "parts" in run.model:
+        yield from parts_text(run.model["parts"]).items()
+    if run.prompts:
+        wording = {name: json.dumps(text, ensure_ascii=False) for name, text in run.prompts.items()}
+        yield "prompts", ", ".join(f"{name} {text}" for name, text in wording.items())
     for data in run.data:
         yield "data", f"{data['set']}, {data['samples']} samples, fingerprint {data['sha256']}"
     scores = [run_set.scores for run_set in run.sets]
     scorers = {captions["pycocoevalcap"] for captions in scores if captions["kind"] == CAPTIONS}
     if scorers:
-        about = PRESETS[run.preset].about
+        about = build_preset(run.preset).about
         yield "text preset", f"{run.preset} ({about}); pycocoevalcap {', '.join(scorers)}"
     yield "options", ", ".join(f"{name} {value}" for name, value in run.options.items() if value is not None)
     yield "versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())

@@ -5,19 +5,20 @@ from typing import Any, TypeAlias, TypedDict
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import ALL, AccuracyDifference, differences, differences_text, right_answers
-from btcchat.eval.captions.bootstrap import DRAWS, difference
+from btcchat.eval.captions.bootstrap import DRAWS, difference, p_of_scores, p_text
 from btcchat.eval.captions.card import left_out
 from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.predictions import Predictions, paired
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES
 from btcchat.eval.runs.schema import Selection
 
-# "pairs", and each of METRICS: its scores of both runs, "difference" (second minus first), "95 %" and "p" of that
+# "pairs", and each of METRICS: its scores of both runs, "difference" (second minus first), "95 %" and "p" of that (p is
+# None where both scores are 0)
 CaptionDifferences: TypeAlias = dict[str, Any]
 
 
@@ -35,7 +36,9 @@ class Comparison(TypedDict, total=False):
     parts: dict[str, CaptionDifferences]  # "all", "changed only"
     sets: "dict[str, Comparison]"
     accuracy: dict[str, AccuracyDifference]
-    selected: list[Selection | None]  # how each checkpoint was chosen; added by the command
+    # Added by the command:
+    selected: list[Selection | None]  # how each checkpoint was chosen
+    warnings: list[str]  # what makes the answers of the two runs not comparable
 
 
 def comparison(
@@ -64,14 +67,17 @@ def comparison(
         columns = zip(METRICS, a.scores().tolist(), b.scores().tolist(), ends.T.tolist(), p.tolist(), strict=True)
         result["parts"][name] = {
             "pairs": len(a.rouge_l),
-            **{metric: {"scores": [x, y], "difference": y - x, "95 %": z, "p": p} for metric, x, y, z, p in columns},
+            **{
+                metric: {"scores": [x, y], "difference": y - x, "95 %": z, "p": p_of_scores(p, (x, y))}
+                for metric, x, y, z, p in columns
+            },
         }
     return result
 
 
 def comparison_text(result: Comparison) -> str:
     preset = result["preset"]
-    lines = [f"preset {preset}: {PRESETS[preset].about}; all scores x100", "", *_runs(result)]
+    lines = [f"preset {preset}: {build_preset(preset).about}; all scores x100", "", *_runs(result)]
     for name, part in result["parts"].items():
         title = f"{name}, {part['pairs']} pairs"
         lines += ["", f"{title:24}       A       B     B - A   95 % interval            p"]
@@ -79,7 +85,7 @@ def comparison_text(result: Comparison) -> str:
             row = part[metric]
             low, high = row["95 %"]
             numbers = f"{row['scores'][0]:7.2f} {row['scores'][1]:7.2f} {row['difference']:+9.2f}"
-            lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {row['p']:9.3f}")
+            lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {p_text(row['p'])}")
     return "\n".join([*lines, "", _about_p(result, "pairs"), *(f"note: {note}" for note in result["notes"])])
 
 
@@ -127,8 +133,8 @@ def _runs(result: Comparison) -> list[str]:
     lines = []
     for letter, name, selected in zip("AB", result["runs"], result.get("selected", [None, None]), strict=True):
         lines += [f"{letter}: {name}", *([f"   {selected_text(selected)}"] if selected else [])]
-    return lines
+    return lines + [f"warning: {warning}" for warning in result.get("warnings", [])]
 
 
 def _about_p(result: Comparison, unit: str) -> str:
-    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {unit}"
+    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {unit}; none where both scores are 0"

@@ -9,6 +9,7 @@ import numpy as np
 
 from btcchat.api import BTCChat
 from btcchat.clues.ask import ClueSource
+from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import same_for_all
 from btcchat.eval.maps.change_maps import ChangeMaps
@@ -67,8 +68,8 @@ class Plan:
     """What an evaluation does with its samples.
 
     clues: the model -> how a record without a clue gets one, or None. train, notes: of `train_splits`. row_of: the form
-    of a row of predictions.jsonl. maps: the change maps of the sets, to draw and score them. progress: is called with
-    the number of samples that are done and to do here; first with 0.
+    of a row of predictions.jsonl. maps: the change maps of the sets, to draw and score them. progress: counts the
+    samples of this process, set by set.
     """
 
     batch_size: int = 16
@@ -80,7 +81,7 @@ class Plan:
     java: str | None = None
     row_of: Callable[[dict[str, Any]], dict[str, Any]] = dict
     maps: ChangeMaps | None = None
-    progress: Callable[[int, int], None] = lambda done, total: None
+    progress: Progress = field(default_factory=lambda: Progress("samples", shown=False))
 
 
 def evaluate(
@@ -99,7 +100,7 @@ def evaluate(
     done = ranks.from_first(folder.start(run) if ranks.first else None)
     nearest_of = _see(load_model, sets, folder, ranks, done, plan)
     if plan.maps is not None:
-        plan.maps.draw_threshold_pairs(load_model, folder.path, ranks, plan.batch_size)
+        plan.maps.draw_threshold_pairs(load_model, folder.path, ranks, plan.batch_size, plan.progress)
     if not ranks.first:
         return None
     texts = folder.answers()
@@ -146,19 +147,18 @@ def _see(
     todo = ranks.from_first(_numbers(groups, [_Missing(done), *consumers]) if ranks.first else None)
     share = [groups[number] for number in todo[ranks.number :: ranks.world]]
     if share:
-        total = sum(map(len, share))
-        plan.progress(0, total)
+        plan.progress.restart(sum(map(len, share)), "samples")
         with folder.part(ranks.number) as part:
             model = load_model()
             answering = Answering(done, part.write, plan.generation, plan.clues(model))
             for samples in sweep(model, share, [answering, *consumers]):
-                plan.progress(len(samples), total)
+                plan.progress.update(len(samples))
     ranks.gather(None)  # until all have written
     seen = {eval_set.content for eval_set in sets}
     for train_set in train_sets:
         if train_set.content not in seen:
             seen.add(train_set.content)
-            _see_train(load_model, train_set, features[train_set.content], ranks, plan.batch_size)
+            _see_train(load_model, train_set, features[train_set.content], ranks, plan)
     rows = {content: tower_features.gathered(ranks) for content, tower_features in features.items()}  # (N, 3 C)
     for eval_set in compared:
         train = plan.train[eval_set.name]
@@ -188,11 +188,12 @@ def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> l
 
 
 def _see_train(
-    load_model: Callable[[], BTCChat], train: EvalSet, features: TowerFeatures, ranks: Ranks, batch_size: int
+    load_model: Callable[[], BTCChat], train: EvalSet, features: TowerFeatures, ranks: Ranks, plan: Plan
 ) -> None:
-    if share := batches(train.samples, batch_size)[ranks.number :: ranks.world]:
-        for _ in sweep(load_model(), share, [features]):
-            pass
+    if share := batches(train.samples, plan.batch_size)[ranks.number :: ranks.world]:
+        plan.progress.restart(sum(map(len, share)), f"samples of {train.name}")
+        for samples in sweep(load_model(), share, [features]):
+            plan.progress.update(len(samples))
 
 
 def _kept_baselines(folder: RunFolder) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from btcchat.checkpoint.facts import Prompts
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
 from btcchat.eval.captions.predictions import Prediction, read_parts
@@ -38,6 +39,7 @@ class Run:
     data: list[RunData]
     request: dict[str, Any] | None  # the arguments of `read_sets`; None in a run of an older version
     options: dict[str, Any]
+    prompts: Prompts | None  # None in a run of an older version
     versions: dict[str, str]
     processes: int
     preset: str
@@ -70,6 +72,7 @@ def read_run(path: str | Path) -> Run:
         data=run["data"],
         request=run.get("asked"),
         options=run["options"],
+        prompts=run.get("prompts"),
         versions=run["versions"],
         processes=run["processes"],
         preset=metrics["preset"],

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from btcchat import __version__
+from btcchat.checkpoint.describe import describe_checkpoint
 from btcchat.checkpoint.folder import open_folder
 from btcchat.checkpoint.hub import PACKAGED, resolve
 from btcchat.checkpoint.load import pick_device, pick_dtype
@@ -23,6 +24,7 @@ def run_record(
     device: str = "auto",
     dtype: str = "auto",
     vision_tower: str | None = None,
+    cc_head: int | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
     """Another run may not be resumed with it where model, data or options differ. request: `samples.asked`."""
@@ -30,11 +32,16 @@ def run_record(
     device = pick_device(device)
     picked = pick_dtype(dtype, device, open_folder(folder, vision_tower).llm_folder)
     packaged = model == PACKAGED and folder == resolve(None)
+    parts, prompts = describe_checkpoint(
+        model, vision_tower=vision_tower, encoder_options={"cc_head": cc_head} if cc_head else {}
+    )
+    path = f"{PACKAGED} (packaged)" if packaged else str(model)
     return {
-        "model": {"path": f"{PACKAGED} (packaged)" if packaged else str(model), "fingerprint": checkpoint_hash(folder)},
+        "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
         "asked": request,
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},
+        "prompts": prompts,
         "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
         "processes": processes,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},

@@ -2,6 +2,7 @@
 
 from typing import Literal, TypeAlias, TypedDict
 
+from btcchat.checkpoint.facts import ModelParts
 from btcchat.eval.answers.answers import ClassTable, GroupScores
 from btcchat.eval.captions.card import ScoreCard
 from btcchat.eval.maps.masks import ThresholdScores
@@ -13,7 +14,11 @@ Selection = TypedDict(
 )
 
 
-class RunModel(TypedDict):
+class _Parts(TypedDict, total=False):
+    parts: ModelParts  # not in a run of an older version
+
+
+class RunModel(_Parts):
     """The model in run.json."""
 
     path: str

@@ -1,0 +1,34 @@
+"""Faults of a data set, sorted by kind: of each kind the first are kept to be printed, and the rest are counted."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+FILE_FAULTS = {  # kind -> what it means; of every check that opens files
+    "missing": "a file that is not there",
+    "unreadable": "a file that cannot be decoded",
+}
+
+
+class FaultList:
+    """kinds: name -> what it means, in the order in which they are printed. shown: faults kept of each."""
+
+    def __init__(self, kinds: Mapping[str, str], shown: int):
+        self.kinds, self.shown = kinds, shown
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, list[str]] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        self.counts[kind] += 1
+        first = self._first.setdefault(kind, [])
+        if len(first) < self.shown:
+            first.append(f"  {text}")
+
+    def lines(self, rest: str) -> list[str]:
+        """The lines to print. rest: where those that are only counted can be found."""
+        lines = []
+        for kind in (kind for kind in self.kinds if self.counts[kind]):
+            count, first = self.counts[kind], self._first[kind]
+            lines += [f"{kind}: {self.kinds[kind]} ({count:,})", *first]
+            if count > len(first):
+                lines.append(f"  and {count - len(first):,} more ({rest})")
+        return lines

@@ -1,0 +1,66 @@
+"""``--ids map.csv``: which id of one file of predictions is which id of another."""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from btcchat.errors import BTCChatError, listed
+
+NumberedRow: TypeAlias = tuple[int, str, str]  # row of the CSV, id in A, id in B
+
+
+class IdMapError(BTCChatError):
+    """``faults``: a line for each kind of fault."""
+
+    def __init__(self, faults: Sequence[str]):
+        self.faults = faults
+        super().__init__("; ".join(faults))
+
+
+def read_id_map(path: str | Path, first: Collection[str], second: Collection[str]) -> dict[str, str]:
+    """-> id in B -> id in A, from a CSV with two columns: id in A, id in B.
+
+    first, second: the ids of A and of B, each of which must be in exactly one row. A first row of which neither id is
+    known is taken for column names. Raises IdMapError.
+    """
+    rows = _read(path)
+    if rows and rows[0][1] not in first and rows[0][2] not in second:
+        del rows[0]
+    columns = (("A", 1, first), ("B", 2, second))
+    unknown, duplicate, missing = [], [], []
+    for letter, column, known in columns:
+        counts = Counter(str(row[column]) for row in rows)
+        unknown += [f"'{row[column]}' of {letter} (row {row[0]})" for row in rows if row[column] not in known]
+        duplicate += [f"'{name}' of {letter} ({count} rows)" for name, count in counts.items() if count > 1]
+        missing += [f"'{name}' of {letter}" for name in known if name not in counts]
+    kinds = (
+        (unknown, "in the map and not in the predictions"),
+        (duplicate, "in more than one row"),
+        (missing, "in the predictions and not in the map"),
+    )
+    faults = [f"{path}: {listed(names, 'id')} {fault}" for names, fault in kinds if names]
+    if faults:
+        raise IdMapError(faults)
+    return {b: a for _, a, b in rows}
+
+
+def _read(path: str | Path) -> list[NumberedRow]:
+    rows: list[NumberedRow] = []
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:  # -sig: Excel's byte order mark
+            head = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=head.count), strict=True)
+            for number, cells in enumerate(reader, start=1):
+                if not cells:
+                    continue
+                if len(cells) != 2:
+                    raise BTCChatError(f"{path} row {number}: {len(cells)} columns, expected 2 (id in A, id in B)")
+                rows.append((number, cells[0].strip(), cells[1].strip()))
+    except OSError as error:
+        raise BTCChatError(f"--ids {path} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BTCChatError(f"--ids {path} is not a CSV in UTF-8: {error}") from error
+    return rows

@@ -1,0 +1,37 @@
+"""Flags that ask for a GPU this machine does not have; the error says which flags to add."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import training_args as trainer
+
+from btcchat.errors import BTCChatError
+
+if TYPE_CHECKING:
+    from btcchat.train.arguments import TrainingArguments
+
+
+def check_hardware(args: "TrainingArguments") -> None:
+    """Raise BTCChatError for precisions that this machine cannot compute in, before the Trainer does in other words."""
+    has_tf32, has_bf16 = trainer.is_torch_tf32_available(), trainer.is_torch_bf16_gpu_available()
+    has_gpu = torch.cuda.is_available() or has_bf16
+    wrong, add = [], []
+    if args.bf16 and not args.use_cpu and not has_bf16:  # a CPU computes in bfloat16 too, where --use_cpu selects it
+        wrong.append("--bf16 True")
+        # DeepSpeed does not allow --use_cpu. An older GPU computes in float16.
+        add.append("--bf16 False --fp16 True" if has_gpu else "--bf16 False" if args.deepspeed else "--use_cpu True")
+    if args.tf32 and not has_tf32:
+        wrong.append("--tf32 True")
+        add.append("--tf32 False")
+    if args.fp16 and not args.bf16 and (args.use_cpu or not has_gpu):
+        wrong.append("--fp16 True")
+        add.append("--fp16 False")
+    if wrong and args.bits != 16 and not has_gpu:  # alone it is checked by lora.py
+        wrong.append(f"--bits {args.bits}")
+        add.append("--bits 16")
+    if wrong:
+        if has_gpu and not args.use_cpu:
+            problem = f"this GPU cannot compute with {' '.join(wrong)}; add {' '.join(add)}"
+        else:
+            problem = f"no GPU for {' '.join(wrong)}; to train on the CPU, add {' '.join(add)}"
+        raise BTCChatError(problem)
