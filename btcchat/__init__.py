@@ -6,13 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports them
+    from btcchat import plugins
     from btcchat.api import BTCChat
     from btcchat.data.records import Record
     from btcchat.errors import BTCChatError
     from btcchat.processor import Processor, request
 
 __version__ = "0.1.0"
-__all__ = ["BTCChat", "BTCChatError", "Processor", "Record", "__version__", "request"]
+__all__ = ["BTCChat", "BTCChatError", "Processor", "Record", "__version__", "plugins", "request"]
 
 _HOME = {
     "BTCChat": "btcchat.api",
@@ -24,11 +25,13 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
     import warnings
     from importlib import import_module
 
+    if name == "plugins":
+        return import_module("btcchat.plugins")
+    if name not in _HOME:
+        raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
     with warnings.catch_warnings():  # the pinned transformers uses a torch function that has a new name now
         warnings.filterwarnings("ignore", message=".*_register_pytree_node", category=FutureWarning)
         return getattr(import_module(_HOME[name]), name)

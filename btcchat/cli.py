@@ -12,6 +12,7 @@ from typing import Any
 from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
 from btcchat.errors import BTCChatError
+from btcchat.plugins import enable_flags, take_flags
 
 DESCRIPTION = """\
 Say what changed between two dates of the same place, or ask about an image, a series or a video.
@@ -31,12 +32,15 @@ Without --model it is the packaged tiny model, a demonstration on synthetic scen
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0, or 2 after a fault the user can fix (one line on stderr), or 130 after Ctrl-C."""
     try:
-        args = build_parser().parse_args(argv)
+        plugins, words = take_flags(sys.argv[1:] if argv is None else argv)
+        args = build_parser().parse_args(words, argparse.Namespace(plugins=plugins))
         if args.run is None:
             args.parser.print_help()
             return 0
         many = getattr(args, "many_images", False) or getattr(args, "pairs", None) is not None
         with _notes(args.verbose, many):
+            if not args.loads_plugins:
+                enable_flags(plugins)
             status: int = args.run(args)
             return status
     except BTCChatError as error:
@@ -54,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``parse_args(argv).run(args)`` runs one, where ``run`` is not None."""
     parser = Parser(prog="btcchat", description=DESCRIPTION, **RAW)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    parser.set_defaults(run=None, parser=parser)
+    parser.set_defaults(run=None, parser=parser, loads_plugins=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

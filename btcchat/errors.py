@@ -1,7 +1,7 @@
 """Errors a user can fix, and the look-up that names the choices."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,9 +20,14 @@ def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Return ``table[name]``; an unknown name is an error that lists the choices and the nearest one."""
     if name in table:
         return table[name]
+    raise BTCChatError(unknown(kind, name, table))
+
+
+def unknown(kind: str, name: str, table: Iterable[str]) -> str:
+    """What an error says of a name that is not in ``table``: the nearest one that is, and all choices."""
     near = difflib.get_close_matches(str(name), list(table), n=1, cutoff=0.5)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
-    raise BTCChatError(f"unknown {kind} '{name}'{hint}; choose from {', '.join(sorted(table))}")
+    return f"unknown {kind} '{name}'{hint}; choose from {', '.join(sorted(table))}"
 
 
 def listed(items: Sequence[str], noun: str) -> str:

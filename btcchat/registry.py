@@ -1,15 +1,95 @@
-"""What all registries share: build a named part from the options in its config."""
+"""Registries: a table of named parts for each kind, which plugins add rows to; and what builds a part from its config.
+
+The tables are where the parts are (`btcchat.change_encoder.CHANGE_ENCODERS`, ...).
+"""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Generic, TypeVar
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.contract.construct import construct
+from btcchat.errors import BTCChatError, unknown
+
+T = TypeVar("T")
+
+OURS = "btcchat"  # the origin of the rows that the package itself has
+MAIN = "__main__"  # the origin of what a script or a notebook registers
+REGISTRIES: dict[str, "Registry[Any]"] = {}  # by kind
+
+# The plugin that is being imported: the rows that are written meanwhile are its own.
+loading: ContextVar[str | None] = ContextVar("loading", default=None)
 
 
-def build(kind: str, name: str, table: Mapping[str, type], options: Mapping[str, Any], **sizes: Any) -> Any:
-    """Return ``table[name](**sizes, **options)``; an option the part does not have is an error that lists its own."""
-    part = choose(kind, name, table)
+@dataclass(frozen=True)
+class Row(Generic[T]):
+    """A part, and the module that registered it."""
+
+    part: T
+    origin: str
+
+
+class Registry(MutableMapping[str, T]):
+    """Name -> part. ``registry[name] = part`` adds a row; a name that is taken is an error that names both origins.
+
+    The same class or function, defined again by the same module (a notebook cell that runs twice, importlib.reload),
+    replaces its row.
+    """
+
+    def __init__(self, kind: str, rows: Mapping[str, T]) -> None:
+        self.kind = kind
+        self._rows = {name: Row(part, OURS) for name, part in rows.items()}
+        REGISTRIES[kind] = self
+
+    def __getitem__(self, name: str) -> T:
+        return self._rows[name].part
+
+    def __setitem__(self, name: str, part: T) -> None:
+        origin, there = loading.get() or _caller(), self._rows.get(name)
+        if there is not None and not (there.origin == origin and _names(there.part) == _names(part) != []):
+            raise BTCChatError(
+                f"{self.kind} '{name}' is registered already (by {there.origin}); {origin} must use another name"
+            )
+        self._rows[name] = Row(part, origin)
+
+    def __delitem__(self, name: str) -> None:
+        del self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def origin(self, name: str) -> str | None:
+        """The module that registered ``name``: a plugin, `OURS` or `MAIN`; None where it is not in the table."""
+        return self._rows[name].origin if name in self._rows else None
+
+    def find(self, name: str) -> T:
+        """The part ``name``, of a plugin too that is enabled or installed and not imported yet.
+
+        Raises BTCChatError for an unknown name, and for an enabled plugin that cannot be loaded.
+        """
+        if name not in self:
+            from btcchat.plugins import look_for
+
+            look_for(name, self)
+        if name not in self:
+            raise BTCChatError(f"{unknown(self.kind, name, self)}, or enable the plugin that adds it: --plugin MODULE")
+        return self[name]
+
+
+def build(table: Registry[Any], name: str, options: Mapping[str, Any], **sizes: Any) -> Any:
+    """The part ``name`` of a table, built with its sizes and options. See `build_part`."""
+    return build_part(table.kind, name, table.find(name), options, **sizes)
+
+
+def build_part(kind: str, name: str, part: Callable[..., Any], options: Mapping[str, Any], **sizes: Any) -> Any:
+    """Return ``part(**sizes, **options)``; an option the part does not have is an error that lists its own.
+
+    So is a part from outside the package that cannot be built: see `construct`.
+    """
     parameters = inspect.signature(part).parameters
     known = sorted(set(parameters) - set(sizes))
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -17,4 +97,26 @@ def build(kind: str, name: str, table: Mapping[str, type], options: Mapping[str,
         if option not in known and not takes_any:
             choices = f"choose from {', '.join(known)}" if known else "it has none"
             raise BTCChatError(f"unknown option '{option}' of {kind} '{name}'; {choices}")
-    return part(**sizes, **options)
+    return construct(kind, name, part, **sizes, **options)
+
+
+def _names(part: object) -> list[tuple[str, str]]:
+    """Module and name of the classes and functions that a part is, or is made of."""
+    if isinstance(part, tuple):  # a language model's classes, a text preset
+        members = list(part)
+    elif is_dataclass(part) and not isinstance(part, type):  # a prompt template
+        members = list(vars(part).values())
+    else:
+        members = [part]
+    return [(one.__module__, one.__qualname__) for one in members if hasattr(one, "__qualname__")]
+
+
+def _caller() -> str:
+    """The module whose code adds a row."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", MAIN))  # code given to exec() may have no name
+        if module not in (__name__, "collections.abc", "_collections_abc"):  # registry.update(...)
+            return module
+        frame = frame.f_back
+    return MAIN

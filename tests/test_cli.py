@@ -44,7 +44,15 @@ def make_list(folder, count: int, name: str = "list.csv") -> None:
 # -- the command as such ---------------------------------------------------------------------------------------------
 
 
-HELP = [["--help"], ["--version"], ["caption", "--help"], ["data", "convert", "--help"], ["augment", "--help"], []]
+HELP = [
+    ["--help"],
+    ["--version"],
+    ["caption", "--help"],
+    ["data", "convert", "--help"],
+    ["augment", "--help"],
+    ["check", "--help"],
+    [],
+]
 
 
 @pytest.mark.parametrize("words", HELP)

@@ -10,7 +10,7 @@ import btcchat
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
     {"errors", "files", "compat", "assets", "console"},
-    {"registry"},
+    {"registry", "contract", "plugins"},
     {"layers", "media"},
     {
         "change_encoder",

@@ -75,6 +75,7 @@ def test_a_change_encoder_is_registered_from_outside_as_the_readme_says(monkeypa
     package.MyEncoder = MyEncoder
     monkeypatch.setitem(sys.modules, "my_package", package)
     monkeypatch.setitem(CHANGE_ENCODERS, "mine", None)  # so that it is gone after the test
+    del CHANGE_ENCODERS["mine"]
     code = next(block for block in blocks("python") if "my_package" in block)
     assert len(code.strip().splitlines()) == 3
     exec(code, {})

@@ -1,6 +1,6 @@
 """Change encoders: the two dates of a pair in, the pair's change tokens out.
 
-protocol.py says what a change encoder must and may have. To add one from outside the package::
+protocol.py says what a change encoder must and may have. A plugin (btcchat.plugins) adds one by::
 
     from btcchat.change_encoder import CHANGE_ENCODERS
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
@@ -13,16 +13,19 @@ from typing import Any
 from btcchat.change_encoder import attentive, difference_aware
 from btcchat.change_encoder.attentive import AttentiveEncoder
 from btcchat.change_encoder.concat import Concat
+from btcchat.change_encoder.contract import check_attributes
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
-from btcchat.errors import choose
-from btcchat.registry import build
+from btcchat.registry import Registry, build
 
-CHANGE_ENCODERS: dict[str, type[ChangeEncoder]] = {
-    "attentive": AttentiveEncoder,
-    "concat": Concat,
-    "difference_aware": DifferenceAwareEncoder,
-}
+CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
+    "change encoder",
+    {
+        "attentive": AttentiveEncoder,
+        "concat": Concat,
+        "difference_aware": DifferenceAwareEncoder,
+    },
+)
 
 # Patterns (whole key) of weights that published folders hold and no change encoder's forward uses.
 UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
@@ -39,7 +42,7 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def encoder_defaults(name: str) -> dict[str, Any]:
     """Option -> its default, for the change encoder ``name``."""
-    parameters = inspect.signature(choose("change encoder", name, CHANGE_ENCODERS)).parameters
+    parameters = inspect.signature(CHANGE_ENCODERS.find(name)).parameters
     return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
@@ -53,5 +56,6 @@ def build_change_encoder(
     options = canonical(config)
     name = options.pop("change_encoder_type")
     sizes = {"hidden_size": hidden_size, "grid": grid, "num_depths": num_depths}
-    encoder: ChangeEncoderModule = build("change encoder", name, CHANGE_ENCODERS, options, **sizes)
+    encoder: ChangeEncoderModule = build(CHANGE_ENCODERS, name, options, **sizes)
+    check_attributes(name, encoder)
     return encoder

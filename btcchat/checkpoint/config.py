@@ -19,6 +19,8 @@ from transformers import PretrainedConfig
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
+from btcchat.plugins import PluginRecord, records, require
+from btcchat.plugins.recorded import read_records, warn_of_scripts
 from btcchat.prompt import CAPTION_QUESTION, get_template
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class BTCChatConfig:
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins
     published: RootConfig = field(
         default_factory=RootConfig
     )  # config.json of the LLaVA-NeXT folder it comes from, for an export
@@ -71,6 +74,25 @@ class BTCChatConfig:
         if self.change_encoder is None:
             raise BTCChatError("the config does not say which change encoder the model has")
         return self.change_encoder
+
+    @property
+    def part_names(self) -> dict[str, str | None]:
+        """Kind of part -> its name here, which may be an alias or a path that its registry does not have."""
+        return {
+            "change encoder": (self.change_encoder or {}).get("change_encoder_type"),
+            "vision tower": self.vision_tower.get("vision_tower_type"),
+            "projector": self.mm_projector.get("mm_projector_type"),
+            "prompt template": self.conv_version,
+            "language model": self.llm.get("model_type"),
+        }
+
+    def record_plugins(self) -> None:
+        """Note in ``plugins`` which ones the parts come from; a part may have been replaced since it was loaded."""
+        self.plugins = records(self.part_names)
+
+    def require_plugins(self, folder: Path, kind: str) -> None:
+        """Raise BTCChatError where the part ``kind`` of a checkpoint folder comes from a plugin that is missing."""
+        require(self.plugins, folder, [kind])
 
     @property
     def model_max_length(self) -> int:
@@ -103,14 +125,17 @@ class BTCChatConfig:
     def load(cls, folder: Path) -> "BTCChatConfig":
         root: RootConfig = read_config(folder / "config.json")
         check_supported(root, folder)
-        flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder"}
+        plugins = read_records(root.get("plugins"), folder)
+        # open_checkpoint requires those of the change encoder and the projector, unless a fresh one takes their place.
+        require(plugins, folder, ["vision tower", "prompt template", "language model"])
+        flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder", "plugins"}
         parts: dict[str, Any] = {part: read_config(folder / part / "config.json") for part in PARTS}
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         noise = {*PretrainedConfig().to_dict(), "model_type"}
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}
         options: dict[str, Any] = {key: value for key, value in root.items() if key in flat and value is not None}
-        return cls(**parts, change_encoder=change_encoder, **options)
+        return cls(**parts, change_encoder=change_encoder, plugins=plugins, **options)
 
     def describe_tower(self, tower: "VisionTower") -> None:
         """Take the vision tower's config and resolution as they are now; a resize changes both."""
@@ -122,7 +147,11 @@ class BTCChatConfig:
 
         more: what else config.json says.
         """
+        self.record_plugins()
+        warn_of_scripts(self.plugins)
         tree = asdict(self)
+        if not self.plugins:
+            del tree["plugins"]
         change_encoder = tree.pop("change_encoder")
         parts = {part: tree.pop(part) for part in PARTS}
         parts["mm_projector"] |= {"model_type": "v2l_projector", "change_encoder": change_encoder}

@@ -58,6 +58,7 @@ def open_checkpoint(
         setattr(config, name, value)
     if config.published and "image_aspect_ratio" in (fields or {}):  # from here on, of an export too
         config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
+    config.require_plugins(folder, "projector")
     config.change_encoder = cast(ChangeEncoderConfig, _change_encoder_config(source, folder, change_encoder))
     config.check()
     return source
@@ -124,6 +125,7 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
                 f"{folder} has a change encoder already, and from_origin starts a fresh one; drop from_origin"
             )
         return {"change_encoder_type": name or "attentive", **requested}
+    source.config.require_plugins(folder, "change encoder")
     config: dict[str, Any]
     if source.config.change_encoder is not None:
         config = {**source.config.change_encoder}

@@ -17,6 +17,8 @@ from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.parts import (
     change_encoder_of,
+    check_parts,
+    check_vision_tower,
     layout_of,
     projector_of,
     read_image_processor,
@@ -112,8 +114,10 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     load_strict(tower, source.vision_tower, unused=UNUSED_VISION_KEYS, device=device, dtype=dtype)
     resize_tower(tower, config)
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
+    check_parts(config, tower, change_encoder, projector, device)
     if source.mm_projector is not None:
         _load_layers(projector, None if fresh else change_encoder, source.mm_projector, device, dtype)
+    config.record_plugins()
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,
@@ -126,7 +130,9 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
             layout_of(config, tower, change_encoder, projector),
         ),
     )
-    return model.to(device=device, dtype=dtype).eval()
+    model.to(device=device, dtype=dtype)
+    check_vision_tower(config, model.vision_tower)
+    return model.eval()
 
 
 def _load_layers(

@@ -1,17 +1,24 @@
 """The parts of a model from its config: built, and what they make of a sample counted. No weights are read."""
 
+from functools import partial
+
 from accelerate import init_empty_weights
 from transformers import PreTrainedTokenizerBase
 
-from btcchat.change_encoder import build_change_encoder
+from btcchat.change_encoder import build_change_encoder, canonical
+from btcchat.change_encoder.contract import Sizes as EncoderSizes
+from btcchat.change_encoder.contract import check_encoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, PoolsTokens
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.language_model import load_tokenizer
-from btcchat.multimodal_encoder import build_vision_tower
+from btcchat.multimodal_encoder import build_vision_tower, tower_name
+from btcchat.multimodal_encoder.contract import check_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
-from btcchat.multimodal_projector import build_projector
+from btcchat.multimodal_projector import build_projector, projector_name
+from btcchat.multimodal_projector.contract import Sizes as ProjectorSizes
+from btcchat.multimodal_projector.contract import check_projector
 from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
 from btcchat.prompt.token_layout import TokenLayout
 
@@ -38,6 +45,39 @@ def projector_of(config: BTCChatConfig, tower: VisionTower) -> ProjectorModule:
     return projector
 
 
+def check_parts(
+    config: BTCChatConfig,
+    tower: VisionTower,
+    change_encoder: ChangeEncoderModule,
+    mm_projector: ProjectorModule,
+    device: str = "cpu",
+) -> None:
+    """Check parts from outside the package against their contracts, in small instances of their own.
+
+    Raises BTCChatError naming the part. See `check_vision_tower` for the tower.
+    """
+    sizes = EncoderSizes(tower.hidden_size, tower.grid, tower.num_depths)
+    encoder_config = config.known_change_encoder
+    name = canonical(encoder_config)["change_encoder_type"]
+    check_encoder(name, change_encoder, partial(build_change_encoder, encoder_config), sizes, device)
+    widths = (tower.hidden_size, config.llm["hidden_size"])
+    counts = dict.fromkeys((tower.num_tokens, tokens_of(change_encoder, tower)))
+    build = partial(build_projector, config.mm_projector)
+    name = projector_name(config.mm_projector)
+    check_projector(name, mm_projector, build, ProjectorSizes(*widths, tuple(counts)), device)
+
+
+def check_vision_tower(config: BTCChatConfig, tower: VisionTowerModule) -> None:
+    """The same for the tower of the model, with its weights: it is too large to be built twice."""
+    check_tower(tower_name(config.vision_tower), tower)
+
+
+def tokens_of(change_encoder: ChangeEncoder, tower: VisionTower) -> int:
+    """L': the tokens of a change segment before the projector."""
+    count = tower.num_tokens
+    return change_encoder.num_tokens(count) if isinstance(change_encoder, PoolsTokens) else count
+
+
 def resize_tower(tower: VisionTower, config: BTCChatConfig) -> None:
     if config.vision_resolution not in (-1, tower.resolution):
         tower.resize(config.vision_resolution)
@@ -47,11 +87,9 @@ def layout_of(
     config: BTCChatConfig, tower: VisionTower, change_encoder: ChangeEncoder, mm_projector: Projector
 ) -> TokenLayout:
     """The counts of a sample's tokens that follow from the parts."""
-    count = tower.num_tokens
-    pooled = change_encoder.num_tokens(count) if isinstance(change_encoder, PoolsTokens) else count
     return TokenLayout(
-        image_tokens=mm_projector.num_tokens(count),
-        change_tokens=mm_projector.num_tokens(pooled),
+        image_tokens=mm_projector.num_tokens(tower.num_tokens),
+        change_tokens=mm_projector.num_tokens(tokens_of(change_encoder, tower)),
         change_segments=change_encoder.segments,
         change_between=tuple(name for name in ("series", "video") if config.has_change_tokens(name)),
     )

@@ -71,6 +71,8 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
     stored = dtype or next(model.llm.parameters()).dtype
     llm: LLMConfig = read_config(path)
     llm["torch_dtype"] = str(stored).removeprefix("torch.")
+    if name := model.config.llm.get("model_type"):
+        llm["model_type"] = name  # a plugin may give a family of transformers another name
     llm["tokenizer_model_max_length"] = model.config.model_max_length
     llm.pop("_name_or_path", None)
     write_json(path, llm, sort_keys=True)

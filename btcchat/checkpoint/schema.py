@@ -77,6 +77,7 @@ class RootConfig(TypedDict, total=False):
     model_type: str
     architectures: list[str]
     base_model: dict[str, Any]  # of an adapter folder: see adapter.Base
+    plugins: list[dict[str, Any]]  # that parts come from: see plugins.recorded
     s2: bool
     mm_use_im_start_end: bool
     vocab_size: int

@@ -4,6 +4,20 @@ A file has ``add(commands)``, which adds a parser whose default ``run`` is the f
 Only ``run`` imports what is heavy, so that ``--help`` comes at once.
 """
 
-from btcchat.commands import ask, augment, caption, chat, data, evaluate, export, import_, report, score, train
+from btcchat.commands import (
+    ask,
+    augment,
+    caption,
+    chat,
+    check,
+    data,
+    evaluate,
+    export,
+    import_,
+    plugins,
+    report,
+    score,
+    train,
+)
 
-COMMANDS = (caption, ask, chat, data, augment, train, import_, export, evaluate, report, score)
+COMMANDS = (caption, ask, chat, data, augment, train, check, import_, export, evaluate, report, score, plugins)

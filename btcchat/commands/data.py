@@ -49,8 +49,10 @@ def convert_data(args: argparse.Namespace) -> int:
     """One data set into annotation files; if any row is bad, the faults are listed and nothing is written."""
     from btcchat.console.progress import Progress
     from btcchat.data.convert import CONVERTERS, BadRows, convert
+    from btcchat.plugins import load_enabled
 
     if args.list:
+        load_enabled()
         for kind, converter in CONVERTERS.items():
             first_line = (converter.__doc__ or "").partition("\n")[0]
             print(f"{kind:18}{first_line}")

@@ -31,7 +31,19 @@ BASE = "where the base of an adapter is now (default: where it was in training)"
 MEDIA = ("image", "pair", "series", "video")
 
 
+PLUGIN: dict[str, Any] = {  # `btcchat.plugins.take_flags` reads it: it may be anywhere in a command
+    "metavar": "MODULE",
+    "default": argparse.SUPPRESS,
+    "help": "Python module that adds parts, such as a change encoder; may be given several times",
+}
+
+
 class Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "-" in self.prefix_chars:
+            self.add_argument("--plugin", **PLUGIN)
+
     def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message} (see {self.prog} --help)")
 

@@ -12,6 +12,7 @@ Train in this process: on the CPU, or on one GPU. Several processes: docs/traini
   btcchat train release/3b/sft --learning_rate 5e-5        with another value of a flag
   btcchat train release/3b/sft --smoke                     tried out: two steps, random weights, drawn scenes, CPU
   btcchat train mine.yaml --resume True                    a preset of your own, a stopped run goes on
+  btcchat train tiny/2_change_encoder --plugin my_package --chg_type mine    with a part of a plugin
   btcchat train --model_name_or_path CHECKPOINT --data_mixture levir_cc --tune_mm_projector True --output_dir OUT
 
 `python -m btcchat.train.train_mem --help` lists the flags."""
@@ -19,10 +20,11 @@ Train in this process: on the CPU, or on one GPU. Several processes: docs/traini
 
 def add(commands: Commands) -> None:
     # With no prefix character every word is a positional argument: flags are parsed where torch may be imported.
-    plain = RAW | {"prefix_chars": "\0", "add_help": False, "usage": "btcchat train [PRESET] [--FLAG VALUE ...]"}
+    usage = "btcchat train [PRESET] [--plugin MODULE] [--FLAG VALUE ...]"
+    plain = RAW | {"prefix_chars": "\0", "add_help": False, "usage": usage}
     parser = commands.add_parser("train", help="train a model, from a preset or from flags", description=TRAIN, **plain)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run, parser=parser, verbose=True)
+    parser.set_defaults(run=run, parser=parser, verbose=True, loads_plugins=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         from btcchat.train.train_mem import run as train
 
-        train(words if words[0].startswith("-") else ["--preset", *words])
+        train(words if words[0].startswith("-") else ["--preset", *words], args.plugins)
     return 0

@@ -10,16 +10,20 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from btcchat.checkpoint.config import read_config
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
+from btcchat.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 # model_type of llm/config.json -> (config class, model class)
-LANGUAGE_MODELS: dict[str, tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = {
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
-}
+LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Registry(
+    "language model",
+    {
+        "llama": (LlamaConfig, LlamaForCausalLM),
+        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    },
+)
 
 # tokenizer_class of tokenizer_config.json -> its class, where the pinned transformers has none
 TOKENIZERS: dict[str | None, type[Any]] = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
@@ -33,7 +37,7 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
 
     Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
     """
-    config_class, model_class = choose("language model", config.get("model_type", "llama"), LANGUAGE_MODELS)
+    config_class, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
     settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
     try:
         made = config_class(**_plain_rope(settings))

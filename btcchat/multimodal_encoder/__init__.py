@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any, cast
 
 from btcchat.checkpoint.weights import Weights
+from btcchat.contract.construct import construct
 from btcchat.errors import BTCChatError, choose
 from btcchat.multimodal_encoder import open_clip, siglip
+from btcchat.multimodal_encoder.contract import check_attributes
 from btcchat.multimodal_encoder.open_clip import OpenClipTower
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.multimodal_encoder.timm import TimmTower
+from btcchat.registry import Registry
 
-VISION_TOWERS: dict[str, type[VisionTower]] = {
-    "siglip": SiglipTower,
-    "timm": TimmTower,
-    "open_clip": OpenClipTower,
-}
+VISION_TOWERS: Registry[type[VisionTower]] = Registry(
+    "vision tower",
+    {
+        "siglip": SiglipTower,
+        "timm": TimmTower,
+        "open_clip": OpenClipTower,
+    },
+)
 
 # Patterns (whole key) of weights that published folders hold and no tower's forward uses.
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
@@ -35,21 +41,25 @@ def build_vision_tower(
 
     The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
     """
-    tower = _tower_class(config)(dict(config), select_layer=select_layer, select_feature=select_feature)
+    name = tower_name(config)
+    selected = {"select_layer": select_layer, "select_feature": select_feature}
+    tower = construct("vision tower", name, VISION_TOWERS.find(name), dict(config), **selected)
+    check_attributes(name, tower)
     return cast(VisionTowerModule, tower)
 
 
 def check_sizes(config: Mapping[str, Any], weights: Weights, file: Path, way_out: str) -> None:
     """Raise BTCChatError if ``config``, read from ``file``, describes no known tower or does not fit the weights."""
     try:
-        check = getattr(_tower_class(config), "check_sizes", None)
+        check = getattr(VISION_TOWERS.find(tower_name(config)), "check_sizes", None)
         if check is not None:
             check(config, weights)
     except BTCChatError as error:
         raise BTCChatError(f"{file}: {error}; {way_out}") from None
 
 
-def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
+def tower_name(config: Mapping[str, Any]) -> str:
+    """The name of the tower that a config describes."""
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:
@@ -58,4 +68,4 @@ def _tower_class(config: Mapping[str, Any]) -> type[VisionTower]:
                 f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
             )
         name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
-    return choose("vision tower", name, VISION_TOWERS)
+    return str(name)

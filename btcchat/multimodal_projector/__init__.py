@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from btcchat.errors import BTCChatError
+from btcchat.multimodal_projector.contract import check_attributes
 from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
 from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
 from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
-from btcchat.registry import build
+from btcchat.registry import Registry, build
 
 # Each is built as Projector(in_features=, out_features=, **options); "mlpNx_gelu" stands for any N.
-PROJECTORS: dict[str, type[Projector]] = {
-    "mlp_downsample": MLPDownsample,
-    "mlpNx_gelu": MLPGelu,
-    "linear": Linear,
-    "identity": Identity,
-}
+PROJECTORS: Registry[type[Projector]] = Registry(
+    "projector",
+    {
+        "mlp_downsample": MLPDownsample,
+        "mlpNx_gelu": MLPGelu,
+        "linear": Linear,
+        "identity": Identity,
+    },
+)
 
 
 def build_projector(config: Mapping[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
@@ -35,13 +39,15 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
     sizes = {"in_features": in_features, "out_features": out_features}
-    projector: ProjectorModule = build("projector", name, PROJECTORS, options, **sizes)
+    projector: ProjectorModule = build(PROJECTORS, name, options, **sizes)
+    check_attributes(name, projector)
     return projector
 
 
 def projector_name(config: Mapping[str, Any]) -> str:
     """The name of the projector a config describes."""
     name = str(config.get("mm_projector_type"))
-    if name not in PROJECTORS and "mm_projector" in name:
+    path = name == "mm_projector" or not name.isidentifier()  # an identifier may be the name of a plugin's
+    if name not in PROJECTORS and "mm_projector" in name and path:
         return "mlp_downsample"  # a published config holds the path of the folder it was trained from
     return name

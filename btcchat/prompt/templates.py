@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError
 from btcchat.prompt.tokenise import END, IMAGE, Encoded, Mark, Piece, PromptPart, special_id, tokenise
+from btcchat.registry import Registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,26 +71,29 @@ def _write_chatml(turns: list[Turn], system: str) -> Iterator[Piece]:
         yield from ((part, learned) for part in [IM_START, f"{role}\n", *ending])
 
 
-TEMPLATES = {
-    "v1": Template(
-        _write_v1,
-        system="A chat between a curious user and an artificial intelligence assistant. "
-        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
-    ),
-    "plain": Template(_write_plain, stop=("\n",)),
-    "qwen_1_5": Template(
-        _write_chatml,
-        system="You are a helpful assistant.",
-        end=IM_END,
-        tidy=False,
-        always=(IM_START, IM_END, "\n"),  # as published, in questions too
-    ),
-}
+TEMPLATES: Registry[Template] = Registry(
+    "prompt template",
+    {
+        "v1": Template(
+            _write_v1,
+            system="A chat between a curious user and an artificial intelligence assistant. "
+            "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+        ),
+        "plain": Template(_write_plain, stop=("\n",)),
+        "qwen_1_5": Template(
+            _write_chatml,
+            system="You are a helpful assistant.",
+            end=IM_END,
+            tidy=False,
+            always=(IM_START, IM_END, "\n"),  # as published, in questions too
+        ),
+    },
+)
 
 
 def get_template(template: str | Template) -> Template:
     """A template by its name; an unknown name is an error that lists the choices."""
-    return template if isinstance(template, Template) else choose("template", template, TEMPLATES)
+    return template if isinstance(template, Template) else TEMPLATES.find(template)
 
 
 def end_ids(tokenizer: "PreTrainedTokenizerBase", template: str | Template) -> list[int]:

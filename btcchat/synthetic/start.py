@@ -19,7 +19,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.checkpoint.parts import change_encoder_of, layout_of, projector_of, vision_tower_of
+from btcchat.checkpoint.parts import change_encoder_of, check_parts, layout_of, projector_of, vision_tower_of
 from btcchat.language_model import build_language_model
 from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
@@ -130,6 +130,7 @@ def init_model(
     places = tower.get_parameter("vision_model.embeddings.position_embedding.weight")
     places.data.copy_(sine_positions(tower.grid, tower.hidden_size))
     encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
+    check_parts(config, tower, encoder, projector)
     image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     return BTCChat(
         vision_tower=tower,

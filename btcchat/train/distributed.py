@@ -141,9 +141,10 @@ def end_process(code: int) -> NoReturn:
     The threads of torch's gloo outlive ``destroy_process_group`` (torch 2.13), and one that wakes in the teardown
     aborts a run that has written everything: "terminate called without an active exception", exit code 134.
     """
-    if not torch.distributed.is_initialized():
+    joined = torch.distributed.is_initialized()
+    if not joined and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         sys.exit(code)
-    if code == 0:
+    if code == 0 and joined:
         torch.distributed.destroy_process_group()  # it waits for the others, which may be dead after an error
     atexit._run_exitfuncs()  # loggers such as wandb finish here
     sys.stdout.flush()

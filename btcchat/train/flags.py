@@ -86,6 +86,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys(("weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
 }
+PLUGIN_HELP = "Python module that adds parts; may be given several times, and is read before all other flags."
 REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb", "none": None}  # --report_to -> package
 
 
@@ -104,6 +105,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
         epilog="--preset NAME adds the flags of a preset (see `btcchat train --list`); --preset NAME --smoke runs two "
         "steps of it on a random model.",
     )
+    parser.add_argument("--plugin", metavar="MODULE", default=argparse.SUPPRESS, help=PLUGIN_HELP)
     for action in parser._actions:
         if action.dest in (*WITHOUT_EFFECT, *PUBLISHED):
             action.help = argparse.SUPPRESS

@@ -43,6 +43,8 @@ def _read(path: Path) -> Flags:
         raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(flags, dict):
         raise BTCChatError(f"{path} is not a preset; expected one `flag: value` per line")
+    if "plugin" in flags:
+        raise BTCChatError(f"{path}: a preset may not enable a plugin; add --plugin {flags['plugin']} to the command")
     base = flags.pop("extends", None)
     return ({} if base is None else _read(path.parent / base)) | flags
 

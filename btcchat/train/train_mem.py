@@ -6,6 +6,7 @@ It sets the CUDA allocator's option, which must be set before torch is imported.
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,11 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(argv: list[str]) -> None:
-    """Train as the flags say. Raises BTCChatError."""
+def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
+    """Train as the flags say. plugins: those of ``--plugin`` that are not in ``argv``. Raises BTCChatError."""
     # Batches of many lengths fragment CUDA memory; segments that can grow waste less of it.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from btcchat.errors import BTCChatError
+    from btcchat.plugins import enable_flags, take_flags
+
+    modules, argv = take_flags(argv)
+    enable_flags([*plugins, *modules])
     from btcchat.train.flags import parse_arguments
     from btcchat.train.presets import expand
 
@@ -45,6 +50,8 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run by its path, as published
+        del sys.path[0]  # a plugin called encoder would be the file of that name here
     code = main()
     from btcchat.train.distributed import end_process
 

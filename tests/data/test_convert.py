@@ -378,7 +378,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         assert not out.exists()
         return str(caught.value)
 
-    assert line(kind="levir").startswith("unknown kind of data set 'levir' (did you mean 'levir_")
+    assert line(kind="levir").startswith("unknown converter 'levir' (did you mean 'levir_")
     assert (
         line(src=tmp_path / "no")
         == f"{tmp_path}/no does not exist; give the folder of the data set, or its annotation file"

@@ -112,7 +112,7 @@ def test_levir_ccs_own_file_gives_references_and_flags(write, shared):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--preset", "levir"], "unknown preset 'levir' (did you mean 'levir-cc'?); choose from levir-cc, ptb, raw"),
+        (["--preset", "levir"], "unknown text preset 'levir' (did you mean 'levir-cc'?); choose from levir-cc"),
         (["--partial"], "--partial goes with --references"),
         (["--split", "test"], "--split goes with --references"),
         (["--id-field", "key"], "line 1: no field 'key'; it has id, prediction, references; give --id-field NAME"),

@@ -417,7 +417,7 @@ def test_plain_refuses_what_is_no_caption(chat, tokenizer):
 
 
 def test_an_unknown_template_lists_the_choices(tokenizer):
-    with pytest.raises(BTCChatError, match="unknown template 'v2' .did you mean 'v1'.*choose from plain, qwen_1_5, v1"):
+    with pytest.raises(BTCChatError, match="unknown prompt template 'v2' .did you mean 'v1'.*choose from plain, qwen"):
         encode([user_turn("Q")], tokenizer, "v2", train=False)
 
 

@@ -99,7 +99,7 @@ def test_an_original_checkpoint_gets_the_change_encoder_of_the_flags(run, tmp_pa
             r"--cc_projector_lr is 1e-05, but change_encoder is frozen \(--tune_mm_projector F",
         ),
         ({"mm_vision_tower_lr": 0.5}, r"--mm_vision_tower_lr is 0.5, but vision_tower is frozen"),
-        ({"version": "v2"}, "unknown template 'v2'"),
+        ({"version": "v2"}, "unknown prompt template 'v2'"),
         ({"cc_head": 4}, "cc_head is 4, the checkpoint has 8"),
         ({"chg": False}, "chg_type is concat, the checkpoint has attentive"),
         ({"mixture": "pairs+clouds"}, "unknown data set 'clouds'"),

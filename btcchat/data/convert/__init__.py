@@ -21,25 +21,29 @@ from btcchat.data.convert.rsvqa import CDVQA, RsvqaHR, RsvqaLR
 from btcchat.data.convert.second_cc import SecondCC
 from btcchat.data.convert.unirs import UniRS
 from btcchat.data.convert.write import write_splits
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError
+from btcchat.registry import Registry
 
 __all__ = ["CONVERTERS", "BadRows", "Converter", "PublishedRow", "convert"]
 
-CONVERTERS: dict[str, type[Converter[Any]]] = {
-    "levir_cc": LevirCC,
-    "levir_mci": LevirMCI,
-    "dubai_cc": DubaiCC,
-    "second_cc": SecondCC,
-    "whu_cdc": WhuCDC,
-    "geochat_instruct": GeoChat,
-    "rsvqa_lr": RsvqaLR,
-    "rsvqa_hr": RsvqaHR,
-    "crsvqa": CRSVQA,
-    "cdvqa": CDVQA,
-    "era": ERA,
-    "ccexpert": CCExpert,
-    "unirs": UniRS,
-}
+CONVERTERS: Registry[type[Converter[Any]]] = Registry(
+    "converter",
+    {
+        "levir_cc": LevirCC,
+        "levir_mci": LevirMCI,
+        "dubai_cc": DubaiCC,
+        "second_cc": SecondCC,
+        "whu_cdc": WhuCDC,
+        "geochat_instruct": GeoChat,
+        "rsvqa_lr": RsvqaLR,
+        "rsvqa_hr": RsvqaHR,
+        "crsvqa": CRSVQA,
+        "cdvqa": CDVQA,
+        "era": ERA,
+        "ccexpert": CCExpert,
+        "unirs": UniRS,
+    },
+)
 
 
 def convert(
@@ -57,7 +61,7 @@ def convert(
     ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
     file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
     """
-    converter = choose("kind of data set", kind, CONVERTERS)(src, images)
+    converter = CONVERTERS.find(kind)(src, images)
     counts = Counter(row.split for row in converter.rows())  # a first pass: what there is, before any image is read
     if not counts:
         raise BTCChatError(f"{src} has no rows")

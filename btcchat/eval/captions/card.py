@@ -10,7 +10,7 @@ from btcchat.eval.captions.counts import METRICS, Counts
 from btcchat.eval.captions.factuality import ClaimScores, factuality, factuality_text
 from btcchat.eval.captions.meteor import LONGEST, cut
 from btcchat.eval.captions.predictions import Predictions
-from btcchat.eval.captions.presets import PRESETS, levir_cc
+from btcchat.eval.captions.presets import build_preset, levir_cc
 from btcchat.eval.captions.score import count_captions
 
 CaptionScores: TypeAlias = dict[str, Any]  # "pairs", each of METRICS and, with intervals, "95 %": metric -> [low, high]
@@ -96,7 +96,7 @@ def _numbers(counts: Counts, with_interval: bool) -> CaptionScores:
 def card_text(card: ScoreCard) -> str:
     """The tables of a card."""
     width = max(map(len, card["scores"]))
-    lines = [f"preset {card['preset']}: {PRESETS[card['preset']].about}; all scores x100", ""]
+    lines = [f"preset {card['preset']}: {build_preset(card['preset']).about}; all scores x100", ""]
     lines.append(f"{'':{width}}  pairs " + " ".join(f"{name:>7}" for name in METRICS))
     for name, row in card["scores"].items():
         lines.append(f"{name:{width}}  {row['pairs']:5} " + _cells(row[metric] for metric in METRICS))

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError
 from btcchat.eval.captions.java import eval_package, running, writing_temporary
+from btcchat.registry import Registry
 
 # Control characters and line separators too: each scorer would read them as something else.
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -55,16 +56,19 @@ class Preset(NamedTuple):
     ids: bool = False
 
 
-PRESETS = {
-    "levir-cc": Preset(levir_cc, "lower case, full stop dropped, split on blanks"),
-    "ptb": Preset(ptb, "Stanford PTB tokens in lower case, punctuation dropped"),
-    "raw": Preset(raw, "as written, split on blanks"),
-    "vocab-ids": Preset(levir_cc, "as levir-cc, but METEOR reads word numbers, as in RSICC and Chg2Cap", ids=True),
-}
+PRESETS: Registry[Preset] = Registry(
+    "text preset",
+    {
+        "levir-cc": Preset(levir_cc, "lower case, full stop dropped, split on blanks"),
+        "ptb": Preset(ptb, "Stanford PTB tokens in lower case, punctuation dropped"),
+        "raw": Preset(raw, "as written, split on blanks"),
+        "vocab-ids": Preset(levir_cc, "as levir-cc, but METEOR reads word numbers, as in RSICC and Chg2Cap", ids=True),
+    },
+)
 
 
 def build_preset(name: str) -> Preset:
-    return choose("preset", name, PRESETS)
+    return PRESETS.find(name)
 
 
 # METEOR's paraphrases have small numbers (years, thousands), so that a vocabulary in another order scores up to 0.13

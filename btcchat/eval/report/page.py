@@ -8,7 +8,7 @@ from pathlib import Path
 from btcchat.assets import PACKAGE
 from btcchat.checkpoint.facts import parts_text
 from btcchat.errors import BTCChatError
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.report.curves import curves, training_log
 from btcchat.eval.report.samples import LONGEST, SHOWN, Cards
 from btcchat.eval.report.tables import paragraph, set_tables
@@ -105,7 +105,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     scores = [run_set.scores for run_set in run.sets]
     scorers = {captions["pycocoevalcap"] for captions in scores if captions["kind"] == CAPTIONS}
     if scorers:
-        about = PRESETS[run.preset].about
+        about = build_preset(run.preset).about
         yield "text preset", f"{run.preset} ({about}); pycocoevalcap {', '.join(scorers)}"
     yield "options", ", ".join(f"{name} {value}" for name, value in run.options.items() if value is not None)
     yield "versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())

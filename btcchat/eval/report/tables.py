@@ -8,7 +8,7 @@ import yaml
 from btcchat.assets import PACKAGE
 from btcchat.eval.answers.answers import IN_RANGES, RANGES, UNKNOWN
 from btcchat.eval.captions.counts import METRICS
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.maps.masks import SCORES, ThresholdScores
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES
 from btcchat.eval.runs.schema import CaptionSet, ClassSet, QuestionSet, Selection, SetScores
@@ -57,7 +57,7 @@ def _captions(scores: CaptionSet) -> Iterator[str]:
     yield _scroll(table(["", "pairs", *METRICS], rows, own="all"))
     scale = "All scores x100; CIDEr-D runs to 1000, so that S*m may pass 100"
     small = "below a number: its 95 % interval, by bootstrap over the pairs"
-    yield paragraph(f"Text preset {preset}: {PRESETS[preset].about}. {scale}; {small}.")
+    yield paragraph(f"Text preset {preset}: {build_preset(preset).about}. {scale}; {small}.")
     for note in scores["notes"]:
         yield paragraph(f"Note: {note}.")
     flags = scores["changed_or_unchanged"]

@@ -10,7 +10,7 @@ from btcchat.eval.captions.card import left_out
 from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.predictions import Predictions, paired
-from btcchat.eval.captions.presets import PRESETS
+from btcchat.eval.captions.presets import build_preset
 from btcchat.eval.captions.score import count_captions
 from btcchat.eval.runs.finished import RunSet
 from btcchat.eval.runs.metrics import selected_text
@@ -77,7 +77,7 @@ def comparison(
 
 def comparison_text(result: Comparison) -> str:
     preset = result["preset"]
-    lines = [f"preset {preset}: {PRESETS[preset].about}; all scores x100", "", *_runs(result)]
+    lines = [f"preset {preset}: {build_preset(preset).about}; all scores x100", "", *_runs(result)]
     for name, part in result["parts"].items():
         title = f"{name}, {part['pairs']} pairs"
         lines += ["", f"{title:24}       A       B     B - A   95 % interval            p"]

@@ -1,0 +1,67 @@
+"""Import a plugin. Whatever goes wrong in it is one line that names it, and what it had registered is taken back."""
+
+import sys
+import warnings
+from importlib import import_module
+
+from btcchat.errors import BTCChatError
+from btcchat.registry import OURS, REGISTRIES, loading
+
+
+def load(module: str) -> None:
+    """Import ``module``; the rows it writes are its own. Raises BTCChatError for anything that its body raises."""
+    imported = set(sys.modules)
+    token = loading.set(module)
+    try:
+        with warnings.catch_warnings():  # as in btcchat/__init__.py, which a plugin may be imported before
+            warnings.filterwarnings("ignore", message=".*_register_pytree_node", category=FutureWarning)
+            import_module(module)
+    except (Exception, SystemExit) as error:
+        _forget(module, imported)
+        raise BTCChatError(f"the plugin '{module}' cannot be loaded: {_reason(module, error)}") from error
+    finally:
+        loading.reset(token)
+
+
+def check_name(module: str) -> None:
+    """Raise BTCChatError where ``module`` cannot be the name of a Python module."""
+    if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+        raise BTCChatError(
+            f"the plugin '{module}' is not named as Python imports it; expected a module's name, such as my_encoder "
+            "for my_encoder.py, or my_package.encoder"
+        )
+
+
+def _forget(module: str, imported: set[str]) -> None:
+    """Take back what a plugin did before it failed, so that it can be tried again when it is repaired."""
+    for table in REGISTRIES.values():
+        for name in [name for name in table if table.origin(name) == module]:
+            del table[name]
+    package = module.partition(".")[0]
+    for name in set(sys.modules) - imported:
+        if name.partition(".")[0] == package:
+            del sys.modules[name]
+
+
+def _reason(module: str, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, BTCChatError):
+        return text
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        return (
+            f"there is no module '{error.name}'; it must be installed, on PYTHONPATH, or in the current folder and "
+            "named with --plugin"
+        )
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError):  # which names its file and line itself
+        return f"{kind}: {text}"
+    return ": ".join(filter(None, [kind, text])) + _place(error)
+
+
+def _place(error: BaseException) -> str:
+    """Where in the plugin it was raised: the innermost line that is not of this package or of Python's imports."""
+    import traceback
+
+    others = (sys.modules[OURS].__path__[0], import_module.__code__.co_filename, "<frozen ")
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(others)]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
