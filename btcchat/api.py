@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from btcchat import generation
+from btcchat.change_encoder import merge_options
 from btcchat.change_encoder.change_map import at_size
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint import load as loading
-from btcchat.checkpoint.folder import EncoderChoice
+from btcchat.checkpoint.folder import EncoderChoice, ProjectorChoice
 from btcchat.checkpoint.save import save
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, wrong_type
@@ -43,11 +44,14 @@ class BTCChat(BTCChatModel):
         base: str | Path | None = None,
         vision_tower: str | Path | None = None,
         from_origin: bool = False,
+        fresh_change_encoder: bool = False,
         chg_type: str | None = None,
         cc_n_layers: int | None = None,
         cc_head: int | None = None,
         cc_dropout: float | None = None,
         cc_args: Mapping[str, Any] | None = None,
+        fresh_mm_projector: bool = False,
+        mm_projector_type: str | None = None,
         attn_implementation: str | None = None,
         conv_version: str | None = None,
         caption_question: str | None = None,
@@ -60,19 +64,27 @@ class BTCChat(BTCChatModel):
         series_change_tokens: bool | None = None,
         video_change_tokens: bool | None = None,
     ) -> "BTCChat":
-        """Load a checkpoint folder, a hub id, or (None) the packaged tiny model; it comes in ``eval()``.
+        """Load a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); it comes in ``eval()``.
 
         device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
         base: for an adapter folder, where its base is now; by default where it was in training.
         vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it leaves out, if not the one it names.
-        from_origin: the folder has no change encoder (an original VILA-1.5 checkpoint); start a fresh one of
-        ``chg_type`` with ``cc_*`` (cc_args: further options of it). Without it, ``cc_*`` say what a published folder
-        does not, and must agree with one that does.
+        fresh_change_encoder: start a fresh change encoder of ``chg_type`` (default: of the checkpoint's kind, with its
+        options), whatever the checkpoint has; the other parts are kept. Its weights are drawn from torch's random
+        state. from_origin: the same for a checkpoint that must have none (an original VILA-1.5 checkpoint).
+        cc_args: options of the change encoder by name; cc_n_layers, cc_head and cc_dropout are the published names of
+        three of them. Without a fresh change encoder they say what a published folder does not, and must agree with
+        one that does.
+        fresh_mm_projector: start a fresh projector of ``mm_projector_type`` (default: the checkpoint's).
         attn_implementation: of the language model, as in transformers; by default the fastest there is.
         The others replace a field of the checkpoint's BTCChatConfig of the same name.
         Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
         """
-        options = {"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout}
+        if cc_args is not None and not isinstance(cc_args, Mapping):
+            raise wrong_type("cc_args", cc_args, "a dict of options of the change encoder")
+        published = _given({"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout})
+        ways = {name: {name: value} for name, value in published.items()}
+        options = merge_options(ways | {"cc_args": dict(cc_args or {})})
         fields = {
             "conv_version": conv_version,
             "caption_question": caption_question,
@@ -91,7 +103,8 @@ class BTCChat(BTCChatModel):
             loading.Placement(device, dtype, attn_implementation),
             base=base,
             vision_tower=vision_tower,
-            change_encoder=EncoderChoice(from_origin, chg_type, _given(options) | dict(cc_args or {})),
+            change_encoder=EncoderChoice(fresh_change_encoder, from_origin, chg_type, options),
+            mm_projector=ProjectorChoice(fresh_mm_projector, mm_projector_type),
             fields=_given(fields),
         )
 

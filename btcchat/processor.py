@@ -147,7 +147,7 @@ class Processor:
         series_change_tokens: bool | None = None,
         video_change_tokens: bool | None = None,
     ) -> "Processor":
-        """Of a checkpoint folder, a hub id, or (None) the packaged model; no weights are read.
+        """Of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
 
         base, vision_tower: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.

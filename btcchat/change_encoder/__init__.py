@@ -7,7 +7,7 @@ protocol.py says what a change encoder must and may have. A plugin (btcchat.plug
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from btcchat.change_encoder import attentive, difference_aware
@@ -16,6 +16,7 @@ from btcchat.change_encoder.concat import Concat
 from btcchat.change_encoder.contract import check_attributes
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
+from btcchat.errors import BTCChatError
 from btcchat.registry import Registry, build
 
 CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
@@ -30,6 +31,8 @@ CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
 # Patterns (whole key) of weights that published folders hold and no change encoder's forward uses.
 UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 
+SIZES = ("hidden_size", "grid", "num_depths")  # what each is built with, besides its options
+
 # Names that the published flags (`--chg_type`, `--mm_resampler_type`) give them.
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
@@ -42,8 +45,46 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def encoder_defaults(name: str) -> dict[str, Any]:
     """Option -> its default, for the change encoder ``name``."""
-    parameters = inspect.signature(CHANGE_ENCODERS.find(name)).parameters
+    parameters = _parameters(name)
     return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+
+
+def has_option(name: str, option: str) -> bool:
+    """Whether the change encoder ``name``, one of CHANGE_ENCODERS or CHG_TYPES, has this option."""
+    parameters = _parameters(CHG_TYPES.get(name, name))
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return option not in (*SIZES, "change_encoder_type")
+    return option in parameters and option not in SIZES
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raise BTCChatError for an option that the change encoder ``name`` does not have; the error lists those it has."""
+    for option in options:
+        if not has_option(name, option):
+            known = ", ".join(sorted(known for known in _parameters(name) if has_option(name, known)))
+            raise BTCChatError(f"unknown option '{option}' of change encoder '{name}'; it has {known or 'none'}")
+
+
+def merge_options(ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One dict of the options that are given in several ways: ``{"cc_head": {"cc_head": 4}, "cc_args": {...}}``.
+
+    Raises BTCChatError, naming both ways, for an option with two values.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for way, options in ways.items():
+        for option, value in options.items():
+            if option in merged and merged[option] != value:
+                raise BTCChatError(
+                    f"the change encoder's option {option} is {merged[option]} in {origin[option]} and {value} in "
+                    f"{way}; give it once"
+                )
+            merged[option], origin[option] = value, way
+    return merged
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(CHANGE_ENCODERS.find(name)).parameters
 
 
 def build_change_encoder(

@@ -2,18 +2,20 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from btcchat.change_encoder import CHG_TYPES, canonical, encoder_defaults
+from btcchat.change_encoder import CHG_TYPES, canonical, check_options, encoder_defaults
 from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import PARTS, BTCChatConfig
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
-from btcchat.checkpoint.schema import ChangeEncoderConfig
+from btcchat.checkpoint.schema import ChangeEncoderConfig, ProjectorConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
+from btcchat.multimodal_projector import projector_name
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +24,35 @@ DEFAULT_HEADS = 8  # the published evaluator's default; no published folder says
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """What a caller says of the change encoder.
+    """What a caller says about the change encoder.
 
-    fresh: the folder has none (an original VILA-1.5 checkpoint), and one of ``chg_type`` starts with ``options``.
-    Otherwise the options are what a published folder does not say, and must agree with one that does.
+    fresh: one of ``chg_type`` starts afresh with ``options``; the weights of the folder's own are not read. Without
+    ``chg_type`` it is of the folder's kind, or attentive if the folder has none. from_origin: the same, for a folder
+    that must have none (an original VILA-1.5 checkpoint). Otherwise the options are what a published folder does not
+    say, and must agree with one that does.
     """
 
     fresh: bool = False
+    from_origin: bool = False
     chg_type: str | None = None
-    options: dict[str, Any] | None = None
+    options: Mapping[str, Any] | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether the change encoder starts afresh."""
+        return self.fresh or self.from_origin
+
+
+@dataclass(frozen=True)
+class ProjectorChoice:
+    """What a caller says about the projector: whether one of ``type`` (default: the folder's) starts afresh."""
+
+    fresh: bool = False
+    type: str | None = None
+
+
+STORED_ENCODER = EncoderChoice()
+STORED_PROJECTOR = ProjectorChoice()
 
 
 def open_checkpoint(
@@ -38,7 +60,8 @@ def open_checkpoint(
     *,
     base: str | Path | None = None,
     vision_tower: str | Path | None = None,
-    change_encoder: EncoderChoice = EncoderChoice(),
+    change_encoder: EncoderChoice = STORED_ENCODER,
+    mm_projector: ProjectorChoice = STORED_PROJECTOR,
     fields: dict[str, Any] | None = None,
 ) -> CheckpointSource:
     """A checkpoint folder, a hub id, or (None) the packaged model, with its whole config.
@@ -58,8 +81,10 @@ def open_checkpoint(
         setattr(config, name, value)
     if config.published and "image_aspect_ratio" in (fields or {}):  # from here on, of an export too
         config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
-    config.require_plugins(folder, "projector")
+    if not mm_projector.fresh:
+        config.require_plugins(folder, "projector")
     config.change_encoder = cast(ChangeEncoderConfig, _change_encoder_config(source, folder, change_encoder))
+    config.mm_projector = _projector_config(config, folder, mm_projector)
     config.check()
     return source
 
@@ -116,42 +141,72 @@ def _open_adapter(
 def _change_encoder_config(source: CheckpointSource, folder: Path, choice: EncoderChoice) -> dict[str, Any]:
     """Which change encoder the folder holds, or, where it is to be fresh, which one to make."""
     stored = {} if source.mm_projector is None else source.mm_projector.places
-    change = [key.removeprefix("layers.change.") for key in stored if key.startswith("layers.change.")]
-    requested = dict(choice.options or {})
+    weights = [key.removeprefix("layers.change.") for key in stored if key.startswith("layers.change.")]
     name = CHG_TYPES.get(choice.chg_type or "", choice.chg_type)
-    if choice.fresh:
-        if change:
-            raise BTCChatError(
-                f"{folder} has a change encoder already, and from_origin starts a fresh one; drop from_origin"
-            )
-        return {"change_encoder_type": name or "attentive", **requested}
+    if choice.starts:
+        return _fresh_config(source, folder, choice, name, weights)
     source.config.require_plugins(folder, "change encoder")
-    config: dict[str, Any]
-    if source.config.change_encoder is not None:
-        config = {**source.config.change_encoder}
-    elif not change:
-        config = {"change_encoder_type": "concat"}
-    else:
-        layers = {m.group(1) for key in change if (m := re.match(r"selftrans\.(\d+)\.", key))}
-        config = {"change_encoder_type": "attentive", "cc_n_layers": len(layers), "cc_dropout": 0.0}
-        if "cc_head" not in requested:
-            logger.warning("%s does not say its cc_head; %d is assumed (cc_head= sets it)", folder, DEFAULT_HEADS)
-        config["cc_head"] = requested.pop("cc_head", DEFAULT_HEADS)
-    config = canonical(config)
-    if name is not None and name != config["change_encoder_type"]:
-        raise BTCChatError(f"chg_type is {name}, the checkpoint has {config['change_encoder_type']} ({folder})")
-    has = encoder_defaults(config["change_encoder_type"]) | config
-    if "cc_dropout" in requested and "cc_dropout" in has:
+    requested = dict(choice.options or {})
+    config = _stored_config(source, folder, requested, weights)
+    kind = config["change_encoder_type"]
+    if name is not None and name != kind:
+        raise BTCChatError(
+            f"chg_type is {name}, the checkpoint has {kind} ({folder}); leave it out, or start {name} afresh with "
+            "fresh_change_encoder (--fresh_change_encoder True)"
+        )
+    check_options(kind, requested)
+    has = encoder_defaults(kind) | config
+    if "cc_dropout" in requested:
         config["cc_dropout"] = requested.pop("cc_dropout")  # no weight depends on it
     for option, value in requested.items():
-        if option not in has:
-            known = ", ".join(sorted(has.keys() - {"change_encoder_type"})) or "none"
+        if option not in has or has[option] != value:
             raise BTCChatError(
-                f"unknown option '{option}' of change encoder '{config['change_encoder_type']}'; it has {known}"
-            )
-        if has[option] != value:
-            raise BTCChatError(
-                f"{option} is {value}, the checkpoint has {has[option]} ({folder}); leave it out, or start a fresh "
-                "change encoder from a checkpoint without one (from_origin)"
+                f"{option} is {value}, the checkpoint has {has.get(option, 'none')} ({folder}); leave it out, or start "
+                "a fresh change encoder with fresh_change_encoder (--fresh_change_encoder True)"
             )
     return config
+
+
+def _fresh_config(
+    source: CheckpointSource, folder: Path, choice: EncoderChoice, name: str | None, weights: list[str]
+) -> dict[str, Any]:
+    """The config of a fresh change encoder ``name``. weights: the names of those of the folder's own."""
+    if weights and not choice.fresh:
+        raise BTCChatError(
+            f"{folder} has a change encoder already, and from_origin is for a checkpoint without one; to replace it, "
+            "use fresh_change_encoder (--fresh_change_encoder True), to keep it, drop from_origin"
+        )
+    options = dict(choice.options or {})
+    config: dict[str, Any] = {"change_encoder_type": name or "attentive"}
+    if name is None and choice.fresh:
+        stored = _stored_config(source, folder, options, weights)
+        config = config if stored["change_encoder_type"] == "concat" else stored
+    check_options(config["change_encoder_type"], options)
+    return config | options
+
+
+def _stored_config(
+    source: CheckpointSource, folder: Path, requested: dict[str, Any], weights: list[str]
+) -> dict[str, Any]:
+    """What the folder says about its change encoder. What its weights leave open is taken out of ``requested``."""
+    if source.config.change_encoder is not None:
+        return canonical(source.config.change_encoder)
+    if not weights:
+        return {"change_encoder_type": "concat"}
+    layers = {m.group(1) for key in weights if (m := re.match(r"selftrans\.(\d+)\.", key))}
+    config = {"change_encoder_type": "attentive", "cc_n_layers": len(layers), "cc_dropout": 0.0}
+    if "cc_head" not in requested:
+        logger.warning("%s does not say its cc_head; %d is assumed (cc_head= sets it)", folder, DEFAULT_HEADS)
+    return config | {"cc_head": requested.pop("cc_head", DEFAULT_HEADS)}
+
+
+def _projector_config(config: BTCChatConfig, folder: Path, choice: ProjectorChoice) -> ProjectorConfig:
+    stored = projector_name(config.mm_projector)
+    if choice.type is None or choice.type == stored:
+        return config.mm_projector
+    if not choice.fresh:
+        raise BTCChatError(
+            f"mm_projector_type is {choice.type}, the checkpoint has {stored} ({folder}); leave it out, or start "
+            f"{choice.type} afresh with fresh_mm_projector (--fresh_mm_projector True)"
+        )
+    return {"mm_projector_type": choice.type}

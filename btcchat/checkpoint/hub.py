@@ -1,5 +1,7 @@
-"""Names of models: a folder, a hub id, or nothing for the packaged tiny one -> a folder."""
+"""Names of models -> a folder: a folder, a hub id, or ``tiny`` (also None) for the packaged model."""
 
+import functools
+import logging
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -7,15 +9,18 @@ from pathlib import Path
 
 from btcchat.errors import BTCChatError, wrong_type
 
+logger = logging.getLogger(__name__)
+
+PACKAGED = "tiny"
 CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # what is downloaded of one
 
 
 def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Path:
-    """A checkpoint folder for a local path, a hub id (downloaded), or None (the packaged tiny model).
+    """A checkpoint folder for a local path, a hub id (downloaded), or ``tiny`` or None (the packaged model).
 
-    patterns: the files that are downloaded.
+    A folder named ``tiny`` in the current folder takes precedence. patterns: the files that are downloaded.
     """
-    if path is None:
+    if path is None or (str(path) == PACKAGED and not Path(PACKAGED).is_dir()):
         packaged = Path(str(files("btcchat") / "assets" / "tiny"))
         if not packaged.is_dir():
             raise BTCChatError(f"the packaged tiny model is not at {packaged}; install btcchat again, or name a model")
@@ -23,12 +28,16 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
     if not isinstance(path, str | Path):
         raise wrong_type("the path of a model", path, "a checkpoint folder or a hub id")
     local = Path(path).expanduser()
+    if str(path) == PACKAGED:
+        _note_local_folder(local.resolve())
     if local.is_dir():
         return local
     if local.exists():
         raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
-        raise BTCChatError(f"no model at {path}: neither a folder here nor a hub id (organisation/name)")
+        raise BTCChatError(
+            f"no model at {path}: neither a folder here nor a hub id (organisation/name) nor tiny, the packaged model"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     from requests import RequestException
@@ -38,3 +47,8 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None
+
+
+@functools.cache  # one line, however often the name is looked up
+def _note_local_folder(folder: Path) -> None:
+    logger.warning("the model 'tiny' is the folder %s here, not the packaged model", folder)

@@ -1,5 +1,7 @@
 """Load whole models: a checkpoint folder (see config.py), or its parts from folders of their own."""
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,7 +14,13 @@ from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.change_encoder import canonical
 from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import BTCChatConfig, read_config
-from btcchat.checkpoint.folder import EncoderChoice, open_checkpoint
+from btcchat.checkpoint.folder import (
+    STORED_ENCODER,
+    STORED_PROJECTOR,
+    EncoderChoice,
+    ProjectorChoice,
+    open_checkpoint,
+)
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.parts import (
@@ -24,6 +32,7 @@ from btcchat.checkpoint.parts import (
     read_image_processor,
     read_tokenizer,
     resize_tower,
+    token_layout,
     vision_tower_of,
 )
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig
@@ -31,9 +40,12 @@ from btcchat.checkpoint.weights import Weights, load_strict
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, pick_attention
+from btcchat.media.frames import PLACEHOLDER
 from btcchat.model import BTCChatModel
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.processor import Processor
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALL = 1 << 30  # bytes: below this a model on the CPU is simply run in float32
@@ -60,12 +72,23 @@ def load(
     *,
     base: str | Path | None,
     vision_tower: str | Path | None,
-    change_encoder: EncoderChoice,
     fields: dict[str, Any],
+    change_encoder: EncoderChoice = STORED_ENCODER,
+    mm_projector: ProjectorChoice = STORED_PROJECTOR,
 ) -> Model:
     """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError where weights do not fit the config."""
-    source = open_checkpoint(path, base=base, vision_tower=vision_tower, change_encoder=change_encoder, fields=fields)
-    model = _build(cls, source, placement, fresh=change_encoder.fresh)
+    source = open_checkpoint(
+        path,
+        base=base,
+        vision_tower=vision_tower,
+        change_encoder=change_encoder,
+        mm_projector=mm_projector,
+        fields=fields,
+    )
+    fresh = {"change": change_encoder.starts, "single": mm_projector.fresh}
+    if any(fresh.values()):
+        _fit_pair_prompt(source.config, given="pair_prompt" in fields)
+    model = _build(cls, source, placement, fresh=[layer for layer, starts in fresh.items() if starts])
     model.processor.check()
     folder = resolve(path)
     model.base = adapter.read_base(folder)
@@ -93,13 +116,29 @@ def from_parts(
         change_encoder=cast(ChangeEncoderConfig, canonical(change_encoder)),
         **fields,
     )
-    return _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement, fresh=True)
+    return _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement)
 
 
-def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, fresh: bool) -> Model:
+def _fit_pair_prompt(config: BTCChatConfig, *, given: bool) -> None:
+    """Leave out the checkpoint's pair_prompt if it does not fit the fresh parts, which are built without weights.
+
+    given: it is the caller's own, who should see the error. Raises BTCChatError for parts that do not fit each other,
+    before any weight is read.
+    """
+    segments = token_layout(config)[0].num_segments("pair", 2)
+    if config.pair_prompt and not given and config.pair_prompt.count(PLACEHOLDER) != segments:
+        logger.warning(
+            "the checkpoint's pair_prompt %r is left out: the fresh change encoder needs a text with %d %s",
+            *(config.pair_prompt, segments, PLACEHOLDER),
+        )
+        config.pair_prompt = ""
+
+
+def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, fresh: Collection[str] = ()) -> Model:
     """The model that ``source`` describes, with its weights.
 
-    fresh: the change encoder starts afresh, and so does the projector where the source has none.
+    fresh: "change" (the change encoder) and "single" (the projector) start afresh, as both do where the source has
+    no weights of them.
     """
     config = source.config
     device = pick_device(placement.device)
@@ -116,7 +155,9 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     check_parts(config, tower, change_encoder, projector, device)
     if source.mm_projector is not None:
-        _load_layers(projector, None if fresh else change_encoder, source.mm_projector, device, dtype)
+        layers = {"single": projector, "change": change_encoder}
+        stored = {name: layer for name, layer in layers.items() if name not in fresh}
+        _load_layers(stored, source.mm_projector, device, dtype)
     config.record_plugins()
     model = cls(
         vision_tower=tower,
@@ -135,21 +176,26 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     return model.eval()
 
 
-def _load_layers(
-    projector: nn.Module, change_encoder: nn.Module | None, weights: Weights, device: str, dtype: torch.dtype
-) -> None:
-    """The weights of mm_projector/. UniRS names the projector layers.single.*, original VILA-1.5 layers.*."""
+def _load_layers(layers: dict[str, nn.Module], weights: Weights, device: str, dtype: torch.dtype) -> None:
+    """The weights of mm_projector/: of ``single``, the projector, and ``change``, the change encoder.
+
+    Those of one that is not among ``layers`` are not read. UniRS names the projector layers.single.*, original VILA-1.5
+    layers.*.
+    """
     single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
-    unused = [*llava_next.UNUSED_KEYS, *(r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS)]
-    if change_encoder is None:
-        load_strict(projector, weights, prefixes={single: ""}, unused=unused, device=device, dtype=dtype)
-        return
-    layers = nn.ModuleDict({"single": projector, "change": change_encoder})
+    prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." begins the other one too
+    owner = {key: next((prefixes[p] for p in prefixes if key.startswith(p)), None) for key in weights.places}
+    replaced = [key for key, layer in owner.items() if layer is not None and layer not in layers]
+    if replaced:
+        logger.info(
+            "%s: %d weights of replaced parts are not read (%s ...)", weights.folder, len(replaced), replaced[0]
+        )
+    kept = {key: place for key, place in weights.places.items() if key not in replaced}
     load_strict(
-        layers,
-        weights,
-        prefixes={"layers.change.": "change.", single: "single."},
-        unused=unused,
+        nn.ModuleDict(layers),
+        Weights(weights.folder, kept, weights.prefixes),
+        prefixes={old: f"{new}." for old, new in prefixes.items()},
+        unused=[*llava_next.UNUSED_KEYS, *(r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS)],
         device=device,
         dtype=dtype,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from btcchat.checkpoint import adapter, llava_next
 from btcchat.checkpoint.config import PARTS
-from btcchat.checkpoint.folder import EncoderChoice, leaves_out_tower, open_folder
+from btcchat.checkpoint.folder import leaves_out_tower, open_folder
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.load import Placement, load
 from btcchat.checkpoint.weights import Weights
@@ -79,8 +79,7 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
 
 def _checked(folder: Path, vision_tower: str | Path | None) -> BTCChatModel:
     """The model without its weights: every key and shape fits, and none is read."""
-    placement, choice = Placement(device="meta"), EncoderChoice()
-    return load(BTCChatModel, folder, placement, base=None, vision_tower=vision_tower, change_encoder=choice, fields={})
+    return load(BTCChatModel, folder, Placement(device="meta"), base=None, vision_tower=vision_tower, fields={})
 
 
 def _copy(src: Path, out: Path) -> None:

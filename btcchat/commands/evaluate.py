@@ -48,7 +48,7 @@ OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed
 def add(commands: Commands) -> None:
     parser = commands.add_parser("eval", help=ABOUT, description=EVAL, **RAW)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="checkpoint folder or hub id; tiny is the packaged model")
+    add("model", metavar="MODEL", help="checkpoint folder, hub id, or tiny: the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
     add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
@@ -108,7 +108,6 @@ def run(args: argparse.Namespace) -> int:
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
-    args.model = None if args.model == "tiny" and not Path("tiny").is_dir() else args.model
     with joined() as ranks, Progress("samples", shown=ranks.first) as progress:
         metrics = evaluate(
             lambda: load_model(args),
@@ -145,38 +144,22 @@ def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
 
 
 def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks") -> dict[str, Any]:
-    """run.json: what decides the answers (another run may not go on with them), how it was run, where the data is."""
-    from importlib.metadata import version
+    """run.json, with the options of this command."""
+    from btcchat.eval.runs.record import run_record
+    from btcchat.eval.runs.samples import read_arguments
 
-    from btcchat import __version__
-    from btcchat.checkpoint.describe import describe_checkpoint
-    from btcchat.checkpoint.folder import open_folder
-    from btcchat.checkpoint.hub import resolve
-    from btcchat.checkpoint.load import pick_device, pick_dtype
-    from btcchat.data.mixture.hashes import checkpoint_hash
-    from btcchat.eval.runs.evaluate import SELECTION
-    from btcchat.eval.runs.samples import asked
-    from btcchat.files import read_json
-
-    folder = resolve(args.model)
-    device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device, open_folder(folder, args.vision_tower).llm_folder)
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
-    given = {"vision_tower": args.vision_tower, "encoder_options": {"cc_head": args.cc_head} if args.cc_head else {}}
-    parts, prompts = describe_checkpoint(args.model, **given)
-    path = "tiny (packaged)" if args.model is None else str(args.model)
-    return {
-        "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
-        "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
-        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
-        "options": options | {"device": device, "dtype": str(dtype).removeprefix("torch.")} | _clues(args, sets),
-        "prompts": prompts,
-        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
-        "processes": ranks.world,
-        "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
-    }
+    return run_record(
+        args.model,
+        sets,
+        request=read_arguments(args.mixture, args.split, args.data_root, args.mixture_folder),
+        options=options | _clues(args, sets),
+        device=args.device,
+        dtype=args.dtype,
+        processes=ranks.world,
+    )
 
 
 def _clues(args: argparse.Namespace, sets: "Sequence[EvalSet]") -> dict[str, str]:

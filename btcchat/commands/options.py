@@ -26,7 +26,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 AddArgument: TypeAlias = Callable[..., argparse.Action]  # `add_argument` of a parser or of a group in it
 
 RAW: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-MODEL = "checkpoint folder or hub id (default: the packaged tiny model)"
+MODEL = "checkpoint folder, hub id, or tiny: the packaged model (the default)"
 BASE = "where the base of an adapter is now (default: where it was in training)"
 MEDIA = ("image", "pair", "series", "video")
 

@@ -108,7 +108,8 @@ def _shown(pair_prompt: str, segments: int) -> list[str]:
     pieces = pair_prompt.split(PLACEHOLDER)
     if len(pieces) - 1 != segments:
         raise BTCChatError(
-            f"pair_prompt has {len(pieces) - 1} {PLACEHOLDER}, the images make {segments} segments: {pair_prompt!r}"
+            f"pair_prompt has {len(pieces) - 1} {PLACEHOLDER}, the images make {segments} segments: {pair_prompt!r}; "
+            f"write {PLACEHOLDER} once for each segment, or leave the text empty (--pair_prompt '')"
         )
     return pieces
 

@@ -1,6 +1,5 @@
 """A small random model and a few drawn scenes, for trying out a training preset (``--smoke``)."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from btcchat.change_encoder import CHG_TYPES
 from btcchat.checkpoint.config import read_layers
 from btcchat.errors import BTCChatError
 from btcchat.files import read_rows
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 from btcchat.synthetic.write import write_dataset
+from btcchat.train.encoder_flags import encoder_name, encoder_options
 
 SIZES = Sizes(
     resolution=32,
@@ -34,14 +33,13 @@ LANGUAGE_MODELS: dict[str, tuple[str, Callable[[Iterator[str], int, Path], PreTr
     "v1": ("llama", train_tokenizer),
     "qwen_1_5": ("qwen2", lambda texts, size, folder: train_qwen2_tokenizer(texts, size)),
 }
-ENCODER_OPTIONS = ("cc_n_layers", "cc_head", "cc_dropout")
 
 
 def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     """Empty ``folder``, write a model and data to it that fit the preset's ``flags``, and return the flags to use them.
 
-    The model has the change encoder that the preset expects, or none if the preset starts a fresh one (``from_origin``)
-    or says ``chg: false``. Raises BTCChatError if the parent folder has content and was not made this way.
+    The model has the change encoder that the preset expects, or none if the preset starts a fresh one or says
+    ``chg: false``. Raises BTCChatError if the parent folder has content and was not made this way.
     """
     out = folder.parent
     if out.is_dir() and any(out.iterdir()) and not (folder / MARK).is_file():
@@ -55,11 +53,9 @@ def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     llm, train = LANGUAGE_MODELS.get(str(flags.get("version")), LANGUAGE_MODELS["v1"])
     tokenizer = train(texts, SIZES.vocabulary, folder / "tokenizer")
     encoder: dict[str, Any] | None = None
-    if not flags.get("from_origin") and flags.get("chg") is not False:
-        name = flags.get("chg_type") or "attentive"
-        encoder = {"change_encoder_type": CHG_TYPES.get(name, name)}
-        encoder |= {option: flags[option] for option in ENCODER_OPTIONS if option in flags}
-        encoder |= json.loads(flags.get("cc_expert_args") or "{}")
+    starts = flags.get("from_origin") or flags.get("fresh_change_encoder")
+    if not starts and flags.get("chg") is not False:
+        encoder = {"change_encoder_type": encoder_name(flags) or "attentive", **encoder_options(flags)}
     if flags.get("eval_mixture"):
         found["eval_mixture"] = "synthetic_pair"
     layer = read_layers(flags.get("mm_vision_select_layer", -1))

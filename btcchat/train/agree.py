@@ -13,6 +13,8 @@ from btcchat.train.arguments import ModelArguments
 TOWER_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size"
 )  # fmt: skip
+# flag -> the flag that starts its part afresh, which then is as the flag says
+REPLACED_WITH = {"mm_projector": "fresh_mm_projector", "mm_vision_select_layer": "fresh_change_encoder"}
 # The widths and depths that the names google/siglip-* stand for, from their config.json on the hub.
 SIGLIP = {
     "base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
@@ -33,7 +35,11 @@ def check_agreement(flags: ModelArguments, config: BTCChatConfig) -> None:
     for name, stored in stored_values.items():
         value = getattr(flags, name)
         if value is not None and value != stored:
-            raise BTCChatError(f"--{name} is {value}, the checkpoint's config.json says {stored}; leave the flag out")
+            replace = REPLACED_WITH.get(name)
+            or_replace = f", or add --{replace} True" if replace else ""
+            raise BTCChatError(
+                f"--{name} is {value}, the checkpoint's config.json says {stored}; leave the flag out{or_replace}"
+            )
     encoder = config.change_encoder  # known: the model has been built from it
     if flags.chg and encoder is not None and encoder["change_encoder_type"] == "concat":
         raise BTCChatError("--chg True, but the checkpoint's change encoder is concat; name one with --chg_type")

@@ -1,6 +1,5 @@
 """The flags of a training run. Each is a dataclass field; the Trainer's own come from transformers."""
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +10,9 @@ from btcchat.checkpoint.config import read_layers
 from btcchat.compat import prepare_deepspeed
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config, set_single_process_group
+from btcchat.train.encoder_flags import OBJECTS, encoder_options
 from btcchat.train.hardware import check_hardware
+from btcchat.train.json_flag import read_json_flag
 from btcchat.train.lora import LoraArguments
 
 if TYPE_CHECKING:  # as `__post_init__` leaves them
@@ -25,10 +26,19 @@ else:  # as the parser reads them
 class ModelArguments:
     """Which model is trained. The architecture is the checkpoint's; a flag that contradicts it is an error."""
 
-    model_name_or_path: str = field(metadata={"help": "Checkpoint to start from: a folder or a hub id."})
+    model_name_or_path: str = field(
+        metadata={"help": "Checkpoint to start from: a folder, a hub id, or tiny, the packaged model."}
+    )
     from_origin: bool = field(
         default=False,
         metadata={"help": "The checkpoint has no change encoder (VILA-1.5, LLaVA-OneVision): start a fresh one."},
+    )
+    fresh_change_encoder: bool = field(
+        default=False,
+        metadata={
+            "help": "Start a fresh change encoder of --chg_type (default: the checkpoint's kind), whatever the "
+            "checkpoint has; vision tower, projector and language model are kept."
+        },
     )
     chg: bool | None = field(
         default=None,
@@ -40,13 +50,20 @@ class ModelArguments:
         default=None,
         metadata={"help": "Change encoder: Chg2Cap (attentive), cc_expert (difference_aware), concat. Default: saved."},
     )
-    cc_n_layers: int | None = field(default=None, metadata={"help": "Transformer blocks of the change encoder."})
-    cc_head: int | None = field(default=None, metadata={"help": "Attention heads of the change encoder."})
-    cc_dropout: float | None = field(default=None, metadata={"help": "Dropout of the change encoder, 0 to 1."})
-    cc_expert_args: JsonFlag = field(
+    cc_args: JsonFlag = field(
         default=None,
-        metadata={"help": "Further options of the change encoder as JSON, e.g. '{\"per_expert_depth\": 2}'."},
+        metadata={"help": 'Options of the change encoder as JSON, e.g. \'{"cc_n_layers": 1, "cc_head": 8}\'.'},
     )
+    cc_n_layers: int | None = field(
+        default=None, metadata={"help": "Transformer blocks of the change encoder; an option of --cc_args."}
+    )
+    cc_head: int | None = field(
+        default=None, metadata={"help": "Attention heads of the change encoder; an option of --cc_args."}
+    )
+    cc_dropout: float | None = field(
+        default=None, metadata={"help": "Dropout of the change encoder, 0 to 1; an option of --cc_args."}
+    )
+    cc_expert_args: JsonFlag = field(default=None, metadata={"help": "CCExpert's name for --cc_args."})
     series_change_tokens: bool | None = field(
         default=None,
         metadata={"help": "Put the change tokens of consecutive dates between the dates of a series. Default: saved."},
@@ -62,7 +79,18 @@ class ModelArguments:
         },
     )
     mm_projector: str | None = field(
-        default=None, metadata={"help": "Projector, e.g. mlp_downsample; checked against the checkpoint."}
+        default=None,
+        metadata={
+            "help": "Projector, e.g. mlp_downsample; checked against the checkpoint. With --fresh_mm_projector it is "
+            "set.",
+            "aliases": ["--mm_projector_type"],
+        },
+    )
+    fresh_mm_projector: bool = field(
+        default=False,
+        metadata={
+            "help": "Start a fresh projector of --mm_projector (default: the checkpoint's); all other parts are kept."
+        },
     )
     mm_use_im_start_end: bool | None = field(
         default=None, metadata={"help": "Tokens around an image; checked against the checkpoint: only False is known."}
@@ -72,7 +100,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Hidden layer of the vision tower, or several: '[-11,-8,-5,-2]'. Checked against the checkpoint; "
-            "with --from_origin it is set."
+            "with a fresh change encoder it is set."
         },
     )
     mm_vision_select_feature: str | None = field(
@@ -82,7 +110,18 @@ class ModelArguments:
     def __post_init__(self) -> None:
         if self.mm_vision_select_layer is not None:
             self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
-        self.cc_expert_args = read_json_flag("cc_expert_args", self.cc_expert_args)
+        for name in OBJECTS:
+            setattr(self, name, read_json_flag(name, getattr(self, name)))
+
+    @property
+    def starts_change_encoder(self) -> bool:
+        """Whether the change encoder starts afresh."""
+        return self.from_origin or self.fresh_change_encoder
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """Options of the change encoder, of all flags. Raises BTCChatError if two give one different values."""
+        return encoder_options(vars(self))
 
 
 @dataclass
@@ -108,6 +147,10 @@ class DataArguments:
             "help": "Most tokens of a process's batch, its padding and image tokens included (text is estimated); "
             "--per_device_train_batch_size is then the most samples. Default: only that."
         },
+    )
+    random_batches: bool = field(
+        default=False,
+        metadata={"help": "Batches of samples drawn at random, the same for every model, not of similar length."},
     )
     version: str | None = field(
         default=None,
@@ -249,16 +292,3 @@ class RunArguments:
     def main_process(self) -> bool:
         """Whether this is the process that prints and writes."""
         return bool(self.training.process_index == 0)
-
-
-def read_json_flag(name: str, value: Any) -> dict[str, Any] | None:
-    """The value of a JSON flag, given as text or read already. Raises BTCChatError if it is not an object."""
-    if value is None or isinstance(value, dict):
-        return value
-    try:
-        options = json.loads(value)
-    except json.JSONDecodeError:
-        options = None
-    if not isinstance(options, dict):
-        raise BTCChatError(f'--{name} is {value}, expected a JSON object such as {{"name": 1}}')
-    return options

@@ -19,6 +19,12 @@ from btcchat.train.arguments import RunArguments
 
 logger = logging.getLogger(__name__)
 
+FRESH = {  # flag -> the part of the model that is then untrained
+    "from_origin": "change encoder",
+    "fresh_change_encoder": "change encoder",
+    "fresh_mm_projector": "projector",
+}
+
 
 def prepare_clues(
     args: RunArguments,
@@ -76,10 +82,11 @@ def _write_clues(args: RunArguments, model: BTCChat, records: Iterator[Record], 
 
 def _clue_model(args: RunArguments, model: BTCChat) -> BTCChat:
     """The model that --clue_model names, or ``model`` itself, whose adapter is off while it writes clues."""
-    if args.model.from_origin and args.data.clue_model in (None, SELF):
+    fresh = next((flag for flag in FRESH if getattr(args.model, flag)), None)
+    if fresh is not None and args.data.clue_model in (None, SELF):
         raise BTCChatError(
-            "--from_origin starts a fresh change encoder, and clues about pairs would be written with it; name the "
-            f"original checkpoint: --clue_model {args.model.model_name_or_path}"
+            f"--{fresh} starts a fresh {FRESH[fresh]}, and clues would be written with it; name the original "
+            f"checkpoint: --clue_model {args.model.model_name_or_path}"
         )
 
     def load(path: str) -> BTCChat:

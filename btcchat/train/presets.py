@@ -1,6 +1,7 @@
 """Presets: YAML files of flags under scripts/v1_5. ``--preset NAME`` in a command line is replaced by its flags."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -8,7 +9,10 @@ import yaml
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError, choose
+from btcchat.train.encoder_flags import OBJECTS, SINGLE, override
 
+# Flags of the change encoder, which decide which of the preset's flags are passed on
+ENCODER = ("chg", "chg_type", "from_origin", "fresh_change_encoder", *OBJECTS, *SINGLE)
 SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: flags that --smoke sets in place of the preset's
 
 Flags: TypeAlias = dict[str, Any]  # name -> value, as YAML has it: text, a number, a truth value or None
@@ -46,12 +50,13 @@ def _read(path: Path) -> Flags:
     if "plugin" in flags:
         raise BTCChatError(f"{path}: a preset may not enable a plugin; add --plugin {flags['plugin']} to the command")
     base = flags.pop("extends", None)
-    return ({} if base is None else _read(path.parent / base)) | flags
+    return flags if base is None else override(_read(path.parent / base), flags) | flags
 
 
 def expand(argv: list[str]) -> list[str]:
     """Replace ``--preset NAME`` (and ``--smoke``) by flags. The other flags come after them and so override them.
 
+    If they name another change encoder than the preset, the preset's options that it does not have are left out.
     ``--smoke`` writes a random model and a few scenes to ``OUTPUT_DIR/smoke``.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -62,17 +67,30 @@ def expand(argv: list[str]) -> list[str]:
         if args.smoke:
             raise BTCChatError("--smoke needs --preset NAME")
         return argv
-    flags = load_preset(args.preset)
+    typed = _encoder_flags(rest)
+    flags = override(load_preset(args.preset), typed)
     if args.smoke:
         from btcchat.synthetic.smoke import smoke_inputs  # torch
 
         flags |= _read(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
         parser.add_argument("--output_dir", default=f"runs/smoke/{Path(args.preset).stem}")
         flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
-        flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags)
+        flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags | typed)
     return to_argv(flags) + rest
 
 
 def to_argv(flags: Flags) -> list[str]:
     """The words of a command line; a flag without a value is left out."""
-    return [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
+    words = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in flags.items()}
+    return [word for name, text in words.items() if flags[name] is not None for word in (f"--{name}", text)]
+
+
+def _encoder_flags(argv: list[str]) -> Flags:
+    """Those of ``argv`` that are about the change encoder, with values as a preset would have them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for name in ENCODER:
+        parser.add_argument(
+            *dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")), dest=name, nargs="?", const=True
+        )
+    typed = vars(parser.parse_known_args(argv)[0])
+    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in typed.items()}

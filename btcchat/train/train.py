@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
@@ -38,7 +38,12 @@ from btcchat.train.trainer import BTCChatTrainer
 logger = logging.getLogger(__name__)
 
 
-def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
+def train(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: TrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> BTCChatTrainer:
     """Train, save the model and training.json to ``output_dir``, and return the Trainer."""
     args = RunArguments(model_args, data_args, training_args)
     if not args.main_process:
@@ -59,6 +64,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
+
+    for callback in callbacks:
+        trainer.add_callback(callback)
 
     # Nothing in output_dir is deleted or written before all of this has succeeded.
     if trainer.record is not None:
@@ -94,10 +102,14 @@ def _freeze(args: RunArguments, model: BTCChat) -> list[ModelPart]:
         model.base.parts = ["llm"]  # from now on the adapter has its own tower
     if args.main_process:
         print(parts_table(parts, args.training.learning_rate))
-        encoder = parts[1]
-        if args.model.from_origin and encoder.num_parameters and not encoder.trainable:
+        encoder, projector = parts[1:3]
+        if args.model.starts_change_encoder and encoder.num_parameters and not encoder.trainable:
             logger.warning(
                 "the change encoder is fresh and frozen: its features of pairs are random; set --tune_cc_projector"
+            )
+        if args.model.fresh_mm_projector and projector.num_parameters and not projector.trainable:
+            logger.warning(
+                "the projector is fresh and frozen: what the language model sees is random; set --tune_single_projector"
             )
     return parts
 
@@ -185,7 +197,7 @@ def _trainer(
         model,
         args.training,
         dataset,
-        estimate=estimate,
+        estimate=same_length if args.data.random_batches else estimate,
         encoder=encoder,
         max_tokens=args.data.max_tokens_per_batch,
         parts=parts,
@@ -202,6 +214,11 @@ def _run(args: RunArguments, trainer: BTCChatTrainer, checkpoint: str | None) ->
         trainer.report_faults()
         trainer.save_model()
     trainer.save_state()  # trainer_state.json has the log that btcchat report plots
+
+
+def same_length(modality: str, frames: int, characters: int) -> int:
+    """An estimate that calls all samples alike, so that batches are drawn at random."""
+    return 1
 
 
 def mixed_precision(args: TrainingArguments) -> str:

@@ -101,7 +101,7 @@ def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
     for words in commands:  # without --smoke, which writes a model
         parse_arguments(expand(["--preset", *(word for word in words if word != "--smoke")]))
     given = re.findall(r"`(--[a-z]+_[^`]*)`", text)  # those of training have underscores, in the text others have none
-    assert len(given) == 6
+    assert len(given) == 9
     for flags in given:
         parse_arguments([*NEEDED, *shlex.split(flags)])
 
