@@ -28,6 +28,7 @@ def make_run(root: Path, mixture: str, answer, out: Path, *, model="a model", se
         "asked": read_arguments(mixture, "val", str(root), str(root)),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {"max_new_tokens": 128, "cc_head": None},
+        "prompts": {"conv_version": "v1", "caption_question": "What changed?", "pair_prompt": ""},
         "selected": selected,
         "processes": 1,
         "versions": {"btcchat": "0", "torch": "2"},
