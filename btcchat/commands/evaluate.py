@@ -85,12 +85,12 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from btcchat.console.progress import Progress
+    from btcchat.decoding.options import GenerationOptions
     from btcchat.eval.runs.evaluate import ROW_FORMATS, Plan, evaluate, train_splits
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.eval.runs.metrics import check_scoring, metrics_text
     from btcchat.eval.runs.ranks import joined
     from btcchat.eval.runs.samples import read_sets
-    from btcchat.generation import GenerationOptions
 
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
         raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
     check_clues(args)
+    answering = GenerationOptions(**generation(args), num_beams=args.num_beams)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
     train, notes = train_splits(sets, args.train, where)
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             ranks,
             Plan(
                 batch_size=args.batch_size,
-                generation=GenerationOptions(**generation(args), num_beams=args.num_beams),
+                generation=answering,
                 clues=lambda model: clue_source(args, model),
                 train=train,
                 notes=notes,
