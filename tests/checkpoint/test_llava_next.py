@@ -16,13 +16,13 @@ from btcchat.checkpoint.load import stored_dtype
 from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
+from btcchat.eval.encoders.machine import CLEAR, memory, reset_peak
 from btcchat.files import write_json
 from btcchat.generation import GenerationOptions, generate_ids
 from btcchat.multimodal_encoder import siglip
 from btcchat.processor import request
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.start import load_model
-from measure import CLEAR, memory, reset_peak
 from tests.tiny import ATTENTIVE, tiny_model
 
 DIFFERENCE_AWARE = {"change_encoder_type": "difference_aware", "mlp_dim": 24}
