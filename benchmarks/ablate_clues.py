@@ -22,12 +22,12 @@ from tempfile import TemporaryDirectory
 from btcchat import BTCChat, BTCChatError, request
 from btcchat.checkpoint.hub import resolve
 from btcchat.clues import ask as augment
+from btcchat.eval.encoders.markdown import table
 from btcchat.generation import GenerationOptions
 from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_pair
 from btcchat.train.flags import parse_arguments
 from btcchat.train.train import train
-from rows import table
 from tiny_quality import SEED_STRIDE, Tally, in_batches, pictures, score_caption
 
 MEASURES = ("changed or unchanged", "type F1", "count right", "place right")

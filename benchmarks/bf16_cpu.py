@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
+from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.markdown import table
 from btcchat.layers.bf16_cpu import attention, gelu
-from measure import machine
-from rows import table
 
 
 def llama(attention: str) -> Callable[[Tensor], Tensor]:

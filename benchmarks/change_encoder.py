@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from btcchat.change_encoder import build_change_encoder
-from measure import machine, memory, reset_peak
-from rows import table
+from btcchat.eval.encoders.machine import machine, memory, reset_peak
+from btcchat.eval.encoders.markdown import table
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 

@@ -22,13 +22,13 @@ from PIL import Image
 from btcchat import BTCChat, Processor, prompt, request
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.parts import change_encoder_of, layout_of, projector_of, vision_tower_of
+from btcchat.eval.encoders.markdown import table
 from btcchat.generation import GenerationOptions, generate_ids
 from btcchat.language_model import build_language_model
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic.start import train_tokenizer
 from measure import Clock
-from rows import table
 
 DISK_GB = 7
 SHARD = "2GB"

@@ -27,13 +27,14 @@ from PIL import Image
 
 from btcchat import BTCChat, request
 from btcchat.data.convert.base import captioned_pair
+from btcchat.eval.encoders.machine import machine, memory, reset_peak
+from btcchat.eval.encoders.markdown import table
 from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.samples import Sample, read_sets
 from btcchat.eval.runs.sweep import batches, sweep
 from btcchat.generation import GenerationOptions
 from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
-from measure import Clock, machine, memory, reset_peak
-from rows import table
+from measure import Clock
 
 SIZES = Sizes(
     resolution=384,

@@ -18,10 +18,10 @@ import torch
 import transformers
 from PIL import Image
 
+from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.markdown import table
 from btcchat.media.source import list_images
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
-from measure import machine
-from rows import table
 
 HALF = [0.5, 0.5, 0.5]
 

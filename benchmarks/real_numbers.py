@@ -29,13 +29,16 @@ from btcchat import BTCChatError
 from btcchat.checkpoint.hub import resolve
 from btcchat.eval.captions.changes import same_for_all
 from btcchat.eval.captions.counts import METRICS
+from btcchat.eval.captions.predictions import Prediction, read_predictions
+from btcchat.eval.encoders.markdown import table
+from btcchat.eval.encoders.runs import together
+from btcchat.eval.encoders.scores import FLAGS, caption_scores
 from btcchat.eval.runs.baselines import most_frequent
 from btcchat.eval.runs.samples import read_sets
-from rows import table
-from seed_scores import captions_of, scores_of
 
 ENCODERS = ("attentive-0", "attentive-1", "concat")
 DECIDES = "changed CIDEr-D"
+BEFORE = "packaged, before it learned"
 SHORTER = {
     "quick": {"pairs": 500, "seeds": 1, "epochs": 4, "evaluations": 2},
     "smoke": {"pairs": 8, "seeds": 1, "epochs": 1, "evaluations": 1},
@@ -51,7 +54,7 @@ def run(options: argparse.Namespace) -> str:
     mine = options.pretrained
     alike = [name for name in ENCODERS if name not in mine]
     tasks = [(start, out / name, flags[name], sets, options.pairs, 0) for name in alike]
-    scenes = mine | dict(zip(alike, trials.together(trials.pretrain, tasks, options.jobs), strict=True))
+    scenes = mine | dict(zip(alike, together(trials.pretrain, tasks, options.jobs), strict=True))
     rows = {"packaged": (resolve(options.start), {})}  # name -> where it starts, flags
     for name in ENCODERS:
         rows[f"{name}, scenes"] = (scenes[name], {})
@@ -62,13 +65,14 @@ def run(options: argparse.Namespace) -> str:
         for name, (checkpoint, fresh) in rows.items()
     ]
     runs = {name: [] for name in rows}
-    for (name, *_), done in zip(tasks, trials.together(learn, tasks, options.jobs), strict=True):
+    for (name, *_), done in zip(tasks, together(learn, tasks, options.jobs), strict=True):
         runs[name].append(done)
     before = trials.evaluate(options.start, "real:val", out / "before", sets, *masks(options), train="real:train")
     free = baselines(sets, before)
-    scores = scores_of({**runs, "packaged, before it learned": [before]}, free=free)
+    answers = {name: [predictions(run) for run in done] for name, done in (runs | {BEFORE: [before]}).items()}
+    scores = caption_scores(answers, free)
     blocks = [*options.shorter, *tables(scores, list(runs), list(free))]
-    blocks += [maps({**runs, "packaged, before it learned": [before]})] if masks(options) else []
+    blocks += [maps({**runs, BEFORE: [before]})] if masks(options) else []
     text = "\n\n".join([*blocks, trials.budget(options)])
     text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
     trained = [run.parent for done in runs.values() for run in done]
@@ -99,9 +103,14 @@ def random_start(folder: Path) -> Path:
     return folder
 
 
+def predictions(run: Path) -> list[Prediction]:
+    """The answers in a run folder."""
+    return read_predictions(run / "predictions.jsonl").rows
+
+
 def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
     """Captions that describe nothing, as `btcchat eval --train` scores them."""
-    rows, _ = captions_of(run)
+    rows = predictions(run)
     (train,) = read_sets("real:train", data_root=sets, folder=sets)
     (nearest,) = json.loads((run / "baselines.json").read_text(encoding="utf-8")).values()
     always = {name: [text] * len(rows) for name, text in most_frequent(train.samples).items()}
@@ -111,7 +120,7 @@ def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
 def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
     """All measures, and what each encoder gains over concat and over what costs nothing."""
     blocks = []
-    for title, prefix, more in (("changed pairs", "changed ", []), ("all pairs", "", ["flags"])):
+    for title, prefix, more in (("changed pairs", "changed ", []), ("all pairs", "", [FLAGS])):
         measures = [f"{prefix}{metric}" for metric in METRICS] + more
         cells = [[name, *(str(one[measure]) for measure in measures)] for name, one in scores.items()]
         blocks.append(table([title, *METRICS, *("changed or not, %" for _ in more)], cells))
@@ -119,8 +128,8 @@ def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
         others = [other for other in trained if other == f"concat,{name.partition(',')[2]}" != name] + free
         own = scores[name][DECIDES]
         against = [f"{other} {own.against(scores[other][DECIDES])}" for other in others]
-        seeds = ", ".join(f"{value:.1f}" for value in own.runs)
-        blocks.append(f"{name}: CIDEr-D of changed pairs of each seed {seeds}; less {'; '.join(against)}.")
+        seeds = ", ".join(f"{value:.1f}" for value in own.seeds)
+        blocks.append(f"{name}: CIDEr-D of changed pairs of each seed {seeds}; minus {'; '.join(against)}.")
     return blocks
 
 

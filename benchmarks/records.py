@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rows import table
+from btcchat.eval.encoders.markdown import table
 
 FORMATS = ("jsonl", "json", "parquet")
 READS = 2000  # rows read at random

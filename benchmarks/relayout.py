@@ -18,9 +18,9 @@ import torch
 
 from btcchat.checkpoint.relayout import export_llava_next, import_llava_next
 from btcchat.checkpoint.weights import Weights
+from btcchat.eval.encoders.markdown import table
 from btcchat.files import write_json
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer
-from rows import table
 
 LIMIT = 2  # shards in memory at most: the largest, and one more
 SIZES = Sizes(llm_width=1024, llm_hidden=4096, llm_heads=8, llm_layers=12)

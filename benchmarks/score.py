@@ -23,7 +23,7 @@ from btcchat.eval.captions.java import find_java
 from btcchat.eval.captions.predictions import read_predictions
 from btcchat.eval.captions.presets import PRESETS
 from btcchat.eval.captions.score import count_captions
-from rows import table
+from btcchat.eval.encoders.markdown import table
 
 
 def library(predictions: list[str], references: list[list[str]], preset: str) -> list[float]:

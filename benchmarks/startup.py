@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from rows import table
+from btcchat.eval.encoders.markdown import table
 
 COMMANDS = [  # (arguments, goal in seconds)
     (["--help"], 0.3),

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.markdown import table
 from btcchat.train.presets import load_preset
-from measure import machine
-from rows import table
 
 STAGES = ("1_align", "2_change_encoder", "3_llm")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "v1_5" / "tiny"

@@ -32,11 +32,11 @@ from PIL import Image
 
 from btcchat import BTCChat, BTCChatError, Record, request
 from btcchat.eval.captions.factuality import factuality
+from btcchat.eval.encoders.markdown import table
 from btcchat.generation import GenerationOptions
 from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, swap
 from parse_captions import parse_caption
-from rows import table
 
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
 TASKS = ("caption", "pair", "image", "series", "video")

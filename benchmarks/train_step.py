@@ -32,6 +32,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from btcchat.data.batches import Batching, GroupedBatches
+from btcchat.eval.encoders.machine import machine, memory, reset_peak
+from btcchat.eval.encoders.markdown import table
 from btcchat.language_model import build_language_model, pick_attention
 from btcchat.merge import merge
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -39,8 +41,6 @@ from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.frozen_tower import FrozenTower
-from measure import machine, memory, reset_peak
-from rows import table
 
 FRAMES = {"image": 1, "pair": 2, "video": 8}
 SHARES = {"image": 0.45, "pair": 0.45, "video": 0.1}

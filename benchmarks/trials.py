@@ -1,17 +1,14 @@
-"""What compare_encoders.py and real_numbers.py share: equal trainings of change encoders, their data and options.
+"""The trainings of real_numbers.py, equal for all its rows, with their data and options.
 
-All goes through `btcchat train` and `btcchat eval`. What is in its folder already is not done again, so that a stopped
-benchmark goes on.
+All goes through `btcchat train` and `btcchat eval`. What is in its folder already is not done again, so a stopped
+benchmark continues.
 """
 
 import json
 import math
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -19,8 +16,8 @@ import torch
 from btcchat import BTCChat
 from btcchat.change_encoder import build_change_encoder
 from btcchat.cli import main as btcchat_command
-from measure import machine
-from seed_scores import Score
+from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.scores import Score
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "levir_cc_subset"
 SUBSET = "a non-standard split of 50 LEVIR-CD test scenes"
@@ -38,18 +35,6 @@ def encoder_flags(start: Path) -> dict[str, dict]:
         "difference_aware": {"chg_type": "difference_aware", "mm_vision_select_layer": json.dumps(depths)},
         "concat": {"chg_type": "concat"},
     }
-
-
-# -- several at once -------------------------------------------------------------------------------------------------
-
-
-def together(function, tasks: list[tuple], jobs: int) -> list:
-    """``function(*task)`` of each task, in ``jobs`` processes of one thread each; one job: here, with all threads."""
-    if jobs == 1:
-        return [function(*task) for task in tasks]
-    settings = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(jobs, **settings) as pool:  # its processes, unlike a Pool's, may have data workers
-        return list(pool.map(function, *zip(*tasks, strict=True)))
 
 
 # -- training and answering ------------------------------------------------------------------------------------------
@@ -123,7 +108,7 @@ def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) ->
 
 
 def add_options(add, name: str) -> None:
-    """Options that both benchmarks have."""
+    """Options of the benchmark ``name``."""
     number, rate = {"type": int, "metavar": "N"}, {"type": float, "metavar": "R"}
     add("--start", metavar="CHECKPOINT", help="(default: the packaged tiny model)")
     add("--real", type=Path, default=REAL, metavar="DIR", help="LEVIR-CC or a part of it, with train and val")
@@ -155,7 +140,7 @@ def parse(parser, shorter: dict[str, dict], words: list[str] | None):
 
 
 def budget(options) -> str:
-    """What both reports say of the trainings."""
+    """What the report says about the trainings."""
     return (
         f"Seeds: {options.seeds}. Synthetic: {options.pairs:,} pairs in each of two stages. Real: {options.epochs} "
         f"epochs in batches of {options.batch}, rate {options.learning_rate:g}, tower {options.tower_learning_rate:g}, "
@@ -169,7 +154,7 @@ def write_report(folder: Path, name: str, text: str, options, **numbers) -> None
     """FOLDER/NAME.md and .json."""
     (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     whole = {"options": {key: str(value) for key, value in vars(options).items()}, **numbers}
-    as_json = json.dumps(whole, indent=1, default=Score.to_json)
+    as_json = json.dumps(whole, indent=1, default=Score.values)
     (folder / f"{name}.json").write_text(as_json + "\n", encoding="utf-8")
 
 
@@ -185,25 +170,21 @@ def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str
 # -- data ------------------------------------------------------------------------------------------------------------
 
 
-def describe(sets: Path, options, *, heldout: int = 0) -> Path:
-    """Write ``sets/sets.yaml``: the real subset, synthetic pairs (drawn unless there are some), held-out ones."""
+def describe(sets: Path, options) -> Path:
+    """Write ``sets/sets.yaml``: the real subset, and synthetic pairs (drawn unless there are some)."""
     from btcchat.synthetic.write import write_dataset
 
     sets.mkdir(parents=True, exist_ok=True)
     if not (sets / "annotations").is_dir():
         btcchat("data", "convert", "levir_cc", options.real, sets / "annotations")
-    draw = partial(write_dataset, images=0, series=0, videos=0)
-    with redirect_stdout(sys.stderr):
-        if options.data is None and not (sets / "synthetic").is_dir():
-            draw(sets / "synthetic", pairs=options.pairs, seed=2)
-        if heldout and not (sets / "heldout").is_dir():
-            draw(sets / "heldout", pairs=heldout, seed=900, heldout=True)
+    if options.data is None and not (sets / "synthetic").is_dir():
+        with redirect_stdout(sys.stderr):
+            write_dataset(sets / "synthetic", pairs=options.pairs, images=0, series=0, videos=0, seed=2)
     real, synthetic = options.real.resolve(), (options.data or sets).resolve() / "synthetic"
     lines = [f"real: {{annotation: 'annotations/{{split}}.jsonl', images: '{real}', splits: [train, val]}}"]
     lines += [
         f"trial_{name}: {{annotation: '{synthetic / file}.jsonl', images: '{synthetic}'}}"
         for name, file in (("align", "pairs_align"), ("pairs", "pairs"))
     ]
-    lines += ["heldout: {annotation: heldout/pairs.jsonl, images: heldout}"] if heldout else []
     (sets / "sets.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return sets

@@ -25,8 +25,8 @@ import tiny_minutes
 import trace_files
 import train_step
 from btcchat.checkpoint.weights import weight_files
+from btcchat.eval.encoders.markdown import table
 from btcchat.synthetic.write import write_dataset
-from rows import table
 
 
 def test_a_table_is_markdown_with_aligned_columns():

@@ -10,9 +10,10 @@ from PIL import Image
 pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
 
 import compare_encoders
-import real_numbers
 from dots import dots
 from seed_scores import DRAWS, Score, drawn, scores_of, share
+
+import real_numbers
 
 UNCHANGED = ["there is no difference", "the two scenes seem identical"]
 

@@ -10,6 +10,7 @@ from btcchat.commands import (
     caption,
     chat,
     check,
+    compare_encoders,
     data,
     evaluate,
     export,
@@ -20,4 +21,7 @@ from btcchat.commands import (
     train,
 )
 
-COMMANDS = (caption, ask, chat, data, augment, train, check, import_, export, evaluate, report, score, plugins)
+COMMANDS = (
+    *(caption, ask, chat, data, augment, train, check, import_, export),
+    *(evaluate, report, score, compare_encoders, plugins),
+)

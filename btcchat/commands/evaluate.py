@@ -144,38 +144,23 @@ def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
 
 
 def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks") -> dict[str, Any]:
-    """run.json: what decides the answers (another run may not go on with them), how it was run, where the data is."""
-    from importlib.metadata import version
-
-    from btcchat import __version__
-    from btcchat.checkpoint.describe import describe_checkpoint
-    from btcchat.checkpoint.folder import open_folder
-    from btcchat.checkpoint.hub import PACKAGED, resolve
-    from btcchat.checkpoint.load import pick_device, pick_dtype
-    from btcchat.data.mixture.hashes import checkpoint_hash
-    from btcchat.eval.runs.evaluate import SELECTION
+    """run.json, with the options of this command."""
+    from btcchat.eval.runs.record import run_record
     from btcchat.eval.runs.samples import asked
-    from btcchat.files import read_json
 
-    folder = resolve(args.model)
-    device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device, open_folder(folder, args.vision_tower).llm_folder)
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
-    given = {"vision_tower": args.vision_tower, "encoder_options": {"cc_head": args.cc_head} if args.cc_head else {}}
-    parts, prompts = describe_checkpoint(args.model, **given)
-    path = f"{PACKAGED} (packaged)" if args.model == PACKAGED and folder == resolve(None) else str(args.model)
-    return {
-        "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
-        "asked": asked(args.mixture, args.split, args.data_root, args.mixture_folder),
-        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
-        "options": options | {"device": device, "dtype": str(dtype).removeprefix("torch.")} | _clues(args, sets),
-        "prompts": prompts,
-        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
-        "processes": ranks.world,
-        "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
-    }
+    return run_record(
+        args.model,
+        sets,
+        request=asked(args.mixture, args.split, args.data_root, args.mixture_folder),
+        options=options | _clues(args, sets),
+        device=args.device,
+        dtype=args.dtype,
+        vision_tower=args.vision_tower,
+        processes=ranks.world,
+    )
 
 
 def _clues(args: argparse.Namespace, sets: "Sequence[EvalSet]") -> dict[str, str]:

@@ -148,6 +148,10 @@ class DataArguments:
             "--per_device_train_batch_size is then the most samples. Default: only that."
         },
     )
+    random_batches: bool = field(
+        default=False,
+        metadata={"help": "Batches of samples drawn at random, the same for every model, not of similar length."},
+    )
     version: str | None = field(
         default=None,
         metadata={"help": "Conversation template: v1, qwen_1_5, or plain for alignment. Default: the checkpoint's."},

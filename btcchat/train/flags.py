@@ -49,7 +49,7 @@ WITHOUT_EFFECT = {
     "do_train": "training is all that is done; leave it out",
     "fsdp_min_num_params": "use --deepspeed",
     "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
-    "group_by_length": "batches are always grouped by length",
+    "group_by_length": "batches are grouped by length unless --random_batches True says otherwise",
     "ignore_data_skip": "a resumed run continues where it stopped",
     "include_num_input_tokens_seen": "supervised tokens are logged",
     "include_tokens_per_second": "supervised tokens a second are always logged",
@@ -186,6 +186,11 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         for name in ("metric_for_best_model", "eval_steps"):
             if getattr(training_args, name) is not None:
                 raise BTCChatError(f"--{name} {getattr(training_args, name)} has no effect without --eval_mixture")
+    if data_args.random_batches and data_args.max_tokens_per_batch is not None:
+        raise BTCChatError(
+            "--max_tokens_per_batch makes batches by the samples' lengths, and --random_batches ignores them; leave "
+            "one of them out"
+        )
     mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
     check_flags(mode, data_args.clues, data_args.clue_model)
     if dropout and mode == "off":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
@@ -38,7 +38,12 @@ from btcchat.train.trainer import BTCChatTrainer
 logger = logging.getLogger(__name__)
 
 
-def train(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> BTCChatTrainer:
+def train(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: TrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> BTCChatTrainer:
     """Train, save the model and training.json to ``output_dir``, and return the Trainer."""
     args = RunArguments(model_args, data_args, training_args)
     if not args.main_process:
@@ -59,6 +64,9 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: T
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
         trainer.add_callback(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
+
+    for callback in callbacks:
+        trainer.add_callback(callback)
 
     # Nothing in output_dir is deleted or written before all of this has succeeded.
     if trainer.record is not None:
@@ -189,7 +197,7 @@ def _trainer(
         model,
         args.training,
         dataset,
-        estimate=estimate,
+        estimate=same_length if args.data.random_batches else estimate,
         encoder=encoder,
         max_tokens=args.data.max_tokens_per_batch,
         parts=parts,
@@ -206,6 +214,11 @@ def _run(args: RunArguments, trainer: BTCChatTrainer, checkpoint: str | None) ->
         trainer.report_faults()
         trainer.save_model()
     trainer.save_state()  # trainer_state.json has the log that btcchat report plots
+
+
+def same_length(modality: str, frames: int, characters: int) -> int:
+    """An estimate that calls all samples alike, so that batches are drawn at random."""
+    return 1
 
 
 def mixed_precision(args: TrainingArguments) -> str:

@@ -1,9 +1,9 @@
-"""Tables that benchmarks print: Markdown, so that they can go into README as they are."""
+"""Markdown tables."""
 
 from collections.abc import Sequence
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table with its columns aligned."""
     cells = [list(map(str, row)) for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]

@@ -1,0 +1,65 @@
+"""How long the trainings will take: each encoder's training is begun, stopped after a few steps, and multiplied."""
+
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan
+from btcchat.train.flags import parse_arguments
+from btcchat.train.presets import to_argv
+from btcchat.train.train import train
+
+STEPS = 3  # the first of them is not counted
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one training: its steps, the seconds of one, and those before the first and after the last."""
+
+    steps: int
+    step_seconds: float
+    other_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.step_seconds + self.other_seconds
+
+
+class _Stop(TrainerCallback):
+    """Notes when each step ends, and stops the training after STEPS."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.ends.append(time.perf_counter())
+        control.should_training_stop = control.should_training_stop or state.global_step >= STEPS
+
+
+def estimate(plan: ComparisonPlan, encoder: ComparedEncoder) -> Estimate:
+    """Of one seed of ``encoder``; what it writes is deleted."""
+    folder, clock = plan.out / ".timing" / encoder.folder, _Stop()
+    shutil.rmtree(folder, ignore_errors=True)
+    begin = time.perf_counter()
+    try:
+        flags = plan.training(encoder, 0, folder) | {"logging_steps": 1_000_000}
+        trainer = train(*parse_arguments(to_argv(flags)), callbacks=[clock])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    whole = time.perf_counter() - begin
+    steps = [end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False)]
+    return Estimate(trainer.num_steps(), statistics.median(steps[1:] or steps), whole - sum(steps))
+
+
+def in_words(seconds: float) -> str:
+    """``95`` -> ``2 minutes``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

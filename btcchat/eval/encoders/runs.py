@@ -1,0 +1,147 @@
+"""One training and its evaluation, kept in the folder of its seed; and several of them at once.
+
+OUT/ENCODER/seed-N/settings.json    what the training depends on, and its seconds once it is finished
+OUT/ENCODER/seed-N/model            the trained model, with training.json
+OUT/ENCODER/seed-N/eval             the run folder of `btcchat eval`
+"""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from btcchat.api import BTCChat
+from btcchat.errors import BTCChatError
+from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, differing
+from btcchat.eval.runs.evaluate import Plan, evaluate
+from btcchat.eval.runs.folder import METRICS, RUN, RunFolder
+from btcchat.eval.runs.ranks import Ranks
+from btcchat.eval.runs.record import run_record
+from btcchat.eval.runs.samples import asked, read_sets
+from btcchat.files import read_json, write_json
+from btcchat.generation import GenerationOptions
+from btcchat.train.presets import to_argv
+from btcchat.train.train_mem import run as train
+
+logger = logging.getLogger(__name__)
+
+SETTINGS, MODEL = "settings.json", "model"
+LONGEST, BATCH = 128, 16  # new tokens, and samples at a time, as in `btcchat eval`
+
+Result = TypeVar("Result")
+
+
+def seed_folder(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int) -> Path:
+    return plan.out / encoder.folder / f"seed-{seed}"
+
+
+def trained_seconds(folder: Path) -> float | None:
+    """How long the finished training in a seed's folder took; None where there is none."""
+    path = folder / SETTINGS
+    seconds: float | None = read_json(path).get("seconds") if path.is_file() else None
+    return seconds
+
+
+@dataclass(frozen=True)
+class Task:
+    """One encoder with one seed. identity: all that its training depends on, see `plan.identity`."""
+
+    plan: ComparisonPlan
+    encoder: ComparedEncoder
+    seed: int
+    identity: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return seed_folder(self.plan, self.encoder, self.seed)
+
+    def is_trained(self) -> bool:
+        return self.differs() is None and trained_seconds(self.folder) is not None
+
+    def differs(self) -> str | None:
+        """What makes it another training than the one in its folder, in words; None where nothing does."""
+        path = self.folder / SETTINGS
+        return differing(read_json(path, "identity")["identity"], self.identity) if path.is_file() else None
+
+
+def train_task(task: Task) -> None:
+    """Train, unless that is done. A stopped training is resumed if it left a checkpoint."""
+    folder = task.folder
+    if task.is_trained():
+        return
+    if folder.exists() and not (folder / SETTINGS).is_file() and any(folder.iterdir()):
+        raise BTCChatError(f"{folder} holds other files and no {SETTINGS}; give another --out")
+    if task.differs():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SETTINGS, {"identity": task.identity})
+    begin = time.perf_counter()
+    train(to_argv(task.plan.training(task.encoder, task.seed, folder / MODEL)))
+    write_json(folder / SETTINGS, {"identity": task.identity, "seconds": round(time.perf_counter() - begin, 1)})
+
+
+def evaluate_task(task: Task) -> Path:
+    """Answer and score what is evaluated, unless that is done; -> the run folder."""
+    plan, model = task.plan, task.folder / MODEL
+    sets = read_sets(plan.mixture, split="val", **plan.where)
+    names = "+".join(one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets)
+    run = RunFolder(task.folder / "eval" / names.replace(":", "-").replace("/", "-"))
+    options = {"max_new_tokens": LONGEST, "batch_size": BATCH}
+    record = run_record(str(model), sets, request=asked(plan.mixture, "val", **plan.where), options=options)
+    finished = run.path / RUN
+    if finished.is_file() and read_json(finished).get("finished") and (run.path / METRICS).is_file():
+        run.start(record)  # raises where it is of another model or of other data
+        run.close()
+        return run.path
+    settings = Plan(batch_size=BATCH, generation=GenerationOptions(LONGEST), java=plan.java)
+    evaluate(lambda: BTCChat.from_pretrained(model), sets, run, record, Ranks(), settings)
+    return run.path
+
+
+def learn(task: Task) -> Path:
+    """Train and evaluate; -> the run folder."""
+    train_task(task)
+    return evaluate_task(task)
+
+
+def together(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    done: Callable[[int], None] = lambda number: None,
+) -> list[Result]:
+    """``function(*task)`` of each task, in ``jobs`` processes that share the cores; one job: here, with all threads.
+
+    done: is called with the number of each task that is finished.
+    """
+    if jobs == 1:
+        results = []
+        for number, task in enumerate(tasks):
+            results.append(function(*task))
+            done(number)
+        return results
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    settings: dict[str, Any] = {"mp_context": get_context("spawn"), "initializer": _start, "initargs": (threads,)}
+    with ProcessPoolExecutor(jobs, **settings) as pool:  # its processes, unlike a Pool's, may have data workers
+        futures = [pool.submit(function, *task) for task in tasks]
+        numbers = {future: number for number, future in enumerate(futures)}
+        for future in as_completed(futures):
+            future.result()
+            done(numbers[future])
+        return [future.result() for future in futures]
+
+
+def _start(threads: int) -> None:
+    """In a process of its own: the tables that trainings print go to stderr, as our caller's stdout is a report."""
+    import sys
+
+    torch.set_num_threads(threads)
+    sys.stdout = sys.stderr

@@ -1,0 +1,52 @@
+"""run.json: what decides the answers of an evaluation, how it was run, and where the data is."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from btcchat import __version__
+from btcchat.checkpoint.describe import describe_checkpoint
+from btcchat.checkpoint.folder import open_folder
+from btcchat.checkpoint.hub import PACKAGED, resolve
+from btcchat.checkpoint.load import pick_device, pick_dtype
+from btcchat.data.mixture.hashes import checkpoint_hash
+from btcchat.eval.runs.evaluate import SELECTION
+from btcchat.eval.runs.samples import EvalSet
+from btcchat.files import read_json
+
+
+def run_record(
+    model: str,
+    sets: Sequence[EvalSet],
+    *,
+    request: Mapping[str, Any],
+    options: Mapping[str, Any],
+    device: str = "auto",
+    dtype: str = "auto",
+    vision_tower: str | None = None,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Another run may not be resumed with it where model, data or options differ. request: `samples.asked`.
+
+    options: those that decide the answers; ``cc_head`` is that of a published folder.
+    """
+    folder = resolve(model)
+    device = pick_device(device)
+    picked = pick_dtype(dtype, device, open_folder(folder, vision_tower).llm_folder)
+    known = {"cc_head": options["cc_head"]} if options.get("cc_head") else {}
+    parts, prompts = describe_checkpoint(model, vision_tower=vision_tower, encoder_options=known)
+    packaged = model == PACKAGED and folder == resolve(None)
+    return {
+        "model": {
+            "path": f"{PACKAGED} (packaged)" if packaged else str(model),
+            "fingerprint": checkpoint_hash(folder),
+            "parts": parts,
+        },
+        "asked": request,
+        "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
+        "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},
+        "prompts": prompts,
+        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
+        "processes": processes,
+        "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
+    }
