@@ -172,14 +172,14 @@ def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str
 
 def describe(sets: Path, options) -> Path:
     """Write ``sets/sets.yaml``: the real subset, and synthetic pairs (drawn unless there are some)."""
-    from btcchat.synthetic.write import write_dataset
+    from btcchat.synthetic.write import SampleCounts, write_dataset
 
     sets.mkdir(parents=True, exist_ok=True)
     if not (sets / "annotations").is_dir():
         btcchat("data", "convert", "levir_cc", options.real, sets / "annotations")
     if options.data is None and not (sets / "synthetic").is_dir():
         with redirect_stdout(sys.stderr):
-            write_dataset(sets / "synthetic", pairs=options.pairs, images=0, series=0, videos=0, seed=2)
+            write_dataset(sets / "synthetic", SampleCounts(pairs=options.pairs), seed=2)
     real, synthetic = options.real.resolve(), (options.data or sets).resolve() / "synthetic"
     lines = [f"real: {{annotation: 'annotations/{{split}}.jsonl', images: '{real}', splits: [train, val]}}"]
     lines += [

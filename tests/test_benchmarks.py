@@ -26,7 +26,7 @@ import trace_files
 import train_step
 from btcchat.checkpoint.weights import weight_files
 from btcchat.eval.encoders.markdown import table
-from btcchat.synthetic.write import write_dataset
+from btcchat.synthetic.write import SampleCounts, write_dataset
 
 
 def test_a_table_is_markdown_with_aligned_columns():
@@ -97,7 +97,7 @@ def test_the_minutes_of_the_tiny_recipe_follow_from_some_steps(tmp_path, capsys)
     tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "0_init")
     (tmp_path / "1_align").symlink_to("0_init")
     tiny_model(tmp_path).save_pretrained(tmp_path / "2_change_encoder")
-    write_dataset(tmp_path / "data" / "synthetic", pairs=32, images=64, series=16, videos=16, seed=2)
+    write_dataset(tmp_path / "data" / "synthetic", SampleCounts(pairs=32, images=64, series=16, videos=16), seed=2)
     assert tiny_minutes.main([str(tmp_path), "--steps", "5"]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
     steps = {"1_align": "4", "2_change_encoder": "4", "3_llm": "7"}  # (24 + 32 + 6) / 16, (38 + 64 + 5) / 16

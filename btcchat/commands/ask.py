@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     modality, source = about
     check_dates(args, modality)
     check_clues(args)
+    answering = generation(args)
     frames = checked(modality, source)
     model = options.load_model(args)
     if modality == "video":  # the model says how many frames; the clue model is shown the same ones
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         frames = load_frames(modality, frames, model.config.num_video_frames)
     clue = clue_of(args, model, modality, source, frames)
     shown: dict[str, Any] = {modality: frames}
-    answer = model.ask(args.question, **shown, dates=args.dates, **clue, **generation(args))
+    answer = model.ask(args.question, **shown, dates=args.dates, **clue, **answering)
     paths = [str(path) for path in source] if isinstance(source, list) else str(source)
     print_answer(args, {"question": args.question, modality: paths, **clue, "answer": answer}, answer)
     return 0

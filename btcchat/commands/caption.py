@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from btcchat.media.frames import load_frames
 
     check_clues(args)
+    answering = generation(args)
     if args.pairs is not None:
         return _caption_pairs(args)
     if args.out is not None:
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     before, after = load_frames("pair", images)
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
-    answer = model.caption(before, after, **clue, **generation(args))
+    answer = model.caption(before, after, **clue, **answering)
     record = {"before": str(images[0]), "after": str(images[1]), **clue, "caption": answer}
     if map_path is not None:
         from btcchat.change_encoder.change_map import save_overlay

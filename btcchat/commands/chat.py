@@ -32,9 +32,10 @@ def run(args: argparse.Namespace) -> int:
     about = media(args)
     check_dates(args, None if about is None else about[0])
     check_clues(args)
+    answering = generation(args)
     loaded = None if about is None else checked(*about)
     model = options.load_model(args)
-    session = Chat(model, generation=generation(args), as_json=args.json, clues=clue_source(args, model))
+    session = Chat(model, generation=answering, as_json=args.json, clues=clue_source(args, model))
     if about is not None:
         session.use(*about, args.dates, loaded=loaded)
     return converse(session)

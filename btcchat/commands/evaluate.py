@@ -85,12 +85,12 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from btcchat.console.progress import Progress
+    from btcchat.decoding.options import GenerationOptions
     from btcchat.eval.runs.evaluate import ROW_FORMATS, Plan, evaluate, train_splits
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.eval.runs.metrics import check_scoring, metrics_text
     from btcchat.eval.runs.ranks import joined
     from btcchat.eval.runs.samples import read_sets
-    from btcchat.generation import GenerationOptions
 
     if args.num_beams > 1 and args.temperature > 0:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
         raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
     check_clues(args)
+    answering = GenerationOptions(**generation(args), num_beams=args.num_beams)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
     train, notes = train_splits(sets, args.train, where)
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             ranks,
             Plan(
                 batch_size=args.batch_size,
-                generation=GenerationOptions(**generation(args), num_beams=args.num_beams),
+                generation=answering,
                 clues=lambda model: clue_source(args, model),
                 train=train,
                 notes=notes,
@@ -146,7 +147,7 @@ def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
 def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks") -> dict[str, Any]:
     """run.json, with the options of this command."""
     from btcchat.eval.runs.record import run_record
-    from btcchat.eval.runs.samples import asked
+    from btcchat.eval.runs.samples import read_arguments
 
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
@@ -154,11 +155,10 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     return run_record(
         args.model,
         sets,
-        request=asked(args.mixture, args.split, args.data_root, args.mixture_folder),
+        request=read_arguments(args.mixture, args.split, args.data_root, args.mixture_folder),
         options=options | _clues(args, sets),
         device=args.device,
         dtype=args.dtype,
-        vision_tower=args.vision_tower,
         processes=ranks.world,
     )
 

@@ -261,9 +261,11 @@ def checked(modality: str, source: str | list[str]) -> "Sources":
 
 
 def generation(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword options of BTCChat.ask, and of GenerationOptions."""
+    """Keyword options of BTCChat.ask, and of GenerationOptions. Wrong ones are reported before the model is loaded."""
     names = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed")
-    return {name: getattr(args, name) for name in names}
+    options = {name: getattr(args, name) for name in names}
+    GenerationOptions(**options)  # raises BTCChatError
+    return options
 
 
 def print_answer(args: argparse.Namespace, record: dict[str, Any], answer: str) -> None:

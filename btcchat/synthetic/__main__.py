@@ -5,7 +5,7 @@ import sys
 
 from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
-from btcchat.synthetic.write import write_dataset
+from btcchat.synthetic.write import SampleCounts, write_dataset
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,10 +18,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, default=2, help="number of processes; the result is the same for any number"
     )
-    args = vars(parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    counts = SampleCounts(args.pairs, args.images, args.series, args.videos)
     try:
         with Progress("samples") as progress:
-            out = write_dataset(**args, progress=progress.reach)
+            out = write_dataset(
+                args.out,
+                counts,
+                seed=args.seed,
+                heldout=args.heldout,
+                workers=args.workers,
+                progress=progress.reach,
+            )
     except BTCChatError as error:
         sys.stderr.write(f"btcchat: error: {error}\n")
         return 2

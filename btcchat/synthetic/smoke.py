@@ -11,7 +11,7 @@ from btcchat.checkpoint.config import read_layers
 from btcchat.errors import BTCChatError
 from btcchat.files import read_rows
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
-from btcchat.synthetic.write import write_dataset
+from btcchat.synthetic.write import SampleCounts, write_dataset
 from btcchat.train.encoder_flags import encoder_name, encoder_options
 
 SIZES = Sizes(
@@ -47,7 +47,7 @@ def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / MARK).write_text("A random model and drawn scenes, made by --smoke. This folder is replaced unasked.\n")
-    write_dataset(folder / "data" / "synthetic", pairs=4, images=4, series=2, videos=2, seed=0, workers=1)
+    write_dataset(folder / "data" / "synthetic", SampleCounts(pairs=4, images=4, series=2, videos=2), seed=0, workers=1)
     texts = _texts(folder / "data")
     found: dict[str, Any] = {}
     llm, train = LANGUAGE_MODELS.get(str(flags.get("version")), LANGUAGE_MODELS["v1"])

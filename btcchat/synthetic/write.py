@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,13 +34,20 @@ FILES = {
 }
 
 
+@dataclass(frozen=True)
+class SampleCounts:
+    """How many samples of each kind a data set has."""
+
+    pairs: int = 0
+    images: int = 0
+    series: int = 0
+    videos: int = 0
+
+
 def write_dataset(
     out: str | Path,
+    counts: SampleCounts,
     *,
-    pairs: int,
-    images: int,
-    series: int,
-    videos: int,
     seed: int,
     heldout: bool = False,
     workers: int = 2,
@@ -58,11 +66,11 @@ def write_dataset(
     out = Path(out)
     if out.exists():
         raise BTCChatError(f"{out} already exists; remove it or choose another folder")
-    counts = {"pair": pairs, "image": images, "series": series, "video": videos}
-    jobs = [(task, index) for task, count in counts.items() for index in range(count)]
+    wanted = {"pair": counts.pairs, "image": counts.images, "series": counts.series, "video": counts.videos}
+    jobs = [(task, index) for task, count in wanted.items() for index in range(count)]
     with new_folder(out) as part, ExitStack() as stack:
         files: dict[str, BinaryIO] = {}
-        for task in (task for task, count in counts.items() if count):
+        for task in (task for task, count in wanted.items() if count):
             (part / FILES[task][-1]).mkdir()
             files |= {name: stack.enter_context((part / f"{name}.jsonl").open("wb")) for name in FILES[task]}
         write = partial(_write_sample, part, seed, heldout)

@@ -44,7 +44,7 @@ def test_what_a_folder_does_not_say_is_taken_as_the_model_takes_it_and_warned_of
     del projector["change_encoder"]
     file.write_text(json.dumps(projector))
     parts, _ = describe_checkpoint(tmp_path / "model", encoder_options={"cc_head": 4})
-    assert parts["change_encoder"]["options"]["cc_head"] == 4
+    assert parts["change_encoder"]["options"] == {"cc_n_layers": 1, "cc_head": 4, "cc_dropout": 0.0}
     parts, _ = describe_checkpoint(tmp_path / "model")
     assert parts["change_encoder"]["options"]["cc_head"] == 8
     assert not caplog.records

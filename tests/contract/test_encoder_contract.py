@@ -8,13 +8,13 @@ import pytest
 from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.change_encoder.contract import Sizes, encoder_checks
 from btcchat.contract.findings import run_checks
-from btcchat.registry import build
+from btcchat.registry import build_part
 from tests.contract import encoders
 from tests.contract.encoders import FINDINGS
 
 
 def findings_of(part, sizes=None, **options):
-    make = partial(build, "change encoder", "mine", {"mine": part}, options)
+    make = partial(build_part, "change encoder", "mine", part, options)
     return run_checks(encoder_checks(make, sizes, saved=True))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from btcchat.eval.runs.evaluate import Plan, evaluate
 from btcchat.eval.runs.folder import RunFolder
 from btcchat.eval.runs.ranks import Ranks
-from btcchat.eval.runs.samples import asked, read_sets
+from btcchat.eval.runs.samples import read_arguments, read_sets
 
 SETS = """
 pairs: {annotation: "pairs_{split}.jsonl", images: ., splits: [train, val, test], kind: levir_cc}
@@ -25,9 +25,10 @@ def make_run(root: Path, mixture: str, answer, out: Path, *, model="a model", se
     sets = read_sets(mixture, split="val", data_root=root, folder=root)
     run = {
         "model": {"path": str(model), "fingerprint": "f" * 64},
-        "asked": asked(mixture, "val", str(root), str(root)),
+        "asked": read_arguments(mixture, "val", str(root), str(root)),
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {"max_new_tokens": 128, "cc_head": None},
+        "prompts": {"conv_version": "v1", "caption_question": "What changed?", "pair_prompt": ""},
         "selected": selected,
         "processes": 1,
         "versions": {"btcchat": "0", "torch": "2"},

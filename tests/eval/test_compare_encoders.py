@@ -14,7 +14,7 @@ from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.encoders import compare as comparing
 from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, conditions, differing, identity, val_splits
 from btcchat.eval.encoders.scores import FLAGS, Score, answer_scores, caption_scores, share
-from btcchat.synthetic.write import write_dataset
+from btcchat.synthetic.write import SampleCounts, write_dataset
 
 SETS = """
 scenes: {annotation: "pairs_{split}.jsonl", images: data, splits: [train, val, test]}
@@ -34,7 +34,7 @@ def no_paraphrases(monkeypatch):
 def scenes(tmp_path_factory):
     """Six synthetic pairs to learn from and four others to be compared on, in 32 x 32 px of a tower's reading."""
     root = tmp_path_factory.mktemp("scenes")
-    write_dataset(root / "data", pairs=10, images=0, series=0, videos=0, seed=3)
+    write_dataset(root / "data", SampleCounts(pairs=10), seed=3)
     rows = [json.loads(line) for line in (root / "data" / "pairs.jsonl").read_text().splitlines()]
     captioned = [row for row in rows if "captions" in row]
     for split, own in (("train", captioned[:6]), ("val", captioned[6:]), ("test", captioned[6:])):

@@ -21,11 +21,11 @@ held: {annotation: held_test.jsonl, images: data}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """A data root of synthetic scenes, four of val and three of test, with a checkpoint in it."""
-    from btcchat.synthetic.write import write_dataset
+    from btcchat.synthetic.write import SampleCounts, write_dataset
     from tests.tiny import tiny_model
 
     root = tmp_path_factory.mktemp("masks")
-    write_dataset(root / "data", pairs=7, images=0, series=0, videos=0, seed=3, workers=1)
+    write_dataset(root / "data", SampleCounts(pairs=7), seed=3, workers=1)
     rows = [json.loads(line) for line in (root / "data/pairs.jsonl").read_text().splitlines()]
     for name, some in {"scenes_val": rows[:4], "scenes_test": rows[4:], "held_test": rows[4:]}.items():
         write_rows(root / f"{name}.jsonl", some)

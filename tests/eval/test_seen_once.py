@@ -16,11 +16,11 @@ SPLITS = {"train": slice(0, 3), "val": slice(3, 5), "test": slice(5, 7)}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """A data root of synthetic scenes, no two pairs of the same images, with a checkpoint in it."""
-    from btcchat.synthetic.write import write_dataset
+    from btcchat.synthetic.write import SampleCounts, write_dataset
     from tests.tiny import tiny_model
 
     root = tmp_path_factory.mktemp("once")
-    write_dataset(root / "data", pairs=7, images=0, series=0, videos=0, seed=3, workers=1)
+    write_dataset(root / "data", SampleCounts(pairs=7), seed=3, workers=1)
     for split in SPLITS:
         write_rows(root / f"scenes_{split}.jsonl", rows_of(root, split))
     (root / "sets.yaml").write_text(SETS)

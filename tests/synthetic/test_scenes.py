@@ -18,7 +18,7 @@ from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
 from btcchat.synthetic.scene import BORDER, footprint, place_of
 from btcchat.synthetic.start import Sizes, train_tokenizer
-from btcchat.synthetic.write import dialogues, write_dataset
+from btcchat.synthetic.write import SampleCounts, dialogues, write_dataset
 
 MAKERS = [make_image, make_pair, make_series, make_video]
 
@@ -185,9 +185,9 @@ def test_all_words_are_few(undrawn):
 
 
 def test_a_data_set_is_the_same_for_any_number_of_workers(tmp_path):
-    counts = {"pairs": 5, "images": 3, "series": 2, "videos": 1, "seed": 4}
+    counts = SampleCounts(pairs=5, images=3, series=2, videos=1)
     for workers in (1, 2):
-        write_dataset(tmp_path / str(workers), **counts, workers=workers)
+        write_dataset(tmp_path / str(workers), counts, seed=4, workers=workers)
     one, two = (
         {p.relative_to(tmp_path / w): p.read_bytes() for p in sorted((tmp_path / w).rglob("*")) if p.is_file()}
         for w in "12"
@@ -204,10 +204,7 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
     calls = []
     out = write_dataset(
         tmp_path / "set",
-        pairs=2,
-        images=2,
-        series=2,
-        videos=1,
+        SampleCounts(pairs=2, images=2, series=2, videos=1),
         seed=1,
         workers=1,
         progress=lambda done, total: calls.append((done, total)),
@@ -249,7 +246,7 @@ def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_o
 
 def test_an_existing_folder_is_an_error_that_names_it(tmp_path, capsys):
     with pytest.raises(BTCChatError, match=f"{tmp_path} already exists; remove it"):
-        write_dataset(tmp_path, pairs=1, images=0, series=0, videos=0, seed=0)
+        write_dataset(tmp_path, SampleCounts(pairs=1), seed=0)
     assert main(["--out", str(tmp_path), "--pairs", "1"]) == 2
     assert "already exists" in capsys.readouterr().err
 

@@ -95,7 +95,7 @@ def timing(folders: Sequence[Path], pairs: Sequence[Sources], repeats: int) -> T
     return {
         "milliseconds": [1000 * statistics.median(own[1:]) / len(pairs) for own in seconds],
         "machine": machine(models[0].device),
-        "dtype": str(models[0].dtype).removeprefix("torch."),
+        "dtype": str(models[0].llm.dtype).removeprefix("torch."),
         "cores": os.cpu_count(),
         "load": [*load, load_average()],
     }

@@ -61,5 +61,6 @@ def estimate(plan: ComparisonPlan, encoder: ComparedEncoder) -> Estimate:
 def in_words(seconds: float) -> str:
     """``95`` -> ``2 minutes``."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        whole = max(1, round(seconds))
+        return f"{whole} second{'s' * (whole > 1)}"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -92,7 +92,7 @@ class ComparedEncoder:
 
     def code(self) -> str:
         """A hash of the source that it is made of: its file, or all files of a package that is not ours."""
-        module = CHANGE_ENCODERS[self.registered].__module__
+        module = CHANGE_ENCODERS.find(self.registered).__module__
         package = module.partition(".")[0]
         roots = [] if package == "btcchat" else list(getattr(sys.modules.get(package), "__path__", []))
         files = [file for root in roots for file in sorted(Path(root).rglob("*.py"))]

@@ -25,7 +25,7 @@ from btcchat.eval.runs.evaluate import Plan, evaluate
 from btcchat.eval.runs.folder import METRICS, RUN, RunFolder
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.record import run_record
-from btcchat.eval.runs.samples import asked, read_sets
+from btcchat.eval.runs.samples import read_arguments, read_sets
 from btcchat.files import read_json, write_json
 from btcchat.generation import GenerationOptions
 from btcchat.train.presets import to_argv
@@ -95,7 +95,7 @@ def evaluate_task(task: Task) -> Path:
     names = "+".join(one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets)
     run = RunFolder(task.folder / "eval" / names.replace(":", "-").replace("/", "-"))
     options = {"max_new_tokens": LONGEST, "batch_size": BATCH}
-    record = run_record(str(model), sets, request=asked(plan.mixture, "val", **plan.where), options=options)
+    record = run_record(str(model), sets, request=read_arguments(plan.mixture, "val", **plan.where), options=options)
     finished = run.path / RUN
     if finished.is_file() and read_json(finished).get("finished") and (run.path / METRICS).is_file():
         run.start(record)  # raises where it is of another model or of other data

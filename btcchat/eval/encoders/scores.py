@@ -10,7 +10,7 @@ from typing import TypeAlias, TypedDict
 import numpy as np
 
 from btcchat.eval.answers.accuracy import right_answers
-from btcchat.eval.captions.bootstrap import DRAWS, p_value, times
+from btcchat.eval.captions.bootstrap import DRAWS, p_of_scores, p_value, times
 from btcchat.eval.captions.changes import changed_rows, says_no_change
 from btcchat.eval.captions.counts import METRICS, Counts
 from btcchat.eval.captions.predictions import Prediction
@@ -19,7 +19,7 @@ from btcchat.eval.captions.score import count_captions
 FLAGS, ACCURACY = "changed or unchanged", "accuracy"  # of captions and of answers, in percent
 
 SeedRows: TypeAlias = Sequence[Sequence[Prediction]]  # a model's answers, of each of its seeds
-# Against another score: what it is more, the ends of the 95 % interval, and p; None where both scores are always 0.
+# Against another score: what it is more, the ends of the 95 % interval, and p; None where both scores are 0.
 ScoreDifference = TypedDict("ScoreDifference", {"difference": float, "95 %": list[float], "p": float | None})
 ScoreValues = TypedDict("ScoreValues", {"mean": float, "95 %": list[float], "seeds": list[float]})
 
@@ -46,8 +46,7 @@ class Score:
     def minus(self, other: "Score") -> ScoreDifference:
         """The paired difference, with the two-sided p of a bootstrap over the samples."""
         gains = self.draws - other.draws
-        both_zero = not (self.draws.any() or other.draws.any())
-        p = None if both_zero else float(p_value(gains))
+        p = p_of_scores(float(p_value(gains)), (self.mean, other.mean))
         return {"difference": self.mean - other.mean, "95 %": _ends(gains), "p": p}
 
     def against(self, other: "Score") -> str:

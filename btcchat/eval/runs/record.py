@@ -23,25 +23,23 @@ def run_record(
     options: Mapping[str, Any],
     device: str = "auto",
     dtype: str = "auto",
-    vision_tower: str | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Another run may not be resumed with it where model, data or options differ. request: `samples.asked`.
+    """Another run may not be resumed with it where model, data or options differ.
 
-    options: those that decide the answers; ``cc_head`` is that of a published folder.
+    request: `samples.read_arguments`. options: ``vision_tower`` and ``cc_head`` among them, where they are given.
     """
     folder = resolve(model)
+    vision_tower, cc_head = options.get("vision_tower"), options.get("cc_head")
     device = pick_device(device)
     picked = pick_dtype(dtype, device, open_folder(folder, vision_tower).llm_folder)
-    known = {"cc_head": options["cc_head"]} if options.get("cc_head") else {}
-    parts, prompts = describe_checkpoint(model, vision_tower=vision_tower, encoder_options=known)
     packaged = model == PACKAGED and folder == resolve(None)
+    parts, prompts = describe_checkpoint(
+        model, vision_tower=vision_tower, encoder_options={"cc_head": cc_head} if cc_head else {}
+    )
+    path = f"{PACKAGED} (packaged)" if packaged else str(model)
     return {
-        "model": {
-            "path": f"{PACKAGED} (packaged)" if packaged else str(model),
-            "fingerprint": checkpoint_hash(folder),
-            "parts": parts,
-        },
+        "model": {"path": path, "fingerprint": checkpoint_hash(folder), "parts": parts},
         "asked": request,
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},

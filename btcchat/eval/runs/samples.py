@@ -116,7 +116,7 @@ def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
     return {eval_set.name: eval_set for eval_set in sets if eval_set.sampling == "all"}
 
 
-def asked(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict[str, Any]:
+def read_arguments(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict[str, Any]:
     """The arguments of `read_sets`, as run.json keeps them: with absolute paths."""
     root = data_root or os.environ.get("BTCCHAT_DATA")
     paths = {"data_root": root, "folder": folder}
