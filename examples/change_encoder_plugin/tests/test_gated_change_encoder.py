@@ -48,10 +48,10 @@ def test_the_gate_is_shut_where_the_dates_are_equal_and_open_where_they_differ()
 
 
 @torch.no_grad()
-def test_equal_dates_leave_no_trace_of_the_scene():
+def test_equal_dates_give_the_tokens_of_the_later_date_but_for_a_bias():
     before = features()[:, :1]
-    tokens = encoder()(before.expand(-1, 2, -1, -1, -1))
-    torch.testing.assert_close(tokens, tokens[:1, :, :1].expand_as(tokens))
+    added = encoder()(before.expand(-1, 2, -1, -1, -1))[:, 0] - before[:, 0, -1]  # (P, L, C)
+    torch.testing.assert_close(added, added[:1, :1].expand_as(added))
 
 
 @torch.no_grad()
