@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from btcchat.change_encoder import CHANGE_ENCODERS
 from btcchat.cli import build_parser
+from btcchat.plugins import enable, enabling
 from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand
 
@@ -43,8 +45,20 @@ def test_the_code_of_the_page_is_the_example():
     assert example.read_text(encoding="utf-8") in blocks("python")
 
 
+@pytest.fixture(scope="module")
+def plugin():
+    """The example, enabled as `--plugin` would; nothing of it is left for other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "examples" / "change_encoder_plugin"))
+        patch.setenv("BTCCHAT_PLUGINS", "")
+        enable("gated_change_encoder")
+        yield
+        del CHANGE_ENCODERS["gated"], sys.modules["gated_change_encoder"]
+        enabling._loaded.clear()
+
+
 @pytest.mark.parametrize("words", commands(PAGE), ids=" ".join)
-def test_a_command_of_the_page_parses(words):
+def test_a_command_of_the_page_parses(words, plugin):
     arguments = build_parser().parse_args(words)
     assert callable(arguments.run)
     if words[0] == "train" and "PRESET" not in words:
@@ -55,11 +69,14 @@ def test_a_command_of_the_page_parses(words):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """An empty folder, and a command `btcchat` that runs this checkout as the installed one would."""
+    commands = {
+        "btcchat": f"#!{sys.executable}\nimport sys\nfrom btcchat.cli import main\nsys.exit(main())\n",
+        "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+    }
     (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "btcchat"
-    command.write_text(f"#!{sys.executable}\nimport sys\nfrom btcchat.cli import main\nsys.exit(main())\n")
-    command.chmod(0o755)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    for name, text in commands.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "work").mkdir()
     return tmp_path / "work"
 
