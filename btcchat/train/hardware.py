@@ -16,10 +16,11 @@ def check_hardware(args: "TrainingArguments") -> None:
     has_tf32, has_bf16 = trainer.is_torch_tf32_available(), trainer.is_torch_bf16_gpu_available()
     has_gpu = torch.cuda.is_available() or has_bf16
     wrong, add = [], []
-    if args.bf16 and not args.use_cpu and not has_bf16:  # a CPU computes in bfloat16 too, where --use_cpu selects it
+    # A CPU computes in bfloat16 too, where --use_cpu selects it, or DeepSpeed finds no GPU.
+    on_cpu = args.use_cpu or (args.deepspeed and not has_gpu)
+    if args.bf16 and not on_cpu and not has_bf16:
         wrong.append("--bf16 True")
-        # DeepSpeed does not allow --use_cpu. An older GPU computes in float16.
-        add.append("--bf16 False --fp16 True" if has_gpu else "--bf16 False" if args.deepspeed else "--use_cpu True")
+        add.append("--bf16 False --fp16 True" if has_gpu else "--use_cpu True")  # an older GPU computes in float16
     if args.tf32 and not has_tf32:
         wrong.append("--tf32 True")
         add.append("--tf32 False")
