@@ -89,7 +89,7 @@ def test_an_older_gpu_is_told_from_none(no_gpu, monkeypatch):
 def test_deepspeed_without_a_gpu_is_not_told_to_add_a_flag_it_refuses(no_gpu):
     pytest.importorskip("deepspeed")
     flags = [*to_argv(load_preset("release/3b/sft")), "--deepspeed", str(ROOT / "scripts" / "zero2.json")]
-    with pytest.raises(BTCChatError, match="to train on the CPU, add --bf16 False --tf32 False$"):
+    with pytest.raises(BTCChatError, match="no GPU for --tf32 True; to train on the CPU, add --tf32 False$"):
         parse_arguments(flags)
 
 
