@@ -28,6 +28,13 @@ SMALLER = [
     ("btcchat train tiny/3_llm", "btcchat train tiny/3_llm --max_steps 4"),
     ("--seeds 1", "--seeds 1 --steps 4 --repeats 1"),
 ]
+# What pip writes as the command; a process that it starts imports it again, hence the guard.
+BTCCHAT = """#!{python}
+import sys
+from btcchat.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 
 
 def blocks(language: str, page: str = PAGE) -> list[str]:
@@ -70,7 +77,7 @@ def test_a_command_of_the_page_parses(words, plugin):
 def folder(tmp_path) -> Path:
     """An empty folder, and a command `btcchat` that runs this checkout as the installed one would."""
     commands = {
-        "btcchat": f"#!{sys.executable}\nimport sys\nfrom btcchat.cli import main\nsys.exit(main())\n",
+        "btcchat": BTCCHAT.format(python=sys.executable),
         "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
     }
     (tmp_path / "bin").mkdir()

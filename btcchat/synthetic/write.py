@@ -1,10 +1,11 @@
 """Write a synthetic data set to a folder: JPEG images, and JSONL files with chat records for each task."""
 
-import multiprocessing
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,8 +76,9 @@ def write_dataset(
             files |= {name: stack.enter_context((part / f"{name}.jsonl").open("wb")) for name in FILES[task]}
         write = partial(_write_sample, part, seed, heldout)
         if workers > 1 and jobs:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            results: Iterable[list[dict[str, Any]]] = pool.imap(write, jobs, chunksize=8)
+            pool = ProcessPoolExecutor(workers, get_context("spawn"))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            results: Iterable[list[dict[str, Any]]] = pool.map(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
         for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):

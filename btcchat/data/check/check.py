@@ -4,8 +4,9 @@ Every row is read, even after a fault; each of its files is decoded, and its con
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
@@ -119,10 +120,15 @@ def check(
     job = Job(sets, processor, add_clue)
     tasks = [(number, rows) for number, checked_set in enumerate(sets) for rows in checked_set.tasks()]
     yield from ((checked_set.name, row) for checked_set in sets for row in checked_set.broken)
-    with get_context().Pool(workers, _start, (job,)) if workers else nullcontext() as pool:
-        if pool is None:
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[list[Checked]]] = map
+        if workers:
+            pool = ProcessPoolExecutor(workers, get_context(), _start, (job,))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            run = pool.map
+        else:
             _start(job)
-        for (number, _), rows in zip(tasks, (pool.imap if pool else map)(_checked, tasks), strict=True):
+        for (number, _), rows in zip(tasks, run(_checked, tasks), strict=True):
             yield from ((sets[number].name, row) for row in rows)
 
 

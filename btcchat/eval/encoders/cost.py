@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -44,8 +45,10 @@ class Timing(TypedDict):
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
     """``function(*arguments)`` in a process of its own, whose memory is not that of what ran before."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(
+        1, get_context("spawn")
+    ) as pool:  # says so if the process dies, where a Pool waits forever
+        return pool.submit(function, *arguments).result()
 
 
 def cost_in(folder: Path, pairs: Sequence[Sources]) -> Cost:
