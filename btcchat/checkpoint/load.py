@@ -37,6 +37,7 @@ from btcchat.checkpoint.parts import (
 )
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig
 from btcchat.checkpoint.weights import Weights, load_strict
+from btcchat.compat.torch_floor import has_fast_bfloat16
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, pick_attention
@@ -225,7 +226,7 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
     if device != "cpu":
         return stored
     size = sum(file.stat().st_size for file in llm_folder.glob("*.safetensors"))
-    fast = stored == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    fast = stored == torch.bfloat16 and has_fast_bfloat16()
     return stored if fast and size > SMALL else torch.float32
 
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
@@ -12,6 +13,7 @@ from torch import Tensor
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS, read_config
 from btcchat.checkpoint.schema import LLMConfig
+from btcchat.compat.configs import published_rope, published_tokenizer
 from btcchat.files import write_json
 from btcchat.model import BTCChatModel
 
@@ -43,6 +45,7 @@ def save(
                 max_shard_size=max_shard_size,
             )
             model.tokenizer.save_pretrained(temporary / "llm")
+            _fix_tokenizer_config(temporary / "llm" / "tokenizer_config.json")
         else:
             adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
         _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
@@ -69,7 +72,8 @@ def save(
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm: LLMConfig = read_config(path)
+    llm = cast(LLMConfig, published_rope(read_config(path)))
+    llm.pop("dtype", None)
     llm["torch_dtype"] = str(stored).removeprefix("torch.")
     if name := model.config.llm.get("model_type"):
         llm["model_type"] = name  # a plugin may give a family of transformers another name
@@ -77,6 +81,11 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
     llm.pop("_name_or_path", None)
     write_json(path, llm, sort_keys=True)
     model.config.llm = llm
+
+
+def _fix_tokenizer_config(path: Path) -> None:
+    """In the words of published code, whichever version wrote it."""
+    write_json(path, published_tokenizer(read_config(path)), sort_keys=True)
 
 
 def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, Tensor]:

@@ -1,17 +1,17 @@
-"""Language models: a causal LM of the LLaMA family (Qwen2 among it) through transformers, and its tokenizer."""
+"""Language models: a causal LM of the LLaMA family (Qwen2 among it) through transformers."""
 
+import copy
 import importlib.util
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from btcchat.checkpoint.config import read_config
+from btcchat.compat.configs import rope_kind_field, rope_kinds
 from btcchat.errors import BTCChatError
-from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
+from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from btcchat.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,6 @@ LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Re
     },
 )
 
-# tokenizer_class of tokenizer_config.json -> its class, where the pinned transformers has none
-TOKENIZERS: dict[str | None, type[Any]] = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
-
 # Weights old checkpoints carry and nothing uses: rotary frequencies follow from the config.
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
@@ -38,31 +35,38 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
     Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
     """
     config_class, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
-    settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
+    unused = ("torch_dtype", "dtype", "transformers_version")
+    settings = copy.deepcopy(
+        {k: v for k, v in config.items() if k not in unused}
+    )  # transformers 5 changes rope_scaling
+    settings = _plain_rope(settings)
     try:
-        made = config_class(**_plain_rope(settings))
+        made = config_class(**settings)
     except ValueError as error:  # e.g. a rope_scaling that the pinned transformers does not know
         raise BTCChatError(f"llm/config.json: {' '.join(str(error).split())}") from None
     return model_class._from_config(made, attn_implementation=attn_implementation)
 
 
 def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
-    """``rope_parameters``, which newer transformers writes, as rope_theta and rope_scaling."""
-    said = settings.pop("rope_parameters", None)
-    if said is None:
+    """Rotary settings as rope_theta and rope_scaling, which every transformers reads; newer ones write rope_parameters."""
+    field = "rope_scaling" if settings.get("rope_parameters") is None else "rope_parameters"
+    given = settings.pop(field, None)
+    settings.pop("rope_parameters", None)
+    if given is None:
         return settings
-    rope = dict(said)
-    kind = rope.pop("rope_type", "default")
+    rope, known = dict(given), rope_kinds()
+    kind = rope.pop("type", "default")
+    kind = rope.pop("rope_type", kind)
     if "rope_theta" in rope:
         settings["rope_theta"] = rope.pop("rope_theta")
-    if kind in ("linear", "dynamic"):
-        return settings | {"rope_scaling": {"type": kind, **rope}}
-    if kind != "default" or rope:
+    if kind not in known or (kind == "default" and rope):
         raise BTCChatError(
-            f"llm/config.json: rope_parameters is {said}, expected rope_theta and a rope_type of default, linear or "
-            "dynamic; take another language model"
+            f"llm/config.json: {field} is {given}, expected rope_theta and a rope_type of {', '.join(sorted(known))}; "
+            "use another language model, or a newer transformers"
         )
-    return settings
+    if kind == "default":
+        return settings
+    return settings | {"rope_scaling": {rope_kind_field(kind): kind, **rope}}
 
 
 def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) -> str:
@@ -78,21 +82,3 @@ def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) 
         name = "eager"
     logger.info("attention: %s (device %s, %s)", name, device, dtype)
     return name
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of an llm/ folder: tokenizer.model as published with LLaMA, else tokenizer.json, else vocab.json.
-
-    Raises BTCChatError where there is none of them.
-    """
-    names = ("tokenizer.model", "tokenizer.json", "vocab.json")
-    if not any((folder / name).exists() for name in names):
-        raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
-    settings = folder / "tokenizer_config.json"
-    name = read_config(settings).get("tokenizer_class") if settings.exists() else None
-    slow = (folder / "tokenizer.model").exists()
-    tokenizer_class = TOKENIZERS.get(name, AutoTokenizer)
-    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    return tokenizer

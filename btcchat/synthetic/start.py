@@ -15,13 +15,14 @@ from typing import Any
 import sentencepiece
 import torch
 from tokenizers import models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.parts import change_encoder_of, check_parts, layout_of, projector_of, vision_tower_of
 from btcchat.language_model import build_language_model
-from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.processor import Processor
 

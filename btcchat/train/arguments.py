@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments as TrainerArguments
 
 from btcchat.checkpoint.config import read_layers
-from btcchat.compat import prepare_deepspeed
+from btcchat.compat.training import prepare_deepspeed
 from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config, set_single_process_group
 from btcchat.train.encoder_flags import OBJECTS, encoder_options

@@ -11,7 +11,7 @@ from transformers import TrainerCallback, set_seed
 from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import from_cache
-from btcchat.compat import allow_random_states, fill_prefetch_size, set_precision, whole_weights
+from btcchat.compat.training import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.check.before import check_before
 from btcchat.data.lengths import LengthEstimate
 from btcchat.data.mixture import Mixture, build_datasets, known_sets, terms

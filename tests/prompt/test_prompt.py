@@ -9,6 +9,8 @@ import pytest
 
 from btcchat.clues.store import CLUE_QUESTIONS
 from btcchat.errors import BTCChatError
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.media.frames import MODALITIES
 from btcchat.prompt import (
     END,
@@ -45,9 +47,7 @@ def checkpoint(shared):
 
 @pytest.fixture(scope="module")
 def published(shared):
-    from transformers import LlamaTokenizer
-
-    return LlamaTokenizer.from_pretrained(str(shared / "golden/unirs/checkpoint/llm"))
+    return load_tokenizer(shared / "golden/unirs/checkpoint/llm")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def any_tokenizer(request, tokenizer):
     """Tokenizers that differ in what they do at the start of a text and after a special token."""
     if request.param == "own":
         return tokenizer
-    from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     golden = request.getfixturevalue("shared") / "golden"
     if request.param == "byte-level":  # Qwen2's kind, without a beginning-of-sequence token

@@ -1,0 +1,58 @@
+"""The words of llm/config.json and tokenizer_config.json: transformers 5 has others than 4.36, which published code has.
+
+What is saved is written in the older words, which every version reads.
+"""
+
+from typing import Any
+
+# Fields of the base class's to_dict() in transformers 4.36.2, which published part configs repeat. 5.24 has 12 of them.
+BASE_FIELDS = frozenset(
+    "_name_or_path add_cross_attention architectures bad_words_ids begin_suppress_tokens bos_token_id "
+    "chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype "
+    "early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task "
+    "forced_bos_token_id forced_eos_token_id id2label is_decoder is_encoder_decoder label2id length_penalty max_length "
+    "min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions "
+    "output_hidden_states output_scores pad_token_id prefix problem_type pruned_heads remove_invalid_values "
+    "repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params "
+    "temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype "
+    "torchscript transformers_version typical_p use_bfloat16".split()
+)
+
+
+def rope_kinds() -> frozenset[str]:
+    """The kinds of rotary embeddings that the installed transformers computes; before 4.43 it has no list of them."""
+    try:
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    except ImportError:
+        return frozenset(("default", "linear", "dynamic"))
+    return frozenset(("default", *ROPE_INIT_FUNCTIONS))
+
+
+def rope_kind_field(kind: str) -> str:
+    """The key of rope_scaling for its kind: 4.36 knows two kinds, and reads them from ``type`` alone."""
+    return "type" if kind in ("linear", "dynamic") else "rope_type"
+
+
+def published_rope(config: dict[str, Any]) -> dict[str, Any]:
+    """A language model's config with ``rope_theta`` and ``rope_scaling`` in place of transformers 5's rope_parameters.
+
+    transformers 4 ignores rope_parameters, and would compute with a rope_theta of 10000.
+    """
+    rope = dict(config.get("rope_parameters") or {})
+    config = {name: value for name, value in config.items() if name != "rope_parameters"}
+    if not rope:
+        return config
+    kind = rope.pop("rope_type", "default")
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope.pop("rope_theta")
+    return config | {"rope_scaling": None if kind == "default" else {rope_kind_field(kind): kind, **rope}}
+
+
+def published_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json without the names that transformers before 5 does not know."""
+    config = {name: value for name, value in config.items() if name not in ("backend", "is_local", "local_files_only")}
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    classes = {"TokenizersBackend": "PreTrainedTokenizerFast", "Qwen2TokenizerFast": "Qwen2Tokenizer"}
+    name = str(config.get("tokenizer_class"))
+    return config | {"tokenizer_class": classes.get(name, name)}
