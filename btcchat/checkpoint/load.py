@@ -14,6 +14,7 @@ from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.change_encoder import canonical
 from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import BTCChatConfig, read_config
+from btcchat.checkpoint.extras import check_extras
 from btcchat.checkpoint.folder import (
     STORED_ENCODER,
     STORED_PROJECTOR,
@@ -78,6 +79,7 @@ def load(
     mm_projector: ProjectorChoice = STORED_PROJECTOR,
 ) -> Model:
     """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError where weights do not fit the config."""
+    check_extras(path)
     source = open_checkpoint(
         path,
         base=base,

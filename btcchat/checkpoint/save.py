@@ -9,12 +9,16 @@ from typing import cast
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS, read_config
 from btcchat.checkpoint.schema import LLMConfig
 from btcchat.compat.configs import published_rope, published_tokenizer
+from btcchat.compat.noise import no_bars
 from btcchat.files import write_json
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import with_line_merges
 from btcchat.model import BTCChatModel
 
 
@@ -38,14 +42,15 @@ def save(
         config = model.config
         config.describe_tower(model.vision_tower)
         if model.base is None:
-            model.llm.save_pretrained(
-                temporary / "llm",
-                state_dict=_part(state, "llm."),
-                safe_serialization=True,
-                max_shard_size=max_shard_size,
-            )
+            with no_bars():
+                model.llm.save_pretrained(
+                    temporary / "llm",
+                    state_dict=_part(state, "llm."),
+                    safe_serialization=True,
+                    max_shard_size=max_shard_size,
+                )
             model.tokenizer.save_pretrained(temporary / "llm")
-            _fix_tokenizer_config(temporary / "llm" / "tokenizer_config.json")
+            _fix_tokenizer(model.tokenizer, temporary / "llm")
         else:
             adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
         _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
@@ -83,9 +88,14 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
     model.config.llm = llm
 
 
-def _fix_tokenizer_config(path: Path) -> None:
-    """In the words of published code, whichever version wrote it."""
-    write_json(path, published_tokenizer(read_config(path)), sort_keys=True)
+def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Its files as published code reads them, whichever version wrote them."""
+    config = published_tokenizer(read_config(folder / "tokenizer_config.json"))
+    if isinstance(tokenizer, LlamaTokenizer):  # transformers 5 leaves these out
+        config |= {"add_bos_token": tokenizer.add_bos_token, "add_eos_token": tokenizer.add_eos_token}
+    write_json(folder / "tokenizer_config.json", config, sort_keys=True)
+    if (folder / "tokenizer.json").exists():
+        write_json(folder / "tokenizer.json", with_line_merges(folder / "tokenizer.json"))
 
 
 def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, Tensor]:

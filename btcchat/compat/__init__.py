@@ -1,1 +1,1 @@
-"""Everything that depends on the version of a library, and nothing else does; each file names the versions it is for."""
+"""Everything that depends on the version of a library, and nothing else; each file names the versions it is for."""

@@ -1,22 +1,24 @@
-"""The words of llm/config.json and tokenizer_config.json: transformers 5 has others than 4.36, which published code has.
+"""The words of llm/config.json and tokenizer_config.json, which transformers 5 changed.
 
-What is saved is written in the older words, which every version reads.
+What is saved is written in those of 4.36, which published code and every version read.
 """
 
 from typing import Any
 
 # Fields of the base class's to_dict() in transformers 4.36.2, which published part configs repeat. 5.24 has 12 of them.
-BASE_FIELDS = frozenset(
-    "_name_or_path add_cross_attention architectures bad_words_ids begin_suppress_tokens bos_token_id "
-    "chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype "
-    "early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task "
-    "forced_bos_token_id forced_eos_token_id id2label is_decoder is_encoder_decoder label2id length_penalty max_length "
-    "min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions "
-    "output_hidden_states output_scores pad_token_id prefix problem_type pruned_heads remove_invalid_values "
-    "repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params "
-    "temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype "
-    "torchscript transformers_version typical_p use_bfloat16".split()
-)
+BASE_FIELDS = (
+    "_name_or_path", "add_cross_attention", "architectures", "bad_words_ids", "begin_suppress_tokens",
+    "bos_token_id", "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id",
+    "diversity_penalty", "do_sample", "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id",
+    "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "id2label",
+    "is_decoder", "is_encoder_decoder", "label2id", "length_penalty", "max_length", "min_length", "model_type",
+    "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_attentions",
+    "output_hidden_states", "output_scores", "pad_token_id", "prefix", "problem_type", "pruned_heads",
+    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id",
+    "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder",
+    "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+    "transformers_version", "typical_p", "use_bfloat16",
+)  # fmt: skip
 
 
 def rope_kinds() -> frozenset[str]:
@@ -51,8 +53,11 @@ def published_rope(config: dict[str, Any]) -> dict[str, Any]:
 def published_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     """tokenizer_config.json without the names that transformers before 5 does not know."""
     config = {name: value for name, value in config.items() if name not in ("backend", "is_local", "local_files_only")}
-    if isinstance(config.get("extra_special_tokens"), list):
-        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    extra = config.pop("extra_special_tokens", None)
+    if isinstance(extra, list):
+        config["additional_special_tokens"] = extra
+    elif extra:  # a dict: named tokens, which before 4.46 are unknown by any name
+        config["extra_special_tokens"] = extra
     classes = {"TokenizersBackend": "PreTrainedTokenizerFast", "Qwen2TokenizerFast": "Qwen2Tokenizer"}
     name = str(config.get("tokenizer_class"))
     return config | {"tokenizer_class": classes.get(name, name)}

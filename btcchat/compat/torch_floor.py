@@ -1,5 +1,7 @@
 """Functions that torch has had since 2.4 and 2.5; without them a slower or older way is taken."""
 
+from typing import Any
+
 import torch
 
 
@@ -9,7 +11,7 @@ def has_fast_bfloat16() -> bool:
     return bool(supported and supported())
 
 
-def allow_globals(names: list[object]) -> None:
-    """Let ``torch.load(weights_only=True)`` read these. torch before 2.4 cannot be told; its default reads everything."""
+def allow_globals(names: list[Any]) -> None:
+    """Let ``torch.load(weights_only=True)`` read these; torch before 2.4, where it is not the default, reads all."""
     if hasattr(torch.serialization, "add_safe_globals"):
         torch.serialization.add_safe_globals(names)

@@ -48,7 +48,7 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
 
 
 def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
-    """Rotary settings as rope_theta and rope_scaling, which every transformers reads; newer ones write rope_parameters."""
+    """Rotary settings as rope_theta and rope_scaling, which every version reads; newer ones write rope_parameters."""
     field = "rope_scaling" if settings.get("rope_parameters") is None else "rope_parameters"
     given = settings.pop(field, None)
     settings.pop("rope_parameters", None)

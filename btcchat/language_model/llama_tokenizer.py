@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizer
 from btcchat.errors import BTCChatError
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space inside a piece
-# normalizer_spec { add_dummy_prefix: false } in protobuf's wire format, where a message that follows another of the same
-# field is merged into it. Python's protobuf has no place for two descriptions of this format, and others bring theirs.
+# normalizer_spec { add_dummy_prefix: false } in protobuf's wire format, where a message that follows another of the
+# same field is merged into it. Python's protobuf holds one description of this format, and transformers brings its own.
 NO_PREFIX = b"\x1a\x02\x18\x00"
 
 
@@ -135,7 +135,8 @@ class LlamaTokenizer(PreTrainedTokenizer):
         return int(self._pieces.get_piece_size())
 
     def get_vocab(self) -> dict[str, int]:
-        return {self._pieces.id_to_piece(i): i for i in range(self.vocab_size)} | self.added_tokens_encoder
+        pieces = {str(self._pieces.id_to_piece(i)): i for i in range(self.vocab_size)}
+        return {**pieces, **self.added_tokens_encoder}
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write tokenizer.model as it was read."""

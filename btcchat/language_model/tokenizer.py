@@ -94,7 +94,7 @@ def _read(folder: Path) -> Tokenizer:
     file, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     try:
         if file.exists():
-            return Tokenizer.from_str(json.dumps(_one_line_merges(file)))
+            return Tokenizer.from_str(json.dumps(with_line_merges(file)))
         return byte_level_bpe(models.BPE.from_file(str(vocabulary), str(merges)))
     except BTCChatError:
         raise
@@ -104,7 +104,7 @@ def _read(folder: Path) -> Tokenizer:
         raise BTCChatError(f"{what} is not a tokenizer ({reason}); download or save it again") from None
 
 
-def _one_line_merges(file: Path) -> dict[str, Any]:
+def with_line_merges(file: Path) -> dict[str, Any]:
     """A tokenizer.json with "a b" for each merge, which tokenizers before 0.20 reads; later ones write ["a", "b"]."""
     content: dict[str, Any] = read_json(file, "model", way_out="download or save the checkpoint again")
     model = content["model"]

@@ -16,10 +16,12 @@ from btcchat.language_model.tokenizer import load_tokenizer
 
 TINY = Path(btcchat.__file__).parent / "assets/tiny/llm"
 PARTS = [
-    *(" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}", "\u2581", "\u2581\u2581"),
+    *(" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}"),
+    *("\u2581", "\u2581\u2581"),
     *("<s>", "</s>", "<unk>", "<s", "s>", "<<s>>", " </s> ", "<pad>", "<image>", "<0x0A>", "[INST]", "<|im_end|>"),
     *("two", " houses", " were", " built", ".", ",", "The", " scene", "USER:", " ASSISTANT:", " ASSISTANT: ", "A chat"),
-    *("0", "12", "3.14", "2010-2014", "na\u00efve", "\u00fc", "\u5efa\u7269", "\u0645\u0628\u0646\u0649", "\U0001f3e0", "e\u0301", "\u200b", "\x00", "\ufffd"),
+    *("0", "12", "3.14", "2010-2014", "na\u00efve", "\u00fc", "\u5efa\u7269", "\u0645\u0628\u0646\u0649"),
+    *("\U0001f3e0", "e\u0301", "\u200b", "\x00", "\ufffd"),
 ]  # fmt: skip
 # What transformers 4.36.2 gives for TEXTS: (tokenizer, legacy) -> the beginning of `digest`.
 PUBLISHED = {

@@ -10,8 +10,8 @@ from btcchat.checkpoint.weights import load_strict, weight_keys
 from btcchat.compat.configs import published_rope
 from btcchat.errors import BTCChatError
 from btcchat.language_model import build_language_model
-from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.language_model.qwen2 import Qwen2Config
+from btcchat.language_model.tokenizer import load_tokenizer
 from tests.tiny import qwen2_tokenizer, rope_of
 
 CONFIG = {

@@ -1,0 +1,13 @@
+"""The packages that a checkpoint needs, looked for before torch is imported and any model is built."""
+
+from pathlib import Path
+
+from btcchat.checkpoint.config import read_config
+from btcchat.compat.extras import require
+
+
+def check_extras(path: str | Path | None) -> None:
+    """Raise BTCChatError where the folder ``path`` holds an adapter and peft is not installed. Hub ids pass."""
+    file = Path(path or "").expanduser() / "config.json"
+    if path is not None and file.is_file() and read_config(file).get("base_model") is not None:
+        require("peft", f"the adapter {path}")
