@@ -8,6 +8,8 @@ from btcchat.compat.extras import require
 
 def check_extras(path: str | Path | None) -> None:
     """Raise BTCChatError where the folder ``path`` holds an adapter and peft is not installed. Hub ids pass."""
-    file = Path(path or "").expanduser() / "config.json"
-    if path is not None and file.is_file() and read_config(file).get("base_model") is not None:
+    if not isinstance(path, str | Path):  # the packaged model; what is not a path is told where it is resolved
+        return
+    file = Path(path).expanduser() / "config.json"
+    if file.is_file() and read_config(file).get("base_model") is not None:
         require("peft", f"the adapter {path}")
