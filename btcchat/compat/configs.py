@@ -3,6 +3,7 @@
 What is saved is written in those of 4.36, which published code and every version read.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 # Fields of the base class's to_dict() in transformers 4.36.2, which published part configs repeat. 5.24 has 12 of them.
@@ -30,24 +31,27 @@ def rope_kinds() -> frozenset[str]:
     return frozenset(("default", *ROPE_INIT_FUNCTIONS))
 
 
-def rope_kind_field(kind: str) -> str:
-    """The key of rope_scaling for its kind: 4.36 knows two kinds, and reads them from ``type`` alone."""
-    return "type" if kind in ("linear", "dynamic") else "rope_type"
-
-
 def published_rope(config: dict[str, Any]) -> dict[str, Any]:
-    """A language model's config with ``rope_theta`` and ``rope_scaling`` in place of transformers 5's rope_parameters.
+    """A language model's config with the ``rope_theta`` and ``rope_scaling`` that transformers 4.36 reads.
 
-    transformers 4 ignores rope_parameters, and would compute with a rope_theta of 10000.
+    4 ignores the rope_parameters of 5, and would compute with a rope_theta of 10000. Of rope_scaling, 4.36 knows two
+    kinds, reads them from ``type`` alone, and refuses the ``rope_type`` that 4.43 to 4.57 put beside it.
     """
-    rope = dict(config.get("rope_parameters") or {})
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     config = {name: value for name, value in config.items() if name != "rope_parameters"}
     if not rope:
         return config
-    kind = rope.pop("rope_type", "default")
+    kind = rope_kind(rope)
+    rope = {name: value for name, value in rope.items() if name not in ("type", "rope_type")}
     if "rope_theta" in rope:
         config["rope_theta"] = rope.pop("rope_theta")
-    return config | {"rope_scaling": None if kind == "default" else {rope_kind_field(kind): kind, **rope}}
+    field = "type" if kind in ("linear", "dynamic") else "rope_type"
+    return config | {"rope_scaling": None if kind == "default" else {field: kind, **rope}}
+
+
+def rope_kind(rope: Mapping[str, Any]) -> str:
+    """The kind that rope_parameters or rope_scaling names."""
+    return str(rope.get("rope_type", rope.get("type", "default")))
 
 
 def published_tokenizer(config: dict[str, Any]) -> dict[str, Any]:

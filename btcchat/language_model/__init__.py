@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from btcchat.compat.configs import rope_kind_field, rope_kinds
+from btcchat.compat.configs import published_rope, rope_kind, rope_kinds
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from btcchat.registry import Registry
@@ -50,23 +50,14 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
 def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
     """Rotary settings as rope_theta and rope_scaling, which every version reads; newer ones write rope_parameters."""
     field = "rope_scaling" if settings.get("rope_parameters") is None else "rope_parameters"
-    given = settings.pop(field, None)
-    settings.pop("rope_parameters", None)
-    if given is None:
-        return settings
-    rope, known = dict(given), rope_kinds()
-    kind = rope.pop("type", "default")
-    kind = rope.pop("rope_type", kind)
-    if "rope_theta" in rope:
-        settings["rope_theta"] = rope.pop("rope_theta")
-    if kind not in known or (kind == "default" and rope):
+    rope, known = settings.get(field) or {}, rope_kinds()
+    kind = rope_kind(rope) if isinstance(rope, dict) else None
+    if kind not in known or (kind == "default" and rope.keys() - {"type", "rope_type", "rope_theta"}):
         raise BTCChatError(
-            f"llm/config.json: {field} is {given}, expected rope_theta and a rope_type of {', '.join(sorted(known))}; "
+            f"llm/config.json: {field} is {rope}, expected rope_theta and a rope_type of {', '.join(sorted(known))}; "
             "use another language model, or a newer transformers"
         )
-    if kind == "default":
-        return settings
-    return settings | {"rope_scaling": {rope_kind_field(kind): kind, **rope}}
+    return published_rope(settings)
 
 
 def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) -> str:

@@ -24,6 +24,10 @@ from tests.tiny import rope_of, tiny_model
             {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "rope_theta": 5e5}},
             {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
         ),
+        (
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 2.0}},
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        ),
         ({"rope_theta": 5e5, "rope_scaling": None}, {"rope_theta": 5e5, "rope_scaling": None}),
     ],
 )

@@ -63,6 +63,10 @@ def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
     [
         ({"use_sliding_window": True}, "use_sliding_window is true; only full attention is supported"),
         ({"rope_scaling": {"type": "spiral", "factor": 4.0}}, "llm/config.json: .*rope_scaling"),
+        (
+            {"rope_scaling": "linear"},
+            "^llm/config.json: rope_scaling is linear, expected rope_theta and a rope_type of",
+        ),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters is .*, expected rope_theta and a"),
         ({"rope_parameters": {"rope_type": "spiral", "factor": 4.0}}, "rope_parameters is .*'spiral'.*; use another"),
     ],
