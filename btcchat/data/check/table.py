@@ -18,7 +18,7 @@ KINDS = {
     "row": "a row that does not follow the schema",
     **FILE_FAULTS,
     "sizes": "dates of different size",
-    "placeholders": "a conversation whose <image> do not fit its images",
+    "placeholders": "a conversation whose <image> do not fit its images, or another project's placeholder",
     "answer": "an answer without text",
     "clue": "images without a clue, or changed since it was written",
     "length": "longer than the model reads; text would be cut",

@@ -17,6 +17,7 @@ from btcchat.data.mixture.sampling import sample as sample_rows
 from btcchat.data.mixture.terms import Term, of_split, terms
 from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
+from btcchat.media.placeholders import check_placeholders
 from btcchat.media.source import Embedded
 
 CAPTIONS: Final = "captions"
@@ -164,6 +165,10 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
+    try:
+        check_placeholders(questions[0], 1, is_answer=False, shows_images=record.modality != "text")
+    except BTCChatError as error:
+        raise BTCChatError(f"{where}: {error}") from error
     question: str | None = questions[0]
     changed = None
     if kind == CAPTIONS:
