@@ -28,6 +28,7 @@ BAD = {
     "missing": [{"modality": "pair", "images": ["a.png", "none.png"]}, {"modality": "video", "video": "none.mp4"}],
     "unreadable": [{"modality": "image", "image": "cut.png"}, {"modality": "image", "image": "empty.png"}],
     "sizes": [{"modality": "pair", "images": ["a.png", "wide.png"]}],
+    "disagreement": [{"modality": "pair", "images": ["a.png", "b.png"], "change_flag": 0, "captions": ["a house"]}],
     "placeholders": [
         {"modality": "image", "image": "a.png", "conversations": [Q | {"value": "<image><image>\nQ"}, A]},
         {"modality": "series", "images": ["a.png"] * 5, "conversations": [Q | {"value": "<image>" * 3}, A]},
@@ -181,6 +182,31 @@ def test_placeholders_that_would_be_learned_as_text_are_a_fault(root, shared, ca
     (root / "case.yaml").write_text(f"case: {{annotation: {case / name}.jsonl, images: {root}}}")
     assert checked(root, str(root / "case.yaml"), "--workers", "0") == 1
     assert f"  case: {name}.jsonl row 1: {fault}" in capsys.readouterr().out
+
+
+def test_flag_captions_and_mask_are_held_against_each_other(root, shared, tmp_path, capsys):
+    src = shared / "cases/12-flag-mask-captions-disagree/mci"
+    assert cli.main(["data", "convert", "levir_mci", str(src), str(tmp_path / "out")]) == 0
+    (root / "case.yaml").write_text(f"case: {{annotation: {tmp_path}/out/train.jsonl, images: {src}}}")
+    check = [str(root / "case.yaml"), "--workers", "0"]
+    assert checked(root, *check) == 0  # published sets have them
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[-1] == "disagreement" and out.splitlines()[1].split()[-1] == "2"
+    assert out.splitlines()[2:] == [
+        "disagreement: change_flag, captions and mask of a pair that contradict each other (2)",
+        "  case: train.jsonl row 1: changed by its mask, unchanged by its change_flag and captions",
+        "  case: train.jsonl row 2: changed by its change_flag and captions, unchanged by its mask",
+    ]
+    assert checked(root, *check, "--disagreement", "stop") == 1
+    assert checked(root, *check, "--disagreement", "stop", "--allow", "disagreement") == 0
+
+
+def test_a_mask_that_cannot_be_read_is_a_fault(root, capsys):
+    write(root / "bad.jsonl", [GOOD[0] | {"mask": mask} for mask in ("none.png", "cut.png", 7)])
+    assert checked(root, "bad", "--workers", "0") == 1
+    out = capsys.readouterr().out
+    assert f"row 1: mask '{root}/./none.png' not found" in out and "row 2: image '" in out
+    assert "row 3: 7 in 'mask', expected a path" in out
 
 
 def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(root, capsys):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from btcchat.data.changed import flag_of
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.descriptions import Description
@@ -172,7 +173,7 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     question: str | None = questions[0]
     changed = None
     if kind == CAPTIONS:
-        answers, changed = _captions(row, where), _flag(row)
+        answers, changed = _captions(row, where), flag_of(row)
         plain = " ".join(questions[0].replace("<image>", " ").split())
         if record.modality == "pair" and (
             plain == CHANGE_QUESTION or len(questions) > 1
@@ -188,13 +189,6 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     if len(questions) > 1:
         raise BTCChatError(f"{where}: {len(questions)} questions; a sample of an evaluation has one")
     return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
-
-
-def _flag(row: Mapping[str, Any]) -> bool | None:
-    """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
-    truth = row.get("truth")
-    flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
-    return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
 
 
 def _captions(row: Mapping[str, Any], where: str) -> list[str]:
