@@ -14,6 +14,7 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
   btcchat data convert --list                        the kinds of data set
   btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
+  btcchat data convert generic vqa.csv annotations/vqa --map question=Q,answer=A,image=before,image2=after
 
 If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of
 fault are named, and the others are counted. Pairs whose change_flag, captions and mask contradict each other are
@@ -42,6 +43,8 @@ def _add_convert(commands: Commands) -> None:
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
     images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
+    mapping = "for the kind generic: which field of a row is what, e.g. question=Q,answer=A,image=path1,image2=path2"
+    add("--map", action="append", metavar="NAME=FIELD,...", help=mapping)
     disagreement = "pairs whose change_flag, captions and mask contradict each other: keep (default), drop, or stop"
     add("--disagreement", choices=DISAGREEMENT, default="keep", help=disagreement)
     add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
@@ -54,6 +57,7 @@ def convert_data(args: argparse.Namespace) -> int:
     from btcchat.console.progress import Progress
     from btcchat.data.convert import CONVERTERS, BadRows, convert
     from btcchat.data.convert.check import by_kind
+    from btcchat.data.convert.fields import parse_mapping
     from btcchat.plugins import load_enabled
 
     if args.list:
@@ -65,10 +69,16 @@ def convert_data(args: argparse.Namespace) -> int:
     if args.out is None:
         args.parser.print_help(sys.stderr)
         raise BTCChatError("data convert needs KIND SRC OUT, or --list")
-    options = {"splits": args.split, "images": args.images, "disagreement": args.disagreement}
     try:
         with Progress("rows") as progress:
-            converted = convert(args.kind, args.src, args.out, **options, progress=progress.reach)
+            converted = convert(
+                *(args.kind, args.src, args.out),
+                splits=args.split,
+                images=args.images,
+                disagreement=args.disagreement,
+                mapping=parse_mapping(args.map) if args.map else None,
+                progress=progress.reach,
+            )
     except BadRows as error:
         print("\n".join(error.by_kind(args.faults).lines("--faults N names more")), file=sys.stderr)
         count = len(error.faults)

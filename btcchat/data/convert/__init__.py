@@ -5,7 +5,7 @@ The images stay where they are. A new layout is one `Converter` (base.py) and on
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from btcchat.data.convert.check import BadRows, Checks, Fault
 from btcchat.data.convert.crsvqa import CRSVQA
 from btcchat.data.convert.dubai_cc import DubaiCC
 from btcchat.data.convert.era import ERA
+from btcchat.data.convert.generic import MappedFields
 from btcchat.data.convert.geochat import GeoChat
 from btcchat.data.convert.levir import LevirCC, LevirMCI, WhuCDC
 from btcchat.data.convert.rsvqa import CDVQA, RsvqaHR, RsvqaLR
@@ -43,6 +44,7 @@ CONVERTERS: Registry[type[Converter[Any]]] = Registry(
         "era": ERA,
         "ccexpert": CCExpert,
         "unirs": UniRS,
+        "generic": MappedFields,
     },
 )
 
@@ -63,17 +65,19 @@ def convert(
     splits: Sequence[str] = (),
     images: str | Path | None = None,
     disagreement: str = "keep",
+    mapping: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Converted:
     """Write ``out``/SPLIT.jsonl for the splits of ``src`` (all, or the given ones).
 
     images: the folder of the images if not ``src``; the records' paths are relative to it. disagreement: what is done
     with a pair whose change_flag, captions and mask contradict each other: keep, drop, or stop (it is a bad row).
+    mapping: of the kind "generic", name -> field, ``{"question": "Q", "answer": "A", "image": "path"}``.
     ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
     file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
     """
     choose("treatment of disagreement", disagreement, dict.fromkeys(DISAGREEMENT))
-    converter = CONVERTERS.find(kind)(src, images)
+    converter = _converter(kind, src, images, mapping)
     wanted = _wanted_splits(converter, src, splits)
     checks, done = Checks(converter.root, converter.ids_are_unique), 0
     converted = Converted(wanted)
@@ -98,6 +102,17 @@ def convert(
         if checks.faults:
             raise BadRows(checks.faults)
     return converted
+
+
+def _converter(
+    kind: str, src: str | Path, images: str | Path | None, mapping: Mapping[str, str] | None
+) -> Converter[Any]:
+    made = CONVERTERS.find(kind)
+    if issubclass(made, MappedFields):
+        return made(src, images, mapping)
+    if mapping:
+        raise BTCChatError(f"--map is for the kind generic; the fields of {kind} are known")
+    return made(src, images)
 
 
 def _wanted_splits(converter: Converter[Any], src: str | Path, splits: Sequence[str]) -> dict[str, int]:
