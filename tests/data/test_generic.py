@@ -70,7 +70,13 @@ def test_images_are_fields_lists_and_what_is_inside(converted, mapping, media):
 
 
 def test_a_csv_is_read_with_its_splits_ids_and_numbers(converted):
-    text = '\ufeffkey;Q;A;path1;part;kind\r\n7;"How many; exactly?";3;a.png;train;count\r\n\r\n8;Wet?;no;b.png;val;yes/no\r\n'
+    lines = [
+        "\ufeffkey;Q;A;path1;part;kind",
+        '7;"How many; exactly?";3;a.png;train;count',
+        "",
+        "8;Wet?;no;b.png;val;yes/no",
+    ]
+    text = "\r\n".join(lines)
     mapping = {"id": "key", "question": "Q", "answer": "A", "image": "path1", "split": "part", "question_type": "kind"}
     records = converted(text, mapping, "vqa.csv")
     assert list(records) == ["train", "val"]
