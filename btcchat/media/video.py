@@ -89,9 +89,8 @@ def _track(path: Path | Embedded) -> Track:
     with _open(path) as container:
         streams = [stream for stream in container.streams.video if not _is_still(stream)]
         if not streams:
-            kinds = " and ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-            pictures = " and still pictures" if container.streams.video else ""
-            raise BTCChatError(f"video '{path}' has no moving picture, only {kinds}{pictures}")
+            kinds = {"a cover" if stream.type == "video" else stream.type for stream in container.streams}
+            raise BTCChatError(f"video '{path}' has no moving picture, only {' and '.join(sorted(kinds)) or 'nothing'}")
         known = [stream for stream in streams if stream.codec_context is not None]
         if not known:
             raise BTCChatError(f"video '{path}' has a codec that is not known; convert it to MP4 (H.264)")

@@ -170,6 +170,17 @@ def test_the_video_is_read_and_not_its_cover(shared, caplog):
     assert "stream 1 of 2 video streams is read" in caplog.text
 
 
+def test_a_cover_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        stream.disposition = Disposition.attached_pic
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(BTCChatError, match="no moving picture, only a cover"):
+        load_frames("video", tmp_path / "a.mp4")
+
+
 def write_streams(path, *streams) -> None:
     """Streams of (disposition, size, frames)."""
     with av.open(str(path), "w") as container:
