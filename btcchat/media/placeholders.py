@@ -18,7 +18,8 @@ _FOREIGN = re.compile(
 
 def foreign_placeholder(text: str) -> str | None:
     """The first word of ``text`` that is a placeholder of another project, ``"<video>"``; None where it has none."""
-    if "<" not in text and "[" not in text:
+    others = text.replace(PLACEHOLDER, "")
+    if "<" not in others and "[" not in others:  # as nearly every row: a million of them are looked at
         return None
     return next((match[0] for match in _FOREIGN.finditer(text) if match[0] != PLACEHOLDER), None)
 
