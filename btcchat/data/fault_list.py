@@ -7,6 +7,7 @@ FILE_FAULTS = {  # kind -> what it means; of every check that opens files
     "missing": "a file that is not there",
     "unreadable": "a file that cannot be decoded",
 }
+DISAGREE = {"disagreement": "change_flag, captions and mask of a pair that contradict each other"}
 
 
 class FaultList:

@@ -16,7 +16,7 @@ from btcchat.clues.store import ClueWriter
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
 TALK = [{"from": "human", "value": "What is new?"}, {"from": "gpt", "value": "a house"}]
-HOSTILE = '<script>alert(1)</script> & "quoted" <image> </s>'
+HOSTILE = '<script>alert(1)</script> & "quoted" </s>'
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def root(tmp_path, monkeypatch, maker):
         {"modality": "pair", "images": ["a.png", "<c>.png"], "dates": ["<2010>", "2014"], "task": "<i>"},
         {"modality": "image", "image": "b.png"},
         {"modality": "image", "image": "gone<b>.png"},
-        {"modality": "text"},
+        {"modality": "text", "conversations": [talk[0] | {"value": "What is new?"}, talk[1]]},
     ]
     lines = "\n".join(json.dumps({"id": f"<b>{n}", "conversations": talk} | row) for n, row in enumerate(rows, start=1))
     (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")

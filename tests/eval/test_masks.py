@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
-from btcchat.eval.maps.masks import LEVELS, best_level, level_of, mask_scores, mask_text
+from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_text
 from tests.eval.test_run import no_paraphrases, one_thread, torchrun, write_rows  # noqa: F401
 
 SETS = """
@@ -168,6 +169,18 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_every_value_of_a_mask_but_0_is_a_change(tmp_path, mode):
+    """LEVIR-MCI's roads are 128, its buildings 255; other masks have 1."""
+    mask = np.array([[0, 128, 255, 1]], np.uint8)
+    Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
+    Image.fromarray(np.array([[10, 20, 30, 40]], np.uint8)).save(tmp_path / "map.png")
+    record = SimpleNamespace(row={"mask": "mask.png"}, where="rows.json row 1")
+    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    unchanged, changed = count(sample, tmp_path / "map.png")
+    assert np.flatnonzero(unchanged).tolist() == [10] and np.flatnonzero(changed).tolist() == [20, 30, 40]
+
+
 def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
     rows = [json.loads(line) for line in (root / "scenes_test.jsonl").read_text().splitlines()]
     Image.new("1", (10, 20)).save(root / "data/small.png")
@@ -177,8 +190,6 @@ def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
 
 
 def test_a_broken_map_is_named(tmp_path):
-    from btcchat.eval.maps.masks import count
-
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BTCChatError, match="remove it, and it is drawn again"):
         count(None, tmp_path / "a.png")

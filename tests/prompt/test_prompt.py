@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
@@ -212,16 +213,30 @@ def test_a_placeholder_is_still_one_after_pickling(tokenizer):
     assert chat[0].content.count(IMAGE) == 2
 
 
-def test_without_segments_the_word_image_in_a_record_is_text(tokenizer):
+def test_without_segments_the_word_image_is_text_only_where_a_person_typed_it(tokenizer):
     record = [{"from": "human", "value": "what does <image> mean ?"}, {"from": "gpt", "value": "a picture ."}]
-    turns = turns_of(record, segments=0, modality="text")
+    with pytest.raises(BTCChatError, match="^<image> in turn 1, but the record has no image; add its image, or rem"):
+        turns_of(record, segments=0, modality="text")
+    turns = turns_of(record, segments=0, modality="text", literal=True)
     assert turns[0].content == ["what does <image> mean ?"]
     assert encode(turns, tokenizer, train=True).placeholders == 0
 
 
 def test_an_answer_of_a_record_holds_no_placeholder():
     record = [{"from": "human", "value": "<image>\nHi"}, {"from": "gpt", "value": "<image> is text"}]
-    assert turns_of(record, segments=1, modality="image")[1].content == ["<image> is text"]
+    with pytest.raises(BTCChatError, match="^<image> in turn 2, an answer; images are shown in questions"):
+        turns_of(record, segments=1, modality="image")
+
+
+@pytest.mark.parametrize("role", ["human", "gpt"])
+@pytest.mark.parametrize("word", ["<video>", "<ImageHere>", "<image_1>", "<|vision_start|>", "<Image>"])
+def test_placeholders_of_other_projects_are_refused_in_records_and_text_in_what_a_person_typed(word, role):
+    record = [{"from": "human", "value": "<image>\nHi"}, {"from": "gpt", "value": "a house"}]
+    record[role == "gpt"]["value"] += f" {word}"
+    with pytest.raises(BTCChatError, match=f"^'{re.escape(word)}' in turn {1 + (role == 'gpt')} is not a placeholder"):
+        turns_of(record, segments=1, modality="image")
+    turns = turns_of(record, segments=1, modality="image", literal=True)
+    assert any(word in part for part in turns[role == "gpt"].content if isinstance(part, str))
 
 
 # Labels

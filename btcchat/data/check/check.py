@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from btcchat import prompt
+from btcchat.data.check.agreement import check_agreement
 from btcchat.data.check.table import Checked, Fault, Size
 from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.mixture import located
@@ -178,6 +179,8 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
         return checked
     checked.modality = record.modality
     checked.samples = checked_set.samples(record, index)
+    if fault := check_agreement(record, checked_set.image_root):
+        checked.faults.append(fault)
     frames = _check_files(record, checked, job.processor.config.num_video_frames)
     if frames is None:
         return checked

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from btcchat.data.fault_list import FILE_FAULTS, FaultList
+from btcchat.data.fault_list import DISAGREE, FILE_FAULTS, FaultList
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, json_line
 from btcchat.media.frames import MODALITIES
@@ -18,7 +18,8 @@ KINDS = {
     "row": "a row that does not follow the schema",
     **FILE_FAULTS,
     "sizes": "dates of different size",
-    "placeholders": "a conversation whose <image> do not fit its images",
+    **DISAGREE,
+    "placeholders": "a conversation whose <image> do not fit its images, or another project's placeholder",
     "answer": "an answer without text",
     "clue": "images without a clue, or changed since it was written",
     "length": "longer than the model reads; text would be cut",

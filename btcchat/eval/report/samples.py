@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from btcchat.data.changed import says_no_change
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import right_answers
-from btcchat.eval.captions.changes import changed_rows, says_no_change
+from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.score import count_captions
