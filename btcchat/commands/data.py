@@ -5,6 +5,7 @@ import sys
 
 from btcchat.commands import data_check, data_list, data_show
 from btcchat.commands.options import RAW, Commands, complain, whole_number
+from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 
 CONVERT = """\
@@ -70,5 +71,5 @@ def convert_data(args: argparse.Namespace) -> int:
         complain(f"{count:,} fault{'s' * (count > 1)} (listed above); nothing was written")
         return 2
     counts = ", ".join(f"{count} {split}" for split, count in written.items())
-    print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
+    say(f"{counts} records written to {args.out}")
     return 0

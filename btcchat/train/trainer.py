@@ -129,8 +129,9 @@ class BTCChatTrainer(MeteredTrainer):
         if not self.is_world_process_zero():
             return
         if faults:
-            rows = sorted(set(faults))
-            logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
+            logger.warning("%d times a sample was left out (--bad_samples skip):", len(faults))
+            for fault in sorted(set(faults)):
+                logger.warning("  %s", fault)
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 

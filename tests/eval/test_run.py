@@ -409,7 +409,7 @@ def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
     first.close()
     with RunFolder(tmp_path).part(3):  # a process whose launcher was killed
         assert main(words(root, "pairs:val", tmp_path)) == 2
-    assert capsys.readouterr().err.count("is being written by another process") == 2
+    assert capsys.readouterr().err.count(f"{tmp_path} is being written by process {os.getpid()} on ") == 2
     assert main(words(root, "pairs:val", tmp_path)) == 0
 
 
