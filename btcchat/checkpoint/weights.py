@@ -98,10 +98,16 @@ class Weights:
         return _rename_back(name, self.prefixes)
 
 
+def check_header(file: Path) -> None:
+    """Raise BTCChatError where ``file`` is missing, or is not as long as its header says."""
+    with _open(file):
+        pass
+
+
 def _open(file: Path) -> safe_open:
     try:
         return safe_open(str(file), framework="pt", device="cpu")
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise BTCChatError(f"{file} cannot be read as safetensors ({error}); download or save it again") from None
 
 
@@ -159,13 +165,17 @@ def load_strict(
     module.load_state_dict(state, assign=True)
 
 
+class NotFiniteError(BTCChatError):
+    """A weight is NaN or infinite: whatever is computed from it would be too."""
+
+
 def check_finite(weights: Mapping[str, torch.Tensor], output: Path) -> None:
-    """Raise BTCChatError where a weight is NaN or infinite: what it computes would be nonsense."""
+    """Raise NotFiniteError where a weight is not finite, so that it is not written to ``output``."""
     for key, weight in weights.items():
         if weight.is_floating_point() and weight.numel():
             low, high = weight.detach().aminmax()  # NaN counts as both
             if not (low.isfinite() and high.isfinite()):
-                raise BTCChatError(f"weight '{key}' is not finite (NaN or infinity), so {output} was not written")
+                raise NotFiniteError(f"weight '{key}' is not finite (NaN or infinity), so {output} was not written")
 
 
 def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
