@@ -98,7 +98,7 @@ def _acquire(path: Path, name: str, way_out: str) -> int:
                 raise BTCChatError(f"{name} is being written by {_words(owner)}; {way_out}")
             if owner is not None and owner.host != socket.gethostname():
                 gone = f"if that process is gone, remove {path}"
-                raise BTCChatError(f"{name} is being written by {_words(owner)}; {way_out}, or {gone}")
+                raise BTCChatError(f"{name} is being written by {_words(owner)}; {way_out}, or, {gone}")
             if _is_at(file, path):  # else it was released, and so deleted, before we had it
                 os.ftruncate(file, 0)
                 os.pwrite(file, json.dumps(Owner(os.getpid(), socket.gethostname())._asdict()).encode(), 0)
