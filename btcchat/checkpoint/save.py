@@ -19,6 +19,7 @@ from btcchat.model import BTCChatModel
 from btcchat.outputs.lock import Lock
 from btcchat.outputs.ours import NAME
 
+TRAINING = "training.json"  # of a training, which writes it before anything else: see train.run_record
 UNFINISHED = ".unfinished.json"  # the config.json of a folder whose parts are being replaced
 
 
@@ -85,17 +86,18 @@ def _replace(folder: Path, new: Path) -> None:
 
 
 def check_ours(folder: Path) -> None:
-    """Raise BTCChatError where `save` would replace files in ``folder`` that it has not written."""
-    if any(_saved_by_us(folder / name) for name in ("config.json", UNFINISHED)):
+    """Raise BTCChatError where `save` would replace files in ``folder`` that neither it nor a training has written."""
+    if any(saved_by_us(folder / name) for name in ("config.json", UNFINISHED, TRAINING)):
         return
     for name in (*PARTS, "config.json"):
         if (folder / name).exists():
             raise BTCChatError(f"{folder / name} already exists, and btcchat did not save it; give another folder")
 
 
-def _saved_by_us(config: Path) -> bool:
+def saved_by_us(file: Path) -> bool:
+    """Whether a JSON file says so."""
     try:
-        return config.is_file() and read_json(config).get("saved_by") == NAME
+        return file.is_file() and read_json(file).get("saved_by") == NAME
     except BTCChatError:  # it is no JSON object
         return False
 

@@ -126,6 +126,14 @@ class ClueWriter(Clues):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl")
         self._lock = Lock(beside(file), str(folder))
+        try:
+            self._open(folder, about)
+            self._file = Appender(file)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, folder: Path, about: dict[str, Any]) -> None:
         there = list(folder.glob("clues*.jsonl"))  # looked for first: another process writes clues.json before them
         if not (folder / "clues.json").exists():
             if there:
@@ -135,7 +143,6 @@ class ClueWriter(Clues):
             write_json(folder / "clues.json", about)
         super().__init__(folder)
         agree(self.about, about, folder)
-        self._file = Appender(file)
 
     def add(self, clues: list[tuple[str, Sources, str]]) -> None:
         """Keep (modality, sources, clue) of each."""

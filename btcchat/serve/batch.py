@@ -32,10 +32,14 @@ class Answers:
         self.done: set[tuple[str | None, str, str]] = set()
         name = f"--out {self.path}"
         self._lock = Lock(beside(self.path), name)
-        if self.path.exists():
-            for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
-                self._take(record, number)
-        self._file = Appender(self.path, name=name)
+        try:
+            if self.path.exists():
+                for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
+                    self._take(record, number)
+            self._file = Appender(self.path, name=name)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
         rows = []

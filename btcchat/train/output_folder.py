@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from btcchat.checkpoint import save
 from btcchat.errors import BTCChatError
-from btcchat.files import cannot_write, read_json
+from btcchat.files import cannot_write
 from btcchat.outputs.lock import Lock
 from btcchat.train.arguments import TrainingArguments
 from btcchat.train.run_record import NAME as RECORD
@@ -53,17 +53,11 @@ def check_ours(folder: Path) -> None:
 
     A run writes training.json before anything else, so what is in a folder with that file is ours.
     """
-    if not _is_run(folder / RECORD):
+    if not save.saved_by_us(folder / RECORD):
         for path in (path for name in NAMES for path in sorted(folder.glob(name))):
-            raise BTCChatError(f"{path} already exists, and no training of btcchat wrote it; {OTHER}")
+            if not save.saved_by_us(path / RECORD):  # a checkpoint has a copy
+                raise BTCChatError(f"{path} already exists, and no training of btcchat wrote it; {OTHER}")
     save.check_ours(folder)
-
-
-def _is_run(record: Path) -> bool:
-    try:
-        return record.is_file() and bool(read_json(record, "flags", "starts"))
-    except BTCChatError:
-        return False
 
 
 class Watch(TrainerCallback):

@@ -36,6 +36,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._lock: Lock | None = None
 
     def start(self, run: dict[str, Any]) -> dict[str, str]:
         """Claim the folder for ``run``: -> the answers by id that it holds already.
@@ -54,13 +55,17 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(f"--out {self.path}", error) from error
         self._lock = Lock(self.path / ".lock", str(self.path), OTHER)
-        for path in (self.path / "parts").glob(".*.lock"):  # a process whose launcher was killed may still be writing
-            check_free(path, str(self.path), OTHER)
-        for path in temporary_files(self.path):  # nobody writes them now
-            path.unlink()
-        if not run_file.is_file():
-            self.write(RUN, run)
-        return self.answers()
+        try:
+            for path in (self.path / "parts").glob(".*.lock"):  # a process whose launcher was killed may still write
+                check_free(path, str(self.path), OTHER)
+            for path in temporary_files(self.path):  # nobody writes them now
+                path.unlink()
+            if not run_file.is_file():
+                self.write(RUN, run)
+            return self.answers()
+        except BaseException:
+            self.close()
+            raise
 
     def _has_other_files(self) -> bool:
         """Whether there is more than what a run leaves that was stopped before it wrote its run.json."""
@@ -69,7 +74,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Give the folder back."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def part(self, rank: int) -> "AnswerPart":
         return AnswerPart(self.path / "parts" / f"{rank}.jsonl")
