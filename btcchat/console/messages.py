@@ -11,9 +11,10 @@ class Formatter(logging.Formatter):
     """Writes the arguments of a log line with their control characters as escapes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if isinstance(record.args, tuple):
+        args = record.args
+        if isinstance(args, tuple):
             record = copy(record)
-            record.args = tuple(arg if isinstance(arg, int | float) else printable(str(arg)) for arg in record.args)
+            record.args = tuple(arg if isinstance(arg, int | float) else printable(str(arg)) for arg in args)
         return super().format(record)
 
 

@@ -55,7 +55,7 @@ def starting_point(args: TrainingArguments) -> StartingPoint:
 
 
 def _newest_complete(earlier: list[Path], args: TrainingArguments) -> Path:
-    reasons = []
+    reasons: list[str] = []
     for checkpoint in reversed(earlier):
         if (reason := fault(checkpoint)) is None:
             if args.process_index == 0:
