@@ -1,5 +1,6 @@
 """Saving a model: over its own files only, complete or not at all, and never with weights that are not finite."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from btcchat import BTCChat
 from btcchat.checkpoint import save as saving
 from btcchat.checkpoint.weights import convert_pickles, weight_files
 from btcchat.errors import BTCChatError
+from btcchat.language_model import load_tokenizer
 from btcchat.outputs.lock import Lock
 from tests.tiny import tiny_model
 
@@ -149,3 +151,11 @@ def test_converted_weights_replace_no_file(tmp_path):
     with pytest.raises(BTCChatError, match=r"model\.safetensors exists already"):
         convert_pickles(tmp_path)
     assert (tmp_path / "model.safetensors").read_text() == "mine"
+
+
+def test_the_settings_of_a_tokenizer_do_not_lead_out_of_its_folder(model, tmp_path):
+    model.save_pretrained(tmp_path / "out")
+    file = tmp_path / "out" / "llm" / "tokenizer_config.json"
+    (tmp_path / "tokenizer.model").write_text("another file")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_file": str(tmp_path / "tokenizer.model")}))
+    assert len(load_tokenizer(tmp_path / "out" / "llm")) == len(model.tokenizer)
