@@ -157,11 +157,16 @@ class BTCChat(BTCChatModel):
         max_shard_size: str = "5GB",
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write the checkpoint folder, complete or not at all.
+        """Write the checkpoint folder, complete or not at all. What is there already is replaced if it was saved so.
 
         dtype: what floating-point weights are cast to; None writes them as they are. state_dict: the weights, where
-        the model itself does not hold them whole (ZeRO-3).
+        the model itself does not hold them whole (ZeRO-3). Raises BTCChatError for an empty path, a folder with
+        files of another checkpoint, or a weight that is not finite.
         """
+        if not isinstance(folder, str | Path):
+            raise wrong_type("folder", folder, "a path")
+        if folder == "":
+            raise BTCChatError("save_pretrained needs a folder, got ''; the current one is '.'")
         save(self, Path(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
 
     def adapter_off(self) -> AbstractContextManager[None]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
+from btcchat.console.messages import Formatter
+from btcchat.console.signals import ends_in_order
 from btcchat.errors import BTCChatError
 from btcchat.plugins import enable_flags, take_flags
 
@@ -29,8 +31,9 @@ Say what changed between two dates of the same place, or ask about an image, a s
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
 
 
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0, or 2 after a fault the user can fix (one line on stderr), or 130 after Ctrl-C."""
+    """Run one command; 0, or 2 after a fault the user can fix (one line on stderr). 130: Ctrl-C, 143: SIGTERM."""
     try:
         plugins, words = take_flags(sys.argv[1:] if argv is None else argv)
         args = build_parser().parse_args(words, argparse.Namespace(plugins=plugins))
@@ -46,9 +49,6 @@ def main(argv: list[str] | None = None) -> int:
     except BTCChatError as error:
         complain(str(error))
         return 2
-    except KeyboardInterrupt:
-        print("btcchat: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # whoever read our output, e.g. `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 0
@@ -86,6 +86,7 @@ def _notes(verbose: bool, many: bool) -> Iterator[None]:
     """
     package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()
+    handler.setFormatter(Formatter())
     package.addHandler(handler)
     package.setLevel(logging.INFO if verbose else logging.WARNING)
     data.setLevel(logging.NOTSET if many else logging.INFO)

@@ -1,9 +1,11 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -331,3 +333,45 @@ def test_a_reader_that_stops_early_gets_no_traceback():
     command = f"{sys.executable} -m btcchat data list | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr and done.stdout.count("\n") == 1
+
+
+# -- what is there already -------------------------------------------------------------------------------------------
+
+
+def test_a_change_map_replaces_neither_an_input_nor_another_image(folder, monkeypatch, capsys):
+    import numpy as np
+
+    drawn = type("Drawn", (FakeModel,), {"change_map": lambda self, before, after: np.zeros(after.size[::-1])})
+    monkeypatch.setattr(options, "load_model", lambda args, path=None: drawn())
+    Image.new("RGB", (20, 10)).save("mine.png")
+    before = {name: Path(name).read_bytes() for name in ("a.png", "b.png", "mine.png")}
+    for name in before:
+        assert cli.main(["caption", "a.png", "b.png", "--change-map", name]) == 2
+        assert "--change-map" in capsys.readouterr().err
+    assert before == {name: Path(name).read_bytes() for name in before}
+    for _ in range(2):  # one of ours is drawn again
+        assert cli.main(["caption", "a.png", "b.png", "--change-map", "map.png"]) == 0
+    assert cli.main(["caption", "a.png", "map.png", "--change-map", "map.png"]) == 2
+    assert "--change-map map.png is the input map.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"id": 1, "text": "mine"}', b'{"a": 1}\n', b"notes", b'{"id": 1, "te', b"before,after\n"]
+)
+def test_pairs_are_not_appended_to_another_file(folder, model, capsys, content):
+    make_list(folder, 2)
+    (folder / "mine").write_bytes(content)
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "mine"]) == 2
+    assert (folder / "mine").read_bytes() == content and capsys.readouterr().err.count("\n") == 1
+    assert not list(folder.glob(".*"))
+
+
+def test_two_runs_do_not_write_the_same_rows_twice(folder, model, capsys):
+    from btcchat.serve.batch import Answers
+
+    make_list(folder, 2)
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    with Answers("out.jsonl", model="tiny"):
+        assert cli.main(words) == 2
+    assert f"--out out.jsonl is being written by process {os.getpid()} on " in capsys.readouterr().err
+    assert cli.main(words) == 0 and len(rows(folder / "out.jsonl")) == 2

@@ -19,6 +19,7 @@ from transformers import PretrainedConfig
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
+from btcchat.outputs.ours import NAME
 from btcchat.plugins import PluginRecord, records, require
 from btcchat.plugins.recorded import read_records, warn_of_scripts
 from btcchat.prompt import CAPTION_QUESTION, get_template
@@ -158,7 +159,7 @@ class BTCChatConfig:
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
-        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"], "saved_by": NAME}
         write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 

@@ -76,6 +76,7 @@ class RootConfig(TypedDict, total=False):
 
     model_type: str
     architectures: list[str]
+    saved_by: str  # btcchat, in a folder that `save` may replace
     base_model: dict[str, Any]  # of an adapter folder: see adapter.Base
     plugins: list[dict[str, Any]]  # that parts come from: see plugins.recorded
     s2: bool

@@ -5,6 +5,7 @@ import sys
 
 from btcchat.commands import data_check, data_list, data_show
 from btcchat.commands.options import RAW, Commands, complain, whole_number
+from btcchat.console.messages import say
 from btcchat.data.changed import DISAGREEMENT
 from btcchat.errors import BTCChatError
 
@@ -89,7 +90,7 @@ def convert_data(args: argparse.Namespace) -> int:
         print("\n".join(listed.lines("--faults N names more")), file=sys.stderr)
         done = "left out" if args.disagreement == "drop" else "kept; --disagreement drop leaves them out"
         count = len(converted.disagreements)
-        print(f"btcchat: {count:,} pair{'s' * (count > 1)} listed above {done}", file=sys.stderr)
+        say(f"{count:,} pair{'s' * (count > 1)} listed above {done}")
     counts = ", ".join(f"{count} {split}" for split, count in converted.items())
-    print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
+    say(f"{counts} records written to {args.out}")
     return 0

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from btcchat.commands.options import (
     generation,
     load_model,
 )
+from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if metrics is not None:
         print(json.dumps(metrics, ensure_ascii=False) if args.json else metrics_text(metrics))
-        print(f"btcchat: predictions.jsonl, metrics.json and run.json are in {path}", file=sys.stderr)
+        say(f"predictions.jsonl, metrics.json and run.json are in {path}")
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from btcchat.decoding.options import GenerationOptions
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, one_line
 
 if TYPE_CHECKING:
     from btcchat.api import BTCChat
@@ -54,7 +54,7 @@ def complain(message: str) -> None:
 
 def complaint(message: str) -> str:
     """The line on stderr for a fault."""
-    return f"btcchat: error: {' '.join(message.split())}"
+    return f"btcchat: error: {one_line(message)}"
 
 
 # -- options ---------------------------------------------------------------------------------------------------------

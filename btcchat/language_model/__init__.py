@@ -80,6 +80,9 @@ def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) 
     return name
 
 
+FILES = ("vocab_file", "merges_file", "tokenizer_file")  # of tokenizer_config.json
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an llm/ folder: tokenizer.model as published with LLaMA, else tokenizer.json, else vocab.json.
 
@@ -88,11 +91,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     names = ("tokenizer.model", "tokenizer.json", "vocab.json")
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
-    settings = folder / "tokenizer_config.json"
-    name = read_config(settings).get("tokenizer_class") if settings.exists() else None
+    file = folder / "tokenizer_config.json"
+    settings = read_config(file) if file.exists() else {}
+    name = settings.get("tokenizer_class")
+    # transformers would follow a path in the settings, whose author's machine it is of; the file beside them is meant.
+    files = {key: str(folder / Path(settings[key]).name) for key in FILES if isinstance(settings.get(key), str)}
     slow = (folder / "tokenizer.model").exists()
     tokenizer_class = TOKENIZERS.get(name, AutoTokenizer)
-    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
+    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow, **files)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer

@@ -8,6 +8,7 @@ from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, read_rows
 from btcchat.media import load_frames
+from btcchat.outputs.lock import Lock, beside
 
 if TYPE_CHECKING:
     from btcchat.api import BTCChat
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Answers:
     """The output file: ``done`` has the keys it already holds; `write` appends, and returns when it is on the disk.
 
-    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, or of another model.
+    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else or of another
+    model, or where another process writes it.
     """
 
     def __init__(self, path: str | Path, *, model: str) -> None:
@@ -28,10 +30,16 @@ class Answers:
         if self.path.is_dir():
             raise BTCChatError(f"--out is a folder: {self.path}; give a file, e.g. {self.path / 'answers.jsonl'}")
         self.done: set[tuple[str | None, str, str]] = set()
-        if self.path.exists():
-            for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
-                self._take(record, number)
-        self._file = Appender(self.path, name=f"--out {self.path}")
+        name = f"--out {self.path}"
+        self._lock = Lock(beside(self.path), name)
+        try:
+            if self.path.exists():
+                for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
+                    self._take(record, number)
+            self._file = Appender(self.path, name=name)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
         rows = []
@@ -46,6 +54,7 @@ class Answers:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._lock.release()
 
     def _take(self, record: dict[str, Any], number: int) -> None:
         try:

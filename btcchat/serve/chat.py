@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, printable
 from btcchat.media.frames import Sources, load_frames
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ def converse(chat: Chat) -> int:
         except KeyboardInterrupt:
             note("\n(stopped; /quit or Ctrl-D leaves)")
         except BTCChatError as error:
-            note(f"btcchat: error: {' '.join(str(error).split())}")
+            note(f"btcchat: error: {error}")
 
 
 def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _split(line: str) -> list[str]:

@@ -15,6 +15,7 @@ from btcchat.processor import Batch
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.train.meter import Meter, MeterState, peak_memory_gb
 
+DIVERGED = "the training has diverged; start it again with a lower --learning_rate or --max_grad_norm"
 METER = "meter.json"  # in a checkpoint: the counts that a resumed run continues
 
 
@@ -77,10 +78,7 @@ class MeteredTrainer(Trainer):
 
     def _checked(self, figures: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(figures["loss"]):
-            raise BTCChatError(
-                f"the loss is {figures['loss']} at step {self.state.global_step}; lower --learning_rate or "
-                "--max_grad_norm, then rerun with --resume True to continue from the last checkpoint, if there is one"
-            )
+            raise BTCChatError(f"the loss is {figures['loss']} at step {self.state.global_step}: {DIVERGED}")
         return figures
 
     def _save_checkpoint(self, model: nn.Module, trial: Any, metrics: dict[str, float] | None = None) -> None:

@@ -16,10 +16,12 @@ from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from btcchat.api import BTCChat
+from btcchat.checkpoint.weights import NotFiniteError
 from btcchat.data.batches import Batching
 from btcchat.data.loader import Estimate, train_loader
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.stream import StreamMixture
+from btcchat.errors import BTCChatError
 from btcchat.model import Output
 from btcchat.processor import Batch
 from btcchat.train.arguments import TrainingArguments
@@ -27,7 +29,7 @@ from btcchat.train.checkpoints import delete, delete_oldest
 from btcchat.train.distributed import average_statistics, offloaded, sum_over_processes
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.freeze import ModelPart
-from btcchat.train.metered import MeteredTrainer, RunState
+from btcchat.train.metered import DIVERGED, MeteredTrainer, RunState
 from btcchat.train.rates import own_rates
 from btcchat.train.run_record import RunRecord, write_run_record
 
@@ -129,8 +131,9 @@ class BTCChatTrainer(MeteredTrainer):
         if not self.is_world_process_zero():
             return
         if faults:
-            rows = sorted(set(faults))
-            logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
+            logger.warning("%d times a sample was left out (--bad_samples skip):", len(faults))
+            for fault in sorted(set(faults)):
+                logger.warning("  %s", fault)
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 
@@ -220,7 +223,10 @@ class BTCChatTrainer(MeteredTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
-        self.model.save_pretrained(folder, state_dict=state_dict)
+        try:
+            self.model.save_pretrained(folder, state_dict=state_dict)
+        except NotFiniteError as error:
+            raise BTCChatError(f"{error} at step {self.state.global_step}: {DIVERGED}") from error
         if self.record is not None:
             write_run_record(folder, self.record)
 

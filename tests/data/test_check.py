@@ -336,3 +336,15 @@ def test_the_documented_table_is_what_the_command_prints(shared, tmp_path, capsy
     capsys.readouterr()
     assert cli.main(["data", "check", *command.split(), "--data_root", str(tmp_path), "--workers", "0"]) == 0
     assert capsys.readouterr().out == table
+
+
+def test_the_list_of_faults_replaces_no_other_file(root, capsys):
+    before = (root / "bad.jsonl").read_bytes()
+    for _ in range(2):
+        assert checked(root, "bad", "--workers", "0", "--out", str(root / "bad.jsonl")) == 2
+        assert "bad.jsonl already exists, and btcchat did not write it; give another file" in capsys.readouterr().err
+        assert (root / "bad.jsonl").read_bytes() == before
+    for _ in range(2):  # one of ours is written again
+        assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "good@first:5", "--workers", "0", "--out", str(root / "faults.jsonl")) == 0
+    assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1

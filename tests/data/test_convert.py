@@ -555,3 +555,16 @@ def test_the_documented_recipe_is_the_shipped_data_set():
     recipe = (mixture_folder().parent / "docs" / "training.md").read_text(encoding="utf-8")
     assert f"btcchat data convert levir_cc {entry['images']} annotations/levir_cc\n" in recipe
     assert "--data_mixture levir_cc " in recipe
+
+
+def test_two_conversions_do_not_write_to_one_folder_at_once(make, tmp_path):
+    from btcchat.data.convert.write import write_splits
+
+    with write_splits(tmp_path / "new" / "out", ["train"]) as write:
+        write("train", {"a": 1})
+        with (
+            pytest.raises(BTCChatError, match="is being written by process"),
+            write_splits(tmp_path / "new/out", ["val"]),
+        ):
+            pass
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["train.jsonl"]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from btcchat import cli, prompt
 from btcchat.clues.store import ClueWriter
+from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
 TALK = [{"from": "human", "value": "What is new?"}, {"from": "gpt", "value": "a house"}]
@@ -181,3 +182,15 @@ def record_of(root):
 
 def maker_sample(root, maker) -> dict:
     return maker(record_of(root), train=True)
+
+
+def test_a_page_replaces_a_page_of_ours_and_no_other_file(root, tmp_path, capsys):
+    from btcchat.media.page import write_page
+    from btcchat.outputs.ours import HTML
+
+    for _ in range(2):
+        write_page(tmp_path / "page.html", [f"<!DOCTYPE html>{HTML}", "text"])
+    (tmp_path / "mine.html").write_text("<!DOCTYPE html><p>mine")
+    with pytest.raises(BTCChatError, match="mine.html already exists, and btcchat did not write it"):
+        write_page(tmp_path / "mine.html", iter([]))
+    assert (tmp_path / "mine.html").read_text() == "<!DOCTYPE html><p>mine"

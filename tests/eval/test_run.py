@@ -15,6 +15,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
+from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import SAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -409,7 +410,7 @@ def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
     first.close()
     with RunFolder(tmp_path).part(3):  # a process whose launcher was killed
         assert main(words(root, "pairs:val", tmp_path)) == 2
-    assert capsys.readouterr().err.count("is being written by another process") == 2
+    assert capsys.readouterr().err.count(f"{tmp_path} is being written by process {os.getpid()} on ") == 2
     assert main(words(root, "pairs:val", tmp_path)) == 0
 
 
@@ -556,3 +557,29 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
     assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
     assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
     assert not (tmp_path / "clips").exists(), "told before anything is written"
+
+
+def test_a_fault_while_a_file_of_the_run_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    from btcchat.eval.runs.folder import RunFolder
+
+    folder, write = RunFolder(tmp_path), Path.write_bytes
+    folder.write("metrics.json", {"a": 1})
+    folder.write("predictions.jsonl", [{"a": 1}])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def half(path, data):
+        write(path, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    def rows():
+        yield {"a": 2}
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(BTCChatError, match="No space left on device"):
+        folder.write("metrics.json", {"a": 2})
+    with pytest.raises(BTCChatError, match="No space left on device"):
+        from btcchat.files import write_rows
+
+        write_rows(tmp_path / "predictions.jsonl", rows())
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from tokenizers import AddedToken
 
 from btcchat.clues.store import CLUE_QUESTIONS
 from btcchat.errors import BTCChatError
@@ -194,8 +195,11 @@ def test_typed_placeholders_and_special_tokens_stay_text(any_tokenizer):
     assert any_tokenizer.decode(after, clean_up_tokenization_spaces=False).count(HOSTILE) == 3  # not a space added
 
 
-def test_every_special_token_of_a_tokenizer_is_text_when_typed(any_tokenizer):
-    names = sorted(tokenise._special_names(any_tokenizer))
+def test_every_special_and_added_token_of_a_tokenizer_is_text_when_typed(any_tokenizer):
+    any_tokenizer.add_tokens([AddedToken("<tool>", special=False), AddedToken("zoom", special=False)])
+    assert any_tokenizer.convert_tokens_to_ids("zoom") in any_tokenizer("zoom").input_ids
+    names = sorted(tokenise._token_names(any_tokenizer))
+    assert {"<tool>", "zoom"} < set(names)
     special = set(any_tokenizer.convert_tokens_to_ids(names))
     typed = encode([user_turn(" ".join(names) + "".join(names))], any_tokenizer, train=False).input_ids
     assert names and not special & set(typed[1:])

@@ -5,7 +5,6 @@ Every row is read, even after a fault; each of its files is decoded, and its con
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from btcchat import prompt
+from btcchat.console.children import process_pool
 from btcchat.data.check.agreement import check_agreement
 from btcchat.data.check.table import Checked, Fault, Size
 from btcchat.data.mixture import known_sets
@@ -124,9 +124,7 @@ def check(
     with ExitStack() as stack:
         run: Callable[..., Iterable[list[Checked]]] = map
         if workers:
-            pool = ProcessPoolExecutor(workers, get_context(), _start, (job,))
-            stack.callback(pool.shutdown, cancel_futures=True)
-            run = pool.map
+            run = stack.enter_context(process_pool(workers, get_context(), _start, (job,))).map
         else:
             _start(job)
         for (number, _), rows in zip(tasks, run(_checked, tasks), strict=True):

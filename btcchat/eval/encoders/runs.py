@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from btcchat.api import BTCChat
+from btcchat.console.children import process_pool
 from btcchat.errors import BTCChatError
 from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, differing
 from btcchat.eval.runs.evaluate import Plan, evaluate
@@ -129,8 +130,8 @@ def together(
             done(number)
         return results
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    settings: dict[str, Any] = {"mp_context": get_context("spawn"), "initializer": _start, "initargs": (threads,)}
-    with ProcessPoolExecutor(jobs, **settings) as pool:  # its processes, unlike a Pool's, may have data workers
+    # Its processes, unlike those of multiprocessing's Pool, may have data workers.
+    with process_pool(jobs, get_context("spawn"), _start, (threads,)) as pool:
         futures = [pool.submit(function, *task) for task in tasks]
         numbers = {future: number for number, future in enumerate(futures)}
         for future in as_completed(futures):

@@ -15,6 +15,7 @@ from btcchat.eval.report.tables import paragraph, set_tables
 from btcchat.eval.runs.finished import Run, read_run
 from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, Sample, read_sets
+from btcchat.outputs.ours import HTML
 
 ASSETS = PACKAGE / "assets" / "report"
 # Nothing is loaded, from wherever: not even by what a data set says, if an escape were forgotten.
@@ -62,7 +63,7 @@ def _page(
     selected = run.selected
     title = f"{run.model['path']} on {', '.join(run_set.name for run_set in run.sets)}"
     style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    yield "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>"
+    yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
     yield "<meta name=viewport content='width=device-width'>"
     yield f"<title>{escape(title)}</title><style>\n{style}</style>\n<h1>{escape(title)}</h1>\n"
