@@ -9,7 +9,7 @@ import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
-    {"errors", "files", "compat", "assets", "console"},
+    {"errors", "files", "limits", "compat", "assets", "console"},
     {"registry", "contract", "plugins"},
     {"layers", "media"},
     {

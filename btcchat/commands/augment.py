@@ -5,6 +5,7 @@ import sys
 
 from btcchat.commands import options
 from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
+from btcchat.console.ending import SOME_FAILED
 
 AUGMENT = """\
 Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
@@ -67,4 +68,4 @@ def run(args: argparse.Namespace) -> int:
     there = f", {before} there already" if before else ""
     bad = f", {failed} records failed (named above)" if failed else ""
     print(f"btcchat: {written} clues written to {args.out}{there}{empty}{bad}", file=sys.stderr)
-    return 2 if failed else 0
+    return SOME_FAILED if failed else 0

@@ -20,6 +20,7 @@ from btcchat.commands.options import (
     generation,
     print_answer,
 )
+from btcchat.console.ending import SOME_FAILED
 from btcchat.errors import BTCChatError
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example"
@@ -136,4 +137,4 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         bad = f", {failed} failed (named above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
         print(f"btcchat: {count} written to {args.out}{there}{bad}", file=sys.stderr)
-    return 2 if failed else 0
+    return SOME_FAILED if failed else 0

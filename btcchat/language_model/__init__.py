@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from btcchat.checkpoint.config import read_config
+from btcchat.checkpoint.config import AGAIN, read_config
+from btcchat.checkpoint.schema import TokenizerConfig
+from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
+from btcchat.language_model.sizes import check_sizes
+from btcchat.limits.regular import regular
 from btcchat.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -28,22 +32,52 @@ LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Re
 # tokenizer_class of tokenizer_config.json -> its class, where the pinned transformers has none
 TOKENIZERS: dict[str | None, type[Any]] = dict.fromkeys(("Qwen2Tokenizer", "Qwen2TokenizerFast"), Qwen2TokenizerFast)
 
+TOKENIZER_FILES = (
+    "tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json",
+    "special_tokens_map.json",
+)  # fmt: skip
+
 # Weights old checkpoints carry and nothing uses: rotary frequencies follow from the config.
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
-def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
+# What transformers' classes raise for settings that they cannot use, e.g. a rope_scaling that they do not know.
+_FAULTS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+
+
+def build_language_model(
+    config: Mapping[str, Any], *, attn_implementation: str = "sdpa", weights: Weights | None = None
+) -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
-    Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
+    weights: those that it is built for; their shapes are compared with the sizes of ``config`` first. Raises
+    BTCChatError for sizes that differ, a model_type without a family here, or settings that transformers cannot use.
     """
     config_class, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
     settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
     try:
         made = config_class(**_plain_rope(settings))
-    except ValueError as error:  # e.g. a rope_scaling that the pinned transformers does not know
-        raise BTCChatError(f"llm/config.json: {' '.join(str(error).split())}") from None
-    return model_class._from_config(made, attn_implementation=attn_implementation)
+        if weights is not None:
+            check_sizes(made, weights)
+        positions, made.max_position_embeddings = made.max_position_embeddings, 1
+        model = model_class._from_config(made, attn_implementation=attn_implementation)
+        _share_rotary(model, positions)
+    except BTCChatError:
+        raise
+    except _FAULTS as error:
+        raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    return model
+
+
+def _share_rotary(model: LlamaForCausalLM, positions: int) -> None:
+    """One table of sines and cosines for all layers, in which they are equal; transformers makes one a layer."""
+    model.config.max_position_embeddings = positions
+    layers: list[Any] = [layer.self_attn for layer in model.model.layers]
+    for attention in layers:
+        attention.max_position_embeddings = positions
+    layers[0]._init_rope()
+    for attention in layers[1:]:
+        attention.rotary_emb = layers[0].rotary_emb
 
 
 def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
@@ -89,10 +123,31 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     settings = folder / "tokenizer_config.json"
-    name = read_config(settings).get("tokenizer_class") if settings.exists() else None
+    name = read_config(settings, TokenizerConfig).get("tokenizer_class") if settings.exists() else None
     slow = (folder / "tokenizer.model").exists()
     tokenizer_class = TOKENIZERS.get(name, AutoTokenizer)
-    tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    try:
+        for file in filter(Path.exists, (folder / name for name in TOKENIZER_FILES)):
+            regular(file)
+        tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        tokenizer("A text.")  # some faults show only now
+    except BTCChatError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the libraries raise Exception itself, and protobuf's own
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BTCChatError(f"{folder} has no tokenizer that can be read ({fault}); {AGAIN}") from None
     return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Raise BTCChatError where the language model's ``rows`` embeddings are too few for the tokenizer.
+
+    Added tokens are not counted: published folders have some that no text of theirs uses.
+    """
+    if tokenizer.vocab_size > rows:
+        raise BTCChatError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the language model embeddings of {rows} (vocab_size); "
+            "use the tokenizer that the model was trained with"
+        )

@@ -84,14 +84,10 @@ def read_folder(folder: Path) -> dict[str, Description]:
 
 
 def read_file(path: Path) -> dict[str, Description]:
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = read_yaml(path) or {}
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise BTCChatError(f"{path} names no data sets; expected NAME: {{annotation: ..., images: ...}}")
     return {str(name): _checked(str(path), str(name), description) for name, description in content.items()}

@@ -69,7 +69,7 @@ def of_split(name: str, description: Description, requested: str, default: str) 
     choose(f"split of {name}", split, dict.fromkeys(description["splits"]))
     annotation = description["annotation"]
     if isinstance(annotation, str) and "{split}" in annotation:
-        return f"{name}:{split}", {**description, "annotation": annotation.format(split=split)}
+        return f"{name}:{split}", {**description, "annotation": annotation.replace("{split}", split)}
     return f"{name}:{split}", {**description, "split": split}
 
 
