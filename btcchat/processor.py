@@ -18,7 +18,7 @@ from btcchat import prompt
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token_layout
-from btcchat.data.records import Record, written
+from btcchat.data.records import Record, check_encodable, written
 from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.language_model import check_vocabulary
 from btcchat.media.frames import MODALITIES, Sources, load_frames
@@ -76,6 +76,10 @@ def request(
     if dates is not None and (isinstance(dates, str) or not isinstance(dates, Sequence)):
         raise wrong_type("dates", dates, "a list with a date for each image")
     _check_history(history)
+    for name, text in (("question", question), ("task", task or ""), ("clue", clue or "")):
+        check_encodable(text, f"the {name}")
+    for name, texts in (("dates", dates or ()), ("history", [message["value"] for message in history])):
+        check_encodable(" ".join(map(str, texts)), f"a text of {name}")
     if not question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     return Record(

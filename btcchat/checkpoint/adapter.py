@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from btcchat.checkpoint.config import read_config
 from btcchat.checkpoint.layout import CheckpointSource
-from btcchat.checkpoint.schema import AdapterConfig, RootConfig
+from btcchat.checkpoint.schema import AdapterConfig, BaseModel, RootConfig
 from btcchat.checkpoint.weights import FLOATS, Weights, weight_names
 from btcchat.errors import BTCChatError, choose
 
@@ -52,7 +52,7 @@ class Base:
         return cls(str(local.resolve()) if local.is_dir() else str(path), fingerprint(source))
 
     def to_config(self) -> RootConfig:
-        return {"base_model": asdict(self)}
+        return {"base_model": cast(BaseModel, asdict(self))}
 
 
 class HasAdapter(Protocol):
@@ -127,7 +127,7 @@ def attach(
     *,
     target_modules: Sequence[str],
     r: int = 8,
-    lora_alpha: int = 8,
+    lora_alpha: float = 8,
     lora_dropout: float = 0.0,
 ) -> None:
     """Put fresh LoRA layers into ``llm``; they change nothing yet. The options, and their defaults, are peft's."""

@@ -166,12 +166,17 @@ def _config(root: RootConfig, vocabulary: int, tower: VisionTowerConfig) -> BTCC
     return BTCChatConfig(
         vision_tower=tower,
         mm_projector={"mm_projector_type": root.get("mm_projector_type", "linear")},
-        mm_vision_select_layer=read_layers(root.get("mm_vision_select_layer", -2)),
+        mm_vision_select_layer=read_layers(_layer(root)),
         image_aspect_ratio="square" if aspect.startswith("anyres") else aspect,
         published=root,
         **parts,
         **_assumed(encoder),
     )
+
+
+def _layer(root: RootConfig) -> str | int | list[int]:
+    layer = root.get("mm_vision_select_layer")
+    return -2 if layer is None else layer
 
 
 def _assumed(encoder: str) -> dict[str, Any]:

@@ -182,10 +182,10 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
 
 
 def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[..., object]) -> None:
-    """``load`` (`load_strict`, or `match_strict` to compare only) the weights of mm_projector/: of ``single``, the projector, and ``change``, the change encoder.
+    """``load`` (`load_strict`, or `match_strict` to compare only) the weights of mm_projector/ into ``layers``.
 
-    Those of one that is not among ``layers`` are not read. UniRS names the projector layers.single.*, original VILA-1.5
-    layers.*.
+    ``single`` is the projector and ``change`` the change encoder; the weights of one that is not among ``layers`` are
+    not read. UniRS names the projector layers.single.*, original VILA-1.5 layers.*.
     """
     single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
     prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." begins the other one too

@@ -119,7 +119,7 @@ class BaseModel(TypedDict, total=False):
 
     path: str
     fingerprint: str
-    parts: list[Literal["llm", "vision_tower"]]
+    parts: list[str]
 
 
 class RootConfig(TypedDict, total=False):

@@ -46,8 +46,8 @@ def _compared(config: LlamaConfig, weights: Weights) -> Iterator[tuple[str, int,
     name = "model.layers.0.self_attn.k_proj.weight"
     if name in weights.places and config.hidden_size % config.num_attention_heads == 0:
         rows, size = weights.shape(name)[0], config.hidden_size // config.num_attention_heads
-        shape = f"{weights.key(name)} is {_times(weights.shape(name))}, {size} for each head"
-        yield "num_key_value_heads", config.num_key_value_heads, rows // size, shape
+        seen = f"{weights.key(name)} has {rows} rows, {size} for each head"
+        yield "num_key_value_heads", config.num_key_value_heads, rows // size, seen
 
 
 def _times(shape: tuple[int, ...]) -> str:

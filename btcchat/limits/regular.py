@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+NOT_REGULAR = "not a regular file"
+
 
 def regular(path: str | os.PathLike[str]) -> Path:
     """``path``, where it is a regular file or a link to one. Raises OSError."""
@@ -15,7 +17,7 @@ def regular(path: str | os.PathLike[str]) -> Path:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
     return Path(path)
 
 

@@ -42,7 +42,8 @@ def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") 
         shown = repr(faults[0]["input"])
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
         name = str(key) + "".join(f"[{place}]" for place in inner if isinstance(place, int))
-        raise BTCChatError(f"{where}: {name} is {shown}, expected {expected}{f'; {way_out}' if way_out else ''}") from None
+        then = f"; {way_out}" if way_out else ""
+        raise BTCChatError(f"{where}: {name} is {shown}, expected {expected}{then}") from None
 
 
 @cache
@@ -52,6 +53,6 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 def _expected(fault: ErrorDetails) -> str:
     """What is accepted, in a few words; pydantic's own where it is a fault that is not among `EXPECTED`."""
-    words = EXPECTED.get(fault["type"])
-    limits = list(fault.get("ctx", {}).values())
-    return f"{words} {limits[0]}".strip() if words and limits else words or fault["msg"].removeprefix("Input should be ")
+    if fault["type"] not in EXPECTED:
+        return fault["msg"].removeprefix("Input should be ")
+    return " ".join([EXPECTED[fault["type"]], *map(str, fault.get("ctx", {}).values())])
