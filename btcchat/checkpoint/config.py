@@ -63,6 +63,7 @@ class BTCChatConfig:
     def check(self) -> None:
         """Raise BTCChatError for a field whose value is not known."""
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
+        check(self.change_encoder or {}, ChangeEncoderConfig, "change encoder")
         get_template(self.conv_version)  # raises for an unknown name
 
     @property
@@ -135,8 +136,6 @@ class BTCChatConfig:
             part: read_config(folder / part / "config.json", schema) for part, schema in PARTS.items()
         }
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
-        if change_encoder is not None:
-            check(change_encoder, ChangeEncoderConfig, f"{folder / 'mm_projector/config.json'}: change_encoder", AGAIN)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         noise = {*PretrainedConfig().to_dict(), "model_type"}
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}

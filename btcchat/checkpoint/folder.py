@@ -15,6 +15,8 @@ from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import ChangeEncoderConfig, ProjectorConfig, RootConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
+from btcchat.language_model import read_settings
+from btcchat.language_model.sizes import check_sizes as check_llm_sizes
 from btcchat.limits.schema import check
 from btcchat.multimodal_encoder import check_sizes
 from btcchat.multimodal_projector import projector_name
@@ -75,6 +77,7 @@ def open_checkpoint(
     folder = resolve(path)
     source = open_folder(folder, vision_tower, base)
     config = source.config
+    check_llm_sizes(read_settings(config.llm), source.llm)
     for note in source.notes:
         logger.warning("%s: %s", folder, note)
     check(fields or {}, RootConfig, "from_pretrained")

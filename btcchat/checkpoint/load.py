@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ from btcchat.language_model import build_language_model, pick_attention
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.model import BTCChatModel
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
+from btcchat.multimodal_encoder.protocol import VisionTowerModule
 from btcchat.processor import Processor
 
 logger = logging.getLogger(__name__)
@@ -146,7 +148,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     dtype = pick_dtype(placement.dtype, device, source.llm_folder)
     attention = placement.attention or pick_attention(device, dtype)
     with init_empty_weights(include_buffers=False):
-        llm = build_language_model(config.llm, attn_implementation=attention, weights=source.llm)
+        llm = build_language_model(config.llm, attn_implementation=attention)
         tower = vision_tower_of(config)
     tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
     load_strict(llm, source.llm, unused=UNUSED_LLM_KEYS, tied=tied, device=device, dtype=dtype)
@@ -154,9 +156,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     load_strict(tower, source.vision_tower, unused=UNUSED_VISION_KEYS, device=device, dtype=dtype)
     resize_tower(tower, config)
     if source.mm_projector is not None:  # their sizes are held against the weights' before they take memory
-        with init_empty_weights(include_buffers=False):
-            empty = {"single": projector_of(config, tower), "change": change_encoder_of(config, tower)}
-        _load_layers({name: empty[name] for name in empty if name not in fresh}, source.mm_projector, match_strict)
+        _load_layers(_empty_layers(config, tower, fresh), source.mm_projector, match_strict)
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     check_parts(config, tower, change_encoder, projector, device)
     if source.mm_projector is not None:
@@ -179,6 +179,16 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     model.to(device=device, dtype=dtype)
     check_vision_tower(config, model.vision_tower)
     return model.eval()
+
+
+def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collection[str]) -> dict[str, nn.Module]:
+    """The layers that are not ``fresh``, without memory; one whose constructor needs values is left out."""
+    layers: dict[str, nn.Module] = {}
+    for name, build in {"single": projector_of, "change": change_encoder_of}.items():
+        if name not in fresh:
+            with torch.device("meta"), suppress(BTCChatError):
+                layers[name] = build(config, tower)
+    return layers
 
 
 def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[..., object]) -> None:

@@ -102,6 +102,9 @@ class ChangeEncoderConfig(TypedDict, total=False):
     cc_n_layers: Annotated[int, Field(ge=0, le=1000)]
     cc_head: Count
     cc_dropout: Share
+    per_expert_depth: Annotated[int, Field(ge=0, le=100)]
+    mlp_dim: Annotated[int, Field(ge=1, le=100_000)] | None
+    downsample_ratio: Annotated[int, Field(ge=1, le=100)]
 
 
 class AdapterConfig(TypedDict, total=False):
@@ -111,7 +114,7 @@ class AdapterConfig(TypedDict, total=False):
     r: Annotated[int, Field(ge=1, le=65536)]
     lora_alpha: Number
     lora_dropout: Share
-    target_modules: list[str]
+    target_modules: Annotated[list[str], Field(min_length=1)]
 
 
 class BaseModel(TypedDict, total=False):

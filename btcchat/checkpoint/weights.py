@@ -35,8 +35,13 @@ def weight_files(folder: Path) -> list[Path]:
             raise BTCChatError(f"{index}: expected weight_map to give each weight its file; download the folder again")
         names = sorted(set(weight_map.values()))
         for name in names:
-            if not (folder / name).exists():
-                raise BTCChatError(f"{folder / name} is missing; {index.name} names it, download the folder again")
+            try:
+                regular(folder / name)
+            except OSError as error:
+                fault = "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error.strerror})"
+                raise BTCChatError(
+                    f"{folder / name[:80]} is {fault}; {index.name} names it, download the folder again"
+                ) from None
         return [folder / name for name in names]
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]

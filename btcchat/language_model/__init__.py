@@ -11,10 +11,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 from btcchat.checkpoint.config import AGAIN, read_config
 from btcchat.checkpoint.schema import TokenizerConfig
-from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
-from btcchat.language_model.sizes import check_sizes
 from btcchat.limits.regular import regular
 from btcchat.registry import Registry
 
@@ -45,28 +43,32 @@ UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 _FAULTS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
 
 
-def build_language_model(
-    config: Mapping[str, Any], *, attn_implementation: str = "sdpa", weights: Weights | None = None
-) -> PreTrainedModel:
+def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
-    weights: those that it is built for; their shapes are compared with the sizes of ``config`` first. Raises
-    BTCChatError for sizes that differ, a model_type without a family here, or settings that transformers cannot use.
+    Raises BTCChatError for a model_type without a family here, or settings that transformers cannot use.
     """
-    config_class, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
-    settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
+    _, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    made = read_settings(config)
     try:
-        made = config_class(**_plain_rope(settings))
-        if weights is not None:
-            check_sizes(made, weights)
         positions, made.max_position_embeddings = made.max_position_embeddings, 1
         model = model_class._from_config(made, attn_implementation=attn_implementation)
         _share_rotary(model, positions)
+    except _FAULTS as error:
+        raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    return model
+
+
+def read_settings(config: Mapping[str, Any]) -> LlamaConfig:
+    """The contents of llm/config.json as transformers' class. Raises BTCChatError as `build_language_model` does."""
+    config_class, _ = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    settings = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "transformers_version")}
+    try:
+        return config_class(**_plain_rope(settings))
     except BTCChatError:
         raise
     except _FAULTS as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    return model
 
 
 def _share_rotary(model: LlamaForCausalLM, positions: int) -> None:
