@@ -35,10 +35,13 @@ def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = ""
     sync: the file is on disk before it gets its name. Raises BTCChatError for an OSError of this file.
     """
     path = Path(path)
+    try:
+        writable(path)
+    except OSError as error:
+        raise cannot_write(name or path, error, way_out) from error
     part = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writable(path)
         part.touch(exist_ok=False)
         mode = part.stat().st_mode  # what the umask gives; some libraries (safetensors) write for the owner only
         yield part

@@ -78,7 +78,7 @@ def test_what_cannot_be_written_is_one_line_with_path_reason_and_way_out(tmp_pat
     (tmp_path / "file").write_text("")
     assert (
         message(write_json, tmp_path / "file" / "a.json", {})
-        == f"{tmp_path}/file/a.json cannot be written: File exists"
+        == f"{tmp_path}/file/a.json cannot be written: Not a directory"
     )
     assert message(write_json, tmp_path, {}, way_out="give a file") == (
         f"{tmp_path} cannot be written: Is a directory; give a file"

@@ -31,8 +31,9 @@ def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
         _say(sys.stderr.write, "btcchat: interrupted\n")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nothing may escape
-        fault, reader_left = user_fault(error), isinstance(error, BrokenPipeError)
-        if _stdout_is_broken() and reader_left:  # whoever read our output, e.g. `head`, has had enough
+        fault = user_fault(error)
+        _drop_unwritten()
+        if isinstance(error, BrokenPipeError):  # whoever read our output, e.g. `head`, has had enough
             return DONE
         _say(complain, _internal(error) if fault is None else fault)
         return BUG if fault is None else BAD_INPUT
@@ -100,15 +101,13 @@ def _lenient(stream: TextIO, errors: str) -> None:
             stream.reconfigure(errors=errors)
 
 
-def _stdout_is_broken() -> bool:
-    """Whether stdout takes nothing any more; then what Python still holds of it is thrown away."""
+def _drop_unwritten() -> None:
+    """Where stdout takes nothing any more, what Python still holds for it leads nowhere, also when Python ends."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _say(complain: Callable[[str], object], message: str) -> None:

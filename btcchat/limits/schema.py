@@ -36,10 +36,12 @@ def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") 
         _adapter(schema).validate_python(value, strict=True)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        key, *inner = faults[0]["loc"] or ("the value",)
-        first = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]  # one for each type of a union
-        expected = " or ".join(dict.fromkeys(map(_expected, first)))
-        shown = repr(faults[0]["input"])
+        alike = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]  # one for each type of a union
+        depth = max(len(fault["loc"]) for fault in alike)
+        nearest = [fault for fault in alike if len(fault["loc"]) == depth]
+        key, *inner = nearest[0]["loc"] or ("the value",)
+        expected = " or ".join(dict.fromkeys(map(_expected, nearest)))
+        shown = repr(nearest[0]["input"])
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
         name = str(key) + "".join(f"[{place}]" for place in inner if isinstance(place, int))
         then = f"; {way_out}" if way_out else ""
