@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 ODD = [
     None, True, "", "x", "-1", "\ud800", "a\0b", "../a", "s3://a/b", "x" * 300, "{split:>99}", 0, -1, 1.5, 1e300,
-    10**13, 10**400, float("nan"), float("inf"), [], [1], ["x"], [[]], [None], {}, {"a": 1}, {"bytes": "x"}, {"path": 5},
+    10**13, 10**400, float("nan"), float("inf"), [], [1], ["x"], [[]], [None], {}, {"a": 1}, {"bytes": "x"},
+    {"path": 5},
 ]  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 VALUES = st.sampled_from(ODD) | st.recursive(
