@@ -11,7 +11,7 @@ from btcchat.checkpoint import adapter
 from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.errors import BTCChatError
 from btcchat.processor import Processor
-from tests.fuzz.values import EDITS, ENDS, VALUES, mutated
+from tests.fuzz.values import EDITS, ENDS, TIMES, VALUES, mutated
 
 FILES = [
     "config.json", "llm/config.json", "vision_tower/config.json", "vision_tower/preprocessor_config.json",
@@ -46,7 +46,7 @@ def opened(folder, load, file: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=60)
+@settings(max_examples=60 * TIMES)
 @given(place=st.integers(0, 100), value=VALUES)
 def test_another_value_of_a_key_is_read_or_refused_in_one_line(folders, file, place, value):
     config = json.loads((folders / "plain" / file).read_text())
@@ -56,7 +56,7 @@ def test_another_value_of_a_key_is_read_or_refused_in_one_line(folders, file, pl
 
 
 @pytest.mark.parametrize("file", [*FILES, "llm/tokenizer.model", "vision_tower/model.safetensors"])
-@settings(max_examples=25)
+@settings(max_examples=25 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_other_bytes_are_read_or_refused_in_one_line(folders, file, edits, end):
     data = mutated((folders / "plain" / file).read_bytes(), edits, end)
@@ -64,7 +64,7 @@ def test_other_bytes_are_read_or_refused_in_one_line(folders, file, edits, end):
 
 
 @pytest.mark.parametrize("file", ["llm/config.json", "mm_projector/config.json"])
-@settings(max_examples=30)
+@settings(max_examples=30 * TIMES)
 @given(place=st.integers(0, 100), value=VALUES)
 def test_a_model_is_built_or_refused_in_one_line(folders, file, place, value):
     config = json.loads((folders / "plain" / file).read_text())
@@ -77,7 +77,7 @@ def test_a_model_is_built_or_refused_in_one_line(folders, file, place, value):
     opened(folders / "plain", load, file, json.dumps(config).encode())
 
 
-@settings(max_examples=40)
+@settings(max_examples=40 * TIMES)
 @given(place=st.integers(0, 100), value=VALUES)
 def test_an_adapter_is_read_or_refused_in_one_line(folders, place, value):
     file = "llm/adapter_config.json"

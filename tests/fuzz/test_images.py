@@ -10,7 +10,7 @@ from PIL import Image
 from btcchat.errors import BTCChatError
 from btcchat.media import load_image
 from btcchat.media.source import Embedded
-from tests.fuzz.values import EDITS, ENDS, mutated
+from tests.fuzz.values import EDITS, ENDS, TIMES, mutated
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 20, 4), dtype=np.uint8)
 RGB, RGBA = Image.fromarray(NOISE[..., :3]), Image.fromarray(NOISE)
@@ -40,7 +40,7 @@ def encoded(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_an_image_is_read_or_refused_in_one_line(name, edits, end):
     data = mutated(encoded(name), edits, end)
@@ -52,7 +52,7 @@ def test_an_image_is_read_or_refused_in_one_line(name, edits, end):
         assert image.mode == "RGB" and image.width * image.height <= 2**22
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_a_video_is_read_or_refused_in_one_line(edits, end):
     from btcchat.media import load_frames

@@ -10,7 +10,7 @@ from btcchat.data.mixture.mixture import located
 from btcchat.data.mixture.terms import MOST_SETS, terms
 from btcchat.data.records.shards import _expanded
 from btcchat.errors import BTCChatError
-from tests.fuzz.values import EDITS, ENDS, VALUES, mutated
+from tests.fuzz.values import EDITS, ENDS, TIMES, VALUES, mutated
 
 KNOWN = {
     "a": {"annotation": "a.jsonl", "images": "."},
@@ -21,11 +21,11 @@ KNOWN = {
     "m60": {"mixture": "a"},
 }
 PIECES = [*KNOWN, *"+*@: 9", "val", "first:5", "5%", "random:", "all", "9" * 5000, "²", "x.yaml", "\ud800"]
-YAML = b"a: {annotation: a.jsonl, images: ., sampling: all}\nb: &b\n  splits: [val]\n  annotation: b\nm: {mixture: a+b*2}\n"
+YAML = b"a: {annotation: a.jsonl, images: ., sampling: all}\nb: &b\n  annotation: b\nm: {mixture: a+b*2}\n"
 KEYS = ["annotation", "images", "sampling", "captions", "splits", "split", "subset", "streaming", "mixture", "gsd"]
 
 
-@settings(max_examples=500)
+@settings(max_examples=500 * TIMES)
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=20))
 def test_a_mixture_is_read_or_refused_in_one_line(mixture):
     try:
@@ -34,7 +34,7 @@ def test_a_mixture_is_read_or_refused_in_one_line(mixture):
         assert "\n" not in str(error).replace(mixture, "")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 * TIMES)
 @given(description=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4) | VALUES)
 def test_a_description_of_a_set_is_read_or_refused_in_one_line(tmp_path_factory, description):
     path = tmp_path_factory.getbasetemp() / "sets.yaml"
@@ -46,7 +46,7 @@ def test_a_description_of_a_set_is_read_or_refused_in_one_line(tmp_path_factory,
         assert "\n" not in str(error)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_a_yaml_file_of_any_bytes_is_read_or_refused_in_one_line(tmp_path_factory, edits, end):
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"

@@ -10,7 +10,7 @@ from btcchat import request
 from btcchat.data.pairs import read_pairs
 from btcchat.data.records import Records, parse
 from btcchat.errors import BTCChatError
-from tests.fuzz.values import EDITS, ENDS, VALUES, mutated
+from tests.fuzz.values import EDITS, ENDS, TIMES, VALUES, mutated
 
 ROW = {
     "modality": "pair",
@@ -26,7 +26,7 @@ TURNS = st.lists(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=600 * TIMES)
 @given(changes=st.dictionaries(st.sampled_from([*ROW, "image", "video"]), VALUES | TURNS, max_size=3))
 def test_a_row_is_parsed_or_refused_in_one_line(changes):
     try:
@@ -38,7 +38,7 @@ def test_a_row_is_parsed_or_refused_in_one_line(changes):
 
 
 @pytest.mark.parametrize("data", [json.dumps([ROW] * 2).encode(), (json.dumps(ROW) + "\n").encode() * 2])
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_a_file_of_rows_is_read_or_refused_in_one_line(tmp_path_factory, data, edits, end):
     path = tmp_path_factory.getbasetemp() / "rows.json"
@@ -49,7 +49,7 @@ def test_a_file_of_rows_is_read_or_refused_in_one_line(tmp_path_factory, data, e
         assert "\n" not in str(error)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(edits=EDITS, end=ENDS)
 def test_a_list_of_pairs_is_read_or_refused_in_one_line(tmp_path_factory, edits, end):
     path = tmp_path_factory.getbasetemp() / "list.csv"
@@ -69,7 +69,7 @@ def processor(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model")).processor
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 @given(question=st.text(st.characters(), max_size=30) | st.sampled_from(["\ud800", "<image>", "</s>", "\0", "\x1b[2J"]))
 def test_a_question_is_tokenised_or_refused_in_one_line(processor, question):
     try:

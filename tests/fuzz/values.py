@@ -1,6 +1,10 @@
 """Values that a JSON or YAML file may hold, odd ones among them."""
 
+import os
+
 from hypothesis import strategies as st
+
+TIMES = int(os.environ.get("BTCCHAT_FUZZ", "1"))  # as many examples
 
 ODD = [
     None, True, "", "x", "-1", "\ud800", "a\0b", "../a", "s3://a/b", "x" * 300, "{split:>99}", 0, -1, 1.5, 1e300,
