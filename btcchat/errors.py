@@ -40,7 +40,7 @@ def wrong_type(name: str, value: object, expected: str) -> TypeError:
 
 def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Return ``table[name]``; an unknown name is an error that lists the choices and the nearest one."""
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise BTCChatError(unknown(kind, name, table))
 

@@ -291,7 +291,7 @@ def test_mended_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
     text = (folder / "list.csv").read_text()
     (folder / "list.csv").write_text(text.replace("after1.png", "gone.png"))
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
-    assert cli.main(words) == 2
+    assert cli.main(words) == 3
     assert "list.csv row 3: image 'gone.png' not found" in capsys.readouterr().err
     assert [row["id"] for row in rows(folder / "out.jsonl")] == ["site 0", "site 2"]
     (folder / "list.csv").write_text(text)
@@ -308,7 +308,7 @@ def test_captioning_into_a_log_prints_its_progress(folder, model, capsys, every_
 def test_json_of_many_is_a_summary(folder, model, capsys):
     make_list(folder, 3)
     (folder / "after2.png").write_bytes(b"no image")
-    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 2
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 3
     out, err = capsys.readouterr()
     assert json.loads(out) == {"out": "out.jsonl", "answered": 2, "already_there": 0, "failed": 1}
     assert err.count("\n") == 1 and "list.csv row 4: " in err and "not an image" in err

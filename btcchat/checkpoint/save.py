@@ -105,7 +105,7 @@ def saved_by_us(file: Path) -> bool:
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm: LLMConfig = read_config(path)
+    llm: LLMConfig = read_config(path, LLMConfig)
     llm["torch_dtype"] = str(stored).removeprefix("torch.")
     if name := model.config.llm.get("model_type"):
         llm["model_type"] = name  # a plugin may give a family of transformers another name

@@ -19,9 +19,12 @@ from torch import nn
 
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, read_json
+from btcchat.limits.regular import regular
 from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
+
+FLOATS = ("F16", "BF16", "F32", "F64")  # data types of floating-point weights, as safetensors names them
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -33,8 +36,11 @@ def weight_files(folder: Path) -> list[Path]:
             raise BTCChatError(f"{index}: expected weight_map to give each weight its file; download the folder again")
         files = [contained(folder, name, index) for name in sorted(set(weight_map.values()))]
         for file in files:
-            if not file.exists():
-                raise BTCChatError(f"{file} is missing; {index.name} names it, download the folder again")
+            try:
+                regular(file)
+            except OSError as error:
+                fault = "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error.strerror})"
+                raise BTCChatError(f"{file} is {fault}; {index.name} names it, download the folder again") from None
         return files
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
@@ -49,11 +55,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weight_keys(folder: Path) -> dict[str, Path]:
     """Key -> file, for every weight of ``folder``; reads headers only."""
-    keys = {}
-    for file in weight_files(folder):
-        with _open(file) as handle:
-            keys.update(dict.fromkeys(handle.keys(), file))
-    return keys
+    return {key: file for file in weight_files(folder) for key in weight_names(file)}
+
+
+def weight_names(file: Path) -> list[str]:
+    """The keys of one safetensors file, from its header."""
+    with _open(file) as handle:
+        return list(handle.keys())
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,15 @@ class Weights:
         with _open(file) as handle:
             return tuple(handle.get_slice(key).get_shape())
 
+    def headers(self) -> Iterator[tuple[str, tuple[int, ...], str]]:
+        """(name, shape, data type such as "F32") of each; nothing else of the files is read."""
+        for file in self.files():
+            with _open(file) as handle:
+                for name, (where, key) in self.places.items():
+                    if where == file:
+                        header = handle.get_slice(key)
+                        yield name, tuple(header.get_shape()), header.get_dtype()
+
     def rename(self, prefixes: dict[str, str]) -> "Weights":
         """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
         renamed = {new: place for name, place in self.places.items() if (new := _rename(name, prefixes)) is not None}
@@ -106,8 +123,8 @@ def check_header(file: Path) -> None:
 
 def _open(file: Path) -> safe_open:
     try:
-        return safe_open(str(file), framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
+        return safe_open(str(regular(file)), framework="pt", device="cpu")
+    except (SafetensorError, OSError, ValueError) as error:
         raise BTCChatError(f"{file} cannot be read as safetensors ({error}); download or save it again") from None
 
 
@@ -123,27 +140,46 @@ def load_strict(
 ) -> None:
     """Put ``weights``, or those of a folder, into ``module`` (which may be on the meta device), all or an error.
 
-    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
-    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
-    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key whose weight it
-    shares}; such a key may be absent. Floating-point weights are cast to ``dtype``. Raises BTCChatError naming the
-    first missing, unknown or misshapen key.
+    Keys as in `match_strict`. Floating-point weights are cast to ``dtype``. Raises BTCChatError as it does.
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
+    names = match_strict(module, weights, prefixes=prefixes, unused=unused, tied=tied)
+    if dropped := [key for key in weights.places if key not in names]:
+        logger.info("%s: %d weights that no code uses were dropped (%s ...)", weights.folder, len(dropped), dropped[0])
+    state = {}
+    for key, tensor in Weights(weights.folder, {key: weights.places[key] for key in names}).read():
+        cast = dtype if tensor.is_floating_point() else None
+        state[names[key]] = tensor.to(device=device, dtype=cast)
+    for key, shared in (tied or {}).items():
+        state.setdefault(key, state[shared])
+    module.load_state_dict(state, assign=True)
+
+
+def match_strict(
+    module: nn.Module,
+    weights: Weights,
+    *,
+    prefixes: dict[str, str] | None = None,
+    unused: Sequence[str] = (),
+    tied: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Key in the files -> name in ``module``, of all weights that are used. Only headers are read.
+
+    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
+    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
+    checkpoints hold and no code uses. tied: {key: the key whose weight it shares}; such a key may be absent. Raises
+    BTCChatError naming the first missing, unknown or misshapen key, or one of a type that is not read.
+    """
     folder, expected = weights.folder, module.state_dict()
-    names: dict[str, str] = {}  # those of the files -> those of the module
-    dropped = []
+    names: dict[str, str] = {}
     for key in weights.places:
         if any(re.fullmatch(pattern, key) for pattern in unused):
-            dropped.append(key)
             continue
         name = _rename(key, prefixes)
         if name is None or name not in expected:
             stored = weights.places[key][1]
             raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
         names[key] = name
-    if dropped:
-        logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
     if missing:
         key = weights.key(_rename_back(missing[0], prefixes))
@@ -151,18 +187,16 @@ def load_strict(
             f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are); "
             "the config describes more than the folder holds"
         )
-    state = {}
-    used = Weights(folder, {key: weights.places[key] for key in names})
-    for key, tensor in used.read():
-        want = tuple(expected[names[key]].shape)
-        if tuple(tensor.shape) != want:
-            stored = weights.places[key][1]
-            raise BTCChatError(f"{folder}: weight '{stored}' has shape {tuple(tensor.shape)}, the config says {want}")
-        cast = dtype if tensor.is_floating_point() else None
-        state[names[key]] = tensor.to(device=device, dtype=cast)
-    for key, shared in (tied or {}).items():
-        state.setdefault(key, state[shared])
-    module.load_state_dict(state, assign=True)
+    for key, shape, kind in Weights(folder, {key: weights.places[key] for key in names}).headers():
+        target, stored = expected[names[key]], weights.places[key][1]
+        if shape != (want := tuple(target.shape)):
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, the config says {want}")
+        if target.is_floating_point() and kind not in FLOATS:
+            raise BTCChatError(
+                f"{folder}: weight '{stored}' is of type {kind}, and quantised weights are not read; take the "
+                f"checkpoint in {', '.join(FLOATS)}"
+            )
+    return names
 
 
 class NotFiniteError(BTCChatError):

@@ -4,6 +4,7 @@ import argparse
 
 from btcchat.commands import options
 from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
+from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 
 AUGMENT = """\
@@ -67,4 +68,4 @@ def run(args: argparse.Namespace) -> int:
     there = f", {before} there already" if before else ""
     bad = f", {failed} records failed (named above)" if failed else ""
     say(f"{written} clues written to {args.out}{there}{empty}{bad}")
-    return 2 if failed else 0
+    return SOME_FAILED if failed else 0

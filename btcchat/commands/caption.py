@@ -20,6 +20,7 @@ from btcchat.commands.options import (
     generation,
     print_answer,
 )
+from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 from btcchat.outputs.ours import check_replaceable, is_drawn_map
@@ -139,4 +140,4 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         bad = f", {failed} failed (named above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
         say(f"{count} written to {args.out}{there}{bad}")
-    return 2 if failed else 0
+    return SOME_FAILED if failed else 0

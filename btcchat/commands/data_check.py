@@ -4,6 +4,7 @@ import argparse
 
 from btcchat.commands import options
 from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, whole_number
+from btcchat.console.ending import SOME_FAILED
 from btcchat.errors import choose
 
 DESCRIPTION = """\
@@ -13,7 +14,7 @@ Read every row and every file of a mixture before a training run: one table, and
   btcchat data check 'levir_cc+cdvqa*2' --model CHECKPOINT --workers 8 --out faults.jsonl
 
 The column "per epoch" has the samples that training sees in an epoch, with shares, repeats and @flatten_list.
-Exit code 1 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
+Exit code 3 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
 dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads. Pairs
 whose change_flag, captions and mask contradict each other are listed and counted, and are no fault of their own."""
 
@@ -40,7 +41,7 @@ def add(commands: Commands) -> None:
 
 
 def check_data(args: argparse.Namespace) -> int:
-    """The table and the faults on stdout; 1 where there are any that count."""
+    """The table and the faults on stdout; 3 where there are any that count."""
     import os
 
     from btcchat.clues.apply import AddClue
@@ -67,4 +68,4 @@ def check_data(args: argparse.Namespace) -> int:
                 faults.add(name, row)
                 progress.update()
     print("\n".join([table(list(summaries.values())), *faults.lines()]))
-    return 1 if faults.counts.keys() - allowed else 0
+    return SOME_FAILED if faults.counts.keys() - allowed else 0

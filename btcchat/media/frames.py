@@ -14,6 +14,7 @@ from btcchat.media.source import IMAGE_SUFFIXES, Embedded, FileLike, existing_fi
 
 log = logging.getLogger(__name__)
 
+MOST_PIXELS = 2 * MAX_PIXELS  # of all frames of a sample, which are in memory together
 MODALITIES = {"text": (0, 0), "image": (1, 1), "pair": (2, 2), "series": (2, 16), "video": (1, None)}  # frames
 NEEDS = {
     "text": "none",
@@ -62,11 +63,26 @@ def load_frames(modality: str, source: Sources | None, num_video_frames: int = 8
     check_count(modality, len(sources), sources)
     if modality == "video":
         sources = [sources[i] for i in evenly(len(sources), num_video_frames)]
-    frames = [load_image(item) for item in sources]
+    frames = _loaded(sources)
     sizes = [f"{frame.width} x {frame.height}" for frame in frames]
     from_files = not any(isinstance(item, Image.Image) or is_array(item) for item in sources)  # reported before
     if modality in ("pair", "series") and from_files and len(set(sizes)) > 1:
         log.info("the dates differ in size (%s); each is resized to what the model reads", ", ".join(sizes))
+    return frames
+
+
+def _loaded(sources: list[ImageLike]) -> list[Image.Image]:
+    """The images, one by one. Raises BTCChatError as soon as they have more than `MOST_PIXELS` together."""
+    frames: list[Image.Image] = []
+    total = 0
+    for item in sources:
+        frames.append(load_image(item))
+        total += frames[-1].width * frames[-1].height
+        if total > MOST_PIXELS:
+            raise BTCChatError(
+                f"the first {len(frames)} of {len(sources)} images have {total:,} pixels together, a sample may have "
+                f"{MOST_PIXELS:,}; crop them or make them smaller"
+            )
     return frames
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from btcchat.console.ending import user_fault
 from btcchat.errors import BTCChatError, choose, printable
 from btcchat.media.frames import Sources, load_frames
 
@@ -142,8 +143,11 @@ def converse(chat: Chat) -> int:
             return 0
         except KeyboardInterrupt:
             note("\n(stopped; /quit or Ctrl-D leaves)")
-        except BTCChatError as error:
-            note(f"btcchat: error: {error}")
+        except Exception as error:  # noqa: BLE001 - a bug, and stdout that is full or closed, still end the chat
+            fault = user_fault(error)
+            if fault is None or (isinstance(error, OSError) and error.filename is None):
+                raise
+            note(f"btcchat: error: {' '.join(fault.split())}")
 
 
 def note(text: str) -> None:

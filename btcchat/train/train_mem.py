@@ -14,19 +14,18 @@ from btcchat.console.signals import ends_in_order
 
 @ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    """As a script: log to stderr, an error as one line, exit code 0 or 2, 130 after Ctrl-C, 143 after SIGTERM."""
+    """As a script: log to stderr, an error as one line; the exit code is that of `console.ending`."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(handlers=[handler])
     logging.getLogger("btcchat").setLevel(logging.INFO)
-    from btcchat.errors import BTCChatError
+    from btcchat.console import ending
 
-    try:
+    def command() -> int:
         run(sys.argv[1:] if argv is None else argv)
-    except BTCChatError as error:
-        print(f"btcchat: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return ending.run(command, lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
 
 
 def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
