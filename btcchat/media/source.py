@@ -9,7 +9,10 @@ from typing import TypeAlias
 
 from btcchat.errors import BTCChatError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif", ".ppm",
+    ".pgm",
+)  # fmt: skip
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 
 
@@ -43,6 +46,8 @@ def existing_file(source: FileLike, kind: str) -> Path | Embedded:
     path = Path(source)
     if "://" in str(source):
         raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
+    if str(source).startswith("/vsi"):
+        raise BTCChatError(f"{kind} '{source}' is a path of GDAL's own file systems; save it to a file and give that")
     if path.is_dir():
         hint = "; a folder of frames is a series or a video" if kind == "image" else ""
         raise BTCChatError(f"{kind} '{path}' is a folder, a file is expected{hint}")
