@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
+from btcchat.commands.options import RAW, Commands, add_device, add_images, add_mixture, at_least_1, complaint
 
 AUGMENT = """\
 Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
     add_device(parser)
+    add_images(parser)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 

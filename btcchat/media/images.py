@@ -106,7 +106,7 @@ class _Opened:
         if self.orientation != 1:
             image.getexif()[ExifTags.Base.Orientation] = self.orientation
             image = ImageOps.exif_transpose(image)
-        image.info |= self.info
+        image.info.update(self.info)
         return image
 
 
@@ -129,6 +129,8 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
 
 def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, max_pixels: int) -> _Opened:
     with Raster(path, reading=reading) as raster:
+        if not raster.has_windows:
+            _check_size(str(path), raster.width, raster.height, max_pixels)
         size = reduced(raster.width, raster.height, max_side, max_pixels)
         if size != (raster.width, raster.height):
             note = "rasters that are large for the model are read smaller"
@@ -198,12 +200,7 @@ def _unreadable(path: Path | Embedded) -> str:
 
 
 def _decoded(image: Image.Image, name: str, max_pixels: int) -> _Opened:
-    size = f"{image.width} x {image.height}"
-    if image.width * image.height > max_pixels:
-        raise BTCChatError(
-            f"image '{name}' has {size} = {image.width * image.height:,} pixels, the limit is {max_pixels:,}; "
-            "crop it or make it smaller"
-        )
+    _check_size(name, image.width, image.height, max_pixels)
     try:
         if getattr(image, "is_animated", False):
             log.info("%s has %d frames; the first one is read", name, getattr(image, "n_frames", 0))
@@ -214,7 +211,16 @@ def _decoded(image: Image.Image, name: str, max_pixels: int) -> _Opened:
     except BTCChatError:
         raise
     except _FAULTS as error:
+        size = f"{image.width} x {image.height}"
         raise BTCChatError(f"image '{name}' ({size}) is truncated or damaged: {_line(error)}") from error
+
+
+def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise BTCChatError(
+            f"image '{name}' has {width} x {height} = {width * height:,} pixels, the limit is {max_pixels:,}; "
+            "crop it or make it smaller"
+        )
 
 
 def _exif(image: Image.Image) -> int:

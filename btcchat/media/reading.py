@@ -11,6 +11,7 @@ STRETCHES = {
     "per-date": "a range of its own for each date",
     "none": "the whole range of the data type; of floating point, 0 to 1",
 }
+FLAGS = ("bands", "stretch", "nodata")
 NO_NODATA = "none"  # --nodata none: every value is shown, whatever the file says
 
 Stretch: TypeAlias = str | tuple[float, float]

@@ -25,7 +25,18 @@ from btcchat.train.freeze import ModelPart
 logger = logging.getLogger(__name__)
 
 NAME = "training.json"
-PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "pillow", "av")
+PACKAGES = (
+    "btcchat",
+    "torch",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "sentencepiece",
+    "numpy",
+    "pillow",
+    "rasterio",
+    "av",
+)
 OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
 # Flags that may change when a run is resumed.
 HARMLESS = {

@@ -145,13 +145,15 @@ class Channels:
         palette[list(table)] = list(table.values())
         return palette
 
-    def _stored(self, value: float | str | None) -> "np.generic | None":
+    def _stored(self, value: float | str | None) -> np.generic | None:
         """A no-data value as pixels have it; None where none of them can. Not a number is never valid."""
         if value is None or isinstance(value, str) or math.isnan(value):
             return None
-        if self.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                return self.dtype.type(value)
-        limits = np.iinfo(self.dtype)
-        fits = limits.min <= value <= limits.max and value == math.floor(value)
-        return self.dtype.type(int(value)) if fits else None
+        if self.dtype.kind != "f":
+            limits = np.iinfo(self.dtype)
+            if not limits.min <= value <= limits.max or value != math.floor(value):
+                return None
+            value = int(value)
+        with np.errstate(over="ignore"):
+            stored: np.generic = self.dtype.type(value)
+        return stored

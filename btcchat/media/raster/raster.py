@@ -56,6 +56,7 @@ class Raster:
         if driver is None:
             raise BTCChatError(f"image '{self.source}' is not a TIFF or JPEG 2000 file (nor a PNG or PPM of 16 bits)")
         self.name = str(self.source)
+        self.has_windows = driver in ("GTiff", "JP2OpenJPEG")  # a part of it is read without all before it
         self._opening = Opening(self.source, driver, virtual=virtual)
         try:
             self._main = self._opening.dataset()
@@ -85,7 +86,8 @@ class Raster:
     @property
     def transform(self) -> "Affine":
         """Column and row -> coordinates in the CRS; the identity where the file has no place on Earth."""
-        return self._main.transform
+        transform: Affine = self._main.transform
+        return transform
 
     @property
     def footprint(self) -> list[tuple[float, float]]:
@@ -225,7 +227,9 @@ class Raster:
         if not self.channels.has_mask:
             return np.ones((1, 1, 1), bool)
         with self._opening.reading():
-            return level.read_masks(self.channels.chosen[0], window=RasterioWindow(*block))[..., None] != 0
+            mask: np.ndarray = level.read_masks(self.channels.chosen[0], window=RasterioWindow(*block))
+        kept: np.ndarray = mask[..., None] != 0
+        return kept
 
 
 def raster_driver(path: Path | Embedded) -> str | None:

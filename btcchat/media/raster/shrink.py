@@ -24,7 +24,7 @@ def _sums(values: np.ndarray, edges: np.ndarray, axis: int = 0) -> np.ndarray:
     """Integrals between ``edges`` along an axis, as float64."""
     values = np.moveaxis(values, axis, 0)
     whole = np.minimum(edges.astype(int), len(values))
-    part = (edges - whole)[(slice(None), *[None] * (values.ndim - 1))]
+    part = (edges - whole).reshape(-1, *[1] * (values.ndim - 1))
     last = np.minimum(whole, len(values) - 1)  # its part is 0 where it is the end
     sums: np.ndarray = np.add.reduceat(values, whole[:-1], axis=0, dtype=np.float64)
     if whole[-1] < len(values):  # reduceat sums the last one to the end
