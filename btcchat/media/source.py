@@ -44,10 +44,10 @@ def existing_file(source: FileLike, kind: str) -> Path | Embedded:
             raise BTCChatError(f"{kind} '{source}' is empty (0 bytes)")
         return source
     path = Path(source)
-    if "://" in str(source):
-        raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
     if str(source).startswith("/vsi"):
         raise BTCChatError(f"{kind} '{source}' is a path of GDAL's own file systems; save it to a file and give that")
+    if "://" in str(source):
+        raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
     if path.is_dir():
         hint = "; a folder of frames is a series or a video" if kind == "image" else ""
         raise BTCChatError(f"{kind} '{path}' is a folder, a file is expected{hint}")

@@ -27,7 +27,7 @@ def scene(kind: str, seed: int = 0, side: int = 96) -> np.ndarray:
 
 
 def cover(values: np.ndarray, kind: str, what: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a scene with a cloud, a shadow or a fill in one corner of ``share`` of the area, and where it is."""
+    """The values of a scene with a cloud, a shadow or a fill in ``share`` of the area, and where it is."""
     value = SCENES[kind][2 + ("cloud", "shadow", "fill").index(what)]
     place = np.zeros(values.shape[:2], bool)
     side = round((share * place.size) ** 0.5)

@@ -6,6 +6,7 @@ import rasterio
 
 from btcchat.errors import BTCChatError
 from btcchat.media import Reading, load_frames, load_image
+from btcchat.media.reading import DEFAULT
 from btcchat.media.source import Embedded
 from tests.media.scenes import SCENES, cover, scene, write
 
@@ -18,7 +19,7 @@ def pixels(frames) -> list[np.ndarray]:
 def pair(tmp_path):
     """(before, after) -> their frames, read from files as a pair."""
 
-    def read(before, after, *, reading=Reading(), **profile):
+    def read(before, after, *, reading=DEFAULT, **profile):
         paths = [write(tmp_path / f"{name}.tif", v, **profile) for name, v in (("before", before), ("after", after))]
         return pixels(load_frames("pair", paths, reading=reading))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CUSTOMARY = (-9999.0, -99999.0, -32768.0, -1e38, 1e38)  # besides the ends of the data type
+CUSTOMARY = (-9999.0, -99999.0, -32768.0, -3.4e38, 3.4e38)  # besides the ends of the data type
 DISTINCT = 16  # fewer different values are classes, of which each counts
 LEAST_ZEROS = 0.001  # a share: a few zeros may be measured
 GAP_TO_ZERO = 0.1  # of the range of the other values

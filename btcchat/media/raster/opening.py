@@ -62,7 +62,7 @@ class Opening:
         if isinstance(source, Embedded):
             from rasterio.io import MemoryFile
 
-            self._memory = self._stack.enter_context(MemoryFile(source.data))
+            self._memory = self._stack.enter_context(MemoryFile(source.data, filename="image"))
         if driver == "GTiff" and not virtual:
             with source.open("rb") as file:
                 _check_directories(file, str(source))

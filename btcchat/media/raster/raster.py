@@ -24,6 +24,7 @@ Window: TypeAlias = tuple[float, float, float, float]  # left, top, width, heigh
 Block: TypeAlias = tuple[int, int, int, int]  # the same, of whole pixels
 
 MAX_THROUGH = 2**31  # pixels that one read may go through: a scene of 46,000 x 46,000 without overviews
+MEANT = 4  # at least so many values in a row, and in a column, make a value of a smaller size
 CHUNK = 2**20  # pixels that are in memory at a time while a window is made smaller
 SURVEY = 2**20  # pixels that are looked at to recognise fill values and masks
 SURVEY_PARTS = 8  # of each side of a larger raster
@@ -64,7 +65,7 @@ class Raster:
             self.width, self.height = self._main.width, self._main.height
             with self._opening.reading():
                 self.channels = Channels(self._main, reading, self.name)
-            self._survey()
+            self._surveyed = False
         except BaseException:
             self.close()
             raise
@@ -106,7 +107,8 @@ class Raster:
         """The chosen bands of ``window`` (default: all), at ``size`` (width, height), which is at most the window's.
 
         A smaller size is read through the nearest larger overview, and each pixel is the mean of the valid values that
-        it covers. At full size values have the file's data type, or float32 where scale and offset are applied.
+        it covers (of a share of them, where it covers more than 8 x 8). At full size values have the file's data type,
+        or float32 where scale and offset are applied.
         Raises BTCChatError for a window that is not inside, and where too many pixels would be read.
         """
         left, top, width, height = window or (0, 0, self.width, self.height)
@@ -116,16 +118,20 @@ class Raster:
         if not (inside and 1 <= size[0] <= full[0] and 1 <= size[1] <= full[1]):
             of = f"{self.width} x {self.height} pixels"
             raise BTCChatError(f"image '{self.name}' of {of} has no window {window} that makes {size[0]} x {size[1]}")
+        self._survey()
         level = self._level(min(width / size[0], height / size[1]))
         across, down = level.width / self.width, level.height / self.height
-        columns = np.linspace(left * across, (left + width) * across, size[0] + 1)
-        rows = np.linspace(top * down, (top + height) * down, size[1] + 1)
+        columns = np.linspace(left * across, (left + width) * across, size[0] + 1).round(6)
+        rows = np.linspace(top * down, (top + height) * down, size[1] + 1).round(6)
         if (columns[-1] - columns[0]) * (rows[-1] - rows[0]) > MAX_THROUGH:
             raise BTCChatError(
                 f"image '{self.name}' has {level.width} x {level.height} pixels to be read, the limit is "
                 f"{MAX_THROUGH:,}; add overviews (gdaladdo) or crop it"
             )
-        values = np.empty((size[1], size[0], self.channels.count), self._read_dtype(full == size))
+        values = np.empty(
+            (size[1], size[0], self.channels.count),
+            self._read_dtype((left, top, *size) == (int(left), int(top), width, height)),
+        )
         valid = np.empty(values.shape, bool)
         for place, x, y in self._parts(level, columns, rows):
             values[place], valid[place] = self._part(level, x, y)
@@ -138,8 +144,9 @@ class Raster:
     def _survey(self) -> None:
         """Look at a part of the pixels where what they mean depends on their values."""
         channels = self.channels
-        if not channels.looks_for_fills and channels.alpha is None:
+        if self._surveyed or (not channels.looks_for_fills and channels.alpha is None):
             return
+        self._surveyed = True
         stored, valid, alphas = [], [], []
         for block in self._survey_blocks():
             pixels = self._stored(self._main, channels.chosen, block)
@@ -193,14 +200,16 @@ class Raster:
         left, top = int(columns[0] + 1e-6), int(rows[0] + 1e-6)
         right, bottom = (math.ceil(edges[-1] - 1e-6) for edges in (columns, rows))
         block = left, top, min(level.width, right) - left, min(level.height, bottom) - top
-        stored = self._stored(level, self.channels.chosen, block)
+        ratio = min(block[2] / (len(columns) - 1), block[3] / (len(rows) - 1))
+        step = max(1, int(ratio / MEANT))
+        stored = self._stored(level, self.channels.chosen, block, step)
         values = self.channels.measured(stored)
-        valid = np.broadcast_to(self.channels.valid(stored) & self._mask(level, block), values.shape)
+        valid = np.broadcast_to(self.channels.valid(stored) & self._mask(level, block, step), values.shape)
         if self.channels.alpha is not None:
-            valid = valid & (self._stored(level, (self.channels.alpha,), block) != 0)
+            valid = valid & (self._stored(level, (self.channels.alpha,), block, step) != 0)
         if (len(columns) - 1, len(rows) - 1) == block[2:]:
             return values, valid
-        x, y = np.clip(columns - left, 0, block[2]), np.clip(rows - top, 0, block[3])
+        x, y = np.clip((columns - left) / step, 0, values.shape[1]), np.clip((rows - top) / step, 0, values.shape[0])
         means, valid = shrink(values, valid, y, x)
         return (means + 0.5 if values.dtype == np.uint8 else means), valid
 
@@ -212,23 +221,23 @@ class Raster:
             return np.dtype(np.float32)
         return channels.dtype if full else np.result_type(channels.dtype, np.float32)  # 32-bit integers: float64
 
-    def _stored(self, level: "DatasetReader", bands: tuple[int, ...], block: Block) -> np.ndarray:
-        """(H, W, B) as the file has them."""
+    def _stored(self, level: "DatasetReader", bands: tuple[int, ...], block: Block, step: int = 1) -> np.ndarray:
+        """(H, W, B) as the file has them, of every ``step``-th row and column."""
         from rasterio.windows import Window as RasterioWindow
 
         with self._opening.reading():
             stored = level.read(list(bands), window=RasterioWindow(*block))
-        return np.ascontiguousarray(stored.transpose(1, 2, 0), self.channels.dtype)
+        return np.ascontiguousarray(stored[:, ::step, ::step].transpose(1, 2, 0), self.channels.dtype)
 
-    def _mask(self, level: "DatasetReader", block: Block) -> np.ndarray:
-        """bool (H, W, 1): what the file's mask leaves."""
+    def _mask(self, level: "DatasetReader", block: Block, step: int = 1) -> np.ndarray:
+        """bool (H, W, 1): what the file's mask leaves, of every ``step``-th row and column."""
         from rasterio.windows import Window as RasterioWindow
 
         if not self.channels.has_mask:
             return np.ones((1, 1, 1), bool)
         with self._opening.reading():
             mask: np.ndarray = level.read_masks(self.channels.chosen[0], window=RasterioWindow(*block))
-        kept: np.ndarray = mask[..., None] != 0
+        kept: np.ndarray = mask[::step, ::step, None] != 0
         return kept
 
 

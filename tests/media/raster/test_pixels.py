@@ -184,8 +184,7 @@ def test_a_fill_value_without_a_tag_is_recognised_and_said_once(tmp_path, hole, 
 
 
 def test_values_that_are_measured_are_no_fill(tmp_path, caplog):
-    zeros = ramp(0, 2000, np.uint16)
-    zeros[:4] = 0
+    zeros = ramp(-300, 2000, np.int16).clip(0).astype(np.uint16)
     classes = np.repeat(np.arange(5, dtype=np.uint16) * 1000, 80).reshape(20, 20, 1)
     saturated = ramp(200, 65535, np.uint16)
     saturated[:2] = 65535
@@ -325,7 +324,7 @@ def test_the_cases_of_single_files_are_right(shared):
     y, x = np.mgrid[:96, :96]
     for path in sorted((cases / "06-nodata-8bit-and-internal-mask").glob("*.tif")):
         rgb = shown(path)
-        assert (rgb[x + y < 80] == 0).all() and rgb[x + y >= 80].std() > 50, path.name
+        assert (rgb[x + y < 80] == 0).all() and rgb[x + y >= 80].std() > 40, path.name
     planar = cases / "07-single-band-planar"
     assert (shown(planar / "one_band_u16.tif") == shown(planar / "same_default.tif")).all()
     with rasterio.open(planar / "rgb_planar_u16.tif") as file:
