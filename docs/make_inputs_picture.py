@@ -1,6 +1,6 @@
 """Draw docs/inputs.png: a pair of 16-bit values, with a cloud over one date, in per-date and in shared stretch.
 
-    python docs/make_inputs_picture.py
+python docs/make_inputs_picture.py
 """
 
 import tempfile
