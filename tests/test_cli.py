@@ -12,6 +12,7 @@ from PIL import Image
 
 from btcchat import cli
 from btcchat.commands import options
+from btcchat.media import Reading
 from tests.fake_model import FakeModel
 
 
@@ -112,11 +113,14 @@ def test_json_is_one_object(folder, model, capsys):
     assert cli.main(["caption", "a.png", "b.png", "--json", "--model", "some/model"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "model": "some/model", "before": "a.png", "after": "b.png", "caption": "caption: pair 20x10 30x10",
+        "bands": None, "stretch": "shared", "nodata": None,
     }  # fmt: skip
-    assert cli.main(["ask", "Was wächst?", "--image", "a.png", "--json"]) == 0
+    reading = ["--stretch", "0,3000", "--bands", "4,3,2", "--nodata", "-9999"]
+    assert cli.main(["ask", "Was wächst?", "--image", "a.png", "--json", *reading]) == 0
     out = capsys.readouterr().out
     assert json.loads(out) == {
         "model": "tiny", "question": "Was wächst?", "image": "a.png", "answer": "Was wächst?: image 20x10",
+        "bands": "4,3,2", "stretch": "0,3000", "nodata": "-9999.0",
     }  # fmt: skip
     assert "wächst" in out
 
@@ -154,10 +158,12 @@ def test_the_options_of_a_model_reach_it(folder, monkeypatch):
 
     monkeypatch.setattr(btcchat, "BTCChat", Model, raising=False)
     assert cli.main(["caption", "a.png", "b.png"]) == 0
-    assert given == {"path": None, "device": "auto", "dtype": "auto"}
+    assert given == {"path": None, "device": "auto", "dtype": "auto", "reading": Reading()}
     options = ["--model", "m", "--device", "cpu", "--dtype", "bfloat16", "--cc_head", "4", "--num-video-frames", "3"]
+    options += ["--stretch", "per-date", "--bands", "3"]
     assert cli.main(["ask", "Q", "--image", "a.png", *options]) == 0
-    assert given == {"path": "m", "device": "cpu", "dtype": "bfloat16", "cc_head": 4, "num_video_frames": 3}
+    expected = {"path": "m", "device": "cpu", "dtype": "bfloat16", "cc_head": 4, "num_video_frames": 3}
+    assert given == expected | {"reading": Reading(bands=(3,), stretch="per-date")}
 
 
 def test_the_libraries_are_quiet_unless_asked(folder, monkeypatch, capsys):
@@ -310,8 +316,18 @@ def test_json_of_many_is_a_summary(folder, model, capsys):
     (folder / "after2.png").write_bytes(b"no image")
     assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 3
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"out": "out.jsonl", "answered": 2, "already_there": 0, "failed": 1}
+    counts = {"answered": 2, "already_there": 0, "failed": 1}
+    assert json.loads(out) == {"out": "out.jsonl", **counts, "bands": None, "stretch": "shared", "nodata": None}
     assert err.count("\n") == 1 and "list.csv row 4: " in err and "not an image" in err
+
+
+def test_captions_of_another_stretch_are_not_mixed(folder, model, capsys):
+    make_list(folder, 1)
+    command = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main([*command, "--stretch", "per-date"]) == 0
+    assert json.loads((folder / "out.jsonl").read_text())["stretch"] == "per-date"
+    assert cli.main(command) == 2
+    assert "another --bands, --stretch or --nodata" in capsys.readouterr().err
 
 
 def test_the_real_pairs_are_listed(shared):

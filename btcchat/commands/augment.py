@@ -3,7 +3,7 @@
 import argparse
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
+from btcchat.commands.options import RAW, Commands, add_device, add_images, add_mixture, at_least_1, complaint
 from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 
@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
     add_device(parser)
+    add_images(parser)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 

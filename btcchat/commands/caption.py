@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     map_path = _map_path(args, images)
     if args.example:
         say(f"captioning the packaged example: {images[0]} (before), {images[1]} (after)")
-    before, after = load_frames("pair", images)
+    before, after = load_frames("pair", images, reading=options.reading(args))
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
     answer = model.caption(before, after, **clue, **answering)
@@ -110,11 +110,12 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         raise BTCChatError("--change-map is drawn for one pair; leave out --pairs")
     if args.out is None:
         raise BTCChatError("--pairs needs --out FILE.jsonl, where the captions go")
+    reading = options.reading(args)
     pairs, faults = read_pairs(args.pairs)
     for fault in faults:
         complain(fault)
     answered, failed = 0, len(faults)
-    with Answers(args.out, model=args.model or "tiny") as answers:
+    with Answers(args.out, model=args.model or "tiny", reading=reading) as answers:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         captions: Iterable[str | None] = ()
@@ -134,7 +135,8 @@ def _caption_pairs(args: argparse.Namespace) -> int:
             say(f"stopped; {args.out} is whole, the same command again goes on")
             return 130
     if args.json:
-        print(json.dumps({"out": args.out, "answered": answered, "already_there": skipped, "failed": failed}))
+        counts = {"answered": answered, "already_there": skipped, "failed": failed}
+        print(json.dumps({"out": args.out, **counts, **reading.record()}))
     else:
         there = f", {skipped} there already" if skipped else ""
         bad = f", {failed} failed (named above)" if failed else ""

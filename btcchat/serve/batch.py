@@ -8,6 +8,7 @@ from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, read_rows
 from btcchat.media import load_frames
+from btcchat.media.reading import DEFAULT, FLAGS, Reading
 from btcchat.outputs.lock import Lock, beside
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 class Answers:
     """The output file: ``done`` has the keys it already holds; `write` appends, and returns when it is on the disk.
 
-    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else or of another
-    model, or where another process writes it.
+    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, of another model or
+    of images read in another way, or where another process writes it.
     """
 
-    def __init__(self, path: str | Path, *, model: str) -> None:
+    def __init__(self, path: str | Path, *, model: str, reading: Reading = DEFAULT) -> None:
         self.path, self.model = Path(path), model
+        self._reading = {} if reading == DEFAULT else reading.record()  # part of each row
         if not self.path.parent.is_dir():
             raise BTCChatError(f"the folder of --out does not exist: {self.path.parent}")
         if self.path.is_dir():
@@ -45,7 +47,10 @@ class Answers:
         rows = []
         for pair, text in answered:
             name = {} if pair.id is None else {"id": pair.id}
-            rows.append({**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model})
+            rows.append(
+                {**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model}
+                | self._reading
+            )
             self.done.add(pair.key)
         self._file.append(rows)
 
@@ -65,6 +70,10 @@ class Answers:
             raise BTCChatError(fault) from error
         if model != self.model:
             raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")
+        if any(record.get(name) != self._reading.get(name) for name in FLAGS):
+            raise BTCChatError(
+                f"{self.path} has captions with another --bands, --stretch or --nodata; choose another --out"
+            )
 
 
 def caption_pairs(
@@ -88,7 +97,7 @@ def caption_pairs(
         readable, faults = [], []
         for pair in pairs[start : start + batch_size]:
             try:
-                readable.append((pair, load_frames("pair", pair.paths)))
+                readable.append((pair, load_frames("pair", pair.paths, reading=model.processor.reading)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
         requests: list[ClueRequest] = [("pair", pair.paths, frames) for pair, frames in readable]

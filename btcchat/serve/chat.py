@@ -58,7 +58,12 @@ class Chat:
         self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources | None = None
     ) -> None:
         """Talk about these from now on. loaded: the images of ``source``, where they have been read already."""
-        frames = load_frames(modality, source if loaded is None else loaded, self.model.config.num_video_frames)
+        frames = load_frames(
+            modality,
+            source if loaded is None else loaded,
+            self.model.config.num_video_frames,
+            reading=self.model.processor.reading,
+        )
         clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
         self.modality, self.frames, self.dates, self.clue, self.history = modality, frames, None, clue, []
         note(f"{modality} of {len(frames)} images" if len(frames) > 1 else "one image")

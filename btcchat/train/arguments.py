@@ -12,6 +12,7 @@ from btcchat.errors import BTCChatError
 from btcchat.train.distributed import deepspeed_config, set_single_process_group
 from btcchat.train.encoder_flags import OBJECTS, encoder_options
 from btcchat.train.hardware import check_hardware
+from btcchat.train.image_flags import ImageArguments
 from btcchat.train.json_flag import read_json_flag
 from btcchat.train.lora import LoraArguments
 
@@ -125,7 +126,7 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ImageArguments):
     """Which data it is trained on, and how a record becomes a sample."""
 
     data_mixture: str = field(

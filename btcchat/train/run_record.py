@@ -27,7 +27,10 @@ from btcchat.train.freeze import ModelPart
 logger = logging.getLogger(__name__)
 
 NAME = save.TRAINING
-PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "pillow", "av")
+PACKAGES = (
+    *("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece"),
+    *("numpy", "pillow", "rasterio", "av"),
+)
 OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
 # Flags that may change when a run is resumed.
 HARMLESS = {

@@ -102,6 +102,7 @@ def load_model(
         mm_vision_select_layer=fresh.mm_vision_select_layer if fresh.starts_change_encoder else None,
         series_change_tokens=model_args.series_change_tokens,
         video_change_tokens=model_args.video_change_tokens,
+        reading=data_args.reading,
     )
     if data_args.model_max_length is not None:
         model.config.model_max_length = data_args.model_max_length

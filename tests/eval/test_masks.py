@@ -189,6 +189,22 @@ def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
     assert "small.png has 10 x 20 pixels, the pair's change map 256 x 256" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dtype, changed, nodata", [("uint8", 255, 255), ("uint8", 128, 0), ("uint16", 1, None)])
+def test_what_is_not_0_in_a_mask_is_a_change_whatever_its_type_and_tags(tmp_path, dtype, changed, nodata):
+    from types import SimpleNamespace
+
+    from btcchat.eval.maps.masks import count
+    from tests.media.scenes import write
+
+    mask = np.zeros((4, 4, 1), dtype)
+    mask[0] = changed
+    write(tmp_path / "mask.tif", mask, nodata=nodata)
+    Image.new("L", (4, 4), 9).save(tmp_path / "map.png")
+    record = SimpleNamespace(row={"mask": "mask.tif"}, where="row 1")
+    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    assert count(sample, tmp_path / "map.png")[:, 9].tolist() == [12, 4]
+
+
 def test_a_broken_map_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BTCChatError, match="remove it, and it is drawn again"):

@@ -173,6 +173,7 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
     assert (record["options"]["device"], record["options"]["dtype"]) == ("cpu", "float32")
+    assert [record["options"][name] for name in ("bands", "stretch", "nodata")] == [None, "shared", None]
     assert record["prompts"] == {"conv_version": "v1", "caption_question": CHANGE_QUESTION, "pair_prompt": ""}
     check_parts(root / "model", record["model"]["parts"])
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0

@@ -11,6 +11,7 @@ from PIL import Image
 
 from btcchat import BTCChat
 from btcchat.errors import BTCChatError
+from btcchat.media import Reading
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
@@ -78,7 +79,7 @@ def model(checkpoint):
     return BTCChat.from_pretrained(checkpoint, device="cpu")
 
 
-def test_another_tower_preprocessing_layer_or_precision_is_another_folder(model, tmp_path):
+def test_another_tower_preprocessing_reading_layer_or_precision_is_another_folder(model, tmp_path):
     def folder(computed="no"):
         return FeatureCache.of(tmp_path, model, {"mixed_precision": computed}).folder
 
@@ -96,7 +97,9 @@ def test_another_tower_preprocessing_layer_or_precision_is_another_folder(model,
     model.vision_tower.resize(48)
     seen.append(folder())
     seen.append(folder("bf16"))
-    assert len(set(seen)) == len(seen) == 7
+    model.processor.reading = Reading(stretch="per-date")
+    seen.append(folder("bf16"))
+    assert len(set(seen)) == len(seen) == 8
     about = json.loads((seen[-1] / "about.json").read_text())
     assert about["resolution"] == 48 and about["computed"] == {"mixed_precision": "bf16"}
 

@@ -26,7 +26,7 @@ from btcchat.data.records import Record, parse
 from btcchat.data.records.rows import Rows, open_rows
 from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
-from btcchat.media import load_frames, load_image
+from btcchat.media import Reading, load_frames
 from btcchat.media.source import Embedded
 from btcchat.processor import Processor
 
@@ -179,7 +179,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
     checked.samples = checked_set.samples(record, index)
     if fault := check_agreement(record, checked_set.image_root):
         checked.faults.append(fault)
-    frames = _check_files(record, checked, job.processor.config.num_video_frames)
+    frames = _check_files(record, checked, job.processor)
     if frames is None:
         return checked
     if job.add_clue is not None:
@@ -191,11 +191,12 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
     return checked
 
 
-def _check_files(record: Record, checked: Checked, num_video_frames: int) -> int | None:
+def _check_files(record: Record, checked: Checked, processor: Processor) -> int | None:
     """-> how many frames the model sees; None where a file has a fault."""
     sources = record.files
     is_file = record.modality == "video" and len(sources) == 1
-    results = [_video(sources[0], num_video_frames)] if is_file else [_image(source) for source in sources]
+    num_video_frames, reading = processor.config.num_video_frames, processor.reading
+    results = [_video(sources[0], num_video_frames)] if is_file else [_image(source, reading) for source in sources]
     opened: list[Opened] = []
     for source, result in zip(sources, results, strict=True):
         if isinstance(result, Opened):
@@ -221,13 +222,15 @@ class Opened:
     frames: int
 
 
-def _image(source: str | Embedded) -> Opened | Fault:
-    return _image_file(source) if isinstance(source, str) else _decoded(source, "image", lambda: [load_image(source)])
+def _image(source: str | Embedded, reading: Reading) -> Opened | Fault:
+    if isinstance(source, str):
+        return _image_file(source, reading)
+    return _decoded(source, "image", lambda: load_frames("image", source, reading=reading))
 
 
 @lru_cache(maxsize=4096)  # rows of the same images often follow one another
-def _image_file(path: str) -> Opened | Fault:
-    return _decoded(path, "image", lambda: [load_image(path)])
+def _image_file(path: str, reading: Reading) -> Opened | Fault:
+    return _decoded(path, "image", lambda: load_frames("image", path, reading=reading))
 
 
 def _video(source: str | Embedded, num_video_frames: int) -> Opened | Fault:
@@ -241,7 +244,7 @@ def _decoded(source: str | Embedded, kind: str, load: Callable[[], list[Image.Im
         frames = load()
     except BTCChatError as error:
         return "unreadable", str(error)
-    return Opened(frames[0].size, len(frames))
+    return Opened(frames[0].info.get("full_size", frames[0].size), len(frames))
 
 
 def _check_text(record: Record, frames: int, checked: Checked, processor: Processor, captions: bool) -> None:
