@@ -180,7 +180,7 @@ def test_placeholders_that_would_be_learned_as_text_are_a_fault(root, shared, ca
     (root / "before.png").write_bytes((root / "a.png").read_bytes())
     (root / "after.png").write_bytes((root / "b.png").read_bytes())
     (root / "case.yaml").write_text(f"case: {{annotation: {case / name}.jsonl, images: {root}}}")
-    assert checked(root, str(root / "case.yaml"), "--workers", "0") == 1
+    assert checked(root, str(root / "case.yaml"), "--workers", "0") == 3
     assert f"  case: {name}.jsonl row 1: {fault}" in capsys.readouterr().out
 
 
@@ -197,13 +197,13 @@ def test_flag_captions_and_mask_are_held_against_each_other(root, shared, tmp_pa
         "  case: train.jsonl row 1: changed by its mask, unchanged by its change_flag and captions",
         "  case: train.jsonl row 2: changed by its change_flag and captions, unchanged by its mask",
     ]
-    assert checked(root, *check, "--disagreement", "stop") == 1
+    assert checked(root, *check, "--disagreement", "stop") == 3
     assert checked(root, *check, "--disagreement", "stop", "--allow", "disagreement") == 0
 
 
 def test_a_mask_that_cannot_be_read_is_a_fault(root, capsys):
     write(root / "bad.jsonl", [GOOD[0] | {"mask": mask} for mask in ("none.png", "cut.png", 7)])
-    assert checked(root, "bad", "--workers", "0") == 1
+    assert checked(root, "bad", "--workers", "0") == 3
     out = capsys.readouterr().out
     assert f"row 1: mask '{root}/./none.png' not found" in out and "row 2: image '" in out
     assert "row 3: 7 in 'mask', expected a path" in out
@@ -345,6 +345,6 @@ def test_the_list_of_faults_replaces_no_other_file(root, capsys):
         assert "bad.jsonl already exists, and btcchat did not write it; give another file" in capsys.readouterr().err
         assert (root / "bad.jsonl").read_bytes() == before
     for _ in range(2):  # one of ours is written again
-        assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+        assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
     assert checked(root, "good@first:5", "--workers", "0", "--out", str(root / "faults.jsonl")) == 0
-    assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
