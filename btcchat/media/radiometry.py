@@ -115,8 +115,9 @@ def _grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
             pixels[top : top + step] = np.where(valid, MID_GREY, 0)
             continue
         wide = np.result_type(part.dtype, np.float32).type  # 32-bit integers need float64
-        shifted = np.where(valid, part, 0).astype(wide) - wide(low)
-        pixels[top : top + step] = np.where(valid, np.clip(shifted * wide(255 / (high - low)) + wide(0.5), 0, 255), 0)
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of floating point are clipped too
+            levels = (np.where(valid, part, 0).astype(wide) - wide(low)) * wide(255 / (high - low)) + wide(0.5)
+            pixels[top : top + step] = np.where(valid, np.clip(levels, 0, 255), 0)
     return Image.fromarray(pixels)
 
 

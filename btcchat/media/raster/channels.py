@@ -11,6 +11,7 @@ from btcchat.media.notes import once
 from btcchat.media.radiometry import whole_range
 from btcchat.media.raster.bands import marked_colours, named_colours
 from btcchat.media.raster.fills import fill_values, is_mask
+from btcchat.media.raster.opening import structure
 from btcchat.media.reading import Reading
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Channels:
         self.dtype = np.result_type(*(band.dtype for band in chosen))
         bits = dataset.tags(self.chosen[0], ns="IMAGE_STRUCTURE").get("NBITS", 8 * self.dtype.itemsize)
         self.bits = int(bits)  # of a value; fewer than its data type has where they are packed
-        self._inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        self._inverted = structure(dataset).get("MINISWHITE") == "YES"
         self.palette = self._read_palette(dataset) if [band.colour for band in chosen] == ["palette"] else None
         self._scales = np.array([dataset.scales[number - 1] for number in self.chosen])
         self._offsets = np.array([dataset.offsets[number - 1] for number in self.chosen])

@@ -111,13 +111,19 @@ def _check(dataset: "DatasetReader", name: str) -> None:
             "remove OVERVIEW_FILE from its metadata"
         )
     height, width = dataset.block_shapes[0]
-    bands = dataset.count if dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL" else 1
+    bands = dataset.count if structure(dataset).get("INTERLEAVE") == "PIXEL" else 1
     size = height * width * bands * _bytes(dataset.dtypes[0])
     if size > MAX_BLOCK:
         raise BTCChatError(
             f"image '{name}' has blocks of {width} x {height} pixels = {size:,} bytes, the limit is {MAX_BLOCK:,}; "
             "write it again in tiles: gdal_translate -co TILED=YES"
         )
+
+
+def structure(dataset: "DatasetReader") -> dict[str, str]:
+    """GDAL's facts of a TIFF. Of a damaged JPEG 2000 file, GDAL may look for them without end."""
+    facts: dict[str, str] = dataset.tags(ns="IMAGE_STRUCTURE") if dataset.driver == "GTiff" else {}
+    return facts
 
 
 def _bytes(dtype: str) -> int:
