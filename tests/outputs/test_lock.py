@@ -85,10 +85,13 @@ def test_a_file_that_says_nothing_is_taken_over(path, content):
 
 def test_a_forked_child_does_not_hold_its_parents_lock(path):
     lock = Lock(path, "it")
+    reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(writes, b"runs")
         time.sleep(30)
         os._exit(0)
+    assert os.read(reads, 4) == b"runs"
     os.close(lock._file)  # as if the parent had died
     try:
         Lock(path, "it").release()
