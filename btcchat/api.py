@@ -1,5 +1,6 @@
 """BTCChat: the model as a user calls it. Loading and saving, captions, answers, change maps."""
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +19,7 @@ from btcchat.checkpoint.save import save
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.generation import GREEDY, GenerationOptions
+from btcchat.limits.regular import nameable
 from btcchat.media.frames import load_frames
 from btcchat.media.images import ImageLike
 from btcchat.media.reading import DEFAULT, Reading
@@ -85,6 +87,9 @@ class BTCChat(BTCChatModel):
         """
         if cc_args is not None and not isinstance(cc_args, Mapping):
             raise wrong_type("cc_args", cc_args, "a dict of options of the change encoder")
+        for name, text in (("chg_type", chg_type), ("mm_projector_type", mm_projector_type)):
+            if text is not None and not isinstance(text, str):
+                raise wrong_type(name, text, "a string")
         published = _given({"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout})
         ways = {name: {name: value} for name, value in published.items()}
         options = merge_options(ways | {"cc_args": dict(cc_args or {})})
@@ -138,6 +143,10 @@ class BTCChat(BTCChatModel):
         e.g. TinyLlama or SmolLM2. change_encoder: its config, by default ``attentive``. The others are fields of
         BTCChatConfig.
         """
+        if change_encoder is not None and not isinstance(change_encoder, Mapping):
+            raise wrong_type("change_encoder", change_encoder, "a dict, the config of a change encoder")
+        if not isinstance(mm_projector, str):
+            raise wrong_type("mm_projector", mm_projector, "a string")
         fields = {
             "mm_vision_select_layer": mm_vision_select_layer,
             "mm_vision_select_feature": mm_vision_select_feature,
@@ -174,7 +183,13 @@ class BTCChat(BTCChatModel):
             raise wrong_type("folder", folder, "a path")
         if folder == "":
             raise BTCChatError("save_pretrained needs a folder, got ''; the current one is '.'")
-        save(self, Path(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise wrong_type("dtype", dtype, "a torch dtype of floating point, or None")
+        if not isinstance(max_shard_size, str) or not re.fullmatch(r"\d{1,9}[KMGT]i?B", max_shard_size.upper()):
+            raise BTCChatError(f"max_shard_size is {max_shard_size!r}, expected a number with its unit, such as '5GB'")
+        if state_dict is not None and not isinstance(state_dict, Mapping):
+            raise wrong_type("state_dict", state_dict, "a dict of tensors")
+        save(self, nameable(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
 
     def adapter_off(self) -> AbstractContextManager[None]:
         """``with model.adapter_off(): ...``: answers of the base, from the same weights. Needs an adapter."""

@@ -1,6 +1,7 @@
 """Load whole models: a checkpoint folder (see config.py), or its parts from folders of their own."""
 
 import logging
+import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -218,8 +219,10 @@ def pick_device(device: str) -> str:
     """auto -> cuda, mps or cpu; a device that is not there is an error."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = str(device).split(":")[0]
+    kind, colon, number = str(device).partition(":")
     choose("device", kind, dict.fromkeys(("cpu", "cuda", "mps", "meta")))
+    if colon and not re.fullmatch(r"\d{1,3}", number, re.ASCII):
+        raise BTCChatError(f"device is {device}, expected a kind and a number such as {kind}:0")
     missing = (kind == "cuda" and not torch.cuda.is_available()) or (
         kind == "mps" and not torch.backends.mps.is_available()
     )
@@ -231,6 +234,8 @@ def pick_device(device: str) -> str:
 def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch.dtype:
     """auto: the stored dtype; on a CPU float32 where the model is small or the CPU has no instructions for it."""
     if isinstance(dtype, torch.dtype):
+        if not dtype.is_floating_point:
+            raise BTCChatError(f"dtype is {dtype}, expected one of {', '.join(DTYPES)}")
         return dtype
     if dtype != "auto":
         return choose("dtype", dtype, DTYPES)

@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from btcchat.errors import BTCChatError
+
 NOT_REGULAR = "not a regular file"
 
 
@@ -44,6 +46,16 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return data
+
+
+def nameable(path: str | os.PathLike[str]) -> Path:
+    """``path``, where something can have this name. Raises BTCChatError."""
+    try:
+        _mode(path)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENAMETOOLONG):
+            raise BTCChatError(f"{str(path)[:80]!a} cannot be written: {error.strerror}") from None
+    return Path(path)
 
 
 def _mode(path: str | os.PathLike[str]) -> int:

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeGuard
 
 from PIL import Image
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.arrays import is_array
 from btcchat.media.images import MAX_PIXELS, MAX_SIDE, ImageLike, check_type, load_images
 from btcchat.media.reading import DEFAULT, Reading
@@ -52,6 +52,10 @@ def load_frames(
     names the modality where one of them is no image.
     """
     choose("modality", modality, MODALITIES)
+    if isinstance(num_video_frames, bool) or not isinstance(num_video_frames, int):
+        raise wrong_type("num_video_frames", num_video_frames, "a whole number")
+    if num_video_frames < 1:
+        raise BTCChatError(f"num_video_frames is {num_video_frames}, expected at least 1")
     if modality == "text":
         return []
     several = isinstance(source, list | tuple)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from btcchat.console.ending import user_fault
+from btcchat.console.text import typed
 from btcchat.errors import BTCChatError, choose, printable
 from btcchat.media.frames import Sources, load_frames
 
@@ -140,6 +141,7 @@ def converse(chat: Chat) -> int:
     while True:
         try:
             line = input(prompt).strip()
+            line = line if line.startswith("/") else typed(line)
             if line and not chat.handle(line):
                 return 0
         except EOFError:

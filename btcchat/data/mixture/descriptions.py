@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
 from btcchat.limits.schema import check
 from btcchat.limits.yaml_file import read_yaml
 
@@ -54,6 +54,8 @@ def register(name: str, **description: "Unpack[Description]") -> None:
     ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keywords: the keys of the YAML files. Registering a name
     again replaces its description.
     """
+    if not isinstance(name, str):
+        raise wrong_type("name", name, "a string")
     _registered[name] = _checked("register", name, description)
 
 

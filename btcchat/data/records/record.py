@@ -18,7 +18,7 @@ import numpy as np
 from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
 from btcchat.media.placeholders import stray_placeholder
 from btcchat.media.source import Embedded, existing_file
@@ -83,6 +83,8 @@ class Records:
         subset: str | None = None,
         visit: Callable[[Record], None] = lambda record: None,
     ):
+        if not isinstance(path, str | Path):
+            raise wrong_type("path", path, "a path")
         self.path, self.image_root = path, str(image_root)
         self.rows = open_rows(path, split=split, subset=subset)
         self.modality_codes, self.frames = array("b"), array("b")
