@@ -6,11 +6,13 @@ from pathlib import Path
 
 from btcchat.files import read_json
 
+NAME, PART = "checkpoint-", "tmp-checkpoint-"  # of a folder that is complete, and of one that is not
+
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
     """The checkpoint-N folders of a run, oldest first.
 
-    The Trainer's state is the last file of a checkpoint, and the folder gets its name after that.
+    trainer_state.json is the last file of a checkpoint, and the folder gets its name after that.
     """
     steps = {}
     for path in output_dir.glob("checkpoint-*"):
