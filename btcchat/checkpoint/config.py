@@ -19,6 +19,8 @@ from transformers import PretrainedConfig
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
+from btcchat.limits.schema import check
+from btcchat.outputs.ours import NAME
 from btcchat.plugins import PluginRecord, records, require
 from btcchat.plugins.recorded import read_records, warn_of_scripts
 from btcchat.prompt import CAPTION_QUESTION, get_template
@@ -26,7 +28,8 @@ from btcchat.prompt import CAPTION_QUESTION, get_template
 if TYPE_CHECKING:
     from btcchat.multimodal_encoder.protocol import VisionTower
 
-PARTS = ("llm", "vision_tower", "mm_projector")
+PARTS = {"llm": LLMConfig, "vision_tower": VisionTowerConfig, "mm_projector": ProjectorConfig}
+AGAIN = "download or save the checkpoint again"
 
 
 @dataclass
@@ -61,6 +64,7 @@ class BTCChatConfig:
     def check(self) -> None:
         """Raise BTCChatError for a field whose value is not known."""
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
+        check(self.change_encoder or {}, ChangeEncoderConfig, "change encoder")
         get_template(self.conv_version)  # raises for an unknown name
 
     @property
@@ -115,13 +119,15 @@ class BTCChatConfig:
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
-        root: RootConfig = read_config(folder / "config.json")
+        root: RootConfig = read_config(folder / "config.json", RootConfig)
         check_supported(root, folder)
         plugins = read_records(root.get("plugins"), folder)
         # open_checkpoint requires those of the change encoder and the projector, unless a fresh one takes their place.
         require(plugins, folder, ["vision tower", "prompt template", "language model"])
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder", "plugins"}
-        parts: dict[str, Any] = {part: read_config(folder / part / "config.json") for part in PARTS}
+        parts: dict[str, Any] = {
+            part: read_config(folder / part / "config.json", schema) for part, schema in PARTS.items()
+        }
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         noise = {*PretrainedConfig().to_dict(), "model_type"}
@@ -150,7 +156,7 @@ class BTCChatConfig:
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
-        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"], "saved_by": NAME}
         write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 
@@ -175,7 +181,9 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
     return read
 
 
-def read_config(path: Path) -> Any:
-    """The JSON object in a file of a checkpoint folder; schema.py has its types. Raises BTCChatError."""
+def read_config(path: Path, schema: type[Any]) -> Any:
+    """The JSON object in a file of a checkpoint folder, of a type of schema.py. Raises BTCChatError."""
     layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
-    return read_json(path, missing=layout, way_out="download or save the checkpoint again")
+    config = read_json(path, missing=layout, way_out=AGAIN)
+    check(config, schema, str(path), AGAIN)
+    return config

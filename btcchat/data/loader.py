@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from btcchat.console.children import end_with_parent
 from btcchat.data.batches import WINDOW, Batching, GroupedBatches, batch_sizes, blurred, coarse
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.faults import BadSample
@@ -47,6 +48,7 @@ def train_loader(
         "collate_fn": partial(collate_good, collate=collate),
         "generator": torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
         "num_workers": num_workers,
+        "worker_init_fn": end_with_parent,
         "persistent_workers": persistent_workers,
         "prefetch_factor": prefetch_factor,
         "pin_memory": pin_memory,

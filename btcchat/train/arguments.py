@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from btcchat.checkpoint.config import read_layers
 from btcchat.train.encoder_flags import OBJECTS, encoder_options
+from btcchat.train.image_flags import ImageArguments
 from btcchat.train.json_flag import read_json_flag
 from btcchat.train.training_arguments import TrainingArguments
 
@@ -118,7 +119,7 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ImageArguments):
     """Which data it is trained on, and how a record becomes a sample."""
 
     data_mixture: str = field(

@@ -157,6 +157,7 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
             "--max_tokens_per_batch makes batches by the samples' lengths, and --random_batches ignores them; leave "
             "one of them out"
         )
+    _ = data_args.reading  # raises BTCChatError
     mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
     check_flags(mode, data_args.clues, data_args.clue_model)
     if dropout and mode == "off":

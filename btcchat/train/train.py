@@ -30,6 +30,7 @@ from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.freeze import ModelPart, freeze, parts_table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
+from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.start import load_model, starting_point
 from btcchat.train.trainer import Hook, Trainer
@@ -48,6 +49,14 @@ def train(
     args = RunArguments(model_args, data_args, training_args)
     if not args.main_process:
         logging.getLogger("btcchat").setLevel(logging.WARNING)  # the main process logs for all
+    with output_folder(training_args) as lock:
+        if lock is not None:
+            hooks = [*hooks, Watch(lock, training_args.output_dir)]
+        return _train(args, hooks)
+
+
+def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
+    data_args, training_args = args.data, args.training
     set_seed(training_args.seed)  # before the model: the weights of a fresh change encoder depend on it
 
     # Errors in the flags are found first, before weights are read.

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from btcchat.api import BTCChat
+from btcchat.checkpoint.weights import NotFiniteError
 from btcchat.data.batches import Batching
 from btcchat.data.loader import EpochLoader, Estimate, train_loader
 from btcchat.data.mixture import Mixture
@@ -27,7 +28,7 @@ from btcchat.train.checkpoints import NAME, PART, delete, delete_oldest
 from btcchat.train.distributed import average_statistics, sum_over_processes
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.freeze import ModelPart
-from btcchat.train.meter import Meter, MeterState, peak_memory_gb
+from btcchat.train.meter import METER, Meter, MeterState, peak_memory_gb
 from btcchat.train.optimizer import build_optimizer, build_schedule
 from btcchat.train.resume import Resumable
 from btcchat.train.run_record import RunRecord, write_run_record
@@ -36,7 +37,7 @@ from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
-METER = "meter.json"  # in a checkpoint: the counts that a resumed run continues
+DIVERGED = "the training has diverged; start it again with a lower --learning_rate or --max_grad_norm"
 
 
 class LoadedBatch(Batch, total=False):
@@ -307,10 +308,7 @@ class Trainer:
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise BTCChatError(
-                f"the loss is {loss} at step {self.state.global_step}; lower --learning_rate or --max_grad_norm, then "
-                "rerun with --resume True to continue from the last checkpoint, if there is one"
-            )
+            raise BTCChatError(f"the loss is {loss} at step {self.state.global_step}: {DIVERGED}")
         return loss
 
     def report_faults(self) -> None:
@@ -319,8 +317,9 @@ class Trainer:
         if not self.args.main_process:
             return
         if faults:
-            rows = sorted(set(faults))
-            logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
+            logger.warning("%d times a sample was left out (--bad_samples skip):", len(faults))
+            for fault in sorted(set(faults)):
+                logger.warning("  %s", fault)
         if cut:
             logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
 
@@ -332,7 +331,10 @@ class Trainer:
         split = self.args.deepspeed and self.wrapped is not self.model
         state = self.accelerator.get_state_dict(self.wrapped) if split else None
         if self.args.main_process:
-            self.model.save_pretrained(folder, state_dict=state)
+            try:
+                self.model.save_pretrained(folder, state_dict=state)
+            except NotFiniteError as error:
+                raise BTCChatError(f"{error} at step {self.state.global_step}: {DIVERGED}") from error
             if self.record is not None:
                 write_run_record(folder, self.record)
 

@@ -126,7 +126,8 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(data_root, checkpoint,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     message = done.stderr.strip().splitlines()[-1]
-    assert message.endswith("file/out/training.json cannot be written: Not a directory")
+    assert message.startswith(f"btcchat: error: --output_dir {tmp_path}/file/out cannot be written: Not a directory")
+    assert message.endswith("; give another --output_dir")
     assert (tmp_path / "file").read_text() == "mine"
 
 

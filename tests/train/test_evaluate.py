@@ -72,7 +72,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     for model in (out, out / "best"):
         drawn = "".join(curves(training_log(str(model))[1]))
         assert all(f"<figcaption>{name}<" in drawn for name in ("loss", "S*m", "changed only CIDEr-D"))
-    with pytest.raises(BTCChatError, match=r"out is not a complete checkpoint: rng_state\*.pth is missing"):
+    with pytest.raises(BTCChatError, match=r"out is not a complete checkpoint: meter.json is missing"):
         run("scenes", tune_language_model=True, resume_from_checkpoint=out)
 
 

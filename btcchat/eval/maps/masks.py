@@ -16,9 +16,11 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
 from btcchat.media.images import load_image
+from btcchat.media.reading import Reading
 from btcchat.media.source import Embedded, existing_file
 
 LEVELS = 256
+MASK = Reading(stretch=(0.0, 1.0), nodata="none")  # what is not 0 is a change, of whatever data type
 SCORES = ("IoU", "precision", "recall", "F1")
 
 MapScores: TypeAlias = dict[str, Any]  # each of SCORES and, of what is measured, "95 %": score -> [low, high]
@@ -56,7 +58,9 @@ def count(sample: Sample, path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
     source = mask_source(sample)
-    changed = np.asarray(load_image(source)).any(-1)  # (H, W); 128 and 255 are both a change, of roads and buildings
+    changed = np.asarray(load_image(source, reading=MASK)).any(
+        -1
+    )  # (H, W); 128 and 255 are both a change, of roads and buildings
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(
