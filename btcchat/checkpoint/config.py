@@ -110,20 +110,12 @@ class BTCChatConfig:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the language model; the Trainer sizes DeepSpeed's "auto" buckets by it."""
+        """Width of the language model; accelerate sizes DeepSpeed's "auto" buckets by it."""
         return self.llm["hidden_size"]
 
     def has_change_tokens(self, modality: str) -> bool:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the Trainer's reporters (wandb) want it."""
-        return asdict(self)
-
-    def to_json_string(self) -> str:
-        """The same for tensorboard."""
-        return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":

@@ -11,17 +11,16 @@ import torch
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS
 from btcchat.checkpoint.weights import check_header, weight_files
-from btcchat.compat import allow_random_states
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 from btcchat.language_model import load_tokenizer
-from btcchat.outputs.ours import contained
-from btcchat.train.metered import METER
+from btcchat.train.meter import METER
+from btcchat.train.resume import DEEPSPEED, OPTIMIZER, SCHEDULE, random_name
 from btcchat.train.run_record import NAME as RECORD
 from btcchat.train.run_record import RunRecord
+from btcchat.train.run_state import NAME as STATE
 
-STATE = "trainer_state.json"
-LATEST = "latest"  # of DeepSpeed: which of its folders has the optimizer
+NAME, PART = "checkpoint-", "tmp-checkpoint-"  # of a folder that is complete, and of one that is not
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -67,18 +66,16 @@ def _check(checkpoint: Path) -> None:
     else:
         load_tokenizer(checkpoint / "llm")
     processes = record["machine"]["processes"]
-    states = [f"rng_state_{rank}.pth" for rank in range(processes)] if processes > 1 else ["rng_state.pth"]
-    files = [checkpoint / name for name in ("scheduler.pt", *states)]
-    if (checkpoint / LATEST).is_file():
-        folder = contained(checkpoint, (checkpoint / LATEST).read_text(encoding="utf-8"), checkpoint / LATEST)
+    files = [checkpoint / name for name in (SCHEDULE, *map(random_name, range(processes)))]
+    folder = checkpoint / DEEPSPEED
+    if folder.is_dir():
         own = sorted(folder.glob("*_optim_states.pt"))
         if len(own) < processes:
             raise BTCChatError(f"{folder} has the optimizer of {len(own)} of {processes} processes")
         for file in folder.glob("*.pt"):
             _check_archive(file)
     else:
-        files.append(checkpoint / "optimizer.pt")
-    allow_random_states()
+        files.append(checkpoint / OPTIMIZER)
     for file in files:
         _check_tensors(file)
 
@@ -119,7 +116,7 @@ def delete(checkpoint: Path) -> None:
 
 
 def delete_oldest(output_dir: Path, keep: int) -> None:
-    """Delete all complete checkpoints but the last ``keep``. The Trainer's state is the last file of a checkpoint."""
+    """Delete all complete checkpoints but the last ``keep``. trainer_state.json is the last file of a checkpoint."""
     for old in [path for path in checkpoints(output_dir) if (path / STATE).is_file()][:-keep]:
         delete(old)
 

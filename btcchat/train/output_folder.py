@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from btcchat.checkpoint import save
 from btcchat.errors import BTCChatError
 from btcchat.files import cannot_write
 from btcchat.outputs.lock import Lock
-from btcchat.train.arguments import TrainingArguments
 from btcchat.train.run_record import NAME as RECORD
+from btcchat.train.trainer import Hook, Trainer
+from btcchat.train.training_arguments import TrainingArguments
 
 # What a run writes and replaces there, beside the model's own files.
 NAMES = (
@@ -60,17 +58,15 @@ def check_ours(folder: Path) -> None:
     save.check_ours(folder)
 
 
-class Watch(TrainerCallback):
-    """Stops a run whose output folder is deleted; the Trainer would make it again, without what it held."""
+class Watch(Hook):
+    """Stops a run whose output folder is deleted, instead of making it again without what it held."""
 
     def __init__(self, lock: Lock, folder: str) -> None:
         self.lock, self.folder = lock, folder
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def after_step(self, trainer: Trainer) -> None:
         if not self.lock.holds():
             raise BTCChatError(
-                f"--output_dir {self.folder} was deleted or replaced during the run, at step {state.global_step}; "
-                "its checkpoints are gone: start the run again"
+                f"--output_dir {self.folder} was deleted or replaced during the run, at step "
+                f"{trainer.state.global_step}; its checkpoints are gone: start the run again"
             )
-
-    on_train_end = on_step_end

@@ -91,7 +91,7 @@ def run_record(
     Warns if a resumed run differs from the one that wrote ``checkpoint``.
     """
     flags: dict[str, Any] = {}
-    for values in (dataclasses.asdict(args.model), dataclasses.asdict(args.data), args.training.to_dict()):
+    for values in (dataclasses.asdict(args.model), dataclasses.asdict(args.data), dataclasses.asdict(args.training)):
         flags |= {name: value for name, value in values.items() if not name.endswith("_token")}
     start: RunStart = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -10,8 +10,9 @@ from btcchat.api import BTCChat
 from btcchat.checkpoint.folder import leaves_out_tower
 from btcchat.errors import BTCChatError
 from btcchat.train.agree import check_agreement
-from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.checkpoints import checkpoints, delete_unfinished, fault, number, step_of
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 

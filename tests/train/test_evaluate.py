@@ -123,9 +123,10 @@ def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tm
     assert checkpoint_hash(best) == before and (best / "selection.json").read_bytes() == kept
 
     def resumed() -> float:
-        args = SimpleNamespace(output_dir=tmp_path / "out", process_index=0, world_size=1)
-        one = Evaluation(SimpleNamespace(args=args), ["a set"])
-        one.on_train_begin(args, SimpleNamespace(global_step=9), None)
+        args, state = SimpleNamespace(process_index=0, world_size=1), SimpleNamespace(global_step=9)
+        trainer = SimpleNamespace(args=args, state=state, output_dir=tmp_path / "out")
+        one = Evaluation(trainer, ["a set"])
+        one.begin(trainer)
         return one.best
 
     assert resumed() == json.loads(kept)["value"] and checkpoint_hash(best) == before
@@ -180,8 +181,8 @@ def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, 
     [
         ({"eval_mixture": "scenes:val"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "epoch"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
-        ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "--eval_strategy is often, expected no, steps or"),
-        ({"greater_is_better": False}, "--greater_is_better False: of every score here the greater one is the better"),
+        ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "unknown --eval_strategy 'often'; choose from"),
+        ({"greater_is_better": False}, "there is no flag --greater_is_better here; evaluate with --eval_mixture"),
         ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
     ],
 )

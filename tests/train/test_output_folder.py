@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from transformers import TrainerCallback
 
 from btcchat.errors import BTCChatError
 from btcchat.outputs.lock import Lock
 from btcchat.train import train as training
+from btcchat.train.trainer import Hook
 
 FULL = {"tune_language_model": True, "save_strategy": "steps", "save_steps": 1}
 
@@ -65,15 +65,15 @@ def test_a_folder_made_for_a_run_that_cannot_start_is_removed(run, tmp_path):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_an_output_folder_that_is_deleted_is_noticed(run, tmp_path, monkeypatch, again):
-    class Deletes(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 1:
-                shutil.rmtree(args.output_dir)
+    class Deletes(Hook):
+        def after_step(self, trainer):
+            if trainer.state.global_step == 2:
+                shutil.rmtree(trainer.output_dir)
                 if again:
-                    os.mkdir(args.output_dir)
+                    trainer.output_dir.mkdir()
 
     train = training._train
-    monkeypatch.setattr(training, "_train", lambda args, callbacks: train(args, [*callbacks, Deletes()]))
+    monkeypatch.setattr(training, "_train", lambda args, hooks: train(args, [Deletes(), *hooks]))
     with pytest.raises(BTCChatError, match="--output_dir .*out was deleted or replaced during the run, at step 2; "):
         run(**FULL, max_steps=4)
     assert not list((tmp_path / "out").glob("*"))

@@ -166,7 +166,7 @@ def cut(file: Path) -> None:
 
 
 FILES = [
-    *("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "meter.json", "training.json"),
+    *("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "trainer_state.json", "meter.json", "training.json"),
     *("config.json", "llm/config.json", "llm/model.safetensors", "mm_projector/model.safetensors"),
     *("vision_tower/model.safetensors", "vision_tower/config.json"),
 ]
@@ -201,12 +201,12 @@ def test_a_checkpoint_with_a_file_cut_short_or_missing_is_not_complete(three, tm
 def test_the_newest_complete_checkpoint_is_resumed_and_the_others_are_named(run, three, tmp_path, caplog):
     shutil.copytree(three, tmp_path / "out")
     cut(tmp_path / "out" / "checkpoint-3" / "optimizer.pt")
-    (tmp_path / "out" / "checkpoint-2" / "rng_state.pth").unlink()
+    (tmp_path / "out" / "checkpoint-2" / "rng_state_0.pth").unlink()
     with caplog.at_level("INFO", "btcchat"):
         trainer = run(tune_language_model=True, max_steps=4, resume=True)
     assert trainer.state.global_step == 4
     assert "checkpoint-3 is not complete (optimizer.pt cannot be read" in caplog.text
-    assert "checkpoint-2 is not complete (rng_state.pth is missing), so an earlier checkpoint is resumed" in caplog.text
+    assert "checkpoint-2 is not complete (rng_state_0.pth is missing), so an earlier" in caplog.text
     assert f"resuming from {tmp_path}/out/checkpoint-1" in caplog.text
 
 
