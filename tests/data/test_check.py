@@ -12,7 +12,7 @@ from btcchat import cli
 from btcchat.clues.store import ClueWriter
 from btcchat.data.check.table import KINDS
 from btcchat.data.mixture import build_datasets, known_sets, terms
-from btcchat.train.arguments import TrainerArguments
+from btcchat.train.training_arguments import TrainingArguments
 
 Q = {"from": "human", "value": "<image>\nWhat is new?"}
 A = {"from": "gpt", "value": "a house"}
@@ -92,7 +92,7 @@ def test_samples_per_epoch_are_those_that_training_sees(root, capsys, mixture):
     assert checked(root, mixture, "--workers", "0") == 0
     sets = {term.label for term in terms(mixture, known_sets(root))}
     found = counted(capsys.readouterr().out, len(sets) + (len(sets) > 1))
-    seen = build_datasets(mixture, dict, data_root=root, folder=root, seed=TrainerArguments.seed)
+    seen = build_datasets(mixture, dict, data_root=root, folder=root, seed=TrainingArguments.seed)
     assert found.get("total", next(iter(found.values()))) == len(seen)
     assert found.keys() - {"total"} == sets
 

@@ -58,9 +58,8 @@ def count(sample: Sample, path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
     source = mask_source(sample)
-    changed = np.asarray(load_image(source, reading=MASK)).any(
-        -1
-    )  # (H, W); 128 and 255 are both a change, of roads and buildings
+    # (H, W); 128 and 255 are both a change, of roads and buildings
+    changed = np.asarray(load_image(source, reading=MASK)).any(-1)
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(
