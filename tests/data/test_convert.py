@@ -249,7 +249,7 @@ def bad(make):
     return src, [
         f"LevirCCcaptions.json row 1: image '{folder}/train/A/train_000001.png' not found (and in 1 more row)",
         f"LevirCCcaptions.json row 2: '{folder}/train/B/train_000002.png' is not an image that can be read "
-        "(PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PPM)",
+        "(PNG, JPEG, TIFF, JPEG 2000, WebP, BMP, GIF, AVIF, PPM)",
         f"LevirCCcaptions.json row 3: image '{folder}/val/label/val_000001.png' not found",
         f"LevirCCcaptions.json row 4: image '{folder}/test/B/test_000001.png' (32 x 32) is truncated or damaged: ",
         "LevirCCcaptions.json row 5: the id 'train_000001' is that of row 1",
