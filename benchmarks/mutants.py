@@ -32,7 +32,8 @@ from mutations import ROOT, Mutation, mutations
 
 CORE = (
     "model.py", "merge.py", "processor.py", "generation.py", "change_encoder", "prompt", "decoding", "layers",
-    "data/records", "data/mixture", "data/changed.py", "eval/captions", "eval/answers", "eval/maps", "media", "multimodal_projector",
+    "data/records", "data/mixture", "data/changed.py", "eval/captions", "eval/answers", "eval/maps", "media",
+    "multimodal_projector",
 )  # fmt: skip
 COVERED = ROOT / ".mutants.db"  # test, seconds, file, line; git-ignored
 SECONDS = 120  # of tests for a mutant: those nearest to its file, then the quickest; and its limit

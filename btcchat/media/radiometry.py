@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from btcchat.errors import BTCChatError
+from btcchat.media.notes import once
 from btcchat.media.reading import Stretch
 
 log = logging.getLogger(__name__)
@@ -135,12 +136,10 @@ def _warn_of_other_units(
     else:  # a ratio says nothing of values around or below 0, such as decibels
         differ = bool(darkest[2] < brightest[1])
     if differ:
-        names = [images[clear.index(date)].name for date in (darkest, brightest)]
-        log.warning(
-            "%s and %s have medians of %.6g and %.6g: if they are of another sensor or processing, give --stretch "
-            "per-date",
-            *names, darkest[0], brightest[0],
-        )  # fmt: skip
+        names = " and ".join(images[clear.index(date)].name for date in (darkest, brightest))
+        medians = f"medians of {darkest[0]:.6g} and {brightest[0]:.6g}"
+        note = f"{medians}; if the sensor or the processing differs, give --stretch per-date"
+        once(log, note, names, logging.WARNING)
 
 
 def _name(stretch: Stretch) -> str:

@@ -168,5 +168,5 @@ def _check_directories(file: IO[bytes], name: str) -> None:
 
 def _line(error: BaseException) -> str:
     text = " ".join(str(error.__cause__ or error).split())
-    text = re.sub(r"(\w+: )?/vsimem/\S+?: ?", "", text)  # GDAL's name of a file in memory
+    text = re.sub(r"(image: )?/vsimem/\S*?/image: ?", "", text)  # the name of a file in memory
     return (text or type(error).__name__)[:160]
