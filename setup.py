@@ -19,6 +19,8 @@ REQUIRED = [
     "Pillow>=11.3",  # first with AVIF
     "rasterio>=1.4",  # reads int8; GDAL 3.9 or newer
     "av>=15",  # Stream.disposition: which streams are cover pictures, and which is the default
+    "pydantic>=2.5",  # first wheels for Python 3.12; config files are held against their types
+    "typing_extensions>=4.6.1",  # the TypedDict that pydantic>=2.5 reads on Python < 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
     # Any release of these will do.
     "tqdm",  # the bar of a long command on a terminal
@@ -50,6 +52,7 @@ EXTRAS = {
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         "pytest>=8",  # what the suite is run with
+        "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml

@@ -17,13 +17,14 @@ from btcchat.commands.options import (
     media,
     print_answer,
 )
+from btcchat.console.text import typed
 from btcchat.errors import BTCChatError
 
 
 def add(commands: Commands) -> None:
     about = "ask about an image, a pair, a series of dates or a video"
     parser = commands.add_parser("ask", help=about, description=about.capitalize() + ".", **RAW)
-    parser.add_argument("question", nargs="?", metavar="QUESTION", help="in quotes, before the options")
+    parser.add_argument("question", nargs="?", type=typed, metavar="QUESTION", help="in quotes, before the options")
     add_media(parser)
     add_model(parser, run)
 

@@ -5,6 +5,7 @@ a mixture, ``{mixture: a+b*3}``. Paths are relative to the data root; ``images``
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,11 @@ def known_sets(folder: str | Path | None = None) -> dict[str, Description]:
 
 def read_folder(folder: Path) -> dict[str, Description]:
     known: dict[str, Description] = {}
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise BTCChatError(f"{folder} cannot be read: {error.strerror}") from None
+    for path in (folder / name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith(".")):
         for name, description in read_file(path).items():
             if name in known:
                 raise BTCChatError(f"{path}: data set '{name}' is described twice; rename one")

@@ -5,6 +5,7 @@ so: the lines after it can still be read.
 """
 
 import json
+import os
 from array import array
 from collections.abc import Iterator
 from glob import glob
@@ -43,7 +44,7 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
     if "://" in text:
         raise BTCChatError(f"annotation {text} is an address; download it, or give tar shards or {HUB}OWNER/NAME")
     path = Path(annotation)
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / "state.json").is_file():
             return ArrowRows(library().load_from_disk(text), path.name)
         return ArrowRows(load(text, split=split, subset=subset), path.name)
