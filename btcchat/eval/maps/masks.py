@@ -6,10 +6,11 @@ A map is stored in 256 levels, so that a set's counts at all of them give every 
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
+from typing_extensions import TypedDict
 
 from btcchat.data.records.record import media_source
 from btcchat.errors import BTCChatError
