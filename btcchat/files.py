@@ -134,8 +134,8 @@ def json_kind(value: object) -> str:
     return KINDS.get(type(value), "a number")
 
 
-def read_json(path: str | Path, *keys: str, missing: str = "", way_out: str = "") -> dict[str, Any]:
-    """The JSON object in a file. keys: the ones it must have.
+def read_json(path: str | Path, *keys: str, schema: Any = None, missing: str = "", way_out: str = "") -> dict[str, Any]:
+    """The JSON object in a file. keys: the ones it must have. schema: a TypedDict that it is held against.
 
     missing: what the error for a file that does not exist adds (default: way_out). way_out: what any other error adds.
     Raises BTCChatError, one line that begins with ``path``.
@@ -155,6 +155,10 @@ def read_json(path: str | Path, *keys: str, missing: str = "", way_out: str = ""
     for key in keys:
         if key not in value:
             raise BTCChatError(f"{path} has no '{key}'{_then(way_out)}")
+    if schema is not None:
+        from btcchat.limits.schema import check  # pydantic
+
+        check(value, schema, str(path), way_out)
     return value
 
 

@@ -184,6 +184,4 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
 def read_config(path: Path, schema: type[Any]) -> Any:
     """The JSON object in a file of a checkpoint folder, of a type of schema.py. Raises BTCChatError."""
     layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
-    config = read_json(path, missing=layout, way_out=AGAIN)
-    check(config, schema, str(path), AGAIN)
-    return config
+    return read_json(path, schema=schema, missing=layout, way_out=AGAIN)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+
 from btcchat.data.mixture.hashes import FileHashes, joined
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, choose
@@ -32,6 +34,14 @@ CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of c
 AGAIN = "run btcchat augment with that --out again"
 FAULT = "is no clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
+
+
+class ClueFacts(TypedDict, total=False):
+    """clues.json, as far as code here reads it."""
+
+    model: str
+    identity: str
+    questions: dict[str, str]
 
 
 class Clues:
@@ -168,7 +178,8 @@ def read_about(folder: Path) -> dict[str, Any]:
     """What clues.json says. Raises BTCChatError if there is none, or it does not say which model the clues are of."""
     missing = f"{folder} is not a folder of clues, which btcchat augment writes"
     again = "write the clues again with btcchat augment"
-    return read_json(folder / "clues.json", "model", "identity", "questions", missing=missing, way_out=again)
+    keys = ("model", "identity", "questions")
+    return read_json(folder / "clues.json", *keys, schema=ClueFacts, missing=missing, way_out=again)
 
 
 def agree(about: dict[str, Any], requested: dict[str, Any], folder: Path) -> None:

@@ -89,3 +89,4 @@ def _is_number(value: object) -> bool:
 
 
 DEFAULT = Reading()
+MASK = Reading(stretch=(0.0, 1.0), nodata=NO_NODATA)  # what is not 0 is a change, of whatever data type

@@ -8,11 +8,12 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError
@@ -59,7 +60,7 @@ def deepspeed_config(name: str) -> DeepSpeedConfig:
         if path.stem not in shipped:
             raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
         path = shipped[path.stem]
-    config = cast(DeepSpeedConfig, read_json(path))
+    config = cast(DeepSpeedConfig, read_json(path, schema=DeepSpeedConfig))
     zero = config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")

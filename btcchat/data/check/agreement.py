@@ -8,6 +8,7 @@ from btcchat.data.records import Record
 from btcchat.data.records.record import media_source
 from btcchat.errors import BTCChatError
 from btcchat.media import load_image
+from btcchat.media.reading import MASK
 
 
 def check_agreement(record: Record, image_root: str) -> Fault | None:
@@ -18,7 +19,7 @@ def check_agreement(record: Record, image_root: str) -> Fault | None:
             source = media_source(record.row["mask"], "mask", 1, record.where, image_root)
             if isinstance(source, str) and not os.path.exists(source):
                 return "missing", f"mask '{source}' not found"
-            changed = load_image(source).getbbox() is not None
+            changed = load_image(source, reading=MASK).getbbox() is not None
         except BTCChatError as error:
             return "unreadable", str(error).removeprefix(f"{record.where}: ")
     reason = disagreement(record.row, changed)

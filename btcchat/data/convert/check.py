@@ -12,6 +12,7 @@ from btcchat.data.fault_list import DISAGREE, FILE_FAULTS, FaultList
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
+from btcchat.media.reading import DEFAULT, MASK
 
 IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that name image files
 
@@ -104,7 +105,7 @@ class Checks:
             if kind == "video":
                 load_frames("video", str(self.root / path), num_video_frames=1)
             else:
-                image = load_image(self.root / path)
+                image = load_image(self.root / path, reading=MASK if kind == "mask" else DEFAULT)
                 if kind == "mask":
                     self._masks[path] = image.getbbox() is not None
         except BTCChatError as error:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
+
+from typing_extensions import TypedDict
 
 from btcchat.data.changed import pair_changed
 from btcchat.eval.captions.bootstrap import interval

@@ -6,21 +6,21 @@ A map is stored in 256 levels, so that a set's counts at all of them give every 
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
+from typing_extensions import TypedDict
 
 from btcchat.data.records.record import media_source
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
 from btcchat.media.images import load_image
-from btcchat.media.reading import Reading
+from btcchat.media.reading import MASK
 from btcchat.media.source import Embedded, existing_file
 
 LEVELS = 256
-MASK = Reading(stretch=(0.0, 1.0), nodata="none")  # what is not 0 is a change, of whatever data type
 SCORES = ("IoU", "precision", "recall", "F1")
 
 MapScores: TypeAlias = dict[str, Any]  # each of SCORES and, of what is measured, "95 %": score -> [low, high]

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
+from btcchat.eval.runs.schema import RunFile
 from btcchat.files import Appender, cannot_write, read_json, read_rows, temporary_files, write_json, write_rows
 from btcchat.outputs.lock import Lock, beside, check_free
 
@@ -49,7 +50,7 @@ class RunFolder:
         if self.path.is_dir() and not run_file.is_file() and self._has_other_files():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
         if run_file.is_file():
-            _check_same(self.path, read_json(run_file, way_out=BROKEN), run)
+            _check_same(self.path, read_json(run_file, schema=RunFile, way_out=BROKEN), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
         except OSError as error:
