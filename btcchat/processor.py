@@ -220,7 +220,6 @@ class Processor:
             frames = self.load_frames(record)
         pixels = frames if isinstance(frames, Tensor) else self.pixels(frames)
         whole = prompt.encode(self.turns(record, len(pixels)), self.tokenizer, self.template, train=train)
-        self._check_ids(whole.input_ids)
         lengths = self.layout.lengths(record.modality, len(pixels))
         encoded = prompt.fit(whole, lengths, self.max_length, train=train)
         if train and all(label == IGNORE_INDEX for label in encoded.labels):
@@ -236,12 +235,6 @@ class Processor:
             "modality": record.modality,
             "cut": cut,
         }
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        highest = max(ids, default=0)
-        if highest >= self.config.llm.get("vocab_size", highest + 1):
-            token = self.tokenizer.convert_ids_to_tokens(highest)
-            raise BTCChatError(f"the text has the token {token!r}, of which the model has no embedding; leave it out")
 
     def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
         """The chat of a record with so many frames. Raises BTCChatError where its text does not fit them."""

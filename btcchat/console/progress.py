@@ -6,7 +6,7 @@ only after a tenth of the work or a minute, so that a job of hours does not fill
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from btcchat.errors import printable
 
@@ -68,12 +68,14 @@ class Progress:
             self._bar.total = total
         self.update(done - self.done)
 
-    def print(self, line: str) -> None:
-        """A line on stderr, above the bar where there is one."""
+    def print(self, line: str, file: TextIO | None = None) -> None:
+        """A line on stderr or in ``file``, above the bar where there is one."""
+        file = sys.stderr if file is None else file
         if self._bar is None:
-            sys.stderr.write(f"{line}\n")
+            file.write(f"{line}\n")
+            file.flush()
         else:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(line, file=file)
 
     def _maybe_print(self) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,10 +13,10 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.weights import NotFiniteError
+from btcchat.console.progress import Progress
 from btcchat.data.batches import Batching
 from btcchat.data.loader import EpochLoader, Estimate, train_loader
 from btcchat.data.mixture import Mixture
@@ -102,6 +103,7 @@ class Trainer:
         self.loader = self.get_train_dataloader()
         self.state = TrainState(max_steps=self.num_steps())
         self.meter = Meter(args.device, self.accelerator.gather)
+        self.progress = Progress("steps", shown=False)
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -115,12 +117,14 @@ class Trainer:
                 logger.info("%s is the end of the run: nothing is left to train", checkpoint)
                 return False
         self._prepare()
+        shown = self.args.main_process and not self.args.disable_tqdm
+        self.progress = Progress("steps", self.state.max_steps, done=self.state.global_step, shown=shown)
         try:
             if checkpoint is not None:
                 self.resumable.load(checkpoint)
                 self._restore(cast(RunCounts, read_json(checkpoint / METER)))
-            with self._bar() as bar:
-                self._epochs(bar)
+            with self.progress:
+                self._epochs()
             seconds = round(time.perf_counter() - begin, 4)
             self.log({"train_runtime": seconds, "train_loss": self._finite(round(self.meter.mean_loss(), 6))})
         finally:
@@ -142,11 +146,7 @@ class Trainer:
             names = {"wandb": {"name": args.run_name}} if args.run_name else {}
             self.accelerator.init_trackers("btcchat", config=plain_settings(self.record), init_kwargs=names)
 
-    def _bar(self) -> "tqdm[Any]":
-        hidden = True if self.args.disable_tqdm or not self.args.main_process else None  # None: unless on a terminal
-        return tqdm(total=self.state.max_steps, initial=self.state.global_step, unit=" steps", disable=hidden)
-
-    def _epochs(self, bar: "tqdm[Any]") -> None:
+    def _epochs(self) -> None:
         state, args = self.state, self.args
         for hook in self.hooks:
             hook.begin(self)
@@ -155,7 +155,7 @@ class Trainer:
                 self._step(batches)
                 state.global_step += 1
                 state.epoch = state.global_step / self.steps_per_epoch
-                bar.update()
+                self.progress.update()
                 for hook in self.hooks:
                     hook.after_step(self)
                 if self._is_due(args.logging_strategy, args.logging_steps) or (
@@ -301,7 +301,7 @@ class Trainer:
         line = {**figures, "epoch": round(self.state.epoch, 2)}
         self.state.log_history.append({**line, "step": self.state.global_step})
         if self.args.main_process:
-            tqdm.write(str(line))
+            self.progress.print(str(line), sys.stdout)
         if self.accelerator.trackers:
             named = {_reported(name): value for name, value in line.items()}
             self.accelerator.log(named, step=self.state.global_step)

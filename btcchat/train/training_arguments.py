@@ -107,7 +107,7 @@ class OutputArguments:
         default_factory=lambda: ["none"], metadata={"help": "Where else logs go: tensorboard, wandb or none."}
     )
     run_name: str | None = field(default=None, metadata={"help": "The run's name in wandb."})
-    disable_tqdm: bool = field(default=False, metadata={"help": "Draw no progress bar on a terminal."})
+    disable_tqdm: bool = field(default=False, metadata={"help": "Show no progress beside the log lines."})
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from btcchat import BTCChat, BTCChatError, request
+from btcchat import BTCChat, BTCChatError
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.processor import Processor
@@ -155,13 +155,6 @@ def test_a_tokenizer_larger_than_the_embedding_is_one_line(folder):
     refused(lambda: BTCChat.from_pretrained(folder), words)
 
 
-def test_an_added_token_without_an_embedding_is_refused_where_a_text_has_it(folder):
-    processor = Processor.from_pretrained(folder)
-    processor.tokenizer.add_tokens(["<area>"])
-    assert len(processor(request("What is here?"), train=False)["input_ids"])
-    refused(lambda: processor(request("an <area> here"), train=False), "has the token '<area>', of which the model has")
-
-
 def test_the_tokenizer_of_qwen2_is_still_read(tmp_path):
     tiny_model(tmp_path, llm="qwen2").save_pretrained(tmp_path / "model")
     assert len(Processor.from_pretrained(tmp_path / "model").tokenizer) == len(qwen2_tokenizer())
@@ -232,7 +225,7 @@ def lora(saved, tmp_path_factory):
     ("key", "value", "words"),
     [
         ("r", 10**9, "r is 1000000000, expected at most 65536"),
-        ("r", 50_000, r"has shape \(8, 32\), the config says r 50000"),
+        ("r", 50_000, r"has shape \(\d+, \d+\), the config says r 50000"),
         ("r", "8", "r is '8', expected a whole number"),
         ("lora_alpha", None, "lora_alpha is None, expected a number"),
         ("lora_dropout", 5, "lora_dropout is 5, expected at most 1"),
