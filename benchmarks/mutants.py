@@ -131,12 +131,15 @@ def _forked(copy: Path, tests: Sequence[str]) -> int | None:
 @contextlib.contextmanager
 def copied() -> Iterator[Path]:
     """A copy of the repository beside the same ../shared."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "btcchat"
+    folder = Path(tempfile.mkdtemp())  # a fork that runs Python's exit functions would remove a TemporaryDirectory
+    try:
+        copy = folder / "btcchat"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "runs"))
         if (shared := ROOT.parent / "shared").is_dir():
-            (Path(folder) / "shared").symlink_to(shared.resolve())
+            (folder / "shared").symlink_to(shared.resolve())
         yield copy
+    finally:
+        shutil.rmtree(folder)
 
 
 def core_files() -> list[str]:
@@ -160,7 +163,7 @@ def report(chosen: Sequence[Mutation]) -> int:
     results: list[tuple[Mutation, str]] = []
     with copied() as copy:
         for number, mutation in enumerate(chosen, 1):
-            results.append((mutation, run(copy, mutation, tests_of(mutation))))
+            results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation))))
             print(f"{number}/{len(chosen)} {results[-1][1]}: {mutation}", file=sys.stderr, flush=True)
     print("| operator | mutants | killed | survived |\n|---|---|---|---|")
     total = Counter(mutation.operator for mutation, _ in results)

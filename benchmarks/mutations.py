@@ -27,6 +27,7 @@ class Mutation:
     start: int
     old: str
     new: str
+    tests: tuple[str, ...] = ()  # files of tests; none: those that run the line
 
     def apply(self, text: str) -> str:
         """``text``, the whole file, with the fault in it."""
@@ -38,13 +39,13 @@ class Mutation:
         return f"{self.file}:{self.line} {self.operator}: {_short(self.old)} -> {_short(self.new)}"
 
 
-def replaced(file: str, old: str, new: str, about: str) -> Mutation:
+def replaced(file: str, old: str, new: str, about: str, *tests: str) -> Mutation:
     """A mutation by its text, which must be in the file exactly once. Raises ValueError where it is not."""
     text = (ROOT / file).read_text(encoding="utf-8")
     if text.count(old) != 1:
         raise ValueError(f"{file} has {text.count(old)} times {old!r}, expected once")
     start = text.index(old)
-    return Mutation(file, about, text.count("\n", 0, start) + 1, start, old, new)
+    return Mutation(file, about, text.count("\n", 0, start) + 1, start, old, new, tests)
 
 
 def mutations(file: str) -> list[Mutation]:

@@ -90,7 +90,7 @@ def test_data_check_reads_files_with_the_bands_that_are_asked_for(tmp_path, pair
         "0",
     ]
     assert cli.main(command) == 0
-    assert cli.main([*command, "--bands", "5,4,3"]) == 1
+    assert cli.main([*command, "--bands", "5,4,3"]) == 3
     assert "has 3 bands, --bands is 5,4,3" in capsys.readouterr().out
 
 

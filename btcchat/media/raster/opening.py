@@ -34,6 +34,12 @@ ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"} 
 WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
 
 
+def raster_driver(path: Path | Embedded) -> str | None:
+    """GDAL's driver for a file, None where Pillow reads it."""
+    with path.open("rb") as file:
+        return driver_of(file.read(1024))
+
+
 def driver_of(head: bytes) -> str | None:
     """GDAL's driver for a file that begins with these bytes (at least 64); None where Pillow reads it rightly."""
     if head[:4] in TIFF_HEADS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from btcchat.errors import BTCChatError
 from btcchat.media.raster.channels import Channels
-from btcchat.media.raster.opening import Opening, driver_of
+from btcchat.media.raster.opening import Opening
 from btcchat.media.raster.shrink import shrink
 from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import Embedded, FileLike, existing_file
@@ -239,9 +239,3 @@ class Raster:
             mask: np.ndarray = level.read_masks(self.channels.chosen[0], window=RasterioWindow(*block))
         kept: np.ndarray = mask[::step, ::step, None] != 0
         return kept
-
-
-def raster_driver(path: Path | Embedded) -> str | None:
-    """GDAL's driver for a file, None where Pillow reads it."""
-    with path.open("rb") as file:
-        return driver_of(file.read(1024))
