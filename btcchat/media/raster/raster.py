@@ -10,7 +10,7 @@ import numpy as np
 
 from btcchat.errors import BTCChatError
 from btcchat.media.raster.channels import Channels
-from btcchat.media.raster.opening import Opening
+from btcchat.media.raster.opening import Opening, raster_driver
 from btcchat.media.raster.shrink import shrink
 from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import Embedded, FileLike, existing_file
