@@ -16,8 +16,9 @@ REQUIRED = [
     "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer
     "protobuf>=4.21",  # the pinned transformers reads a sentencepiece model through code generated for 4.21
     "einops>=0.7",  # first release with torch.compile support out of the box
-    "Pillow>=11",  # tiles of an opened TIFF are named tuples
-    "av>=12",  # first wheels for Python 3.12
+    "Pillow>=11.3",  # first with AVIF
+    "rasterio>=1.4",  # reads int8; GDAL 3.9 or newer
+    "av>=15",  # Stream.disposition: which streams are cover pictures, and which is the default
     "pydantic>=2.5",  # first wheels for Python 3.12; config files are held against their types
     "typing_extensions>=4.6.1",  # the TypedDict that pydantic>=2.5 reads on Python < 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)

@@ -12,6 +12,8 @@ from typing import Any
 from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
 from btcchat.console import ending
+from btcchat.console.messages import Formatter
+from btcchat.console.signals import ends_in_order
 from btcchat.plugins import enable_flags, take_flags
 
 DESCRIPTION = """\
@@ -29,6 +31,7 @@ Say what changed between two dates of the same place, or ask about an image, a s
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
 
 
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
     """Run one command -> its exit code; after a fault, one line on stderr. See `console.ending`."""
     return ending.run(lambda: _command(sys.argv[1:] if argv is None else argv), complain)
@@ -80,6 +83,7 @@ def _notes(verbose: bool, many: bool) -> Iterator[None]:
     """
     package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()
+    handler.setFormatter(Formatter())
     package.addHandler(handler)
     package.setLevel(logging.INFO if verbose else logging.WARNING)
     data.setLevel(logging.NOTSET if many else logging.INFO)

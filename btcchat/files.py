@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from btcchat.errors import BTCChatError
 from btcchat.limits.regular import read_bounded, regular, writable
+from btcchat.outputs.lock import Lock, beside
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +87,18 @@ def check_new_folder(path: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into, which becomes the new folder ``path`` when the block ends, or nothing.
 
-    Raises BTCChatError as `check_new_folder` does, and for a disk that fills up on the way.
+    Raises BTCChatError as `check_new_folder` does, where another process writes there, and for a disk that fills up on
+    the way.
     """
     check_new_folder(path)
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
     try:
         temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
+        with Lock(beside(path), str(path)):
+            yield temporary
+            if path.exists():
+                path.rmdir()
+            temporary.rename(path)
     except OSError as error:
         if _names_another(error, path, temporary):
             raise
@@ -228,7 +231,7 @@ class Appender:
     """Appends rows to a JSONL file, in such a way that a killed run can read them with `read_rows` and continue.
 
     What comes after the last whole line is dropped when the file is opened. ``name`` and ``way_out`` as in
-    `atomic_write`. Raises BTCChatError if the file cannot be written.
+    `atomic_write`. Its user has locked the file. Raises BTCChatError if it cannot be written, or has no whole row.
     """
 
     def __init__(self, path: str | Path, *, name: str | None = None, way_out: str = "") -> None:
@@ -258,7 +261,10 @@ class Appender:
     def _drop_unfinished_line(self) -> None:
         with self._path.open("rb") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
-        if whole < self._path.stat().st_size:
+        size = self._path.stat().st_size
+        if size and not whole:  # such as a JSON file of one line: nothing says that it is ours
+            raise BTCChatError(f"{self._name} has no whole row and may be another file; remove it, or give another one")
+        if whole < size:
             logger.warning("%s: its last line was cut short when a run was stopped, and is dropped", self._path)
             self._file.truncate(whole)
 

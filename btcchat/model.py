@@ -260,7 +260,7 @@ class BTCChatModel(nn.Module):
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
         """Keep only what goes into each block of tower and language model, and compute the rest again backwards.
 
-        The Trainer calls it; the options are those of ``torch.utils.checkpoint.checkpoint``.
+        The options are those of ``torch.utils.checkpoint.checkpoint``.
         """
         options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         self.vision_tower.gradient_checkpointing_enable()

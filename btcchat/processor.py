@@ -22,6 +22,7 @@ from btcchat.data.records import Record, check_encodable, written
 from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.language_model import check_vocabulary
 from btcchat.media.frames import MODALITIES, Sources, load_frames
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.prompt.token_layout import TokenLayout
@@ -127,12 +128,16 @@ def about(
 
 @dataclass
 class Processor:
-    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout."""
+    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout.
+
+    reading: how images become grey levels, in training, evaluation and every answer; it may be set at any time.
+    """
 
     config: BTCChatConfig
     tokenizer: PreTrainedTokenizerBase
     image_processor: ImageProcessor
     layout: TokenLayout
+    reading: Reading = DEFAULT
 
     @classmethod
     def from_pretrained(
@@ -151,10 +156,11 @@ class Processor:
         mm_vision_select_feature: str | None = None,
         series_change_tokens: bool | None = None,
         video_change_tokens: bool | None = None,
+        reading: Reading = DEFAULT,
     ) -> "Processor":
         """Of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
 
-        base, vision_tower: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
+        base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.
         """
         fields: dict[str, Any] = {
@@ -172,7 +178,7 @@ class Processor:
         given = {name: value for name, value in fields.items() if value is not None}
         source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=given)
         layout, tower = token_layout(source.config)
-        processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout)
+        processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout, reading)
         processor.check()
         return processor
 
@@ -192,7 +198,9 @@ class Processor:
 
     def load_frames(self, record: Record) -> list[Image.Image]:
         """The RGB frames of a record in order of time, as they are shown (``record.view``)."""
-        frames = load_frames(record.modality, record.sources, num_video_frames=self.config.num_video_frames)
+        frames = load_frames(
+            record.modality, record.sources, num_video_frames=self.config.num_video_frames, reading=self.reading
+        )
         return frames if record.view is None else [frame.transpose(record.view) for frame in frames]
 
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from btcchat import cli
 from btcchat.commands import options
-from btcchat.media import images as media
+from btcchat.media.images import load_images
 from tests.fake_model import FakeModel
 from tests.media.test_video import write_video
 
@@ -55,7 +55,7 @@ IMAGE_FAULTS = [
 
 @pytest.mark.parametrize("name, words", IMAGE_FAULTS)
 def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
-    monkeypatch.setattr(media.load_image, "__kwdefaults__", {"max_pixels": 10_000})
+    monkeypatch.setitem(load_images.__kwdefaults__, "max_pixels", 10_000)
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     for command in (
         ["caption", "a.png", name],

@@ -257,7 +257,5 @@ def test_files_costs_no_import_but_the_standard_library():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("btcchat")}
     others = {name.partition(".")[0] for name in loaded} - {"btcchat"} - set(sys.stdlib_module_names)
-    assert (
-        ours <= {"btcchat", "btcchat.errors", "btcchat.files", "btcchat.limits", "btcchat.limits.regular"}
-        and not others
-    )
+    own = ("errors", "files", "outputs", "outputs.lock", "limits", "limits.regular")
+    assert ours <= {"btcchat", *(f"btcchat.{name}" for name in own)} and not others

@@ -9,7 +9,7 @@ import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
-    {"errors", "files", "limits", "compat", "assets", "console"},
+    {"errors", "files", "limits", "compat", "assets", "console", "outputs"},
     {"registry", "contract", "plugins"},
     {"layers", "media"},
     {

@@ -20,6 +20,7 @@ from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorC
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
 from btcchat.limits.schema import check
+from btcchat.outputs.ours import NAME
 from btcchat.plugins import PluginRecord, records, require
 from btcchat.plugins.recorded import read_records, warn_of_scripts
 from btcchat.prompt import CAPTION_QUESTION, get_template
@@ -109,20 +110,12 @@ class BTCChatConfig:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the language model; the Trainer sizes DeepSpeed's "auto" buckets by it."""
+        """Width of the language model; accelerate sizes DeepSpeed's "auto" buckets by it."""
         return self.llm["hidden_size"]
 
     def has_change_tokens(self, modality: str) -> bool:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the Trainer's reporters (wandb) want it."""
-        return asdict(self)
-
-    def to_json_string(self) -> str:
-        """The same for tensorboard."""
-        return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
@@ -163,7 +156,7 @@ class BTCChatConfig:
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
-        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"], "saved_by": NAME}
         write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 

@@ -130,6 +130,7 @@ class RootConfig(TypedDict, total=False):
 
     model_type: str
     architectures: list[str] | None
+    saved_by: str | None  # btcchat, in a folder that `save` may replace
     base_model: BaseModel | None  # of an adapter folder: see adapter.Base
     plugins: Any  # that parts come from: see plugins.recorded, which checks it
     s2: bool | None

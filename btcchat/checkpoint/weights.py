@@ -8,7 +8,7 @@ import logging
 import pickle  # for the name of its error only
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import nn
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, read_json
 from btcchat.limits.regular import regular
+from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,14 @@ def weight_files(folder: Path) -> list[Path]:
         weight_map = read_json(index, "weight_map", way_out="download the folder again")["weight_map"]
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise BTCChatError(f"{index}: expected weight_map to give each weight its file; download the folder again")
-        names = sorted(set(weight_map.values()))
-        for name in names:
+        files = [contained(folder, name, index) for name in sorted(set(weight_map.values()))]
+        for file in files:
             try:
-                regular(folder / name)
+                regular(file)
             except OSError as error:
                 fault = "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error.strerror})"
-                raise BTCChatError(
-                    f"{folder / name[:80]} is {fault}; {index.name} names it, download the folder again"
-                ) from None
-        return [folder / name for name in names]
+                raise BTCChatError(f"{file} is {fault}; {index.name} names it, download the folder again") from None
+        return files
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth"))
@@ -114,6 +113,12 @@ class Weights:
     def key(self, name: str) -> str:
         """What ``name``, which may be missing, is called in the files."""
         return _rename_back(name, self.prefixes)
+
+
+def check_header(file: Path) -> None:
+    """Raise BTCChatError where ``file`` is missing, or is not as long as its header says."""
+    with _open(file):
+        pass
 
 
 def _open(file: Path) -> safe_open:
@@ -194,6 +199,19 @@ def match_strict(
     return names
 
 
+class NotFiniteError(BTCChatError):
+    """A weight is NaN or infinite: whatever is computed from it would be too."""
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], output: Path) -> None:
+    """Raise NotFiniteError where a weight is not finite, so that it is not written to ``output``."""
+    for key, weight in weights.items():
+        if weight.is_floating_point() and weight.numel():
+            low, high = weight.detach().aminmax()  # NaN counts as both
+            if not (low.isfinite() and high.isfinite()):
+                raise NotFiniteError(f"weight '{key}' is not finite (NaN or infinity), so {output} was not written")
+
+
 def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
     if prefixes is None:
         return key
@@ -218,6 +236,8 @@ def convert_pickles(folder: Path) -> None:
         state.update({k: v.contiguous().clone() for k, v in part.items()})
     if not state:
         raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
+    if (folder / "model.safetensors").exists():
+        raise BTCChatError(f"{folder / 'model.safetensors'} exists already; remove it to convert again")
     with atomic_write(folder / "model.safetensors") as part:
         save_file(state, part, metadata={"format": "pt"})
 

@@ -15,7 +15,8 @@ Read every row and every file of a mixture before a training run: one table, and
 
 The column "per epoch" has the samples that training sees in an epoch, with shares, repeats and @flatten_list.
 Exit code 3 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
-dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads."""
+dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads. Pairs
+whose change_flag, captions and mask contradict each other are listed and counted, and are no fault of their own."""
 
 
 def add(commands: Commands) -> None:
@@ -33,6 +34,8 @@ def add(commands: Commands) -> None:
     add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
     kinds = "kinds of fault that do not count, e.g. sizes length"
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
+    disagreement = "stop: pairs whose change_flag, captions and mask contradict each other count too (default keep)"
+    add("--disagreement", choices=("keep", "stop"), default="keep", help=disagreement)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=check_data, parser=parser, many_images=True)
 
@@ -46,8 +49,11 @@ def check_data(args: argparse.Namespace) -> int:
     from btcchat.console.progress import Progress
     from btcchat.data.check.check import check, open_sets
     from btcchat.data.check.table import KINDS, Faults, Summary, table
+    from btcchat.data.fault_list import DISAGREE
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
+    if args.disagreement == "keep":
+        allowed |= DISAGREE.keys()
     sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder, seed=args.seed)
     add_clue = None if args.clues is None else AddClue(Clues(args.clues))
     processor = options.load_processor(args)

@@ -12,14 +12,14 @@ from typing import TextIO
 
 from btcchat.errors import BTCChatError
 
-DONE, BUG, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, BUG, BAD_INPUT, SOME_FAILED = 0, 1, 2, 3  # after signals: see signals.py
 
 
 def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
-    """The exit code of ``command``. What it raises is reported by ``complain``, in one line; SystemExit passes through.
+    """The exit code of ``command``. What it raises is reported by ``complain``, in one line; signals pass through.
 
     0 or 3 are the command's own. 1 is an internal error, whose traceback is in a log file that the line names, 2 a
-    fault of the input, of the machine's memory or of its disk. 130: interrupted.
+    fault of the input, of the machine's memory or of its disk.
     """
     _open_streams()
     try:
@@ -27,9 +27,6 @@ def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
             return command()
         finally:
             sys.stdout.flush()  # now, where a full disk can still be reported
-    except KeyboardInterrupt:
-        _say(sys.stderr.write, "btcchat: interrupted\n")
-        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nothing may escape
         fault = user_fault(error)
         _drop_unwritten()

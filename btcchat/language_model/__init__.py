@@ -116,6 +116,9 @@ def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) 
     return name
 
 
+FILES = ("vocab_file", "merges_file", "tokenizer_file")  # of tokenizer_config.json
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an llm/ folder: tokenizer.model as published with LLaMA, else tokenizer.json, else vocab.json.
 
@@ -125,13 +128,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     settings = folder / "tokenizer_config.json"
-    name = read_config(settings, TokenizerConfig).get("tokenizer_class") if settings.exists() else None
+    config = read_config(settings, TokenizerConfig) if settings.exists() else {}
+    # transformers would follow a path in the settings, whose author's machine it is of; the file beside them is meant.
+    files = {key: str(folder / Path(config[key]).name) for key in FILES if isinstance(config.get(key), str)}
     slow = (folder / "tokenizer.model").exists()
-    tokenizer_class = TOKENIZERS.get(name, AutoTokenizer)
+    tokenizer_class = TOKENIZERS.get(config.get("tokenizer_class"), AutoTokenizer)
     try:
         for file in filter(Path.exists, (folder / name for name in TOKENIZER_FILES)):
             regular(file)
-        tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow)
+        tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(str(folder), use_fast=not slow, **files)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
         tokenizer("A text.")  # some faults show only now

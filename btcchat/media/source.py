@@ -10,7 +10,10 @@ from typing import TypeAlias
 from btcchat.errors import BTCChatError
 from btcchat.limits.regular import NOT_REGULAR, regular
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif", ".ppm",
+    ".pgm",
+)  # fmt: skip
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 
 
@@ -42,6 +45,8 @@ def existing_file(source: FileLike, kind: str) -> Path | Embedded:
             raise BTCChatError(f"{kind} '{source}' is empty (0 bytes)")
         return source
     path = Path(source)
+    if str(source).startswith("/vsi"):
+        raise BTCChatError(f"{kind} '{source}' is a path of GDAL's own file systems; save it to a file and give that")
     if "://" in str(source):
         raise BTCChatError(f"{kind} '{source}' is an address; download it and give the file")
     try:

@@ -5,9 +5,11 @@ import sys
 
 from btcchat.console import ending
 from btcchat.console.progress import Progress
+from btcchat.console.signals import ends_in_order
 from btcchat.synthetic.write import SampleCounts, write_dataset
 
 
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m btcchat.synthetic", description="Write a synthetic data set.")
     parser.add_argument("--out", required=True, help="folder to create")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers.training_args import ParallelMode
 from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
@@ -21,7 +20,7 @@ from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 
 if TYPE_CHECKING:
-    from btcchat.train.arguments import TrainingArguments
+    from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +93,10 @@ def set_single_process_group() -> None:
 
 def check_processes(args: "TrainingArguments") -> None:
     """Raise BTCChatError if a run cannot be started with these processes."""
-    if args.fsdp:
-        raise BTCChatError("--fsdp is not supported; shard with --deepspeed zero3, which also splits the weights")
-    if args.parallel_mode is ParallelMode.NOT_DISTRIBUTED:
+    gpus = 0 if args.use_cpu else torch.cuda.device_count()
+    if gpus > 1 and args.world_size == 1:
         raise BTCChatError(
-            f"one process sees {args.n_gpu} GPUs; start one process per GPU (torchrun --nproc_per_node {args.n_gpu} -m "
+            f"one process sees {gpus} GPUs; start one process per GPU (torchrun --nproc_per_node {gpus} -m "
             "btcchat.train.train_mem ...), or let it see only one (CUDA_VISIBLE_DEVICES=0)"
         )
 

@@ -20,12 +20,13 @@ from PIL.Image import Transpose
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
+from btcchat.media.placeholders import stray_placeholder
 from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
-Shape: TypeAlias = tuple[str, int, int, int, bool]  # see `shape`
+Shape: TypeAlias = tuple[str, int, int, int, bool, bool]  # see `shape`
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,12 @@ def check_encodable(text: str, name: str) -> None:
 
 
 def shape(record: Record) -> Shape:
-    """(modality, frames or -1, <image> written, turns, whether its captions, if any, have a place)."""
+    """(modality, frames or -1, <image> written, turns, captions have a place, a placeholder is read as text)."""
     count = len(record.sources) if isinstance(record.sources, list) else -1
     placed = record.captions is None or _captioned_turn(record) is not None
-    return record.modality, count, written(record), len(record.conversations), placed
+    turns = record.conversations
+    stray = any(stray_placeholder(turn["value"], is_answer=turn["from"] == "gpt") for turn in turns)
+    return record.modality, count, written(record), len(turns), placed, stray
 
 
 def written(record: Record) -> int:

@@ -17,6 +17,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
 from btcchat.media.images import load_image
+from btcchat.media.reading import MASK
 from btcchat.media.source import Embedded, existing_file
 
 LEVELS = 256
@@ -57,7 +58,8 @@ def count(sample: Sample, path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
     source = mask_source(sample)
-    changed = np.asarray(load_image(source)).any(-1)  # (H, W); 128 and 255 are both a change, of roads and buildings
+    # (H, W); 128 and 255 are both a change, of roads and buildings
+    changed = np.asarray(load_image(source, reading=MASK)).any(-1)
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(

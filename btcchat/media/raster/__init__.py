@@ -1,0 +1,6 @@
+"""TIFF and JPEG 2000, and PNG and PPM of more than 8 bits a band, through GDAL."""
+
+from btcchat.media.raster.channels import Band
+from btcchat.media.raster.raster import Pixels, Raster, raster_driver
+
+__all__ = ["Band", "Pixels", "Raster", "raster_driver"]
