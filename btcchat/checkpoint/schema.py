@@ -132,7 +132,7 @@ class RootConfig(TypedDict, total=False):
     architectures: list[str] | None
     saved_by: str | None  # btcchat, in a folder that `save` may replace
     base_model: BaseModel | None  # of an adapter folder: see adapter.Base
-    plugins: list[dict[str, Any]] | None  # that parts come from: see plugins.recorded
+    plugins: Any  # that parts come from: see plugins.recorded, which checks it
     s2: bool | None
     mm_use_im_start_end: bool | None
     vocab_size: Count

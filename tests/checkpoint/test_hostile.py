@@ -217,8 +217,9 @@ def lora(saved, tmp_path_factory):
     model = BTCChat.from_pretrained(saved, device="cpu")
     adapter.attach(model.llm, target_modules=["q_proj"])
     model.base = adapter.Base.of(saved, open_checkpoint(saved))
-    model.save_pretrained(tmp_path_factory.mktemp("adapter") / "adapter")
-    return tmp_path_factory.getbasetemp() / "adapter0/adapter"
+    folder = tmp_path_factory.mktemp("adapter") / "adapter"
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
