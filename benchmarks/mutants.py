@@ -138,7 +138,11 @@ def _forked(copy: Path, tests: Sequence[str]) -> int | None:
         with open(os.devnull, "w") as null:
             os.dup2(null.fileno(), 1)
             os.dup2(null.fileno(), 2)
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests])))
+        code = 1
+        try:
+            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests]))
+        finally:  # whatever escapes, e.g. SystemExit: what this process would clean up belongs to the parent
+            os._exit(code)
     end = time.monotonic() + 2 * SECONDS
     while time.monotonic() < end:
         ended, status = os.waitpid(pid, os.WNOHANG)
