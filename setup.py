@@ -17,8 +17,11 @@ REQUIRED = [
     "safetensors>=0.4",  # first wheels for Python 3.12
     "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer
     "einops>=0.7",  # first release with torch.compile support out of the box
-    "Pillow>=11",  # tiles of an opened TIFF are named tuples
-    "av>=12",  # first wheels for Python 3.12
+    "Pillow>=11.3",  # first with AVIF
+    "rasterio>=1.4",  # reads int8; GDAL 3.9 or newer
+    "av>=15",  # Stream.disposition: which streams are cover pictures, and which is the default
+    "pydantic>=2.5",  # first wheels for Python 3.12; config files are held against their types
+    "typing_extensions>=4.6.1",  # the TypedDict that pydantic>=2.5 reads on Python < 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
     # Any release of these will do.
     "protobuf",  # transformers asks for it while it reports a tokenizer that cannot be read
@@ -61,6 +64,7 @@ EXTRAS = {
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         "pytest>=8",  # what the suite is run with
+        "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml

@@ -1,5 +1,6 @@
 """BTCChat: the model as a user calls it. Loading and saving, captions, answers, change maps."""
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,8 +19,10 @@ from btcchat.checkpoint.save import save
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.generation import GREEDY, GenerationOptions
+from btcchat.limits.regular import nameable
 from btcchat.media.frames import load_frames
 from btcchat.media.images import ImageLike
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.model import BTCChatModel
 from btcchat.processor import about, request
 
@@ -63,6 +66,7 @@ class BTCChat(BTCChatModel):
         mm_vision_select_feature: str | None = None,
         series_change_tokens: bool | None = None,
         video_change_tokens: bool | None = None,
+        reading: Reading = DEFAULT,
     ) -> "BTCChat":
         """Load a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); it comes in ``eval()``.
 
@@ -77,11 +81,15 @@ class BTCChat(BTCChatModel):
         one that does.
         fresh_mm_projector: start a fresh projector of ``mm_projector_type`` (default: the checkpoint's).
         attn_implementation: of the language model, as in transformers; by default the fastest there is.
+        reading: bands, stretch and no-data value of the images; later ``model.processor.reading``.
         The others replace a field of the checkpoint's BTCChatConfig of the same name.
         Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
         """
         if cc_args is not None and not isinstance(cc_args, Mapping):
             raise wrong_type("cc_args", cc_args, "a dict of options of the change encoder")
+        for name, text in (("chg_type", chg_type), ("mm_projector_type", mm_projector_type)):
+            if text is not None and not isinstance(text, str):
+                raise wrong_type(name, text, "a string")
         published = _given({"cc_n_layers": cc_n_layers, "cc_head": cc_head, "cc_dropout": cc_dropout})
         ways = {name: {name: value} for name, value in published.items()}
         options = merge_options(ways | {"cc_args": dict(cc_args or {})})
@@ -97,7 +105,9 @@ class BTCChat(BTCChatModel):
             "series_change_tokens": series_change_tokens,
             "video_change_tokens": video_change_tokens,
         }
-        return loading.load(
+        if not isinstance(reading, Reading):
+            raise wrong_type("reading", reading, "a btcchat.media.Reading")
+        model = loading.load(
             cls,
             path,
             loading.Placement(device, dtype, attn_implementation),
@@ -107,6 +117,8 @@ class BTCChat(BTCChatModel):
             mm_projector=ProjectorChoice(fresh_mm_projector, mm_projector_type),
             fields=_given(fields),
         )
+        model.processor.reading = reading
+        return model
 
     @classmethod
     def from_parts(
@@ -131,6 +143,10 @@ class BTCChat(BTCChatModel):
         e.g. TinyLlama or SmolLM2. change_encoder: its config, by default ``attentive``. The others are fields of
         BTCChatConfig.
         """
+        if change_encoder is not None and not isinstance(change_encoder, Mapping):
+            raise wrong_type("change_encoder", change_encoder, "a dict, the config of a change encoder")
+        if not isinstance(mm_projector, str):
+            raise wrong_type("mm_projector", mm_projector, "a string")
         fields = {
             "mm_vision_select_layer": mm_vision_select_layer,
             "mm_vision_select_feature": mm_vision_select_feature,
@@ -157,12 +173,23 @@ class BTCChat(BTCChatModel):
         max_shard_size: str = "5GB",
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write the checkpoint folder, complete or not at all.
+        """Write the checkpoint folder, complete or not at all. What is there already is replaced if it was saved so.
 
         dtype: what floating-point weights are cast to; None writes them as they are. state_dict: the weights, where
-        the model itself does not hold them whole (ZeRO-3).
+        the model itself does not hold them whole (ZeRO-3). Raises BTCChatError for an empty path, a folder with
+        files of another checkpoint, or a weight that is not finite.
         """
-        save(self, Path(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
+        if not isinstance(folder, str | Path):
+            raise wrong_type("folder", folder, "a path")
+        if folder == "":
+            raise BTCChatError("save_pretrained needs a folder, got ''; the current one is '.'")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise wrong_type("dtype", dtype, "a torch dtype of floating point, or None")
+        if not isinstance(max_shard_size, str) or not re.fullmatch(r"\d{1,9}[KMGT]i?B", max_shard_size.upper()):
+            raise BTCChatError(f"max_shard_size is {max_shard_size!r}, expected a number with its unit, such as '5GB'")
+        if state_dict is not None and not isinstance(state_dict, Mapping):
+            raise wrong_type("state_dict", state_dict, "a dict of tensors")
+        save(self, nameable(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
 
     def adapter_off(self) -> AbstractContextManager[None]:
         """``with model.adapter_off(): ...``: answers of the base, from the same weights. Needs an adapter."""
@@ -272,7 +299,7 @@ class BTCChat(BTCChatModel):
         no features of its own), a value a patch, interpolated. It says how far the features moved, not how probable a
         change is: choose a threshold on validation pairs.
         """
-        frames = load_frames("pair", [before, after])
+        frames = load_frames("pair", [before, after], reading=self.processor.reading)
         distances = self.distances(self.see(self.processor.pixels(frames)))
         padded = self.image_processor.aspect_ratio == "pad"
         return at_size(distances[0], *frames[1].size, padded=padded)

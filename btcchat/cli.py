@@ -11,7 +11,9 @@ from typing import Any
 
 from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
-from btcchat.errors import BTCChatError
+from btcchat.console import ending
+from btcchat.console.messages import Formatter
+from btcchat.console.signals import ends_in_order
 from btcchat.plugins import enable_flags, take_flags
 
 DESCRIPTION = """\
@@ -29,29 +31,24 @@ Say what changed between two dates of the same place, or ask about an image, a s
 Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
 
 
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0, or 2 after a fault the user can fix (one line on stderr), or 130 after Ctrl-C."""
-    try:
-        plugins, words = take_flags(sys.argv[1:] if argv is None else argv)
-        args = build_parser().parse_args(words, argparse.Namespace(plugins=plugins))
-        if args.run is None:
-            args.parser.print_help()
-            return 0
-        many = getattr(args, "many_images", False) or getattr(args, "pairs", None) is not None
-        with _notes(args.verbose, many):
-            if not args.loads_plugins:
-                enable_flags(plugins)
-            status: int = args.run(args)
-            return status
-    except BTCChatError as error:
-        complain(str(error))
-        return 2
-    except KeyboardInterrupt:
-        print("btcchat: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output, e.g. `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    """Run one command -> its exit code; after a fault, one line on stderr. See `console.ending`."""
+    return ending.run(lambda: _command(sys.argv[1:] if argv is None else argv), complain)
+
+
+def _command(argv: list[str]) -> int:
+    plugins, words = take_flags(argv)
+    args = build_parser().parse_args(words, argparse.Namespace(plugins=plugins))
+    if args.run is None:
+        args.parser.print_help()
         return 0
+    many = getattr(args, "many_images", False) or getattr(args, "pairs", None) is not None
+    with _notes(args.verbose, many):
+        if not args.loads_plugins:
+            enable_flags(plugins)
+        status: int = args.run(args)
+        return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,6 +83,7 @@ def _notes(verbose: bool, many: bool) -> Iterator[None]:
     """
     package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()
+    handler.setFormatter(Formatter())
     package.addHandler(handler)
     package.setLevel(logging.INFO if verbose else logging.WARNING)
     data.setLevel(logging.NOTSET if many else logging.INFO)

@@ -1,13 +1,36 @@
 """Errors a user can fix, and the look-up that names the choices."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
+LONGEST = 300  # characters of a message
+# C0 and C1 (tab and newline among them), line separators, signs that turn the writing direction, half characters.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
 
 class BTCChatError(ValueError):
-    """A fault the user can fix. The message is one line: what was got, what was expected, the way out."""
+    """A fault the user can fix. The message is one line: what was got, what was expected, the way out.
+
+    As text it is a `one_line`, whatever the names in it are; ``args`` has the message as it was given.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """A message of at most LONGEST characters on one line; a longer one loses its middle, as the way out comes last."""
+    text = printable(re.sub(r"\s*\n\s*", " ", text.strip()))
+    end = LONGEST // 3
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - end - 3]}...{text[-end:]}"
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters as escapes: those of a file name must not reach a terminal."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def wrong_type(name: str, value: object, expected: str) -> TypeError:
@@ -17,7 +40,7 @@ def wrong_type(name: str, value: object, expected: str) -> TypeError:
 
 def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Return ``table[name]``; an unknown name is an error that lists the choices and the nearest one."""
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise BTCChatError(unknown(kind, name, table))
 

@@ -1,21 +1,24 @@
 """Files on disk: written whole or not at all, JSON, and JSON lines (JSONL). Every reader and writer of them is here."""
 
-import errno
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from btcchat.errors import BTCChatError
+from btcchat.limits.regular import read_bounded, regular, writable
+from btcchat.outputs.lock import Lock, beside
 
 logger = logging.getLogger(__name__)
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
+MOST_JSON = 2**28  # bytes of a file that is read whole, and of a line of JSONL
 KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
 
 
@@ -33,11 +36,13 @@ def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = ""
     sync: the file is on disk before it gets its name. Raises BTCChatError for an OSError of this file.
     """
     path = Path(path)
+    try:
+        writable(path)
+    except OSError as error:
+        raise cannot_write(name or path, error, way_out) from error
     part = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         part.touch(exist_ok=False)
         mode = part.stat().st_mode  # what the umask gives; some libraries (safetensors) write for the owner only
         yield part
@@ -82,16 +87,18 @@ def check_new_folder(path: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into, which becomes the new folder ``path`` when the block ends, or nothing.
 
-    Raises BTCChatError as `check_new_folder` does, and for a disk that fills up on the way.
+    Raises BTCChatError as `check_new_folder` does, where another process writes there, and for a disk that fills up on
+    the way.
     """
     check_new_folder(path)
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
     try:
         temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
+        with Lock(beside(path), str(path)):
+            yield temporary
+            if path.exists():
+                path.rmdir()
+            temporary.rename(path)
     except OSError as error:
         if _names_another(error, path, temporary):
             raise
@@ -127,14 +134,14 @@ def json_kind(value: object) -> str:
     return KINDS.get(type(value), "a number")
 
 
-def read_json(path: str | Path, *keys: str, missing: str = "", way_out: str = "") -> dict[str, Any]:
-    """The JSON object in a file. keys: the ones it must have.
+def read_json(path: str | Path, *keys: str, schema: Any = None, missing: str = "", way_out: str = "") -> dict[str, Any]:
+    """The JSON object in a file. keys: the ones it must have. schema: a TypedDict that it is held against.
 
     missing: what the error for a file that does not exist adds (default: way_out). way_out: what any other error adds.
     Raises BTCChatError, one line that begins with ``path``.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_bounded(path, MOST_JSON)
     except FileNotFoundError:
         raise BTCChatError(f"{path} is missing{_then(missing or way_out)}") from None
     except OSError as error:
@@ -148,6 +155,10 @@ def read_json(path: str | Path, *keys: str, missing: str = "", way_out: str = ""
     for key in keys:
         if key not in value:
             raise BTCChatError(f"{path} has no '{key}'{_then(way_out)}")
+    if schema is not None:
+        from btcchat.limits.schema import check  # pydantic
+
+        check(value, schema, str(path), way_out)
     return value
 
 
@@ -184,14 +195,25 @@ def read_rows(
     Raises BTCChatError with path and line number for a line that is not a JSON object; ``fault`` replaces the reason.
     """
     try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with regular(path).open("rb") as file:
+            for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if not whole and not line.endswith(b"\n") and (line.startswith(b'{"') or line == b"{"):
                     return
                 if line.strip():
                     yield number, _row(line, f"{path} line {number}", fault)
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def bounded_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines of a file. Raises BTCChatError for one of more than MOST_JSON bytes, which is not held in memory."""
+    for number in count(1):
+        line = file.readline(MOST_JSON + 1)
+        if len(line) > MOST_JSON:
+            raise BTCChatError(f"{name} line {number} is longer than {MOST_JSON:,} bytes; write one object a line")
+        if not line:
+            return
+        yield line
 
 
 def _row(line: bytes, where: str, fault: str | None) -> dict[str, Any]:
@@ -209,13 +231,13 @@ class Appender:
     """Appends rows to a JSONL file, in such a way that a killed run can read them with `read_rows` and continue.
 
     What comes after the last whole line is dropped when the file is opened. ``name`` and ``way_out`` as in
-    `atomic_write`. Raises BTCChatError if the file cannot be written.
+    `atomic_write`. Its user has locked the file. Raises BTCChatError if it cannot be written, or has no whole row.
     """
 
     def __init__(self, path: str | Path, *, name: str | None = None, way_out: str = "") -> None:
         self._path, self._name, self._way_out = Path(path), name or str(path), way_out
         try:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = writable(self._path, appended=True).open("ab", buffering=0)
             self._drop_unfinished_line()
         except OSError as error:
             raise cannot_write(self._name, error, way_out) from error
@@ -239,7 +261,10 @@ class Appender:
     def _drop_unfinished_line(self) -> None:
         with self._path.open("rb") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
-        if whole < self._path.stat().st_size:
+        size = self._path.stat().st_size
+        if size and not whole:  # such as a JSON file of one line: nothing says that it is ours
+            raise BTCChatError(f"{self._name} has no whole row and may be another file; remove it, or give another one")
+        if whole < size:
             logger.warning("%s: its last line was cut short when a run was stopped, and is dropped", self._path)
             self._file.truncate(whole)
 

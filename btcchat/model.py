@@ -263,8 +263,8 @@ class BTCChatModel(nn.Module):
     ) -> None:
         """Keep only what goes into each block of tower and language model, and compute the rest again backwards.
 
-        The Trainer calls it; the options are those of ``torch.utils.checkpoint.checkpoint``. every_n_layers: of the
-        language model, where transformers can choose (5.24).
+        The options are those of ``torch.utils.checkpoint.checkpoint``. every_n_layers: of the language model, where
+        transformers can choose (5.24).
         """
         options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         self.vision_tower.gradient_checkpointing_enable()

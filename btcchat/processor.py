@@ -18,9 +18,11 @@ from btcchat import prompt
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token_layout
-from btcchat.data.records import Record, written
+from btcchat.data.records import Record, check_encodable, written
 from btcchat.errors import BTCChatError, choose, wrong_type
+from btcchat.language_model.tokenizer import check_vocabulary
 from btcchat.media.frames import MODALITIES, Sources, load_frames
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.prompt.token_layout import TokenLayout
@@ -75,6 +77,10 @@ def request(
     if dates is not None and (isinstance(dates, str) or not isinstance(dates, Sequence)):
         raise wrong_type("dates", dates, "a list with a date for each image")
     _check_history(history)
+    for name, text in (("question", question), ("task", task or ""), ("clue", clue or "")):
+        check_encodable(text, f"the {name}")
+    for name, texts in (("dates", dates or ()), ("history", [message["value"] for message in history])):
+        check_encodable(" ".join(map(str, texts)), f"a text of {name}")
     if not question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     return Record(
@@ -122,12 +128,16 @@ def about(
 
 @dataclass
 class Processor:
-    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout."""
+    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout.
+
+    reading: how images become grey levels, in training, evaluation and every answer; it may be set at any time.
+    """
 
     config: BTCChatConfig
     tokenizer: PreTrainedTokenizerBase
     image_processor: ImageProcessor
     layout: TokenLayout
+    reading: Reading = DEFAULT
 
     @classmethod
     def from_pretrained(
@@ -146,10 +156,11 @@ class Processor:
         mm_vision_select_feature: str | None = None,
         series_change_tokens: bool | None = None,
         video_change_tokens: bool | None = None,
+        reading: Reading = DEFAULT,
     ) -> "Processor":
         """Of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
 
-        base, vision_tower: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
+        base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.
         """
         fields: dict[str, Any] = {
@@ -167,7 +178,7 @@ class Processor:
         given = {name: value for name, value in fields.items() if value is not None}
         source = open_checkpoint(path, base=base, vision_tower=vision_tower, fields=given)
         layout, tower = token_layout(source.config)
-        processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout)
+        processor = cls(source.config, read_tokenizer(source), read_image_processor(source, tower), layout, reading)
         processor.check()
         return processor
 
@@ -183,10 +194,13 @@ class Processor:
     def check(self) -> None:
         """Raise BTCChatError where the model's wording does not fit its parts: now, not at the first pair."""
         prompt.check_pair_prompt(self.config.pair_prompt, self.layout.num_segments("pair", 2))
+        check_vocabulary(self.tokenizer, self.config.llm.get("vocab_size", self.tokenizer.vocab_size))
 
     def load_frames(self, record: Record) -> list[Image.Image]:
         """The RGB frames of a record in order of time, as they are shown (``record.view``)."""
-        frames = load_frames(record.modality, record.sources, num_video_frames=self.config.num_video_frames)
+        frames = load_frames(
+            record.modality, record.sources, num_video_frames=self.config.num_video_frames, reading=self.reading
+        )
         return frames if record.view is None else [frame.transpose(record.view) for frame in frames]
 
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:

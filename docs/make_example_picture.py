@@ -1,6 +1,6 @@
 """Draw docs/example.png: the packaged example pair and what the packaged model says of it.
 
-    python docs/make_example_picture.py
+python docs/make_example_picture.py
 """
 
 import textwrap

@@ -40,6 +40,14 @@ def same_environment():
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True)
+def said_again():
+    """What is logged once in a process is logged once in each test."""
+    from btcchat.media import notes
+
+    notes.forget()
+
+
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
     """The name of each image file that is opened, as often as it is."""

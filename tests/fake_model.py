@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from btcchat.media import load_frames
+from btcchat.media import Reading, load_frames
 
 
 class FakeModel:
@@ -10,6 +10,7 @@ class FakeModel:
 
     def __init__(self, stop_after: int | None = None):
         self.config = SimpleNamespace(num_video_frames=4, caption_question="caption", pair_prompt="")
+        self.processor = SimpleNamespace(reading=Reading())
         self.calls, self.batches = [], []
         self.stop_after = stop_after  # answered batches before a kill
         self.closed = 0  # streams that ended, or were stopped

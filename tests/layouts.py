@@ -27,7 +27,13 @@ def karpathy(names: dict[str, str], **more) -> dict:
     entries = []
     for number, (name, split) in enumerate(names.items()):
         sentences = [{"tokens": ["house", str(k)], "raw": f" house {k} .", "imgid": number} for k in range(5)]
-        entry = {"filepath": split, "filename": name, "imgid": number, "split": split, "changeflag": number % 2}
+        entry = {
+            "filepath": split,
+            "filename": name,
+            "imgid": number,
+            "split": split,
+            "changeflag": 1,
+        }  # as its captions say
         entries.append(entry | {"sentences": sentences} | more)
     return {"images": entries, "dataset": "MINI"}
 

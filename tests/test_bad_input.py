@@ -9,7 +9,7 @@ from PIL import Image
 
 from btcchat import cli
 from btcchat.commands import options
-from btcchat.media import images as media
+from btcchat.media.images import load_images
 from tests.fake_model import FakeModel
 from tests.media.test_video import write_video
 
@@ -55,7 +55,7 @@ IMAGE_FAULTS = [
 
 @pytest.mark.parametrize("name, words", IMAGE_FAULTS)
 def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
-    monkeypatch.setattr(media.load_image, "__kwdefaults__", {"max_pixels": 10_000})
+    monkeypatch.setitem(load_images.__kwdefaults__, "max_pixels", 10_000)
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     for command in (
         ["caption", "a.png", name],
@@ -141,7 +141,7 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
         "a.png,b.png,too,many\n"
         "b.png,a.png,good too\n"
     )
-    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 2
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 3
     out, err = capsys.readouterr()
     lines = err.splitlines()
     for row, words in {
@@ -188,7 +188,7 @@ def test_a_file_without_its_partner_is_named(folder, capsys, monkeypatch):
     for name in ("site/A/1.png", "site/B/1.png", "site/A/2.png", "site/B/3.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(name)
-    assert cli.main(["caption", "--pairs", "site", "--out", "out.jsonl"]) == 2
+    assert cli.main(["caption", "--pairs", "site", "--out", "out.jsonl"]) == 3
     err = capsys.readouterr().err
     assert "site/A/2.png: no B/2.png" in err and "site/B/3.png: no A/3.png" in err
     assert "1 caption written" in err

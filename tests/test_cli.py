@@ -1,15 +1,18 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from btcchat import cli
 from btcchat.commands import options
+from btcchat.media import Reading
 from tests.fake_model import FakeModel
 
 
@@ -110,11 +113,14 @@ def test_json_is_one_object(folder, model, capsys):
     assert cli.main(["caption", "a.png", "b.png", "--json", "--model", "some/model"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "model": "some/model", "before": "a.png", "after": "b.png", "caption": "caption: pair 20x10 30x10",
+        "bands": None, "stretch": "shared", "nodata": None,
     }  # fmt: skip
-    assert cli.main(["ask", "Was wächst?", "--image", "a.png", "--json"]) == 0
+    reading = ["--stretch", "0,3000", "--bands", "4,3,2", "--nodata", "-9999"]
+    assert cli.main(["ask", "Was wächst?", "--image", "a.png", "--json", *reading]) == 0
     out = capsys.readouterr().out
     assert json.loads(out) == {
         "model": "tiny", "question": "Was wächst?", "image": "a.png", "answer": "Was wächst?: image 20x10",
+        "bands": "4,3,2", "stretch": "0,3000", "nodata": "-9999.0",
     }  # fmt: skip
     assert "wächst" in out
 
@@ -152,10 +158,12 @@ def test_the_options_of_a_model_reach_it(folder, monkeypatch):
 
     monkeypatch.setattr(btcchat, "BTCChat", Model, raising=False)
     assert cli.main(["caption", "a.png", "b.png"]) == 0
-    assert given == {"path": None, "device": "auto", "dtype": "auto"}
+    assert given == {"path": None, "device": "auto", "dtype": "auto", "reading": Reading()}
     options = ["--model", "m", "--device", "cpu", "--dtype", "bfloat16", "--cc_head", "4", "--num-video-frames", "3"]
+    options += ["--stretch", "per-date", "--bands", "3"]
     assert cli.main(["ask", "Q", "--image", "a.png", *options]) == 0
-    assert given == {"path": "m", "device": "cpu", "dtype": "bfloat16", "cc_head": 4, "num_video_frames": 3}
+    expected = {"path": "m", "device": "cpu", "dtype": "bfloat16", "cc_head": 4, "num_video_frames": 3}
+    assert given == expected | {"reading": Reading(bands=(3,), stretch="per-date")}
 
 
 def test_the_libraries_are_quiet_unless_asked(folder, monkeypatch, capsys):
@@ -289,7 +297,7 @@ def test_mended_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
     text = (folder / "list.csv").read_text()
     (folder / "list.csv").write_text(text.replace("after1.png", "gone.png"))
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
-    assert cli.main(words) == 2
+    assert cli.main(words) == 3
     assert "list.csv row 3: image 'gone.png' not found" in capsys.readouterr().err
     assert [row["id"] for row in rows(folder / "out.jsonl")] == ["site 0", "site 2"]
     (folder / "list.csv").write_text(text)
@@ -306,10 +314,20 @@ def test_captioning_into_a_log_prints_its_progress(folder, model, capsys, every_
 def test_json_of_many_is_a_summary(folder, model, capsys):
     make_list(folder, 3)
     (folder / "after2.png").write_bytes(b"no image")
-    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 2
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 3
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"out": "out.jsonl", "answered": 2, "already_there": 0, "failed": 1}
+    counts = {"answered": 2, "already_there": 0, "failed": 1}
+    assert json.loads(out) == {"out": "out.jsonl", **counts, "bands": None, "stretch": "shared", "nodata": None}
     assert err.count("\n") == 1 and "list.csv row 4: " in err and "not an image" in err
+
+
+def test_captions_of_another_stretch_are_not_mixed(folder, model, capsys):
+    make_list(folder, 1)
+    command = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main([*command, "--stretch", "per-date"]) == 0
+    assert json.loads((folder / "out.jsonl").read_text())["stretch"] == "per-date"
+    assert cli.main(command) == 2
+    assert "another --bands, --stretch or --nodata" in capsys.readouterr().err
 
 
 def test_the_real_pairs_are_listed(shared):
@@ -331,3 +349,45 @@ def test_a_reader_that_stops_early_gets_no_traceback():
     command = f"{sys.executable} -m btcchat data list | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr and done.stdout.count("\n") == 1
+
+
+# -- what is there already -------------------------------------------------------------------------------------------
+
+
+def test_a_change_map_replaces_neither_an_input_nor_another_image(folder, monkeypatch, capsys):
+    import numpy as np
+
+    drawn = type("Drawn", (FakeModel,), {"change_map": lambda self, before, after: np.zeros(after.size[::-1])})
+    monkeypatch.setattr(options, "load_model", lambda args, path=None: drawn())
+    Image.new("RGB", (20, 10)).save("mine.png")
+    before = {name: Path(name).read_bytes() for name in ("a.png", "b.png", "mine.png")}
+    for name in before:
+        assert cli.main(["caption", "a.png", "b.png", "--change-map", name]) == 2
+        assert "--change-map" in capsys.readouterr().err
+    assert before == {name: Path(name).read_bytes() for name in before}
+    for _ in range(2):  # one of ours is drawn again
+        assert cli.main(["caption", "a.png", "b.png", "--change-map", "map.png"]) == 0
+    assert cli.main(["caption", "a.png", "map.png", "--change-map", "map.png"]) == 2
+    assert "--change-map map.png is the input map.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"id": 1, "text": "mine"}', b'{"a": 1}\n', b"notes", b'{"id": 1, "te', b"before,after\n"]
+)
+def test_pairs_are_not_appended_to_another_file(folder, model, capsys, content):
+    make_list(folder, 2)
+    (folder / "mine").write_bytes(content)
+    assert cli.main(["caption", "--pairs", "list.csv", "--out", "mine"]) == 2
+    assert (folder / "mine").read_bytes() == content and capsys.readouterr().err.count("\n") == 1
+    assert not list(folder.glob(".*"))
+
+
+def test_two_runs_do_not_write_the_same_rows_twice(folder, model, capsys):
+    from btcchat.serve.batch import Answers
+
+    make_list(folder, 2)
+    words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    with Answers("out.jsonl", model="tiny"):
+        assert cli.main(words) == 2
+    assert f"--out out.jsonl is being written by process {os.getpid()} on " in capsys.readouterr().err
+    assert cli.main(words) == 0 and len(rows(folder / "out.jsonl")) == 2

@@ -78,7 +78,7 @@ def test_what_cannot_be_written_is_one_line_with_path_reason_and_way_out(tmp_pat
     (tmp_path / "file").write_text("")
     assert (
         message(write_json, tmp_path / "file" / "a.json", {})
-        == f"{tmp_path}/file/a.json cannot be written: File exists"
+        == f"{tmp_path}/file/a.json cannot be written: Not a directory"
     )
     assert message(write_json, tmp_path, {}, way_out="give a file") == (
         f"{tmp_path} cannot be written: Is a directory; give a file"
@@ -257,4 +257,5 @@ def test_files_costs_no_import_but_the_standard_library():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("btcchat")}
     others = {name.partition(".")[0] for name in loaded} - {"btcchat"} - set(sys.stdlib_module_names)
-    assert ours <= {"btcchat", "btcchat.errors", "btcchat.files"} and not others
+    own = ("errors", "files", "outputs", "outputs.lock", "limits", "limits.regular")
+    assert ours <= {"btcchat", *(f"btcchat.{name}" for name in own)} and not others

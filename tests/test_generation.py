@@ -534,7 +534,7 @@ def test_a_decoder_refuses_beam_search(model):
         ({"max_new_tokens": 5.0}, "max_new_tokens is 5.0; it must be a whole number of at least 1"),
         ({"max_new_tokens": None}, "max_new_tokens is None; it must be a whole number of at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be a whole number of at least 1"),
-        ({"num_beams": 0}, "num_beams is 0; it must be a whole number of at least 1"),
+        ({"num_beams": 0}, "num_beams is 0; it must be a whole number from 1 to 256"),
         ({"temperature": "hot"}, "temperature is 'hot'; it must be 0 (greedy) or a number from 0.001 to 100"),
         ({"temperature": -1.0}, "temperature is -1.0; it must be 0 (greedy) or a number from 0.001 to 100"),
         ({"temperature": 1e-40}, "temperature is 1e-40; it must be 0 (greedy) or a number from 0.001 to 100"),

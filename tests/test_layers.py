@@ -9,7 +9,7 @@ import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
 LAYERS = [  # low to high; the longest name that fits a module decides
-    {"errors", "files", "compat", "assets", "console"},
+    {"errors", "files", "limits", "compat", "assets", "console", "outputs"},
     {"registry", "contract", "plugins"},
     {"layers", "media"},
     {
@@ -92,7 +92,7 @@ def test_records_are_values_that_import_media_and_errors_alone():
     for name, path in modules().items():
         if name.startswith("data.records"):
             others = {other.split(".")[0] for other in imported(path) if not other.startswith("data.records")}
-            assert others <= {"media", "errors", "files"}, name
+            assert others <= {"media", "errors", "files", "limits"}, name
 
 
 def test_data_is_given_a_processor_and_never_imports_the_model():

@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from btcchat import BTCChatError, request
+from btcchat.data import register
+from btcchat.data.mixture import build_datasets
+from btcchat.data.records import Records
 from btcchat.decoding.options import GenerationOptions
+from btcchat.media import load_frames
+from btcchat.plugins import enable
 
 IMAGE = Image.new("RGB", (40, 40), (200, 30, 60))
 TURN = {"from": "human", "value": "What is here?"}
@@ -22,6 +28,24 @@ def model(tmp_path_factory):
 AN_IMAGE = "must be a path, a PIL image, a numpy array or a torch tensor, not"
 TYPES = {
     "the path of a model must be a checkpoint folder or a hub id, not int": lambda model: model.from_pretrained(5),
+    "the path of a model must be a checkpoint folder or a hub id, not bytes": lambda model: model.from_pretrained(b"x"),
+    "chg_type must be a string, not list": lambda model: model.from_pretrained(chg_type=[5]),
+    "mm_projector_type must be a string, not int": lambda model: model.from_pretrained(mm_projector_type=5),
+    "change_encoder must be a dict, the config of a change encoder, not int": lambda model: model.from_parts(
+        vision_tower="a", llm="b", change_encoder=5
+    ),
+    "folder must be a path, not int": lambda model: model.save_pretrained(5),
+    "folder must be a path, not bytes": lambda model: model.save_pretrained(b"x"),
+    "dtype must be a torch dtype of floating point, or None, not str": lambda model: model.save_pretrained(
+        "x", dtype="float32"
+    ),
+    "state_dict must be a dict of tensors, not int": lambda model: model.save_pretrained("x", state_dict=5),
+    "num_video_frames must be a whole number, not str": lambda model: load_frames("video", [IMAGE], "8"),
+    "mixture must be a string such as 'levir_cc+cdvqa*2', not NoneType": lambda model: build_datasets(None, dict),
+    "data_root must be a path, not int": lambda model: build_datasets("levir_cc", dict, data_root=5),
+    "path must be a path, not int": lambda model: Records(5, "."),
+    "name must be a string, not int": lambda model: register(5, annotation="a.jsonl"),
+    "module must be the name of a Python module, not int": lambda model: enable(5),
     "question must be a string, not int": lambda model: model.ask(5),
     "question must be a string, not NoneType": lambda model: model.stream(None),
     f"image {AN_IMAGE} int": lambda model: model.ask("Q", image=5),
@@ -55,6 +79,29 @@ TYPES = {
     ),
 }
 VALUES = {
+    "from_pretrained: conv_version is [], expected a text": lambda model: model.from_pretrained(conv_version=[]),
+    "from_pretrained: num_video_frames is 0, expected at least 1": lambda model: model.from_pretrained(
+        num_video_frames=0
+    ),
+    "from_pretrained: vision_resolution is 1000000, expected at most 8192": lambda model: model.from_pretrained(
+        vision_resolution=10**6
+    ),
+    "device is cpu:x, expected a kind and a number": lambda model: model.from_pretrained(device="cpu:x"),
+    "dtype is torch.int8, expected one of float32": lambda model: model.from_pretrained(dtype=torch.int8),
+    "change encoder: cc_n_layers is 10000000, expected at most 1000": lambda model: model.from_pretrained(
+        fresh_change_encoder=True, cc_n_layers=10**7
+    ),
+    "max_shard_size is 'x', expected a number with its unit": lambda model: model.save_pretrained(
+        "x", max_shard_size="x"
+    ),
+    f"'{'x' * 80}' cannot be written: File name too long": lambda model: model.save_pretrained("x" * 5000),
+    "'a\\x00b' cannot be written: no file can have this name": lambda model: model.save_pretrained("a\0b"),
+    f"no model at {'x' * 80}: File name too long": lambda model: model.from_pretrained("x" * 5000),
+    "num_video_frames is 0, expected at least 1": lambda model: load_frames("video", [IMAGE], 0),
+    "register: data set 'mine': annotation is 5, expected a text": lambda model: register("mine", annotation=5),
+    "the question has \\ud800 at position 3, which is no character": lambda model: model.ask("a \ud800"),
+    "a text of dates has \\ud800 at position 1": lambda model: model.caption(IMAGE, IMAGE, dates=["\ud800", "2010"]),
+    "num_beams is 1000; it must be a whole number from 1 to 256": lambda model: model.ask("Q", num_beams=1000),
     "records is empty; give at least one": lambda model: model.answer([]),
     "max_new_tokens is '5'; it must be a whole number": lambda model: model.ask("Q", max_new_tokens="5"),
     "max_new_tokens is True; it must be": lambda model: model.caption(IMAGE, IMAGE, max_new_tokens=True),

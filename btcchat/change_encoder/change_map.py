@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch.nn.functional as F
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from btcchat.files import atomic_write
 from btcchat.media import load_image
+from btcchat.outputs.ours import NAME
 
 
 def at_size(distance: Tensor, width: int, height: int, *, padded: bool) -> np.ndarray:
@@ -46,5 +48,7 @@ def save_map(change: np.ndarray, path: Path) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
+    about = PngInfo()
+    about.add_text("Software", NAME)  # outputs.ours.PNG
     with atomic_write(path) as part:
-        image.save(part, format="PNG")
+        image.save(part, format="PNG", pnginfo=about)

@@ -18,17 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from btcchat.checkpoint.config import read_config
 from btcchat.checkpoint.layout import CheckpointSource
-from btcchat.checkpoint.schema import AdapterConfig, RootConfig
+from btcchat.checkpoint.schema import AdapterConfig, BaseModel, RootConfig
+from btcchat.checkpoint.weights import FLOATS, Weights, weight_names
 from btcchat.errors import BTCChatError, choose
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Base:
         return cls(str(local.resolve()) if local.is_dir() else str(path), fingerprint(source))
 
     def to_config(self) -> RootConfig:
-        return {"base_model": asdict(self)}
+        return {"base_model": cast(BaseModel, asdict(self))}
 
 
 class HasAdapter(Protocol):
@@ -65,7 +65,7 @@ class HasAdapter(Protocol):
 
 def read_base(folder: Path) -> Base | None:
     """The base that the config.json of an adapter folder names; None for a plain checkpoint."""
-    root: RootConfig = read_config(folder / "config.json")
+    root: RootConfig = read_config(folder / "config.json", RootConfig)
     base = root.get("base_model")
     if base is None:
         return None
@@ -128,7 +128,7 @@ def attach(
     *,
     target_modules: Sequence[str],
     r: int = 8,
-    lora_alpha: int = 8,
+    lora_alpha: float = 8,
     lora_dropout: float = 0.0,
 ) -> None:
     """Put fresh LoRA layers into ``llm``; they change nothing yet. The options, and their defaults, are peft's."""
@@ -195,20 +195,21 @@ def write(llm: PreTrainedModel, base: Base, state: dict[str, torch.Tensor], fold
 @torch.no_grad()
 def read(llm: PreTrainedModel, folder: Path) -> None:
     """Attach the adapter in llm/ of an adapter folder; every weight must fit."""
-    config: AdapterConfig = read_config(folder / "adapter_config.json")
+    config: AdapterConfig = read_config(folder / "adapter_config.json", AdapterConfig)
     if config.get("peft_type") != "LORA":
         raise BTCChatError(f"{folder / 'adapter_config.json'}: peft_type is {config.get('peft_type')}, expected LORA")
+    rank = config.get("r", 8)
+    for key, shape in _stored(folder / WEIGHTS).items():
+        if "lora_A" in key and shape[:1] != (rank,):
+            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {shape}, the config says r {rank}")
     attach(
         llm,
-        target_modules=config["target_modules"],
-        r=config.get("r", 8),
+        target_modules=config.get("target_modules", []),
+        r=rank,
         lora_alpha=config.get("lora_alpha", 8),
         lora_dropout=config.get("lora_dropout", 0.0),
     )
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise BTCChatError(f"{folder / WEIGHTS} cannot be read ({error}); copy the adapter folder again") from None
+    weights = load_file(folder / WEIGHTS)
     own = {_peft_key(name): p for name, p in llm.named_parameters() if "lora_" in name}
     if differing := sorted(own.keys() ^ weights.keys()):
         where = "missing" if differing[0] in own else "unknown"
@@ -218,6 +219,17 @@ def read(llm: PreTrainedModel, folder: Path) -> None:
             got, want = tuple(weights[key].shape), tuple(parameter.shape)
             raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {got}, the config says {want}")
         parameter.copy_(weights[key])
+
+
+def _stored(file: Path) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of an adapter's weights, from the file's header."""
+    stored = Weights(file.parent, {key: (file, key) for key in weight_names(file)})
+    shapes = {}
+    for key, shape, kind in stored.headers():
+        if kind not in FLOATS:
+            raise BTCChatError(f"{file}: weight '{key}' is of type {kind}, expected one of {', '.join(FLOATS)}")
+        shapes[key] = shape
+    return shapes
 
 
 def _peft_key(name: str) -> str:

@@ -18,6 +18,8 @@ from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorC
 from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
+from btcchat.limits.schema import check
+from btcchat.outputs.ours import NAME
 from btcchat.plugins import PluginRecord, records, require
 from btcchat.plugins.recorded import read_records, warn_of_scripts
 from btcchat.prompt import CAPTION_QUESTION, get_template
@@ -25,7 +27,8 @@ from btcchat.prompt import CAPTION_QUESTION, get_template
 if TYPE_CHECKING:
     from btcchat.multimodal_encoder.protocol import VisionTower
 
-PARTS = ("llm", "vision_tower", "mm_projector")
+PARTS = {"llm": LLMConfig, "vision_tower": VisionTowerConfig, "mm_projector": ProjectorConfig}
+AGAIN = "download or save the checkpoint again"
 
 
 @dataclass
@@ -60,6 +63,7 @@ class BTCChatConfig:
     def check(self) -> None:
         """Raise BTCChatError for a field whose value is not known."""
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
+        check(self.change_encoder or {}, ChangeEncoderConfig, "change encoder")
         get_template(self.conv_version)  # raises for an unknown name
 
     @property
@@ -105,30 +109,24 @@ class BTCChatConfig:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the language model; the Trainer sizes DeepSpeed's "auto" buckets by it."""
+        """Width of the language model; accelerate sizes DeepSpeed's "auto" buckets by it."""
         return self.llm["hidden_size"]
 
     def has_change_tokens(self, modality: str) -> bool:
         """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the Trainer's reporters (wandb) want it."""
-        return asdict(self)
-
-    def to_json_string(self) -> str:
-        """The same for tensorboard."""
-        return json.dumps(asdict(self), indent=2)
-
     @classmethod
     def load(cls, folder: Path) -> "BTCChatConfig":
-        root: RootConfig = read_config(folder / "config.json")
+        root: RootConfig = read_config(folder / "config.json", RootConfig)
         check_supported(root, folder)
         plugins = read_records(root.get("plugins"), folder)
         # open_checkpoint requires those of the change encoder and the projector, unless a fresh one takes their place.
         require(plugins, folder, ["vision tower", "prompt template", "language model"])
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder", "plugins"}
-        parts: dict[str, Any] = {part: read_config(folder / part / "config.json") for part in PARTS}
+        parts: dict[str, Any] = {
+            part: read_config(folder / part / "config.json", schema) for part, schema in PARTS.items()
+        }
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in BASE_FIELDS}
@@ -156,7 +154,7 @@ class BTCChatConfig:
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
-        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"]}
+        names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"], "saved_by": NAME}
         write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 
@@ -181,7 +179,7 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
     return read
 
 
-def read_config(path: Path) -> Any:
-    """The JSON object in a file of a checkpoint folder; schema.py has its types. Raises BTCChatError."""
+def read_config(path: Path, schema: type[Any]) -> Any:
+    """The JSON object in a file of a checkpoint folder, of a type of schema.py. Raises BTCChatError."""
     layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
-    return read_json(path, missing=layout, way_out="download or save the checkpoint again")
+    return read_json(path, schema=schema, missing=layout, way_out=AGAIN)

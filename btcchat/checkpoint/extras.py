@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from btcchat.checkpoint.config import read_config
+from btcchat.checkpoint.schema import RootConfig
 from btcchat.compat.extras import require
 
 
@@ -11,5 +12,5 @@ def check_extras(path: str | Path | None) -> None:
     if not isinstance(path, str | Path):  # the packaged model; what is not a path is told where it is resolved
         return
     file = Path(path).expanduser() / "config.json"
-    if file.is_file() and read_config(file).get("base_model") is not None:
+    if file.is_file() and read_config(file, RootConfig).get("base_model") is not None:
         require("peft", f"the adapter {path}")

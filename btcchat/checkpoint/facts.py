@@ -1,6 +1,8 @@
 """A model in a few plain facts, as run.json keeps them and a report shows them."""
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 
 class EncoderFacts(TypedDict):

@@ -12,9 +12,13 @@ from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import PARTS, BTCChatConfig
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
-from btcchat.checkpoint.schema import ChangeEncoderConfig, ProjectorConfig
+from btcchat.checkpoint.schema import ChangeEncoderConfig, ProjectorConfig, RootConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
+from btcchat.language_model import read_settings
+from btcchat.language_model.sizes import check_sizes as check_llm_sizes
+from btcchat.limits.schema import check
+from btcchat.multimodal_encoder import check_sizes
 from btcchat.multimodal_projector import projector_name
 
 logger = logging.getLogger(__name__)
@@ -73,8 +77,10 @@ def open_checkpoint(
     folder = resolve(path)
     source = open_folder(folder, vision_tower, base)
     config = source.config
+    check_llm_sizes(read_settings(config.llm), source.llm)
     for note in source.notes:
         logger.warning("%s: %s", folder, note)
+    check(fields or {}, RootConfig, "from_pretrained")
     for name, value in (fields or {}).items():
         if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
             raise BTCChatError(f"unknown option '{name}' of from_pretrained; see BTCChatConfig for the fields")
@@ -122,13 +128,20 @@ def _open_adapter(
         raise BTCChatError(
             f"{folder} is an adapter of {owner.path}, which is not there; name its folder with --base (Python: base=)"
         ) from None
+    if (base_folder / "config.json").is_file() and adapter.read_base(base_folder) is not None:
+        raise BTCChatError(
+            f"{folder} is an adapter of {base_folder}, which is an adapter itself; name the checkpoint that it was "
+            "trained on with --base (Python: base=)"
+        )
     if vision_tower is None and leaves_out_tower(base_folder):
         vision_tower = folder / "vision_tower"  # whose config.json says what the base leaves out
     source = open_folder(base_folder, vision_tower)
     adapter.check_base(folder, owner, base_folder, source)
     tower = source.vision_tower if "vision_tower" in owner.parts else Weights.of(folder / "vision_tower")
+    config = BTCChatConfig.load(folder)
+    check_sizes(config.vision_tower, tower, folder / "vision_tower/config.json", "copy the adapter folder again")
     return CheckpointSource(
-        BTCChatConfig.load(folder),
+        config,
         source.llm,
         tower,
         Weights.of(folder / "mm_projector"),

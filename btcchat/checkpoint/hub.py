@@ -27,13 +27,19 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
         return packaged
     if not isinstance(path, str | Path):
         raise wrong_type("the path of a model", path, "a checkpoint folder or a hub id")
-    local = Path(path).expanduser()
+    try:
+        local = Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise BTCChatError(f"no model at {path}: {error}") from None
     if str(path) == PACKAGED:
         _note_local_folder(local.resolve())
-    if local.is_dir():
-        return local
-    if local.exists():
-        raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
+    try:
+        if local.is_dir():
+            return local
+        if local.exists():
+            raise BTCChatError(f"{path} is a file; a model is a checkpoint folder or a hub id")
+    except OSError as error:  # e.g. a name that is too long
+        raise BTCChatError(f"no model at {str(path)[:80]}: {error.strerror}") from None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         raise BTCChatError(
             f"no model at {path}: neither a folder here nor a hub id (organisation/name) nor tiny, the packaged model"

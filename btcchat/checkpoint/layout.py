@@ -5,6 +5,8 @@ from pathlib import Path
 
 from btcchat.checkpoint.config import PARTS, BTCChatConfig
 from btcchat.checkpoint.weights import Weights
+from btcchat.language_model import read_settings
+from btcchat.language_model.sizes import check_sizes as check_llm_sizes
 from btcchat.multimodal_encoder import check_sizes
 
 
@@ -41,4 +43,6 @@ def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> C
     """A language model and a vision tower from folders of their own, to be joined by fresh parts."""
     tower = Weights.of(tower_folder)
     check_sizes(config.vision_tower, tower, tower_folder / "config.json", "download or save the tower again")
-    return CheckpointSource(config, Weights.of(llm_folder), tower, None, llm_folder, tower_folder)
+    llm = Weights.of(llm_folder)
+    check_llm_sizes(read_settings(config.llm), llm)
+    return CheckpointSource(config, llm, tower, None, llm_folder, tower_folder)

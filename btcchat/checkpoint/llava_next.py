@@ -18,7 +18,9 @@ from btcchat.checkpoint.schema import RootConfig, VisionTowerConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError, choose
+from btcchat.files import read_json
 from btcchat.language_model.qwen2 import Qwen2Config
+from btcchat.limits.schema import check
 from btcchat.multimodal_encoder import check_sizes, siglip
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def recognise(folder: Path) -> bool:
     """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
     if (folder / "llm").is_dir():
         return False
-    root: RootConfig = read_config(folder / "config.json")
+    root: RootConfig = read_config(folder / "config.json", RootConfig)
     if _language_model(root) is not None:
         return True
     names = ", ".join(map(str, _architectures(root))) or "none"
@@ -91,7 +93,7 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Checkpo
 
     Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
     """
-    root: RootConfig = read_config(folder / "config.json")
+    root: RootConfig = read_config(folder / "config.json", RootConfig)
     check_supported(root, folder)
     stored = Weights.of(folder)
     parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
@@ -99,9 +101,6 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Checkpo
     if unknown := sorted(set(stored.places) - known):
         raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} are); no part has it")
     tower = _tower_config(folder, root, vision_tower, parts["vision_tower"])
-    numbers = [int(m[1]) for name in parts["vision_tower"].places if (m := re.search(r"\.layers\.(\d+)\.", name))]
-    if numbers and max(numbers) + 1 < tower["num_hidden_layers"]:  # those above the one that is read may be left out
-        tower["num_stored_layers"] = max(numbers) + 1
     try:
         # Published configs are known to name another vocabulary than the weights have.
         config = _config(root, parts["llm"].shape("model.embed_tokens.weight")[0], tower)
@@ -128,16 +127,23 @@ def _tower_config(
         )
     try:
         file = resolve(name, ["config.json"]) / "config.json"
-        config: VisionTowerConfig = read_config(file)
+        config = read_json(file)
     except BTCChatError as error:
         raise BTCChatError(
             f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "
             "of the same tower's config.json as vision_tower (--vision-tower)"
         ) from None
-    check_sizes(config, weights, file, "give the tower that it was trained with as vision_tower (--vision-tower)")
-    sizes = {"model_type": config.get("model_type"), **config.get("vision_config", config)}
+    way_out = "give the tower that it was trained with as vision_tower (--vision-tower)"
+    check(config, VisionTowerConfig, str(file), way_out)
+    sizes = dict(config.get("vision_config", config))
+    check(sizes, VisionTowerConfig, str(file), way_out)
+    numbers = [int(m[1]) for name in weights.places if (m := re.search(r"\.layers\.(\d+)\.", name))]
+    total = sizes.get("num_hidden_layers", siglip.DEFAULTS["num_hidden_layers"])
+    if numbers and max(numbers) + 1 < total:  # those above the one that is read may be left out
+        sizes["num_stored_layers"] = max(numbers) + 1
+    check_sizes({"model_type": config.get("model_type"), **sizes}, weights, file, way_out)
     named = {"_name_or_path": root.get("mm_vision_tower") or name}
-    return cast(VisionTowerConfig, {**siglip.DEFAULTS, **sizes, **named})
+    return cast(VisionTowerConfig, {**siglip.DEFAULTS, "model_type": config.get("model_type"), **sizes, **named})
 
 
 def _notes(root: RootConfig) -> Iterator[str]:
@@ -161,12 +167,17 @@ def _config(root: RootConfig, vocabulary: int, tower: VisionTowerConfig) -> BTCC
     return BTCChatConfig(
         vision_tower=tower,
         mm_projector={"mm_projector_type": root.get("mm_projector_type", "linear")},
-        mm_vision_select_layer=read_layers(root.get("mm_vision_select_layer", -2)),
+        mm_vision_select_layer=read_layers(_layer(root)),
         image_aspect_ratio="square" if aspect.startswith("anyres") else aspect,
         published=root,
         **parts,
         **_assumed(encoder),
     )
+
+
+def _layer(root: RootConfig) -> str | int | list[int]:
+    layer = root.get("mm_vision_select_layer")
+    return -2 if layer is None else layer
 
 
 def _assumed(encoder: str) -> dict[str, Any]:

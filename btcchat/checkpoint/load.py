@@ -1,8 +1,11 @@
 """Load whole models: a checkpoint folder (see config.py), or its parts from folders of their own."""
 
 import logging
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -36,8 +39,8 @@ from btcchat.checkpoint.parts import (
     token_layout,
     vision_tower_of,
 )
-from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig
-from btcchat.checkpoint.weights import Weights, load_strict
+from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, VisionTowerConfig
+from btcchat.checkpoint.weights import Weights, load_strict, match_strict
 from btcchat.compat.torch_floor import has_fast_bfloat16
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
@@ -45,6 +48,7 @@ from btcchat.language_model import build_language_model, pick_attention
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.model import BTCChatModel
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
+from btcchat.multimodal_encoder.protocol import VisionTowerModule
 from btcchat.processor import Processor
 
 logger = logging.getLogger(__name__)
@@ -113,8 +117,8 @@ def from_parts(
     """A published vision tower and language model (folders or hub ids), joined by fresh parts."""
     tower_folder, llm_folder = resolve(vision_tower), resolve(llm)
     config = BTCChatConfig(
-        llm=read_config(llm_folder / "config.json"),
-        vision_tower=read_config(tower_folder / "config.json"),
+        llm=read_config(llm_folder / "config.json", LLMConfig),
+        vision_tower=read_config(tower_folder / "config.json", VisionTowerConfig),
         mm_projector={"mm_projector_type": mm_projector},
         change_encoder=cast(ChangeEncoderConfig, canonical(change_encoder)),
         **fields,
@@ -155,12 +159,14 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     llm.tie_weights()
     load_strict(tower, source.vision_tower, unused=UNUSED_VISION_KEYS, device=device, dtype=dtype)
     resize_tower(tower, config)
+    if source.mm_projector is not None:  # their sizes are held against the weights' before they take memory
+        _load_layers(_empty_layers(config, tower, fresh), source.mm_projector, match_strict)
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     check_parts(config, tower, change_encoder, projector, device)
     if source.mm_projector is not None:
         layers = {"single": projector, "change": change_encoder}
         stored = {name: layer for name, layer in layers.items() if name not in fresh}
-        _load_layers(stored, source.mm_projector, device, dtype)
+        _load_layers(stored, source.mm_projector, partial(load_strict, device=device, dtype=dtype))
     config.record_plugins()
     model = cls(
         vision_tower=tower,
@@ -179,11 +185,21 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     return model.eval()
 
 
-def _load_layers(layers: dict[str, nn.Module], weights: Weights, device: str, dtype: torch.dtype) -> None:
-    """The weights of mm_projector/: of ``single``, the projector, and ``change``, the change encoder.
+def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collection[str]) -> dict[str, nn.Module]:
+    """The layers that are not ``fresh``, without memory; one whose constructor needs values is left out."""
+    layers: dict[str, nn.Module] = {}
+    for name, build in {"single": projector_of, "change": change_encoder_of}.items():
+        if name not in fresh:
+            with torch.device("meta"), suppress(BTCChatError):
+                layers[name] = build(config, tower)
+    return layers
 
-    Those of one that is not among ``layers`` are not read. UniRS names the projector layers.single.*, original VILA-1.5
-    layers.*.
+
+def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[..., object]) -> None:
+    """``load`` (`load_strict`, or `match_strict` to compare only) the weights of mm_projector/ into ``layers``.
+
+    ``single`` is the projector and ``change`` the change encoder; the weights of one that is not among ``layers`` are
+    not read. UniRS names the projector layers.single.*, original VILA-1.5 layers.*.
     """
     single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
     prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." begins the other one too
@@ -194,13 +210,11 @@ def _load_layers(layers: dict[str, nn.Module], weights: Weights, device: str, dt
             "%s: %d weights of replaced parts are not read (%s ...)", weights.folder, len(replaced), replaced[0]
         )
     kept = {key: place for key, place in weights.places.items() if key not in replaced}
-    load_strict(
+    load(
         nn.ModuleDict(layers),
         Weights(weights.folder, kept, weights.prefixes),
         prefixes={old: f"{new}." for old, new in prefixes.items()},
         unused=[*llava_next.UNUSED_KEYS, *(r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS)],
-        device=device,
-        dtype=dtype,
     )
 
 
@@ -208,8 +222,10 @@ def pick_device(device: str) -> str:
     """auto -> cuda, mps or cpu; a device that is not there is an error."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = str(device).split(":")[0]
+    kind, colon, number = str(device).partition(":")
     choose("device", kind, dict.fromkeys(("cpu", "cuda", "mps", "meta")))
+    if colon and not re.fullmatch(r"\d{1,3}", number, re.ASCII):
+        raise BTCChatError(f"device is {device}, expected a kind and a number such as {kind}:0")
     missing = (kind == "cuda" and not torch.cuda.is_available()) or (
         kind == "mps" and not torch.backends.mps.is_available()
     )
@@ -221,6 +237,8 @@ def pick_device(device: str) -> str:
 def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch.dtype:
     """auto: the stored dtype; on a CPU float32 where the model is small or the CPU has no instructions for it."""
     if isinstance(dtype, torch.dtype):
+        if not dtype.is_floating_point:
+            raise BTCChatError(f"dtype is {dtype}, expected one of {', '.join(DTYPES)}")
         return dtype
     if dtype != "auto":
         return choose("dtype", dtype, DTYPES)
@@ -234,5 +252,5 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
 
 def stored_dtype(llm_folder: Path) -> str:
     """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
-    config: LLMConfig = read_config(llm_folder / "config.json")
+    config: LLMConfig = read_config(llm_folder / "config.json", LLMConfig)
     return str(config.get("torch_dtype") or config.get("dtype") or "float32")

@@ -11,6 +11,7 @@ from btcchat.change_encoder.contract import check_encoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, PoolsTokens
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
+from btcchat.checkpoint.schema import PreprocessorConfig
 from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.multimodal_encoder import build_vision_tower, tower_name
 from btcchat.multimodal_encoder.contract import check_tower
@@ -111,7 +112,7 @@ def read_tokenizer(source: CheckpointSource) -> PreTrainedTokenizerBase:
 def read_image_processor(source: CheckpointSource, tower: VisionTower) -> ImageProcessor:
     """As the checkpoint's preprocessor_config.json says, at the tower's size."""
     file = source.tower_folder / "preprocessor_config.json"
-    config = read_config(file) if file.exists() else tower.default_preprocessor_config()
+    config = read_config(file, PreprocessorConfig) if file.exists() else tower.default_preprocessor_config()
     processor = ImageProcessor.from_config(config, aspect_ratio=source.config.image_aspect_ratio)
     if not isinstance(processor.size, int):
         processor.size = (tower.resolution, tower.resolution)

@@ -14,12 +14,19 @@ from transformers import PreTrainedTokenizerBase
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS, read_config
 from btcchat.checkpoint.schema import LLMConfig
+from btcchat.checkpoint.weights import check_finite
 from btcchat.compat.configs import published_rope, published_tokenizer
 from btcchat.compat.noise import no_bars
-from btcchat.files import write_json
+from btcchat.errors import BTCChatError
+from btcchat.files import read_json, write_json
 from btcchat.language_model.llama_tokenizer import LlamaTokenizer
 from btcchat.language_model.tokenizer import with_line_merges
 from btcchat.model import BTCChatModel
+from btcchat.outputs.lock import Lock
+from btcchat.outputs.ours import NAME
+
+TRAINING = "training.json"  # of a training, which writes it before anything else: see train.run_record
+UNFINISHED = ".unfinished.json"  # the config.json of a folder whose parts are being replaced
 
 
 def save(
@@ -33,9 +40,12 @@ def save(
     """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
 
     Floating-point weights are written as they are, or cast to ``dtype``. A folder with a config.json is complete.
-    state_dict: the weights, where the model itself does not hold them whole (ZeRO-3).
+    state_dict: the weights, where the model itself does not hold them whole (ZeRO-3). Raises BTCChatError where a
+    weight is not finite, ``folder`` holds files of a checkpoint that `save` has not written, or another process saves.
     """
     state = _cast(model.state_dict() if state_dict is None else state_dict, dtype)
+    check_finite(state, folder)
+    check_ours(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -64,20 +74,46 @@ def save(
         preprocessing = model.image_processor.to_config()
         write_json(temporary / "vision_tower" / "preprocessor_config.json", preprocessing, sort_keys=True)
         folder.mkdir(exist_ok=True)
-        (folder / "config.json").unlink(missing_ok=True)  # incomplete from here until it is back
-        for part in PARTS:
-            if (folder / part).exists():
-                shutil.rmtree(folder / part)
-            (temporary / part).rename(folder / part)
-        (temporary / "config.json").rename(folder / "config.json")
+        with Lock(folder / ".saving.lock", str(folder)):
+            check_ours(folder)  # files may have come while the weights were written
+            _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Move the parts and then config.json of ``new`` to ``folder``, which is incomplete from the first to the last."""
+    shutil.copyfile(new / "config.json", folder / UNFINISHED)
+    (folder / "config.json").unlink(missing_ok=True)
+    for part in PARTS:
+        if (folder / part).exists():
+            shutil.rmtree(folder / part)
+        (new / part).rename(folder / part)
+    (new / "config.json").rename(folder / "config.json")
+    (folder / UNFINISHED).unlink()
+
+
+def check_ours(folder: Path) -> None:
+    """Raise BTCChatError where `save` would replace files in ``folder`` that neither it nor a training has written."""
+    if any(saved_by_us(folder / name) for name in ("config.json", UNFINISHED, TRAINING)):
+        return
+    for name in (*PARTS, "config.json"):
+        if (folder / name).exists():
+            raise BTCChatError(f"{folder / name} already exists, and btcchat did not save it; give another folder")
+
+
+def saved_by_us(file: Path) -> bool:
+    """Whether a JSON file says so."""
+    try:
+        return file.is_file() and read_json(file).get("saved_by") == NAME
+    except BTCChatError:  # it is no JSON object
+        return False
 
 
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm = cast(LLMConfig, published_rope(read_config(path)))
+    llm = cast(LLMConfig, published_rope(read_config(path, LLMConfig)))
     llm.pop("dtype", None)
     llm["torch_dtype"] = str(stored).removeprefix("torch.")
     if name := model.config.llm.get("model_type"):
@@ -90,7 +126,7 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
 
 def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Its files as published code reads them, whichever version wrote them."""
-    config = published_tokenizer(read_config(folder / "tokenizer_config.json"))
+    config = published_tokenizer(read_json(folder / "tokenizer_config.json"))
     if isinstance(tokenizer, LlamaTokenizer):  # transformers 5 leaves these out
         config |= {"add_bos_token": tokenizer.add_bos_token, "add_eos_token": tokenizer.add_eos_token}
     write_json(folder / "tokenizer_config.json", config, sort_keys=True)

@@ -1,9 +1,20 @@
-"""The JSON files of a checkpoint folder, as far as code here reads them.
+"""The JSON files of a checkpoint folder, as far as code here reads them; `config.read_config` holds files against them.
 
-Other keys are allowed everywhere and are written back as they were read.
+Other keys are allowed everywhere and are written back as they were read. A number that decides how much memory is taken
+before the weights are looked at has an upper bound, far above that of any published model.
 """
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+
+from btcchat.limits.schema import Count, Number, Share
+
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]  # a side of what a vision tower reads
+Positions = Annotated[int, Field(ge=1, le=2**24)]
+Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
 class LLMConfig(TypedDict, total=False):
@@ -11,78 +22,130 @@ class LLMConfig(TypedDict, total=False):
 
     model_type: str
     architectures: list[str]
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    tokenizer_model_max_length: int | None  # VILA's: tokens of the longest sample
+    vocab_size: Count
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Layers
+    num_attention_heads: Count
+    num_key_value_heads: Count | None
+    max_position_embeddings: Positions
+    tokenizer_model_max_length: Count | None  # VILA's: tokens of the longest sample
     bos_token_id: int | None
-    eos_token_id: int | None
+    eos_token_id: int | list[int] | None
     pad_token_id: int | None
     tie_word_embeddings: bool
-    initializer_range: float
+    attention_bias: bool
+    attention_dropout: Share
+    use_sliding_window: bool
+    hidden_act: str
+    rms_norm_eps: Number
+    rope_theta: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    rope_scaling: dict[str, Any] | None
+    rope_parameters: dict[str, Any] | None
+    pretraining_tp: Annotated[int, Field(ge=1, le=64)]
+    initializer_range: Number
     torch_dtype: str | None  # of the stored weights
     dtype: str | None  # the same, by the name that newer transformers gives it
-    _name_or_path: str
+    _name_or_path: str | None
+
+
+class TokenizerConfig(TypedDict, total=False):
+    """llm/tokenizer_config.json; its other keys are for transformers."""
+
+    tokenizer_class: str | None
 
 
 class VisionTowerConfig(TypedDict, total=False):
     """vision_tower/config.json. Which keys there are depends on the kind of tower."""
 
-    vision_tower_type: str
+    vision_tower_type: str | None
     model_type: str
     model_name: str  # of a tower of timm or open_clip
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_stored_layers: int  # fewer where a published folder leaves out the layers above the selected one
-    num_attention_heads: int
-    image_size: int
-    patch_size: int
+    pretrained: bool | str | None
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Layers
+    num_stored_layers: Layers  # fewer where a published folder leaves out the layers above the selected one
+    num_attention_heads: Count
+    num_channels: Count
+    image_size: Pixels | None
+    patch_size: Pixels
+    hidden_act: str
+    layer_norm_eps: Number
     vision_config: dict[str, Any]  # of a full SigLIP: the sizes of its vision half
-    _name_or_path: str
+    _name_or_path: str | None
+
+
+class PreprocessorConfig(TypedDict, total=False):
+    """vision_tower/preprocessor_config.json, in the words of transformers."""
+
+    size: Pixels | dict[str, Pixels]
+    image_mean: Triple
+    image_std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+    resample: Annotated[int, Field(ge=0, le=5)]
+    rescale_factor: Number
+    do_normalize: bool | None
+    do_rescale: bool | None
 
 
 class ProjectorConfig(TypedDict, total=False):
     """mm_projector/config.json without ``change_encoder``. Other keys are the projector's own options."""
 
     mm_projector_type: str
+    change_encoder: dict[str, Any] | None
 
 
 class ChangeEncoderConfig(TypedDict, total=False):
     """``change_encoder`` in mm_projector/config.json. Other keys are options of that encoder."""
 
     change_encoder_type: str
-    cc_n_layers: int
-    cc_head: int
-    cc_dropout: float
+    cc_n_layers: Annotated[int, Field(ge=0, le=1000)]
+    cc_head: Count
+    cc_dropout: Share
+    per_expert_depth: Annotated[int, Field(ge=0, le=100)]
+    mlp_dim: Annotated[int, Field(ge=1, le=100_000)] | None
+    downsample_ratio: Annotated[int, Field(ge=1, le=100)]
 
 
 class AdapterConfig(TypedDict, total=False):
     """llm/adapter_config.json, in the words of peft's LoraConfig."""
 
     peft_type: str
-    r: int
-    lora_alpha: int
-    lora_dropout: float
-    target_modules: list[str]
+    r: Annotated[int, Field(ge=1, le=65536)]
+    lora_alpha: Number
+    lora_dropout: Share
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+
+class BaseModel(TypedDict, total=False):
+    """``base_model`` in the config.json of an adapter folder."""
+
+    path: str
+    fingerprint: str
+    parts: list[str]
 
 
 class RootConfig(TypedDict, total=False):
     """config.json of a folder in any layout; those of LLaVA-NeXT describe all parts there."""
 
     model_type: str
-    architectures: list[str]
-    base_model: dict[str, Any]  # of an adapter folder: see adapter.Base
-    plugins: list[dict[str, Any]]  # that parts come from: see plugins.recorded
-    s2: bool
-    mm_use_im_start_end: bool
-    vocab_size: int
+    architectures: list[str] | None
+    saved_by: str | None  # btcchat, in a folder that `save` may replace
+    base_model: BaseModel | None  # of an adapter folder: see adapter.Base
+    plugins: Any  # that parts come from: see plugins.recorded, which checks it
+    s2: bool | None
+    mm_use_im_start_end: bool | None
+    vocab_size: Count
     mm_vision_tower: str | None
-    mm_vision_select_layer: str | int | list[int]
+    mm_vision_select_layer: str | int | list[int] | None
+    mm_vision_select_feature: str | None
+    vision_resolution: Pixels | Literal[-1] | None
+    num_video_frames: Annotated[int, Field(ge=1, le=4096)] | None
+    series_change_tokens: bool | None
+    video_change_tokens: bool | None
+    conv_version: str | None
+    caption_question: str | None
+    pair_prompt: str | None
     mm_projector_type: str
     mm_resampler_type: str | None
     cc_expert_args: str | dict[str, Any] | None

@@ -8,7 +8,7 @@ import logging
 import pickle  # for the name of its error only
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,12 @@ from torch import nn
 
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, read_json
+from btcchat.limits.regular import regular
+from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
+
+FLOATS = ("F16", "BF16", "F32", "F64")  # data types of floating-point weights, as safetensors names them
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -30,11 +34,14 @@ def weight_files(folder: Path) -> list[Path]:
         weight_map = read_json(index, "weight_map", way_out="download the folder again")["weight_map"]
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise BTCChatError(f"{index}: expected weight_map to give each weight its file; download the folder again")
-        names = sorted(set(weight_map.values()))
-        for name in names:
-            if not (folder / name).exists():
-                raise BTCChatError(f"{folder / name} is missing; {index.name} names it, download the folder again")
-        return [folder / name for name in names]
+        files = [contained(folder, name, index) for name in sorted(set(weight_map.values()))]
+        for file in files:
+            try:
+                regular(file)
+            except OSError as error:
+                fault = "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error.strerror})"
+                raise BTCChatError(f"{file} is {fault}; {index.name} names it, download the folder again") from None
+        return files
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth"))
@@ -48,11 +55,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weight_keys(folder: Path) -> dict[str, Path]:
     """Key -> file, for every weight of ``folder``; reads headers only."""
-    keys = {}
-    for file in weight_files(folder):
-        with _open(file) as handle:
-            keys.update(dict.fromkeys(handle.keys(), file))
-    return keys
+    return {key: file for file in weight_files(folder) for key in weight_names(file)}
+
+
+def weight_names(file: Path) -> list[str]:
+    """The keys of one safetensors file, from its header."""
+    with _open(file) as handle:
+        return list(handle.keys())
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,15 @@ class Weights:
         with _open(file) as handle:
             return tuple(handle.get_slice(key).get_shape())
 
+    def headers(self) -> Iterator[tuple[str, tuple[int, ...], str]]:
+        """(name, shape, data type such as "F32") of each; nothing else of the files is read."""
+        for file in self.files():
+            with _open(file) as handle:
+                for name, (where, key) in self.places.items():
+                    if where == file:
+                        header = handle.get_slice(key)
+                        yield name, tuple(header.get_shape()), header.get_dtype()
+
     def rename(self, prefixes: dict[str, str]) -> "Weights":
         """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
         renamed = {new: place for name, place in self.places.items() if (new := _rename(name, prefixes)) is not None}
@@ -97,10 +115,16 @@ class Weights:
         return _rename_back(name, self.prefixes)
 
 
+def check_header(file: Path) -> None:
+    """Raise BTCChatError where ``file`` is missing, or is not as long as its header says."""
+    with _open(file):
+        pass
+
+
 def _open(file: Path) -> safe_open:
     try:
-        return safe_open(str(file), framework="pt", device="cpu")
-    except SafetensorError as error:
+        return safe_open(str(regular(file)), framework="pt", device="cpu")
+    except (SafetensorError, OSError, ValueError) as error:
         raise BTCChatError(f"{file} cannot be read as safetensors ({error}); download or save it again") from None
 
 
@@ -116,27 +140,46 @@ def load_strict(
 ) -> None:
     """Put ``weights``, or those of a folder, into ``module`` (which may be on the meta device), all or an error.
 
-    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
-    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
-    checkpoints hold and no code uses; they are dropped with one log line. tied: {key: the key whose weight it
-    shares}; such a key may be absent. Floating-point weights are cast to ``dtype``. Raises BTCChatError naming the
-    first missing, unknown or misshapen key.
+    Keys as in `match_strict`. Floating-point weights are cast to ``dtype``. Raises BTCChatError as it does.
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
+    names = match_strict(module, weights, prefixes=prefixes, unused=unused, tied=tied)
+    if dropped := [key for key in weights.places if key not in names]:
+        logger.info("%s: %d weights that no code uses were dropped (%s ...)", weights.folder, len(dropped), dropped[0])
+    state = {}
+    for key, tensor in Weights(weights.folder, {key: weights.places[key] for key in names}).read():
+        cast = dtype if tensor.is_floating_point() else None
+        state[names[key]] = tensor.to(device=device, dtype=cast)
+    for key, shared in (tied or {}).items():
+        state.setdefault(key, state[shared])
+    module.load_state_dict(state, assign=True)
+
+
+def match_strict(
+    module: nn.Module,
+    weights: Weights,
+    *,
+    prefixes: dict[str, str] | None = None,
+    unused: Sequence[str] = (),
+    tied: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Key in the files -> name in ``module``, of all weights that are used. Only headers are read.
+
+    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
+    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
+    checkpoints hold and no code uses. tied: {key: the key whose weight it shares}; such a key may be absent. Raises
+    BTCChatError naming the first missing, unknown or misshapen key, or one of a type that is not read.
+    """
     folder, expected = weights.folder, module.state_dict()
-    names: dict[str, str] = {}  # those of the files -> those of the module
-    dropped = []
+    names: dict[str, str] = {}
     for key in weights.places:
         if any(re.fullmatch(pattern, key) for pattern in unused):
-            dropped.append(key)
             continue
         name = _rename(key, prefixes)
         if name is None or name not in expected:
             stored = weights.places[key][1]
             raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
         names[key] = name
-    if dropped:
-        logger.info("%s: %d weights that no code uses were dropped (%s ...)", folder, len(dropped), dropped[0])
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
     if missing:
         key = weights.key(_rename_back(missing[0], prefixes))
@@ -144,18 +187,29 @@ def load_strict(
             f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are); "
             "the config describes more than the folder holds"
         )
-    state = {}
-    used = Weights(folder, {key: weights.places[key] for key in names})
-    for key, tensor in used.read():
-        want = tuple(expected[names[key]].shape)
-        if tuple(tensor.shape) != want:
-            stored = weights.places[key][1]
-            raise BTCChatError(f"{folder}: weight '{stored}' has shape {tuple(tensor.shape)}, the config says {want}")
-        cast = dtype if tensor.is_floating_point() else None
-        state[names[key]] = tensor.to(device=device, dtype=cast)
-    for key, shared in (tied or {}).items():
-        state.setdefault(key, state[shared])
-    module.load_state_dict(state, assign=True)
+    for key, shape, kind in Weights(folder, {key: weights.places[key] for key in names}).headers():
+        target, stored = expected[names[key]], weights.places[key][1]
+        if shape != (want := tuple(target.shape)):
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, the config says {want}")
+        if target.is_floating_point() and kind not in FLOATS:
+            raise BTCChatError(
+                f"{folder}: weight '{stored}' is of type {kind}, and quantised weights are not read; take the "
+                f"checkpoint in {', '.join(FLOATS)}"
+            )
+    return names
+
+
+class NotFiniteError(BTCChatError):
+    """A weight is NaN or infinite: whatever is computed from it would be too."""
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], output: Path) -> None:
+    """Raise NotFiniteError where a weight is not finite, so that it is not written to ``output``."""
+    for key, weight in weights.items():
+        if weight.is_floating_point() and weight.numel():
+            low, high = weight.detach().aminmax()  # NaN counts as both
+            if not (low.isfinite() and high.isfinite()):
+                raise NotFiniteError(f"weight '{key}' is not finite (NaN or infinity), so {output} was not written")
 
 
 def _rename(key: str, prefixes: dict[str, str] | None) -> str | None:
@@ -182,6 +236,8 @@ def convert_pickles(folder: Path) -> None:
         state.update({k: v.contiguous().clone() for k, v in part.items()})
     if not state:
         raise BTCChatError(f"{folder} has no *.bin, *.pt or *.pth file to convert")
+    if (folder / "model.safetensors").exists():
+        raise BTCChatError(f"{folder / 'model.safetensors'} exists already; remove it to convert again")
     with atomic_write(folder / "model.safetensors") as part:
         save_file(state, part, metadata={"format": "pt"})
 

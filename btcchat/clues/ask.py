@@ -56,6 +56,7 @@ def describe(path: str | Path | None, model: BTCChat, max_new_tokens: int = MAX_
         "questions": CLUE_QUESTIONS,
         "max_new_tokens": max_new_tokens,
         "num_video_frames": model.config.num_video_frames,
+        "reading": model.processor.reading.record(),
     }
 
 
@@ -88,7 +89,10 @@ def write_clues(
             if key in (other for other, _, _ in batch):
                 yield None
                 continue
-            batch.append((key, record, load_frames(record.modality, record.sources, model.config.num_video_frames)))
+            frames = load_frames(
+                record.modality, record.sources, model.config.num_video_frames, reading=model.processor.reading
+            )
+            batch.append((key, record, frames))
         except BTCChatError as error:
             yield f"{record.where}: {error}"
             continue

@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+
 from btcchat.data.mixture.hashes import FileHashes, joined
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, choose
 from btcchat.files import Appender, read_json, read_rows, write_json
 from btcchat.media.frames import Sources
 from btcchat.media.source import Embedded, existing_file, list_images
+from btcchat.outputs.lock import Lock, beside
 
 PROMPT_AUGMENTATION = {
     "off": "no clue is added; one that a record has of its own stays",
@@ -31,6 +34,14 @@ CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of c
 AGAIN = "run btcchat augment with that --out again"
 FAULT = "is no clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
+
+
+class ClueFacts(TypedDict, total=False):
+    """clues.json, as far as code here reads it."""
+
+    model: str
+    identity: str
+    questions: dict[str, str]
 
 
 class Clues:
@@ -115,7 +126,7 @@ class ClueWriter(Clues):
     """Clues that are added to; :meth:`add` returns when they are on the disk. The folder is made where it is not there.
 
     writer: the number of the process, where several write at a time, each its own file. Raises BTCChatError where the
-    folder holds clues of another model, other questions or settings.
+    folder holds clues of another model, other questions or settings, or another process writes the same file.
     """
 
     def __init__(self, folder: str | Path, about: dict[str, Any], writer: int = 0) -> None:
@@ -123,6 +134,16 @@ class ClueWriter(Clues):
         if folder.exists() and not folder.is_dir():
             raise BTCChatError(f"{folder} is a file; clues go to a folder")
         folder.mkdir(parents=True, exist_ok=True)
+        file = folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl")
+        self._lock = Lock(beside(file), str(folder))
+        try:
+            self._open(folder, about)
+            self._file = Appender(file)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, folder: Path, about: dict[str, Any]) -> None:
         there = list(folder.glob("clues*.jsonl"))  # looked for first: another process writes clues.json before them
         if not (folder / "clues.json").exists():
             if there:
@@ -132,7 +153,6 @@ class ClueWriter(Clues):
             write_json(folder / "clues.json", about)
         super().__init__(folder)
         agree(self.about, about, folder)
-        self._file = Appender(folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl"))
 
     def add(self, clues: list[tuple[str, Sources, str]]) -> None:
         """Keep (modality, sources, clue) of each."""
@@ -151,13 +171,15 @@ class ClueWriter(Clues):
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._lock.release()
 
 
 def read_about(folder: Path) -> dict[str, Any]:
     """What clues.json says. Raises BTCChatError if there is none, or it does not say which model the clues are of."""
     missing = f"{folder} is not a folder of clues, which btcchat augment writes"
     again = "write the clues again with btcchat augment"
-    return read_json(folder / "clues.json", "model", "identity", "questions", missing=missing, way_out=again)
+    keys = ("model", "identity", "questions")
+    return read_json(folder / "clues.json", *keys, schema=ClueFacts, missing=missing, way_out=again)
 
 
 def agree(about: dict[str, Any], requested: dict[str, Any], folder: Path) -> None:

@@ -17,13 +17,14 @@ from btcchat.commands.options import (
     media,
     print_answer,
 )
+from btcchat.console.text import typed
 from btcchat.errors import BTCChatError
 
 
 def add(commands: Commands) -> None:
     about = "ask about an image, a pair, a series of dates or a video"
     parser = commands.add_parser("ask", help=about, description=about.capitalize() + ".", **RAW)
-    parser.add_argument("question", nargs="?", metavar="QUESTION", help="in quotes, before the options")
+    parser.add_argument("question", nargs="?", type=typed, metavar="QUESTION", help="in quotes, before the options")
     add_media(parser)
     add_model(parser, run)
 
@@ -40,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     check_dates(args, modality)
     check_clues(args)
     answering = generation(args)
-    frames = checked(modality, source)
+    frames = checked(args, modality, source)
     model = options.load_model(args)
     if modality == "video":  # the model says how many frames; the clue model is shown the same ones
         from btcchat.media.frames import load_frames
 
-        frames = load_frames(modality, frames, model.config.num_video_frames)
+        frames = load_frames(modality, frames, model.config.num_video_frames, reading=options.reading(args))
     clue = clue_of(args, model, modality, source, frames)
     shown: dict[str, Any] = {modality: frames}
     answer = model.ask(args.question, **shown, dates=args.dates, **clue, **answering)

@@ -1,10 +1,11 @@
 """``btcchat augment``: write the clues of a mixture, for ``--prompt_augmentation cached``."""
 
 import argparse
-import sys
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_mixture, at_least_1, complaint
+from btcchat.commands.options import RAW, Commands, add_device, add_images, add_mixture, at_least_1, complaint
+from btcchat.console.ending import SOME_FAILED
+from btcchat.console.messages import say
 
 AUGMENT = """\
 Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
@@ -29,6 +30,7 @@ def add(commands: Commands) -> None:
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
     add_device(parser)
+    add_images(parser)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
@@ -60,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
                         progress.print(complaint(fault))
                     progress.update()
         except KeyboardInterrupt:
-            print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
+            say(f"stopped; {args.out} is whole, the same command again goes on")
             return 130
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""
     there = f", {before} there already" if before else ""
     bad = f", {failed} records failed (named above)" if failed else ""
-    print(f"btcchat: {written} clues written to {args.out}{there}{empty}{bad}", file=sys.stderr)
-    return 2 if failed else 0
+    say(f"{written} clues written to {args.out}{there}{empty}{bad}")
+    return SOME_FAILED if failed else 0

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from btcchat.commands import options
@@ -20,7 +20,10 @@ from btcchat.commands.options import (
     generation,
     print_answer,
 )
+from btcchat.console.ending import SOME_FAILED
+from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
+from btcchat.outputs.ours import check_replaceable, is_drawn_map
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example"
 ONE_IMAGE = 'btcchat ask "What is here?" --image FILE'
@@ -65,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
         raise BTCChatError("caption needs BEFORE AFTER, or --pairs with --out, or --example")
     if len(images) == 1:
         raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
-    map_path = _map_path(args)
+    map_path = _map_path(args, images)
     if args.example:
-        print(f"btcchat: captioning the packaged example: {images[0]} (before), {images[1]} (after)", file=sys.stderr)
-    before, after = load_frames("pair", images)
+        say(f"captioning the packaged example: {images[0]} (before), {images[1]} (after)")
+    before, after = load_frames("pair", images, reading=options.reading(args))
     model = options.load_model(args)
     clue = clue_of(args, model, "pair", images, [before, after])
     answer = model.caption(before, after, **clue, **answering)
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _map_path(args: argparse.Namespace) -> Path | None:
+def _map_path(args: argparse.Namespace, images: Sequence[str | Path]) -> Path | None:
     if args.change_map is None:
         return None
     path = Path(args.change_map)
@@ -90,6 +93,7 @@ def _map_path(args: argparse.Namespace) -> Path | None:
         raise BTCChatError(f"--change-map {path}: the map is a PNG; give it a name that ends in .png")
     if not path.parent.is_dir():
         raise BTCChatError(f"the folder of --change-map does not exist: {path.parent}")
+    check_replaceable(path, "--change-map", is_drawn_map, inputs=images)
     return path
 
 
@@ -106,11 +110,12 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         raise BTCChatError("--change-map is drawn for one pair; leave out --pairs")
     if args.out is None:
         raise BTCChatError("--pairs needs --out FILE.jsonl, where the captions go")
+    reading = options.reading(args)
     pairs, faults = read_pairs(args.pairs)
     for fault in faults:
         complain(fault)
     answered, failed = 0, len(faults)
-    with Answers(args.out, model=args.model or "tiny") as answers:
+    with Answers(args.out, model=args.model or "tiny", reading=reading) as answers:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         captions: Iterable[str | None] = ()
@@ -127,13 +132,14 @@ def _caption_pairs(args: argparse.Namespace) -> int:
                         progress.print(complaint(reason))
                     progress.update()
         except KeyboardInterrupt:
-            print(f"btcchat: stopped; {args.out} is whole, the same command again goes on", file=sys.stderr)
+            say(f"stopped; {args.out} is whole, the same command again goes on")
             return 130
     if args.json:
-        print(json.dumps({"out": args.out, "answered": answered, "already_there": skipped, "failed": failed}))
+        counts = {"answered": answered, "already_there": skipped, "failed": failed}
+        print(json.dumps({"out": args.out, **counts, **reading.record()}))
     else:
         there = f", {skipped} there already" if skipped else ""
         bad = f", {failed} failed (named above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
-        print(f"btcchat: {count} written to {args.out}{there}{bad}", file=sys.stderr)
-    return 2 if failed else 0
+        say(f"{count} written to {args.out}{there}{bad}")
+    return SOME_FAILED if failed else 0

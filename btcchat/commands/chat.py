@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     check_dates(args, None if about is None else about[0])
     check_clues(args)
     answering = generation(args)
-    loaded = None if about is None else checked(*about)
+    loaded = None if about is None else checked(args, *about)
     model = options.load_model(args)
     session = Chat(model, generation=answering, as_json=args.json, clues=clue_source(args, model))
     if about is not None:

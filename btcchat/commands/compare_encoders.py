@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from btcchat.commands.options import RAW, Commands, at_least_1
+from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 
 COMPARE = """\
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
     def tell(line: str) -> None:
-        print(f"btcchat: {line}", file=sys.stderr, flush=True)
+        say(line)
 
     with redirect_stdout(sys.stderr):  # what the trainings print
         result = compare(plan, tell)

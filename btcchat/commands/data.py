@@ -5,6 +5,8 @@ import sys
 
 from btcchat.commands import data_check, data_list, data_show
 from btcchat.commands.options import RAW, Commands, complain, whole_number
+from btcchat.console.messages import say
+from btcchat.data.changed import DISAGREEMENT
 from btcchat.errors import BTCChatError
 
 CONVERT = """\
@@ -13,9 +15,11 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
   btcchat data convert --list                        the kinds of data set
   btcchat data convert levir_cc LEVIR-CC annotations/levir_cc
   btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
+  btcchat data convert generic vqa.csv annotations/vqa --map question=Q,answer=A,image=before,image2=after
 
 If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of
-fault are named, and the others are counted."""
+fault are named, and the others are counted. Pairs whose change_flag, captions and mask contradict each other are
+listed, and kept unless --disagreement says otherwise."""
 
 
 def add(commands: Commands) -> None:
@@ -40,6 +44,10 @@ def _add_convert(commands: Commands) -> None:
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
     images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
+    mapping = "for the kind generic: which field of a row is what, e.g. question=Q,answer=A,image=path1,image2=path2"
+    add("--map", action="append", metavar="NAME=FIELD,...", help=mapping)
+    disagreement = "pairs whose change_flag, captions and mask contradict each other: keep (default), drop, or stop"
+    add("--disagreement", choices=DISAGREEMENT, default="keep", help=disagreement)
     add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=convert_data, parser=parser, many_images=True)
@@ -49,6 +57,8 @@ def convert_data(args: argparse.Namespace) -> int:
     """One data set into annotation files; if any row is bad, the faults are listed and nothing is written."""
     from btcchat.console.progress import Progress
     from btcchat.data.convert import CONVERTERS, BadRows, convert
+    from btcchat.data.convert.check import by_kind
+    from btcchat.data.convert.fields import parse_mapping
     from btcchat.plugins import load_enabled
 
     if args.list:
@@ -60,15 +70,27 @@ def convert_data(args: argparse.Namespace) -> int:
     if args.out is None:
         args.parser.print_help(sys.stderr)
         raise BTCChatError("data convert needs KIND SRC OUT, or --list")
-    where = {"splits": args.split, "images": args.images}
     try:
         with Progress("rows") as progress:
-            written = convert(args.kind, args.src, args.out, **where, progress=progress.reach)
+            converted = convert(
+                *(args.kind, args.src, args.out),
+                splits=args.split,
+                images=args.images,
+                disagreement=args.disagreement,
+                mapping=parse_mapping(args.map) if args.map else None,
+                progress=progress.reach,
+            )
     except BadRows as error:
         print("\n".join(error.by_kind(args.faults).lines("--faults N names more")), file=sys.stderr)
         count = len(error.faults)
         complain(f"{count:,} fault{'s' * (count > 1)} (listed above); nothing was written")
         return 2
-    counts = ", ".join(f"{count} {split}" for split, count in written.items())
-    print(f"btcchat: {counts} records written to {args.out}", file=sys.stderr)
+    if converted.disagreements:
+        listed = by_kind(converted.disagreements, args.faults)
+        print("\n".join(listed.lines("--faults N names more")), file=sys.stderr)
+        done = "left out" if args.disagreement == "drop" else "kept; --disagreement drop leaves them out"
+        count = len(converted.disagreements)
+        say(f"{count:,} pair{'s' * (count > 1)} listed above {done}")
+    counts = ", ".join(f"{count} {split}" for split, count in converted.items())
+    say(f"{counts} records written to {args.out}")
     return 0

@@ -4,6 +4,7 @@ import argparse
 
 from btcchat.commands import options
 from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, whole_number
+from btcchat.console.ending import SOME_FAILED
 from btcchat.errors import choose
 
 DESCRIPTION = """\
@@ -13,8 +14,9 @@ Read every row and every file of a mixture before a training run: one table, and
   btcchat data check 'levir_cc+cdvqa*2' --model CHECKPOINT --workers 8 --out faults.jsonl
 
 The column "per epoch" has the samples that training sees in an epoch, with shares, repeats and @flatten_list.
-Exit code 1 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
-dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads."""
+Exit code 3 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
+dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads. Pairs
+whose change_flag, captions and mask contradict each other are listed and counted, and are no fault of their own."""
 
 
 def add(commands: Commands) -> None:
@@ -32,12 +34,14 @@ def add(commands: Commands) -> None:
     add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
     kinds = "kinds of fault that do not count, e.g. sizes length"
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
+    disagreement = "stop: pairs whose change_flag, captions and mask contradict each other count too (default keep)"
+    add("--disagreement", choices=("keep", "stop"), default="keep", help=disagreement)
     add("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(run=check_data, parser=parser, many_images=True)
 
 
 def check_data(args: argparse.Namespace) -> int:
-    """The table and the faults on stdout; 1 where there are any that count."""
+    """The table and the faults on stdout; 3 where there are any that count."""
     import os
 
     from btcchat.clues.apply import AddClue
@@ -45,8 +49,11 @@ def check_data(args: argparse.Namespace) -> int:
     from btcchat.console.progress import Progress
     from btcchat.data.check.check import check, open_sets
     from btcchat.data.check.table import KINDS, Faults, Summary, table
+    from btcchat.data.fault_list import DISAGREE
 
     allowed = {choose("kind of fault", kind, dict.fromkeys(KINDS, kind)) for kind in args.allow}
+    if args.disagreement == "keep":
+        allowed |= DISAGREE.keys()
     sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder, seed=args.seed)
     add_clue = None if args.clues is None else AddClue(Clues(args.clues))
     processor = options.load_processor(args)
@@ -61,4 +68,4 @@ def check_data(args: argparse.Namespace) -> int:
                 faults.add(name, row)
                 progress.update()
     print("\n".join([table(list(summaries.values())), *faults.lines()]))
-    return 1 if faults.counts.keys() - allowed else 0
+    return SOME_FAILED if faults.counts.keys() - allowed else 0

@@ -1,10 +1,10 @@
 """``btcchat data show``: samples as the model gets them."""
 
 import argparse
-import sys
 
 from btcchat.commands import options
 from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, at_least_1, whole_number
+from btcchat.console.messages import say
 
 DESCRIPTION = """\
 Write one HTML page of samples as the model gets them: the prompt, its ids, what is learned, the images after
@@ -46,5 +46,5 @@ def show_data(args: argparse.Namespace) -> int:
             for modality, records in chosen.items()
         }
     write_page(args.out, page(args.mixture, facts, chosen, processor))
-    print(f"btcchat: {sum(map(len, chosen.values()))} samples written to {args.out}", file=sys.stderr)
+    say(f"{sum(map(len, chosen.values()))} samples written to {args.out}")
     return 0

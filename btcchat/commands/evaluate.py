@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from btcchat.commands.options import (
     RAW,
     Commands,
     add_clues,
+    add_images,
     add_sampling,
     add_tower,
     at_least_0,
@@ -20,7 +20,9 @@ from btcchat.commands.options import (
     clue_source,
     generation,
     load_model,
+    reading,
 )
+from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def add(commands: Commands) -> None:
     add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
     add_sampling(add)
     add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
+    add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("scores").add_argument
     masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
@@ -98,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
         raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
     check_clues(args)
+    reading(args)  # its faults come before the model is loaded
     answering = GenerationOptions(**generation(args), num_beams=args.num_beams)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
@@ -131,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if metrics is not None:
         print(json.dumps(metrics, ensure_ascii=False) if args.json else metrics_text(metrics))
-        print(f"btcchat: predictions.jsonl, metrics.json and run.json are in {path}", file=sys.stderr)
+        say(f"predictions.jsonl, metrics.json and run.json are in {path}")
     return 0
 
 
@@ -156,7 +160,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
         args.model,
         sets,
         request=read_arguments(args.mixture, args.split, args.data_root, args.mixture_folder),
-        options=options | _clues(args, sets),
+        options=options | reading(args).record() | _clues(args, sets),
         device=args.device,
         dtype=args.dtype,
         processes=ranks.world,

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from btcchat.decoding.options import GenerationOptions
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, one_line
 
 if TYPE_CHECKING:
     from btcchat.api import BTCChat
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from btcchat.data.mixture.mixture import Mixture
     from btcchat.data.mixture.stream import StreamMixture
     from btcchat.media.frames import Sources
+    from btcchat.media.reading import Reading
     from btcchat.processor import Processor
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -54,7 +55,7 @@ def complain(message: str) -> None:
 
 def complaint(message: str) -> str:
     """The line on stderr for a fault."""
-    return f"btcchat: error: {' '.join(message.split())}"
+    return f"btcchat: error: {one_line(message)}"
 
 
 # -- options ---------------------------------------------------------------------------------------------------------
@@ -71,11 +72,22 @@ def add_media(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dates", nargs="+", metavar="DATE", help="the date of each image of --pair or --series")
 
 
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """How images are read; `reading` gives what is chosen."""
+    add = parser.add_argument_group("how images are read (docs/inputs.md)").add_argument
+    bands = "bands of a raster that are red, green, blue, e.g. 4,3,2 (default: those that are marked, else the first)"
+    add("--bands", metavar="R,G,B", help=bands)
+    ways = "more than 8 bits to grey levels: shared by all dates (default), per-date, none or LOW,HIGH"
+    add("--stretch", metavar="WAY", default="shared", help=f"{ways}; --stretch=-25,0 where LOW is negative")
+    add("--nodata", metavar="V", help="the value that is no data, or none (default: as the file says)")
+
+
 def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
     group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
     add_device(group)
+    add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
@@ -149,6 +161,7 @@ def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help="(default: the model's)")
     longest = "tokens of a sample (default: what the model reads)"
     add("--model-max-length", "--model_max_length", type=at_least_1, metavar="N", help=longest)
+    add_images(parser)
 
 
 def at_least_1(text: str) -> int:
@@ -187,7 +200,8 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     names = ("base", "cc_head", "num_video_frames", "vision_tower")
     given: dict[str, Any] = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, **given)
+    path = getattr(args, "model", None) if path is None else path
+    return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, reading=reading(args), **given)
 
 
 def load_mixture(args: argparse.Namespace) -> "Mixture | StreamMixture":
@@ -206,6 +220,7 @@ def load_processor(args: argparse.Namespace) -> "Processor":
         vision_tower=args.vision_tower,
         conv_version=args.version,
         num_video_frames=args.num_video_frames,
+        reading=reading(args),
     )
     if args.model_max_length is not None:
         processor.config.model_max_length = args.model_max_length
@@ -229,7 +244,7 @@ def clue_source(args: argparse.Namespace, model: "BTCChat") -> "ClueSource | Non
     from btcchat.clues.ask import clue_source
 
     def load(path: str) -> BTCChat:
-        return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype)
+        return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, reading=reading(args))
 
     return clue_source(args.prompt_augmentation, model, clues=args.clues, clue_model=args.clue_model, load=load)
 
@@ -252,13 +267,20 @@ def check_dates(args: argparse.Namespace, modality: str | None) -> None:
         raise BTCChatError("--dates go with --pair or --series")
 
 
-def checked(modality: str, source: str | list[str]) -> "Sources":
+def reading(args: argparse.Namespace) -> "Reading":
+    """How images are read, by the flags of `add_images`. Raises BTCChatError for a flag that makes no sense."""
+    from btcchat.media.reading import Reading
+
+    return Reading.parse(args.bands, args.stretch, args.nodata)
+
+
+def checked(args: argparse.Namespace, modality: str, source: str | list[str]) -> "Sources":
     """What the model is given. Images are read here: their faults are reported before the model is loaded."""
     from btcchat.media.frames import load_frames
     from btcchat.media.source import existing_file
 
     if isinstance(source, list) or modality != "video":
-        frames = load_frames(modality, source)
+        frames = load_frames(modality, source, reading=reading(args))
         return frames[0] if modality == "image" else frames
     return source if os.path.isdir(source) else existing_file(source, "video")
 
@@ -272,4 +294,8 @@ def generation(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_answer(args: argparse.Namespace, record: dict[str, Any], answer: str) -> None:
-    print(json.dumps({"model": args.model or "tiny", **record}, ensure_ascii=False) if args.json else answer)
+    if args.json:
+        about = {"model": args.model or "tiny", **record, **reading(args).record()}
+        print(json.dumps(about, ensure_ascii=False))
+    else:
+        print(answer)

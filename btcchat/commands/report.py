@@ -1,10 +1,10 @@
 """``btcchat report``: an evaluation as one page."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from btcchat.commands.options import RAW, Commands, whole_number
+from btcchat.console.messages import say
 
 REPORT = """\
 Write an evaluation as one HTML file: its tables, what was run, curves of the training, and samples with their images,
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path(args.run_folder) / "report.html"
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     write_page(out, report(args.run_folder, samples=args.samples, java=args.java, **where))
-    print(f"btcchat: {out} written, {out.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
+    say(f"{out} written, {out.stat().st_size / 1e6:.1f} MB")
     return 0

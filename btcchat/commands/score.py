@@ -20,7 +20,8 @@ Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, 
   btcchat score predictions.jsonl --references LevirCCcaptions.json --split test
   btcchat score predictions.jsonl --baseline --intervals
 
-One JSON object a line with id, prediction and references (a list); uid, pred and change_caption are known too.
+One JSON object a line, or an array of them, with id, prediction and references (a list); uid, pred and change_caption
+are known too, and so are COCO's results with --references COCO-CAPTIONS.json.
 A run folder of btcchat eval is scored set by set, by what each is of: captions, questions by type, or classes.
 Needs pip install 'btcchat[eval]', which brings its own Java."""
 
@@ -48,11 +49,11 @@ def _add_scoring(parser: argparse.ArgumentParser, run: Callable[[argparse.Namesp
     add = parser.add_argument
     conventions = "text convention: levir-cc (default), ptb, raw or vocab-ids"
     add("--preset", default="levir-cc", metavar="NAME", help=conventions)
-    add("--references", metavar="FILE", help="JSON lines of id and references, or LEVIR-CC's own JSON file")
+    add("--references", metavar="FILE", help="JSON lines of id and references, LEVIR-CC's own JSON, or COCO's")
     add("--split", metavar="NAME", help="with --references: the split of that file, e.g. test")
     add("--partial", action="store_true", help="with --references: score what there is where predictions are missing")
     for name, known in (
-        ("id", "id, uid or filename"),
+        ("id", "id, uid, filename or image_id"),
         ("prediction", "prediction, pred or caption"),
         ("references", "references or change_caption"),
         ("flag", "changeflag or changed, 0 or 1; without one it is read from the references"),

@@ -6,7 +6,9 @@ only after a tenth of the work or a minute, so that a job of hours does not fill
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from btcchat.errors import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar
@@ -24,12 +26,12 @@ class Progress:
     """
 
     def __init__(self, unit: str, total: int | None = None, *, done: int = 0, shown: bool = True):
-        self.unit, self.total, self.done, self.shown = unit, total, done, shown
+        self.unit, self.total, self.done, self.shown = printable(unit), total, done, shown
         self._bar: Bar[Any] | None = None
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, unit=f" {unit}")
+            self._bar = tqdm(total=total, initial=done, unit=f" {self.unit}")
         self._begin()
 
     def _begin(self) -> None:
@@ -45,10 +47,10 @@ class Progress:
 
     def restart(self, total: int, unit: str) -> None:
         """Begin another piece of work, e.g. of 6,815 "samples of levir_cc:train"."""
-        self.total, self.done, self.unit = total, 0, unit
+        self.total, self.done, self.unit = total, 0, printable(unit)
         self._begin()
         if self._bar is not None:
-            self._bar.unit = f" {unit}"
+            self._bar.unit = f" {self.unit}"
             self._bar.reset(total)
 
     def update(self, units: int = 1) -> None:
@@ -66,12 +68,14 @@ class Progress:
             self._bar.total = total
         self.update(done - self.done)
 
-    def print(self, line: str) -> None:
-        """A line on stderr, above the bar where there is one."""
+    def print(self, line: str, file: TextIO | None = None) -> None:
+        """A line on stderr or in ``file``, above the bar where there is one."""
+        file = sys.stderr if file is None else file
         if self._bar is None:
-            sys.stderr.write(f"{line}\n")
+            file.write(f"{line}\n")
+            file.flush()
         else:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(line, file=file)
 
     def _maybe_print(self) -> None:
         now = time.monotonic()

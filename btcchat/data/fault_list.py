@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from btcchat.errors import printable
+
 FILE_FAULTS = {  # kind -> what it means; of every check that opens files
     "missing": "a file that is not there",
     "unreadable": "a file that cannot be decoded",
 }
+DISAGREE = {"disagreement": "change_flag, captions and mask of a pair that contradict each other"}
 
 
 class FaultList:
@@ -21,7 +24,7 @@ class FaultList:
         self.counts[kind] += 1
         first = self._first.setdefault(kind, [])
         if len(first) < self.shown:
-            first.append(f"  {text}")
+            first.append(f"  {printable(text)}")
 
     def lines(self, rest: str) -> list[str]:
         """The lines to print. rest: where those that are only counted can be found."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from btcchat.console.children import end_with_parent
 from btcchat.data.batches import WINDOW, Batching, GroupedBatches, batch_sizes, blurred, coarse
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.faults import BadSample
@@ -47,6 +48,7 @@ def train_loader(
         "collate_fn": partial(collate_good, collate=collate),
         "generator": torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
         "num_workers": num_workers,
+        "worker_init_fn": end_with_parent,
         "persistent_workers": persistent_workers,
         "prefetch_factor": prefetch_factor,
         "pin_memory": pin_memory,
@@ -74,21 +76,24 @@ class EpochLoader(DataLoader):
 
     batch_sampler: "EpochBatches"
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Which epoch is iterated next, from its batch ``first`` on."""
         self.batch_sampler.batches.set_epoch(epoch)
+        self.batch_sampler.first = first
 
 
 class EpochBatches:
-    """Batches of (epoch, index): they carry the epoch to worker processes that outlive it."""
+    """Batches of (epoch, index): they carry the epoch to worker processes that outlive it. first: see set_epoch."""
 
     def __init__(self, batches: GroupedBatches):
-        self.batches = batches
+        self.batches, self.first = batches, 0
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return ([(self.batches.epoch, index) for index in batch] for batch in self.batches)
+        rest = islice(self.batches, self.first, None)
+        return ([(self.batches.epoch, index) for index in batch] for batch in rest)
 
 
 class StreamedBatches(IterableDataset):

@@ -21,7 +21,7 @@ NUMBERS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "temperature": (Real, lambda x: x == 0 or 0.001 <= x <= 100, "0 (greedy) or a number from 0.001 to 100"),
     "top_p": (Real, lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
     "repetition_penalty": (Real, lambda x: 0.01 <= x <= 100, "a number from 0.01 to 100 (1 is no penalty)"),
-    "num_beams": (Integral, lambda x: x >= 1, "a whole number of at least 1"),
+    "num_beams": (Integral, lambda x: 1 <= x <= 256, "a whole number from 1 to 256"),
     "seed": (Integral, lambda x: 0 <= x < 2**64, "a whole number from 0 to 2**64 - 1, or None"),
 }
 

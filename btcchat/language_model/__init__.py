@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from btcchat.compat.configs import published_rope, rope_kind, rope_kinds
+from btcchat.compat.rotary import build_with_one_table
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from btcchat.registry import Registry
@@ -29,22 +30,35 @@ LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Re
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
+# What transformers' classes raise for settings that they cannot use, e.g. a rope_scaling that they do not know.
+_FAULTS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+
+
 def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
-    Raises BTCChatError for a model_type without a family here, or rotary embeddings that transformers does not know.
+    Raises BTCChatError for a model_type without a family here, or settings that transformers cannot use.
     """
-    config_class, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
-    unused = ("torch_dtype", "dtype", "transformers_version")
-    settings = copy.deepcopy(
-        {k: v for k, v in config.items() if k not in unused}
-    )  # transformers 5 changes rope_scaling
-    settings = _plain_rope(settings)
+    _, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    made = read_settings(config)
     try:
-        made = config_class(**settings)
-    except ValueError as error:  # e.g. a rope_scaling that the pinned transformers does not know
-        raise BTCChatError(f"llm/config.json: {' '.join(str(error).split())}") from None
-    return model_class._from_config(made, attn_implementation=attn_implementation)
+        return build_with_one_table(model_class, made, attn_implementation)
+    except _FAULTS as error:
+        raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def read_settings(config: Mapping[str, Any]) -> LlamaConfig:
+    """The contents of llm/config.json as transformers' class. Raises BTCChatError as `build_language_model` does."""
+    config_class, _ = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    unused = ("torch_dtype", "dtype", "transformers_version")
+    # A copy, as transformers 5 changes rope_scaling.
+    settings = copy.deepcopy({name: value for name, value in config.items() if name not in unused})
+    try:
+        return config_class(**_plain_rope(settings))
+    except BTCChatError:
+        raise
+    except _FAULTS as error:
+        raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:

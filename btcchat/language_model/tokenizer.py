@@ -1,17 +1,20 @@
 """Tokenizers of a language model's folder: SentencePiece (LLaMA), byte-level BPE (Qwen2), or any tokenizer.json."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from btcchat.checkpoint.config import read_config
+from btcchat.checkpoint.config import AGAIN, read_config
+from btcchat.checkpoint.schema import TokenizerConfig
 from btcchat.compat.versions import warn_untested
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.limits.regular import regular
 
 # How a text is cut into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
 # The pattern of the published tokenizer.json.
@@ -20,6 +23,11 @@ WORDS = (
 )
 
 
+TOKENIZER_FILES = (
+    "tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json",
+    "special_tokens_map.json",
+)  # fmt: skip
+FILES = ("vocab_file", "merges_file", "tokenizer_file")  # of tokenizer_config.json
 LLAMA = ("LlamaTokenizer", "LlamaTokenizerFast")
 QWEN2 = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 
@@ -35,10 +43,30 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")
     file = folder / "tokenizer_config.json"
-    settings: dict[str, Any] = read_config(file) if file.exists() else {}
+    settings = read_config(file, TokenizerConfig) if file.exists() else {}
+    try:
+        for file in filter(Path.exists, (folder / name for name in TOKENIZER_FILES)):
+            regular(file)
+        tokenizer = _load(folder, settings)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        tokenizer("A text.")  # some faults show only now
+    except BTCChatError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the libraries raise Exception itself, and protobuf's own
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BTCChatError(f"{folder} has no tokenizer that can be read ({fault}); {AGAIN}") from None
+    return tokenizer
+
+
+def _load(folder: Path, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     name = settings.get("tokenizer_class")
+    # transformers would follow a path in the settings, whose author's machine it is of; the file beside them is meant.
+    options: dict[str, Any] = {
+        key: str(folder / Path(settings[key]).name) for key in FILES if isinstance(settings.get(key), str)
+    }
     # What a folder does not say is not left to transformers, whose default was True before release 5.
-    options = {"clean_up_tokenization_spaces": bool(settings.get("clean_up_tokenization_spaces", False))}
+    options["clean_up_tokenization_spaces"] = bool(settings.get("clean_up_tokenization_spaces", False))
     tokenizer: PreTrainedTokenizerBase
     if (folder / "tokenizer.model").exists() and name in (None, *LLAMA):
         tokenizer = LlamaTokenizer.from_pretrained(str(folder), **options)
@@ -47,9 +75,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = tokenizer_class.from_pretrained(str(folder), tokenizer_object=_read(folder), **options)
     else:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=False, **options)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Raise BTCChatError where the language model's ``rows`` embeddings are too few for the tokenizer.
+
+    Added tokens are not counted: published folders have some that no text of theirs uses.
+    """
+    if tokenizer.vocab_size > rows:
+        raise BTCChatError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the language model embeddings of {rows} (vocab_size); "
+            "use the tokenizer that the model was trained with"
+        )
 
 
 class Qwen2TokenizerFast(PreTrainedTokenizerFast):

@@ -2,5 +2,7 @@
 
 from btcchat.media.frames import load_frames
 from btcchat.media.images import load_image
+from btcchat.media.raster import Raster
+from btcchat.media.reading import Reading
 
-__all__ = ["load_frames", "load_image"]
+__all__ = ["Raster", "Reading", "load_frames", "load_image"]

@@ -7,9 +7,10 @@ from typing import TypeAlias, TypeGuard
 
 from PIL import Image
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.arrays import is_array
-from btcchat.media.images import MAX_PIXELS, ImageLike, check_type, load_image
+from btcchat.media.images import MAX_PIXELS, MAX_SIDE, ImageLike, check_type, load_images
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import IMAGE_SUFFIXES, Embedded, FileLike, existing_file, list_images
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,22 @@ def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> No
     raise BTCChatError(f"{count} image{'s' * (count != 1)}{named}, {article} {modality} needs {NEEDS[modality]}")
 
 
-def load_frames(modality: str, source: Sources | None, num_video_frames: int = 8) -> list[Image.Image]:
+def load_frames(
+    modality: str, source: Sources | None, num_video_frames: int = 8, *, reading: Reading = DEFAULT
+) -> list[Image.Image]:
     """What a question is about -> its RGB frames in order of time.
 
     image: one that `load_image` takes. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a
     folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the
-    last. Raises TypeError that names the modality where one of them is no image.
+    last.
+    reading: how rasters are read; one of at least twice MAX_SIDE pixels a side is read smaller. Raises TypeError that
+    names the modality where one of them is no image.
     """
     choose("modality", modality, MODALITIES)
+    if isinstance(num_video_frames, bool) or not isinstance(num_video_frames, int):
+        raise wrong_type("num_video_frames", num_video_frames, "a whole number")
+    if num_video_frames < 1:
+        raise BTCChatError(f"num_video_frames is {num_video_frames}, expected at least 1")
     if modality == "text":
         return []
     several = isinstance(source, list | tuple)
@@ -62,7 +71,7 @@ def load_frames(modality: str, source: Sources | None, num_video_frames: int = 8
     check_count(modality, len(sources), sources)
     if modality == "video":
         sources = [sources[i] for i in evenly(len(sources), num_video_frames)]
-    frames = [load_image(item) for item in sources]
+    frames = load_images(sources, reading=reading, max_side=MAX_SIDE)
     sizes = [f"{frame.width} x {frame.height}" for frame in frames]
     from_files = not any(isinstance(item, Image.Image) or is_array(item) for item in sources)  # reported before
     if modality in ("pair", "series") and from_files and len(set(sizes)) > 1:

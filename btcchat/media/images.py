@@ -1,7 +1,8 @@
 """Image files, and images in memory -> 8-bit RGB images, or one clear line.
 
-Grey and palette become RGB, EXIF rotation is applied, transparency becomes black (the colour of no data), more than
-8 bits a band are stretched (radiometry.py). Of a file with several pages or animation frames the first one counts.
+GDAL reads TIFF, JPEG 2000 and what has more than 8 bits (raster/), Pillow the rest. Grey and palette become RGB, EXIF
+rotation is applied, transparency and no data become black, more than 8 bits a band are stretched (radiometry.py). Of a
+file with several pages or animation frames the first one counts.
 """
 
 import logging
@@ -9,18 +10,21 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.media import radiometry, tiff
 from btcchat.media.arrays import image_of_array, is_array
+from btcchat.media.notes import once
+from btcchat.media.radiometry import Deep, stretched, whole_range
+from btcchat.media.raster import Raster, raster_driver
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import VIDEO_SUFFIXES, Embedded, FileLike, existing_file
 
 if TYPE_CHECKING:
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 128 * 2**20  # a full Sentinel-2 tile (10980 x 10980 = 121 million) fits, a decompression bomb does not
-# Beside TIFF. Named, so that Pillow tries no others: PostScript, for one, would be run.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
+MOST_PIXELS = 2 * MAX_PIXELS  # of all images of a sample, which are in memory together
+MAX_SIDE = 2048  # pixels of the longer side that no vision tower makes use of more of; see `reduced`
+# Named, so that Pillow tries no others: PostScript, for one, would be run.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "PPM")
 # What Pillow's decoders raise on damaged files (UnidentifiedImageError is an OSError).
 _FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, struct.error,
@@ -42,19 +48,140 @@ _FAULTS = (
 ImageLike: TypeAlias = Union[FileLike, Image.Image, np.ndarray, "Tensor"]  # noqa: UP007 - a name in quotes
 
 
-def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_image(
+    source: ImageLike, *, reading: Reading = DEFAULT, max_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """An image -> upright 8-bit RGB. Raises BTCChatError for what is unreadable or over the limit.
 
-    Arrays and tensors are uint8, or floating point in 0..1. Raises TypeError for what is no image.
+    Arrays and tensors are uint8, or floating point in 0..1. max_side: a raster of at least twice that many pixels a
+    side is read smaller, as is one of more than ``max_pixels``; see `reduced`. Its ``info`` has what was done: "bands"
+    (numbers from 1), "range" (the values that became black and white), "full_size" (width, height). Raises TypeError
+    for what is no image.
     """
+    return load_images([source], reading=reading, max_side=max_side, max_pixels=max_pixels)[0]
+
+
+def load_images(
+    sources: Sequence[ImageLike],
+    *,
+    reading: Reading = DEFAULT,
+    max_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> list[Image.Image]:
+    """The dates of one sample, stretched together; see `load_image`."""
+    opened: list[_Opened] = []
+    total = 0
+    for source in sources:
+        opened.append(_open(source, reading, max_side, max_pixels))
+        total += opened[-1].num_pixels
+        if len(sources) > 1 and total > MOST_PIXELS:
+            raise BTCChatError(
+                f"the first {len(opened)} of {len(sources)} images have {total:,} pixels together, a sample may have "
+                f"{MOST_PIXELS:,}; crop them or make them smaller"
+            )
+    deep = [image.pixels for image in opened if isinstance(image.pixels, Deep)]
+    if 0 < len(deep) < len(opened) and reading.stretch != "none":
+        note = "has more than 8 bits and is stretched, other dates have 8 bits and are not: their grey levels differ"
+        once(log, note, deep[0].name, logging.WARNING)
+    frames = iter(stretched(deep, reading.stretch))
+    return [image.shown(next(frames) if isinstance(image.pixels, Deep) else None) for image in opened]
+
+
+def reduced(width: int, height: int, max_side: int | None, max_pixels: int) -> tuple[int, int]:
+    """The size at which a raster is read: whole pixels of it are put together where its longer side is at least twice
+    ``max_side``, or it has more than ``max_pixels``."""
+    if max_side is None:
+        if width * height <= max_pixels:
+            return width, height
+        max_side = MAX_SIDE
+    factor = max(1, max(width, height) // max_side)
+    return max(1, width // factor), max(1, height // factor)
+
+
+@dataclass
+class _Opened:
+    """An image before its stretch, with its EXIF orientation and what ``info`` says of it."""
+
+    pixels: Image.Image | Deep
+    orientation: int = 1
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels that are held in memory."""
+        if isinstance(self.pixels, Deep):
+            return int(self.pixels.values.shape[0] * self.pixels.values.shape[1])
+        return self.pixels.width * self.pixels.height
+
+    def shown(self, frame: tuple[Image.Image, tuple[float, float]] | None) -> Image.Image:
+        """frame: its grey levels and their range, where it was deep."""
+        if frame is not None:
+            image, self.info["range"] = frame
+        else:
+            assert isinstance(self.pixels, Image.Image)
+            image = self.pixels
+        if self.orientation != 1:
+            image.getexif()[ExifTags.Base.Orientation] = self.orientation
+            image = ImageOps.exif_transpose(image)
+        image.info.update(self.info)
+        return image
+
+
+def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels: int) -> _Opened:
     check_type(source, "source")
     if is_array(source):
         source = image_of_array(source)
     if isinstance(source, Image.Image):
         return _decoded(source, "in memory", max_pixels)
     path = existing_file(source, "image")
+    try:
+        driver = raster_driver(path)
+    except PermissionError as error:
+        raise BTCChatError(f"image '{path}' may not be read: permission denied") from error
+    if driver is not None:
+        return _read_raster(path, reading, max_side, max_pixels)
     with _opened(path) as image:
         return _decoded(image, str(path), max_pixels)
+
+
+def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, max_pixels: int) -> _Opened:
+    with Raster(path, reading=reading) as raster:
+        if not raster.has_windows:
+            _check_size(str(path), raster.width, raster.height, max_pixels)
+        size = reduced(raster.width, raster.height, max_side, max_pixels)
+        if size != (raster.width, raster.height):
+            note = "rasters that are large for the model are read smaller"
+            once(log, f"{note}; here {raster.width} x {raster.height} as {size[0]} x {size[1]}", str(path))
+        pixels = raster.read(size=size)
+        info = {"bands": raster.channels.chosen, "full_size": (raster.width, raster.height)}
+        whole = raster.channels.whole_range
+    orientation = _orientation(path)
+    if raster.channels.deep:
+        return _Opened(Deep(pixels.values, pixels.valid, str(path), whole), orientation, info)
+    rgb = np.where(pixels.valid, pixels.values, np.uint8(0))
+    rgb = np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3)))
+    return _Opened(Image.fromarray(rgb), orientation, info)
+
+
+def _orientation(path: Path | Embedded) -> int:
+    """EXIF's, which GDAL does not look at: 1 is upright."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            head = file.read(8)
+            if head[:2] in (b"II", b"MM"):
+                head += file.read(8) if 43 in head[2:4] else b""  # BigTIFF
+                tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+                file.seek(tags.next)
+                tags.load(file)
+                value = tags.get(ExifTags.Base.Orientation, 1)
+            else:
+                file.seek(0)
+                with Image.open(file, formats=("PNG", "PPM", "JPEG2000")) as image:
+                    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*_FAULTS, Image.DecompressionBombError):  # GDAL has read the pixels
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def check_type(source: object, name: str) -> None:
@@ -70,7 +197,7 @@ def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")
         try:
             file = path.open() if isinstance(path, Embedded) else path
-            image = tiff.open_tiff(path, file) if _is_tiff(path) else Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise BTCChatError(f"image '{path}' is too large: {_line(error)}") from error
         except PermissionError as error:
@@ -86,39 +213,39 @@ def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
 def _unreadable(path: Path | Embedded) -> str:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return f"image '{path}' is a video file; give it as a video"
-    return f"'{path}' is not an image that can be read (PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PPM)"
+    return f"'{path}' is not an image that can be read (PNG, JPEG, TIFF, JPEG 2000, WebP, BMP, GIF, AVIF, PPM)"
 
 
-def _is_tiff(path: Path | Embedded) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _decoded(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    size = f"{image.width} x {image.height}"
-    if image.width * image.height > max_pixels:
-        raise BTCChatError(
-            f"image '{name}' has {size} = {image.width * image.height:,} pixels, the limit is {max_pixels:,}; "
-            "crop it or make it smaller"
-        )
+def _decoded(image: Image.Image, name: str, max_pixels: int) -> _Opened:
+    _check_size(name, image.width, image.height, max_pixels)
     try:
-        if isinstance(image, TiffImageFile):
-            tiff.check(image, name)
-        elif getattr(image, "is_animated", False):
+        if getattr(image, "is_animated", False):
             log.info("%s has %d frames; the first one is read", name, getattr(image, "n_frames", 0))
-        return _to_rgb(image, name)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            values = np.asarray(image)[..., None]  # (H, W, 1)
+            return _Opened(Deep(values, np.isfinite(values), name, whole_range(values.dtype)), _exif(image))
+        return _Opened(_to_rgb(image))
     except BTCChatError:
         raise
     except _FAULTS as error:
+        size = f"{image.width} x {image.height}"
         raise BTCChatError(f"image '{name}' ({size}) is truncated or damaged: {_line(error)}") from error
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if radiometry.is_deep(image):
-        rgb = radiometry.deep_to_rgb(image, name)
-        # Read after loading: Pillow turns a TIFF itself, and forgets the tag.
-        rgb.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(rgb)
+def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise BTCChatError(
+            f"image '{name}' has {width} x {height} = {width * height:,} pixels, the limit is {max_pixels:,}; "
+            "crop it or make it smaller"
+        )
+
+
+def _exif(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode == "La":  # premultiplied grey; Pillow knows only this way out of it
         image = image.convert("LA")

@@ -1,97 +1,146 @@
-"""More than 8 bits a band -> 8 bits: satellite products hold reflectances or counts, not display values.
+"""More than 8 bits a band -> 8 bits: satellite products hold reflectances or counts, not grey levels.
 
-One stretch for all: the 2nd to 98th percentile of the valid values, over all bands together so that colours keep
-their ratios, becomes 0..255. 8-bit images are never stretched.
+The frames of a sample share one range, over all their bands, so that what has not changed looks the same and colours
+keep their ratios. The range is that of the date with the fewest extremes, so that clouds, shadows and the like in one
+date do not set it; see `shared_range`. 8-bit images are never stretched.
 """
 
 import logging
-import sys
-from typing import TypeGuard
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media import tiff
+from btcchat.media.notes import once
+from btcchat.media.reading import Stretch
 
 log = logging.getLogger(__name__)
 
-PERCENTILES = (2, 98)
 SAMPLE = 1_000_000  # values the percentiles are taken from: a full Sentinel-2 tile would need seconds
-
-# Pillow keeps the high byte of a 16-bit colour, so that reflectances of 0..4000 come out as 0..15, almost black.
-# Read again with the other byte order it keeps the low byte instead; N is the machine's own order.
-_SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Whether an opened, not yet loaded image has more than 8 bits a band."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16") or _deep_colour(image)
+LOW, MEDIAN, HIGH = 0.02, 0.5, 0.98  # quantiles of a date
+# Quantiles of all dates together, which the range has to hold: a tenth of one of two dates is 5 % of both.
+POOLED_LOW, POOLED_HIGH = 0.07, 0.93
+GRID = np.linspace(0, 1, 1001)
+ROWS = 2**22  # values that are stretched at a time
+MID_GREY = 127
 
 
-def deep_to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """A deep image -> 8-bit RGB; one of several bands must be opened from a path and not yet loaded."""
-    alpha = None
-    nodata = tiff.nodata(image)  # before loading: older Pillow drops the tags
-    if _deep_colour(image):
-        values, alpha = _read_16_bit_colour(image, name)
-    else:
-        values = np.asarray(image)[..., None]  # (H, W, 1)
-    valid = np.isfinite(values).all(axis=2)
-    if nodata is not None:
-        valid &= (values != nodata).any(axis=2)
-    if alpha is not None:
-        valid &= alpha > 0
-    pixels = stretch(values, valid, name)  # (H, W, 1 or 3)
-    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+@dataclass
+class Deep:
+    """An image before its stretch: values, valid (H, W, 1 or 3). whole: what is black and white without a stretch."""
+
+    values: np.ndarray
+    valid: np.ndarray
+    name: str
+    whole: tuple[float, float]
 
 
-def stretch(values: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:
-    """(H, W, bands) of any number type -> uint8. Pixels outside ``valid`` (H, W) are black; logs the range used."""
-    chosen = values[valid]
-    if not chosen.size:
-        raise BTCChatError(f"image '{name}' has no valid pixel: all are no-data or not a number")
-    chosen = chosen.reshape(-1)[:: max(1, chosen.size // SAMPLE)]
-    low, high = (float(x) for x in np.percentile(chosen.astype(np.float64), PERCENTILES))
-    log.info("%s: %s values %.6g..%.6g (percentiles 2 and 98) shown as 0..255", name, values.dtype, low, high)
-    if high <= low:  # one value nearly everywhere: neither dark nor bright
-        pixels: np.ndarray = np.where(valid[..., None], np.uint8(127), np.uint8(0)) * np.ones(values.shape[2], np.uint8)
-        return pixels
-    scaled = (np.where(valid[..., None], values, low).astype(np.float32) - low) * (255.0 / (high - low))
-    pixels = np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
-    return pixels
+def whole_range(dtype: np.dtype, bits: int | None = None) -> tuple[float, float]:
+    """The values that are black and white without a stretch: of integers all of the type, of floating point 0 to 1."""
+    if dtype.kind == "f":
+        return 0.0, 1.0
+    if dtype.kind == "u" and bits is not None:
+        return 0.0, float(2**bits - 1)
+    return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
 
 
-def _deep_colour(image: Image.Image) -> TypeGuard[ImageFile.ImageFile]:
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile or not image.filename:
-        return False  # in memory, or loaded
-    return image.mode in ("RGB", "RGBA") and _bits(image) == 16
+def stretched(images: Sequence[Deep], stretch: Stretch) -> list[tuple[Image.Image, tuple[float, float]]]:
+    """-> the frames as RGB with what is no data in black, each with the values that became 0 and 255; logged.
+
+    Raises BTCChatError for an image without a valid pixel.
+    """
+    for image in images:
+        if not image.valid.any():
+            raise BTCChatError(f"image '{image.name}' has no valid pixel: all are no-data or not a number")
+    ranges: list[tuple[float, float]] = []
+    if isinstance(stretch, tuple):
+        ranges = [stretch] * len(images)
+    elif stretch == "none":
+        ranges = [image.whole for image in images]
+    elif stretch == "per-date":
+        ranges = [shared_range([quantiles(image)]) for image in images]
+    elif images:
+        dates = [quantiles(image) for image in images]
+        ranges = [shared_range(dates)] * len(images)
+        _warn_of_other_units(images, dates, ranges)
+    for image, (low, high) in zip(images, ranges, strict=True):
+        log.info(
+            "%s: %s values %.6g..%.6g shown as 0..255 (stretch %s)",
+            image.name,
+            image.values.dtype,
+            low,
+            high,
+            _name(stretch),
+        )
+    return [(_grey_levels(image, limits), limits) for image, limits in zip(images, ranges, strict=True)]
 
 
-def _bits(image: ImageFile.ImageFile) -> int:
-    if isinstance(image, TiffImageFile):
-        return int(max(image.tag_v2.get(tiff.BITS, (8,))))
-    return 16 if ";16" in _rawmode(image.tile[0]) else 8
+def quantiles(image: Deep) -> np.ndarray:
+    """(1001,) of the valid values: all dates count alike, whatever their size."""
+    every = max(1, image.values.size // SAMPLE)
+    values = image.values.reshape(-1, image.values.shape[2])[::every]
+    valid = image.valid.reshape(-1, image.valid.shape[2])[::every]
+    if not valid.any():
+        values, valid = image.values, image.valid
+    found: np.ndarray = np.quantile(values[valid].astype(np.float64), GRID)
+    return found
 
 
-def _rawmode(tile: ImageFile._Tile) -> str:
-    return tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0])
+def shared_range(dates: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The values that become black and white, of the `quantiles` of all dates.
+
+    It ends at the 98th percentile of the date where that is lowest, but holds the 93rd of all dates together, as
+    another date may be brighter in all its parts; likewise at the dark end. Where both ends coincide, as in a raster
+    that is nearly one value, it is the smallest to the largest value.
+    """
+    everything = np.concatenate(dates)
+    low, high = (int(round(quantile * (len(GRID) - 1))) for quantile in (LOW, HIGH))
+    pooled_low, pooled_high = np.quantile(everything, (POOLED_LOW, POOLED_HIGH))
+    bottom = min(pooled_low, max(date[low] for date in dates))
+    top = max(pooled_high, min(date[high] for date in dates))
+    if top <= bottom:
+        bottom, top = everything.min(), everything.max()
+    return float(bottom), float(top)
 
 
-def _read_16_bit_colour(image: ImageFile.ImageFile, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """-> values (H, W, 3) uint16 and alpha (H, W) uint8 or None."""
-    rawmode = _rawmode(image.tile[0])
-    layout, _, order = rawmode.partition(";16")
-    if layout not in ("RGB", "RGBX", "RGBA") or order not in _SWAPPED:
-        raise BTCChatError(f"image '{name}' has 16-bit pixels stored as {rawmode}, which is not read; {tiff.WAY_OUT}")
-    swapped = f"{layout};16{_SWAPPED[order]}"
-    with type(image)(image.filename) as twin:
-        twin.tile = [
-            tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
-            for tile in twin.tile
-        ]
-        low = np.asarray(twin)  # (H, W, 3 or 4) uint8
-    high = np.asarray(image)
-    values = high[..., :3].astype(np.uint16) * 256 + low[..., :3]
-    return values, high[..., 3] if high.shape[2] == 4 else None
+def _grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
+    low, high = limits
+    height, width, bands = image.values.shape
+    pixels = np.zeros((height, width, 3), np.uint8)
+    step = max(1, ROWS // (width * bands))
+    for top in range(0, height, step):
+        part, valid = image.values[top : top + step], image.valid[top : top + step]
+        if high <= low:  # one value everywhere: neither dark nor bright
+            pixels[top : top + step] = np.where(valid, MID_GREY, 0)
+            continue
+        wide = np.result_type(part.dtype, np.float32).type  # 32-bit integers need float64
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of floating point are clipped too
+            levels = (np.where(valid, part, 0).astype(wide) - wide(low)) * wide(255 / (high - low)) + wide(0.5)
+            pixels[top : top + step] = np.where(valid, np.clip(levels, 0, 255), 0)
+    return Image.fromarray(pixels)
+
+
+def _warn_of_other_units(
+    images: Sequence[Deep], dates: Sequence[np.ndarray], ranges: Sequence[tuple[float, float]]
+) -> None:
+    """Warn where the dates are not of one sensor or one processing: shared, one of them is all dark or all bright."""
+    clear = []
+    for date, (low, high) in zip(dates, ranges, strict=True):
+        inside = date[(low <= date) & (date <= high)]
+        clear.append((float(np.median(inside if len(inside) else date)), *date[[20, 980]]))
+    darkest, brightest = min(clear), max(clear)
+    if darkest[0] > 0:
+        differ = brightest[0] > 2 * darkest[0]
+    else:  # a ratio says nothing of values around or below 0, such as decibels
+        differ = bool(darkest[2] < brightest[1])
+    if differ:
+        names = " and ".join(images[clear.index(date)].name for date in (darkest, brightest))
+        medians = f"medians of {darkest[0]:.6g} and {brightest[0]:.6g}"
+        note = f"{medians}; if the sensor or the processing differs, give --stretch per-date"
+        once(log, note, names, logging.WARNING)
+
+
+def _name(stretch: Stretch) -> str:
+    return stretch if isinstance(stretch, str) else "given"

@@ -104,8 +104,9 @@ class SiglipTower(nn.Module):
         wrong: dict[str, int | str] = {key: has for key, has in stored.items() if has != sizes[key]}
         numbers = (re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name) for name in weights.places)
         layers = [int(number[1]) for number in numbers if number]
-        if layers and max(layers) >= sizes["num_hidden_layers"]:  # fewer there may be: OneVision leaves out unused ones
-            wrong["num_hidden_layers"] = max(layers) + 1
+        key = "num_stored_layers" if "num_stored_layers" in sizes else "num_hidden_layers"
+        if layers and max(layers) + 1 != sizes[key]:
+            wrong[key] = max(layers) + 1
         patches, positions = (sizes["image_size"] // sizes["patch_size"]) ** 2, EMBEDDINGS + "position_embedding.weight"
         if positions in weights.places and (rows := weights.shape(positions)[0]) != patches:
             wrong.setdefault("image_size", f"{rows} patches, not {patches}")

@@ -34,7 +34,7 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
     options = dict(config)
     name = projector_name(options)
     options.pop("mm_projector_type", None)
-    if match := re.fullmatch(r"mlp([1-9]\d*)x_gelu", name):
+    if match := re.fullmatch(r"mlp([1-9]\d?)x_gelu", name):
         name, options["num_layers"] = "mlpNx_gelu", int(match[1])
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")

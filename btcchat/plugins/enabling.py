@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
 from btcchat.plugins.load import check_name, load
 from btcchat.registry import REGISTRIES, Registry
 
@@ -37,6 +37,8 @@ def enable(module: str) -> None:
 
     Raises BTCChatError, one line that names it, where it cannot be imported or registers a name that is taken.
     """
+    if not isinstance(module, str):
+        raise wrong_type("module", module, "the name of a Python module")
     _enable(module, "Python")
     _add_to(MODULES, module, ",")
 

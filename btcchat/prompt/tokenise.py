@@ -1,8 +1,8 @@
 """Text, placeholders and special tokens -> token ids and labels. turns.py and templates.py say what a prompt is.
 
-A tokenizer takes the name of a special token for the token itself, whoever wrote it. So the only one it is ever given
-is the `Mark` before a text; the names a user typed are parted. It is used through calls that every Hugging Face
-tokenizer has.
+A tokenizer takes the name of a special or added token for the token itself, whoever wrote it. So the only one it is
+ever given is the `Mark` before a text; the names a user typed are parted. It is used through calls that every Hugging
+Face tokenizer has.
 """
 
 import functools
@@ -105,8 +105,8 @@ def special_id(mark: Mark, tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Iterable[Piece]:
-    """Join neighbouring text of one kind, and part the name of a special token in it after its first character."""
-    inside = _inside_special(frozenset(_special_names(tokenizer)))
+    """Join neighbouring text of one kind, and part the name of a token in it after its first character."""
+    inside = _inside_names(frozenset(_token_names(tokenizer)))
     for (is_text, learned), group in groupby(pieces, key=lambda piece: (isinstance(piece[0], str), piece[1])):
         if not is_text:
             yield from group
@@ -118,13 +118,14 @@ def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Ite
                 yield text, learned
 
 
-def _special_names(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+def _token_names(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
+    """Of the special and the added tokens, but for runs of blanks: some tokenizers have added them to write text."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()}
     return added | {str(name) for name in tokenizer.all_special_tokens}
 
 
 @functools.cache
-def _inside_special(names: frozenset[str]) -> re.Pattern[str]:
+def _inside_names(names: frozenset[str]) -> re.Pattern[str]:
     """Matches the (empty) place after the first character of each of these names."""
     places = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in sorted(names) if len(name) > 1]
     return re.compile("|".join(places) or "(?!)")  # (?!) matches nowhere

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from btcchat.errors import BTCChatError, choose
 from btcchat.media.frames import PLACEHOLDER
+from btcchat.media.placeholders import check_placeholders
 from btcchat.prompt.templates import Template, Turn, assistant_turn, get_template
 from btcchat.prompt.tokenise import IMAGE, PromptPart
 
@@ -65,9 +66,13 @@ def turns_from_record(
     series with change tokens), the first date has one and the others share the rest evenly; one segment for two dates
     (a fused pair) has both. Task and clue are in the first question. The question for a caption, in the words of the
     converters, becomes ``caption_question``.
-    Raises BTCChatError where a role is unknown, or the number of ``<image>`` or of dates does not fit.
+    Raises BTCChatError where a role is unknown, the number of ``<image>`` or of dates does not fit, or a placeholder
+    would be read as text: an ``<image>`` of no image, ``<video>`` and other projects' placeholders.
     """
     spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
+    for number, (role, value) in enumerate(spoken, start=1):
+        if not literal:
+            check_placeholders(value, number, is_answer=role == "assistant", shows_images=segments > 0)
     if spoken and spoken[0][0] == "assistant":  # published: a greeting before the first question is dropped
         spoken = spoken[1:]
     tidy = get_template(wording.template).tidy and modality in ("image", "pair")

@@ -8,6 +8,8 @@ from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, read_rows
 from btcchat.media import load_frames
+from btcchat.media.reading import DEFAULT, FLAGS, Reading
+from btcchat.outputs.lock import Lock, beside
 
 if TYPE_CHECKING:
     from btcchat.api import BTCChat
@@ -18,26 +20,37 @@ if TYPE_CHECKING:
 class Answers:
     """The output file: ``done`` has the keys it already holds; `write` appends, and returns when it is on the disk.
 
-    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, or of another model.
+    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, of another model or
+    of images read in another way, or where another process writes it.
     """
 
-    def __init__(self, path: str | Path, *, model: str) -> None:
+    def __init__(self, path: str | Path, *, model: str, reading: Reading = DEFAULT) -> None:
         self.path, self.model = Path(path), model
+        self._reading = {} if reading == DEFAULT else reading.record()  # part of each row
         if not self.path.parent.is_dir():
             raise BTCChatError(f"the folder of --out does not exist: {self.path.parent}")
         if self.path.is_dir():
             raise BTCChatError(f"--out is a folder: {self.path}; give a file, e.g. {self.path / 'answers.jsonl'}")
         self.done: set[tuple[str | None, str, str]] = set()
-        if self.path.exists():
-            for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
-                self._take(record, number)
-        self._file = Appender(self.path, name=f"--out {self.path}")
+        name = f"--out {self.path}"
+        self._lock = Lock(beside(self.path), name)
+        try:
+            if self.path.exists():
+                for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
+                    self._take(record, number)
+            self._file = Appender(self.path, name=name)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
         rows = []
         for pair, text in answered:
             name = {} if pair.id is None else {"id": pair.id}
-            rows.append({**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model})
+            rows.append(
+                {**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model}
+                | self._reading
+            )
             self.done.add(pair.key)
         self._file.append(rows)
 
@@ -46,6 +59,7 @@ class Answers:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._lock.release()
 
     def _take(self, record: dict[str, Any], number: int) -> None:
         try:
@@ -56,6 +70,10 @@ class Answers:
             raise BTCChatError(fault) from error
         if model != self.model:
             raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")
+        if any(record.get(name) != self._reading.get(name) for name in FLAGS):
+            raise BTCChatError(
+                f"{self.path} has captions with another --bands, --stretch or --nodata; choose another --out"
+            )
 
 
 def caption_pairs(
@@ -79,7 +97,7 @@ def caption_pairs(
         readable, faults = [], []
         for pair in pairs[start : start + batch_size]:
             try:
-                readable.append((pair, load_frames("pair", pair.paths)))
+                readable.append((pair, load_frames("pair", pair.paths, reading=model.processor.reading)))
             except BTCChatError as error:
                 faults.append(f"{pair.place}: {error}")
         requests: list[ClueRequest] = [("pair", pair.paths, frames) for pair, frames in readable]

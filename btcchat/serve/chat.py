@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from btcchat.errors import BTCChatError, choose
+from btcchat.console.ending import user_fault
+from btcchat.console.text import typed
+from btcchat.errors import BTCChatError, choose, printable
 from btcchat.media.frames import Sources, load_frames
 
 if TYPE_CHECKING:
@@ -57,7 +59,12 @@ class Chat:
         self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources | None = None
     ) -> None:
         """Talk about these from now on. loaded: the images of ``source``, where they have been read already."""
-        frames = load_frames(modality, source if loaded is None else loaded, self.model.config.num_video_frames)
+        frames = load_frames(
+            modality,
+            source if loaded is None else loaded,
+            self.model.config.num_video_frames,
+            reading=self.model.processor.reading,
+        )
         clue = None if self.clues is None else self.clues([(modality, source, frames)])[0]
         self.modality, self.frames, self.dates, self.clue, self.history = modality, frames, None, clue, []
         note(f"{modality} of {len(frames)} images" if len(frames) > 1 else "one image")
@@ -134,6 +141,7 @@ def converse(chat: Chat) -> int:
     while True:
         try:
             line = input(prompt).strip()
+            line = line if line.startswith("/") else typed(line)
             if line and not chat.handle(line):
                 return 0
         except EOFError:
@@ -142,12 +150,15 @@ def converse(chat: Chat) -> int:
             return 0
         except KeyboardInterrupt:
             note("\n(stopped; /quit or Ctrl-D leaves)")
-        except BTCChatError as error:
-            note(f"btcchat: error: {' '.join(str(error).split())}")
+        except Exception as error:  # noqa: BLE001 - a bug, and stdout that is full or closed, still end the chat
+            fault = user_fault(error)
+            if fault is None or (isinstance(error, OSError) and error.filename is None):
+                raise
+            note(f"btcchat: error: {' '.join(fault.split())}")
 
 
 def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _split(line: str) -> list[str]:

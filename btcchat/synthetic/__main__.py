@@ -3,11 +3,13 @@
 import argparse
 import sys
 
+from btcchat.console import ending
 from btcchat.console.progress import Progress
-from btcchat.errors import BTCChatError
+from btcchat.console.signals import ends_in_order
 from btcchat.synthetic.write import SampleCounts, write_dataset
 
 
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m btcchat.synthetic", description="Write a synthetic data set.")
     parser.add_argument("--out", required=True, help="folder to create")
@@ -19,20 +21,20 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, default=2, help="number of processes; the result is the same for any number"
     )
     args = parser.parse_args(argv)
+    return ending.run(lambda: _write(args), lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
+
+
+def _write(args: argparse.Namespace) -> int:
     counts = SampleCounts(args.pairs, args.images, args.series, args.videos)
-    try:
-        with Progress("samples") as progress:
-            out = write_dataset(
-                args.out,
-                counts,
-                seed=args.seed,
-                heldout=args.heldout,
-                workers=args.workers,
-                progress=progress.reach,
-            )
-    except BTCChatError as error:
-        sys.stderr.write(f"btcchat: error: {error}\n")
-        return 2
+    with Progress("samples") as progress:
+        out = write_dataset(
+            args.out,
+            counts,
+            seed=args.seed,
+            heldout=args.heldout,
+            workers=args.workers,
+            progress=progress.reach,
+        )
     print(f"wrote {out}")
     return 0
 

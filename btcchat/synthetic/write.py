@@ -1,7 +1,6 @@
 """Write a synthetic data set to a folder: JPEG images, and JSONL files with chat records for each task."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, BinaryIO
 from numpy.random import Generator
 from PIL import Image
 
+from btcchat.console.children import process_pool
 from btcchat.errors import BTCChatError
 from btcchat.files import json_line, new_folder
 from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
@@ -76,8 +76,7 @@ def write_dataset(
             files |= {name: stack.enter_context((part / f"{name}.jsonl").open("wb")) for name in FILES[task]}
         write = partial(_write_sample, part, seed, heldout)
         if workers > 1 and jobs:
-            pool = ProcessPoolExecutor(workers, get_context("spawn"))
-            stack.callback(pool.shutdown, cancel_futures=True)
+            pool = stack.enter_context(process_pool(workers, get_context("spawn")))
             results: Iterable[list[dict[str, Any]]] = pool.map(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)

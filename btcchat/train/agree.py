@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.checkpoint.config import BTCChatConfig, read_config
+from btcchat.checkpoint.schema import VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import projector_name
 from btcchat.train.arguments import ModelArguments
@@ -55,7 +56,7 @@ def _check_tower(name: str, stored: Mapping[str, Any]) -> None:
     elif match := re.fullmatch(rf"(?:google/)?siglip-({'|'.join(SIGLIP)})-patch(\d+)-(\d+)", name):
         expected = SIGLIP[match[1]] | {"patch_size": int(match[2]), "image_size": int(match[3])}
     elif Path(name).is_dir():
-        config = read_config(Path(name) / "config.json")
+        config = read_config(Path(name) / "config.json", VisionTowerConfig)
         expected = config.get("vision_config", config)
     else:
         sizes = ", ".join(f"{key} {stored[key]}" for key in TOWER_KEYS if key in stored)

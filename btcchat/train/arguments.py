@@ -1,19 +1,13 @@
-"""The flags of a training run. Each is a dataclass field; the Trainer's own come from transformers."""
+"""The flags of a training run: which model, which data. How it is trained: training_arguments.py."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from transformers import TrainingArguments as TrainerArguments
-
 from btcchat.checkpoint.config import read_layers
-from btcchat.compat.training import prepare_deepspeed
-from btcchat.errors import BTCChatError
-from btcchat.train.distributed import deepspeed_config, set_single_process_group
 from btcchat.train.encoder_flags import OBJECTS, encoder_options
-from btcchat.train.hardware import check_hardware
+from btcchat.train.image_flags import ImageArguments
 from btcchat.train.json_flag import read_json_flag
-from btcchat.train.lora import LoraArguments
+from btcchat.train.training_arguments import TrainingArguments
 
 if TYPE_CHECKING:  # as `__post_init__` leaves them
     LayersFlag: TypeAlias = int | list[int] | None
@@ -125,7 +119,7 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ImageArguments):
     """Which data it is trained on, and how a record becomes a sample."""
 
     data_mixture: str = field(
@@ -198,88 +192,6 @@ class DataArguments:
     )
 
 
-@dataclass
-class TrainingArguments(LoraArguments, TrainerArguments):
-    """How it is trained: the Trainer's arguments with this project's defaults, and which parts are tuned."""
-
-    tune_vision_tower: bool = field(default=False, metadata={"help": "Train the vision tower."})
-    tune_mm_projector: bool = field(default=False, metadata={"help": "Train the projector and the change encoder."})
-    tune_cc_projector: bool | None = field(
-        default=None, metadata={"help": "Train the change encoder. Default: as --tune_mm_projector."}
-    )
-    tune_single_projector: bool | None = field(
-        default=None, metadata={"help": "Train the projector proper. Default: as --tune_mm_projector."}
-    )
-    tune_language_model: bool = field(default=False, metadata={"help": "Train the language model."})
-    mm_tunable_parts: str | None = field(
-        default=None, metadata={"help": "LLaVA-NeXT's flag for the same: mm_vision_tower,mm_vision_resampler,..."}
-    )
-    mm_vision_tower_lr: float | None = field(
-        default=None, metadata={"help": "Learning rate of the vision tower. Default: --learning_rate."}
-    )
-    mm_projector_lr: float | None = field(
-        default=None,
-        metadata={"help": "Learning rate of the projector and the change encoder. Default: --learning_rate."},
-    )
-    cc_projector_lr: float | None = field(
-        default=None, metadata={"help": "Learning rate of the change encoder. Default: as --mm_projector_lr."}
-    )
-    resume: bool = field(
-        default=False, metadata={"help": "Resume from the last complete checkpoint in --output_dir, if there is one."}
-    )
-
-    eval_mixture: str | None = field(
-        default=None, metadata={"help": "Data sets that the model answers while it is trained, e.g. levir_cc:val."}
-    )
-    eval_strategy: str = field(
-        default="no", metadata={"help": "When it does: no, epoch, or steps (every --eval_steps optimizer steps)."}
-    )
-    metric_for_best_model: str | None = field(
-        default=None,
-        metadata={"help": "The score that selects OUTPUT_DIR/best. Default: S*m, or the accuracy of answers."},
-    )
-    i_know_this_is_the_test_split: bool = field(
-        default=False, metadata={"help": "Allow a test split in --eval_mixture; every report will mention it."}
-    )
-
-    optim: str = field(default="adamw_torch_fused", metadata={"help": "Optimizer, a name of transformers."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
-    warmup_ratio: float = field(default=0.03, metadata={"help": "Share of the steps in which the rate rises."})
-    logging_steps: float = field(default=10, metadata={"help": "Steps between two log lines."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide a loss that is not finite."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; 0: all."})
-    dataloader_num_workers: int = field(default=1, metadata={"help": "Processes that read and resize images."})
-    report_to: str = field(default="none", metadata={"help": "Where else logs go: tensorboard, wandb or none."})
-    ddp_broadcast_buffers: bool | None = field(
-        default=False, metadata={"help": "Take the first process's BatchNorm statistics, not the mean of all."}
-    )
-    lr_scheduler_kwargs: str = field(default="{}", metadata={"help": "Further options of the schedule, as JSON."})
-    gradient_checkpointing_kwargs: str | None = field(
-        default=None, metadata={"help": "Options of torch's checkpoint function, as JSON."}
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: samples have no spare columns."})
-
-    def __post_init__(self) -> None:
-        if self.fsdp_config:  # the Trainer fills it in
-            raise BTCChatError(f"--fsdp_config {self.fsdp_config} has no effect here; use --deepspeed")
-        if isinstance(self.deepspeed, str) and self.deepspeed:
-            if self.use_cpu:
-                raise BTCChatError("--deepspeed finds the CPU by itself; leave out --use_cpu, which disables it")
-            self.deepspeed: Any = deepspeed_config(self.deepspeed)  # the Trainer takes a file's name or its content
-            set_single_process_group()
-            prepare_deepspeed()
-        for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
-            setattr(self, name, read_json_flag(name, getattr(self, name)))
-        check_hardware(self)
-        super().__post_init__()
-
-    @property
-    def device(self) -> torch.device:
-        """The process's device. accelerate says cpu:0 in a run of several processes, which torch.load does not know."""
-        device = super().device
-        return torch.device("cpu") if device.type == "cpu" else device
-
-
 @dataclass(frozen=True)
 class RunArguments:
     """The flags of a run, in their three groups."""
@@ -291,4 +203,4 @@ class RunArguments:
     @property
     def main_process(self) -> bool:
         """Whether this is the process that prints and writes."""
-        return bool(self.training.process_index == 0)
+        return self.training.main_process

@@ -1,32 +1,109 @@
 """The checkpoint-N folders of a run."""
 
+import pickle  # for the name of its error only
 import re
 import shutil
 from pathlib import Path
+from typing import cast
 
+import torch
+
+from btcchat.checkpoint import adapter
+from btcchat.checkpoint.config import PARTS
+from btcchat.checkpoint.weights import check_header, weight_files
+from btcchat.errors import BTCChatError
 from btcchat.files import read_json
+from btcchat.language_model.tokenizer import load_tokenizer
+from btcchat.train.meter import METER
+from btcchat.train.resume import DEEPSPEED, OPTIMIZER, SCHEDULE, random_name
+from btcchat.train.run_record import NAME as RECORD
+from btcchat.train.run_record import RunRecord
+from btcchat.train.run_state import NAME as STATE
+
+NAME, PART = "checkpoint-", "tmp-checkpoint-"  # of a folder that is complete, and of one that is not
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """The checkpoint-N folders of a run, oldest first, complete or not."""
+    found = [path for path in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=number)
+
+
+def number(checkpoint: Path) -> int:
+    """N of checkpoint-N."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint-N folders of a run, oldest first.
+    """The checkpoint-N folders of a run that it can be resumed from, oldest first."""
+    return [path for path in checkpoints(output_dir) if fault(path) is None]
 
-    The Trainer's state is the last file of a checkpoint, and the folder gets its name after that.
+
+def fault(checkpoint: Path) -> str | None:
+    """Which file of a checkpoint is missing or cut short, so that it cannot be resumed; None where all are there.
+
+    Of weights and of the optimizer's state only the headers are read.
     """
-    steps = {}
-    for path in output_dir.glob("checkpoint-*"):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and is_complete(path):
-            steps[int(match[1])] = path
-    return [steps[step] for step in sorted(steps)]
+    try:
+        _check(checkpoint)
+    except BTCChatError as error:
+        return str(error).replace(f"{checkpoint}/", "")
+    return None
 
 
-def is_complete(checkpoint: Path) -> bool:
-    return (checkpoint / "trainer_state.json").is_file()
+def _check(checkpoint: Path) -> None:
+    step_of(checkpoint)
+    read_json(checkpoint / METER, "window", "total")
+    record = cast(RunRecord, read_json(checkpoint / RECORD, "machine"))
+    base = adapter.read_base(checkpoint)
+    for part in PARTS:
+        read_json(checkpoint / part / "config.json")
+        if base is None or part not in base.parts:
+            for file in weight_files(checkpoint / part):
+                check_header(file)
+    if base is not None:
+        check_header(checkpoint / "llm" / adapter.WEIGHTS)
+    else:
+        load_tokenizer(checkpoint / "llm")
+    processes = record["machine"]["processes"]
+    files = [checkpoint / name for name in (SCHEDULE, *map(random_name, range(processes)))]
+    folder = checkpoint / DEEPSPEED
+    if folder.is_dir():
+        own = sorted(folder.glob("*_optim_states.pt"))
+        if len(own) < processes:
+            raise BTCChatError(f"{folder} has the optimizer of {len(own)} of {processes} processes")
+        for file in folder.glob("*.pt"):
+            _check_archive(file)
+    else:
+        files.append(checkpoint / OPTIMIZER)
+    for file in files:
+        _check_tensors(file)
+
+
+def _check_tensors(file: Path) -> None:
+    """Raise BTCChatError where torch cannot load ``file``; no tensor is read."""
+    if not file.is_file():
+        raise BTCChatError(f"{file} is missing")
+    try:
+        torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise BTCChatError(f"{file} cannot be read ({(str(error).splitlines() or ['cut short'])[0]})") from None
+
+
+def _check_archive(file: Path) -> None:
+    """The same for a file of DeepSpeed, which holds objects of its own: its table of contents is at the end."""
+    try:
+        torch._C.PyTorchFileReader(str(file))
+    except RuntimeError:
+        raise BTCChatError(f"{file} cannot be read; it is cut short") from None
 
 
 def step_of(checkpoint: Path) -> int:
     """The number of optimizer steps after which it was written."""
-    return int(read_json(checkpoint / "trainer_state.json", "global_step")["global_step"])
+    step = read_json(checkpoint / STATE, "global_step")["global_step"]
+    if not isinstance(step, int):
+        raise BTCChatError(f"{checkpoint / STATE}: global_step is {step!r}, expected a whole number")
+    return step
 
 
 def delete(checkpoint: Path) -> None:
@@ -39,8 +116,8 @@ def delete(checkpoint: Path) -> None:
 
 
 def delete_oldest(output_dir: Path, keep: int) -> None:
-    """Delete all complete checkpoints but the last ``keep``."""
-    for old in complete_checkpoints(output_dir)[:-keep]:
+    """Delete all complete checkpoints but the last ``keep``. trainer_state.json is the last file of a checkpoint."""
+    for old in [path for path in checkpoints(output_dir) if (path / STATE).is_file()][:-keep]:
         delete(old)
 
 

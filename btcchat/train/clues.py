@@ -90,7 +90,7 @@ def _clue_model(args: RunArguments, model: BTCChat) -> BTCChat:
         )
 
     def load(path: str) -> BTCChat:
-        return BTCChat.from_pretrained(path, device=str(args.training.device))
+        return BTCChat.from_pretrained(path, device=str(args.training.device), reading=args.data.reading)
 
     clue_model: BTCChat = clue_model_of(model, args.data.clue_model, load)
     return clue_model

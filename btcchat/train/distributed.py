@@ -7,12 +7,12 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers.training_args import ParallelMode
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.compat.extras import require
@@ -20,7 +20,7 @@ from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 
 if TYPE_CHECKING:
-    from btcchat.train.arguments import TrainingArguments
+    from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def deepspeed_config(name: str) -> DeepSpeedConfig:
         if path.stem not in shipped:
             raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
         path = shipped[path.stem]
-    config = cast(DeepSpeedConfig, read_json(path))
+    config = cast(DeepSpeedConfig, read_json(path, schema=DeepSpeedConfig))
     zero = config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")
@@ -90,11 +90,10 @@ def set_single_process_group() -> None:
 
 def check_processes(args: "TrainingArguments") -> None:
     """Raise BTCChatError if a run cannot be started with these processes."""
-    if args.fsdp:
-        raise BTCChatError("--fsdp is not supported; shard with --deepspeed zero3, which also splits the weights")
-    if args.parallel_mode is ParallelMode.NOT_DISTRIBUTED:
+    gpus = 0 if args.use_cpu else torch.cuda.device_count()
+    if gpus > 1 and args.world_size == 1:
         raise BTCChatError(
-            f"one process sees {args.n_gpu} GPUs; start one process per GPU (torchrun --nproc_per_node {args.n_gpu} -m "
+            f"one process sees {gpus} GPUs; start one process per GPU (torchrun --nproc_per_node {gpus} -m "
             "btcchat.train.train_mem ...), or let it see only one (CUDA_VISIBLE_DEVICES=0)"
         )
 

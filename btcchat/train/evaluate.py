@@ -7,11 +7,9 @@ OUTPUT_DIR/best/                  the model with the best score; selection.json 
 import logging
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, cast
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from btcchat.api import BTCChat
 from btcchat.clues.ask import ClueSource
@@ -31,9 +29,10 @@ from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
 from btcchat.eval.runs.sweep import batches, sweep
 from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
-from btcchat.train.arguments import DataArguments, TrainingArguments
+from btcchat.train.arguments import DataArguments
 from btcchat.train.checkpoints import delete
-from btcchat.train.trainer import BTCChatTrainer
+from btcchat.train.trainer import Hook, Trainer
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +70,6 @@ ModelSelection = TypedDict(
 
 def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[EvalSet]:
     """The sets of --eval_mixture. Raises BTCChatError for a test split without --i_know_this_is_the_test_split."""
-    if args.greater_is_better is False:  # the Trainer sets it to True for --metric_for_best_model
-        raise BTCChatError("--greater_is_better False: of every score here the greater one is the better; leave it out")
-    if args.eval_strategy not in ("no", "steps", "epoch"):
-        raise BTCChatError(f"--eval_strategy is {args.eval_strategy}, expected no, steps or epoch")
     if (args.eval_strategy == "no") != (args.eval_mixture is None):
         raise BTCChatError("--eval_mixture and --eval_strategy steps or epoch go together; give both or neither")
     if args.eval_mixture is None:
@@ -95,12 +90,12 @@ def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[Ev
     return sets
 
 
-class Evaluation(TrainerCallback):
-    """A callback for ``trainer.add_callback``. clues: those of the training, if it has any."""
+class Evaluation(Hook):
+    """A hook of ``trainer``. clues: those of the training, if it has any."""
 
-    def __init__(self, trainer: BTCChatTrainer, sets: list[EvalSet], clues: ClueSource | None = None) -> None:
+    def __init__(self, trainer: Trainer, sets: list[EvalSet], clues: ClueSource | None = None) -> None:
         self.trainer, self.sets, self.clues = trainer, sets, clues
-        self.folder = Path(trainer.args.output_dir)
+        self.folder = trainer.output_dir
         self.best = -math.inf
 
     @property
@@ -108,12 +103,11 @@ class Evaluation(TrainerCallback):
         """Of the answers. It is that of the training; `btcchat eval` may use another."""
         return "bfloat16" if self.trainer.args.bf16 else str(self.trainer.model.llm.dtype).removeprefix("torch.")
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.sets and state.global_step:
-            ranks = Ranks(args.process_index, args.world_size)
-            self.best = ranks.from_first(self._best_before(state.global_step) if ranks.first else None)
+    def begin(self, trainer: Trainer) -> None:
+        step = trainer.state.global_step
+        if step:
+            ranks = Ranks(trainer.args.process_index, trainer.args.world_size)
+            self.best = ranks.from_first(self._best_before(step) if ranks.first else None)
 
     def _best_before(self, step: int) -> float:
         """The score to beat in a run that is resumed at ``step``: that of the best model up to there."""
@@ -124,33 +118,28 @@ class Evaluation(TrainerCallback):
         selection = cast(ModelSelection, read_json(path, "value", "step"))
         return selection["value"] if selection["step"] <= step else -math.inf
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if args.eval_strategy == "steps" and state.global_step % int(args.eval_steps) == 0:
-            self.evaluate(state, control)
+    def after_step(self, trainer: Trainer) -> None:
+        args = trainer.args
+        if args.eval_strategy == "steps" and trainer.state.global_step % int(args.eval_steps or 1) == 0:
+            self.evaluate(trainer.state.global_step)
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if args.eval_strategy == "epoch":
-            self.evaluate(state, control)
+    def after_epoch(self, trainer: Trainer) -> None:
+        if trainer.args.eval_strategy == "epoch":
+            self.evaluate(trainer.state.global_step)
 
-    def evaluate(self, state: TrainerState, control: TrainerControl) -> None:
-        if not self.sets:
-            return
+    def evaluate(self, step: int) -> None:
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
         texts = answer_all(model, self.sets, ranks, bf16=args.bf16, clues=self.clues)
-        metrics = ranks.from_first(self._scores(texts, state.global_step) if ranks.first else None)
-        loss_is_due = control.should_log
+        metrics = ranks.from_first(self._scores(texts, step) if ranks.first else None)
         self.trainer.log({f"eval_{name}": value for name, value in all_scores(metrics).items()})
-        control.should_log = loss_is_due  # logging any line has reset it
         name, value = deciding_score(metrics, args.metric_for_best_model)
         if value > self.best:
             self.best = value
             selection: ModelSelection = {
                 "metric": name,
                 "value": value,
-                "step": state.global_step,
+                "step": step,
                 "sets": [eval_set.name for eval_set in self.sets],
                 "test splits": _test_splits(self.sets),
                 "precision": self.precision,
@@ -176,7 +165,7 @@ class Evaluation(TrainerCallback):
         folder = self.folder / NEXT
         if ranks.first:
             (folder / SELECTION).unlink(missing_ok=True)
-        self.trainer.save_model(str(folder))
+        self.trainer.save_model(folder)
         if ranks.first:
             RunFolder(folder).write(SELECTION, {**selection})
             self._rename()

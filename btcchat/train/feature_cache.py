@@ -45,6 +45,7 @@ class FeatureCache:
             "select_layer": model.config.mm_vision_select_layer,
             "select_feature": model.config.mm_vision_select_feature,
             "preprocessing": processor.to_config() | {"aspect_ratio": processor.aspect_ratio},
+            "reading": model.processor.reading.record(),
             "computed": computed,
             "btcchat": __version__,
         }

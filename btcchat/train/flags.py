@@ -5,70 +5,38 @@ import difflib
 import importlib.util
 import logging
 import sys
-from dataclasses import fields
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from transformers import HfArgumentParser
 
 from btcchat.clues.store import check_flags
 from btcchat.errors import BTCChatError, choose
-from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
+from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.distributed import check_processes, zero_stage
 from btcchat.train.lora import check_lora
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
+# Flags of transformers' Trainer that people know and this loop has not -> the way out
 EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
-NO_UPLOAD = "upload the finished folder yourself"
-# Flags of the Trainer that our run would ignore, or that would break what it promises: they are not in --help, and any
-# value but the default is an error. flag -> way out
-WITHOUT_EFFECT = {
-    **dict.fromkeys(
-        (
-            *("evaluation_strategy", "do_eval", "prediction_loss_only", "per_gpu_eval_batch_size"),
-            *("eval_accumulation_steps", "eval_delay", "bf16_full_eval", "fp16_full_eval", "jit_mode_eval"),
-            *("include_inputs_for_metrics", "label_names"),
-            *("use_legacy_prediction_loop", "load_best_model_at_end"),
-        ),
-        EVALUATION,
-    ),
-    **dict.fromkeys(
-        (
-            *("push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push"),
-            *("push_to_hub_model_id", "push_to_hub_organization", "push_to_hub_token"),
-        ),
-        NO_UPLOAD,
-    ),
-    **dict.fromkeys(("fp16_backend", "fp16_opt_level", "half_precision_backend", "use_ipex"), "use --bf16 or --fp16"),
-    **dict.fromkeys(("mp_parameters", "ray_scope", "tpu_metrics_debug", "tpu_num_cores"), "it is not supported"),
-    "adafactor": "use --optim adafactor",
+MISSING = {
+    **dict.fromkeys(("do_eval", "load_best_model_at_end", "greater_is_better"), EVALUATION),
+    **dict.fromkeys(("fsdp", "fsdp_config"), "split weights with --deepspeed zero3"),
+    **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token"), "upload the finished folder yourself"),
+    **dict.fromkeys(("half_precision_backend", "fp16_backend", "fp16_opt_level"), "use --bf16 or --fp16"),
     "auto_find_batch_size": "set --per_device_train_batch_size",
     "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
-    "dispatch_batches": "every process reads its own batches",
-    "do_predict": "use btcchat caption or ask",
     "do_train": "training is all that is done; leave it out",
-    "fsdp_min_num_params": "use --deepspeed",
-    "fsdp_transformer_layer_cls_to_wrap": "use --deepspeed",
+    "full_determinism": "a run with the same seed on the same machine is the same",
     "group_by_length": "batches are grouped by length unless --random_batches True says otherwise",
     "ignore_data_skip": "a resumed run continues where it stopped",
-    "include_num_input_tokens_seen": "supervised tokens are logged",
-    "include_tokens_per_second": "supervised tokens a second are always logged",
     "label_smoothing_factor": "the loss is the plain cross entropy",
-    "length_column_name": "lengths are measured",
-    "logging_nan_inf_filter": "a loss that is not finite stops the run",
-    "neftune_noise_alpha": "it is not supported",
     "no_cuda": "use --use_cpu True",
-    "optim_args": "no optimizer here takes them",
-    "past_index": "no memory is carried from batch to batch",
-    "per_gpu_train_batch_size": "use --per_device_train_batch_size",
     "remove_unused_columns": "samples have no spare columns",
-    "save_on_each_node": "one process writes, to a disk that all nodes see",
     "save_only_model": "a checkpoint is for resuming; the finished folder has the model only",
     "save_safetensors": "weights are always written as safetensors",
-    "skip_memory_metrics": "the peak of memory is always logged",
-    "split_batches": "give the batch size of one process",
-    "torchdynamo": "use --torch_compile True",
-    "use_mps_device": "an Apple GPU is found by itself",
+    "torch_compile": "it is not supported",
 }
 # Flags of the published command lines that decide nothing here: they are ignored with a warning. flag -> why
 PUBLISHED = {
@@ -107,15 +75,18 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
     )
     parser.add_argument("--plugin", metavar="MODULE", default=argparse.SUPPRESS, help=PLUGIN_HELP)
     for action in parser._actions:
-        if action.dest in (*WITHOUT_EFFECT, *PUBLISHED):
+        if action.dest == "local_rank":  # only the deepspeed command gives it
             action.help = argparse.SUPPRESS
     argv = _without_published(sys.argv[1:] if argv is None else argv)
     try:
         parsed = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    except (ValueError, ImportError) as error:  # the Trainer's own checks, e.g. --bf16 with --fp16
+    except ValueError as error:  # of the parser, e.g. a truth value that is none
         raise BTCChatError(" ".join(str(error).split())) from None
     model_args, data_args, training_args, rest = parsed
     if rest:
+        flag = rest[0].partition("=")[0]
+        if way_out := MISSING.get(flag.removeprefix("--")):
+            raise BTCChatError(f"there is no flag {flag} here; {way_out}")
         near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists them")
@@ -159,11 +130,6 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
     read_tunable_parts(training_args)
     check_processes(training_args)
     check_lora(training_args)
-    defaults = {f.name: f.default for f in fields(TrainingArguments)}
-    for flag, way_out in WITHOUT_EFFECT.items():
-        value = _plain(getattr(training_args, flag))
-        if value != _plain(defaults[flag]):
-            raise BTCChatError(f"--{flag} {value} has no effect here; {way_out}")
     for name in training_args.report_to:
         package = choose("value of --report_to", name, REPORTS)
         if package is not None and importlib.util.find_spec(package) is None:
@@ -191,16 +157,12 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
             "--max_tokens_per_batch makes batches by the samples' lengths, and --random_batches ignores them; leave "
             "one of them out"
         )
+    _ = data_args.reading  # raises BTCChatError
     mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
     check_flags(mode, data_args.clues, data_args.clue_model)
     if dropout and mode == "off":
         raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
     _check_cache(data_args, training_args)
-
-
-def _plain(value: Any) -> Any:
-    """The value of a flag whose type is an enum; other values as they are."""
-    return getattr(value, "value", value)
 
 
 def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> None:

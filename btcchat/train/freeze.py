@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from btcchat.checkpoint.adapter import lora_layers
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChatModel
-from btcchat.train.arguments import TrainingArguments
+from btcchat.train.training_arguments import TrainingArguments
 
 
 @dataclass

@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import training_args as trainer
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_tf32_available
 
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
-    from btcchat.train.arguments import TrainingArguments
+    from btcchat.train.training_arguments import TrainingArguments
 
 
 def check_hardware(args: "TrainingArguments") -> None:
-    """Raise BTCChatError for precisions that this machine cannot compute in, before the Trainer does in other words."""
-    has_tf32, has_bf16 = trainer.is_torch_tf32_available(), trainer.is_torch_bf16_gpu_available()
+    """Raise BTCChatError for precisions that this machine cannot compute in."""
+    has_tf32, has_bf16 = is_torch_tf32_available(), is_torch_bf16_gpu_available()
     has_gpu = torch.cuda.is_available() or has_bf16
     wrong, add = [], []
     # A CPU computes in bfloat16 too, where --use_cpu selects it, or DeepSpeed finds no GPU.

@@ -18,7 +18,7 @@ from btcchat.model import BTCChatModel
 from btcchat.train.distributed import zero_stage
 
 if TYPE_CHECKING:
-    from btcchat.train.arguments import TrainingArguments
+    from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 

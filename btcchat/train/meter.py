@@ -7,6 +7,8 @@ from typing import TypedDict
 
 import torch
 
+METER = "meter.json"  # in a checkpoint: the counts that a resumed run continues
+
 
 class Totals(TypedDict):
     """Sums up to the last log line."""

@@ -10,6 +10,7 @@ import yaml
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError, choose
+from btcchat.limits.yaml_file import read_yaml
 from btcchat.train.encoder_flags import OBJECTS, SINGLE, override
 
 # Flags of the change encoder, which decide which of the preset's flags are passed on
@@ -46,11 +47,11 @@ def chain(name: str) -> list[Flags]:
 
 def _read(path: Path) -> list[Flags]:
     try:
-        flags = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flags = read_yaml(path)
     except FileNotFoundError:
         raise BTCChatError(f"no preset {path}; `btcchat train --list` lists the shipped ones") from None
-    except yaml.YAMLError as error:
-        raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(flags, dict):
         raise BTCChatError(f"{path} is not a preset; expected one `flag: value` per line")
     if "plugin" in flags:

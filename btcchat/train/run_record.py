@@ -14,18 +14,23 @@ from typing import Any, TypedDict, cast
 
 import torch
 
+from btcchat.checkpoint import save
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.files import read_json, write_json
 from btcchat.model import BTCChatModel
+from btcchat.outputs.ours import NAME as MAKER
 from btcchat.train.arguments import RunArguments
 from btcchat.train.freeze import ModelPart
 
 logger = logging.getLogger(__name__)
 
-NAME = "training.json"
-PACKAGES = ("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy", "pillow", "av")
+NAME = save.TRAINING
+PACKAGES = (
+    *("btcchat", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece"),
+    *("numpy", "pillow", "rasterio", "av"),
+)
 OPTIONAL = ("deepspeed", "peft", "bitsandbytes", "datasets", "flash-attn")
 # Flags that may change when a run is resumed.
 HARMLESS = {
@@ -71,6 +76,7 @@ class RunRecord(TypedDict):
     machine: MachineRecord
     git_revision: str | None
     starts: list[RunStart]  # one more each time the run is resumed
+    saved_by: str  # btcchat, whose run may be resumed or replaced
 
 
 def run_record(
@@ -85,7 +91,7 @@ def run_record(
     Warns if a resumed run differs from the one that wrote ``checkpoint``.
     """
     flags: dict[str, Any] = {}
-    for values in (dataclasses.asdict(args.model), dataclasses.asdict(args.data), args.training.to_dict()):
+    for values in (dataclasses.asdict(args.model), dataclasses.asdict(args.data), dataclasses.asdict(args.training)):
         flags |= {name: value for name, value in values.items() if not name.endswith("_token")}
     start: RunStart = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -112,6 +118,7 @@ def run_record(
         },
         "git_revision": start["git_revision"],
         "starts": [start],
+        "saved_by": MAKER,
     }
     record = json.loads(json.dumps(record, default=str))  # as the file will be read back
     if checkpoint is not None and (Path(checkpoint) / NAME).exists():

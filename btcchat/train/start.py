@@ -10,8 +10,9 @@ from btcchat.api import BTCChat
 from btcchat.checkpoint.folder import leaves_out_tower
 from btcchat.errors import BTCChatError
 from btcchat.train.agree import check_agreement
-from btcchat.train.arguments import DataArguments, ModelArguments, TrainingArguments
-from btcchat.train.checkpoints import complete_checkpoints, delete_unfinished, step_of
+from btcchat.train.arguments import DataArguments, ModelArguments
+from btcchat.train.checkpoints import checkpoints, delete_unfinished, fault, number, step_of
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -24,22 +25,20 @@ class StartingPoint(NamedTuple):
 
 
 def starting_point(args: TrainingArguments) -> StartingPoint:
-    """Raises BTCChatError if a fresh run would mix with an earlier one, or replace a finished one."""
+    """Raises BTCChatError if a fresh run would mix with an earlier one, or replace a finished one, or if the run that
+    is to be resumed has no complete checkpoint.
+    """
     output_dir = Path(args.output_dir)
     delete_unfinished(output_dir)
-    earlier = complete_checkpoints(output_dir)
+    earlier = checkpoints(output_dir)
     chosen = None
     if args.resume_from_checkpoint:
         chosen = Path(args.resume_from_checkpoint)
-        missing = [name for name in ("trainer_state.json", "rng_state*.pth") if not list(chosen.glob(name))]
-        if missing:  # the folder of a finished run has trainer_state.json too, but cannot be resumed
-            raise BTCChatError(
-                f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {missing[0]} is missing"
-            )
-        earlier = [path for path in earlier if step_of(path) > step_of(chosen)]  # their run would not be continued
+        if reason := fault(chosen):
+            raise BTCChatError(f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {reason}")
+        earlier = [path for path in earlier if number(path) > step_of(chosen)]  # their run would not be continued
     elif args.resume and earlier:
-        logger.info("resuming from %s", earlier[-1])
-        return StartingPoint(str(earlier[-1]), [])
+        return StartingPoint(str(_newest_complete(earlier, args)), [])
     if not args.overwrite_output_dir:
         if earlier:
             raise BTCChatError(
@@ -54,6 +53,19 @@ def starting_point(args: TrainingArguments) -> StartingPoint:
     if args.resume and chosen is None:
         logger.info("no complete checkpoint to resume: starting from the beginning")
     return StartingPoint(None if chosen is None else str(chosen), earlier)
+
+
+def _newest_complete(earlier: list[Path], args: TrainingArguments) -> Path:
+    reasons: list[str] = []
+    for checkpoint in reversed(earlier):
+        if (reason := fault(checkpoint)) is None:
+            if args.process_index == 0:
+                for line in reasons:
+                    logger.warning("%s, so an earlier checkpoint is resumed", line)
+                logger.info("resuming from %s", checkpoint)
+            return checkpoint
+        reasons.append(f"{checkpoint} is not complete ({reason})")
+    raise BTCChatError(f"{reasons[0]}, nor is an earlier one; start again with --overwrite_output_dir True")
 
 
 def load_model(
@@ -91,6 +103,7 @@ def load_model(
         mm_vision_select_layer=fresh.mm_vision_select_layer if fresh.starts_change_encoder else None,
         series_change_tokens=model_args.series_change_tokens,
         video_change_tokens=model_args.video_change_tokens,
+        reading=data_args.reading,
     )
     if data_args.model_max_length is not None:
         model.config.model_max_length = data_args.model_max_length

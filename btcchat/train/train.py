@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 
 from btcchat.api import BTCChat
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import from_cache
-from btcchat.compat.training import allow_random_states, fill_prefetch_size, set_precision, whole_weights
 from btcchat.data.check.before import check_before
 from btcchat.data.lengths import LengthEstimate
 from btcchat.data.mixture import Mixture, build_datasets, known_sets, terms
@@ -22,7 +21,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.runs.samples import EvalSet
 from btcchat.language_model import pick_attention
 from btcchat.processor import Processor, Sample
-from btcchat.train.arguments import DataArguments, ModelArguments, RunArguments, TrainingArguments
+from btcchat.train.arguments import DataArguments, ModelArguments, RunArguments
 from btcchat.train.checkpoints import delete
 from btcchat.train.clues import prepare_clues
 from btcchat.train.encoder import TrainingEncoder
@@ -31,9 +30,11 @@ from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.freeze import ModelPart, freeze, parts_table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
+from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.start import load_model, starting_point
-from btcchat.train.trainer import BTCChatTrainer
+from btcchat.train.trainer import Hook, Trainer
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,26 @@ def train(
     model_args: ModelArguments,
     data_args: DataArguments,
     training_args: TrainingArguments,
-    callbacks: Sequence[TrainerCallback] = (),
-) -> BTCChatTrainer:
+    hooks: Sequence[Hook] = (),
+) -> Trainer:
     """Train, save the model and training.json to ``output_dir``, and return the Trainer."""
     args = RunArguments(model_args, data_args, training_args)
     if not args.main_process:
         logging.getLogger("btcchat").setLevel(logging.WARNING)  # the main process logs for all
+    with output_folder(training_args) as lock:
+        if lock is not None:
+            hooks = [*hooks, Watch(lock, training_args.output_dir)]
+        return _train(args, hooks)
+
+
+def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
+    data_args, training_args = args.data, args.training
     set_seed(training_args.seed)  # before the model: the weights of a fresh change encoder depend on it
 
     # Errors in the flags are found first, before weights are read.
     eval_sets = read_eval_sets(training_args, data_args)
     terms(data_args.data_mixture, known_sets(data_args.mixture_folder))
-    with training_args.main_process_first(local=False):
+    with training_args.accelerator.main_process_first():
         checkpoint, replaced = starting_point(training_args)
 
     model = _model(args, checkpoint)
@@ -63,10 +72,8 @@ def train(
     clues = _clues(args, model, dataset, estimate, checkpoint, eval_sets)
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
-        trainer.add_callback(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
-
-    for callback in callbacks:
-        trainer.add_callback(callback)
+        trainer.hooks.append(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
+    trainer.hooks += hooks
 
     # Nothing in output_dir is deleted or written before all of this has succeeded.
     if trainer.record is not None:
@@ -81,17 +88,14 @@ def train(
 def _model(args: RunArguments, checkpoint: str | None) -> BTCChat:
     """The model on its device, with fresh LoRA layers if flags ask for them."""
     training = args.training
-    with whole_weights():
-        # bitsandbytes quantises on the way from the CPU to the GPU
-        device = str(training.device) if training.bits == 16 else "cpu"
-        on_cpu = training.device.type == "cpu" and training.bf16  # autocast: the weights are float32
-        attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
-        model = load_model(args.model, args.data, checkpoint, device, attention)
+    # bitsandbytes quantises on the way from the CPU to the GPU
+    device = str(training.device) if training.bits == 16 else "cpu"
+    on_cpu = training.device.type == "cpu" and training.bf16  # autocast: the weights are float32
+    attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
+    model = load_model(args.model, args.data, checkpoint, device, attention)
     if training.lora_enable:
         add_lora(model, args.model.model_name_or_path, training)
         model.to(training.device)
-    if training.deepspeed:
-        fill_prefetch_size(training.hf_deepspeed_config, model.config.hidden_size)
     return model
 
 
@@ -122,7 +126,7 @@ def _encoder(args: RunArguments, model: BTCChat) -> TrainingEncoder:
         encoder.tower = FrozenTower(model.vision_tower)
     if args.data.cache_vision_features is not None:
         computed = {
-            "mixed_precision": mixed_precision(training),
+            "mixed_precision": training.mixed_precision,
             "tf32": training.tf32,
             "weights cast": bool(training.deepspeed) or encoder.tower is not None,
         }
@@ -191,9 +195,8 @@ def _trainer(
     dataset: Mixture | StreamMixture,
     estimate: LengthEstimate,
     checkpoint: str | None,
-) -> BTCChatTrainer:
-    set_precision(mixed_precision(args.training))
-    return BTCChatTrainer(
+) -> Trainer:
+    return Trainer(
         model,
         args.training,
         dataset,
@@ -205,21 +208,17 @@ def _trainer(
     )
 
 
-def _run(args: RunArguments, trainer: BTCChatTrainer, checkpoint: str | None) -> None:
+def _run(args: RunArguments, trainer: Trainer, checkpoint: str | None) -> None:
     """All steps from ``checkpoint`` to the end, then save the model and the log."""
     if not args.main_process:
         set_seed(args.training.seed + args.training.process_index)  # each process draws its own dropout
-    allow_random_states()
-    if trainer.train(resume_from_checkpoint=checkpoint) is not None:
+    if trainer.train(None if checkpoint is None else Path(checkpoint)):
         trainer.report_faults()
-        trainer.save_model()
-    trainer.save_state()  # trainer_state.json has the log that btcchat report plots
+    trainer.save_model(trainer.output_dir)
+    if args.main_process:
+        trainer.state.write(trainer.output_dir)  # it has the log that btcchat report plots
 
 
 def same_length(modality: str, frames: int, characters: int) -> int:
     """An estimate that calls all samples alike, so that batches are drawn at random."""
     return 1
-
-
-def mixed_precision(args: TrainingArguments) -> str:
-    return "bf16" if args.bf16 else "fp16" if args.fp16 else "no"

@@ -8,19 +8,24 @@ import os
 import sys
 from collections.abc import Sequence
 
+from btcchat.console.messages import Formatter
+from btcchat.console.signals import ends_in_order
 
+
+@ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    """As a script: log to stderr, an error as one line, exit code 0 or 2."""
-    logging.basicConfig(format="%(message)s")
+    """As a script: log to stderr, an error as one line; the exit code is that of `console.ending`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter())
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("btcchat").setLevel(logging.INFO)
-    from btcchat.errors import BTCChatError
+    from btcchat.console import ending
 
-    try:
+    def command() -> int:
         run(sys.argv[1:] if argv is None else argv)
-    except BTCChatError as error:
-        print(f"btcchat: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return ending.run(command, lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
 
 
 def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
@@ -46,7 +51,7 @@ def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
         train(*arguments)
     except BTCChatError as error:
         # An error of a DataLoader worker carries that process's traceback; its last line is the message.
-        last_line = str(error).strip().splitlines()[-1]
+        last_line = str(error.args[0]).strip().splitlines()[-1]
         raise BTCChatError(last_line.removeprefix("btcchat.errors.BTCChatError: ")) from error
     except OSError as error:  # e.g. a full disk, or a folder without write permission
         way_out = "fix this, then rerun with --resume True to continue from the last checkpoint, if there is one"

@@ -1,61 +1,80 @@
-"""The transformers Trainer, with this project's batches and checkpoints."""
+"""The training loop: batches, steps, log lines and checkpoints, on accelerate."""
 
-import contextlib
 import logging
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from accelerate.utils import gather_object
-from torch import Tensor, nn
+from accelerate.utils import gather_object, send_to_device
+from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from btcchat.api import BTCChat
+from btcchat.checkpoint.weights import NotFiniteError
+from btcchat.console.progress import Progress
 from btcchat.data.batches import Batching
-from btcchat.data.loader import Estimate, train_loader
+from btcchat.data.loader import EpochLoader, Estimate, train_loader
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.stream import StreamMixture
-from btcchat.model import Output
+from btcchat.errors import BTCChatError
+from btcchat.files import read_json, write_json
 from btcchat.processor import Batch
-from btcchat.train.arguments import TrainingArguments
-from btcchat.train.checkpoints import delete, delete_oldest
-from btcchat.train.distributed import average_statistics, offloaded, sum_over_processes
+from btcchat.prompt import IGNORE_INDEX
+from btcchat.train.checkpoints import NAME, PART, delete, delete_oldest
+from btcchat.train.distributed import average_statistics, sum_over_processes
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.freeze import ModelPart
-from btcchat.train.metered import MeteredTrainer, RunState
-from btcchat.train.rates import own_rates
+from btcchat.train.meter import METER, Meter, MeterState, peak_memory_gb
+from btcchat.train.optimizer import build_optimizer, build_schedule
+from btcchat.train.resume import Resumable
 from btcchat.train.run_record import RunRecord, write_run_record
+from btcchat.train.run_state import TrainState
+from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
+DIVERGED = "the training has diverged; start it again with a lower --learning_rate or --max_grad_norm"
+
 
 class LoadedBatch(Batch, total=False):
-    """A batch of `collate_good`, before the Trainer has moved it to the device."""
+    """A batch of `collate_good`."""
 
     faults: list[str]
     cut: list[str]
 
 
-class BTCChatTrainer(MeteredTrainer):
-    """Trains the parts that ``freeze`` left trainable.
+class RunCounts(MeterState):
+    """meter.json. ``faults`` and ``cut`` are those of all processes."""
 
-    A checkpoint is a folder in the layout of ``BTCChat.save_pretrained``, with the optimizer's state added. It is
-    written under another name and then renamed, so a half-written one is never taken for a checkpoint.
+    faults: list[str]
+    cut: list[str]
+
+
+class Hook:
+    """What else happens in a run; ``trainer.hooks`` has them. Every process calls them."""
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Before the first step, of a resumed run too."""
+
+    def after_step(self, trainer: "Trainer") -> None:
+        """``trainer.state`` counts the step; its log line and its checkpoint come later."""
+
+    def after_epoch(self, trainer: "Trainer") -> None:
+        """All samples have been seen once more, or the run ends."""
+
+
+class Trainer:
+    """Trains the parts that ``freeze`` left trainable.
 
     estimate: tokens of a sample by (modality, frames, characters). encoder: how frames become features. max_tokens: the
     most that a batch may have. parts: what ``freeze`` returned; a part may have its own learning rate. record: written
     to every checkpoint as training.json; None in the processes that do not write.
     """
-
-    model: BTCChat
-    args: TrainingArguments
-    optimizer: torch.optim.Optimizer | None
-    train_dataset: Mixture | StreamMixture
 
     def __init__(
         self,
@@ -69,181 +88,298 @@ class BTCChatTrainer(MeteredTrainer):
         parts: Sequence[ModelPart],
         record: RunRecord | None,
     ) -> None:
-        super().__init__(model, args, data_collator=model.processor.collate, train_dataset=dataset)
-        self.estimate, self.max_tokens, self.parts, self.record = estimate, max_tokens, parts, record
-        self.encoder = encoder
+        self.model, self.args, self.train_dataset = model, args, dataset
+        self.estimate, self.encoder, self.max_tokens, self.parts, self.record = (
+            estimate, encoder, max_tokens, parts, record,
+        )  # fmt: skip
+        self.accelerator = args.accelerator
+        self.wrapped: Any = model  # as accelerate makes it ready for several processes
+        self.output_dir = Path(args.output_dir)
+        self.hooks: list[Hook] = []
+        self.stop = False  # a hook sets it to end the run after this step
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
-        self._waiting: list[Batch] = []  # the batches collected so far for the next step
-        self._weight: Tensor | float = 1.0  # of a batch's mean loss in the loss of its step
+        self.grad_norm = math.nan  # of the last step, before clipping
+        self.loader = self.get_train_dataloader()
+        self.state = TrainState(max_steps=self.num_steps())
+        self.meter = Meter(args.device, self.accelerator.gather)
+        self.progress = Progress("steps", shown=False)
 
-    def train(self, resume_from_checkpoint: str | None = None) -> TrainOutput | None:
-        """As the Trainer's, but if the run is complete already, save its model and return None without a step."""
-        if resume_from_checkpoint is not None:
-            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
-            if state.global_step >= self.num_steps():  # the Trainer would take one step more
-                logger.info("%s is the end of the run: nothing is left to train", resume_from_checkpoint)
-                self.state = state
-                if self.args.should_save:
-                    self._save()
-                return None
+    # -- the run -------------------------------------------------------------------------------------------------------
+
+    def train(self, checkpoint: Path | None = None) -> bool:
+        """All steps, from ``checkpoint`` on if there is one; False if that is the end of the run already."""
+        begin = time.perf_counter()
+        if checkpoint is not None:
+            self.state = TrainState.read(checkpoint)
+            self.state.max_steps = self.num_steps()
+            if self.state.global_step >= self.state.max_steps:
+                logger.info("%s is the end of the run: nothing is left to train", checkpoint)
+                return False
+        self._prepare()
+        shown = self.args.main_process and not self.args.disable_tqdm
+        self.progress = Progress("steps", self.state.max_steps, done=self.state.global_step, shown=shown)
         try:
-            return super().train(resume_from_checkpoint)
+            if checkpoint is not None:
+                self.resumable.load(checkpoint)
+                self._restore(cast(RunCounts, read_json(checkpoint / METER)))
+            with self.progress:
+                self._epochs()
+            seconds = round(time.perf_counter() - begin, 4)
+            self.log({"train_runtime": seconds, "train_loss": self._finite(round(self.meter.mean_loss(), 6))})
         finally:
-            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # the model as it was given, no autocast
-            for callback in self.callback_handler.callbacks:
-                if getattr(callback, "training_bar", None) is not None:
-                    callback.training_bar.close()  # so that an error starts on a new line
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # as it was given, without autocast
+        return True
+
+    def _prepare(self) -> None:
+        args = self.args
+        if args.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=args.gradient_checkpointing_kwargs)
+        self.model.train()
+        optimizer = build_optimizer(self.model, args, self.parts)
+        self.schedule = build_schedule(optimizer, args, self.state.max_steps)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.resumable = Resumable(self.accelerator, self.wrapped, self.optimizer, self.schedule)
+        if self.accelerator.log_with:  # --report_to
+            names = {"wandb": {"name": args.run_name}} if args.run_name else {}
+            self.accelerator.init_trackers("btcchat", config=plain_settings(self.record), init_kwargs=names)
+
+    def _epochs(self) -> None:
+        state, args = self.state, self.args
+        for hook in self.hooks:
+            hook.begin(self)
+        while state.global_step < state.max_steps and not self.stop:
+            for batches in self._batches(*divmod(state.global_step, self.steps_per_epoch)):
+                self._step(batches)
+                state.global_step += 1
+                state.epoch = state.global_step / self.steps_per_epoch
+                self.progress.update()
+                for hook in self.hooks:
+                    hook.after_step(self)
+                if self._is_due(args.logging_strategy, args.logging_steps) or (
+                    args.logging_first_step and state.global_step == 1
+                ):
+                    self._log_steps()
+                if self._is_due(args.save_strategy, args.save_steps):
+                    self.save_checkpoint()
+                if state.global_step >= state.max_steps or self.stop:
+                    break
+            for hook in self.hooks:
+                hook.after_epoch(self)
+            if args.logging_strategy == "epoch":
+                self._log_steps()
+            if args.save_strategy == "epoch":
+                self.save_checkpoint()
+
+    def _is_due(self, strategy: str, steps: float) -> bool:
+        every = math.ceil(self.state.max_steps * steps) if steps < 1 else int(steps)
+        return strategy == "steps" and self.state.global_step % max(every, 1) == 0
+
+    # -- batches -------------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader:
+        args = self.args
+        workers = args.dataloader_num_workers
         batching = Batching(
-            self.args.train_batch_size,
+            args.per_device_train_batch_size,
             max_tokens=self.max_tokens,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
-            accumulate=self.args.gradient_accumulation_steps,
-            rank=self.args.process_index,
-            world=self.args.world_size,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            accumulate=args.gradient_accumulation_steps,
+            rank=args.process_index,
+            world=args.world_size,
         )
         return train_loader(
             self.train_dataset,
-            self.data_collator,
+            self.model.processor.collate,
             self.estimate,
             batching,
-            num_workers=self.args.dataloader_num_workers,
-            persistent_workers=self.args.dataloader_persistent_workers and self.args.dataloader_num_workers > 0,
-            prefetch_factor=self._prefetch_factor(),
-            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            num_workers=workers,
+            persistent_workers=args.dataloader_persistent_workers and workers > 0,
+            # Read ahead by all workers together: the batches of a step.
+            prefetch_factor=max(2, math.ceil(args.gradient_accumulation_steps / workers)) if workers else None,
+            pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
         )
-
-    def _prepare_inputs(self, inputs: LoadedBatch) -> Batch:
-        for fault in inputs.pop("faults", []):
-            logger.warning("left out %s", fault)
-            self.faults.append(fault)
-        self.cut += inputs.pop("cut", [])
-        batch: Batch = super()._prepare_inputs(inputs)
-        return batch
-
-    def report_faults(self) -> None:
-        """Log which samples were left out or cut in all processes; each process must call it."""
-        faults, cut = gather_object(self.faults), gather_object(self.cut)
-        if not self.is_world_process_zero():
-            return
-        if faults:
-            rows = sorted(set(faults))
-            logger.warning("%d times a sample was left out (--bad_samples skip):\n  %s", len(faults), "\n  ".join(rows))
-        if cut:
-            logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
-
-    def saved_state(self) -> RunState:
-        return {**super().saved_state(), "faults": gather_object(self.faults), "cut": gather_object(self.cut)}
-
-    def restore_state(self, state: RunState) -> None:
-        super().restore_state(state)
-        if self.is_world_process_zero():  # the lists are those of all processes
-            self.faults, self.cut = state.get("faults", []) + self.faults, state.get("cut", []) + self.cut
 
     def num_steps(self) -> int:
         """Optimizer steps of the whole run."""
         if self.args.max_steps > 0:
-            return int(self.args.max_steps)
-        per_epoch = len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps
-        return int(math.ceil(self.args.num_train_epochs * per_epoch))
+            return self.args.max_steps
+        return math.ceil(self.args.num_train_epochs * self.steps_per_epoch)
 
-    def create_optimizer(self) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            optimizer = own_rates(super().create_optimizer(), self.parts)
-            self.optimizer = offloaded(optimizer, self.args)
-        return self.optimizer
+    @property
+    def steps_per_epoch(self) -> int:
+        """All steps where the samples are streamed: nobody knows how many they are."""
+        if not isinstance(self.loader, EpochLoader):
+            return self.args.max_steps
+        return len(self.loader) // self.args.gradient_accumulation_steps
 
-    def create_accelerator_and_postprocess(self) -> None:
-        super().create_accelerator_and_postprocess()
-        # training_step decides when gradients are exchanged. accelerate 0.34 would disable it, which ZeRO-2 rejects.
-        self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
+    def _batches(self, epoch: int, first: int) -> Iterator[list[LoadedBatch]]:
+        """The batches of each step of an epoch, from its step ``first`` on."""
+        count = self.args.gradient_accumulation_steps
+        if isinstance(self.loader, EpochLoader):
+            self.loader.set_epoch(epoch, first * count)
+            batches: Iterator[LoadedBatch] = iter(self.loader)
+        else:
+            batches = islice(self.loader, first * count, None)
+        while step := list(islice(batches, count)):
+            yield step
 
-    def _prefetch_factor(self) -> int | None:
-        """Batches that a worker reads ahead: all workers together, those of a step (see training_step)."""
-        workers = self.args.dataloader_num_workers
-        return max(2, math.ceil(self.args.gradient_accumulation_steps / workers)) if workers else None
+    # -- a step --------------------------------------------------------------------------------------------------------
 
-    def training_step(self, model: nn.Module, inputs: Batch) -> Tensor:
-        """Collect the batches of one step, then run them: their loss is the mean over all supervised tokens.
+    def _step(self, batches: Sequence[LoadedBatch]) -> None:
+        """One step of the optimizer, whose loss is the mean over all supervised tokens of all processes.
 
         So a step is the same however its samples are spread over batches and processes; a mean of the batches' means
-        would give more weight to the tokens of a batch with short answers. Returns the loss of the step, and 0 until
-        it is run.
+        would give more weight to the tokens of a batch with short answers.
         """
-        self._waiting.append(inputs)
-        if not self.accelerator.sync_gradients:
-            return torch.zeros((), device=self.args.device)
-        batches, self._waiting = self._waiting, []
+        args, losses = self.args, []
         supervised = [count_supervised(batch) for batch in batches]
-        total = sum_over_processes(sum(supervised), self.args.device).clamp(min=1)
-        losses = []
-        for number, (batch, tokens) in enumerate(zip(batches, supervised, strict=True), start=1):
+        total = sum_over_processes(sum(supervised), args.device).clamp(min=1)
+        for loaded, tokens in zip(batches, supervised, strict=True):
+            batch = self._on_device(loaded)
             # The mean over processes and the mean over the accumulated batches will divide by the two counts.
-            self._weight = tokens * len(batches) * self.args.world_size / total
-            with contextlib.nullcontext() if number == len(batches) else self._no_exchange(model):
-                losses.append(super().training_step(model, batch))
-        if not self.is_deepspeed_enabled:
-            self._fill_gradients(model)
-        return sum(losses[1:], start=losses[0])
+            weight = tokens * len(batches) * args.world_size / total
+            with self.accelerator.accumulate(self.wrapped):
+                loss = self._loss(batch) * weight
+                self.accelerator.backward(loss)
+            losses.append(loss.detach() / len(batches))
+        self._clip()
+        self.optimizer.step()
+        if not self.accelerator.optimizer_step_was_skipped:  # fp16: a gradient was not finite
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        samples = sum(len(batch["modalities"]) for batch in batches)
+        tokens = sum(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches)
+        self.meter.add(torch.stack(losses).sum(), samples, tokens)
 
-    @staticmethod
-    def _fill_gradients(model: nn.Module) -> None:
-        """Give a part without a sample in this step a gradient of zero, as it has with several processes.
+    def _on_device(self, batch: LoadedBatch) -> Batch:
+        for fault in batch.pop("faults", []):
+            logger.warning("left out %s", fault)
+            self.faults.append(fault)
+        self.cut += batch.pop("cut", [])
+        return cast(Batch, send_to_device(batch, self.args.device, non_blocking=True))
 
-        Without one, Adam would not count the step for that part, and the size of its later steps would differ.
-        """
-        for parameter in model.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-
-    def _no_exchange(self, model: nn.Module) -> AbstractContextManager[None]:
-        """DDP must exchange gradients only with the last batch of a step; DeepSpeed does so by itself."""
-        if self.is_deepspeed_enabled:
-            return contextlib.nullcontext()
-        no_sync: AbstractContextManager[None] = self.accelerator.no_sync(model)
-        return no_sync
-
-    def compute_loss(
-        self, model: nn.Module, inputs: Batch, return_outputs: bool = False
-    ) -> Tensor | tuple[Tensor, Output]:
-        encoder = self.encoder.with_cached(inputs.get("cached"))
-        output = model(**{name: value for name, value in inputs.items() if name != "cached"}, encoder=encoder)
-        loss: Tensor = output.loss * self._weight
+    def _loss(self, batch: Batch) -> Tensor:
+        """The mean over the batch's supervised tokens."""
+        encoder = self.encoder.with_cached(batch.get("cached"))
+        inputs = {name: value for name, value in batch.items() if name != "cached"}
+        loss: Tensor = self.wrapped(**inputs, encoder=encoder).loss
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
-            loss = loss + sum(p.sum() * 0.0 for p in model.parameters() if p.requires_grad)
-        return (loss, output) if return_outputs else loss
+            loss = loss + sum(p.sum() * 0.0 for p in self.model.parameters() if p.requires_grad)
+        return loss
 
-    def autocast_smart_context_manager(self, cache_enabled: bool = True) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()  # accelerate has wrapped the model's forward in autocast
+    def _clip(self) -> None:
+        """Shorten the gradient to --max_grad_norm; DeepSpeed has done so."""
+        if self.args.deepspeed:
+            self.grad_norm = float(self.wrapped.get_global_grad_norm())
+            return
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in trained:
+            # A part without a sample in this step has a gradient of zero, as it has with several processes. Without
+            # one, Adam would not count the step for that part, and the size of its later steps would differ.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.grad_norm = float(self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm or math.inf))
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        self.model.save_pretrained(folder, state_dict=state_dict)
-        if self.record is not None:
-            write_run_record(folder, self.record)
+    # -- the log -------------------------------------------------------------------------------------------------------
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        average_statistics(self.model)  # here, because every process calls this method; only one of them writes
-        super().save_model(output_dir, _internal_call)
+    def _log_steps(self) -> None:
+        """A line about the steps since the last one."""
+        figures = self.meter.read()
+        self._finite(figures["loss"])
+        figures |= {"grad_norm": round(self.grad_norm, 6), "learning_rate": float(self.schedule.get_last_lr()[0])}
+        for group in self.optimizer.param_groups:
+            if "part" in group:  # see own_rates
+                figures[f"learning_rate_{group['part']}"] = group["lr"]
+        memory = peak_memory_gb(self.args.device)
+        self.log(figures if memory is None else figures | {"peak_memory_gb": round(memory, 3)})
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any, metrics: dict[str, float] | None = None) -> None:
-        # A folder with this name is left over from a run that was interrupted, or resumed from an earlier checkpoint.
-        with self.args.main_process_first(local=False):
-            if self.args.should_save:
-                delete(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
-        super()._save_checkpoint(model, trial, metrics)
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Keep a line, print it and report it. Every process must call it."""
+        line = {**figures, "epoch": round(self.state.epoch, 2)}
+        self.state.log_history.append({**line, "step": self.state.global_step})
+        if self.args.main_process:
+            self.progress.print(str(line), sys.stdout)
+        if self.accelerator.trackers:
+            named = {_reported(name): value for name, value in line.items()}
+            self.accelerator.log(named, step=self.state.global_step)
 
-    def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
-        limit = self.args.save_total_limit or 0
-        if limit > 0:
-            delete_oldest(Path(output_dir or self.args.output_dir), keep=limit)
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise BTCChatError(f"the loss is {loss} at step {self.state.global_step}: {DIVERGED}")
+        return loss
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load nothing: the run was started with the checkpoint's own weights."""
+    def report_faults(self) -> None:
+        """Log which samples were left out or cut in all processes; each process must call it."""
+        faults, cut = gather_object(self.faults), gather_object(self.cut)
+        if not self.args.main_process:
+            return
+        if faults:
+            logger.warning("%d times a sample was left out (--bad_samples skip):", len(faults))
+            for fault in sorted(set(faults)):
+                logger.warning("  %s", fault)
+        if cut:
+            logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
+
+    # -- what is saved -------------------------------------------------------------------------------------------------
+
+    def save_model(self, folder: Path) -> None:
+        """The model as it is now, and training.json. Every process must call it."""
+        average_statistics(self.model)
+        split = self.args.deepspeed and self.wrapped is not self.model
+        state = self.accelerator.get_state_dict(self.wrapped) if split else None
+        if self.args.main_process:
+            try:
+                self.model.save_pretrained(folder, state_dict=state)
+            except NotFiniteError as error:
+                raise BTCChatError(f"{error} at step {self.state.global_step}: {DIVERGED}") from error
+            if self.record is not None:
+                write_run_record(folder, self.record)
+
+    def save_checkpoint(self) -> None:
+        """checkpoint-N: the model, and all that a resumed run needs. It has its name only when it is complete."""
+        self._finite(self.meter.mean_loss())
+        folder = self.output_dir / f"{NAME}{self.state.global_step}"
+        part = self.output_dir / f"{PART}{self.state.global_step}"
+        if self.args.main_process:
+            delete(folder)  # left over from a run that was interrupted, or resumed from an earlier checkpoint
+            part.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.save_model(part)
+        self.resumable.save(part)
+        counts: RunCounts = {
+            **self.meter.state(),
+            "faults": gather_object(self.faults),
+            "cut": gather_object(self.cut),
+        }
+        self.accelerator.wait_for_everyone()
+        if self.args.main_process:
+            write_json(part / METER, counts)
+            self.state.write(part)
+            part.rename(folder)
+            if (self.args.save_total_limit or 0) > 0:
+                delete_oldest(self.output_dir, keep=int(self.args.save_total_limit or 0))
+
+    def _restore(self, counts: RunCounts) -> None:
+        """Continue with the counts of a checkpoint, which are those of all processes."""
+        self.meter.load_state(counts, self.args.main_process)
+        if self.args.main_process:
+            self.faults, self.cut = [*counts["faults"]], [*counts["cut"]]
 
 
-def count_supervised(batch: Batch) -> int:
+def count_supervised(batch: Mapping[str, Any]) -> int:
     """Tokens of a collated batch that are learned. The first token of a sample is not: nothing precedes it."""
     return int((batch["labels"][:, 1:] >= 0).sum())
+
+
+def plain_settings(record: RunRecord | None) -> dict[str, str | int | float]:
+    """The flags and the model's settings, for tensorboard and wandb."""
+    settings = {} if record is None else record["flags"] | record["model"]
+    return {name: value if isinstance(value, int | float) else str(value) for name, value in settings.items()}
+
+
+def _reported(name: str) -> str:
+    """``eval_S*m`` -> ``eval/S*m``, ``loss`` -> ``train/loss``."""
+    return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from btcchat import cli
-from btcchat.change_encoder.change_map import overlay
+from btcchat.change_encoder.change_map import at_size, overlay
 from btcchat.commands import options
 from tests.tiny import tiny_model
 
@@ -54,6 +54,18 @@ def test_the_map_has_the_size_of_the_image_after_and_leaves_the_padding_out(mode
     assert field.shape == (48, 96)
     square = model.change_map(wide.resize((96, 96)), wide.resize((96, 96)))
     assert square.shape == (96, 96)
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 48), (48, 96)])
+def test_the_padding_is_cut_off_on_both_sides(width, height):
+    """The image is in the middle of the square that the grid covers: rows or columns 2 to 5 of 8."""
+    grid = torch.zeros(8, 8)
+    grid[2, 2] = 1.0
+    field = at_size(grid, width, height, padded=True)
+    row, column = np.unravel_index(field.argmax(), field.shape)
+    top, left = (0, 24) if width > height else (24, 0)
+    assert field.shape == (height, width) and top <= row < top + 12 and left <= column < left + 12
+    assert at_size(grid, width, height, padded=False).argmax() != field.argmax()
 
 
 def test_an_encoder_without_distance_gets_the_towers_own(model):

@@ -15,7 +15,7 @@ from btcchat.checkpoint.folder import open_folder
 from btcchat.commands.caption import EXAMPLE
 from btcchat.decoding.options import GenerationOptions
 
-LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
+LORA = {"r": 4, "lora_alpha": 12, "lora_dropout": 0.1}  # an alpha that is not peft's default
 SQUARES = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
 
 

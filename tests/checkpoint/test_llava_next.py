@@ -261,8 +261,8 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
         ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
         ({"cc_expert_args": {}}, r"lin1.bias' has shape \(24,\), the config says \(4608,\)"),  # the published default
         ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
-        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a JSON object"),
-        ({"mm_vision_tower": 5}, "leaves its vision tower's sizes to '5', which is not to be had: no model at 5"),
+        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a text or a JSON object"),
+        ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a text"),
         ({"mm_use_im_start_end": True}, "config.json: mm_use_im_start_end is true; image start/end tokens are not"),
         ({"s2": True}, "config.json: s2 is true; multi-scale S2 features are not supported"),
     ],
@@ -404,7 +404,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch)
     ("changes", "message"),
     [
         ({"hidden_size": 32}, "hidden_size is 32, and the weights in .*published have 16"),
-        ({"hidden_size": "16"}, "hidden_size is '16', expected a whole number such as 768"),
+        ({"hidden_size": "16"}, "hidden_size is '16', expected a whole number"),
         ({"hidden_size": None}, "hidden_size is None, expected a whole number"),
         ({"intermediate_size": 48}, "intermediate_size is 48, and the weights in .*published have 64"),
         ({"image_size": 64}, "image_size is 64, and the weights in .*published have 16 patches, not 64"),
@@ -438,8 +438,9 @@ def test_a_config_that_is_no_object_is_named(which, published, tmp_path):
         file.parent.mkdir()
         edit(published, mm_vision_tower=str(file.parent))
     file.write_text("[1]")
-    with pytest.raises(BTCChatError, match=f"{file} holds a list, expected an object"):
+    with pytest.raises(BTCChatError) as error:
         import_llava_next(published, tmp_path / "out")
+    assert f"{file} holds a list, expected an object" in error.value.args[0]
 
 
 def test_a_weight_that_no_part_has_is_named(published):

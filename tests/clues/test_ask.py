@@ -118,7 +118,7 @@ cli.main(sys.argv[1:])
 
 
 def test_a_record_that_cannot_be_asked_about_is_named_and_the_others_are_asked(root, base, capsys):
-    assert cli.main(words(root, base, "bad")) == 2
+    assert cli.main(words(root, base, "bad")) == 3
     err = capsys.readouterr().err
     assert "btcchat: error: bad.jsonl row 1: " in err and "1 clues written" in err and "1 records failed" in err
 

@@ -90,7 +90,7 @@ def test_missing_clues_are_counted_and_named(written, images):
     rows = [record(images, "ab"), *(record(images, "bc", row) for row in range(2, 9)), record(images, "ca", 9, "own")]
     with pytest.raises(BTCChatError) as error:
         Clues(written).check(rows)
-    message = str(error.value)
+    message = error.value.args[0]
     assert message.startswith("7 records have no clue: rows.jsonl row 2: no clue of ") and "\n" not in message
     assert "row 6: " in message and "row 7: " not in message and "(and 2 more)" in message
     assert message.endswith("run btcchat augment with that --out again")

@@ -10,6 +10,7 @@ from btcchat.errors import BTCChatError
 from tests.data.test_formats import shard
 
 QUESTION, ANSWER = {"from": "human", "value": "<image>\nWhat is new?"}, {"from": "gpt", "value": "a house"}
+PLAIN = QUESTION | {"value": "What is new?"}
 TWO = QUESTION | {"value": "<image><image>\nWhat is new?"}
 THREE = QUESTION | {"value": "<image><image><image>\nWhat is new?"}
 GOOD = [
@@ -19,7 +20,7 @@ GOOD = [
     {"modality": "video", "video": "clip"},
     {"modality": "video", "video": ["a.png"] * 3, "conversations": [TWO, ANSWER]},  # the model is given two of them
     {"modality": "video", "video": "b.mp4", "conversations": [THREE, ANSWER]},  # how many it has nobody knows
-    {"modality": "text"},
+    {"modality": "text", "conversations": [PLAIN, ANSWER]},
 ]
 
 
@@ -51,6 +52,16 @@ def test_good_rows_pass(built, maker):
         ({"modality": "pair", "images": ["a.png"] * 2, "conversations": [THREE, ANSWER]}, "3 <image>"),
         ({"modality": "series", "images": ["a.png"] * 5, "conversations": [TWO, ANSWER]}, "2 <image>"),
         ({"modality": "video", "video": ["a.png"] * 3, "conversations": [THREE, ANSWER]}, "3 <image>"),
+        ({"modality": "text"}, "<image> in turn 1, but the record has no image"),
+        ({"modality": "text", "conversations": [PLAIN, ANSWER | {"value": "a <video>"}]}, "'<video>' in turn 2 is not"),
+        (
+            {
+                "modality": "series",
+                "images": ["a.png"] * 3,
+                "conversations": [QUESTION | {"value": "<video>\nQ"}, ANSWER],
+            },
+            "'<video>' in turn 1 is not a placeholder here; write <image>",
+        ),
         ({"modality": "pair", "images": ["a.png", "none.png"]}, "image '.*none.png' not found"),
         ({"modality": "video", "video": "none.mp4"}, "video '.*none.mp4' not found"),
     ],
@@ -62,7 +73,7 @@ def test_a_bad_row_is_named(built, maker, row, message, mixture):
 
 
 def test_captions_without_a_place_are_named_where_they_are_used(built, maker):
-    row = {"modality": "text", "captions": ["b house"]}
+    row = {"modality": "text", "conversations": [PLAIN, ANSWER], "captions": ["b house"]}
     check_before(built("rows", row), maker)
     with pytest.raises(BTCChatError, match="^rows.jsonl row 8: no answer is one of its 'captions'"):
         check_before(built("rows@random_choice", row), maker)

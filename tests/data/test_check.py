@@ -12,10 +12,11 @@ from btcchat import cli
 from btcchat.clues.store import ClueWriter
 from btcchat.data.check.table import KINDS
 from btcchat.data.mixture import build_datasets, known_sets, terms
-from btcchat.train.arguments import TrainerArguments
+from btcchat.train.training_arguments import TrainingArguments
 
 Q = {"from": "human", "value": "<image>\nWhat is new?"}
 A = {"from": "gpt", "value": "a house"}
+PLAIN = Q | {"value": "What is new?"}
 
 # kind -> rows that have this fault, and no other
 BAD = {
@@ -27,9 +28,12 @@ BAD = {
     "missing": [{"modality": "pair", "images": ["a.png", "none.png"]}, {"modality": "video", "video": "none.mp4"}],
     "unreadable": [{"modality": "image", "image": "cut.png"}, {"modality": "image", "image": "empty.png"}],
     "sizes": [{"modality": "pair", "images": ["a.png", "wide.png"]}],
+    "disagreement": [{"modality": "pair", "images": ["a.png", "b.png"], "change_flag": 0, "captions": ["a house"]}],
     "placeholders": [
         {"modality": "image", "image": "a.png", "conversations": [Q | {"value": "<image><image>\nQ"}, A]},
         {"modality": "series", "images": ["a.png"] * 5, "conversations": [Q | {"value": "<image>" * 3}, A]},
+        {"modality": "text"},
+        {"modality": "series", "images": ["a.png"] * 3, "conversations": [Q | {"value": "<video>\nQ"}, A]},
     ],
     "answer": [{"modality": "text", "conversations": [Q, A, Q, A | {"value": " "}]}],
     "length": [{"modality": "image", "image": "a.png", "conversations": [Q, A | {"value": "a house is built " * 80}]}],
@@ -39,7 +43,7 @@ GOOD = [
     {"modality": "image", "image": "wide.png"},
     {"modality": "series", "images": ["a.png", "b.png", "a.png"], "dates": ["1", "2", "3"]},
     {"modality": "video", "video": "clip"},
-    {"modality": "text"},
+    {"modality": "text", "conversations": [PLAIN, A]},
 ] * 20
 
 
@@ -88,7 +92,7 @@ def test_samples_per_epoch_are_those_that_training_sees(root, capsys, mixture):
     assert checked(root, mixture, "--workers", "0") == 0
     sets = {term.label for term in terms(mixture, known_sets(root))}
     found = counted(capsys.readouterr().out, len(sets) + (len(sets) > 1))
-    seen = build_datasets(mixture, dict, data_root=root, folder=root, seed=TrainerArguments.seed)
+    seen = build_datasets(mixture, dict, data_root=root, folder=root, seed=TrainingArguments.seed)
     assert found.get("total", next(iter(found.values()))) == len(seen)
     assert found.keys() - {"total"} == sets
 
@@ -105,7 +109,9 @@ def test_the_total_of_several_sets_counts_a_shared_image_once(root, capsys):
 
 
 def test_a_random_share_is_counted_with_the_seed_of_training(root, capsys):
-    rows = [{"modality": "text", "captions": ["a house"] * number} for number in range(1, 41)]
+    rows = [
+        {"modality": "text", "conversations": [PLAIN, A], "captions": ["a house"] * number} for number in range(1, 41)
+    ]
     write(root / "good.jsonl", rows)
     for seed in (0, 42):
         assert checked(root, "good@random:3@flatten_list", "--workers", "2", "--seed", str(seed)) == 0
@@ -139,7 +145,7 @@ def test_a_sound_mixture_is_one_table(root, capsys, workers):
 
 
 def test_every_fault_is_named_with_its_row(root, capsys):
-    assert checked(root, "bad+good", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "bad+good", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
     faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
     expected, row = [], 0
     for kind, rows in BAD.items():
@@ -161,15 +167,57 @@ def test_every_fault_is_named_with_its_row(root, capsys):
         assert words in out
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("vidtoken", "'<video>' in turn 1 is not a placeholder here; write <image> for an image"),
+        ("vidtoken_video", "'<video>' in turn 1 is not a placeholder here; write <image> for an image"),
+        ("text_with_imgtok", "<image> in turn 1, but the record has no image; add its image, or remove it"),
+    ],
+)
+def test_placeholders_that_would_be_learned_as_text_are_a_fault(root, shared, capsys, name, fault):
+    case = shared / "cases/11-video-token-stays-text"
+    (root / "before.png").write_bytes((root / "a.png").read_bytes())
+    (root / "after.png").write_bytes((root / "b.png").read_bytes())
+    (root / "case.yaml").write_text(f"case: {{annotation: {case / name}.jsonl, images: {root}}}")
+    assert checked(root, str(root / "case.yaml"), "--workers", "0") == 3
+    assert f"  case: {name}.jsonl row 1: {fault}" in capsys.readouterr().out
+
+
+def test_flag_captions_and_mask_are_held_against_each_other(root, shared, tmp_path, capsys):
+    src = shared / "cases/12-flag-mask-captions-disagree/mci"
+    assert cli.main(["data", "convert", "levir_mci", str(src), str(tmp_path / "out")]) == 0
+    (root / "case.yaml").write_text(f"case: {{annotation: {tmp_path}/out/train.jsonl, images: {src}}}")
+    check = [str(root / "case.yaml"), "--workers", "0"]
+    assert checked(root, *check) == 0  # published sets have them
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[-1] == "disagreement" and out.splitlines()[1].split()[-1] == "2"
+    assert out.splitlines()[2:] == [
+        "disagreement: change_flag, captions and mask of a pair that contradict each other (2)",
+        "  case: train.jsonl row 1: changed by its mask, unchanged by its change_flag and captions",
+        "  case: train.jsonl row 2: changed by its change_flag and captions, unchanged by its mask",
+    ]
+    assert checked(root, *check, "--disagreement", "stop") == 3
+    assert checked(root, *check, "--disagreement", "stop", "--allow", "disagreement") == 0
+
+
+def test_a_mask_that_cannot_be_read_is_a_fault(root, capsys):
+    write(root / "bad.jsonl", [GOOD[0] | {"mask": mask} for mask in ("none.png", "cut.png", 7)])
+    assert checked(root, "bad", "--workers", "0") == 3
+    out = capsys.readouterr().out
+    assert f"row 1: mask '{root}/./none.png' not found" in out and "row 2: image '" in out
+    assert "row 3: 7 in 'mask', expected a path" in out
+
+
 def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(root, capsys):
-    assert checked(root, "bad", "--workers", "0", "--faults", "1") == 1
+    assert checked(root, "bad", "--workers", "0", "--faults", "1") == 3
     out = capsys.readouterr().out
     assert "row: a row that does not follow the schema (3)" in out and "  and 2 more (--out FILE has all)" in out
 
 
 def test_kinds_that_are_allowed_do_not_count(root, capsys):
     write(root / "bad.jsonl", BAD["sizes"] + BAD["length"])
-    assert checked(root, "bad", "--workers", "0", "--allow", "sizes") == 1
+    assert checked(root, "bad", "--workers", "0", "--allow", "sizes") == 3
     assert checked(root, "bad", "--workers", "0", "--allow", "sizes", "length") == 0
     assert checked(root, "bad", "--allow", "size") == 2
     assert "unknown kind of fault 'size' (did you mean 'sizes'?)" in capsys.readouterr().err
@@ -179,7 +227,7 @@ def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys)
     lines = (root / "good.jsonl").read_text().splitlines()
     (root / "broken.json").write_text(f'[{",".join(lines)}, {{"modality": "pa', encoding="utf-8")
     (root / "sets.yaml").write_text("broken: {annotation: broken.json}")
-    assert checked(root, "broken", "--workers", "0") == 1
+    assert checked(root, "broken", "--workers", "0") == 3
     out = capsys.readouterr().out
     assert "  broken: broken.json row 101: not JSON" in out and "what is behind it was not read" in out
     assert out.splitlines()[1].split()[:2] == ["broken", "101"]
@@ -188,7 +236,7 @@ def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys)
 def test_a_line_that_is_not_json_is_a_fault_and_the_lines_behind_it_are_checked(root, capsys):
     lines = (root / "good.jsonl").read_text().splitlines()
     (root / "broken.jsonl").write_text("\n".join(['{"modality": "pa', *lines, "{}"]), encoding="utf-8")
-    assert checked(root, "broken", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "broken", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
     faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
     assert [(fault["where"], fault["fault"][:8]) for fault in faults] == [
         ("broken.jsonl row 1", "not JSON"),
@@ -215,28 +263,28 @@ def test_the_longest_caption_counts_where_each_is_used(root, capsys):
     row = {"modality": "pair", "images": ["a.png", "b.png"], "captions": ["a house", "a house is built " * 80]}
     write(root / "bad.jsonl", [row])
     assert checked(root, "bad", "--workers", "0") == 0
-    assert checked(root, "bad@flatten_list", "--workers", "0") == 1
+    assert checked(root, "bad@flatten_list", "--workers", "0") == 3
     assert "length: " in capsys.readouterr().out
 
 
 def test_captions_that_stand_in_no_answer_are_a_fault_where_they_are_used(root, capsys):
-    write(root / "bad.jsonl", [GOOD[0], {"modality": "text", "captions": ["b house"]}, {"modality": "text"}])
+    write(root / "bad.jsonl", [GOOD[0], GOOD[4] | {"captions": ["b house"]}, GOOD[4]])
     assert checked(root, "bad", "--workers", "0") == 0
     for way in ("random_choice", "flatten_list"):
-        assert checked(root, f"bad@{way}", "--workers", "0") == 1
+        assert checked(root, f"bad@{way}", "--workers", "0") == 3
         out = capsys.readouterr().out
         assert f"  bad@{way}: bad.jsonl row 2: no answer is one of its 'captions'" in out
         assert out.splitlines()[-3].split()[1:3] == ["3", "4" if way == "flatten_list" else "3"]
 
 
 def test_clues_are_checked_and_counted(root, capsys):
-    rows = [GOOD[0], {"modality": "pair", "images": ["b.png", "a.png"]}, {"modality": "text"}]
+    rows = [GOOD[0], {"modality": "pair", "images": ["b.png", "a.png"]}, GOOD[4]]
     write(root / "bad.jsonl", rows)
     with ClueWriter(root / "clues", {"model": "base", "identity": "0", "questions": {}}) as writer:
         writer.add([("pair", [str(root / "a.png"), str(root / "b.png")], "a house is built " * 80)])
     clues = ["--clues", str(root / "clues"), "--workers", "0"]
     assert checked(root, "bad", "--workers", "0") == 0
-    assert checked(root, "bad", *clues, "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "bad", *clues, "--out", str(root / "faults.jsonl")) == 3
     faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
     said = [(fault["where"], fault["kind"]) for fault in faults]
     assert said == [("bad.jsonl row 1", "length"), ("bad.jsonl row 2", "clue")]
@@ -253,7 +301,7 @@ def test_shards_are_checked_too(root, capsys):
                 for name in row.get("images", [row["image"]] if "image" in row else []):
                     tar.add(root / name, f"{i}.{name}")
     (root / "x-2.tar").write_bytes((root / "x-2.tar").read_bytes()[:1100])
-    assert checked(root, "tars", "--workers", "0", "--out", str(root / "faults.jsonl")) == 1
+    assert checked(root, "tars", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
     faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
     assert [(fault["where"].split("/")[-1], fault["kind"]) for fault in faults] == [
         ("x-1.tar sample 0", "row"),
@@ -288,3 +336,15 @@ def test_the_documented_table_is_what_the_command_prints(shared, tmp_path, capsy
     capsys.readouterr()
     assert cli.main(["data", "check", *command.split(), "--data_root", str(tmp_path), "--workers", "0"]) == 0
     assert capsys.readouterr().out == table
+
+
+def test_the_list_of_faults_replaces_no_other_file(root, capsys):
+    before = (root / "bad.jsonl").read_bytes()
+    for _ in range(2):
+        assert checked(root, "bad", "--workers", "0", "--out", str(root / "bad.jsonl")) == 2
+        assert "bad.jsonl already exists, and btcchat did not write it; give another file" in capsys.readouterr().err
+        assert (root / "bad.jsonl").read_bytes() == before
+    for _ in range(2):  # one of ours is written again
+        assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
+    assert checked(root, "good@first:5", "--workers", "0", "--out", str(root / "faults.jsonl")) == 0
+    assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3

@@ -1,6 +1,7 @@
 """Published layouts become our records: each on a miniature, LEVIR-CC on real files, bad rows told line by line."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -73,7 +74,7 @@ EXAMPLES = {  # kind, split, place -> the record
         "train_000002", "images/train/A/train_000002.png", "images/train/B/train_000002.png", change_flag=1
     ),
     ("levir_mci", "val", 0): pair(
-        "val_000001", "images/val/A/val_000001.png", "images/val/B/val_000001.png", change_flag=0,
+        "val_000001", "images/val/A/val_000001.png", "images/val/B/val_000001.png", change_flag=1,
         mask="images/val/label/val_000001.png",
     ),
     ("whu_cdc", "test", 0): pair(
@@ -133,7 +134,7 @@ EXAMPLES = {  # kind, split, place -> the record
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CONVERTERS)
+@pytest.mark.parametrize("kind", LAYOUTS)
 def test_a_published_layout_becomes_records_split_by_split(make, tmp_path, kind):
     src, seen = make(kind), []
     out = tmp_path / "annotations" / kind
@@ -173,7 +174,7 @@ def test_a_described_data_set_is_there_once_it_is_converted(tmp_path, name):
 
 
 def test_every_kind_but_no_other_is_described():
-    assert {entry["kind"] for entry in shipped().values()} == set(CONVERTERS) == set(LAYOUTS)
+    assert {entry["kind"] for entry in shipped().values()} == set(CONVERTERS) - {"generic"} == set(LAYOUTS)
 
 
 def test_a_pair_is_asked_about_as_the_caption_command_asks():
@@ -249,7 +250,7 @@ def bad(make):
     return src, [
         f"LevirCCcaptions.json row 1: image '{folder}/train/A/train_000001.png' not found (and in 1 more row)",
         f"LevirCCcaptions.json row 2: '{folder}/train/B/train_000002.png' is not an image that can be read "
-        "(PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PPM)",
+        "(PNG, JPEG, TIFF, JPEG 2000, WebP, BMP, GIF, AVIF, PPM)",
         f"LevirCCcaptions.json row 3: image '{folder}/val/label/val_000001.png' not found",
         f"LevirCCcaptions.json row 4: image '{folder}/test/B/test_000001.png' (32 x 32) is truncated or damaged: ",
         "LevirCCcaptions.json row 5: the id 'train_000001' is that of row 1",
@@ -311,6 +312,7 @@ def test_a_conversion_into_a_log_prints_its_progress(make, tmp_path, capsys, eve
     assert "btcchat: 1 of 4 rows (25 %), " in capsys.readouterr().err
 
 
+FLAG = '"split": "train", "changeflag": 1'
 ROW_FAULTS = {  # kind, file, old, new -> the line
     ("unirs", "LEVIR_CC_Train_Plus.json", '"A/1.png###B/1.png"', '"A/1.png###B/1.png###A/1.png"'):
         "LEVIR_CC_Train_Plus.json row 2: 3 paths in 'image', expected 1 (an image) or 2 (before, after)",
@@ -331,7 +333,7 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
     ("cdvqa", "Val_questions.json", '"img_id": 1', '"img_id": 9'):
         "Val_questions.json row 3: img_id 9 is not in Val_images.json",
     ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; expected a line for each",
-    ("levir_cc", "LevirCCcaptions.json", '"changeflag": 0, "sentences"', '"changeflag": 0, "nothing"'):
+    ("levir_cc", "LevirCCcaptions.json", f'"imgid": 0, {FLAG}, "sentences"', f'"imgid": 0, {FLAG}, "nothing"'):
         "LevirCCcaptions.json row 1: no 'sentences'; got filepath, filename, imgid, split, changeflag, nothing",
 }  # fmt: skip
 
@@ -364,6 +366,62 @@ def test_an_id_that_two_files_share_is_told(make, tmp_path):
     with pytest.raises(BadRows) as caught:
         convert("era", src, tmp_path / "out")
     assert caught.value.faults == ["Tra/Fire_2.mp4: the id 'Fire_2' is that of Tra/Fire/Fire_2.mp4"]
+
+
+# -- flag, captions and masks ------------------------------------------------------------------------------------------
+
+
+DISAGREE = [  # of the case's levir_mci
+    "LevirCCcaptions.json row 1: changed by its mask, unchanged by its change_flag and captions",
+    "LevirCCcaptions.json row 2: changed by its change_flag and captions, unchanged by its mask",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "faults"),
+    [
+        ("levir_mci", "mci", DISAGREE),
+        (
+            "levir_cc",
+            "flag",
+            [
+                "LevirCCcaptions.json row 1: changed by its change_flag, unchanged by its captions",
+                "LevirCCcaptions.json row 2: changed by its captions, unchanged by its change_flag",
+            ],
+        ),
+    ],
+)
+def test_pairs_whose_flag_captions_and_mask_disagree_are_kept_and_returned(shared, tmp_path, kind, folder, faults):
+    src = shared / "cases/12-flag-mask-captions-disagree" / folder
+    converted = convert(kind, src, tmp_path)
+    assert list(map(str, converted.disagreements)) == faults
+    assert converted == {"train": len(rows(tmp_path / "train.jsonl"))} == {"train": 3 if folder == "mci" else 2}
+
+
+def test_pairs_that_disagree_are_left_out_or_stop_the_conversion_where_that_is_asked(shared, tmp_path, capsys):
+    src, out = shared / "cases/12-flag-mask-captions-disagree/mci", tmp_path / "out"
+    words = ["data", "convert", "levir_mci", str(src), str(out), "--disagreement"]
+    head = "disagreement: change_flag, captions and mask of a pair that contradict each other (2)"
+    assert cli.main([*words, "stop"]) == 2 and not out.exists()
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert [line.strip() for line in lines] == [head, *DISAGREE]
+    assert last == "btcchat: error: 2 faults (listed above); nothing was written"
+    assert cli.main([*words, "drop"]) == 0
+    *lines, left_out, last = capsys.readouterr().err.splitlines()
+    assert [line.strip() for line in lines] == [head, *DISAGREE]
+    assert left_out == "btcchat: 2 pairs listed above left out"
+    assert last == f"btcchat: 1 train records written to {out}"
+    assert [row["id"] for row in rows(out / "train.jsonl")] == ["train_000003"]
+    assert cli.main([*words[:-1]]) == 2  # OUT is taken
+    assert cli.main([*words, "ignore"]) == 2
+
+
+def test_a_mask_that_two_rows_share_is_held_against_both(shared, tmp_path):
+    src = shutil.copytree(shared / "cases/12-flag-mask-captions-disagree/mci", tmp_path / "src")
+    content = json.loads((src / "LevirCCcaptions.json").read_text())
+    content["images"].insert(1, content["images"][0] | {"split": "val"})
+    write_json(src / "LevirCCcaptions.json", content)
+    assert [fault.where[-1] for fault in convert("levir_mci", src, tmp_path / "out").disagreements] == ["1", "2", "3"]
 
 
 # -- faults of the whole ---------------------------------------------------------------------------------------------
@@ -497,3 +555,16 @@ def test_the_documented_recipe_is_the_shipped_data_set():
     recipe = (mixture_folder().parent / "docs" / "training.md").read_text(encoding="utf-8")
     assert f"btcchat data convert levir_cc {entry['images']} annotations/levir_cc\n" in recipe
     assert "--data_mixture levir_cc " in recipe
+
+
+def test_two_conversions_do_not_write_to_one_folder_at_once(make, tmp_path):
+    from btcchat.data.convert.write import write_splits
+
+    with write_splits(tmp_path / "new" / "out", ["train"]) as write:
+        write("train", {"a": 1})
+        with (
+            pytest.raises(BTCChatError, match="is being written by process"),
+            write_splits(tmp_path / "new/out", ["val"]),
+        ):
+            pass
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["train.jsonl"]

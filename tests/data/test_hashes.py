@@ -1,9 +1,10 @@
+import os
 import shutil
 
 import pytest
 
 from btcchat.checkpoint.hub import resolve
-from btcchat.data.mixture.hashes import checkpoint_hash
+from btcchat.data.mixture.hashes import FileHashes, checkpoint_hash, file_hash
 
 
 @pytest.fixture
@@ -36,3 +37,19 @@ def test_it_is_moved_by_weights_that_lie_in_the_folder_itself(copy, file):
         (copy / file).write_bytes(content)
         hashes.append(checkpoint_hash(copy))
     assert len({checkpoint_hash(resolve(None)), *hashes}) == 3
+
+
+def test_a_file_is_hashed_again_where_its_size_or_its_time_has_changed(tmp_path, monkeypatch):
+    path, hashes = tmp_path / "a.png", FileHashes()
+    path.write_bytes(b"before")
+    os.utime(path, ns=(10**18, 10**18))
+    assert hashes(path) == file_hash(path)
+    path.write_bytes(b"after!")  # as many bytes
+    os.utime(path, ns=(10**18, 10**18 + 1))
+    assert hashes(path) == file_hash(path)
+    path.write_bytes(b"longer than before")
+    os.utime(path, ns=(10**18, 10**18 + 1))
+    assert hashes(path) == file_hash(path)
+    expected = file_hash(path)
+    monkeypatch.setattr("btcchat.data.mixture.hashes.file_hash", None)
+    assert hashes(path) == expected, "it is not read again where neither has changed"

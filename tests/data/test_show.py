@@ -13,10 +13,11 @@ from PIL import Image
 
 from btcchat import cli, prompt
 from btcchat.clues.store import ClueWriter
+from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
 TALK = [{"from": "human", "value": "What is new?"}, {"from": "gpt", "value": "a house"}]
-HOSTILE = '<script>alert(1)</script> & "quoted" <image> </s>'
+HOSTILE = '<script>alert(1)</script> & "quoted" </s>'
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def root(tmp_path, monkeypatch, maker):
         {"modality": "pair", "images": ["a.png", "<c>.png"], "dates": ["<2010>", "2014"], "task": "<i>"},
         {"modality": "image", "image": "b.png"},
         {"modality": "image", "image": "gone<b>.png"},
-        {"modality": "text"},
+        {"modality": "text", "conversations": [talk[0] | {"value": "What is new?"}, talk[1]]},
     ]
     lines = "\n".join(json.dumps({"id": f"<b>{n}", "conversations": talk} | row) for n, row in enumerate(rows, start=1))
     (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
@@ -181,3 +182,15 @@ def record_of(root):
 
 def maker_sample(root, maker) -> dict:
     return maker(record_of(root), train=True)
+
+
+def test_a_page_replaces_a_page_of_ours_and_no_other_file(root, tmp_path, capsys):
+    from btcchat.media.page import write_page
+    from btcchat.outputs.ours import HTML
+
+    for _ in range(2):
+        write_page(tmp_path / "page.html", [f"<!DOCTYPE html>{HTML}", "text"])
+    (tmp_path / "mine.html").write_text("<!DOCTYPE html><p>mine")
+    with pytest.raises(BTCChatError, match="mine.html already exists, and btcchat did not write it"):
+        write_page(tmp_path / "mine.html", iter([]))
+    assert (tmp_path / "mine.html").read_text() == "<!DOCTYPE html><p>mine"

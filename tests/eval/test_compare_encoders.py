@@ -224,7 +224,7 @@ def test_a_training_differs_by_its_flags_its_data_and_the_code_of_its_encoder(sc
 def predictions(texts: list[str]) -> list[Prediction]:
     """Pairs with two references each, every second one changed."""
     return [
-        Prediction(str(n), text, (f"{n} houses on the left", "a house"), bool(n % 2), n + 1)
+        Prediction(str(n), text, (f"{n} houses on the left", "a house"), bool(n % 2), f"row {n + 1}")
         for n, text in enumerate(texts)
     ]
 
@@ -261,7 +261,10 @@ def test_a_score_that_is_zero_for_both_has_no_p():
 
 
 def test_answers_to_questions_have_an_accuracy():
-    rows = [Prediction(str(n), text, ("yes",), None, n + 1, "presence") for n, text in enumerate(["Yes.", "no", "yes"])]
+    rows = [
+        Prediction(str(n), text, ("yes",), None, f"row {n + 1}", "presence")
+        for n, text in enumerate(["Yes.", "no", "yes"])
+    ]
     score = answer_scores("questions", {"a": [rows]})["a"]["accuracy"]
     assert score.mean == pytest.approx(200 / 3) and len(score.draws) == DRAWS
     assert times(3, DRAWS, 0).sum(1).tolist() == [3] * DRAWS

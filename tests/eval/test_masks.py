@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.errors import BTCChatError
-from btcchat.eval.maps.masks import LEVELS, best_level, level_of, mask_scores, mask_text
+from btcchat.eval.maps.masks import LEVELS, best_level, count, level_of, mask_scores, mask_text
 from tests.eval.test_run import no_paraphrases, one_thread, torchrun, write_rows  # noqa: F401
 
 SETS = """
@@ -168,6 +169,18 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_every_value_of_a_mask_but_0_is_a_change(tmp_path, mode):
+    """LEVIR-MCI's roads are 128, its buildings 255; other masks have 1."""
+    mask = np.array([[0, 128, 255, 1]], np.uint8)
+    Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
+    Image.fromarray(np.array([[10, 20, 30, 40]], np.uint8)).save(tmp_path / "map.png")
+    record = SimpleNamespace(row={"mask": "mask.png"}, where="rows.json row 1")
+    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    unchanged, changed = count(sample, tmp_path / "map.png")
+    assert np.flatnonzero(unchanged).tolist() == [10] and np.flatnonzero(changed).tolist() == [20, 30, 40]
+
+
 def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
     rows = [json.loads(line) for line in (root / "scenes_test.jsonl").read_text().splitlines()]
     Image.new("1", (10, 20)).save(root / "data/small.png")
@@ -176,9 +189,23 @@ def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
     assert "small.png has 10 x 20 pixels, the pair's change map 256 x 256" in capsys.readouterr().err
 
 
-def test_a_broken_map_is_named(tmp_path):
-    from btcchat.eval.maps.masks import count
+@pytest.mark.parametrize("dtype, changed, nodata", [("uint8", 255, 255), ("uint8", 128, 0), ("uint16", 1, None)])
+def test_what_is_not_0_in_a_mask_is_a_change_whatever_its_type_and_tags(tmp_path, dtype, changed, nodata):
+    from types import SimpleNamespace
 
+    from btcchat.eval.maps.masks import count
+    from tests.media.scenes import write
+
+    mask = np.zeros((4, 4, 1), dtype)
+    mask[0] = changed
+    write(tmp_path / "mask.tif", mask, nodata=nodata)
+    Image.new("L", (4, 4), 9).save(tmp_path / "map.png")
+    record = SimpleNamespace(row={"mask": "mask.tif"}, where="row 1")
+    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    assert count(sample, tmp_path / "map.png")[:, 9].tolist() == [12, 4]
+
+
+def test_a_broken_map_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BTCChatError, match="remove it, and it is drawn again"):
         count(None, tmp_path / "a.png")

@@ -1,5 +1,7 @@
 """Every fault of a predictions file is one line that names the line, and exit code 2."""
 
+import json
+
 import pytest
 
 from btcchat.cli import main
@@ -24,7 +26,7 @@ def without(name: str) -> dict:
         ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} a line"),
         ([HOUSE, "[" * 100_000], "line 2: not JSON"),
         ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number of too many digits)"),
-        (["{}"], "line 1: no field 'id' or 'uid' or 'filename'; it has no fields; give --id-field NAME"),
+        (["{}"], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'; it has no fields; give --id-field NAME"),
         ([HOUSE, row(id="b", prediction=None)], "line 2: 'prediction' is null; expected a text"),
         ([HOUSE, row(id="b", prediction=["a house"])], "line 2: 'prediction' is a list"),
         ([HOUSE, row(id=None)], "line 2: 'id' is null"),
@@ -35,9 +37,9 @@ def without(name: str) -> dict:
         ([HOUSE, row(id="b", references=["x", " . "])], "line 2: reference 2 of 'references' is empty"),
         ([HOUSE, {**without("prediction"), "id": "b"}], "line 2: no field 'prediction'"),
         ([without("references")], "line 1: no field 'references' or 'change_caption'; it has id, prediction; give"),
-        ([without("id")], "line 1: no field 'id' or 'uid' or 'filename'"),
-        ([HOUSE, row(prediction="a road")], "lines 1 and 2 both have the id 'a' and say different things"),
-        ([HOUSE, row(references=["a road"])], "lines 1 and 2 both have the id 'a'"),
+        ([without("id")], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'"),
+        ([HOUSE, row(prediction="a road")], "line 1 and line 2 both have the id 'a' and say different things"),
+        ([HOUSE, row(references=["a road"])], "line 1 and line 2 both have the id 'a'"),
         ([row(changeflag=2)], "line 1: 'changeflag' is 2; expected 0 or 1"),
         ([""], "empty; expected JSON lines"),
     ],
@@ -98,8 +100,6 @@ def test_ids_are_held_against_a_file_of_references(write, capsys):
 
 def test_levir_ccs_own_file_gives_references_and_flags(write, shared):
     path = shared / "data" / "levir_cc_subset" / "LevirCCcaptions.json"
-    import json
-
     images = [image for image in json.loads(path.read_text())["images"] if image["split"] == "val"]
     predictions = write("p.jsonl", [{"id": image["filename"], "prediction": "x"} for image in images])
     read = read_predictions(predictions, references=path, split="val")
@@ -107,6 +107,83 @@ def test_levir_ccs_own_file_gives_references_and_flags(write, shared):
     assert [one.changed for one in read.rows] == [bool(image["changeflag"]) for image in images]
     with pytest.raises(BTCChatError, match="no row of the split 'test'; it has train, val"):
         read_predictions(predictions, references=path, split="test")
+
+
+COCO = {
+    "info": {},
+    "images": [{"id": 7, "file_name": "a.png", "split": "val"}, {"id": 8, "file_name": "b.png"}, {"id": 9}],
+    "annotations": [
+        {"id": 1, "image_id": 8, "caption": "a road"},
+        {"id": 2, "image_id": 7, "caption": "a house"},
+        {"id": 3, "image_id": 8, "caption": "one road"},
+    ],
+}
+
+
+def test_cocos_captions_and_results_are_read(tmp_path, capsys):
+    (tmp_path / "captions.json").write_text(json.dumps(COCO, indent=1))
+    results = [{"image_id": 7, "caption": "a house"}, {"image_id": 8, "caption": "a river"}]
+    (tmp_path / "results.json").write_text(" " + json.dumps(results))
+    read = read_predictions(tmp_path / "results.json", references=tmp_path / "captions.json")
+    assert [(row.id, row.prediction, row.references) for row in read.rows] == [
+        ("7", "a house", ("a house",)),
+        ("8", "a river", ("a road", "one road")),
+    ]
+    by_name = [{"file_name": "b.png", "caption": "a road"}]
+    (tmp_path / "named.json").write_text(json.dumps(by_name))
+    fields = {"id": "file_name"}
+    read = read_predictions(tmp_path / "named.json", fields, references=tmp_path / "captions.json", partial=True)
+    assert [row.references for row in read.rows] == [("a road", "one road")] and read.missing == ["a.png"]
+    command = ["score", str(tmp_path / "results.json"), "--references", str(tmp_path / "captions.json"), "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["all"]["pairs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"annotations": [{"image_id": 3, "caption": "x"}]},
+            "annotations row 1 is of image 3, which 'images'",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "bbox": [0]}]},
+            "annotations row 1: no 'caption'; it has image_id, bbox",
+        ),
+        ({"annotations": [{"image_id": 7, "caption": None}]}, "annotations row 1: 'caption' is null; expected COCO's"),
+        ({"annotations": [{"image_id": [7], "caption": "x"}]}, "annotations row 1: 'image_id' is a list"),
+        ({"annotations": [7]}, "annotations row 1: got a number, expected an object"),
+        ({"annotations": None}, "annotations row 1: got null, expected an object"),
+        ({"images": ["a.png"]}, "images row 1: got a text, expected an object"),
+        ({"annotations": []}, "captions.json: no row"),
+    ],
+)
+def test_a_fault_of_cocos_captions_is_one_line(tmp_path, capsys, change, words):
+    (tmp_path / "captions.json").write_text(json.dumps(COCO | change))
+    (tmp_path / "results.json").write_text(json.dumps([{"image_id": 7, "caption": "a house"}]))
+    command = ["score", str(tmp_path / "results.json"), "--references", str(tmp_path / "captions.json")]
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1 and not out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[{"image_id": 1, "caption": "a"}, 7]', "row 2: got a number, expected an object"),
+        ('[{"image_id": 1, "caption": "a"}, {"image_id": 2}]', "row 2: no field 'caption'"),
+        ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', "row 1 and row 2 both have the id '1'"),
+        ('[{"image_id": 1, "capt', "results.json is not JSON ("),
+        ("[]", "results.json: empty; expected JSON lines, or an array of objects"),
+        ("[" * 100_000, "results.json is not JSON (nested too deeply)"),
+    ],
+)
+def test_a_fault_of_a_json_array_is_one_line_that_names_its_row(tmp_path, write, capsys, text, words):
+    (tmp_path / "results.json").write_text(text)
+    references = write("r.jsonl", [{"id": 1, "references": ["a house"]}])
+    assert main(["score", str(tmp_path / "results.json"), "--references", references]) == 2
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1 and not out
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
+from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import SAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,6 +173,7 @@ def test_a_run_has_its_scores_and_what_was_run(root, tmp_path, capsys):
     record = json.loads((run / "run.json").read_text())
     assert record["finished"] and record["options"]["max_new_tokens"] == 8 and len(record["model"]["fingerprint"]) == 64
     assert (record["options"]["device"], record["options"]["dtype"]) == ("cpu", "float32")
+    assert [record["options"][name] for name in ("bands", "stretch", "nodata")] == [None, "shared", None]
     assert record["prompts"] == {"conv_version": "v1", "caption_question": CHANGE_QUESTION, "pair_prompt": ""}
     check_parts(root / "model", record["model"]["parts"])
     assert main(["score", str(run)]) == 0 and main(["compare", str(run), str(run)]) == 0
@@ -409,7 +411,7 @@ def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
     first.close()
     with RunFolder(tmp_path).part(3):  # a process whose launcher was killed
         assert main(words(root, "pairs:val", tmp_path)) == 2
-    assert capsys.readouterr().err.count("is being written by another process") == 2
+    assert capsys.readouterr().err.count(f"{tmp_path} is being written by process {os.getpid()} on ") == 2
     assert main(words(root, "pairs:val", tmp_path)) == 0
 
 
@@ -419,6 +421,7 @@ BAD = {
     "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
     "bad.jsonl row 2: its id 'pair_0' is that of bad.jsonl row 1": pair(0),
     "bad.jsonl row 2: no question": pair(1, conversations=[{"from": "gpt", "value": "a house"}]),
+    "bad.jsonl row 2: '<video>' in turn 1 is not": pair(1, conversations=conversation("<video>\nWhat?", "a house")),
     "bad.jsonl row 2: image '": pair(1, images=["gone.png", "0.png"]),
 }
 
@@ -555,3 +558,29 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
     assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
     assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
     assert not (tmp_path / "clips").exists(), "told before anything is written"
+
+
+def test_a_fault_while_a_file_of_the_run_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    from btcchat.eval.runs.folder import RunFolder
+
+    folder, write = RunFolder(tmp_path), Path.write_bytes
+    folder.write("metrics.json", {"a": 1})
+    folder.write("predictions.jsonl", [{"a": 1}])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def half(path, data):
+        write(path, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    def rows():
+        yield {"a": 2}
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(BTCChatError, match="No space left on device"):
+        folder.write("metrics.json", {"a": 2})
+    with pytest.raises(BTCChatError, match="No space left on device"):
+        from btcchat.files import write_rows
+
+        write_rows(tmp_path / "predictions.jsonl", rows())
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}

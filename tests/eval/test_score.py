@@ -8,10 +8,11 @@ import subprocess
 import pytest
 
 from btcchat.cli import main
+from btcchat.data.changed import pair_changed, says_no_change
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions import java as java_module
 from btcchat.eval.captions.bootstrap import difference, interval
-from btcchat.eval.captions.changes import SAME, accuracy, confusion, pair_changed, says_no_change
+from btcchat.eval.captions.changes import SAME, accuracy, confusion
 from btcchat.eval.captions.counts import bleu_scores
 from btcchat.eval.captions.meteor import LONGEST, cut, meteor_counts, meteor_score
 from btcchat.eval.captions.paraphrases import write_relevant

@@ -28,7 +28,9 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-def write_tiff(path, array, *, photometric, planar=1, extra=(), nodata=None, sample_format=1, deflate=False):
+def write_tiff(
+    path, array, *, photometric, planar=1, extra=(), nodata=None, sample_format=1, deflate=False, orientation=None
+):
     """A minimal little-endian TIFF of one strip (a band, if planar is 2); array (H, W, bands)."""
     height, width, bands = array.shape
     bits = array.dtype.itemsize * 8
@@ -41,6 +43,8 @@ def write_tiff(path, array, *, photometric, planar=1, extra=(), nodata=None, sam
         (262, "H", [photometric]), (273, "I", [8 + sum(sizes[:i]) for i in range(len(sizes))]), (277, "H", [bands]),
         (278, "I", [height]), (279, "I", sizes), (284, "H", [planar]),
     ]  # fmt: skip
+    if orientation:
+        tags.insert(6, (274, "H", [orientation]))
     if extra:
         tags.append((338, "H", list(extra)))
     tags.append((339, "H", [sample_format] * bands))
@@ -83,7 +87,7 @@ def test_lossless_formats_come_back_as_they_were(tmp_path, scene, name):
     assert (pixels(image) == pixels(scene)).all()
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.jp2"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.jp2", "a.avif"])
 def test_lossy_formats_come_back_nearly_as_they_were(tmp_path, name):
     Image.new("RGB", SIZE, (200, 100, 50)).save(tmp_path / name)
     assert np.abs(pixels(load_image(tmp_path / name)) - (200, 100, 50)).max() <= 3
@@ -154,7 +158,7 @@ def test_grey_of_16_bit_and_float_is_stretched_between_percentiles(tmp_path, cap
     assert (rgb.reshape(-1, 3)[:20] == 0).all() and (rgb.reshape(-1, 3)[-20:] == 255).all()
     assert abs(rgb[10, 0, 0] - 127) <= 2
     assert len(caplog.records) == 1
-    assert re.search(r"values 10(39|40)\S*\.\.29(59|60)\S* \(percentiles 2 and 98\)", caplog.text)
+    assert re.search(r"values 10(39|40)\S*\.\.29(59|60)\S* shown as 0\.\.255 \(stretch shared\)", caplog.text)
 
 
 def test_an_8_bit_image_is_never_stretched(tmp_path):
@@ -204,29 +208,6 @@ def test_an_image_without_a_valid_pixel_says_so(tmp_path):
         load_image(path)
 
 
-@pytest.mark.parametrize(
-    "bands, photometric, planar, dtype, words",
-    [
-        (6, 1, 1, np.uint16, "6 unsigned bands of 16 bits"),
-        (3, 2, 1, np.float32, "3 floating-point bands of 32 bits"),
-        (3, 2, 2, np.uint16, "one after the other"),  # Pillow would read the bytes of red as red and green
-        (5, 1, 2, np.uint8, "5 (unsigned )?bands"),  # Pillow 13 would show the first as grey
-    ],
-)
-def test_bands_that_cannot_be_read_rightly_are_an_error_with_a_way_out(
-    tmp_path, bands, photometric, planar, dtype, words
-):
-    array = np.ones((4, 4, bands), dtype)
-    extra = (0,) * (bands - (3 if photometric == 2 else 1))
-    path = write_tiff(
-        tmp_path / "a.tif", array, photometric=photometric, planar=planar, extra=extra,
-        sample_format=3 if dtype == np.float32 else 1, deflate=True,
-    )  # fmt: skip
-    with pytest.raises(BTCChatError, match=words) as error:
-        load_image(path)
-    assert "gdal_translate" in str(error.value)
-
-
 @pytest.mark.parametrize("planar", [1, 2])
 @pytest.mark.parametrize("deflate", [False, True])
 def test_three_unmarked_bands_are_red_green_blue_and_that_is_logged(tmp_path, caplog, scene, planar, deflate):
@@ -243,7 +224,7 @@ def test_bands_after_red_green_blue_are_left_out_and_that_is_logged(tmp_path, ca
     path = write_tiff(tmp_path / "a.tif", array, photometric=2, extra=(0, 0))
     with caplog.at_level(logging.INFO, "btcchat"):
         assert (pixels(load_image(path)) == (10, 20, 30)).all()
-    assert "has 5 bands; the first 3 are read" in caplog.text
+    assert "bands 1, 2, 3 of 5 are red, green, blue by their marks" in caplog.text
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------
@@ -263,7 +244,10 @@ def test_the_limit_on_pixels_is_told_with_its_number(scene):
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     bomb = write_png16(tmp_path / "bomb.png", np.zeros((1, 1, 3), np.uint16))
     data = bytearray(bomb.read_bytes())
-    for side, limit in ((12_000, "144,000,000 pixels, the limit is 134,217,728"), (60_000, "too large")):
+    for side, limit in (
+        (12_000, "144,000,000 pixels, the limit is 134,217,728"),
+        (60_000, "3,600,000,000 pixels, the limit"),
+    ):
         data[16:24] = struct.pack(">II", side, side)
         data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
         bomb.write_bytes(data)

@@ -3,9 +3,11 @@
 import json
 import logging
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
+from tokenizers import AddedToken
 
 from btcchat.clues.store import CLUE_QUESTIONS
 from btcchat.errors import BTCChatError
@@ -193,8 +195,11 @@ def test_typed_placeholders_and_special_tokens_stay_text(any_tokenizer):
     assert any_tokenizer.decode(after, clean_up_tokenization_spaces=False).count(HOSTILE) == 3  # not a space added
 
 
-def test_every_special_token_of_a_tokenizer_is_text_when_typed(any_tokenizer):
-    names = sorted(tokenise._special_names(any_tokenizer))
+def test_every_special_and_added_token_of_a_tokenizer_is_text_when_typed(any_tokenizer):
+    any_tokenizer.add_tokens([AddedToken("<tool>", special=False), AddedToken("zoom", special=False)])
+    assert any_tokenizer.convert_tokens_to_ids("zoom") in any_tokenizer("zoom").input_ids
+    names = sorted(tokenise._token_names(any_tokenizer))
+    assert {"<tool>", "zoom"} < set(names)
     special = set(any_tokenizer.convert_tokens_to_ids(names))
     typed = encode([user_turn(" ".join(names) + "".join(names))], any_tokenizer, train=False).input_ids
     assert names and not special & set(typed[1:])
@@ -212,16 +217,30 @@ def test_a_placeholder_is_still_one_after_pickling(tokenizer):
     assert chat[0].content.count(IMAGE) == 2
 
 
-def test_without_segments_the_word_image_in_a_record_is_text(tokenizer):
+def test_without_segments_the_word_image_is_text_only_where_a_person_typed_it(tokenizer):
     record = [{"from": "human", "value": "what does <image> mean ?"}, {"from": "gpt", "value": "a picture ."}]
-    turns = turns_of(record, segments=0, modality="text")
+    with pytest.raises(BTCChatError, match="^<image> in turn 1, but the record has no image; add its image, or rem"):
+        turns_of(record, segments=0, modality="text")
+    turns = turns_of(record, segments=0, modality="text", literal=True)
     assert turns[0].content == ["what does <image> mean ?"]
     assert encode(turns, tokenizer, train=True).placeholders == 0
 
 
 def test_an_answer_of_a_record_holds_no_placeholder():
     record = [{"from": "human", "value": "<image>\nHi"}, {"from": "gpt", "value": "<image> is text"}]
-    assert turns_of(record, segments=1, modality="image")[1].content == ["<image> is text"]
+    with pytest.raises(BTCChatError, match="^<image> in turn 2, an answer; images are shown in questions"):
+        turns_of(record, segments=1, modality="image")
+
+
+@pytest.mark.parametrize("role", ["human", "gpt"])
+@pytest.mark.parametrize("word", ["<video>", "<ImageHere>", "<image_1>", "<|vision_start|>", "<Image>"])
+def test_placeholders_of_other_projects_are_refused_in_records_and_text_in_what_a_person_typed(word, role):
+    record = [{"from": "human", "value": "<image>\nHi"}, {"from": "gpt", "value": "a house"}]
+    record[role == "gpt"]["value"] += f" {word}"
+    with pytest.raises(BTCChatError, match=f"^'{re.escape(word)}' in turn {1 + (role == 'gpt')} is not a placeholder"):
+        turns_of(record, segments=1, modality="image")
+    turns = turns_of(record, segments=1, modality="image", literal=True)
+    assert any(word in part for part in turns[role == "gpt"].content if isinstance(part, str))
 
 
 # Labels

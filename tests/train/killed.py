@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from btcchat.train import train_mem
-from btcchat.train.metered import MeteredTrainer
+from btcchat.train.trainer import Trainer
 
 
 def dies(function, number: int, concerned, first=lambda *arguments: None):
@@ -36,7 +36,7 @@ def main(when: str, argv: list[str]) -> None:
     event, number = when.split(":")
     save = torch.save
     if event == "step":
-        MeteredTrainer.training_step = dies(MeteredTrainer.training_step, int(number), lambda *arguments: True)
+        Trainer._loss = dies(Trainer._loss, int(number), lambda *arguments: True)
     elif event == "write":
 
         def half(value, path):

@@ -270,7 +270,7 @@ def test_a_deepspeed_config_that_cannot_work_is_an_error(tmp_path, monkeypatch):
     ("flags", "message"),
     [
         (["--deepspeed", "zero2", "--use_cpu", "True"], "leave out --use_cpu"),
-        (["--fsdp", "full_shard", "--use_cpu", "True"], "--fsdp is not supported; shard with --deepspeed"),
+        (["--fsdp", "full_shard", "--use_cpu", "True"], "there is no flag --fsdp here; split weights with"),
         (["--fp16", "True", "--use_cpu", "True"], "no GPU for --fp16 True; to train on the CPU, add --fp16 False"),
         pytest.param(
             ["--tf32", "True", "--use_cpu", "True"],

@@ -72,7 +72,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     for model in (out, out / "best"):
         drawn = "".join(curves(training_log(str(model))[1]))
         assert all(f"<figcaption>{name}<" in drawn for name in ("loss", "S*m", "changed only CIDEr-D"))
-    with pytest.raises(BTCChatError, match=r"out is not a complete checkpoint: rng_state\*.pth is missing"):
+    with pytest.raises(BTCChatError, match=r"out is not a complete checkpoint: meter.json is missing"):
         run("scenes", tune_language_model=True, resume_from_checkpoint=out)
 
 
@@ -123,9 +123,10 @@ def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tm
     assert checkpoint_hash(best) == before and (best / "selection.json").read_bytes() == kept
 
     def resumed() -> float:
-        args = SimpleNamespace(output_dir=tmp_path / "out", process_index=0, world_size=1)
-        one = Evaluation(SimpleNamespace(args=args), ["a set"])
-        one.on_train_begin(args, SimpleNamespace(global_step=9), None)
+        args, state = SimpleNamespace(process_index=0, world_size=1), SimpleNamespace(global_step=9)
+        trainer = SimpleNamespace(args=args, state=state, output_dir=tmp_path / "out")
+        one = Evaluation(trainer, ["a set"])
+        one.begin(trainer)
         return one.best
 
     assert resumed() == json.loads(kept)["value"] and checkpoint_hash(best) == before
@@ -180,8 +181,8 @@ def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, 
     [
         ({"eval_mixture": "scenes:val"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
         ({"eval_strategy": "epoch"}, "--eval_mixture and --eval_strategy steps or epoch go together"),
-        ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "--eval_strategy is often, expected no, steps or"),
-        ({"greater_is_better": False}, "--greater_is_better False: of every score here the greater one is the better"),
+        ({"eval_strategy": "often", "eval_mixture": "scenes:val"}, "unknown --eval_strategy 'often'; choose from"),
+        ({"greater_is_better": False}, "there is no flag --greater_is_better here; evaluate with --eval_mixture"),
         ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
     ],
 )

@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from accelerate.utils import LoggerType
 
 from btcchat.errors import BTCChatError
 
@@ -55,7 +56,7 @@ def test_logs_go_to_tensorboard(run, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     trainer = run(**LLM, report_to="tensorboard", logging_dir=tmp_path / "logs")
-    events = EventAccumulator(str(tmp_path / "logs"))
+    events = EventAccumulator(str(tmp_path / "logs" / "btcchat"))
     events.Reload()
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(
         [entry["loss"] for entry in lines(trainer)]
@@ -67,12 +68,14 @@ def test_logs_go_to_wandb(run, monkeypatch):
     wandb = MagicMock(run=None)
     wandb.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    wandb.init.side_effect = lambda **_: setattr(wandb, "run", MagicMock())
-    trainer = run(**LLM, report_to="wandb")
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])  # it looks for the real package
+    trainer = run(**LLM, report_to="wandb", run_name="mine")
+    assert wandb.init.call_args.kwargs["name"] == "mine"
     told = wandb.config.update.call_args.args[0]
     assert told["learning_rate"] == 1e-3
-    assert told["mm_projector"]["mm_projector_type"] == "mlp_downsample"
-    logged = [call.args[0]["train/loss"] for call in wandb.log.call_args_list if "train/loss" in call.args[0]]
+    assert "mlp_downsample" in told["mm_projector"]
+    lines_of_it = [call.args[0] for call in wandb.init.return_value.log.call_args_list]
+    logged = [line["train/loss"] for line in lines_of_it if "train/loss" in line]
     assert logged == [entry["loss"] for entry in lines(trainer)]
 
 

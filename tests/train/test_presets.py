@@ -41,7 +41,7 @@ def test_the_stages_are_there():
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):  # the presets of the 3B model are for one
-        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
+        monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     flags = load_preset(name)
     model, data, training = parse_arguments(to_argv(flags))
     assert terms(data.data_mixture, known_sets())
@@ -62,7 +62,7 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
 def no_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for gpu in ("bf16_gpu", "tf32"):
-        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: False)
+        monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: False)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -118,7 +118,7 @@ ALIKE = {  # in all of them
 @pytest.mark.parametrize("stage", CCEXPERT)
 def test_ccexpert_is_trained_with_its_published_hyper_parameters(stage, size, monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):
-        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
+        monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     name = f"ccexpert/{size}/{stage}"
     given = parse_arguments(to_argv(load_preset(name)))
     model, data, training = given

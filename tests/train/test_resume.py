@@ -13,7 +13,7 @@ import torch
 
 from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
-from btcchat.train.checkpoints import complete_checkpoints
+from btcchat.train.checkpoints import complete_checkpoints, fault
 
 ALL = "images+pairs+series+videos+texts"
 FULL = {"tune_language_model": True, "tune_mm_projector": True, "cc_dropout": 0.3, "save_strategy": "steps"}
@@ -159,3 +159,62 @@ def test_a_resumed_run_says_what_is_different(run, tmp_path, caplog):
         None,
         "checkpoint-2",
     ]
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+FILES = [
+    *("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "trainer_state.json", "meter.json", "training.json"),
+    *("config.json", "llm/config.json", "llm/model.safetensors", "mm_projector/model.safetensors"),
+    *("vision_tower/model.safetensors", "vision_tower/config.json"),
+]
+
+
+@pytest.fixture(scope="module")
+def three(request, tmp_path_factory, data_root, checkpoint):
+    """The folder of a run with three checkpoints."""
+    from btcchat.train.flags import parse_arguments
+    from btcchat.train.train import train
+
+    folder = tmp_path_factory.mktemp("three") / "out"
+    flags = {"model_name_or_path": checkpoint, "data_mixture": "pairs", "data_root": data_root, "output_dir": folder}
+    flags |= {"mixture_folder": data_root, "max_steps": 3, "save_steps": 1, "save_strategy": "steps", "use_cpu": True}
+    flags |= {"dataloader_num_workers": 0, "disable_tqdm": True, "tune_language_model": True, "num_video_frames": 3}
+    flags |= {"save_total_limit": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1}
+    train(*parse_arguments([word for name, value in flags.items() for word in (f"--{name}", str(value))]))
+    return folder
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+@pytest.mark.parametrize("name", FILES)
+def test_a_checkpoint_with_a_file_cut_short_or_missing_is_not_complete(three, tmp_path, name, damage):
+    shutil.copytree(three / "checkpoint-3", tmp_path / "checkpoint-3")
+    assert fault(tmp_path / "checkpoint-3") is None
+    damage(tmp_path / "checkpoint-3" / name)
+    reason = fault(tmp_path / "checkpoint-3")
+    assert reason.startswith(Path(name).parent.name) and "\n" not in reason
+    assert Path(name).stem in reason or "weights" in reason
+
+
+def test_the_newest_complete_checkpoint_is_resumed_and_the_others_are_named(run, three, tmp_path, caplog):
+    shutil.copytree(three, tmp_path / "out")
+    cut(tmp_path / "out" / "checkpoint-3" / "optimizer.pt")
+    (tmp_path / "out" / "checkpoint-2" / "rng_state_0.pth").unlink()
+    with caplog.at_level("INFO", "btcchat"):
+        trainer = run(tune_language_model=True, max_steps=4, resume=True)
+    assert trainer.state.global_step == 4
+    assert "checkpoint-3 is not complete (optimizer.pt cannot be read" in caplog.text
+    assert "checkpoint-2 is not complete (rng_state_0.pth is missing), so an earlier" in caplog.text
+    assert f"resuming from {tmp_path}/out/checkpoint-1" in caplog.text
+
+
+def test_without_a_complete_checkpoint_a_run_is_not_resumed(run, three, tmp_path):
+    shutil.copytree(three, tmp_path / "out")
+    for number in (1, 2, 3):
+        cut(tmp_path / "out" / f"checkpoint-{number}" / "scheduler.pt")
+    with pytest.raises(BTCChatError) as error:
+        run(**FULL, save_steps=9, resume=True)
+    assert "checkpoint-3 is not complete (scheduler.pt cannot be read" in str(error.value)
+    assert str(error.value).endswith("nor is an earlier one; start again with --overwrite_output_dir True")

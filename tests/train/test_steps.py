@@ -104,3 +104,11 @@ def test_an_answer_never_sees_a_blank_pair(run, model):
         assert not seen
         model.train()(labels=labels, **batch, encoder=encoder)
     assert seen == [1]
+
+
+def test_adam_counts_the_steps_in_which_a_part_has_no_sample(run):
+    trainer = run("texts", tune_language_model=True, tune_cc_projector=True, max_steps=2)
+    steps = {
+        name: trainer.optimizer.state[p].get("step") for name, p in trainer.model.named_parameters() if p.requires_grad
+    }
+    assert any(name.startswith("change_encoder") for name in steps) and set(map(float, steps.values())) == {2.0}

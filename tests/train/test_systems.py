@@ -94,7 +94,7 @@ NEEDED = ["--model_name_or_path", "model", "--data_mixture", "mine", "--output_d
 
 def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):
-        monkeypatch.setattr(f"transformers.training_args.is_torch_{gpu}_available", lambda: True)
+        monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     text = DOCS.read_text(encoding="utf-8")
     commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("    btcchat train ")]
     assert len(commands) == 3 and all("--smoke" in words for words in commands)

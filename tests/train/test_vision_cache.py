@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 
 from btcchat import BTCChat
 from btcchat.errors import BTCChatError
+from btcchat.media import Reading
 from btcchat.multimodal_encoder.siglip import SiglipTower
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
@@ -77,7 +79,7 @@ def model(checkpoint):
     return BTCChat.from_pretrained(checkpoint, device="cpu")
 
 
-def test_another_tower_preprocessing_layer_or_precision_is_another_folder(model, tmp_path):
+def test_another_tower_preprocessing_reading_layer_or_precision_is_another_folder(model, tmp_path):
     def folder(computed="no"):
         return FeatureCache.of(tmp_path, model, {"mixed_precision": computed}).folder
 
@@ -95,7 +97,9 @@ def test_another_tower_preprocessing_layer_or_precision_is_another_folder(model,
     model.vision_tower.resize(48)
     seen.append(folder())
     seen.append(folder("bf16"))
-    assert len(set(seen)) == len(seen) == 7
+    model.processor.reading = Reading(stretch="per-date")
+    seen.append(folder("bf16"))
+    assert len(set(seen)) == len(seen) == 8
     about = json.loads((seen[-1] / "about.json").read_text())
     assert about["resolution"] == 48 and about["computed"] == {"mixed_precision": "bf16"}
 
@@ -165,3 +169,24 @@ def test_a_disk_that_takes_no_more_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written: .*; make room there"):
         FeatureCache(tmp_path / "file", {})
+
+
+def test_equal_bytes_of_another_shape_are_another_image(tmp_path):
+    cache, values = FeatureCache(tmp_path, {}), torch.arange(48, dtype=torch.uint8)
+    keys = {cache.key(values.reshape(shape)) for shape in ((3, 2, 8), (3, 4, 4), (3, 8, 2), (1, 12, 4))}
+    assert len(keys) == 4 and cache.key(values.reshape(3, 4, 4)) in keys
+
+
+def test_a_fault_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
+    cache, write = FeatureCache(tmp_path, {}), Path.write_bytes
+
+    def half(path, data):
+        write(path, data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(KeyboardInterrupt):
+            cache.store(["aa"], torch.ones(1, 1, 4, 3))
+    assert [path.name for path in cache.folder.rglob("*") if path.is_file()] == ["about.json"]
+    assert cache.load("aa") is None

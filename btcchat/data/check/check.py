@@ -5,7 +5,6 @@ Every row is read, even after a fault; each of its files is decoded, and its con
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from btcchat import prompt
+from btcchat.console.children import process_pool
+from btcchat.data.check.agreement import check_agreement
 from btcchat.data.check.table import Checked, Fault, Size
 from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.mixture import located
@@ -25,7 +26,7 @@ from btcchat.data.records import Record, parse
 from btcchat.data.records.rows import Rows, open_rows
 from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
-from btcchat.media import load_frames, load_image
+from btcchat.media import Reading, load_frames
 from btcchat.media.source import Embedded
 from btcchat.processor import Processor
 
@@ -123,9 +124,7 @@ def check(
     with ExitStack() as stack:
         run: Callable[..., Iterable[list[Checked]]] = map
         if workers:
-            pool = ProcessPoolExecutor(workers, get_context(), _start, (job,))
-            stack.callback(pool.shutdown, cancel_futures=True)
-            run = pool.map
+            run = stack.enter_context(process_pool(workers, get_context(), _start, (job,))).map
         else:
             _start(job)
         for (number, _), rows in zip(tasks, run(_checked, tasks), strict=True):
@@ -178,7 +177,9 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
         return checked
     checked.modality = record.modality
     checked.samples = checked_set.samples(record, index)
-    frames = _check_files(record, checked, job.processor.config.num_video_frames)
+    if fault := check_agreement(record, checked_set.image_root):
+        checked.faults.append(fault)
+    frames = _check_files(record, checked, job.processor)
     if frames is None:
         return checked
     if job.add_clue is not None:
@@ -190,11 +191,12 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
     return checked
 
 
-def _check_files(record: Record, checked: Checked, num_video_frames: int) -> int | None:
+def _check_files(record: Record, checked: Checked, processor: Processor) -> int | None:
     """-> how many frames the model sees; None where a file has a fault."""
     sources = record.files
     is_file = record.modality == "video" and len(sources) == 1
-    results = [_video(sources[0], num_video_frames)] if is_file else [_image(source) for source in sources]
+    num_video_frames, reading = processor.config.num_video_frames, processor.reading
+    results = [_video(sources[0], num_video_frames)] if is_file else [_image(source, reading) for source in sources]
     opened: list[Opened] = []
     for source, result in zip(sources, results, strict=True):
         if isinstance(result, Opened):
@@ -220,13 +222,15 @@ class Opened:
     frames: int
 
 
-def _image(source: str | Embedded) -> Opened | Fault:
-    return _image_file(source) if isinstance(source, str) else _decoded(source, "image", lambda: [load_image(source)])
+def _image(source: str | Embedded, reading: Reading) -> Opened | Fault:
+    if isinstance(source, str):
+        return _image_file(source, reading)
+    return _decoded(source, "image", lambda: load_frames("image", source, reading=reading))
 
 
 @lru_cache(maxsize=4096)  # rows of the same images often follow one another
-def _image_file(path: str) -> Opened | Fault:
-    return _decoded(path, "image", lambda: [load_image(path)])
+def _image_file(path: str, reading: Reading) -> Opened | Fault:
+    return _decoded(path, "image", lambda: load_frames("image", path, reading=reading))
 
 
 def _video(source: str | Embedded, num_video_frames: int) -> Opened | Fault:
@@ -240,7 +244,7 @@ def _decoded(source: str | Embedded, kind: str, load: Callable[[], list[Image.Im
         frames = load()
     except BTCChatError as error:
         return "unreadable", str(error)
-    return Opened(frames[0].size, len(frames))
+    return Opened(frames[0].info.get("full_size", frames[0].size), len(frames))
 
 
 def _check_text(record: Record, frames: int, checked: Checked, processor: Processor, captions: bool) -> None:

@@ -19,6 +19,7 @@ from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.media.page import data_uri
+from btcchat.outputs.ours import HTML
 from btcchat.processor import Processor, Sample
 from btcchat.prompt.tokenise import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
@@ -71,7 +72,8 @@ def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
 
 def page(title: str, facts: str, chosen: dict[str, list[Shown]], processor: Processor) -> Iterable[str]:
     """The page, piece by piece."""
-    yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
+    yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}<title>{escape(title)}</title>"
+    yield f"<style>{STYLE}</style>\n"
     yield f"<h1>{escape(title)}</h1><p class=facts>{escape(facts)}</p>\n"
     yield "<p><span class=learned>learned</span> (the labels), <span class=image>&lt;image&gt;</span> a placeholder "
     yield "(replaced by the features of the images), everything else is read and not learned.</p>\n"

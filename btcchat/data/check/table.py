@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from btcchat.data.fault_list import FILE_FAULTS, FaultList
+from btcchat.data.fault_list import DISAGREE, FILE_FAULTS, FaultList
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, json_line
 from btcchat.media.frames import MODALITIES
+from btcchat.outputs.ours import check_replaceable, has_rows_of
 
 Size: TypeAlias = tuple[int, int]  # width, height
 Fault: TypeAlias = tuple[str, str]  # kind, one of KINDS, and reason
+FIELDS = ("set", "where", "kind", "fault")  # of a line of --out
 KINDS = {
     "row": "a row that does not follow the schema",
     **FILE_FAULTS,
     "sizes": "dates of different size",
-    "placeholders": "a conversation whose <image> do not fit its images",
+    **DISAGREE,
+    "placeholders": "a conversation whose <image> do not fit its images, or another project's placeholder",
     "answer": "an answer without text",
     "clue": "images without a clue, or changed since it was written",
     "length": "longer than the model reads; text would be cut",
@@ -99,6 +102,8 @@ class Faults:
         self._listed = FaultList(KINDS, shown)
         if self.out and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
+        if self.out:
+            check_replaceable(self.out, "--out", has_rows_of(*FIELDS))
 
     def __enter__(self) -> "Faults":
         self._stack = ExitStack()
@@ -115,7 +120,7 @@ class Faults:
         for kind, reason in row.faults:
             self._listed.add(kind, f"{name}: {row.where}: {reason}")
             if self._file:
-                fault = {"set": name, "where": row.where, "kind": kind, "fault": reason}
+                fault = dict(zip(FIELDS, (name, row.where, kind, reason), strict=True))
                 self._file.write(json_line(fault))
 
     @property

@@ -5,26 +5,28 @@ The images stay where they are. A new layout is one `Converter` (base.py) and on
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from btcchat.data.changed import DISAGREEMENT
 from btcchat.data.convert.base import Converter, PublishedRow
 from btcchat.data.convert.ccexpert import CCExpert
 from btcchat.data.convert.check import BadRows, Checks, Fault
 from btcchat.data.convert.crsvqa import CRSVQA
 from btcchat.data.convert.dubai_cc import DubaiCC
 from btcchat.data.convert.era import ERA
+from btcchat.data.convert.generic import MappedFields
 from btcchat.data.convert.geochat import GeoChat
 from btcchat.data.convert.levir import LevirCC, LevirMCI, WhuCDC
 from btcchat.data.convert.rsvqa import CDVQA, RsvqaHR, RsvqaLR
 from btcchat.data.convert.second_cc import SecondCC
 from btcchat.data.convert.unirs import UniRS
 from btcchat.data.convert.write import write_splits
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, choose
 from btcchat.registry import Registry
 
-__all__ = ["CONVERTERS", "BadRows", "Converter", "PublishedRow", "convert"]
+__all__ = ["CONVERTERS", "BadRows", "Converted", "Converter", "PublishedRow", "convert"]
 
 CONVERTERS: Registry[type[Converter[Any]]] = Registry(
     "converter",
@@ -42,8 +44,17 @@ CONVERTERS: Registry[type[Converter[Any]]] = Registry(
         "era": ERA,
         "ccexpert": CCExpert,
         "unirs": UniRS,
+        "generic": MappedFields,
     },
 )
+
+
+class Converted(dict[str, int]):
+    """Split -> records written. disagreements: the pairs whose flag, captions and mask contradict each other."""
+
+    def __init__(self, splits: Iterable[str]):
+        super().__init__(dict.fromkeys(splits, 0))
+        self.disagreements: list[Fault] = []
 
 
 def convert(
@@ -53,16 +64,60 @@ def convert(
     *,
     splits: Sequence[str] = (),
     images: str | Path | None = None,
+    disagreement: str = "keep",
+    mapping: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, int]:
-    """Write ``out``/SPLIT.jsonl for the splits of ``src`` (all, or the given ones); -> records of each.
+) -> Converted:
+    """Write ``out``/SPLIT.jsonl for the splits of ``src`` (all, or the given ones).
 
-    images: the folder of the images if not ``src``; the records' paths are relative to it.
+    images: the folder of the images if not ``src``; the records' paths are relative to it. disagreement: what is done
+    with a pair whose change_flag, captions and mask contradict each other: keep, drop, or stop (it is a bad row).
+    mapping: of the kind "generic", name -> field, ``{"question": "Q", "answer": "A", "image": "path"}``.
     ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
     file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
     """
-    converter = CONVERTERS.find(kind)(src, images)
-    counts = Counter(row.split for row in converter.rows())  # a first pass: what there is, before any image is read
+    choose("treatment of disagreement", disagreement, dict.fromkeys(DISAGREEMENT))
+    converter = _converter(kind, src, images, mapping)
+    wanted = _wanted_splits(converter, src, splits)
+    checks, done = Checks(converter.root, converter.ids_are_unique), 0
+    converted = Converted(wanted)
+    with write_splits(out, list(wanted)) as write:
+        for row in converter.rows():
+            if row.split not in wanted:
+                continue
+            try:
+                record = converter.record(row)
+            except BTCChatError as error:
+                checks.faults.append(Fault("row", row.where, str(error)))
+            else:
+                fault = checks.check(row, record)
+                if fault is not None:
+                    (checks.faults if disagreement == "stop" else converted.disagreements).append(fault)
+                if not checks.faults and (fault is None or disagreement == "keep"):
+                    write(row.split, record)
+                    converted[row.split] += 1
+            done += 1
+            if progress:
+                progress(done, sum(wanted.values()))
+        if checks.faults:
+            raise BadRows(checks.faults)
+    return converted
+
+
+def _converter(
+    kind: str, src: str | Path, images: str | Path | None, mapping: Mapping[str, str] | None
+) -> Converter[Any]:
+    made = CONVERTERS.find(kind)
+    if issubclass(made, MappedFields):
+        return made(src, images, mapping)
+    if mapping:
+        raise BTCChatError(f"--map is for the kind generic; the fields of {kind} are known")
+    return made(src, images)
+
+
+def _wanted_splits(converter: Converter[Any], src: str | Path, splits: Sequence[str]) -> dict[str, int]:
+    """Split -> its rows, of the wanted ones or all: a first pass, before any image is read."""
+    counts = Counter(row.split for row in converter.rows())
     if not counts:
         raise BTCChatError(f"{src} has no rows")
     for split in splits:
@@ -73,22 +128,4 @@ def convert(
         if not re.fullmatch(r"\w[\w .()-]*", split):
             row = next(row for row in converter.rows() if row.split == split)
             raise BTCChatError(f"{row.where}: '{split}' is no name of a split" if split else f"{row.where}: no 'split'")
-    checks, done = Checks(converter.root, converter.ids_are_unique), 0
-    with write_splits(out, list(wanted)) as write:
-        for row in converter.rows():
-            if row.split not in wanted:
-                continue
-            try:
-                record = converter.record(row)
-            except BTCChatError as error:
-                checks.faults.append(Fault("row", row.where, str(error)))
-            else:
-                checks.check(row, record)
-                if not checks.faults:
-                    write(row.split, record)
-            done += 1
-            if progress:
-                progress(done, sum(wanted.values()))
-        if checks.faults:
-            raise BadRows(checks.faults)
     return wanted

@@ -1,14 +1,18 @@
 """The checks of every converted record. All faults are reported, each with its row."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from btcchat.data.changed import disagreement
 from btcchat.data.convert.base import PublishedRow
-from btcchat.data.fault_list import FILE_FAULTS, FaultList
+from btcchat.data.fault_list import DISAGREE, FILE_FAULTS, FaultList
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
 from btcchat.media import load_frames, load_image
+from btcchat.media.reading import DEFAULT, MASK
 
 IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that name image files
 
@@ -17,6 +21,7 @@ KINDS = {
     "row": "a row that cannot be converted",
     "id": "an id that an earlier row has",
     **FILE_FAULTS,
+    **DISAGREE,
 }
 
 
@@ -32,21 +37,22 @@ class Fault:
         return f"{self.where}: {self.reason}" + (f" (and in {more} more row{'s' * (more > 1)})" if more else "")
 
 
+def by_kind(faults: Iterable[Fault], shown: int) -> FaultList:
+    """The faults by kind, the first ``shown`` of each to be printed."""
+    listed = FaultList(KINDS, shown)
+    for fault in faults:
+        listed.add(fault.kind, str(fault))
+    return listed
+
+
 class BadRows(BTCChatError):
     """``faults``: one line each. The message is the first of them and how many there are."""
 
     def __init__(self, faults: list[Fault]):
         self.faults = [str(fault) for fault in faults]
-        self._kinds = [fault.kind for fault in faults]
+        self.by_kind = partial(by_kind, faults)
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{faults[0]}{more}; nothing was written")
-
-    def by_kind(self, shown: int) -> FaultList:
-        """The faults by kind, the first ``shown`` of each to be printed."""
-        listed = FaultList(KINDS, shown)
-        for kind, fault in zip(self._kinds, self.faults, strict=True):
-            listed.add(kind, fault)
-        return listed
 
 
 class Checks:
@@ -60,20 +66,25 @@ class Checks:
         self.faults: list[Fault] = []
         self._ids: dict[str, dict[str, int | str]] = {}  # split -> id -> number of its row, or its file
         self._files: dict[str, Fault | None] = {}  # file -> its fault
+        self._masks: dict[str, bool] = {}  # file -> whether it has a change
 
-    def check(self, row: PublishedRow[Any], record: dict[str, Any]) -> None:
+    def check(self, row: PublishedRow[Any], record: dict[str, Any]) -> Fault | None:
+        """Add the faults of a record; -> how its flag, captions and mask contradict each other, which may be kept."""
         try:
             parse(record, row.where, str(self.root))
         except BTCChatError as error:
             self.faults.append(Fault("row", row.where, str(error).removeprefix(f"{row.where}: ")))
-            return
+            return None
         self._check_id(row, record)
         for key in IMAGES:
             paths = record.get(key)
             for path in [paths] if isinstance(paths, str) else paths or []:
-                self._check_file(row, path, "image")
+                self._check_file(row, path, key if key == "mask" else "image")
         if isinstance(record.get("video"), str):
             self._check_file(row, record["video"], "video")
+        mask = record.get("mask")
+        reason = disagreement(record, self._masks.get(mask) if isinstance(mask, str) else None)
+        return None if reason is None else Fault("disagreement", row.where, reason)
 
     def _check_id(self, row: PublishedRow[Any], record: dict[str, Any]) -> None:
         if not self.ids_are_unique:
@@ -94,7 +105,9 @@ class Checks:
             if kind == "video":
                 load_frames("video", str(self.root / path), num_video_frames=1)
             else:
-                load_image(self.root / path)
+                image = load_image(self.root / path, reading=MASK if kind == "mask" else DEFAULT)
+                if kind == "mask":
+                    self._masks[path] = image.getbbox() is not None
         except BTCChatError as error:
             fault_kind = "unreadable" if (self.root / path).exists() else "missing"
             self._files[path] = fault = Fault(fault_kind, row.where, str(error))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-from btcchat.files import atomic_write, json_line
+from btcchat.files import atomic_write, cannot_write, json_line
+from btcchat.outputs.lock import Lock
 
 
 @contextmanager
@@ -14,16 +15,18 @@ def write_splits(out: str | Path, splits: Sequence[str]) -> Iterator[Callable[[s
     """Yield ``write(split, record)``, which adds to SPLIT.jsonl in the folder ``out``.
 
     The files get their names when the block ends; if it raises, nothing stays, nor a folder made for it. Raises
-    BTCChatError if a file of that name exists already or the folder cannot be written.
+    BTCChatError if a file of that name exists already, the folder cannot be written or another process writes there.
     """
     out = Path(out)
     paths = {split: out / f"{split}.jsonl" for split in splits}
-    for path in paths.values():
-        if path.exists():
-            raise BTCChatError(f"{path} exists already; remove it or choose another OUT")
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with ExitStack() as stack:  # which closes all files before the first of them gets its name
+            _make(out)
+            stack.enter_context(Lock(out / ".lock", str(out), "wait for it, or give another OUT"))
+            for path in paths.values():
+                if path.exists():
+                    raise BTCChatError(f"{path} exists already; remove it or choose another OUT")
             parts = {split: stack.enter_context(atomic_write(path, name=str(out))) for split, path in paths.items()}
             files = {split: stack.enter_context(part.open("wb")) for split, part in parts.items()}
 
@@ -36,3 +39,10 @@ def write_splits(out: str | Path, splits: Sequence[str]) -> Iterator[Callable[[s
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error

@@ -5,11 +5,17 @@ a mixture, ``{mixture: a+b*3}``. Paths are relative to the data root; ``images``
 """
 
 import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, wrong_type
+from btcchat.limits.schema import check
+from btcchat.limits.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -23,11 +29,11 @@ DESCRIPTIVE = {"description", "kind", "source", "license", "citation", "gsd"}
 class Description(TypedDict, total=False):
     """A data set, which has an annotation, or a mixture. docs/data.md explains the keys."""
 
-    annotation: str | list[str]
+    annotation: str | Annotated[list[str], Field(min_length=1)]
     images: str
     sampling: str
     captions: str
-    splits: list[str]
+    splits: Annotated[list[str], Field(min_length=1)]
     split: str
     subset: str
     streaming: bool
@@ -38,7 +44,7 @@ class Description(TypedDict, total=False):
     source: str  # where it is downloaded
     license: str
     citation: str
-    gsd: float  # ground sampling distance, metres a pixel
+    gsd: float | None  # ground sampling distance, metres a pixel
 
 
 _registered: dict[str, Description] = {}
@@ -49,6 +55,8 @@ def register(name: str, **description: "Unpack[Description]") -> None:
     ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keywords: the keys of the YAML files. Registering a name
     again replaces its description.
     """
+    if not isinstance(name, str):
+        raise wrong_type("name", name, "a string")
     _registered[name] = _checked("register", name, description)
 
 
@@ -75,7 +83,11 @@ def known_sets(folder: str | Path | None = None) -> dict[str, Description]:
 
 def read_folder(folder: Path) -> dict[str, Description]:
     known: dict[str, Description] = {}
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise BTCChatError(f"{folder} cannot be read: {error.strerror}") from None
+    for path in (folder / name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith(".")):
         for name, description in read_file(path).items():
             if name in known:
                 raise BTCChatError(f"{path}: data set '{name}' is described twice; rename one")
@@ -84,14 +96,10 @@ def read_folder(folder: Path) -> dict[str, Description]:
 
 
 def read_file(path: Path) -> dict[str, Description]:
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = read_yaml(path) or {}
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise BTCChatError(f"{path} names no data sets; expected NAME: {{annotation: ..., images: ...}}")
     return {str(name): _checked(str(path), str(name), description) for name, description in content.items()}
@@ -100,7 +108,9 @@ def read_file(path: Path) -> dict[str, Description]:
 def _checked(where: str, name: str, description: Any) -> Description:
     if set(name) & set("+*@:"):
         raise BTCChatError(f"{where}: the name '{name}' has one of + * @ : in it, which a mixture gives a meaning")
-    keys = set(description) if isinstance(description, dict) else set()
+    keys = set(map(str, description)) if isinstance(description, dict) else set()
+    if keys:
+        check(description, Description, f"{where}: data set '{name}'")
     checked: Description
     if "mixture" in keys and not keys - DESCRIPTIVE - {"mixture"}:
         checked = description

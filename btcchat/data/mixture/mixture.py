@@ -18,7 +18,7 @@ from btcchat.data.mixture.terms import Term, parse_mixture, terms
 from btcchat.data.records import CODES, Record, Records
 from btcchat.data.records.rows import HUB
 from btcchat.data.records.shards import Shards, is_tar, open_shards
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.frames import evenly
 
 T = TypeVar("T")
@@ -105,6 +105,11 @@ def build_datasets(
     of the user's own. seed: of every random choice. bad_samples: stop or skip. If a set is streamed, so is the mixture.
     Raises BTCChatError for an unknown name (the choices are listed), a bad repeat, a missing file, a bad record.
     """
+    if not isinstance(mixture, str):
+        raise wrong_type("mixture", mixture, "a string such as 'levir_cc+cdvqa*2'")
+    for name, path in (("data_root", data_root), ("folder", folder)):
+        if path is not None and not isinstance(path, str | Path):
+            raise wrong_type(name, path, "a path")
     choose("treatment of bad samples", bad_samples, dict.fromkeys(BAD_SAMPLES))
     wanted = terms(mixture, known_sets(folder))
     root = data_root or os.environ.get("BTCCHAT_DATA")

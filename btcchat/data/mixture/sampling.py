@@ -16,7 +16,7 @@ from btcchat.errors import BTCChatError
 
 RowNumbers: TypeAlias = range | np.ndarray  # ascending
 CAPTIONS = ("written", "random_choice", "flatten_list")
-_SAMPLING = re.compile(r"all|(first|end|random):(\d+)(%?)|(\d+(?:\.\d+)?)%")
+_SAMPLING = re.compile(r"all|(first|end|random):(\d{1,12})(%?)|(\d{1,12}(?:\.\d{1,12})?)%", re.ASCII)
 
 
 def is_sampling(text: str) -> bool:

@@ -8,6 +8,8 @@ from btcchat.data.mixture.descriptions import Description, read_file
 from btcchat.data.mixture.sampling import CAPTIONS, is_sampling
 from btcchat.errors import BTCChatError, choose
 
+MOST_SETS = 10_000  # of a mixture, each as often as it counts
+MOST_NESTED = 50  # mixtures of mixtures
 DEFAULT = {"sampling": "all", "captions": "written"}
 _YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # where the path of a file ends
 
@@ -51,10 +53,17 @@ def terms(
                 raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{requested} goes with a set")
             elif options:
                 raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
+            elif len(inside) == MOST_NESTED:
+                raise BTCChatError(f"data mixture '{inside[0]}' is nested more than {MOST_NESTED} mixtures deep")
             elif name in inside:
                 raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
             else:
                 sets = terms(description["mixture"], choices, (*inside, name), split)
+            if len(chosen) + len(sets) * times > MOST_SETS:
+                raise BTCChatError(
+                    f"data mixture '{_short(mixture)}' lists more than {MOST_SETS:,} sets, each as often as it counts; "
+                    "give smaller *TIMES, or train for more epochs"
+                )
             chosen += sets * times
     return chosen
 
@@ -69,7 +78,7 @@ def of_split(name: str, description: Description, requested: str, default: str) 
     choose(f"split of {name}", split, dict.fromkeys(description["splits"]))
     annotation = description["annotation"]
     if isinstance(annotation, str) and "{split}" in annotation:
-        return f"{name}:{split}", {**description, "annotation": annotation.format(split=split)}
+        return f"{name}:{split}", {**description, "annotation": annotation.replace("{split}", split)}
     return f"{name}:{split}", {**description, "split": split}
 
 
@@ -119,12 +128,18 @@ def _term(mixture: str, name: str, description: Description, options: list[str])
     return Term(name, description, sampling, captions)
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
 def parse_mixture(mixture: str) -> list[tuple[str, int]]:
     """``"a+b@first:9*3"`` -> ``[("a", 1), ("b@first:9", 3)]``."""
     repeats = []
     for term in mixture.split("+"):
         name, star, repeat = (piece.strip() for piece in term.partition("*"))
-        if not name or (star and not (repeat.isdecimal() and int(repeat) > 0)):
-            raise BTCChatError(f"data mixture '{mixture}': '{term}' is not a set's name, or NAME*TIMES with TIMES >= 1")
+        if not name or (star and not re.fullmatch(r"0*[1-9]\d{0,8}", repeat, re.ASCII)):
+            raise BTCChatError(
+                f"data mixture '{_short(mixture)}': '{_short(term)}' is not a set's name, or NAME*TIMES with TIMES >= 1"
+            )
         repeats.append((name, int(repeat) if star else 1))
     return repeats

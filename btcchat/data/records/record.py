@@ -6,7 +6,6 @@ video is a path, or ``{"bytes", "path"}`` where the annotation file embeds it. O
 left alone.
 """
 
-import json
 import os
 from array import array
 from collections.abc import Callable
@@ -19,14 +18,15 @@ import numpy as np
 from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
+from btcchat.media.placeholders import stray_placeholder
 from btcchat.media.source import Embedded, existing_file
 
 CODES = list(MODALITIES)  # a modality's code is its index here
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
-Shape: TypeAlias = tuple[str, int, int, int, bool]  # see `shape`
+Shape: TypeAlias = tuple[str, int, int, int, bool, bool]  # see `shape`
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ class Records:
         subset: str | None = None,
         visit: Callable[[Record], None] = lambda record: None,
     ):
+        if not isinstance(path, str | Path):
+            raise wrong_type("path", path, "a path")
         self.path, self.image_root = path, str(image_root)
         self.rows = open_rows(path, split=split, subset=subset)
         self.modality_codes, self.frames = array("b"), array("b")
-        self.characters, self.num_captions = array("i"), array("h")
+        self.characters, self.num_captions = array("i"), array("i")
         self.shapes: dict[Shape, int] = {}
         for number, row in enumerate(self.rows.scan(), start=1):
             record = parse(row, self._where(number), self.image_root)
@@ -149,14 +151,31 @@ def parse(row: object, where: str, image_root: str) -> Record:
     if captions and not all(isinstance(caption, str) and caption.strip() for caption in captions):
         raise BTCChatError(f"{where}: 'captions' has one without text")
     conversations = _conversations(row, where)
+    for text in (*(turn["value"] for turn in conversations), *(captions or ()), row.get("task"), row.get("clue")):
+        check_encodable(text or "", f"{where}: a text")
+    for date in dates or ():
+        check_encodable(str(date), f"{where}: a date")
     return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
 
 
+def check_encodable(text: str, name: str) -> None:
+    """Raise BTCChatError where a text has what is no character: half of a surrogate pair, or bytes not in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        got = text[error.start].encode("ascii", "backslashreplace").decode()
+        raise BTCChatError(
+            f"{name} has {got} at position {error.start + 1}, which is no character; use UTF-8"
+        ) from None
+
+
 def shape(record: Record) -> Shape:
-    """(modality, frames or -1, <image> written, turns, whether its captions, if any, have a place)."""
+    """(modality, frames or -1, <image> written, turns, captions have a place, a placeholder is read as text)."""
     count = len(record.sources) if isinstance(record.sources, list) else -1
     placed = record.captions is None or _captioned_turn(record) is not None
-    return record.modality, count, written(record), len(record.conversations), placed
+    turns = record.conversations
+    stray = any(stray_placeholder(turn["value"], is_answer=turn["from"] == "gpt") for turn in turns)
+    return record.modality, count, written(record), len(turns), placed, stray
 
 
 def written(record: Record) -> int:
@@ -206,13 +225,15 @@ def media_source(item: object, key: str, number: int, where: str, image_root: st
     """A path joined to the image root, or what is embedded: bytes, or ``{"bytes", "path"}`` as ``datasets`` has it."""
     if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
         data, path = item.get("bytes"), item.get("path")
-        item = Embedded(path or f"{key} {number}", data) if isinstance(data, bytes) else path
+        name = path if isinstance(path, str) and path else f"{key} {number}"
+        item = Embedded(name, data) if isinstance(data, bytes) else path
     elif isinstance(item, bytes):
         item = Embedded(f"{key} {number}", item)
     if isinstance(item, Embedded):
         return item
     if not isinstance(item, str) or not item:
-        raise BTCChatError(f"{where}: {json.dumps(item)} in '{key}', expected a path")
+        got = f"an object with {', '.join(sorted(map(str, item)))}" if isinstance(item, dict) else repr(item)[:80]
+        raise BTCChatError(f"{where}: {got} in '{key}', expected a path, or an object with bytes and path")
     return os.path.join(image_root, item)  # five times as fast as pathlib, once a row
 
 

@@ -5,6 +5,7 @@ so: the lines after it can still be read.
 """
 
 import json
+import os
 from array import array
 from collections.abc import Iterator
 from glob import glob
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from btcchat.errors import BTCChatError
-from btcchat.files import parse_json, why_not_json
+from btcchat.files import bounded_lines, parse_json, why_not_json
+from btcchat.limits.regular import regular
 
 HUB = "hub:"  # before the id of a data set of the Hugging Face hub
 
@@ -39,13 +41,22 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
     text = str(annotation)
     if text.startswith(HUB):
         return ArrowRows(load(text.removeprefix(HUB), split=split, subset=subset), text)
+    if "://" in text:
+        raise BTCChatError(f"annotation {text} is an address; download it, or give tar shards or {HUB}OWNER/NAME")
     path = Path(annotation)
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / "state.json").is_file():
             return ArrowRows(library().load_from_disk(text), path.name)
         return ArrowRows(load(text, split=split, subset=subset), path.name)
-    if not path.is_file() and not (path.suffix == ".parquet" and glob(text)):
-        raise BTCChatError(f"annotation file {path} does not exist; check --data_root and the mixture's YAML")
+    if not (path.suffix == ".parquet" and "\0" not in text and glob(text)):
+        try:
+            regular(path)
+        except FileNotFoundError:
+            raise BTCChatError(
+                f"annotation file {path} does not exist; check --data_root and the mixture's YAML"
+            ) from None
+        except OSError as error:
+            raise BTCChatError(f"annotation file {path} cannot be read: {error.strerror}") from None
     if path.suffix == ".parquet":
         return ArrowRows(load("parquet", files=text, split="train"), path.name)
     return JsonRows(path)
@@ -66,14 +77,14 @@ class JsonRows:
             yield row
 
     def __getitem__(self, index: int) -> object:
-        with self.path.open("rb") as file:  # opened each time: no handle to share with DataLoader workers
+        with regular(self.path).open("rb") as file:  # opened each time: no handle to share with DataLoader workers
             file.seek(self._offsets[index])
             return decoded(file.read(self._sizes[index]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
     """Yield (byte offset, bytes, row) of every row, in order."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         first = file.read(64).lstrip()[:1]
     yield from (_array_rows(path) if first == b"[" else _line_rows(path))
 
@@ -81,7 +92,7 @@ def _rows(path: Path) -> Iterator[tuple[int, int, object]]:
 def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
     offset = 0
     with path.open("rb") as file:
-        for line in file:
+        for line in bounded_lines(file, path.name):
             if line.strip():
                 yield offset, len(line), decoded(line)
             offset += len(line)

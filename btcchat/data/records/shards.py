@@ -5,8 +5,10 @@ A sample of a tar shard is the files of one name up to the first dot: ``0001.jso
 but only where all samples have the same files and JSON keys, which a mixture of modalities has not.
 """
 
+import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from glob import glob
 from itertools import groupby
@@ -15,7 +17,12 @@ from pathlib import PurePosixPath
 from btcchat.data.records.record import MEDIA_KEYS, Record, parse
 from btcchat.data.records.rows import HUB, decoded
 from btcchat.errors import BTCChatError
+from btcchat.limits.regular import regular
 from btcchat.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
+
+MOST_SHARDS = 100_000  # that one pattern names
+MOST_BYTES = 2**29  # of the files of one sample in a tar shard, which are in memory together
+MOST_HEADER = 2**20
 
 
 def open_shards(annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None) -> "Shards":
@@ -89,29 +96,57 @@ class StreamedRows(Shards):
 
 def _expanded(pattern: str) -> list[str]:
     """``train-{000..099}.tar`` and, on the disk, ``train-*.tar``."""
-    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern, re.ASCII)
     if match:
         first, last = match.groups()
-        numbers = range(int(first), int(last) + 1)
+        numbers = range(int(first[-9:]), int(last[-9:]) + 1)
+        if max(len(first), len(last)) > 9 or not 0 < len(numbers) <= MOST_SHARDS:
+            raise BTCChatError(
+                f"tar shards {pattern[:80]}: {{FIRST..LAST}} must count up, by at most {MOST_SHARDS:,} shards"
+            )
         return [pattern.replace(match[0], f"{number:0{len(first)}d}") for number in numbers]
     if "://" in pattern:
         return [pattern]
-    paths = sorted(glob(pattern), key=natural_key)
+    paths = sorted(glob(pattern), key=natural_key) if "\0" not in pattern else []
     if not paths:
         raise BTCChatError(f"no tar shard {pattern}; check --data_root and the mixture's YAML")
     return paths
 
 
+class _Member(tarfile.TarInfo):
+    """Refuses a header that is longer than any name: tarfile reads it whole."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isfile() and self.size > MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, the limit is {MOST_HEADER:,}")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+
 def _files(url: str) -> Iterator[Embedded]:
     import fsspec
 
+    key, held = "", 0  # of the sample that is being read, in bytes
     try:
-        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        if "://" not in url:
+            regular(url)
+        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
             for member in tar:
                 hidden = PurePosixPath(member.name).name.startswith(".")
-                if member.isfile() and not hidden and (content := tar.extractfile(member)) is not None:
+                if not member.isfile() or hidden:
+                    continue
+                held = member.size + (held if _key(member.name) == key else 0)
+                key = _key(member.name)
+                if held > MOST_BYTES:
+                    raise BTCChatError(
+                        f"tar shard {url}: the files of sample {key} have more than {MOST_BYTES:,} bytes; make them "
+                        "smaller, or keep them outside of the shard"
+                    )
+                if (content := tar.extractfile(member)) is not None:
                     yield Embedded(member.name, content.read())
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, ImportError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, BTCChatError):
+            raise
         raise BTCChatError(f"tar shard {url} cannot be read: {' '.join(str(error).split())}") from error
 
 

@@ -12,7 +12,8 @@ number, underscores and hyphens as blanks, no article, number words to twelve as
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
+from typing_extensions import TypedDict
+
+from btcchat.data.changed import pair_changed
 from btcchat.eval.captions.bootstrap import interval
-from btcchat.eval.captions.changes import accuracy, changed_rows, confusion, pair_changed
+from btcchat.eval.captions.changes import accuracy, changed_rows, confusion
 from btcchat.eval.captions.counts import METRICS, Counts
 from btcchat.eval.captions.factuality import ClaimScores, factuality, factuality_text
 from btcchat.eval.captions.meteor import LONGEST, cut

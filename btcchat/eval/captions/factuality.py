@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
-from btcchat.eval.captions.changes import says_no_change
+from btcchat.data.changed import says_no_change
 from btcchat.eval.captions.lexicon import APPEARS, DISAPPEARS, NUMBERS, OBJECTS, PLACED, PLACES, VERBS
 
 KINDS = ("objects", "direction", "counts", "places")

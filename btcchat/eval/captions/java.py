@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+from btcchat.console.children import end_with_parent
 from btcchat.errors import BTCChatError
 
 # A JVM of a decimal-comma locale writes numbers that METEOR itself cannot read back, and dies.
@@ -71,7 +72,14 @@ def running(arguments: list[str], *, java: str | None = None, memory: str = "2G"
         with writing_temporary():
             out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment,
+                preexec_fn=end_with_parent if os.name == "posix" else None,
+            )
         except OSError as error:
             raise BTCChatError(f"Java does not start: {command[0]}: {error.strerror}") from error
 

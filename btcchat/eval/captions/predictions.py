@@ -1,4 +1,4 @@
-"""Predictions and references from JSON lines, checked line by line."""
+"""Predictions and references from JSON lines or a JSON array, checked row by row."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 from btcchat.errors import BTCChatError, listed
 from btcchat.eval.captions.id_map import read_id_map
-from btcchat.files import json_kind, read_json, read_rows
+from btcchat.eval.captions.published import array_rows, published_references
+from btcchat.files import json_kind, read_rows
 
-# The names that are looked for where none is given: ours, CCExpert's, those of `btcchat caption --pairs`.
+# The names that are looked for where none is given: ours, CCExpert's, those of `btcchat caption --pairs`, COCO's.
 FIELDS = {
-    "id": ("id", "uid", "filename"),
+    "id": ("id", "uid", "filename", "image_id"),
     "prediction": ("prediction", "pred", "caption"),
     "references": ("references", "change_caption"),
     "flag": ("changeflag", "changed"),
@@ -29,7 +30,7 @@ class Prediction:
     prediction: str
     references: tuple[str, ...]  # () until those of another file are joined
     changed: bool | None  # the data's own flag
-    line: int
+    place: str  # in its file: "line 3"
     question_type: str | None = None
 
     def same(self, other: "Prediction") -> bool:
@@ -51,12 +52,13 @@ def read_predictions(
     split: str | None = None,
     partial: bool = False,
 ) -> Predictions:
-    """Read ``path``, one JSON object a line: id, prediction and, unless ``references`` is a file, references.
+    """Read ``path``, one JSON object a line, or an array of them: id, prediction and, unless ``references`` is a file,
+    references.
 
     fields: names of the fields id, prediction, references and flag; FIELDS lists the defaults. Identical rows of one id
-    are read once, and the others counted. references: JSON lines of id and references, or LEVIR-CC's own JSON file, of
-    which ``split`` is read. ``partial`` allows for ids that have references and no prediction. Raises BTCChatError that
-    names the line.
+    are read once, and the others counted. references: JSON lines of id and references, LEVIR-CC's own JSON file, of
+    which ``split`` is read, or COCO's captions. ``partial`` allows for ids that have references and no prediction.
+    Raises BTCChatError that names the line or row.
     """
     _check_joining(references, split=split, partial=partial)
     rows, duplicates = _distinct_rows(path, fields, references=references is None)
@@ -73,14 +75,14 @@ def _distinct_rows(path: str | Path, fields: Fields | None, *, references: bool)
     """-> the rows by id, and how many repeat another one. references: whether the file has them."""
     rows: dict[str, Prediction] = {}
     duplicates, names = 0, None
-    for line, record in _records(path):
-        names = names or _names(path, line, record, fields, need=("id", "prediction"), references=references)
-        row = _row(path, line, record, names, with_prediction=True)
+    for place, record in _records(path):
+        names = names or _names(path, place, record, fields, need=("id", "prediction"), references=references)
+        row = _row(path, place, record, names, with_prediction=True)
         if row.id in rows:
             earlier = rows[row.id]
             if not row.same(earlier):
                 raise BTCChatError(
-                    f"{path}: lines {earlier.line} and {line} both have the id '{row.id}' and say different things; "
+                    f"{path}: {earlier.place} and {place} both have the id '{row.id}' and say different things; "
                     "keep one of them"
                 )
             duplicates += 1
@@ -105,7 +107,7 @@ def _joined(
     referred = read_references(references, fields, split=split)
     missing = _check_ids(path, references, rows, referred, partial=partial)
     joined = [
-        Prediction(name, row.prediction, referred[name].references, referred[name].changed, row.line)
+        Prediction(name, row.prediction, referred[name].references, referred[name].changed, row.place)
         for name, row in rows.items()
     ]
     return Predictions(joined, duplicates, missing)
@@ -158,21 +160,21 @@ def paired(
             raise BTCChatError(f"{file} has {shown} that {other_file} has not; two runs are compared on the same pairs")
     for row in first.rows:
         if second_rows[row.id].references != row.references:
-            lines = f"{path} line {row.line} and {other} line {second_rows[row.id].line}"
-            raise BTCChatError(f"{lines} give '{row.id}' different references; --references FILE gives both the same")
+            places = f"{path} {row.place} and {other} {second_rows[row.id].place}"
+            raise BTCChatError(f"{places} give '{row.id}' different references; --references FILE gives both the same")
     second.rows = [second_rows[row.id] for row in first.rows]
     return first, second
 
 
 def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Prediction]]:
     """The rows of a run's predictions.jsonl by data set, of which each has as many rows as ``sizes`` says."""
-    lines = list(_records(path))
-    if len(lines) != sum(sizes):
-        raise BTCChatError(f"{path} has {len(lines)} rows, metrics.json beside it is of {sum(sizes)}; evaluate again")
-    parts, remaining = [], iter(lines)
+    rows = list(_records(path))
+    if len(rows) != sum(sizes):
+        raise BTCChatError(f"{path} has {len(rows)} rows, metrics.json beside it is of {sum(sizes)}; evaluate again")
+    parts, remaining = [], iter(rows)
     for part in (list(islice(remaining, size)) for size in sizes):
         names = _names(path, *part[0], None, need=("id", "prediction"), references=True)
-        parts.append([_row(path, line, record, names, with_prediction=True) for line, record in part])
+        parts.append([_row(path, place, record, names, with_prediction=True) for place, record in part])
     return parts
 
 
@@ -180,20 +182,20 @@ def read_references(
     path: str | Path, fields: Fields | None = None, *, split: str | None = None
 ) -> dict[str, Prediction]:
     """-> dict from id to Prediction (an empty one, with its references)."""
-    levir_rows = _levir_cc(path)
-    records = _records(path) if levir_rows is None else enumerate(levir_rows, start=1)
+    published = published_references(path)
+    records = _records(path) if published is None else _numbered(published)
     rows: dict[str, Prediction] = {}
     splits: set[str] = set()
     names = None
-    for line, record in records:
+    for place, record in records:
         if split is not None:
             splits.add(str(record.get("split")))
             if record.get("split") != split:
                 continue
-        names = names or _names(path, line, record, fields, need=("id", "references"), references=True)
-        row = _row(path, line, record, names, with_prediction=False)
+        names = names or _names(path, place, record, fields, need=("id", "references"), references=True)
+        row = _row(path, place, record, names, with_prediction=False)
         if row.id in rows and not row.same(rows[row.id]):
-            raise BTCChatError(f"{path}: rows {rows[row.id].line} and {line} give '{row.id}' different references")
+            raise BTCChatError(f"{path}: {rows[row.id].place} and {place} give '{row.id}' different references")
         rows[row.id] = row
     if not rows:
         of_split = f" of the split '{split}'; it has {', '.join(sorted(splits)) or 'none'}" if split else ""
@@ -210,7 +212,7 @@ def _check_ids(
     partial: bool,
 ) -> list[str]:
     """-> the ids that have references and no prediction. Raises BTCChatError where these or the others are a fault."""
-    unknown = [f"'{row.id}' (line {row.line})" for row in rows.values() if row.id not in referred]
+    unknown = [f"'{row.id}' ({row.place})" for row in rows.values() if row.id not in referred]
     if unknown:
         example = next(iter(referred))
         raise BTCChatError(f"{path}: {listed(unknown, 'id')} not in {references}, whose ids look like '{example}'")
@@ -221,28 +223,25 @@ def _check_ids(
     return missing
 
 
-def _records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each line that is not blank; at least one."""
+def _records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, object) of each line that is not blank, or of each element of an array; at least one."""
+    array = array_rows(path)
+    rows = ((f"line {line}", row) for line, row in read_rows(path, whole=True)) if array is None else _numbered(array)
     empty = True
-    for number, record in read_rows(path, whole=True):
+    for place, record in rows:
         empty = False
-        yield number, record
+        yield place, record
     if empty:
-        raise BTCChatError(f"{path}: empty; expected JSON lines")
+        raise BTCChatError(f"{path}: empty; expected JSON lines, or an array of objects")
 
 
-def _levir_cc(path: str | Path) -> list[dict[str, Any]] | None:
-    """The rows of a file like LevirCCcaptions.json, ``{"images": [{"filename", "sentences": [{"raw"}]}]}``, or None."""
-    try:
-        images = read_json(path, "images")["images"]
-        return [{**image, "references": [sentence["raw"] for sentence in image["sentences"]]} for image in images]
-    except (BTCChatError, KeyError, TypeError):
-        return None  # JSON lines, or neither: `_records` raises
+def _numbered(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 def _names(
     path: str | Path,
-    line: int,
+    place: str,
     record: dict[str, Any],
     fields: Fields | None,
     *,
@@ -259,44 +258,42 @@ def _names(
             expected = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in defaults)
             flag = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
             present = ", ".join(record) or "no fields"
-            raise BTCChatError(f"{path} line {line}: no field {expected}; it has {present}; give {flag}")
+            raise BTCChatError(f"{path} {place}: no field {expected}; it has {present}; give {flag}")
     if not references:
         names["references"] = None
     return names
 
 
 def _row(
-    path: str | Path, line: int, record: dict[str, Any], names: dict[str, str | None], *, with_prediction: bool
+    path: str | Path, place: str, record: dict[str, Any], names: dict[str, str | None], *, with_prediction: bool
 ) -> Prediction:
     def value(name: str) -> Any:
         field_name = names[name]
         if field_name is None or field_name not in record:
-            raise BTCChatError(f"{path} line {line}: no field '{field_name}'")
+            raise BTCChatError(f"{path} {place}: no field '{field_name}'")
         return record[field_name]
 
     key = value("id")
     if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise BTCChatError(
-            f"{path} line {line}: '{names['id']}' is {json_kind(key)}; expected a text or a whole number"
-        )
+        raise BTCChatError(f"{path} {place}: '{names['id']}' is {json_kind(key)}; expected a text or a whole number")
     prediction = value("prediction") if with_prediction else ""
     if not isinstance(prediction, str):
-        raise BTCChatError(f"{path} line {line}: '{names['prediction']}' is {json_kind(prediction)}; expected a text")
+        raise BTCChatError(f"{path} {place}: '{names['prediction']}' is {json_kind(prediction)}; expected a text")
     references: tuple[str, ...] = ()
     if names["references"] is not None:
         texts = value("references")
         if not isinstance(texts, list) or not texts:
             got = "an empty list" if texts == [] else json_kind(texts)
-            raise BTCChatError(f"{path} line {line}: '{names['references']}' is {got}; expected a list of texts")
+            raise BTCChatError(f"{path} {place}: '{names['references']}' is {got}; expected a list of texts")
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str) or not text.strip(" ."):
                 got = "empty" if isinstance(text, str) else json_kind(text)
-                raise BTCChatError(f"{path} line {line}: reference {number} of '{names['references']}' is {got}")
+                raise BTCChatError(f"{path} {place}: reference {number} of '{names['references']}' is {got}")
         references = tuple(texts)
     changed = None
     if names["flag"] is not None:
         changed = value("flag")
         if changed not in (0, 1):
-            raise BTCChatError(f"{path} line {line}: '{names['flag']}' is {changed!r}; expected 0 or 1")
+            raise BTCChatError(f"{path} {place}: '{names['flag']}' is {changed!r}; expected 0 or 1")
         changed = bool(changed)
-    return Prediction(str(key), prediction, references, changed, line, record.get("question_type"))
+    return Prediction(str(key), prediction, references, changed, place, record.get("question_type"))

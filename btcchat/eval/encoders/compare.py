@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -27,11 +28,14 @@ from btcchat.eval.encoders.scores import (
 )
 from btcchat.eval.runs.finished import RunSet, read_run
 from btcchat.eval.runs.samples import CAPTIONS, EvalSet
-from btcchat.files import atomic_write, read_json, write_json
+from btcchat.files import atomic_write, cannot_write, read_json, write_json
 from btcchat.media.frames import Sources
+from btcchat.outputs.lock import Lock
+from btcchat.outputs.ours import check_replaceable
 
 logger = logging.getLogger(__name__)
 
+RESULT, TEXT = "comparison.json", "comparison.md"
 COST = "cost.json"  # in the folder of a seed
 PAIRS = 16  # in the batch whose cost is measured
 TITLES = {  # measure -> its column
@@ -68,8 +72,24 @@ class Comparison(TypedDict):
 def compare(plan: ComparisonPlan, tell: Callable[[str], None] = logger.info) -> Comparison:
     """Train and evaluate what OUT does not hold, and write comparison.json and comparison.md.
 
-    tell: is given the lines about its progress. Raises BTCChatError for a plan that cannot be carried out.
+    tell: is given the lines about its progress. Raises BTCChatError for a plan that cannot be carried out, or where
+    OUT holds files of these names that are not ours, or another process writes there.
     """
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(f"--out {plan.out}", error) from error
+    with Lock(plan.out / ".lock", f"--out {plan.out}"):
+        for name, begins in ((RESULT, b'{\n  "settings": {'), (TEXT, b"| encoder ")):
+            check_replaceable(plan.out / name, "--out", partial(_begins, begins))
+        return _compare(plan, tell)
+
+
+def _begins(begins: bytes, head: bytes) -> bool:
+    return head.startswith(begins)
+
+
+def _compare(plan: ComparisonPlan, tell: Callable[[str], None]) -> Comparison:
     sets, shared = plan.check(), conditions(plan)
     tasks = [
         Task(plan, encoder, seed, identity(plan, encoder, seed, shared))
@@ -93,8 +113,8 @@ def compare(plan: ComparisonPlan, tell: Callable[[str], None] = logger.info) -> 
         runs[task.encoder.label].append(run)
     scores = scores_of({name: [read_run(run).sets for run in folders] for name, folders in runs.items()}, plan.java)
     result = _comparison(plan, sets, scores)
-    write_json(plan.out / "comparison.json", result)
-    with atomic_write(plan.out / "comparison.md") as part:
+    write_json(plan.out / RESULT, result)
+    with atomic_write(plan.out / TEXT) as part:
         part.write_text(comparison_text(result) + "\n", encoding="utf-8")
     return result
 

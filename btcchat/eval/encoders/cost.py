@@ -4,7 +4,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -14,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from btcchat.api import BTCChat
+from btcchat.console.children import process_pool
 from btcchat.eval.encoders.machine import load_average, machine, memory, reset_peak
 from btcchat.media.frames import Sources
 from btcchat.processor import Batch, request
@@ -45,9 +45,7 @@ class Timing(TypedDict):
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
     """``function(*arguments)`` in a process of its own, whose memory is not that of what ran before."""
-    with ProcessPoolExecutor(
-        1, get_context("spawn")
-    ) as pool:  # says so if the process dies, where a Pool waits forever
+    with process_pool(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 

@@ -4,14 +4,12 @@ import shutil
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan
 from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import to_argv
 from btcchat.train.train import train
+from btcchat.train.trainer import Hook, Trainer
 
 STEPS = 3  # the first of them is not counted
 
@@ -29,18 +27,18 @@ class Estimate:
         return self.steps * self.step_seconds + self.other_seconds
 
 
-class _Stop(TrainerCallback):
+class _Stop(Hook):
     """Notes when each step ends, and stops the training after STEPS."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def begin(self, trainer: Trainer) -> None:
         self.ends.append(time.perf_counter())
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def after_step(self, trainer: Trainer) -> None:
         self.ends.append(time.perf_counter())
-        control.should_training_stop = control.should_training_stop or state.global_step >= STEPS
+        trainer.stop = trainer.state.global_step >= STEPS
 
 
 def estimate(plan: ComparisonPlan, encoder: ComparedEncoder) -> Estimate:
@@ -50,7 +48,7 @@ def estimate(plan: ComparisonPlan, encoder: ComparedEncoder) -> Estimate:
     begin = time.perf_counter()
     try:
         flags = plan.training(encoder, 0, folder) | {"logging_steps": 1_000_000}
-        trainer = train(*parse_arguments(to_argv(flags)), callbacks=[clock])
+        trainer = train(*parse_arguments(to_argv(flags)), hooks=[clock])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     whole = time.perf_counter() - begin

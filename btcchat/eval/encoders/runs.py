@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from btcchat.api import BTCChat
+from btcchat.console.children import process_pool
 from btcchat.errors import BTCChatError
 from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, differing
 from btcchat.eval.runs.evaluate import Plan, evaluate
@@ -28,6 +29,7 @@ from btcchat.eval.runs.record import run_record
 from btcchat.eval.runs.samples import read_arguments, read_sets
 from btcchat.files import read_json, write_json
 from btcchat.generation import GenerationOptions
+from btcchat.media.reading import FLAGS, Reading
 from btcchat.train.presets import to_argv
 from btcchat.train.train_mem import run as train
 
@@ -94,7 +96,10 @@ def evaluate_task(task: Task) -> Path:
     sets = read_sets(plan.mixture, split="val", **plan.where)
     names = "+".join(one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets)
     run = RunFolder(task.folder / "eval" / names.replace(":", "-").replace("/", "-"))
-    options = {"max_new_tokens": LONGEST, "batch_size": BATCH}
+    flags = plan.training(task.encoder, task.seed, model)
+    given = {name: str(value) for name, value in flags.items() if name in FLAGS and value is not None}
+    reading = Reading.parse(**given)  # as in training
+    options = {"max_new_tokens": LONGEST, "batch_size": BATCH, **reading.record()}
     record = run_record(str(model), sets, request=read_arguments(plan.mixture, "val", **plan.where), options=options)
     finished = run.path / RUN
     if finished.is_file() and read_json(finished).get("finished") and (run.path / METRICS).is_file():
@@ -102,7 +107,7 @@ def evaluate_task(task: Task) -> Path:
         run.close()
         return run.path
     settings = Plan(batch_size=BATCH, generation=GenerationOptions(LONGEST), java=plan.java)
-    evaluate(lambda: BTCChat.from_pretrained(model), sets, run, record, Ranks(), settings)
+    evaluate(lambda: BTCChat.from_pretrained(model, reading=reading), sets, run, record, Ranks(), settings)
     return run.path
 
 
@@ -129,8 +134,8 @@ def together(
             done(number)
         return results
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    settings: dict[str, Any] = {"mp_context": get_context("spawn"), "initializer": _start, "initargs": (threads,)}
-    with ProcessPoolExecutor(jobs, **settings) as pool:  # its processes, unlike a Pool's, may have data workers
+    # Its processes, unlike those of multiprocessing's Pool, may have data workers.
+    with process_pool(jobs, get_context("spawn"), _start, (threads,)) as pool:
         futures = [pool.submit(function, *task) for task in tasks]
         numbers = {future: number for number, future in enumerate(futures)}
         for future in as_completed(futures):

@@ -9,9 +9,10 @@ from typing import TypeAlias, TypedDict
 
 import numpy as np
 
+from btcchat.data.changed import says_no_change
 from btcchat.eval.answers.accuracy import right_answers
 from btcchat.eval.captions.bootstrap import DRAWS, p_of_scores, p_value, times
-from btcchat.eval.captions.changes import changed_rows, says_no_change
+from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS, Counts
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.score import count_captions

@@ -151,5 +151,7 @@ class Drawing:
         map_path(self.folder, "").parent.mkdir(parents=True, exist_ok=True)
         for number, distance in zip(numbers, distances, strict=True):
             name = seen.samples[number].id
-            save_map(at_size(distance, *seen.images[number][1].size, padded=padded), map_path(self.folder, name))
+            after = seen.images[number][1]
+            size = after.info.get("full_size", after.size)  # its mask is read at full size
+            save_map(at_size(distance, *size, padded=padded), map_path(self.folder, name))
             self.missing.discard(name)

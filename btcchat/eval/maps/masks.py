@@ -6,16 +6,18 @@ A map is stored in 256 levels, so that a set's counts at all of them give every 
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
+from typing_extensions import TypedDict
 
 from btcchat.data.records.record import media_source
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
 from btcchat.media.images import load_image
+from btcchat.media.reading import MASK
 from btcchat.media.source import Embedded, existing_file
 
 LEVELS = 256
@@ -56,7 +58,8 @@ def count(sample: Sample, path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
     source = mask_source(sample)
-    changed = np.asarray(load_image(source)).any(-1)  # (H, W); 128 and 255 are both a change, of roads and buildings
+    # (H, W); 128 and 255 are both a change, of roads and buildings
+    changed = np.asarray(load_image(source, reading=MASK)).any(-1)
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.files import read_json
-from btcchat.train.checkpoints import complete_checkpoints
+from btcchat.train.checkpoints import checkpoints
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 150, 52, 8, 20
 NAMES = ("loss", "learning_rate", "grad_norm")
@@ -18,9 +18,9 @@ SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # of evaluation
 def training_log(model: str) -> tuple[Path, list[dict[str, Any]]] | None:
     """The log lines of a model's training: of its end, of its last checkpoint, or of the run that kept it."""
     folder = Path(model)
-    places = [folder, *complete_checkpoints(folder)[::-1]]
+    places = [folder, *checkpoints(folder)[::-1]]
     if folder.name == "best":  # of a run with --eval_mixture
-        places += [folder.parent, *complete_checkpoints(folder.parent)[::-1]]
+        places += [folder.parent, *checkpoints(folder.parent)[::-1]]
     for place in places:
         path = place / "trainer_state.json"
         if path.is_file():

@@ -15,6 +15,8 @@ from btcchat.eval.report.tables import paragraph, set_tables
 from btcchat.eval.runs.finished import Run, read_run
 from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, Sample, read_sets
+from btcchat.media.reading import FLAGS, Reading
+from btcchat.outputs.ours import HTML
 
 ASSETS = PACKAGE / "assets" / "report"
 # Nothing is loaded, from wherever: not even by what a data set says, if an escape were forgotten.
@@ -62,7 +64,7 @@ def _page(
     selected = run.selected
     title = f"{run.model['path']} on {', '.join(run_set.name for run_set in run.sets)}"
     style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    yield "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>"
+    yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
     yield "<meta name=viewport content='width=device-width'>"
     yield f"<title>{escape(title)}</title><style>\n{style}</style>\n<h1>{escape(title)}</h1>\n"
@@ -81,13 +83,14 @@ def _page(
         yield f"<h2>Training</h2>\n{paragraph(f'From {log[0]}, as it is now.')}"
         yield f"<div class=curves>{''.join(drawn)}</div>\n"
     if cards:
+        reading = Reading.parse(**{name: run.options.get(name) for name in FLAGS})
         yield from _controls(cards, run.preset)
         for run_set in run.sets:
             chosen = cards[run_set.name].pick(max_cards)
             count = _how_many(len(chosen), len(run_set.rows), max_cards // 2)
             yield f"<h3>{escape(run_set.name)}</h3>\n{paragraph(count)}"
             yield "<section class=samples>\n"
-            yield from cards[run_set.name].html(chosen, samples, path)
+            yield from cards[run_set.name].html(chosen, samples, path, reading)
             yield "</section>\n"
         yield f"<script>\n{script}</script>\n"
 

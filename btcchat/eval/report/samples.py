@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from btcchat.data.changed import says_no_change
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import right_answers
-from btcchat.eval.captions.changes import changed_rows, says_no_change
+from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.captions.score import count_captions
@@ -19,6 +20,7 @@ from btcchat.eval.runs.samples import CAPTIONS, Sample
 from btcchat.media.frames import evenly, load_frames
 from btcchat.media.images import load_image
 from btcchat.media.page import data_uri
+from btcchat.media.reading import Reading
 
 LONGEST = 256  # pixels of an image's longer side
 FRAMES = 4  # of a video
@@ -51,13 +53,15 @@ class Cards:
         worst, others = order[: limit // 2], sorted(order[limit // 2 :])
         return sorted(worst + [others[number] for number in evenly(len(others), limit - len(worst))])
 
-    def html(self, chosen: Sequence[int], samples: Mapping[str, Sample], folder: Path) -> Iterator[str]:
-        """samples: by id, with their images. folder: the run's, which may hold change maps."""
+    def html(
+        self, chosen: Sequence[int], samples: Mapping[str, Sample], folder: Path, reading: Reading
+    ) -> Iterator[str]:
+        """samples: by id, with their images. folder: the run's, which may hold change maps. reading: of the images."""
         maps = [_change_map(map_path(folder, self.rows[number].id)) for number in chosen]
         highest = max((level for _, level in filter(None, maps)), default=0)
         for number, drawn in zip(chosen, maps, strict=True):
             row, sample = self.rows[number], samples[self.rows[number].id]
-            yield self._card(number, row, sample, _figures(sample, drawn and drawn[0], highest))
+            yield self._card(number, row, sample, _figures(sample, reading, drawn and drawn[0], highest))
 
     def _card(self, number: int, row: Prediction, sample: Sample, figures: str) -> str:
         tags, values = self.tags[number], self.values[number]
@@ -83,11 +87,11 @@ def _flag_tags(changed: bool, caption: str) -> list[str]:
     return [("changed" if changed else "unchanged"), *(["misjudged"] if says_no_change(caption) == changed else [])]
 
 
-def _figures(sample: Sample, change_map: Image.Image | None, highest: int) -> str:
+def _figures(sample: Sample, reading: Reading, change_map: Image.Image | None, highest: int) -> str:
     """highest: the largest level of the page's change maps, so that their reds can be compared."""
     record = sample.record
     try:
-        frames = load_frames(record.modality, record.sources, num_video_frames=FRAMES)
+        frames = load_frames(record.modality, record.sources, num_video_frames=FRAMES, reading=reading)
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error
     names = ["before", "after"] if record.modality == "pair" else record.dates or [""] * len(frames)

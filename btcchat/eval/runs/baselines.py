@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from btcchat.eval.captions.changes import says_no_change
+from btcchat.data.changed import says_no_change
 from btcchat.eval.captions.presets import clean, levir_cc
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import Sample

@@ -7,6 +7,7 @@ from typing import Any
 
 from btcchat.eval.runs.finished import is_run
 from btcchat.eval.runs.folder import BROKEN, RUN
+from btcchat.eval.runs.schema import RunFile
 from btcchat.files import read_json
 
 SAMPLING = ("seed", "top_p")  # options that decide nothing in greedy answers
@@ -14,7 +15,8 @@ SAMPLING = ("seed", "top_p")  # options that decide nothing in greedy answers
 
 def different_conditions(first: str | Path, second: str | Path) -> list[str]:
     """One line for each option or wording in which two run folders differ. [] for files of predictions."""
-    runs = [read_json(Path(path) / RUN, "options", way_out=BROKEN) for path in (first, second) if is_run(path)]
+    folders = [Path(path) for path in (first, second) if is_run(path)]
+    runs = [read_json(folder / RUN, "options", schema=RunFile, way_out=BROKEN) for folder in folders]
     if len(runs) < 2:
         return []
     a, b = runs

@@ -96,7 +96,20 @@ def evaluate(
 
     run: for run.json; load_model: called where there is something to compute.
     """
-    load_model = cache(load_model)
+    try:
+        return _evaluate(cache(load_model), sets, folder, run, ranks, plan)
+    finally:
+        folder.close()
+
+
+def _evaluate(
+    load_model: Callable[[], BTCChat],
+    sets: Sequence[EvalSet],
+    folder: RunFolder,
+    run: dict[str, Any],
+    ranks: Ranks,
+    plan: Plan,
+) -> dict[str, Any] | None:
     done = ranks.from_first(folder.start(run) if ranks.first else None)
     nearest_of = _see(load_model, sets, folder, ranks, done, plan)
     if plan.maps is not None:
@@ -121,7 +134,6 @@ def evaluate(
         metrics["sets"][name] = scores | ({"change_map": map_scores} if map_scores else {})
     folder.write(METRICS, metrics)
     folder.write(RUN, read_json(folder.path / RUN) | {"finished": True})
-    folder.close()
     return metrics
 
 

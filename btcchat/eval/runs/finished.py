@@ -9,7 +9,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.answers.answers import RANGES
 from btcchat.eval.captions.predictions import Prediction, read_parts
 from btcchat.eval.runs.folder import BROKEN, METRICS, PREDICTIONS, REMOVE, RUN
-from btcchat.eval.runs.schema import RunData, RunModel, Selection, SetScores
+from btcchat.eval.runs.schema import MetricsFile, RunData, RunFile, RunModel, Selection, SetScores
 from btcchat.files import read_json
 
 
@@ -63,10 +63,11 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not is_run(path):
         raise BTCChatError(f"{path} is not a run folder of btcchat eval: it has no {RUN}")
-    metrics = read_json(_finished(path, METRICS), "preset", "sets", way_out=REMOVE)
+    metrics = read_json(_finished(path, METRICS), "preset", "sets", schema=MetricsFile, way_out=REMOVE)
     sizes = [scores["samples"] for scores in metrics["sets"].values()]
     parts = zip(metrics["sets"].items(), read_parts(_finished(path, PREDICTIONS), sizes), strict=True)
-    run = read_json(path / RUN, "model", "data", "options", "versions", "processes", way_out=BROKEN)
+    keys = ("model", "data", "options", "versions", "processes")
+    run = read_json(path / RUN, *keys, schema=RunFile, way_out=BROKEN)
     return Run(
         model=run["model"],
         data=run["data"],
@@ -90,7 +91,7 @@ def selected_of(path: str | Path) -> Selection | None:
     """How the checkpoint of a run was chosen while training; None of a file of predictions, and where it is unknown."""
     if not is_run(path):
         return None
-    selected: Selection | None = read_json(Path(path) / RUN, way_out=BROKEN).get("selected")
+    selected: Selection | None = read_json(Path(path) / RUN, schema=RunFile, way_out=BROKEN).get("selected")
     return selected
 
 

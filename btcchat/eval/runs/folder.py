@@ -10,15 +10,18 @@ change_maps/ID.png  where each pair has changed, 8-bit grey (H, W), white the mo
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from btcchat.errors import BTCChatError
+from btcchat.eval.runs.schema import RunFile
 from btcchat.files import Appender, cannot_write, read_json, read_rows, temporary_files, write_json, write_rows
+from btcchat.outputs.lock import Lock, beside, check_free
 
 PREDICTIONS, METRICS, RUN = "predictions.jsonl", "metrics.json", "run.json"
 RESUMED = "what is there is whole; the same command resumes the run"  # after an error of writing
 BROKEN = "run btcchat eval again with another --out"  # after a run.json that is not as it was written
+OTHER = "wait for it, or give another --out"
 REMOVE = "remove this file, then run btcchat eval again"  # after another file, which is then made again
 
 
@@ -34,6 +37,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._lock: Lock | None = None
 
     def start(self, run: dict[str, Any]) -> dict[str, str]:
         """Claim the folder for ``run``: -> the answers by id that it holds already.
@@ -46,20 +50,23 @@ class RunFolder:
         if self.path.is_dir() and not run_file.is_file() and self._has_other_files():
             raise BTCChatError(f"--out {self.path} holds other files and no {RUN}; give a new folder")
         if run_file.is_file():
-            _check_same(self.path, read_json(run_file, way_out=BROKEN), run)
+            _check_same(self.path, read_json(run_file, schema=RunFile, way_out=BROKEN), run)
         try:
             (self.path / "parts").mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a")
         except OSError as error:
             raise cannot_write(f"--out {self.path}", error) from error
-        self._file = _locked(lock, self.path)
-        for path in (self.path / "parts").iterdir():  # a process whose launcher was killed may still be writing
-            _locked(path.open("ab"), self.path).close()
-        for path in temporary_files(self.path):  # nobody writes them now
-            path.unlink()
-        if not run_file.is_file():
-            self.write(RUN, run)
-        return self.answers()
+        self._lock = Lock(self.path / ".lock", str(self.path), OTHER)
+        try:
+            for path in (self.path / "parts").glob(".*.lock"):  # a process whose launcher was killed may still write
+                check_free(path, str(self.path), OTHER)
+            for path in temporary_files(self.path):  # nobody writes them now
+                path.unlink()
+            if not run_file.is_file():
+                self.write(RUN, run)
+            return self.answers()
+        except BaseException:
+            self.close()
+            raise
 
     def _has_other_files(self) -> bool:
         """Whether there is more than what a run leaves that was stopped before it wrote its run.json."""
@@ -68,7 +75,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Give the folder back."""
-        self._file.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def part(self, rank: int) -> "AnswerPart":
         return AnswerPart(self.path / "parts" / f"{rank}.jsonl")
@@ -99,10 +107,7 @@ class AnswerPart:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self._lock = _locked(path.open("ab"), path.parents[1])  # before Appender, which drops an unfinished line
-        except OSError as error:
-            raise cannot_write(path, error, RESUMED) from error
+        self._lock = Lock(beside(path), str(path.parents[1]), OTHER)
         self._rows = Appender(path, way_out=RESUMED)
 
     def write(self, answers: dict[str, str]) -> None:
@@ -113,7 +118,7 @@ class AnswerPart:
 
     def __exit__(self, *_: object) -> None:
         self._rows.close()
-        self._lock.close()
+        self._lock.release()
 
 
 def _check_same(path: Path, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
@@ -140,19 +145,3 @@ def _check_same(path: Path, stored: Mapping[str, Any], run: Mapping[str, Any]) -
         if stored_value != value:
             flag = name.replace("_", "-")
             raise BTCChatError(f"{path} was begun with --{flag} {stored_value}, not {value}; give another --out")
-
-
-def _locked(file: IO[Any], folder: Path) -> IO[Any]:
-    """``file``, locked until it is closed or its process ends, however it ends (not on Windows)."""
-    try:
-        import fcntl
-    except ImportError:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise BTCChatError(
-            f"{folder} is being written by another process; wait for it, or give another --out"
-        ) from None
-    return file

@@ -52,7 +52,7 @@ def score_set(
 
 def rows_of(eval_set: EvalSet, answers: Sequence[str]) -> list[Prediction]:
     return [
-        Prediction(sample.id, text, tuple(sample.references), sample.changed, number, sample.question_type)
+        Prediction(sample.id, text, tuple(sample.references), sample.changed, f"row {number}", sample.question_type)
         for number, (sample, text) in enumerate(zip(eval_set.samples, answers, strict=True), start=1)
     ]
 

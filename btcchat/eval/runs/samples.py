@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from btcchat.data.changed import flag_of
 from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.descriptions import Description
@@ -17,6 +18,7 @@ from btcchat.data.mixture.sampling import sample as sample_rows
 from btcchat.data.mixture.terms import Term, of_split, terms
 from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
+from btcchat.media.placeholders import check_placeholders
 from btcchat.media.source import Embedded
 
 CAPTIONS: Final = "captions"
@@ -164,10 +166,14 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
         raise BTCChatError(f"{where}: no question; an evaluation needs a turn 'from': 'human'")
+    try:
+        check_placeholders(questions[0], 1, is_answer=False, shows_images=record.modality != "text")
+    except BTCChatError as error:
+        raise BTCChatError(f"{where}: {error}") from error
     question: str | None = questions[0]
     changed = None
     if kind == CAPTIONS:
-        answers, changed = _captions(row, where), _flag(row)
+        answers, changed = _captions(row, where), flag_of(row)
         plain = " ".join(questions[0].replace("<image>", " ").split())
         if record.modality == "pair" and (
             plain == CHANGE_QUESTION or len(questions) > 1
@@ -183,13 +189,6 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
     if len(questions) > 1:
         raise BTCChatError(f"{where}: {len(questions)} questions; a sample of an evaluation has one")
     return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
-
-
-def _flag(row: Mapping[str, Any]) -> bool | None:
-    """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
-    truth = row.get("truth")
-    flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
-    return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
 
 
 def _captions(row: Mapping[str, Any], where: str) -> list[str]:

@@ -1,6 +1,8 @@
 """The JSON files of a run folder and the selection.json of a checkpoint, as far as code here reads them."""
 
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
+
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.checkpoint.facts import ModelParts
 from btcchat.eval.answers.answers import ClassTable, GroupScores
@@ -31,6 +33,32 @@ class RunData(TypedDict):
     set: str  # its name
     samples: int
     sha256: str  # of all its rows
+
+
+class RunFile(TypedDict, total=False):
+    """run.json."""
+
+    model: RunModel
+    data: list[RunData]
+    asked: dict[str, Any] | None  # the arguments of `read_sets`; not in a run of an older version
+    options: dict[str, Any]
+    prompts: dict[str, str] | None
+    versions: dict[str, str]
+    processes: int
+    selected: dict[str, Any] | None
+    finished: bool
+
+
+class SetHead(TypedDict):
+    kind: Literal["captions", "questions", "classes"]
+    samples: int
+
+
+class MetricsFile(TypedDict, total=False):
+    """metrics.json; what each set has beside its head follows from its kind."""
+
+    preset: str
+    sets: dict[str, SetHead]
 
 
 QuestionScores = TypedDict("QuestionScores", {"in ranges": str | None, "scores": dict[str, GroupScores]})

@@ -1,0 +1,59 @@
+"""Processes that end with the one that started them."""
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from btcchat.console.signals import raise_terminated
+
+SECONDS = 10.0  # that a child has to leave its blocks after SIGTERM
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_parent(*_: object) -> None:
+    """Called in a child: the system kills it when its parent dies, however that dies. (On Linux; elsewhere nothing.)"""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def process_pool(
+    workers: int, context: BaseContext, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end with this one. ``start(*arguments)`` is called first in each of them.
+
+    Where the block is left by an error or a signal, its tasks are not waited for.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, context, _start, (start, arguments))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end([child for child in multiprocessing.active_children() if child not in others])
+        raise
+    pool.shutdown()
+
+
+def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGTERM, raise_terminated)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches them too; the parent decides
+    if start is not None:
+        start(*arguments)
+
+
+def _end(children: list[multiprocessing.process.BaseProcess]) -> None:
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(SECONDS)
+        if child.is_alive():
+            child.kill()

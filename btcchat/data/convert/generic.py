@@ -1,0 +1,91 @@
+"""Any questions or captions of images, in JSON, JSON lines or CSV: which field is what is given by a mapping."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from btcchat.data.convert.base import CHANGE_QUESTION, Converter, JsonRow, conversation
+from btcchat.data.convert.fields import IMAGE, Fields
+from btcchat.data.convert.read import csv_rows, json_rows
+from btcchat.errors import BTCChatError
+from btcchat.media.frames import PLACEHOLDER
+from btcchat.media.placeholders import check_placeholders
+
+TABLES = (".csv", ".tsv")
+QUESTIONS = {  # where none is mapped
+    "image": "Please briefly describe this image.",
+    "pair": CHANGE_QUESTION,
+    "series": "Please briefly describe the changes in these images.",
+    "video": "Please briefly describe this video.",
+}
+
+
+class MappedFields(Converter[dict[str, Any]]):
+    """any VQA or caption JSON, JSONL or CSV, with --map question=FIELD,answer=FIELD,image=FIELD,image2=FIELD
+
+    ``mapping`` says which field of a row is what. image alone is one image; image and image2 are a pair, the first is
+    before; image3 to image16 make a series. images is a list of them. A field may be inside another (``meta.path``) or
+    a list (``paths.0``). captions is a text or a list of texts, the first of which is the answer. Without a question,
+    a caption is asked for. A number as an answer becomes text. rows is the key under which a JSON object has the rows.
+    The file is one split of its name, unless split is mapped; an id is the row's number, unless id is mapped.
+    """
+
+    def __init__(
+        self, src: str | Path, images: str | Path | None = None, mapping: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(src, images)
+        self.mapping = dict(mapping or {})
+        if not self.mapping.keys() & {"answer", "captions"}:
+            raise BTCChatError("--map names no answer; give --map question=FIELD,answer=FIELD,image=FIELD")
+        self.images = sorted(filter(IMAGE.fullmatch, self.mapping), key=lambda name: int(name[5:] or 1))
+        expected = ["image", *(f"image{number}" for number in range(2, len(self.images) + 1))]
+        if self.images and self.images != expected:
+            raise BTCChatError(f"--map names {', '.join(self.images)}; expected {', '.join(expected)}")
+        ways = [*self.images[:1], *(name for name in ("images", "video") if name in self.mapping)]
+        if len(ways) != 1:
+            raise BTCChatError(f"--map names {' and '.join(ways) or 'no image'}; give one of image, images and video")
+        if self.src.is_dir():
+            raise BTCChatError(f"{self.src} is a folder; give the JSON, JSONL or CSV file, and --images for its images")
+
+    def rows(self) -> Iterator[JsonRow]:
+        if self.src.suffix.lower() in TABLES:
+            numbered: Iterator[tuple[int, dict[str, Any]]] = csv_rows(self.src)
+        else:
+            numbered = json_rows(self.src, self.mapping.get("rows"))
+        for number, content in numbered:
+            split = Fields(content).value(self.mapping["split"]) if "split" in self.mapping else self.src.stem
+            yield JsonRow(split if isinstance(split, str) else "", self.src.name, number, content)
+
+    def record(self, row: JsonRow) -> dict[str, Any]:
+        fields, mapping = Fields(row.content), self.mapping
+        media = self._media(fields)
+        more: dict[str, Any] = {
+            name: fields.text(mapping[name]) for name in ("question_type", "label") if name in mapping
+        }
+        if "mask" in mapping:
+            more["mask"] = self.relative(fields.path(mapping["mask"]))
+        if "change_flag" in mapping:
+            more["change_flag"] = fields.flag(mapping["change_flag"])
+        if "captions" in mapping:
+            more["captions"] = fields.texts(mapping["captions"])
+        question = fields.text(mapping["question"]) if "question" in mapping else QUESTIONS[media["modality"]]
+        answer = fields.text(mapping["answer"]) if "answer" in mapping else more["captions"][0]
+        for turn, text in enumerate((question, answer), start=1):
+            check_placeholders(text, turn, is_answer=turn == 2, shows_images=True)
+        turns = conversation(question, answer)
+        if PLACEHOLDER in question:  # it says itself where the images are
+            turns[0]["value"] = question
+        name = fields.text(mapping["id"]) if "id" in mapping else str(row.number)
+        return {"id": name, **media, **more, "conversations": turns}
+
+    def _media(self, fields: Fields) -> dict[str, Any]:
+        if "video" in self.mapping:
+            return {"modality": "video", "video": self.relative(fields.path(self.mapping["video"]))}
+        names = [self.mapping[name] for name in self.images]
+        if "images" in self.mapping:
+            field = self.mapping["images"]
+            names = [f"{field}.{number}" for number in range(len(fields.items(field)))]
+        paths = [self.relative(fields.path(name)) for name in names]
+        if len(paths) == 1:
+            return {"modality": "image", "image": paths[0]}
+        return {"modality": "pair" if len(paths) == 2 else "series", "images": paths}

@@ -1,0 +1,54 @@
+"""The sizes that llm/config.json says, held against the weights before anything of these sizes is built."""
+
+import re
+from collections.abc import Iterator
+
+from transformers import LlamaConfig
+
+from btcchat.checkpoint.weights import Weights
+from btcchat.errors import BTCChatError
+
+MOST_ROTARY_BYTES = 2**31  # of the sines and cosines of all positions
+# Size in the config -> a weight that has it, and at which place of its shape.
+PLACES = {
+    "vocab_size": ("model.embed_tokens.weight", 0),
+    "hidden_size": ("model.embed_tokens.weight", 1),
+    "intermediate_size": ("model.layers.0.mlp.gate_proj.weight", 0),
+}
+
+
+def check_sizes(config: LlamaConfig, weights: Weights) -> None:
+    """Raise BTCChatError that names a size of ``config`` which is not that of the weights, whose headers are read."""
+    folder = weights.folder
+    for key, said, has, shape in _compared(config, weights):
+        if said != has:
+            raise BTCChatError(f"llm/config.json: {key} is {said}, and the weights in {folder} have {has} ({shape})")
+    width, heads, positions = config.hidden_size, config.num_attention_heads, config.max_position_embeddings
+    if width % heads:
+        raise BTCChatError(f"llm/config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+    if positions * (width // heads) * 8 > MOST_ROTARY_BYTES:  # a sine and a cosine in float32
+        raise BTCChatError(
+            f"llm/config.json: max_position_embeddings is {positions:,}, at most "
+            f"{MOST_ROTARY_BYTES // 8 // (width // heads):,} are possible at {heads} heads of a hidden_size {width}"
+        )
+
+
+def _compared(config: LlamaConfig, weights: Weights) -> Iterator[tuple[str, int, int, str]]:
+    """(key, what the config says, what the weights have, how it is seen)."""
+    for key, (name, axis) in PLACES.items():
+        if name in weights.places:
+            shape = weights.shape(name)
+            if len(shape) > axis:
+                yield key, getattr(config, key), shape[axis], f"{weights.key(name)} is {_times(shape)}"
+    numbers = (re.match(r"model\.layers\.(\d+)\.", name) for name in weights.places)
+    layers = len({number[1] for number in numbers if number})
+    yield "num_hidden_layers", config.num_hidden_layers, layers, f"model.layers.0 to {layers - 1}"
+    name = "model.layers.0.self_attn.k_proj.weight"
+    if name in weights.places and config.hidden_size % config.num_attention_heads == 0:
+        rows, size = weights.shape(name)[0], config.hidden_size // config.num_attention_heads
+        seen = f"{weights.key(name)} has {rows} rows, {size} for each head"
+        yield "num_key_value_heads", config.num_key_value_heads, rows // size, seen
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,60 @@
+"""Values from a file held against a TypedDict, through pydantic."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from btcchat.errors import BTCChatError
+
+# For annotations of a TypedDict. The upper bounds are far above what exists, and far below what fills a machine.
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+EXPECTED = {  # pydantic's type of a fault -> what is accepted; a limit follows
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a JSON object",
+    "greater_than_equal": "at least",
+    "greater_than": "more than",
+    "less_than_equal": "at most",
+}
+SHOWN = 60  # characters of a wrong value that an error shows
+
+
+def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") -> None:
+    """Raise BTCChatError that names the key, its value and what is accepted, where ``value`` is not of ``schema``.
+
+    schema: a TypedDict. Keys that it does not have are not looked at, and nothing is converted: "5" is no number.
+    """
+    try:
+        _adapter(schema).validate_python(value, strict=True)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        alike = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]  # one for each type of a union
+        depth = max(len(fault["loc"]) for fault in alike)
+        nearest = [fault for fault in alike if len(fault["loc"]) == depth]
+        key, *inner = nearest[0]["loc"] or ("the value",)
+        expected = " or ".join(dict.fromkeys(map(_expected, nearest)))
+        shown = repr(nearest[0]["input"])
+        shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+        name = str(key) + "".join(f"[{place}]" for place in inner if isinstance(place, int))
+        then = f"; {way_out}" if way_out else ""
+        raise BTCChatError(f"{where}: {name} is {shown}, expected {expected}{then}") from None
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def _expected(fault: ErrorDetails) -> str:
+    """What is accepted, in a few words; pydantic's own where it is a fault that is not among `EXPECTED`."""
+    if fault["type"] not in EXPECTED:
+        return fault["msg"].removeprefix("Input should be ")
+    return " ".join([EXPECTED[fault["type"]], *map(str, fault.get("ctx", {}).values())])

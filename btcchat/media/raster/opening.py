@@ -1,0 +1,178 @@
+"""Opening a file through GDAL so that it reads this file alone, and no more memory than is foreseen.
+
+GDAL decides by content what a file is, and some kinds lead to other files, to addresses and to code (VRT). So the one
+driver is named that the first bytes ask for; what a file says of other files is refused or not looked for.
+"""
+
+import logging
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from btcchat.errors import BTCChatError
+from btcchat.media.notes import once
+from btcchat.media.source import Embedded
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+log = logging.getLogger(__name__)
+logging.getLogger("rasterio").addHandler(logging.NullHandler())  # else Python prints GDAL's warnings on stderr
+
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
+JP2_HEADS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # the boxed file and the bare code stream
+MAX_BANDS = 4096
+MAX_BLOCK = 2**29  # bytes that GDAL decodes at a time: a strip or a tile
+MAX_DIRECTORIES = 4096  # pages, overviews and masks of a TIFF; GDAL keeps each of them in memory
+NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
+OPTIONS = {"GDAL_CACHEMAX": 64, "GDAL_MAX_BAND_COUNT": MAX_BANDS}  # MiB of decoded blocks; bands
+ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # no file beside it is looked for
+WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
+
+
+def raster_driver(path: Path | Embedded) -> str | None:
+    """GDAL's driver for a file, None where Pillow reads it."""
+    with path.open("rb") as file:
+        return driver_of(file.read(1024))
+
+
+def driver_of(head: bytes) -> str | None:
+    """GDAL's driver for a file that begins with these bytes (at least 64); None where Pillow reads it rightly."""
+    if head[:4] in TIFF_HEADS:
+        return "GTiff"
+    if head.startswith(JP2_HEADS):
+        return "JP2OpenJPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:25] == b"\x10":  # bits a band
+        return "PNG"
+    if head[:2] in (b"P5", b"P6"):
+        words = re.sub(rb"#[^\n]*", b"", head).split()
+        if len(words) > 3 and words[3].isdigit() and 255 < int(words[3]) < 65536:
+            return "PNM"
+    return None
+
+
+class Opening:
+    """How one source is opened, and all that follows from it. virtual: a path of GDAL's own file systems (/vsi...)."""
+
+    def __init__(self, source: Path | Embedded, driver: str, *, virtual: bool = False) -> None:
+        self.source, self.driver = source, driver
+        self._stack = ExitStack()
+        sidecars = not isinstance(source, Embedded) and (virtual or _sidecars_are_tiff(source))
+        network = {} if virtual else NO_NETWORK
+        self.options: dict[str, Any] = {**OPTIONS, **network, **(WITH_SIDECARS if sidecars else ALONE)}
+        self._memory: Any = None
+        if isinstance(source, Embedded):
+            from rasterio.io import MemoryFile
+
+            self._memory = self._stack.enter_context(MemoryFile(source.data, filename="image"))
+        if driver == "GTiff" and not virtual:
+            with source.open("rb") as file:
+                _check_directories(file, str(source))
+
+    def dataset(self, **options: int) -> "DatasetReader":
+        """The file as GDAL sees it; options: of its driver, such as ``overview_level``."""
+        import rasterio
+
+        with self.reading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rasterio's, of images without a place on Earth
+            if self._memory is not None:
+                dataset = self._memory.open(driver=self.driver, **options)
+            else:  # an absolute path has no scheme, whatever its name looks like
+                path = str(self.source if str(self.source).startswith("/vsi") else self.source.absolute())  # type: ignore[union-attr]
+                dataset = rasterio.open(path, driver=self.driver, sharing=False, **options)
+        self._stack.callback(dataset.close)
+        _check(dataset, str(self.source))
+        return dataset
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """GDAL's options while it works, and its faults as one line."""
+        import rasterio
+        from rasterio._err import CPLE_BaseError
+
+        try:
+            with rasterio.Env(**self.options):
+                yield
+        except (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, SystemError) as error:
+            if isinstance(error, BTCChatError | PermissionError):
+                raise
+            raise BTCChatError(f"image '{self.source}' is truncated or damaged: {_line(error)}") from error
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _check(dataset: "DatasetReader", name: str) -> None:
+    """Raise BTCChatError for what would take too much memory, or leads elsewhere."""
+    if dataset.count > MAX_BANDS:
+        raise BTCChatError(f"image '{name}' has {dataset.count:,} bands, at most {MAX_BANDS:,} are read")
+    other = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+    if other is not None:
+        raise BTCChatError(
+            f"image '{name}' names another file for its overviews ({other[:60]!r}), which is not opened; "
+            "remove OVERVIEW_FILE from its metadata"
+        )
+    height, width = dataset.block_shapes[0]
+    bands = dataset.count if structure(dataset).get("INTERLEAVE") == "PIXEL" else 1
+    size = height * width * bands * _bytes(dataset.dtypes[0])
+    if size > MAX_BLOCK:
+        raise BTCChatError(
+            f"image '{name}' has blocks of {width} x {height} pixels = {size:,} bytes, the limit is {MAX_BLOCK:,}; "
+            "write it again in tiles: gdal_translate -co TILED=YES"
+        )
+
+
+def structure(dataset: "DatasetReader") -> dict[str, str]:
+    """GDAL's facts of a TIFF. Of a damaged JPEG 2000 file, GDAL may look for them without end."""
+    facts: dict[str, str] = dataset.tags(ns="IMAGE_STRUCTURE") if dataset.driver == "GTiff" else {}
+    return facts
+
+
+def _bytes(dtype: str) -> int:
+    digits = re.findall(r"\d+", dtype)
+    return int(digits[0]) // 8 if digits else 8
+
+
+def _sidecars_are_tiff(path: Path) -> bool:
+    """Whether GDAL may look for overviews and masks beside a file: it would open them as whatever they are."""
+    names = [f"{base}{suffix}" for base in (path, path.with_suffix("")) for suffix in (".ovr", ".OVR", ".msk", ".MSK")]
+    for name in names:
+        try:
+            with open(name, "rb") as file:
+                head = file.read(4)
+        except OSError:
+            continue
+        if head not in TIFF_HEADS:
+            once(log, f"{Path(name).name} is not a TIFF; files beside the image are not read", str(path))
+            return False
+    return True
+
+
+def _check_directories(file: IO[bytes], name: str) -> None:
+    """Walk a TIFF's chain of image directories, which GDAL would keep in memory one by one."""
+    order = "<" if (head := file.read(16))[:2] == b"II" else ">"
+    big = head[2:4] in (b"+\0", b"\0+")
+    count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+    size = struct.calcsize(count)
+    try:
+        (place,) = struct.unpack_from(order + offset, head, 8 if big else 4)
+        for _ in range(MAX_DIRECTORIES):
+            if not place:
+                return
+            file.seek(place)
+            (entries,) = struct.unpack(order + count, file.read(size))
+            file.seek(place + size + entries * entry)
+            (place,) = struct.unpack(order + offset, file.read(struct.calcsize(offset)))
+    except (struct.error, OSError, OverflowError, ValueError):
+        return  # it ends in the chain: GDAL says what is wrong
+    raise BTCChatError(f"image '{name}' has more than {MAX_DIRECTORIES:,} pages or overviews, or they form a loop")
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error.__cause__ or error).split())
+    text = re.sub(r"(image: )?/vsimem/\S*?/image: ?", "", text)  # the name of a file in memory
+    return (text or type(error).__name__)[:160]

@@ -1,0 +1,85 @@
+"""The optimizer with its groups of weights, and the schedule of their learning rates."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import get_scheduler
+from transformers.optimization import Adafactor
+
+from btcchat.errors import BTCChatError, choose
+from btcchat.train.distributed import offloaded
+from btcchat.train.freeze import ModelPart
+from btcchat.train.rates import own_rates
+from btcchat.train.training_arguments import TrainingArguments
+
+Groups = Iterable[dict[str, Any]]
+
+
+def build_optimizer(model: nn.Module, args: TrainingArguments, parts: Sequence[ModelPart]) -> torch.optim.Optimizer:
+    """Of the trainable weights: biases and norms do not decay, and a part may have a learning rate of its own."""
+    decayed = decayed_parameters(model)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = [
+        {"params": [p for name, p in trainable.items() if name in decayed], "weight_decay": args.weight_decay},
+        {"params": [p for name, p in trainable.items() if name not in decayed], "weight_decay": 0.0},
+    ]
+    optimizer = choose("value of --optim", args.optim, OPTIMIZERS)(groups, args)
+    return offloaded(own_rates(optimizer, parts), args)
+
+
+def decayed_parameters(model: nn.Module) -> set[str]:
+    """Names of the weights that decay: all but biases and those of norms over channels."""
+    norms = {name for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) or "RMSNorm" in type(m).__name__}
+    names = (name for name, _ in model.named_parameters())
+    return {name for name in names if "bias" not in name and name.rpartition(".")[0] not in norms}
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, args: TrainingArguments, max_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Raises BTCChatError for an unknown schedule, or options that it does not have."""
+    try:
+        schedule: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
+            args.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=args.warmup_steps or math.ceil(max_steps * args.warmup_ratio),
+            num_training_steps=max_steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs or {},
+        )
+    except (TypeError, ValueError) as error:
+        options = f" with --lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
+        raise BTCChatError(f"--lr_scheduler_type {args.lr_scheduler_type}{options}: {error}") from None
+    return schedule
+
+
+def _adam(groups: Groups, args: TrainingArguments, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, fused=fused, **_adam_options(args))
+
+
+def _adam_options(args: TrainingArguments) -> dict[str, Any]:
+    return {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
+
+
+def _adam_8bit(groups: Groups, args: TrainingArguments, name: str) -> torch.optim.Optimizer:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BTCChatError(f"--optim {args.optim} needs the package bitsandbytes: pip install bitsandbytes")
+    import bitsandbytes
+
+    optimizer: torch.optim.Optimizer = getattr(bitsandbytes.optim, name)(groups, **_adam_options(args))
+    return optimizer
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, TrainingArguments], torch.optim.Optimizer]] = {
+    "adamw_torch_fused": lambda groups, args: _adam(groups, args, fused=True),
+    "adamw_torch": lambda groups, args: _adam(groups, args, fused=False),
+    "adafactor": lambda groups, args: Adafactor(
+        groups, lr=args.learning_rate, scale_parameter=False, relative_step=False
+    ),
+    "sgd": lambda groups, args: torch.optim.SGD(groups, lr=args.learning_rate),
+    "adamw_8bit": lambda groups, args: _adam_8bit(groups, args, "AdamW8bit"),
+    "paged_adamw_8bit": lambda groups, args: _adam_8bit(groups, args, "PagedAdamW8bit"),
+}

@@ -1,0 +1,28 @@
+"""How far a run is, and its log: trainer_state.json."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from btcchat.files import read_json, write_json
+
+NAME = "trainer_state.json"  # the name under which transformers and its tools know it
+
+
+@dataclass
+class TrainState:
+    """global_step: optimizer steps so far, of ``max_steps``. log_history: every log line, oldest first."""
+
+    max_steps: int = 0
+    global_step: int = 0
+    epoch: float = 0.0
+    log_history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrainState":
+        """That of a checkpoint, which may be one of the transformers Trainer."""
+        state = read_json(folder / NAME, "global_step", "max_steps", "epoch", "log_history")
+        return cls(state["max_steps"], state["global_step"], state["epoch"], state["log_history"])
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / NAME, asdict(self))

@@ -1,0 +1,113 @@
+"""Children and temporary folders do not outlive a command, however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
+POOL = """
+import sys, time
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from btcchat.console.children import process_pool
+from btcchat.console.signals import ends_in_order
+
+def work(folder):
+    with TemporaryDirectory(dir=folder) as own:
+        Path(own, "child").touch()
+        Path(folder, "child.pid").write_text(str(__import__("os").getpid()))
+        time.sleep(60)
+
+@ends_in_order
+def main():
+    with process_pool(2, get_context("spawn")) as pool:
+        list(pool.map(work, [sys.argv[1]]))
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def start(tmp_path, *command) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    return subprocess.Popen([sys.executable, *map(str, command)], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def pid_in(path: Path) -> int:
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError(f"{path} was not written")
+
+
+def ended(pid: int) -> bool:
+    """Within a second."""
+    for _ in range(20):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [
+        (signal.SIGTERM, 143, "btcchat: terminated\n"),
+        (signal.SIGINT, 130, "btcchat: interrupted\n"),
+        (signal.SIGKILL, -9, ""),
+    ],
+)
+def test_java_ends_with_the_command_and_its_folder_is_removed(tmp_path, end, code, words):
+    pytest.importorskip("pycocoevalcap")
+    java = tmp_path / "java"
+    java.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/java.pid\nexec sleep 60\n")
+    java.chmod(0o755)
+    rows = [{"id": n, "prediction": "a house", "references": ["a house is built"]} for n in "ab"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    process = start(tmp_path, "-m", "btcchat", "score", tmp_path / "p.jsonl", "--java", java)
+    pid = pid_in(tmp_path / "java.pid")
+    process.send_signal(end)
+    assert process.communicate(timeout=30)[1] == words and process.returncode == code
+    assert ended(pid)
+    left = [path.name for path in (tmp_path / "tmp").glob("btcchat-*")]
+    assert not left or end == signal.SIGKILL  # nothing can be done then
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_the_processes_of_a_pool_end_with_the_command_and_remove_their_folders(tmp_path, end, code):
+    (tmp_path / "pool.py").write_text(POOL)
+    process = start(tmp_path, tmp_path / "pool.py", tmp_path)
+    pid = pid_in(tmp_path / "child.pid")
+    begin = time.monotonic()
+    process.send_signal(end)
+    process.communicate(timeout=30)
+    assert process.returncode == code and time.monotonic() - begin < 20
+    assert ended(pid)
+    assert not list(tmp_path.rglob("child")) or end == signal.SIGKILL
+
+
+def test_data_workers_end_with_a_killed_parent(tmp_path):
+    (tmp_path / "loader.py").write_text(
+        "import os, sys, time\nfrom pathlib import Path\nfrom torch.utils.data import DataLoader\n"
+        "from btcchat.console.children import end_with_parent\n"
+        "def item(batch):\n    Path(sys.argv[1]).write_text(str(os.getpid()))\n    time.sleep(60)\n"
+        "next(iter(DataLoader([1], collate_fn=item, num_workers=1, worker_init_fn=end_with_parent)))\n"
+    )
+    process = start(tmp_path, tmp_path / "loader.py", tmp_path / "worker.pid")
+    pid = pid_in(tmp_path / "worker.pid")
+    process.kill()
+    process.communicate()
+    assert ended(pid)

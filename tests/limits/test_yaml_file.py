@@ -1,0 +1,44 @@
+"""btcchat.limits.yaml_file: YAML that stands for much more than it is, is not expanded."""
+
+import time
+
+import pytest
+
+from btcchat.errors import BTCChatError
+from btcchat.limits.yaml_file import MOST_BYTES, read_yaml
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i}\n  <<: *a{i - 1}\n  y{i}: 1\n" for i in range(1, 9))
+FAULTS = {
+    LAUGHS: "the alias *a0 is inside of an anchored value",
+    MERGED: "the alias *a0 is inside of an anchored value",
+    "a: &a [*a]": "the alias *a is inside of an anchored value",
+    "[" * 200_000: "nested deeper than 20 levels",
+    "{a: " * 200_000: "nested deeper than 20 levels",
+    "a: " + "9" * 6000: "Exceeds the limit",
+    "? [a]\n: b": "found unhashable key",
+    "!!python/object:os.system x": "could not determine a constructor",
+    "a: 2010-13-45": "month must be in 1..12",
+    "x" * (MOST_BYTES + 1): "larger than 1,048,576 bytes",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS, ids=range(len(FAULTS)))
+def test_a_fault_is_one_line_at_once(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    begun = time.monotonic()
+    with pytest.raises((BTCChatError, OSError)) as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert FAULTS[text] in str(error.value) and "\n" not in str(error.value)
+    assert time.monotonic() - begun < 5
+
+
+def test_bytes_that_are_no_utf8_are_a_fault(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(BTCChatError, match="is not YAML: .*can't decode byte 0xff"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_plain_anchors_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {x: [1, 2]}\nb: *a\nc:\n  <<: *a\n  y: 3\n")
+    assert read_yaml(tmp_path / "a.yaml")["c"] == {"x": [1, 2], "y": 3}
