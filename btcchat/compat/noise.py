@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 KNOWN = (  # beginnings of the messages, as regular expressions
     r".*_register_pytree_node",  # transformers 4.36 on torch from 2.2
-    r"Passing the following arguments to `Accelerator`",  # accelerate 0.34, of what transformers 4.36's Trainer passes
     r"`resume_download`",  # huggingface_hub from 0.23, of what transformers 4.36 passes
 )
 

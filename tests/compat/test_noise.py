@@ -20,11 +20,6 @@ def test_known_warnings_are_ignored_and_others_are_not():
         ignore_known_warnings()
         for message in ("`torch.utils._pytree._register_pytree_node` is deprecated.", "something else"):
             warnings.warn(message, FutureWarning, stacklevel=1)
-        warnings.warn(
-            "Passing the following arguments to `Accelerator` is deprecated: dict_keys(['dispatch_batches'])",
-            FutureWarning,
-            stacklevel=1,
-        )
     assert [str(one.message) for one in seen] == ["something else"]
 
 
