@@ -187,7 +187,7 @@ def report(chosen: Sequence[Mutation]) -> int:
     """Try them, and print a row for each survivor and the counts. Returns the number that survived."""
     torch.set_num_threads(1)
     results: list[tuple[Mutation, str]] = []
-    known = known_tests()
+    known = set() if all(mutation.tests for mutation in chosen) else known_tests()
     with copied() as copy:
         for number, mutation in enumerate(chosen, 1):
             results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation, known))))
@@ -213,7 +213,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "cover":
         return cover(args.tests)
-    if not COVERED.is_file():
+    if args.what == "drawn" and not COVERED.is_file():
         parser.error("first: python benchmarks/mutants.py cover")
     survived = report(listed() if args.what == "listed" else drawn(args.count, args.seed))
     if args.what == "listed" and survived:
