@@ -160,7 +160,7 @@ def copied() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())  # a fork that runs Python's exit functions would remove a TemporaryDirectory
     try:
         copy = folder / "btcchat"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "runs"))
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache"))
         if (shared := ROOT.parent / "shared").is_dir():
             (folder / "shared").symlink_to(shared.resolve())
         yield copy
@@ -189,6 +189,9 @@ def report(chosen: Sequence[Mutation]) -> int:
     results: list[tuple[Mutation, str]] = []
     known = set() if all(mutation.tests for mutation in chosen) else known_tests()
     with copied() as copy:
+        for test_list in {tuple(mutation.tests or tests_of(mutation, known)) for mutation in chosen[:20]} - {()}:
+            if _forked(copy, test_list):
+                sys.exit(f"mutants: tests fail without a mutant, among {', '.join(test_list[:3])} ...")
         for number, mutation in enumerate(chosen, 1):
             results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation, known))))
             print(f"{number}/{len(chosen)} {results[-1][1]}: {mutation}", file=sys.stderr, flush=True)
