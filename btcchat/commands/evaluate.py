@@ -1,7 +1,6 @@
 """``btcchat eval``: a model's answers to a data set, and their scores, in a run folder."""
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +142,8 @@ def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
     """Of a model's folder the last two names, as many are called best, and eight letters of where it is."""
     if Path(model).is_dir():
         path = Path(model).resolve()
+        import hashlib
+
         model = "-".join([*path.parts[-2:], hashlib.sha256(bytes(path)).hexdigest()[:8]]).strip("/")
     names = [part.name if part.sampling == "all" else f"{part.name}@{part.sampling}" for part in sets]
     return Path("runs") / "eval" / model / "+".join(names).replace(":", "-")
