@@ -80,7 +80,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
         r"[+-]\d+\.\d \((p \d\.\d{3}|no p)\)", attentive["minus concat"]
     )
     assert re.search(
-        r"4 trainings: about \d+ (seconds|minutes), without the evaluations \(concat 2 steps of", printed.err
+        r"4 trainings: about \d+ (second|seconds|minutes), without the evaluations \(concat 2 steps of", printed.err
     )
     assert "Load average" in printed.out and "scenes:val (4 samples)" in printed.out
 
