@@ -160,7 +160,7 @@ def copied() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())  # a fork that runs Python's exit functions would remove a TemporaryDirectory
     try:
         copy = folder / "btcchat"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "runs"))
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache"))
         if (shared := ROOT.parent / "shared").is_dir():
             (folder / "shared").symlink_to(shared.resolve())
         yield copy
@@ -187,8 +187,11 @@ def report(chosen: Sequence[Mutation]) -> int:
     """Try them, and print a row for each survivor and the counts. Returns the number that survived."""
     torch.set_num_threads(1)
     results: list[tuple[Mutation, str]] = []
-    known = known_tests()
+    known = set() if all(mutation.tests for mutation in chosen) else known_tests()
     with copied() as copy:
+        for test_list in {tuple(mutation.tests or tests_of(mutation, known)) for mutation in chosen[:20]} - {()}:
+            if _forked(copy, test_list):
+                sys.exit(f"mutants: tests fail without a mutant, among {', '.join(test_list[:3])} ...")
         for number, mutation in enumerate(chosen, 1):
             results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation, known))))
             print(f"{number}/{len(chosen)} {results[-1][1]}: {mutation}", file=sys.stderr, flush=True)
@@ -213,7 +216,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "cover":
         return cover(args.tests)
-    if not COVERED.is_file():
+    if args.what == "drawn" and not COVERED.is_file():
         parser.error("first: python benchmarks/mutants.py cover")
     survived = report(listed() if args.what == "listed" else drawn(args.count, args.seed))
     if args.what == "listed" and survived:

@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_where_it_ended(folder, monkeypatch, capsys):
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel(stop_after=2))
     assert cli.main(words) == 130
-    assert "the same command again goes on" in capsys.readouterr().err
+    assert "the same command again continues" in capsys.readouterr().err
     assert len(rows(folder / "out.jsonl")) == 4
     second = FakeModel()
     monkeypatch.setattr(options, "load_model", lambda args: second)

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from PIL import Image
@@ -13,7 +14,6 @@ from PIL import Image
 from btcchat import cli
 from btcchat.commands import caption, options
 from btcchat.commands.options import Parser
-from btcchat.console import ending
 from tests.fake_model import FakeModel
 
 LONG = "x" * 5000
@@ -100,7 +100,7 @@ def _no_hub(*_, **__):
 
 @pytest.mark.parametrize("command", ["ask Q --image a.png", "data list", "train tiny/1_align", "score p.jsonl"])
 def test_a_bug_is_exit_code_1_in_every_command(folder, monkeypatch, capsys, tmp_path, command):
-    monkeypatch.setattr(ending.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def broken(self, *words):
         namespace = parse(self, *words)

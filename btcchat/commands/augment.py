@@ -14,7 +14,7 @@ Ask a clue model one fixed question about the images of every record, and keep w
   btcchat train ... --data_mixture levir_cc --prompt_augmentation cached --clues clues/levir_cc
 
 The clue model is any checkpoint; an adapter it has is switched off. Records of the same images share a clue, found
-again by what the image files hold. The same command again goes on where a stopped one ended."""
+again by what the image files hold. The same command again continues where a stopped one ended."""
 
 
 def add(commands: Commands) -> None:
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                         progress.print(complaint(fault))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again goes on")
+            say(f"stopped; {args.out} is whole, the same command again continues")
             return 130
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""

@@ -36,7 +36,7 @@ Caption what changed between two dates, for one pair or for many.
   btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
   btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
 
-The same command again goes on where a stopped one ended: pairs that --out already has are left alone."""
+The same command again continues where a stopped one ended: pairs that --out already has are left alone."""
 
 
 def add(commands: Commands) -> None:
@@ -132,7 +132,7 @@ def _caption_pairs(args: argparse.Namespace) -> int:
                         progress.print(complaint(reason))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again goes on")
+            say(f"stopped; {args.out} is whole, the same command again continues")
             return 130
     if args.json:
         counts = {"answered": answered, "already_there": skipped, "failed": failed}

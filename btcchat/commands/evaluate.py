@@ -1,7 +1,6 @@
 """``btcchat eval``: a model's answers to a data set, and their scores, in a run folder."""
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ Answer a split of a data set with a model, and score the answers.
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
 The run folder holds run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. The
-same command again goes on where a stopped one ended, with any number of processes. Captions need pip install
+same command again continues where a stopped one ended, with any number of processes. Captions need pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
 OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
@@ -143,6 +142,8 @@ def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
     """Of a model's folder the last two names, as many are called best, and eight letters of where it is."""
     if Path(model).is_dir():
         path = Path(model).resolve()
+        import hashlib
+
         model = "-".join([*path.parts[-2:], hashlib.sha256(bytes(path)).hexdigest()[:8]]).strip("/")
     names = [part.name if part.sampling == "all" else f"{part.name}@{part.sampling}" for part in sets]
     return Path("runs") / "eval" / model / "+".join(names).replace(":", "-")

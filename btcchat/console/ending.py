@@ -1,12 +1,8 @@
 """How a command ends: what escapes from it becomes one line and an exit code (design.md, "Exit codes")."""
 
 import os
-import platform
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from typing import TextIO
 
@@ -38,6 +34,8 @@ def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
 
 def user_fault(error: BaseException) -> str | None:
     """What is said of an error that is due to the input or the machine; None for a bug."""
+    from concurrent.futures import BrokenExecutor
+
     text = _last_line(error)
     if isinstance(error, BTCChatError):
         return text
@@ -58,6 +56,10 @@ def user_fault(error: BaseException) -> str | None:
 
 def _internal(error: BaseException) -> str:
     """The line for a bug, and the log file that it names."""
+    import platform  # here, as these take a tenth of the time of `btcchat --help`
+    import tempfile
+    import traceback
+
     summary = f"internal error, {type(error).__name__}: {_last_line(error)}"
     report = f"{' '.join(map(repr, sys.argv))}\nPython {platform.python_version()}, {platform.platform()}\n\n"
     report += "".join(traceback.format_exception(error))

@@ -132,7 +132,7 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
     if is_array(source):
         source = image_of_array(source)
     if isinstance(source, Image.Image):
-        return _decoded(source, "in memory", max_pixels)
+        return _decoded(source, "in memory", None, max_pixels)
     path = existing_file(source, "image")
     try:
         driver = raster_driver(path)
@@ -141,7 +141,7 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
     if driver is not None:
         return _read_raster(path, reading, max_side, max_pixels)
     with _opened(path) as image:
-        return _decoded(image, str(path), max_pixels)
+        return _decoded(image, str(path), max_side, max_pixels)
 
 
 def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, max_pixels: int) -> _Opened:
@@ -150,8 +150,7 @@ def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, 
             _check_size(str(path), raster.width, raster.height, max_pixels)
         size = reduced(raster.width, raster.height, max_side, max_pixels)
         if size != (raster.width, raster.height):
-            note = "rasters that are large for the model are read smaller"
-            once(log, f"{note}; here {raster.width} x {raster.height} as {size[0]} x {size[1]}", str(path))
+            _say_smaller(str(path), (raster.width, raster.height), size)
         pixels = raster.read(size=size)
         info = {"bands": raster.channels.chosen, "full_size": (raster.width, raster.height)}
         whole = raster.channels.whole_range
@@ -216,7 +215,12 @@ def _unreadable(path: Path | Embedded) -> str:
     return f"'{path}' is not an image that can be read (PNG, JPEG, TIFF, JPEG 2000, WebP, BMP, GIF, AVIF, PPM)"
 
 
-def _decoded(image: Image.Image, name: str, max_pixels: int) -> _Opened:
+def _say_smaller(name: str, full: tuple[int, int], size: tuple[int, int]) -> None:
+    note = "images that are large for the model are read smaller"
+    once(log, f"{note}; here {full[0]} x {full[1]} as {size[0]} x {size[1]}", name)
+
+
+def _decoded(image: Image.Image, name: str, max_side: int | None, max_pixels: int) -> _Opened:
     _check_size(name, image.width, image.height, max_pixels)
     try:
         if getattr(image, "is_animated", False):
@@ -224,7 +228,12 @@ def _decoded(image: Image.Image, name: str, max_pixels: int) -> _Opened:
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             values = np.asarray(image)[..., None]  # (H, W, 1)
             return _Opened(Deep(values, np.isfinite(values), name, whole_range(values.dtype)), _exif(image))
-        return _Opened(_to_rgb(image))
+        full = image.size
+        factor = 1 if max_side is None else max(1, max(full) // max_side)
+        image = _to_rgb(_shrunk(image, factor) if factor > 1 else image)
+        if factor > 1:
+            _say_smaller(name, full, image.size)
+        return _Opened(image, info={"full_size": full} if factor > 1 else {})
     except BTCChatError:
         raise
     except _FAULTS as error:
@@ -245,6 +254,28 @@ def _exif(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """Each pixel the mean of ``factor`` x ``factor``; strip by strip, as copies of a whole large image are dear."""
+    rows = factor * 64
+    strips = [
+        _plain(image.crop((0, top, image.width, min(image.height, top + rows)))).reduce(factor)
+        for top in range(0, image.height, rows)
+    ]
+    whole = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for number, strip in enumerate(strips):
+        whole.paste(strip, (0, number * 64))
+    whole.info = dict(image.info)  # the EXIF orientation
+    whole.info.pop("transparency", None)  # a colour of the full image
+    return whole
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In a mode whose values can be averaged."""
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode == "La":  # premultiplied grey; Pillow knows only this way out of it
@@ -252,7 +283,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """A lock on an output that two runs could share: a file that names the process that writes, and its machine."""
 
 import atexit
-import hashlib
 import json
 import os
 import socket
@@ -56,6 +55,8 @@ def beside(output: Path) -> Path:
     output = output.resolve()  # one lock, whatever links lead to the output
     name = output.name
     if len(name) > 40:
+        import hashlib
+
         name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
     return output.with_name(f".{name}.lock")
 

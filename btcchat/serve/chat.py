@@ -132,7 +132,7 @@ class Chat:
 
 
 def converse(chat: Chat) -> int:
-    """Read lines until /quit or the end of the input. A fault is one line, and the chat goes on."""
+    """Read lines until /quit or the end of the input. A fault is one line and does not end the chat."""
     prompt = ""
     if sys.stdin.isatty():
         prompt = "> "

@@ -53,7 +53,7 @@ class Resumable:
         if own.is_file():
             set_random_state(_load(own))
         else:
-            logger.warning("%s has no %s: resumed with more processes, whose dropout is drawn anew", folder, own.name)
+            logger.warning("%s has no %s: resumed with more processes, which draw another dropout", folder, own.name)
 
     @property
     def _deepspeed(self) -> bool:

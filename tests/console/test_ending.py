@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_a_fault_of_the_input_or_the_machine_is_one_line_and_exit_code_2(error, 
 
 
 def test_a_bug_is_one_line_that_names_a_log_with_the_traceback(tmp_path, monkeypatch):
-    monkeypatch.setattr(ending.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code, [line] = ended(KeyError("frames"))
     assert code == 1 and line.startswith("internal error, KeyError: 'frames'") and "report" in line
     log = Path(re.search(r"traceback is in (\S+\.log)", line)[1])
@@ -64,7 +65,7 @@ def test_a_bug_on_a_full_disk_still_ends_in_a_line(monkeypatch):
     def full(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ending.tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     code, [line] = ended(KeyError("frames"))
     assert code == 1 and "no log could be written (No space left on device)" in line
 

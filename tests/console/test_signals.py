@@ -39,7 +39,13 @@ if __name__ == "__main__":
 def start(tmp_path, *command) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
-    return subprocess.Popen([sys.executable, *map(str, command)], env=environment, stderr=subprocess.PIPE, text=True)
+    options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "preexec_fn": _heed}
+    return subprocess.Popen([sys.executable, *map(str, command)], **options)
+
+
+def _heed() -> None:
+    """In the background of a shell, Ctrl-C is ignored, and so it is in what is started there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pid_in(path: Path) -> int:

@@ -17,7 +17,7 @@ from btcchat.data.records import Records, parse
 from btcchat.data.records import shards as shard_files
 from btcchat.data.records.shards import TarShards
 from btcchat.errors import BTCChatError
-from btcchat.media import frames, load_frames
+from btcchat.media import images, load_frames
 from btcchat.media.source import existing_file, natural_key
 
 SET = {"annotation": "a.jsonl", "images": "."}
@@ -211,13 +211,11 @@ def test_a_name_that_no_image_can_have_is_one_line(tmp_path, monkeypatch, name):
     refused(lambda: existing_file(name, "image"), "cannot be read: (File name too long|no file can|not a regular)")
 
 
-def test_the_pixels_of_a_sample_are_counted_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(frames, "MOST_PIXELS", 100)
+def test_the_pixels_of_a_sample_are_counted_together(tmp_path, monkeypatch, opened):
+    monkeypatch.setattr(images, "MOST_PIXELS", 100)
     Image.new("RGB", (6, 6)).save(tmp_path / "a.png")
     assert len(load_frames("pair", [tmp_path / "a.png"] * 2)) == 2
-    opened = []
-    load = frames.load_image
-    monkeypatch.setattr(frames, "load_image", lambda source: opened.append(source) or load(source))
+    opened.clear()
     words = "the first 3 of 16 images have 108 pixels together, a sample may have 100"
     refused(lambda: load_frames("series", [tmp_path / "a.png"] * 16), words)
     assert len(opened) == 3

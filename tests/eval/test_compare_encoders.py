@@ -80,7 +80,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
         r"[+-]\d+\.\d \((p \d\.\d{3}|no p)\)", attentive["minus concat"]
     )
     assert re.search(
-        r"4 trainings: about \d+ (seconds|minutes), without the evaluations \(concat 2 steps of", printed.err
+        r"4 trainings: about \d+ (second|seconds|minutes), without the evaluations \(concat 2 steps of", printed.err
     )
     assert "Load average" in printed.out and "scenes:val (4 samples)" in printed.out
 
@@ -101,9 +101,9 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
     assert main(["compare-encoders", "concat", pooled, *words]) == 0
     again = capsys.readouterr()
     assert "all 4 trainings are in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
-    with pytest.raises(AssertionError, match="a training began"):
-        main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"])
-    assert "is trained again: --learning_rate was 1e-3 and is 5e-4" in capsys.readouterr().err
+    assert main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"]) == 1
+    told = capsys.readouterr().err
+    assert "is trained again: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
 
 
 def plan(scenes, start, tmp_path, *encoders: str, **more) -> ComparisonPlan:

@@ -241,6 +241,41 @@ def test_the_limit_on_pixels_is_told_with_its_number(scene):
         load_image(scene, max_pixels=100)
 
 
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode):
+    image = noise(457, 613).convert(mode)
+    image.save(tmp_path / "large.png")
+    small = load_image(tmp_path / "large.png", max_side=200)
+    assert small.size == (153, 205) and small.mode == "RGB" and small.info["full_size"] == (457, 613)
+    plain = image if mode in ("RGB", "RGBA", "L", "LA") else image.convert("RGB")
+    expected = load_image(plain.reduce(3))
+    np.testing.assert_allclose(np.asarray(small, int), np.asarray(expected, int), atol=1)
+    assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are put together
+
+
+def test_a_large_image_is_turned_upright(tmp_path):
+    image = noise(64, 32)
+    image.getexif()[274] = 6
+    image.save(tmp_path / "turned.png", exif=image.getexif())
+    assert load_image(tmp_path / "turned.png", max_side=16).size == (8, 16)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_a_legal_image_of_many_pixels_costs_its_own_size_and_little_more(tmp_path):
+    Image.new("RGBA", (8192, 8192), (9, 99, 9, 200)).save(tmp_path / "large.png", compress_level=1)  # 256 MiB
+    code = (
+        "from btcchat.media import load_frames; "
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024; before = peak(); "
+        f"load_frames('image', {str(tmp_path / 'large.png')!r}); print(peak() - before)"
+    )
+    used = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 200 < int(used) < 400  # MiB
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     bomb = write_png16(tmp_path / "bomb.png", np.zeros((1, 1, 3), np.uint16))
     data = bytearray(bomb.read_bytes())

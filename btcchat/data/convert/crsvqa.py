@@ -5,7 +5,7 @@ from typing import Any
 
 from btcchat.data.convert.base import Converter, PublishedRow, conversation
 from btcchat.errors import BTCChatError
-from btcchat.media.source import natural_key
+from btcchat.media.source import existing_file, natural_key
 
 
 class CRSVQA(Converter[list[str]]):
@@ -26,6 +26,7 @@ class CRSVQA(Converter[list[str]]):
     def rows(self) -> Iterator[PublishedRow[list[str]]]:
         folder = "data/text" if (self.folder / "data/text").is_dir() else "text"
         for path in sorted(self.files(f"{folder}/*.txt"), key=lambda path: natural_key(path.name)):
+            existing_file(path, "annotation file")
             try:
                 lines = path.read_text(encoding="utf-8-sig").splitlines()
             except UnicodeDecodeError as error:

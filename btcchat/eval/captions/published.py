@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-from btcchat.files import json_kind, parse_json, read_json
+from btcchat.files import MOST_JSON, json_kind, parse_json, read_json
+from btcchat.limits.regular import read_bounded, regular
 
 
 def published_references(path: str | Path) -> list[dict[str, Any]] | None:
@@ -60,10 +61,10 @@ def array_rows(path: str | Path) -> list[dict[str, Any]] | None:
     Raises BTCChatError where an array is cut off, or an element is not an object.
     """
     try:
-        with Path(path).open("rb") as file:
+        with regular(path).open("rb") as file:
             if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
                 return None
-        rows = parse_json(Path(path).read_bytes())
+        rows = parse_json(read_bounded(path, MOST_JSON))
     except OSError:
         return None  # the reader of JSON lines reports it
     except BTCChatError as error:
