@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from btcchat.compat.configs import published_rope, rope_kind, rope_kinds
+from btcchat.compat.configs import published_rope, rope_kind, rope_kinds, setting_faults
 from btcchat.compat.rotary import build_with_one_table
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
@@ -30,10 +30,6 @@ LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Re
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
-# What transformers' classes raise for settings that they cannot use, e.g. a rope_scaling that they do not know.
-_FAULTS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
-
-
 def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
@@ -43,7 +39,7 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
     made = read_settings(config)
     try:
         return build_with_one_table(model_class, made, attn_implementation)
-    except _FAULTS as error:
+    except setting_faults() as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
@@ -57,7 +53,7 @@ def read_settings(config: Mapping[str, Any]) -> LlamaConfig:
         return config_class(**_plain_rope(settings))
     except BTCChatError:
         raise
-    except _FAULTS as error:
+    except setting_faults() as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
