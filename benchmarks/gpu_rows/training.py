@@ -5,6 +5,7 @@ As in btcchat/train: weights in float32 under bfloat16 autocast, the frozen towe
 
 import statistics
 from collections.abc import Iterator
+from unittest import mock
 
 import torch
 
@@ -43,12 +44,16 @@ def lora(setting: Setting) -> Iterator[str]:
 
 
 def qlora(setting: Setting) -> Iterator[str]:
-    """The language model goes from the CPU to the GPU, which quantises it, as in a run."""
-    need("peft")
+    """The language model goes from the CPU to the GPU, which quantises it, as in a run.
+
+    With --tiny bitsandbytes quantises on the CPU, where a run refuses to: it would be slow.
+    """
     need("bitsandbytes")
+    need("peft")
     run = Run(setting)
     run.model.llm.to("cpu")
-    quantise(run.model.llm, 4, torch.bfloat16)
+    with mock.patch("torch.cuda.is_available", return_value=True):
+        quantise(run.model.llm, 4, torch.bfloat16)
     add_adapter(run.model)
     quantised = [p for p in run.model.llm.parameters() if p.dtype == torch.uint8]
     if not quantised:
