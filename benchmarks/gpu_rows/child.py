@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -54,10 +55,16 @@ def run_row(row: Row, setting: Setting, limit: float) -> Result:
     begin = time.perf_counter()
     with TemporaryDirectory(prefix="gpu-row-") as folder:
         text, log = Path(folder, "text"), Path(folder, "log")
-        job = {"target": row.target, "options": row.options, "setting": asdict(setting), "text": str(text)}
+        job = {
+            "target": row.target,
+            "options": row.options,
+            "setting": asdict(setting),
+            "text": str(text),
+            "limit": limit,
+        }
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gpu_rows.child", json.dumps(job)],
+                [sys.executable, "-u", "-m", "gpu_rows.child", json.dumps(job)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             try:
@@ -91,6 +98,7 @@ def _outcome(status: int | None, limit: float, log: str) -> str:
 
 def main(job: dict) -> int:
     """Run the target and keep its latest text in a file."""
+    faulthandler.dump_traceback_later(max(job["limit"] - 1, 0.1))  # where it was when it was stopped
     module, function = job["target"].split(":")
     text = Path(job["text"])
     try:
