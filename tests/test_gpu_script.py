@@ -97,7 +97,7 @@ def test_rows_after_the_last_minute_are_not_started(rows, tmp_path):
     assert [result.outcome for result in results] == ["not run: the limit of 0 minutes is reached"] * 2
 
 
-def test_all_rows_together_fit_into_the_minutes_that_a_machine_is_lent():
+def test_every_row_has_a_short_limit_and_a_function():
     assert len({row.name for row in gpu.ROWS}) == len(gpu.ROWS)
     assert all(row.limit <= 70 for row in gpu.ROWS) and gpu.arguments([]).minutes == 6
     for row in gpu.ROWS:
