@@ -70,6 +70,7 @@ def test_a_row_that_fails_dies_or_hangs_costs_only_itself(rows, tmp_path, capsys
         "stopped at its limit of 2 s",
         "done",
     ]
+    assert results[4].seconds < 20, "it would sleep for a minute"
     report = (tmp_path / "out" / "gpu.md").read_text()
     assert "seen on cpu" in report and "half" not in report, "the latest text of a row replaces the one before"
     assert "before the fault" in report and "a first number" in report, "what was measured before a fault is kept"
