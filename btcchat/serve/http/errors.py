@@ -96,7 +96,10 @@ def add_handlers(app: FastAPI) -> None:
         return response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not kind.lower().startswith("multipart/form-data"):
+            return response(APIError(415, f"the body is {kind[:80] or 'of no type'}, expected multipart/form-data"))
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
         return response(APIError(422, f"{name or 'the body'}: {first['msg']}", param=name or None))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from btcchat import BTCChat
+from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
 from btcchat.processor import Sample, request
 from btcchat.serve.engine import Engine, EngineLimits
@@ -28,13 +29,22 @@ READERS = min(4, os.cpu_count() or 1)  # images that are decoded at the same tim
 FETCH_SECONDS = 30.0
 
 
-class Service:
-    """One process's model. ``failed`` is called where it cannot be loaded, with ``failure`` set."""
+def load_model(settings: Settings) -> BTCChat:
+    return BTCChat.from_pretrained(**settings.model, reading=settings.reading)
 
-    def __init__(self, settings: Settings, failed: Callable[[], object] = lambda: None) -> None:
+
+class Service:
+    """One process's model. failed: called where it cannot be loaded, with ``failure`` set."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        failed: Callable[[], object] = lambda: None,
+        load: Callable[[Settings], BTCChat] = load_model,
+    ) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.failure: BaseException | None = None
-        self._failed = failed
+        self._failed, self._load_model = failed, load
         self._engine: Engine | None = None
         self._model: BTCChat | None = None
         self._readers = ThreadPoolExecutor(READERS, "reader")
@@ -62,7 +72,7 @@ class Service:
             settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds
         )
         try:
-            self._model = BTCChat.from_pretrained(**settings.model, reading=settings.reading)
+            self._model = self._load_model(settings)
             self._engine = Engine(self._model, limits, self.metrics.batch_rows.observe)
         except BaseException as error:  # noqa: BLE001 - whoever started the server is told
             self.failure = error
@@ -105,5 +115,10 @@ class Service:
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
         """What the model reads of a question. Raises BTCChatError."""
         modality, shown = question.shown.modality, list(frames) or None
+        if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
+            raise BTCChatError(
+                f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
+                "give one for each image of a pair or series"
+            )
         record = request(question.text, modality, shown, dates=question.dates, history=question.history)
         return self.model.processor(record, frames, train=False, system=question.system)
