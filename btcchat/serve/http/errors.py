@@ -45,6 +45,7 @@ class APIError(HTTPException):
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
         headers |= {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        headers |= {"Connection": "close"} if status in (408, 413) else {}  # more of the body may be on its way
         super().__init__(status, one_line(message), headers)
         self.param, self.code = param, code
 

@@ -73,17 +73,23 @@ class Service:
         )
         try:
             self._model = self._load_model(settings)
-            self._engine = Engine(self._model, limits, self.metrics.batch_rows.observe)
+            engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine))
+            self._engine = engine
         except BaseException as error:  # noqa: BLE001 - whoever started the server is told
             self.failure = error
             self._failed()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken."""
+        return self._engine is not None and self._engine.is_open and not self.draining
 
     @property
     def engine(self) -> Engine:
         """Raises APIError 503 while there is none."""
         if self._engine is None:
             raise APIError(503, "the model is being loaded; try again later", code="loading")
-        if self.draining or not self._engine.is_open:
+        if not self.is_ready:
             raise APIError(503, "the server is shutting down; try again later", code="shutting_down")
         return self._engine
 

@@ -13,7 +13,7 @@ import uvicorn
 
 from btcchat.assets import PACKAGE
 from btcchat.serve.http.app import build_app
-from btcchat.serve.http.server import Server, _bind, _options
+from btcchat.serve.http.server import Server, bind, options
 from btcchat.serve.http.service import Service
 from btcchat.serve.http.settings import Settings
 
@@ -66,11 +66,12 @@ PAIR = [image(BEFORE), image(AFTER)]
 def start(model, *, wait: bool = True, load=None, **settings) -> Live:
     own = Settings(**settings)
     service = Service(own, lambda: setattr(server, "should_exit", True), load or (lambda _: model))
-    sock = _bind("127.0.0.1", 0)
-    server = Server(uvicorn.Config(build_app(service), **_options(own)), service.drain)
+    sock = bind("127.0.0.1", 0)
+    server = Server(uvicorn.Config(build_app(service), **options(own)), service.drain)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     server.thread = threading.Thread(target=server.run, args=[[sock]], daemon=True)
     server.thread.start()
-    live = Live(f"http://127.0.0.1:{sock.getsockname()[1]}", service, server)
+    live = Live(url, service, server)
     while wait and not (server.started and service._engine is not None):
         time.sleep(0.01)
     return live

@@ -26,7 +26,7 @@ def sent(url: str, lines: bytes, seconds: float = 20.0) -> bytes:
     return data
 
 
-# -- headers -------------------------------------------------------------------------------------------------------------
+# -- headers ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_example_is_served_and_nothing_around_it(live):
         assert sent(live.url, line).split()[1] in (b"404", b"400")
 
 
-# -- who may ask ---------------------------------------------------------------------------------------------------------
+# -- who may ask ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"])
@@ -75,7 +75,7 @@ def test_names_of_this_machine_are_served(live, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[", "10.0.0.1", ""]
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.org:80", "[", "10.0.0.1", ""]
 )
 def test_a_name_that_leads_here_from_elsewhere_is_refused(live, host):
     reply = live.get("/v1/models", headers={"Host": host})
@@ -113,9 +113,7 @@ def live_options(live, headers):
     return requests.options(live.url + "/v1/caption", headers=headers, timeout=30)
 
 
-@pytest.mark.parametrize(
-    "given", [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY[:-1]}"]
-)
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY[:-1]}"])
 def test_without_the_key_nothing_is_read(started, given):
     live = started(keys=(KEY,))
     headers = {} if given is None else {"Authorization": given}
@@ -166,13 +164,13 @@ def test_settings_survive_the_way_to_another_process():
     assert Settings.from_json(settings.to_json()) == settings
 
 
-# -- how much they may send ----------------------------------------------------------------------------------------------
+# -- how much they may send -------------------------------------------------------------------------------------------
 
 
 def test_a_body_above_the_limit_is_413_while_it_streams(started):
     live = started(max_body=100_000)
     assert live.post("/v1/chat/completions", data=b"x" * 200_000).status_code == 413  # its length is said
-    reply = live.post("/v1/caption", data=(b"y" * 10_000 for _ in range(30)))  # it is not
+    reply = live.post("/v1/chat/completions", data=(b"y" * 10_000 for _ in range(30)))  # it is not
     assert reply.status_code == 413
     assert "100,000 bytes" in reply.json()["error"]["message"]
     assert live.upload("/v1/caption", before=b"z" * 200_000).status_code == 413
@@ -209,7 +207,9 @@ def test_too_many_bytes_at_the_same_time_are_refused(started, monkeypatch):
     live = started(max_body=50_000)
     host = live.url.removeprefix("http://").split(":")
     with socket.create_connection((host[0], int(host[1])), 20) as slow:
-        slow.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 45000\r\n\r\n" + b"x" * 40_000)
+        slow.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 45000\r\n\r\n" + b"x" * 40_000
+        )
         time.sleep(0.3)
         reply = live.post("/v1/chat/completions", data=b"x" * 40_000)
         assert reply.status_code == 429 and "retry-after" in reply.headers
@@ -217,7 +217,7 @@ def test_too_many_bytes_at_the_same_time_are_refused(started, monkeypatch):
     assert live.post("/v1/chat/completions", data=b"x" * 40_000).status_code == 400
 
 
-# -- images by address ---------------------------------------------------------------------------------------------------
+# -- images by address ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,7 @@ def test_public_addresses_are_known():
 
 
 def resolve_to(monkeypatch, *addresses: str) -> None:
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses]
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(fetching, "addresses", lambda host: list(addresses))
 
 
 @pytest.mark.parametrize(
@@ -252,16 +251,21 @@ def resolve_to(monkeypatch, *addresses: str) -> None:
     ],
 )
 def test_only_hosts_that_were_allowed_are_asked(monkeypatch, url, message):
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: pytest.fail("it was looked up"))
+    monkeypatch.setattr(fetching, "addresses", lambda host: pytest.fail("it was looked up"))
     with pytest.raises(BTCChatError, match=message.replace("(", r"\(")):
         fetch(url, ["good.org"], most_bytes=1000, seconds=5)
 
 
 def test_an_allowed_host_in_a_private_network_is_refused(monkeypatch):
-    for addresses in (["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], []):
+    for addresses in (["127.0.0.1"], ["93.184.216.34", "10.0.0.1"]):
         resolve_to(monkeypatch, *addresses)
         with pytest.raises(BTCChatError, match="an address in a private network"):
             fetch("http://good.org/a.png", ["good.org"], most_bytes=1000, seconds=5)
+
+
+def test_a_host_that_does_not_exist_is_one_line():
+    with pytest.raises(BTCChatError, match="the host no-such-host.invalid was not found"):
+        fetch("http://no-such-host.invalid/", ["no-such-host.invalid"], most_bytes=1000, seconds=5)
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ def tiff(seed: int = 0, size: int = 64, bands: int = 4, *, place: bool = True) -
     """A raster of 16 bits."""
     values = np.random.default_rng(seed).integers(100, 3000, (bands, 64, 64), dtype=np.uint16)
     values = values.repeat(-(-size // 64), 1).repeat(-(-size // 64), 2)[:, :size, :size]
-    facts = {"crs": "EPSG:32633", "transform": from_origin(500000, 4600000, 10, 10)} if place else {}
+    place = {"crs": "EPSG:32633", "transform": from_origin(500000, 4600000, 10, 10)} if place else {}
+    facts = {"width": size, "height": size, "count": bands, "dtype": "uint16", "compress": "deflate", **place}
     with rasterio.MemoryFile() as file:
-        with file.open(
-            driver="GTiff", width=size, height=size, count=bands, dtype="uint16", compress="deflate", **facts
-        ) as target:
+        with file.open(driver="GTiff", **facts) as target:
             target.write(values)
         return bytes(file.read())
 
