@@ -138,7 +138,7 @@ def test_an_address_beyond_this_machine_needs_a_key():
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("", "has no key"),
+        ("", "is empty"),
         ("# only this\n\n", "has no key"),
         ("short\n", "key 1 must have at least 16 printable ASCII characters"),
         (f"{KEY}\nwith a space in it\n", "key 2 must have"),
@@ -155,7 +155,7 @@ def test_a_file_of_bad_keys_is_refused(tmp_path, content, message):
 def test_keys_are_read_one_a_line(tmp_path):
     (tmp_path / "keys").write_text(f"# of the team\n{KEY}\n\n  {KEY[::-1]}  \n")
     assert read_keys(str(tmp_path / "keys")) == (KEY, KEY[::-1])
-    with pytest.raises(BTCChatError, match="cannot be read: No such file"):
+    with pytest.raises(BTCChatError, match="--api-key-file .*none' not found"):
         read_keys(str(tmp_path / "none"))
 
 
