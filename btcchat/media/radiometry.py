@@ -51,20 +51,7 @@ def stretched(images: Sequence[Deep], stretch: Stretch) -> list[tuple[Image.Imag
 
     Raises BTCChatError for an image without a valid pixel.
     """
-    for image in images:
-        if not image.valid.any():
-            raise BTCChatError(f"image '{image.name}' has no valid pixel: all are no-data or not a number")
-    ranges: list[tuple[float, float]] = []
-    if isinstance(stretch, tuple):
-        ranges = [stretch] * len(images)
-    elif stretch == "none":
-        ranges = [image.whole for image in images]
-    elif stretch == "per-date":
-        ranges = [shared_range([quantiles(image)]) for image in images]
-    elif images:
-        dates = [quantiles(image) for image in images]
-        ranges = [shared_range(dates)] * len(images)
-        _warn_of_other_units(images, dates, ranges)
+    ranges = value_ranges(images, stretch)
     for image, (low, high) in zip(images, ranges, strict=True):
         log.info(
             "%s: %s values %.6g..%.6g shown as 0..255 (stretch %s)",
@@ -74,7 +61,26 @@ def stretched(images: Sequence[Deep], stretch: Stretch) -> list[tuple[Image.Imag
             high,
             _name(stretch),
         )
-    return [(_grey_levels(image, limits), limits) for image, limits in zip(images, ranges, strict=True)]
+    return [(grey_levels(image, limits), limits) for image, limits in zip(images, ranges, strict=True)]
+
+
+def value_ranges(images: Sequence[Deep], stretch: Stretch) -> list[tuple[float, float]]:
+    """For each image the values that become black and white. Raises BTCChatError for one without a valid pixel."""
+    for image in images:
+        if not image.valid.any():
+            raise BTCChatError(f"image '{image.name}' has no valid pixel: all are no-data or not a number")
+    if isinstance(stretch, tuple):
+        return [stretch] * len(images)
+    if stretch == "none":
+        return [image.whole for image in images]
+    if stretch == "per-date":
+        return [shared_range([quantiles(image)]) for image in images]
+    if not images:
+        return []
+    dates = [quantiles(image) for image in images]
+    ranges = [shared_range(dates)] * len(images)
+    _warn_of_other_units(images, dates, ranges)
+    return ranges
 
 
 def quantiles(image: Deep) -> np.ndarray:
@@ -105,7 +111,8 @@ def shared_range(dates: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(bottom), float(top)
 
 
-def _grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
+def grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
+    """The image as RGB: ``limits`` became black and white, and what is no data is black."""
     low, high = limits
     height, width, bands = image.values.shape
     pixels = np.zeros((height, width, 3), np.uint8)

@@ -91,6 +91,20 @@ class Raster:
         return transform
 
     @property
+    def placed_by(self) -> str | None:
+        """"gcps" or "rpcs" where ground control points or a sensor model alone say where it is."""
+        if self.crs is not None and not self.transform.is_identity:
+            return None
+        return "gcps" if self._main.gcps[0] else "rpcs" if self._main.rpcs is not None else None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the file says of itself."""
+        with self._opening.reading():
+            tags: dict[str, str] = self._main.tags()
+        return tags
+
+    @property
     def footprint(self) -> list[tuple[float, float]]:
         """The corners in the CRS: upper left, upper right, lower right, lower left."""
         a, b, c, d, e, f = self.transform[:6]

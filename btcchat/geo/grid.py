@@ -1,0 +1,146 @@
+"""The grid of a run: a CRS with metres on the ground, and north-up pixels of one size over what all dates share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from affine import Affine
+from pyproj import CRS
+from shapely import Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from btcchat.errors import BTCChatError
+from btcchat.geo import projection
+from btcchat.geo.scene import Scene
+
+SQUARE = 0.01  # pixels whose sides differ by less are taken as square
+LARGEST_SIDE = 2**20  # pixels
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``transform`` leads from column and row to the CRS; rows go south."""
+
+    wkt: str
+    transform: Affine
+    width: int
+    height: int
+
+    @cached_property
+    def crs(self) -> CRS:
+        return CRS.from_wkt(self.wkt)
+
+    @property
+    def gsd(self) -> float:
+        """Ground sampling distance: metres of a pixel's side."""
+        return math.sqrt(-self.transform.a * self.transform.e) * projection.unit(self.crs)
+
+    def polygon(self, left: float, top: float, width: float, height: float) -> Polygon:
+        """The outline of a window of pixels, in the CRS."""
+        x0, y0 = self.transform * (left, top)
+        x1, y1 = self.transform * (left + width, top + height)
+        return box(x0, y1, x1, y0)
+
+    def outline(self) -> Polygon:
+        return self.polygon(0, 0, self.width, self.height)
+
+    def record(self) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "crs": projection.name(self.crs),
+            "wkt": self.wkt,
+            "transform": list(self.transform[:6]),
+            "size": [self.width, self.height],
+            "gsd": round(self.gsd, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What all dates cover together, in the CRS of the grid. share: of the smallest of them, 0 to 1."""
+
+    shape: BaseGeometry
+    share: float
+
+
+def choose_grid(
+    scenes: Sequence[Scene], *, gsd: float | None = None, crs: str | None = None, aoi: tuple[BaseGeometry, CRS] | None
+) -> tuple[Grid, Overlap]:
+    """The grid of the last date, unless ``gsd`` (metres on the ground) or ``crs`` asks for another.
+
+    Geographic systems, and those whose metres are not metres on the ground (Web Mercator), give way to the local UTM
+    zone. aoi: an area that the grid is cut to, with its CRS. Raises BTCChatError where the dates do not overlap.
+    """
+    last = scenes[-1]
+    target = _target(last, crs)
+    overlap = _overlap(scenes, target)
+    shape = overlap.shape
+    if aoi is not None:
+        shape = shape.intersection(projection.projected(aoi[0], aoi[1], target))
+        if shape.is_empty or not shape.area:
+            raise BTCChatError("--aoi lies outside of what both dates cover; check its coordinate system")
+    x, y, across, down = _pixels(last, target, gsd, shape)
+    left, bottom, right, top = shape.bounds
+    first, end = math.ceil((left - x) / across - 1e-3), math.floor((right - x) / across + 1e-3)
+    upper, lower = math.ceil((y - top) / down - 1e-3), math.floor((y - bottom) / down + 1e-3)
+    width, height = end - first, lower - upper
+    if max(width, height) > LARGEST_SIDE:
+        raise BTCChatError(f"the grid would have {width:,} x {height:,} pixels; give a larger --gsd, or --aoi")
+    transform = Affine(across, 0, x + first * across, 0, -down, y - upper * down)
+    return Grid(target.to_wkt(), transform, max(0, width), max(0, height)), overlap
+
+
+def _target(scene: Scene, crs: str | None) -> CRS:
+    shape = scene.footprint()
+    if crs is None:
+        if projection.is_true_to_scale(scene.crs, shape.centroid.x, shape.centroid.y):
+            return scene.crs
+        return projection.local_utm(*projection.centre(shape, scene.crs))
+    try:
+        target = CRS.from_user_input(crs)
+    except Exception as error:
+        if type(error).__name__ != "CRSError":
+            raise
+        raise BTCChatError(f"--crs {crs}: not a coordinate system that is known; give one such as EPSG:32633") from None
+    if not target.is_projected:
+        raise BTCChatError(f"--crs {crs} is measured in degrees; give a projected one, such as the local UTM zone")
+    return target
+
+
+def _overlap(scenes: Sequence[Scene], target: CRS) -> Overlap:
+    shapes = [projection.projected(scene.footprint(), scene.crs, target) for scene in scenes]
+    shared = shapes[0]
+    for scene, shape in zip(scenes[1:], shapes[1:], strict=True):
+        common = shared.intersection(shape)
+        if not common.area > 0:
+            places = [projection.centre(other, target) for other in (shapes[0], shape)]
+            first, other = (f"{lat:.4f}, {lon:.4f}" for lon, lat in places)
+            raise BTCChatError(
+                f"{scenes[0].name} (around {first}) and {scene.name} (around {other}) do not overlap; "
+                "check that they show the same place and that their coordinate systems are right"
+            )
+        shared = common
+    return Overlap(shared, min(1.0, shared.area / min(shape.area for shape in shapes)))
+
+
+def _pixels(
+    scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry
+) -> tuple[float, float, float, float]:
+    """(x, y of a pixel's corner, width, height of a pixel) in ``target``; the scene's own where it can be kept."""
+    a, b, c, d, e, f = scene.rasters[0].transform[:6]
+    north_up = b == d == 0 and a > 0 > e and abs(a / -e - 1) < SQUARE
+    if gsd is None and north_up and scene.crs == target:
+        return c, f, a, -e
+    if gsd is None:
+        point = scene.footprint().centroid
+        east, north = projection.metres(scene.crs, point.x, point.y)
+        gsd = math.sqrt(abs(a * e - b * d) * east * north)
+    side = gsd / projection.unit(target)
+    if not 0 < side < math.inf:
+        raise BTCChatError(f"--gsd {gsd}: expected metres on the ground, more than 0")
+    if north_up and scene.crs == target and abs(side / a - 1) < 1e-6 and abs(side / -e - 1) < 1e-6:
+        return c, f, a, -e
+    left, _, _, top = shape.bounds
+    return math.floor(left / side) * side, math.ceil(top / side) * side, side, side

@@ -1,0 +1,112 @@
+"""What a date is given as -> its raster files: one file, files of one band each, a product folder or a STAC item."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from btcchat.errors import BTCChatError, wrong_type
+from btcchat.files import read_json
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, or files of one band each
+
+# Red, green and blue of a product's files.
+SENTINEL2 = ("B04", "B03", "B02")
+LANDSAT = {"new": ("B4", "B3", "B2"), "old": ("B3", "B2", "B1")}  # 8 and 9; 4, 5 and 7
+OLD_LANDSAT = re.compile(r"L[TEM]0?[4-7]", re.IGNORECASE)
+REMOTE = "http:// and https:// files, /vsi paths and remote STAC items are read with --allow-remote"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a date, in the order of the bands that are shown; ``date`` where the product says it."""
+
+    paths: tuple[str, ...]
+    name: str
+    date: str | None = None
+    remote: bool = False
+
+
+def find_files(source: Source, *, allow_remote: bool = False) -> Files:
+    """Raises BTCChatError for a folder that is no product, and for a remote file unless it is allowed."""
+    if isinstance(source, str | os.PathLike):
+        source = os.fspath(source)
+        if os.path.isdir(source):
+            return Files(tuple(_product(Path(source))), Path(source).name)
+        return _named((source,), allow_remote)
+    if not isinstance(source, Sequence) or not all(isinstance(part, str | os.PathLike) for part in source):
+        raise wrong_type("a date", source, "a path, or a list of paths")
+    paths = tuple(map(os.fspath, source))
+    if len(paths) not in (1, 3):
+        raise BTCChatError(f"a date has {len(paths)} files; give one, or three of one band each (red, green, blue)")
+    return find_files(paths[0], allow_remote=allow_remote) if len(paths) == 1 else _named(paths, allow_remote)
+
+
+def stac_files(item: PathLike, asset: str, *, allow_remote: bool = False) -> Files:
+    """The asset of a STAC item, which is a JSON file, or its address."""
+    content = _fetched(str(item)) if _is_remote(str(item)) and allow_remote else read_json(_local(item, allow_remote))
+    assets = content.get("assets")
+    if not isinstance(assets, dict) or not isinstance(assets.get(asset), dict):
+        names = ", ".join(assets) if isinstance(assets, dict) else "none"
+        raise BTCChatError(f"{item} has no asset '{asset}'; give --asset one of its assets: {names}")
+    href = str(assets[asset].get("href", ""))
+    if not _is_remote(href) and not os.path.isabs(href):
+        href = f"{str(item).rpartition('/')[0] or '.'}/{href.removeprefix('./')}"
+    date = str((content.get("properties") or {}).get("datetime") or "")[:10]
+    named = _named((href,), allow_remote)
+    return Files(named.paths, str(content.get("id", named.name)), date or None, named.remote)
+
+
+def _named(paths: tuple[str, ...], allow_remote: bool) -> Files:
+    remote = any(map(_is_remote, paths))
+    if remote and not allow_remote:
+        raise BTCChatError(f"'{paths[0]}' is not a local file; {REMOTE}")
+    vsi = [f"/vsicurl/{path}" if path.startswith(("http://", "https://")) else path for path in paths]
+    return Files(tuple(vsi), Path(paths[0]).name, remote=remote)
+
+
+def _is_remote(path: str) -> bool:
+    return path.startswith(("http://", "https://", "/vsi"))
+
+
+def _local(item: PathLike, allow_remote: bool) -> str:
+    if _is_remote(str(item)) and not allow_remote:
+        raise BTCChatError(f"'{item}' is not a local file; {REMOTE}")
+    return os.fspath(item)
+
+
+def _fetched(address: str) -> dict[str, object]:
+    import requests
+
+    try:
+        answer = requests.get(address, timeout=30)
+        answer.raise_for_status()
+        content = answer.json()
+    except (requests.RequestException, ValueError) as error:
+        raise BTCChatError(f"the STAC item {address} could not be fetched: {error}") from error
+    if not isinstance(content, dict):
+        raise BTCChatError(f"{address} is not a STAC item")
+    return content
+
+
+def _product(folder: Path) -> list[str]:
+    """Red, green and blue of a Sentinel-2 SAFE or a Landsat folder."""
+    old = OLD_LANDSAT.match(folder.name) or any(OLD_LANDSAT.match(path.name) for path in folder.glob("*.[Tt][Ii][Ff]"))
+    patterns = [
+        [f"GRANULE/*/IMG_DATA/R10m/*_{band}_10m.jp2" for band in SENTINEL2],  # level 2A
+        [f"GRANULE/*/IMG_DATA/*_{band}.jp2" for band in SENTINEL2],  # level 1C
+        *([f"*_{kind}{band}.TIF" for band in LANDSAT["old" if old else "new"]] for kind in ("SR_", "")),
+    ]
+    for bands in patterns:
+        found = [sorted(folder.glob(pattern)) for pattern in bands]
+        if all(found):
+            if any(len(files) > 1 for files in found):
+                raise BTCChatError(f"{folder} has several granules; give the three band files of one of them")
+            return [str(files[0]) for files in found]
+    raise BTCChatError(
+        f"folder '{folder}' is neither a Sentinel-2 SAFE nor a Landsat product (no B04, B03, B02 or B4, B3, B2 files); "
+        "give its raster files"
+    )

@@ -1,0 +1,95 @@
+"""Where things are on the ground: coordinate systems, metres and areas, by pyproj."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from pyproj import CRS, Geod, Transformer
+from pyproj.aoi import AreaOfInterest
+from pyproj.database import query_utm_crs_info
+from shapely import Polygon, transform
+from shapely.geometry.base import BaseGeometry
+
+GEOD = Geod(ellps="WGS84")
+LONLAT = CRS("OGC:CRS84")  # degrees, longitude first: the order of GeoJSON
+LARGEST_ERROR = 0.005  # of a length, in a CRS whose metres are taken as metres on the ground
+UPS = {True: 32661, False: 32761}  # north and south of where UTM ends
+
+
+def to_lonlat(crs: CRS) -> Transformer:
+    return _transformer(crs.to_wkt(), LONLAT.to_wkt())
+
+
+def between(source: CRS, target: CRS) -> Transformer:
+    return _transformer(source.to_wkt(), target.to_wkt())
+
+
+@cache
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
+    """A shape in another CRS; a long edge should have points on its way (`shapely.segmentize`)."""
+    change = between(source, target)
+
+    def points(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(change.transform(xy[:, 0], xy[:, 1]))
+
+    return transform(shape, points)
+
+
+def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
+    """How long one unit of x, and one unit of y, is on the ground at a place."""
+    step = 1e-4 if crs.is_geographic else 10.0
+    lon, lat = to_lonlat(crs).transform([x, x + step, x], [y, y, y + step])
+    east, north = (GEOD.inv(lon[0], lat[0], lon[end], lat[end])[2] for end in (1, 2))
+    return east / step, north / step
+
+
+def unit(crs: CRS) -> float:
+    """Metres of one unit of a projected CRS, as it says itself: 0.3048 for feet."""
+    return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def is_true_to_scale(crs: CRS, x: float, y: float) -> bool:
+    """Whether a grid in ``crs`` has metres on the ground. Geographic systems and Web Mercator have none."""
+    if not crs.is_projected:
+        return False
+    operation = crs.coordinate_operation
+    if operation is not None and "pseudo" in operation.method_name.lower():
+        return False  # Web Mercator is, at the equator alone
+    return all(abs(length / unit(crs) - 1) <= LARGEST_ERROR for length in metres(crs, x, y))
+
+
+def local_utm(lon: float, lat: float) -> CRS:
+    """The UTM zone of a place on WGS 84, and near the poles the polar stereographic system that takes its place."""
+    place = AreaOfInterest(lon, lat, lon, lat)
+    found = query_utm_crs_info(datum_name="WGS 84", area_of_interest=place) if -80 <= lat <= 84 else []
+    return CRS.from_epsg(found[0].code if found else UPS[lat > 0])
+
+
+def area(polygon: BaseGeometry, crs: CRS) -> float:
+    """Geodesic area in m²."""
+    return abs(float(GEOD.geometry_area_perimeter(projected(polygon, crs, LONLAT))[0]))
+
+
+def name(crs: CRS) -> str:
+    """``EPSG:32633``, or the name of a CRS that has no code."""
+    authority = crs.to_authority(min_confidence=70)
+    return ":".join(authority) if authority else str(crs.name)
+
+
+def centre(polygon: BaseGeometry, crs: CRS) -> tuple[float, float]:
+    """Longitude and latitude of a shape's centre."""
+    point = polygon.centroid
+    lon, lat = to_lonlat(crs).transform(point.x, point.y)
+    return float(lon), float(lat)
+
+
+def quadrilateral(corners: list[tuple[float, float]], points: int = 20) -> Polygon:
+    """A polygon with so many points on each edge, which bends where it is projected."""
+    from shapely import segmentize
+
+    shape = Polygon(corners)
+    return segmentize(shape, shape.length / (4 * points))

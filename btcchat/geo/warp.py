@@ -1,0 +1,153 @@
+"""A scene's pixels on the grid, window by window.
+
+Windows are read through `media.raster.Raster`, which knows masks, no data, fill values, palettes and overviews, and then
+resampled by GDAL's warper. A WarpedVRT would do the same lazily, but it sees the file and not what the values mean: fill
+values that no tag names would be mixed into their neighbours.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from shapely import Polygon, prepare
+
+from btcchat.errors import BTCChatError
+from btcchat.geo.grid import Grid
+from btcchat.geo.projection import between, projected, quadrilateral
+from btcchat.geo.scene import Scene, crs_of
+from btcchat.geo.tiles import Window
+from btcchat.media.raster import Raster
+
+RESAMPLING = "bilinear"
+PAD = 3  # source pixels around a window, which the resampling looks at
+MOST_LOST = 0.02  # of a window's pixels, by a warp that covers less than the footprint does
+
+
+@dataclass
+class Warped:
+    """values: float32 (H, W, B), as stored but for scale and offset. valid: bool (H, W)."""
+
+    values: np.ndarray
+    valid: np.ndarray
+
+
+class OnGrid:
+    """A scene on a grid. shift: pixels of the grid that it is moved right and down."""
+
+    def __init__(self, scene: Scene, grid: Grid, shift: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.scene, self.grid = scene, grid
+        self._transform = grid.transform * Affine.translation(-shift[0], -shift[1])
+        self._layers = [_Layer(raster, grid, self._transform) for raster in scene.rasters]
+
+    @property
+    def resampled(self) -> bool:
+        """Whether its pixels are not the grid's own."""
+        return any(layer.offset is None for layer in self._layers)
+
+    def read(self, window: Window, size: tuple[int, int] | None = None) -> Warped:
+        """A window of the grid, at ``size`` (width, height) where that is smaller.
+
+        Raises BTCChatError for a damaged file, and for a warp that loses what the footprint covers.
+        """
+        parts = [layer.read(window, size or window[2:]) for layer in self._layers]
+        values = np.concatenate([values for values, _ in parts], axis=2)
+        return Warped(values, np.logical_and.reduce([valid for _, valid in parts]))
+
+
+class _Layer:
+    """One file on the grid."""
+
+    def __init__(self, raster: Raster, grid: Grid, transform: Affine) -> None:
+        self.raster, self.grid, self.transform = raster, grid, transform
+        self._to_source = between(grid.crs, crs_of(raster))
+        self._footprint: Polygon = projected(quadrilateral(raster.footprint), crs_of(raster), grid.crs)
+        prepare(self._footprint)
+        self.offset = self._whole_offset()
+
+    def _whole_offset(self) -> tuple[int, int] | None:
+        """Columns and rows from the raster's first pixel to the grid's, where both have the same pixels."""
+        if crs_of(self.raster) != self.grid.crs:
+            return None
+        own = ~self.raster.transform * self.transform
+        far = own * (self.grid.width, self.grid.height)
+        same = abs(own.b) < 1e-9 and abs(own.d) < 1e-9 and own.a > 0 and own.e > 0
+        drift = (far[0] - own.c - self.grid.width, far[1] - own.f - self.grid.height)
+        whole = all(abs(value - round(value)) < 1e-3 for value in (own.c, own.f)) and max(map(abs, drift)) < 1e-3
+        return (round(own.c), round(own.f)) if same and whole else None
+
+    def read(self, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """-> values float32 (H, W, B), valid (H, W)."""
+        left, top, width, height = window
+        if self.offset is not None:
+            x, y = left + self.offset[0], top + self.offset[1]
+            if min(x, y) >= 0 and x + width <= self.raster.width and y + height <= self.raster.height:
+                pixels = self.raster.read((x, y, width, height), size)
+                return pixels.values.astype(np.float32), pixels.valid.all(axis=2)
+        steps = Affine.scale(width / size[0], height / size[1])
+        target = self.transform * Affine.translation(left, top) * steps
+        values, valid, covered = self._warped(target, size)
+        self._check_covered(target, size, covered)
+        return values, valid
+
+    def _warped(self, target: Affine, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """values, valid, and which pixels lie on the raster."""
+        from rasterio.enums import Resampling
+        from rasterio.warp import reproject
+
+        count = self.raster.channels.count
+        nothing = np.full((size[1], size[0], count), np.nan, np.float32)
+        source = self._source_window(target, size)
+        if source is None:
+            return np.nan_to_num(nothing), np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
+        read, smaller = source
+        pixels = self.raster.read(read, smaller)
+        stack = np.ones((count + 1, *pixels.values.shape[:2]), np.float32)  # the last band says where the raster is
+        stack[:count] = np.where(pixels.valid, pixels.values, np.nan).transpose(2, 0, 1)
+        warped = np.full((count + 1, size[1], size[0]), np.nan, np.float32)
+        reproject(
+            stack,
+            warped,
+            src_transform=pixels.transform,
+            src_crs=self.raster.crs,
+            src_nodata=np.nan,
+            dst_transform=target,
+            dst_crs=self.grid.wkt,
+            dst_nodata=np.nan,
+            resampling=Resampling[RESAMPLING],
+        )
+        valid = np.isfinite(warped).all(axis=0)
+        values = np.where(valid, warped[:count], np.float32(0)).transpose(1, 2, 0)
+        if not self.raster.channels.deep:
+            values = values.round()
+        return values, valid, np.isfinite(warped[count])
+
+    def _source_window(self, target: Affine, size: tuple[int, int]) -> tuple[Window, tuple[int, int]] | None:
+        """The part of the raster that a window needs, and the size that it is read at; None where there is none."""
+        columns, rows = (np.linspace(0, length, 9) for length in size)
+        x, y = np.meshgrid(columns, rows)
+        xs, ys = target * (x.ravel(), y.ravel())
+        xs, ys = self._to_source.transform(xs, ys)
+        across, down = ~self.raster.transform * (np.asarray(xs), np.asarray(ys))
+        if not (np.isfinite(across).all() and np.isfinite(down).all()):
+            raise BTCChatError(f"image '{self.raster.name}' cannot be brought to the grid here; give another --crs")
+        ratio = max(1.0, min(np.ptp(across) / size[0], np.ptp(down) / size[1]))
+        pad = math.ceil(PAD * ratio)
+        left, right = max(0, math.floor(across.min()) - pad), min(self.raster.width, math.ceil(across.max()) + pad)
+        top, bottom = max(0, math.floor(down.min()) - pad), min(self.raster.height, math.ceil(down.max()) + pad)
+        if right <= left or bottom <= top:
+            return None
+        window = left, top, right - left, bottom - top
+        if ratio < 2:  # the warper itself averages what is a little finer
+            return window, window[2:]
+        return window, (max(1, round(window[2] / ratio)), max(1, round(window[3] / ratio)))
+
+    def _check_covered(self, target: Affine, size: tuple[int, int], covered: np.ndarray) -> None:
+        x0, y0 = target * (0, 0)
+        x1, y1 = target * size
+        window = Polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        expected = 1.0 if self._footprint.contains(window) else self._footprint.intersection(window).area / window.area
+        if covered.mean() < expected - MOST_LOST - 2 / min(size):  # and a pixel at each edge
+            raise BTCChatError(
+                f"image '{self.raster.name}' covers {expected:.0%} of the window, its warp only {covered.mean():.0%}"
+            )
