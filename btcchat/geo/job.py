@@ -1,0 +1,94 @@
+"""What a worker needs to read the tiles of a run, small enough to be sent to one."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from btcchat.errors import BTCChatError
+from btcchat.geo.grid import Grid
+from btcchat.geo.inputs import Files
+from btcchat.geo.registration import Shift
+from btcchat.geo.scene import Scene
+from btcchat.geo.stretch import Range, frame
+from btcchat.geo.tiles import Tiles
+from btcchat.geo.warp import OnGrid
+from btcchat.media.reading import Reading
+
+Pair = tuple[int, int]  # numbers of two dates
+
+
+@dataclass(frozen=True)
+class Job:
+    """The dates and how they are read: moved by ``shifts``, stretched by ``ranges``, cut into ``tiles``."""
+
+    files: tuple[Files, ...]
+    reading: Reading
+    tiles: Tiles
+    shifts: tuple[Shift, ...]
+    ranges: tuple[Range, ...]
+    min_valid: float
+
+    @property
+    def grid(self) -> Grid:
+        return self.tiles.grid
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return date_pairs(len(self.files))
+
+
+@dataclass
+class TilePixels:
+    """A tile as it is shown. frames: one a date; None where the tile is left out, for which ``reason`` says why.
+
+    valid: bool (H, W), in all dates; None where a date could not be read (``failed``).
+    """
+
+    number: int
+    frames: list[Image.Image] | None
+    valid: np.ndarray | None
+    reason: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.valid is None
+
+
+def date_pairs(dates: int) -> list[Pair]:
+    """First and last, which is all of a pair; of a series also each date and the next."""
+    first_last = (0, dates - 1)
+    return [first_last] if dates == 2 else [first_last, *((number, number + 1) for number in range(dates - 1))]
+
+
+class TileReader:
+    """``with TileReader(job) as reader: reader.read(number)``."""
+
+    def __init__(self, job: Job, dates: Sequence[OnGrid] | None = None) -> None:
+        self.job, self._stack = job, ExitStack()
+        if dates is None:
+            scenes = [self._stack.enter_context(Scene(files, job.reading)) for files in job.files]
+            dates = [OnGrid(scene, job.grid, shift) for scene, shift in zip(scenes, job.shifts, strict=True)]
+        self.dates = dates
+
+    def __enter__(self) -> "TileReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, number: int) -> TilePixels:
+        """A tile; a fault of its files is in it, as the others may be well."""
+        window = self.job.tiles.window(number)
+        try:
+            pixels = [date.read(window) for date in self.dates]
+        except BTCChatError as error:
+            return TilePixels(number, None, None, str(error))
+        valid = np.logical_and.reduce([date.valid for date in pixels])
+        if valid.mean() < self.job.min_valid or not valid.any():
+            reason = f"{valid.mean():.0%} of its pixels are valid in all dates, fewer than {self.job.min_valid:.0%}"
+            return TilePixels(number, None, valid, reason)
+        frames = [frame(date, limits) for date, limits in zip(pixels, self.job.ranges, strict=True)]
+        return TilePixels(number, frames, valid)
