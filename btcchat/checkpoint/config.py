@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
+from btcchat.checkpoint.schema import (
+    ChangeEncoderConfig,
+    ChangeThreshold,
+    LLMConfig,
+    ProjectorConfig,
+    RootConfig,
+    VisionTowerConfig,
+)
 from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
@@ -52,6 +59,8 @@ class BTCChatConfig:
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    training_gsd: float | None = None  # ground sampling distance of what it was trained on, in metres
+    change_threshold: ChangeThreshold | None = None  # of its change maps, with what it was calibrated on
     plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins
     published: RootConfig = field(
         default_factory=RootConfig
@@ -146,8 +155,9 @@ class BTCChatConfig:
         self.record_plugins()
         warn_of_scripts(self.plugins)
         tree = asdict(self)
-        if not self.plugins:
-            del tree["plugins"]
+        for optional in ("plugins", "training_gsd", "change_threshold"):
+            if not tree[optional]:
+                del tree[optional]
         change_encoder = tree.pop("change_encoder")
         parts = {part: tree.pop(part) for part in PARTS}
         parts["mm_projector"] |= {"model_type": "v2l_projector", "change_encoder": change_encoder}

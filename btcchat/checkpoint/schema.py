@@ -125,6 +125,13 @@ class BaseModel(TypedDict, total=False):
     parts: list[str]
 
 
+class ChangeThreshold(TypedDict):
+    """``change_threshold`` in config.json: the value of a change map above which a place has changed."""
+
+    value: Share
+    chosen_on: str  # the pairs it was calibrated on, in words
+
+
 class RootConfig(TypedDict, total=False):
     """config.json of a folder in any layout; those of LLaVA-NeXT describe all parts there."""
 
@@ -146,6 +153,8 @@ class RootConfig(TypedDict, total=False):
     conv_version: str | None
     caption_question: str | None
     pair_prompt: str | None
+    training_gsd: Annotated[float, Field(gt=0, le=1000)] | None  # metres of a pixel in what it was trained on
+    change_threshold: ChangeThreshold | None
     mm_projector_type: str
     mm_resampler_type: str | None
     cc_expert_args: str | dict[str, Any] | None

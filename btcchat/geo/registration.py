@@ -16,7 +16,7 @@ Shift: TypeAlias = tuple[float, float]  # pixels of the grid to the right and do
 TILES = 24  # that are measured, at most
 CANDIDATES = 3 * TILES  # that are looked at for them
 FEWEST = 3  # measured tiles that make a median
-VALID = 0.98  # share of a measured tile
+VALID = 0.9  # share of a measured tile
 TEXTURE = 0.15  # of the median tile's, at least
 UPSAMPLE = 20  # a twentieth of a pixel
 WARN, REFUSE = 1.0, 3.0  # pixels
@@ -43,6 +43,8 @@ class Registration:
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
     def text(self) -> str:
+        if self.pixels is None and self.spread is not None:
+            return f"the shift between the dates could not be measured (it differs by {self.spread:.1f} pixels between tiles)"
         if self.pixels is None:
             return f"the shift between the dates could not be measured ({self.tiles} tiles have enough texture in both)"
         return (

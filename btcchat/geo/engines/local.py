@@ -1,0 +1,47 @@
+"""One process, one device: the next tiles are read while the model works on the last ones."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+from btcchat.geo.answering import BTCChatPairs, PairModel, TileWork
+from btcchat.geo.engines import Batches, Rows
+from btcchat.geo.job import TileReader
+from btcchat.geo.rows import TileRow
+
+Submit: TypeAlias = Callable[[Callable[[], list[TileRow]]], "Future[list[TileRow]]"]
+
+
+def run_local(batches: Batches, reader: TileReader, work: TileWork) -> Rows:
+    with _working(work.model) as submit:
+        pending: Future[list[TileRow]] | None = None
+        for batch in batches:
+            tiles = [reader.read(number) for number in batch]
+            if pending is not None:
+                yield pending.result()
+            pending = submit(partial(work, tiles))
+        if pending is not None:
+            yield pending.result()
+
+
+@contextmanager
+def _working(model: PairModel) -> Iterator[Submit]:
+    """The engine's thread, which owns the model; a stub has a thread of its own.
+
+    A batch is one call of the engine: which answers are written together decides their last bits, and a run that was
+    resumed must equal one that was not.
+    """
+    if isinstance(model, BTCChatPairs):
+        from btcchat.serve.engine import Engine
+
+        with Engine(model.model) as engine:
+            yield engine.call
+    else:
+        with ThreadPoolExecutor(1) as pool:
+
+            def submit(function: Callable[[], Any]) -> "Future[Any]":
+                return pool.submit(function)
+
+            yield submit

@@ -1,0 +1,38 @@
+"""The folder of a run: new, or of the same run that is resumed; and its run.json."""
+
+from pathlib import Path
+from typing import Any
+
+from btcchat.errors import BTCChatError
+from btcchat.files import cannot_write, read_json, temporary_files, write_json
+
+RUN = "run.json"
+MAKER = "btcchat scenes"
+
+
+def prepare(out: Path, settings: str, *, resume: bool) -> None:
+    """Make the folder, or check that it holds the run that is resumed. Its user has locked it.
+
+    Raises BTCChatError for a folder of anything else, and for one of this run where ``resume`` was not given.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in out.iterdir()}
+    except OSError as error:
+        raise cannot_write(f"--out {out}", error, "give another folder") from error
+    if not names:
+        return
+    record = read_json(out / RUN) if RUN in names else {}
+    if record.get("made_by") != MAKER:
+        raise BTCChatError(f"--out {out} has other files in it; give a new folder")
+    if not resume:
+        raise BTCChatError(f"--out {out} has a run in it already; continue it with --resume, or give another folder")
+    if record.get("settings_hash") != settings:
+        raise BTCChatError(f"--out {out} is a run of other scenes, another model or other settings; give another folder")
+    for path in temporary_files(out):
+        path.unlink(missing_ok=True)
+
+
+def write_run(out: Path, record: dict[str, Any]) -> None:
+    write_json(out / RUN, {"made_by": MAKER, **record}, way_out="give another --out", sync=True)
+

@@ -1,0 +1,114 @@
+"""change.tif: a change map as a Cloud Optimized GeoTIFF; and the mask of what is above a threshold."""
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
+from btcchat.geo.blend import BlendedMap
+
+CACHE = {"GDAL_CACHEMAX": 64}  # MiB, whatever the size of the map
+FLOAT = {"dtype": "float32", "nodata": float("nan"), "predictor": 3}
+BYTE = {"dtype": "uint8", "nodata": 255, "predictor": 2}
+LEVELS = 254  # of a map in bytes: its value 254 is 1.0
+SIDE = 512  # pixels of a block of the file
+
+
+def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, str]) -> None:
+    """float32 with NaN, or uint8 with a scale and 255, where nothing is known."""
+    kind = FLOAT if dtype == "float32" else BYTE
+    with _gdal(path), _scratch(path) as plain, atomic_write(path, sync=True) as part:
+        import rasterio
+        from rasterio.shutil import copy
+
+        with rasterio.open(plain, "w", **_profile(blended, dtype=kind["dtype"], nodata=kind["nodata"])) as file:
+            for window in blended.blocks():
+                change = blended.read(window)
+                file.write(change if dtype == "float32" else as_bytes(change), 1, window=_window(window))
+            file.set_band_description(1, "change")
+            file.update_tags(**tags)
+            if dtype == "uint8":
+                file.scales = (1 / LEVELS,)
+        copy(
+            str(plain),
+            str(part),
+            driver="COG",
+            COMPRESS="DEFLATE",
+            PREDICTOR="YES",
+            BLOCKSIZE=SIDE,
+            OVERVIEW_RESAMPLING="AVERAGE",
+            BIGTIFF="IF_SAFER",
+        )
+
+
+def as_bytes(change: np.ndarray) -> np.ndarray:
+    """0..1 as 0..254, not a number as 255."""
+    levels = np.nan_to_num(np.clip(change, 0, 1) * LEVELS).round()
+    return np.where(np.isnan(change), BYTE["nodata"], levels).astype(np.uint8)  # type: ignore[arg-type]
+
+
+@contextmanager
+def above(path: Path, blended: BlendedMap, threshold: float) -> Iterator[Path]:
+    """A temporary byte raster beside ``path``: 1 where the map is above the threshold, else 0."""
+    with _gdal(path), _scratch(path) as plain:
+        import rasterio
+
+        with rasterio.open(plain, "w", **_profile(blended, dtype="uint8", compress="deflate")) as file:
+            for window in blended.blocks():
+                with np.errstate(invalid="ignore"):
+                    changed = blended.read(window) > threshold
+                file.write(changed.astype(np.uint8), 1, window=_window(window))
+        yield plain
+
+
+def _profile(blended: BlendedMap, **more: Any) -> dict[str, Any]:
+    grid = blended.tiles.grid
+    return {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": 1,
+        "crs": grid.wkt,
+        "transform": grid.transform,
+        "tiled": True,
+        "blockxsize": SIDE,
+        "blockysize": SIDE,
+        "BIGTIFF": "IF_SAFER",
+        **more,
+    }
+
+
+def _window(window: tuple[int, int, int, int]) -> Any:
+    from rasterio.windows import Window
+
+    return Window(*window)
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A temporary file in the folder of ``path``, which a kill leaves and the next run removes."""
+    from uuid import uuid4
+
+    scratch = path.with_name(f".{path.stem}.{uuid4().hex}.part")
+    try:
+        yield scratch
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def _gdal(path: Path) -> Iterator[None]:
+    """GDAL's options while it writes, and its faults as one line."""
+    import rasterio
+    from rasterio._err import CPLE_BaseError
+
+    try:
+        with rasterio.Env(**CACHE):
+            yield
+    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        raise BTCChatError(f"{path} cannot be written: {reason}; make room, then run again with --resume") from error

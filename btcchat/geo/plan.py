@@ -1,0 +1,156 @@
+"""A run before its first tile: the dates opened, on one grid, in register, with one stretch."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from btcchat.errors import BTCChatError
+from btcchat.geo.area import read_area
+from btcchat.geo.dates import in_order
+from btcchat.geo.grid import choose_grid
+from btcchat.geo.inputs import Files
+from btcchat.geo.job import Job, TileReader, date_pairs
+from btcchat.geo.projection import name, projected
+from btcchat.geo.registration import Registration, Shift, decide, measure
+from btcchat.geo.scene import Scene
+from btcchat.geo.settings import Settings
+from btcchat.geo.stretch import overview, ranges
+from btcchat.geo.tiles import Tiles
+from btcchat.geo.warp import RESAMPLING, OnGrid
+
+log = logging.getLogger(__name__)
+MOST_DATES = 16
+
+
+class Plan:
+    """``with Plan(files, settings) as plan``: ``job``, ``numbers`` (the tiles of the run) and ``warnings``.
+
+    Raises BTCChatError for dates that do not fit each other, one line that says what to do.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Files],
+        settings: Settings,
+        *,
+        dates: Sequence[str | None] = (),
+        aoi: str | Path | None = None,
+    ) -> None:
+        if not 2 <= len(files) <= MOST_DATES:
+            raise BTCChatError(f"got {len(files)} scene{'s' * (len(files) != 1)}; a run needs 2 to {MOST_DATES} dates")
+        if dates and len(dates) != len(files):
+            raise BTCChatError(f"got {len(dates)} dates for {len(files)} scenes; give one for each")
+        self.settings, self.warnings, self._stack = settings, list[str](), ExitStack()
+        try:
+            given = list(dates) or [None] * len(files)
+            self.scenes = [
+                self._stack.enter_context(Scene(one, settings.reading, date))
+                for one, date in zip(files, given, strict=True)
+            ]
+            self._check_dates()
+            self._lay_grid(aoi)
+            self._register()
+            self.job = self._job(files)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Plan":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    @property
+    def dates(self) -> list[str | None]:
+        return [scene.date for scene in self.scenes]
+
+    def reader(self) -> TileReader:
+        return TileReader(self.job, self.on_grid)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        log.warning("%s", text)
+
+    def record(self) -> dict[str, Any]:
+        """For run.json: everything that decides what a tile shows."""
+        return {
+            "dates": [scene.record() for scene in self.scenes],
+            "grid": self.tiles.grid.record(),
+            "overlap_of_dates": round(self.overlap.share, 4),
+            "resampling": [RESAMPLING if date.resampled else "none" for date in self.on_grid],
+            "ranges": [None if one is None else list(one) for one in self.job.ranges],
+            "registration": [found.record() for found in self.registrations],
+            "shifts": [list(shift) for shift in self.job.shifts],
+            "pairs": [list(pair) for pair in date_pairs(len(self.scenes))],
+            "tiles": {
+                "side": self.tiles.side,
+                "stride": self.tiles.stride,
+                "rows": len(self.tiles.tops),
+                "columns": len(self.tiles.lefts),
+                "in the run": len(self.numbers),
+            },
+        }
+
+    def text(self) -> list[str]:
+        """The plan in words."""
+        grid, tiles = self.tiles.grid, self.tiles
+        megapixels = grid.width * grid.height / 1e6
+        dates = ", ".join(f"{scene.name} ({scene.date or 'no date'})" for scene in self.scenes)
+        return [
+            f"dates: {dates}",
+            f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m ({megapixels:,.1f} megapixels)",
+            f"overlap of the dates: {self.overlap.share:.0%} of the smaller one",
+            f"tiles: {len(self.numbers):,} of {tiles.side} x {tiles.side} pixels ({tiles.ground_side:,.0f} m), "
+            f"{tiles.margin} of them shared with a neighbour",
+            *(f"{scene.name}: {found.text()}" for scene, found in zip(self.scenes, self.registrations, strict=False)),
+        ]
+
+    def _check_dates(self) -> None:
+        for earlier, later in zip(self.scenes, self.scenes[1:], strict=False):
+            if not in_order(earlier.date, later.date):
+                self.warn(
+                    f"{earlier.name} is of {earlier.date}, after {later.name} of {later.date}; give the earlier one first"
+                )
+        counts = [scene.stored_bands for scene in self.scenes]
+        if len(set(counts)) > 1:
+            shown = ", ".join(str(list(scene.rasters[0].channels.chosen)) for scene in self.scenes)
+            numbers = ", ".join(map(str, counts))
+            self.warn(f"the dates have {numbers} bands, perhaps of different sensors; those shown are {shown}")
+
+    def _lay_grid(self, aoi: str | Path | None) -> None:
+        settings = self.settings
+        area = None if aoi is None else read_area(aoi)
+        grid, self.overlap = choose_grid(self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area)
+        self.tiles = Tiles(grid, settings.tile, settings.overlap)
+        within = self.overlap.shape
+        if area is not None:
+            within = within.intersection(projected(area[0], area[1], grid.crs))
+        self.numbers = self.tiles.inside(within)
+
+    def _register(self) -> None:
+        """Measure each date against the last one, and move it where that is wished for."""
+        grid, settings = self.tiles.grid, self.settings
+        last = OnGrid(self.scenes[-1], grid)
+        self.registrations: list[Registration] = []
+        self.shifts: list[Shift] = []
+        for scene in self.scenes[:-1]:
+            found = measure(OnGrid(scene, grid), last, self.tiles, self.numbers)
+            self.registrations.append(found)
+            shift, warning = decide(found, settings.shift, scene.name)
+            self.shifts.append(shift)
+            if warning is not None:
+                self.warn(warning)
+        self.shifts.append((0.0, 0.0))
+        self.on_grid = [OnGrid(scene, grid, shift) for scene, shift in zip(self.scenes, self.shifts, strict=True)]
+
+    def _job(self, files: Sequence[Files]) -> Job:
+        overviews = [overview(date) for date in self.on_grid]
+        limits = ranges(self.on_grid, overviews, self.settings.reading.stretch)
+        reading, least = self.settings.reading, self.settings.min_valid
+        return Job(tuple(files), reading, self.tiles, tuple(self.shifts), tuple(limits), least)

@@ -1,0 +1,139 @@
+"""One run in its folder: the tiles that are left to do, their rows, and the files that are made of them."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from btcchat import __version__
+from btcchat.errors import BTCChatError
+from btcchat.geo.answering import PairModel, TileWork
+from btcchat.geo.engines import Batches, Rows
+from btcchat.geo.facts import ModelFacts
+from btcchat.geo.folder import prepare, write_run
+from btcchat.geo.log import TileLog
+from btcchat.geo.outputs.write import write_outputs
+from btcchat.geo.plan import Plan
+from btcchat.geo.rows import DONE, FAILED, SKIPPED, TileRow
+from btcchat.geo.settings import digest
+from btcchat.outputs.lock import Lock, beside
+
+Engine: TypeAlias = Callable[[Batches], Rows]
+FACTOR = 2.0  # between the grid's and the model's ground sampling distance, above which a warning says so
+
+
+class SceneRun:
+    """``with SceneRun(plan, out, facts) as run: for row in run.rows(engine): ...; run.finish()``.
+
+    Raises BTCChatError where another process writes into ``out``, where it holds anything but this run, and where
+    neither the settings nor the model say the threshold of a change.
+    """
+
+    def __init__(self, plan: Plan, out: str | Path, facts: ModelFacts, *, resume: bool = False) -> None:
+        self.plan, self.out, self.facts = plan, Path(out), facts
+        self.threshold = threshold_of(plan, facts)
+        check_gsd(plan, facts)
+        self.record = self._record()
+        self.settings: str = self.record["settings_hash"]
+        self._start, self._stack = time.monotonic(), ExitStack()
+        if not self.out.absolute().parent.is_dir():
+            raise BTCChatError(f"the folder of --out does not exist: {self.out.absolute().parent}")
+        self._stack.enter_context(Lock(beside(self.out), f"--out {self.out}"))
+        try:
+            prepare(self.out, self.settings, resume=resume)
+            write_run(self.out, {**self.record, "status": "running"})
+            self.log = self._stack.enter_context(TileLog(self.out, self.settings))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> "SceneRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def done(self) -> int:
+        """Tiles that are there already."""
+        return len(self.log.statuses)
+
+    @property
+    def failed(self) -> int:
+        return list(self.log.statuses.values()).count(FAILED)
+
+    def work(self, model: PairModel) -> TileWork:
+        """The per-tile work of this run."""
+        settings = self.plan.settings
+        pairs = self.plan.job.pairs
+        return TileWork(model, pairs, self.threshold, settings.min_change, settings.questions, self.settings)
+
+    def batches(self) -> Batches:
+        """What is left to do. Batches are the same in every run, so that a resumed one asks the model the same."""
+        size, numbers = self.plan.settings.batch_size, self.plan.numbers
+        batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        return [batch for batch in batches if any(number not in self.log for number in batch)]
+
+    def rows(self, engine: Engine) -> Iterator[TileRow]:
+        """Work on what is left; a row comes when it is on disk."""
+        batches = self.batches()
+        if batches:
+            for rows in engine(batches):
+                yield from self.log.append(rows)
+
+    def finish(self, summarizer: Callable[[str], str] | None = None) -> dict[str, Any]:
+        """Write all files that are made of the rows -> the record of run.json."""
+        written = write_outputs(self, summarizer)
+        statuses = list(self.log.statuses.values())
+        counts = {status: statuses.count(status) for status in (DONE, SKIPPED, FAILED)}
+        ending = {"status": "finished", "seconds": round(time.monotonic() - self._start, 1), "counts": counts}
+        self.record |= {**written, "warnings": self.plan.warnings, **ending}
+        write_run(self.out, self.record)
+        return self.record
+
+    def _record(self) -> dict[str, Any]:
+        """What repeats the run, and a hash of all that decides its results."""
+        plan = self.plan
+        decides = {
+            **plan.record(),
+            "settings": {**plan.settings.record(), "threshold": self.threshold},
+            "model": self.facts.record(),
+            "files": [_state(path) for files in plan.job.files for path in files.paths],
+        }
+        return {
+            **decides,
+            "threshold_from": "--threshold" if plan.settings.threshold is not None else self.facts.chosen_on,
+            "settings_hash": digest(decides),
+            "btcchat": __version__,
+        }
+
+
+def threshold_of(plan: Plan, facts: ModelFacts) -> float:
+    given = plan.settings.threshold
+    threshold = facts.threshold if given is None else given
+    if threshold is None:
+        raise BTCChatError(
+            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), "
+            "chosen on pairs with masks: btcchat eval MODEL SET --masks"
+        )
+    return threshold
+
+
+def check_gsd(plan: Plan, facts: ModelFacts) -> None:
+    gsd = plan.tiles.grid.gsd
+    if facts.gsd is not None and not 1 / FACTOR <= gsd / facts.gsd <= FACTOR:
+        plan.warn(
+            f"the grid has {gsd:.4g} m a pixel, the model was trained on {facts.gsd:.4g} m: what it says may be wrong; "
+            "--gsd chooses another grid"
+        )
+
+
+def _state(path: str) -> list[str | int]:
+    """A file by its size and its time of change."""
+    try:
+        state = os.stat(path)
+    except OSError:  # a remote one
+        return [path]
+    return [os.path.abspath(path), state.st_size, state.st_mtime_ns]
