@@ -17,12 +17,13 @@ from btcchat.commands import (
     import_,
     plugins,
     report,
+    scenes,
     score,
     serve,
     train,
 )
 
 COMMANDS = (
-    *(caption, ask, chat, serve, data, augment, train, check, import_, export),
+    *(caption, ask, chat, scenes, serve, data, augment, train, check, import_, export),
     *(evaluate, report, score, compare_encoders, plugins),
 )

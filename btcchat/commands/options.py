@@ -197,11 +197,15 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     check_extras(path)
     from btcchat import BTCChat
 
+    return BTCChat.from_pretrained(path, **model_options(args))
+
+
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword options of BTCChat.from_pretrained."""
     names = ("base", "cc_head", "num_video_frames", "vision_tower")
     given: dict[str, Any] = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    path = getattr(args, "model", None) if path is None else path
-    return BTCChat.from_pretrained(path, device=args.device, dtype=args.dtype, reading=reading(args), **given)
+    return {"device": args.device, "dtype": args.dtype, "reading": reading(args), **given}
 
 
 def load_mixture(args: argparse.Namespace) -> "Mixture | StreamMixture":

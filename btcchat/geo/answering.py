@@ -90,7 +90,11 @@ class TileWork:
     def _pair(self, tile: TilePixels, distances: np.ndarray) -> PairRow:
         patches = pack_patches(distances)
         change = map_of(patches, tile.valid.shape[0])  # type: ignore[union-attr] - it is shown
-        return {"change": round(float((change[tile.valid] > self.threshold).mean()), 4), "patches": patches, "caption": None}
+        return {
+            "change": round(float((change[tile.valid] > self.threshold).mean()), 4),
+            "patches": patches,
+            "caption": None,
+        }
 
     def _answer(self, rows: dict[int, TileRow], shown: Sequence[tuple[TilePixels, Frames]]) -> None:
         """Captions of all pairs of the tiles and answers to the questions, in one batch."""

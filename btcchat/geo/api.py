@@ -66,7 +66,7 @@ def scenes(
     resume: bool = False,
     allow_remote: bool = False,
 ) -> Iterator[TileResult]:
-    """Caption and map what changed between two georeferenced rasters, tile by tile; the files are in the folder ``out``.
+    """Caption and map what changed between two georeferenced rasters, tile by tile, into the folder ``out``.
 
     before, after: a GeoTIFF or another raster, a list of three files of one band each, or a Sentinel-2 SAFE or Landsat
     folder. between: further dates of a series. model: a checkpoint, or one that is loaded; the packaged one by default.

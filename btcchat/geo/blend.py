@@ -48,7 +48,7 @@ class BlendedMap:
 
 
 def taper(side: int, margin: int) -> np.ndarray:
-    """Weights (side, side) that rise from the edges over ``margin`` pixels, so that no tile ends abruptly in another."""
+    """Weights (side, side) that rise from the edges over ``margin`` pixels, so that no tile ends abruptly."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     edge = np.clip(distance / max(margin, 1), 1e-3, 1).astype(np.float32)
     return edge[:, None] * edge

@@ -25,7 +25,7 @@ class ModelFacts:
 
 
 def model_facts(path: str | Path | None, **options: Any) -> ModelFacts:
-    """Of a checkpoint folder, a hub id, or (None) the packaged model. options: of `checkpoint.folder.open_checkpoint`."""
+    """Of a checkpoint folder, a hub id, or (None) the packaged model. options: of `folder.open_checkpoint`."""
     from btcchat.checkpoint.folder import open_checkpoint
     from btcchat.checkpoint.hub import PACKAGED, resolve
     from btcchat.data.mixture.hashes import checkpoint_hash

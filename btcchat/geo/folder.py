@@ -28,11 +28,12 @@ def prepare(out: Path, settings: str, *, resume: bool) -> None:
     if not resume:
         raise BTCChatError(f"--out {out} has a run in it already; continue it with --resume, or give another folder")
     if record.get("settings_hash") != settings:
-        raise BTCChatError(f"--out {out} is a run of other scenes, another model or other settings; give another folder")
+        raise BTCChatError(
+            f"--out {out} is a run of other scenes, another model or other settings; give another folder"
+        )
     for path in temporary_files(out):
         path.unlink(missing_ok=True)
 
 
 def write_run(out: Path, record: dict[str, Any]) -> None:
     write_json(out / RUN, {"made_by": MAKER, **record}, way_out="give another --out", sync=True)
-

@@ -125,9 +125,7 @@ def _overlap(scenes: Sequence[Scene], target: CRS) -> Overlap:
     return Overlap(shared, min(1.0, shared.area / min(shape.area for shape in shapes)))
 
 
-def _pixels(
-    scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry
-) -> tuple[float, float, float, float]:
+def _pixels(scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry) -> tuple[float, float, float, float]:
     """(x, y of a pixel's corner, width, height of a pixel) in ``target``; the scene's own where it can be kept."""
     a, b, c, d, e, f = scene.rasters[0].transform[:6]
     north_up = b == d == 0 and a > 0 > e and abs(a / -e - 1) < SQUARE

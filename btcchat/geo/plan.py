@@ -104,7 +104,8 @@ class Plan:
         dates = ", ".join(f"{scene.name} ({scene.date or 'no date'})" for scene in self.scenes)
         return [
             f"dates: {dates}",
-            f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m ({megapixels:,.1f} megapixels)",
+            f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m "
+            f"({megapixels:,.1f} megapixels)",
             f"overlap of the dates: {self.overlap.share:.0%} of the smaller one",
             f"tiles: {len(self.numbers):,} of {tiles.side} x {tiles.side} pixels ({tiles.ground_side:,.0f} m), "
             f"{tiles.margin} of them shared with a neighbour",
@@ -115,7 +116,8 @@ class Plan:
         for earlier, later in zip(self.scenes, self.scenes[1:], strict=False):
             if not in_order(earlier.date, later.date):
                 self.warn(
-                    f"{earlier.name} is of {earlier.date}, after {later.name} of {later.date}; give the earlier one first"
+                    f"{earlier.name} is of {earlier.date}, after {later.name} of {later.date}; "
+                    "give the earlier one first"
                 )
         counts = [scene.stored_bands for scene in self.scenes]
         if len(set(counts)) > 1:

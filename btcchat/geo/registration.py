@@ -43,10 +43,11 @@ class Registration:
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
     def text(self) -> str:
-        if self.pixels is None and self.spread is not None:
-            return f"the shift between the dates could not be measured (it differs by {self.spread:.1f} pixels between tiles)"
         if self.pixels is None:
-            return f"the shift between the dates could not be measured ({self.tiles} tiles have enough texture in both)"
+            why = f"{self.tiles} tiles have enough texture in both"
+            if self.spread is not None:
+                why = f"it differs by {self.spread:.1f} pixels between tiles"
+            return f"the shift between the dates could not be measured ({why})"
         return (
             f"the earlier date is {self.pixels:.2f} pixels = {self.metres:.2f} m off: it would fit if it was moved "
             f"{self.right:+.2f} right and {self.down:+.2f} down ({self.tiles} tiles, spread {self.spread:.2f})"
@@ -96,7 +97,9 @@ def decide(found: Registration, shift: str | Shift | None, name: str) -> tuple[S
         moved = f"{name} is moved by {found.right:+.2f}, {found.down:+.2f} pixels (--shift auto)"
         return (found.right, found.down), moved
     if found.pixels > REFUSE and shift != "ignore":
-        raise BTCChatError(f"{name}: {found.text()}; give --shift auto to move it, --shift RIGHT,DOWN or --shift ignore")
+        raise BTCChatError(
+            f"{name}: {found.text()}; give --shift auto to move it, --shift RIGHT,DOWN or --shift ignore"
+        )
     return (0.0, 0.0), f"{name}: {found.text()}; it is not moved" if found.pixels > WARN else None
 
 

@@ -16,9 +16,9 @@ DTYPES = {"float32": "float32", "uint8": "uint8"}
 @dataclass(frozen=True)
 class Settings:
     """tile: pixels of a side. overlap: the share of it that neighbours have in common. gsd: metres of a pixel on the
-    ground, and crs: of the grid (default of both: the last date's). min_valid: the share of a tile's pixels that must be
-    valid in all dates. min_change: tiles with a lower change score are not captioned. threshold: of the map, for change
-    scores and polygons (default: the model's). shift: auto, ignore, or (right, down) in pixels of the grid.
+    ground, and crs: of the grid (default of both: the last date's). min_valid: the share of a tile's pixels that must
+    be valid in all dates. min_change: tiles with a lower change score are not captioned. threshold: of the map, for
+    change scores and polygons (default: the model's). shift: auto, ignore, or (right, down) in pixels of the grid.
     """
 
     tile: int = 256

@@ -28,7 +28,8 @@ def overview(date: OnGrid, longest: int = LONGEST) -> Warped:
     whole = date.read((0, 0, grid.width, grid.height), overview_size(grid.width, grid.height, longest))
     if not whole.valid.any():
         raise BTCChatError(
-            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data; --nodata says which value is"
+            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data; "
+            "--nodata says which value is"
         )
     return whole
 

@@ -15,7 +15,7 @@ Window = tuple[int, int, int, int]  # left, top, width, height in pixels of the 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles of ``side`` pixels, numbered from 0 row by row. overlap: the share of a side that neighbours have in common.
+    """Tiles of ``side`` pixels, numbered from 0 row by row. overlap: the share of a side that neighbours share.
 
     Raises BTCChatError for a grid that is smaller than one tile.
     """
@@ -31,8 +31,8 @@ class Tiles:
         if min(width, height) < self.side:
             smaller = max(1, min(width, height))
             raise BTCChatError(
-                f"the dates share {width} x {height} pixels of {self.grid.gsd:.4g} m, a tile has {self.side} x {self.side}; "
-                f"give --tile {smaller} or a smaller --gsd"
+                f"the dates share {width} x {height} pixels of {self.grid.gsd:.4g} m, a tile has "
+                f"{self.side} x {self.side}; give --tile {smaller} or a smaller --gsd"
             )
         object.__setattr__(self, "lefts", _starts(width, self.side, self.stride))
         object.__setattr__(self, "tops", _starts(height, self.side, self.stride))

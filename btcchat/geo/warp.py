@@ -1,7 +1,7 @@
 """A scene's pixels on the grid, window by window.
 
-Windows are read through `media.raster.Raster`, which knows masks, no data, fill values, palettes and overviews, and then
-resampled by GDAL's warper. A WarpedVRT would do the same lazily, but it sees the file and not what the values mean: fill
+Windows are read through `media.raster.Raster`, which knows masks, no data, fill values, palettes and overviews, and
+then resampled by GDAL's warper. A WarpedVRT would do the same, but it sees the file and not what the values mean: fill
 values that no tag names would be mixed into their neighbours.
 """
 

@@ -20,7 +20,11 @@ def picture(side: int = 384, seed: int = 0) -> np.ndarray:
 
     levels = np.stack(
         [
-            np.asarray(Image.fromarray((coarse[..., band] * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC))
+            np.asarray(
+                Image.fromarray((coarse[..., band] * 255).astype(np.uint8)).resize(
+                    (side, side), Image.Resampling.BICUBIC
+                )
+            )
             for band in range(3)
         ],
         axis=2,

@@ -1,7 +1,7 @@
 """change.tif: a change map as a Cloud Optimized GeoTIFF; and the mask of what is above a threshold."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 

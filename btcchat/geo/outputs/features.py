@@ -20,7 +20,7 @@ def tile_features(
 
 
 def properties(tiles: Tiles, row: TileRow, dates: int, questions: int) -> dict[str, Any]:
-    """caption, change: from the first to the last date. caption_1_2, change_1_2: of a series, of its first two dates."""
+    """caption, change: from the first to the last date. caption_1_2, change_1_2: of a series' first two dates."""
     number = row["tile"]
     polygon = tiles.polygon(number)
     lon, lat = centre(polygon, tiles.grid.crs)

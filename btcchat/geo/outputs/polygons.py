@@ -46,4 +46,3 @@ def _tile(polygon: Polygon, blended: BlendedMap, log: TileLog) -> int:
         return nearest
     around = tiles.touching((int(column), int(row), 1, 1))
     return next(number for number in around if log.statuses.get(number) == DONE)
-

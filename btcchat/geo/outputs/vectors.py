@@ -1,6 +1,7 @@
 """Tables of polygons as GeoJSON, GeoPackage and GeoParquet."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +57,8 @@ def write_geojson(path: Path, table: Table) -> None:
         file.write("]}\n")
 
 
-def write_gpkg(path: Path, table: Table, style: str | None = None) -> None:
-    """A GeoPackage with one layer in the table's CRS. style: a QML text that QGIS draws the layer with."""
+def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
+    """A GeoPackage with one layer in the table's CRS. style: a QML file that QGIS draws the layer with."""
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     from pyogrio.raw import write
 
@@ -66,19 +67,21 @@ def write_gpkg(path: Path, table: Table, style: str | None = None) -> None:
     with atomic_write(path, sync=True) as part:
         part.unlink()
         try:
-            write(
-                str(part),
-                geometry=shapely.to_wkb(np.array(table.shapes, dtype=object)),
-                field_data=[values for values, _ in columns],
-                field_mask=[missing for _, missing in columns],
-                fields=names,
-                layer=table.name,
-                driver="GPKG",
-                geometry_type="Polygon",
-                crs=table.crs.to_wkt(),
-            )
-            if style is not None:
-                layer_style(part, table.name, style)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # that a file being written ends in .part
+                write(
+                    str(part),
+                    geometry=shapely.to_wkb(np.array(table.shapes, dtype=object)),
+                    field_data=[values for values, _ in columns],
+                    field_mask=[missing for _, missing in columns],
+                    fields=names,
+                    layer=table.name,
+                    driver="GPKG",
+                    geometry_type="Polygon",
+                    crs=table.crs.to_wkt(),
+                )
+                if style is not None:
+                    layer_style(part, table.name, style)
         except (DataSourceError, DataLayerError, FeatureError) as error:
             raise BTCChatError(f"{path} cannot be written: {' '.join(str(error).split())[:160]}") from error
 
@@ -91,7 +94,9 @@ def write_parquet(path: Path, table: Table) -> None:
     arrays = {}
     for name in table.columns:
         values, missing = table.column(name)
-        arrays[name] = pyarrow.array([None if gap else value for value, gap in zip(values.tolist(), missing, strict=True)])
+        arrays[name] = pyarrow.array(
+            [None if gap else value for value, gap in zip(values.tolist(), missing, strict=True)]
+        )
     arrays["geometry"] = pyarrow.array(shapely.to_wkb(np.array(table.shapes, dtype=object)).tolist(), pyarrow.binary())
     column: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": table.crs.to_json_dict()}
     if table.shapes:

@@ -10,12 +10,13 @@ from btcchat.geo.outputs.cog import write_map
 from btcchat.geo.outputs.features import suffix, tile_features, tile_table
 from btcchat.geo.outputs.polygons import change_polygons
 from btcchat.geo.outputs.vectors import write_geojson, write_gpkg, write_parquet
+from btcchat.geo.report.page import write_report
 from btcchat.geo.summary import summarize
 
 if TYPE_CHECKING:
     from btcchat.geo.scene_run import SceneRun
 
-SUMMARY = """These are descriptions of changes in neighbouring parts of one area. Summarise them in two or three sentences.
+SUMMARY = """These are descriptions of changes in neighbouring parts of one area. Summarise them in two sentences.
 {}"""
 
 
@@ -52,6 +53,8 @@ def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> d
     }
     if summarizer is not None:
         written["summary_by_model"] = _summary(run, features, summarizer)
+    words = [text] if (text := written.get("summary_by_model")) else []
+    write_report(out / "report.html", run, features, [*words, *lines])
     return written
 
 

@@ -92,7 +92,7 @@ class Raster:
 
     @property
     def placed_by(self) -> str | None:
-        """"gcps" or "rpcs" where ground control points or a sensor model alone say where it is."""
+        """ "gcps" or "rpcs" where ground control points or a sensor model alone say where it is."""
         if self.crs is not None and not self.transform.is_identity:
             return None
         return "gcps" if self._main.gcps[0] else "rpcs" if self._main.rpcs is not None else None

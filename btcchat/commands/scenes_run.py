@@ -1,0 +1,216 @@
+"""What `btcchat scenes` does with its flags: one run, many runs, or a plan."""
+
+import argparse
+import csv
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from btcchat.console.ending import SOME_FAILED
+from btcchat.console.messages import say
+from btcchat.console.progress import Progress
+from btcchat.errors import BTCChatError
+from btcchat.geo.answering import BTCChatPairs, PairModel
+from btcchat.geo.engines import Batches, Rows
+from btcchat.geo.engines.local import run_local
+from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
+from btcchat.geo.facts import ModelFacts, model_facts
+from btcchat.geo.inputs import Files, find_files, stac_files
+from btcchat.geo.plan import Plan
+from btcchat.geo.rows import FAILED
+from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of
+from btcchat.geo.settings import Settings
+from btcchat.limits.regular import regular
+
+MEASURED = 2  # tiles whose time a dry run takes
+
+
+@dataclass
+class Loader:
+    """Loads the model of a run where it is wanted, also in another process, and once in this one."""
+
+    path: str | None
+    options: dict[str, Any]
+    settings: Settings
+    _loaded: PairModel | None = field(default=None, repr=False)
+
+    def __call__(self) -> PairModel:
+        if self._loaded is None:
+            from btcchat.checkpoint.extras import check_extras
+
+            check_extras(self.path)
+            from btcchat.api import BTCChat
+
+            self._loaded = BTCChatPairs(BTCChat.from_pretrained(self.path, **self.options), self.settings.generation)
+        return self._loaded
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_loaded": None}
+
+
+class Request:
+    """The flags of a command, and the model that all of its runs share."""
+
+    def __init__(self, args: argparse.Namespace, settings: Settings, model_options: dict[str, Any]) -> None:
+        self.args, self.settings = args, settings
+        self.load = Loader(args.model, model_options, settings)
+        self._facts: ModelFacts | None = None
+        self._options = {name: model_options[name] for name in ("base", "vision_tower") if name in model_options}
+
+    @property
+    def facts(self) -> ModelFacts:
+        if self._facts is None:
+            self._facts = model_facts(self.args.model, **self._options)
+        return self._facts
+
+    def files(self, sources: Sequence[Any]) -> list[Files]:
+        remote = self.args.allow_remote
+        if self.args.stac:
+            return [stac_files(item, self.args.asset, allow_remote=remote) for item in sources]
+        return [find_files(source, allow_remote=remote) for source in sources]
+
+    def plan(self, sources: Sequence[Any]) -> Plan:
+        return Plan(self.files(sources), self.settings, dates=self.args.dates or (), aoi=self.args.aoi)
+
+
+def run_one(sources: Sequence[Any], request: Request) -> int:
+    with request.plan(sources) as plan:
+        if request.args.dry_run:
+            return _dry_run(plan, request)
+        record, failed = _run(plan, Path(request.args.out), request, resume=request.args.resume)
+    _report(request.args, request.args.out, record)
+    return SOME_FAILED if failed else 0
+
+
+def run_list(path: str, request: Request) -> int:
+    """Every pair of the list that can be done is; the others are named, and the exit code tells."""
+    out, rows = Path(request.args.out), _read_list(path)
+    out.mkdir(parents=True, exist_ok=True)
+    faults = 0
+    for place, name, sources in rows:
+        folder = out / name
+        try:
+            with request.plan(sources) as plan:
+                record, failed = _run(plan, folder, request, resume=request.args.resume)
+        except BTCChatError as error:
+            faults += 1
+            print(f"btcchat: error: {place}: {error}", file=sys.stderr)
+            continue
+        faults += failed > 0
+        _report(request.args, str(folder), record)
+    return SOME_FAILED if faults else 0
+
+
+def _run(plan: Plan, out: Path, request: Request, *, resume: bool) -> tuple[dict[str, Any], int]:
+    """-> the record of run.json, and how many tiles failed."""
+    with SceneRun(plan, out, request.facts, resume=resume) as run:
+        try:
+            with Progress("tiles", len(plan.numbers), done=run.done) as progress:
+                for row in run.rows(_engine(run, request)):
+                    if row["status"] == FAILED:
+                        progress.print(f"btcchat: error: tile {row['tile']}: {row['reason']}")
+                    progress.update()
+        except KeyboardInterrupt:
+            say(f"stopped; the tiles in {out} are whole, the same command with --resume continues")
+            raise
+        return run.finish(_summarizer(request) if request.args.summarize else None), run.failed
+
+
+def _engine(run: SceneRun, request: Request) -> Callable[[Batches], Rows]:
+    args = request.args
+
+    def local(batches: Batches) -> Rows:
+        return run_local(batches, run.plan.reader(), run.work(request.load()))
+
+    def on_ray(batches: Batches) -> Rows:
+        spec = Spec(run.plan.job, run.work(None), request.load)  # type: ignore[arg-type] - each worker loads its own
+        return run_ray(batches, spec, RayOptions(args.ray_address, args.ray_workers, args.ray_gpus))
+
+    return on_ray if args.engine == "ray" else local
+
+
+def _summarizer(request: Request) -> Callable[[str], str]:
+    def ask(text: str) -> str:
+        from btcchat.processor import request as question
+
+        pairs = request.load()
+        assert isinstance(pairs, BTCChatPairs)
+        return pairs.model.answer([question(text)], request.settings.generation)[0]
+
+    return ask
+
+
+def _dry_run(plan: Plan, request: Request) -> int:
+    """Print the plan and the time it will take, by that of a few tiles. Nothing is written."""
+    from btcchat.geo.answering import TileWork
+
+    check_gsd(plan, request.facts)
+    settings, threshold = plan.settings, threshold_of(plan, request.facts)
+    model = request.load()
+    work = TileWork(model, plan.job.pairs, threshold, settings.min_change, settings.questions, "")
+    start = time.monotonic()
+    reader, shown = plan.reader(), []
+    for number in plan.numbers:
+        tile = reader.read(number)
+        shown += [tile] if tile.frames is not None else []
+        if len(shown) == MEASURED:
+            break
+    work(shown)
+    seconds = (time.monotonic() - start) / max(1, len(shown)) * len(plan.numbers)
+    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, by {len(shown)} tiles one after another"]
+    print("\n".join(lines))
+    return 0
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _report(args: argparse.Namespace, out: str, record: dict[str, Any]) -> None:
+    if args.json:
+        names = ("counts", "summary", "summary_by_model", "changes", "warnings", "seconds")
+        print(json.dumps({"out": out, **{name: record[name] for name in names if name in record}}, ensure_ascii=False))
+        return
+    for line in record["summary"]:
+        print(line)
+    if record.get("summary_by_model"):
+        print(record["summary_by_model"])
+    counts = record["counts"]
+    left_out = "".join(f", {counts[name]} {name}" for name in ("skipped", "failed") if counts[name])
+    say(f"{counts['done']} tiles in {out}{left_out}; {Path(out) / 'report.html'} shows them")
+
+
+def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
+    """(place, name of the folder, scenes) of each row of a CSV with the columns before, after and perhaps id."""
+    folder = Path(path).parent
+    try:
+        with regular(Path(path)).open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeError) as error:
+        raise BTCChatError(f"--list {path} cannot be read: {error}") from error
+    if not rows or not {"before", "after"} <= rows[0].keys():
+        raise BTCChatError(f"--list {path} has no rows with columns before,after[,id]")
+    found = []
+    for number, row in enumerate(rows, start=2):
+        name = row.get("id") or str(number - 1)
+        if not row["before"] or not row["after"]:
+            raise BTCChatError(f"--list {path} row {number}: before or after is empty")
+        if not re.fullmatch(r"[\w][\w .-]*", name) or name in {one for _, one, _ in found}:
+            raise BTCChatError(f"--list {path} row {number}: id '{name}' is not a new name of a folder")
+        sources = [
+            cell if "://" in cell or cell.startswith("/") else str(folder / cell)
+            for cell in (row["before"], row["after"])
+        ]
+        found.append((f"{path} row {number}", name, sources))
+    return found

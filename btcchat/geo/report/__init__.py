@@ -1,0 +1,1 @@
+"""A finished run of scenes as one HTML page."""

@@ -1,0 +1,52 @@
+"""The pictures of a report: each date, and the change map over it, small enough for a page."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from btcchat.geo.blend import BlendedMap
+from btcchat.geo.stretch import Range, frame, overview, overview_size
+from btcchat.geo.warp import OnGrid
+from btcchat.media.page import data_uri
+
+LONGEST = 1400  # pixels of a picture's longer side
+RED = (255, 32, 32)
+STRONGEST = 190  # opacity of the strongest change, of 255
+
+
+def date_pictures(dates: Sequence[OnGrid], ranges: Sequence[Range]) -> list[str]:
+    """Each date as the ``src`` of an <img>."""
+    pictures = []
+    for date, limits in zip(dates, ranges, strict=True):
+        pictures.append(data_uri(frame(overview(date, LONGEST), limits), "webp"))
+    return pictures
+
+
+def map_picture(blended: BlendedMap) -> str:
+    """The map in red, the more opaque the stronger; its own range, so that a faint change shows."""
+    change = small_map(blended)
+    known = np.isfinite(change)
+    low, high = (float(change[known].min()), float(change[known].max())) if known.any() else (0.0, 0.0)
+    strength = np.where(known, np.nan_to_num(change) - low, 0) / (high - low) if high > low else np.zeros_like(change)
+    pixels = np.zeros((*change.shape, 4), np.uint8)
+    pixels[..., :3] = RED
+    pixels[..., 3] = (STRONGEST * np.clip(strength, 0, 1)).astype(np.uint8)
+    return data_uri(Image.fromarray(pixels), "webp", quality=60)
+
+
+def small_map(blended: BlendedMap) -> np.ndarray:
+    """(H, W) at a picture's size: every n-th pixel, of which the map is smooth enough to have few."""
+    grid = blended.tiles.grid
+    width, height = overview_size(grid.width, grid.height, LONGEST)
+    columns = ((np.arange(width) + 0.5) * grid.width / width).astype(int)
+    rows = ((np.arange(height) + 0.5) * grid.height / height).astype(int)
+    small = np.full((height, width), np.nan, np.float32)
+    for window in blended.blocks():
+        left, top, across, down = window
+        x = np.flatnonzero((columns >= left) & (columns < left + across))
+        y = np.flatnonzero((rows >= top) & (rows < top + down))
+        if len(x) and len(y):
+            block = blended.read(window)
+            small[np.ix_(y, x)] = block[np.ix_(rows[y] - top, columns[x] - left)]
+    return small
