@@ -128,7 +128,7 @@ def _engine(run: SceneRun, request: Request) -> Callable[[Batches], Rows]:
         return run_local(batches, run.plan.reader(), run.work(request.load()))
 
     def on_ray(batches: Batches) -> Rows:
-        spec = Spec(run.plan.job, run.work(None), request.load)  # type: ignore[arg-type] - each worker loads its own
+        spec = Spec(run.plan.job, run.work(None), request.load)
         return run_ray(batches, spec, RayOptions(args.ray_address, args.ray_workers, args.ray_gpus))
 
     return on_ray if args.engine == "ray" else local
@@ -201,7 +201,7 @@ def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
         raise BTCChatError(f"--list {path} cannot be read: {error}") from error
     if not rows or not {"before", "after"} <= rows[0].keys():
         raise BTCChatError(f"--list {path} has no rows with columns before,after[,id]")
-    found = []
+    found: list[tuple[str, str, list[str]]] = []
     for number, row in enumerate(rows, start=2):
         name = row.get("id") or str(number - 1)
         if not row["before"] or not row["after"]:

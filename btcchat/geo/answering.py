@@ -58,10 +58,10 @@ class BTCChatPairs:
 class TileWork:
     """``work(tiles)`` -> their rows. pairs: those that are captioned; questions are about all dates of a tile.
 
-    settings: the hash that each row has.
+    settings: the hash that each row has. model: None in what is sent to workers, which load their own.
     """
 
-    model: PairModel
+    model: PairModel | None
     pairs: Sequence[Pair]
     threshold: float
     min_change: float | None
@@ -72,9 +72,11 @@ class TileWork:
         shown = [(tile, tile.frames) for tile in tiles if tile.frames is not None]
         rows = {tile.number: self._row(tile) for tile in tiles}
         if shown:
+            assert self.model is not None
             found = self.model.distances([frames for _, frames in shown], self.pairs)
             for (tile, _), distances in zip(shown, found, strict=True):
-                rows[tile.number]["pairs"] = [self._pair(tile, patches) for patches in distances]
+                assert tile.valid is not None  # it has frames
+                rows[tile.number]["pairs"] = [self._pair(tile.valid, patches) for patches in distances]
             self._answer(rows, shown)
         return list(rows.values())
 
@@ -87,14 +89,11 @@ class TileWork:
             row["mask"] = pack_mask(tile.valid)
         return row
 
-    def _pair(self, tile: TilePixels, distances: np.ndarray) -> PairRow:
+    def _pair(self, valid: np.ndarray, distances: np.ndarray) -> PairRow:
         patches = pack_patches(distances)
-        change = map_of(patches, tile.valid.shape[0])  # type: ignore[union-attr] - it is shown
-        return {
-            "change": round(float((change[tile.valid] > self.threshold).mean()), 4),
-            "patches": patches,
-            "caption": None,
-        }
+        change = map_of(patches, len(valid))
+        score = round(float((change[valid] > self.threshold).mean()), 4)
+        return {"change": score, "patches": patches, "caption": None}
 
     def _answer(self, rows: dict[int, TileRow], shown: Sequence[tuple[TilePixels, Frames]]) -> None:
         """Captions of all pairs of the tiles and answers to the questions, in one batch."""
@@ -110,7 +109,7 @@ class TileWork:
                 places.append((row, number))
             asked += [(question, frames) for question in self.questions]
             places += [(row, -1)] * len(self.questions)
-        if not asked:
+        if not asked or self.model is None:
             return
         for (row, number), text in zip(places, self.model.answers(asked), strict=True):
             if number < 0:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.files import read_json
@@ -39,7 +39,7 @@ def find_files(source: Source, *, allow_remote: bool = False) -> Files:
         return _named((source,), allow_remote)
     if not isinstance(source, Sequence) or not all(isinstance(part, str | os.PathLike) for part in source):
         raise wrong_type("a date", source, "a path, or a list of paths")
-    paths = tuple(map(os.fspath, source))
+    paths = tuple(os.fspath(path) for path in source)
     if len(paths) not in (1, 3):
         raise BTCChatError(f"a date has {len(paths)} files; give one, or three of one band each (red, green, blue)")
     return find_files(paths[0], allow_remote=allow_remote) if len(paths) == 1 else _named(paths, allow_remote)
@@ -78,7 +78,7 @@ def _local(item: PathLike, allow_remote: bool) -> str:
     return os.fspath(item)
 
 
-def _fetched(address: str) -> dict[str, object]:
+def _fetched(address: str) -> dict[str, Any]:
     import requests
 
     try:

@@ -64,8 +64,8 @@ class SceneRun:
     def failed(self) -> int:
         return list(self.log.statuses.values()).count(FAILED)
 
-    def work(self, model: PairModel) -> TileWork:
-        """The per-tile work of this run."""
+    def work(self, model: PairModel | None) -> TileWork:
+        """The per-tile work of this run. model: None where workers load their own."""
         settings = self.plan.settings
         pairs = self.plan.job.pairs
         return TileWork(model, pairs, self.threshold, settings.min_change, settings.questions, self.settings)

@@ -14,6 +14,7 @@ from btcchat.media.reading import Stretch
 
 Range: TypeAlias = tuple[float, float] | None  # None: 8-bit values, which are shown as they are
 LONGEST = 1024  # pixels of the side that is looked at
+PARTS = 16  # of each side of a damaged file
 
 
 def overview_size(width: int, height: int, longest: int = LONGEST) -> tuple[int, int]:
@@ -23,15 +24,44 @@ def overview_size(width: int, height: int, longest: int = LONGEST) -> tuple[int,
 
 
 def overview(date: OnGrid, longest: int = LONGEST) -> Warped:
-    """All of the grid, small. Raises BTCChatError for a date without a valid pixel on it."""
+    """All of the grid, small; parts that cannot be read are not valid. Raises BTCChatError without a valid pixel."""
     grid = date.grid
-    whole = date.read((0, 0, grid.width, grid.height), overview_size(grid.width, grid.height, longest))
+    size = overview_size(grid.width, grid.height, longest)
+    try:
+        whole = date.read((0, 0, grid.width, grid.height), size)
+    except BTCChatError:
+        whole = _in_parts(date, size)
     if not whole.valid.any():
         raise BTCChatError(
             f"{date.scene.name} has no valid pixel where the dates overlap: all are no data; "
             "--nodata says which value is"
         )
     return whole
+
+
+def _in_parts(date: OnGrid, size: tuple[int, int]) -> Warped:
+    """An overview of a damaged file. Raises the fault where no part of it can be read."""
+    fault: BTCChatError | None = None
+    values = np.zeros((size[1], size[0], date.scene.bands), np.float32)
+    valid = np.zeros(size[::-1], bool)
+    across, down = date.grid.width / size[0], date.grid.height / size[1]
+    for top, bottom in _cuts(size[1]):
+        for left, right in _cuts(size[0]):
+            window = (left * across, top * down, (right - left) * across, (bottom - top) * down)
+            try:
+                part = date.read(window, (right - left, bottom - top))
+            except BTCChatError as error:
+                fault = error
+                continue
+            values[top:bottom, left:right], valid[top:bottom, left:right] = part.values, part.valid
+    if fault is not None and not valid.any():
+        raise fault
+    return Warped(values, valid)
+
+
+def _cuts(length: int) -> list[tuple[int, int]]:
+    ends = np.linspace(0, length, min(PARTS, length) + 1).astype(int).tolist()
+    return list(zip(ends[:-1], ends[1:], strict=True))
 
 
 def ranges(dates: Sequence[OnGrid], overviews: Sequence[Warped], stretch: Stretch) -> list[Range]:

@@ -11,6 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.grid import Grid
 
 Window = tuple[int, int, int, int]  # left, top, width, height in pixels of the grid
+Part = tuple[float, float, float, float]  # the same, of any place and size
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Tiles:
         """In the CRS of the grid."""
         return self.grid.polygon(*self.window(number))
 
+    def cell(self, number: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of the part of a tile that is nearer to it than to its neighbours."""
+        row, column = self.place(number)
+        left, right = _middles(self.lefts, column, self.side)
+        top, bottom = _middles(self.tops, row, self.side)
+        return left, top, right, bottom
+
     def touching(self, window: Window) -> Iterator[int]:
         """The numbers of the tiles that share pixels with a window."""
         left, top, width, height = window
@@ -89,3 +97,10 @@ class Tiles:
 
 def _starts(length: int, side: int, stride: int) -> list[int]:
     return [*range(0, length - side, stride), length - side]
+
+
+def _middles(starts: list[int], number: int, side: int) -> tuple[float, float]:
+    """Where a tile's neighbours are as near as itself; its own edges where it has none."""
+    start = starts[number] if number == 0 else (starts[number - 1] + side + starts[number]) / 2
+    last = number == len(starts) - 1
+    return start, starts[number] + side if last else (starts[number] + side + starts[number + 1]) / 2

@@ -16,7 +16,7 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.grid import Grid
 from btcchat.geo.projection import between, projected, quadrilateral
 from btcchat.geo.scene import Scene, crs_of
-from btcchat.geo.tiles import Window
+from btcchat.geo.tiles import Part, Window
 from btcchat.media.raster import Raster
 
 RESAMPLING = "bilinear"
@@ -45,12 +45,13 @@ class OnGrid:
         """Whether its pixels are not the grid's own."""
         return any(layer.offset is None for layer in self._layers)
 
-    def read(self, window: Window, size: tuple[int, int] | None = None) -> Warped:
+    def read(self, window: Part, size: tuple[int, int] | None = None) -> Warped:
         """A window of the grid, at ``size`` (width, height) where that is smaller.
 
         Raises BTCChatError for a damaged file, and for a warp that loses what the footprint covers.
         """
-        parts = [layer.read(window, size or window[2:]) for layer in self._layers]
+        size = size or (round(window[2]), round(window[3]))
+        parts = [layer.read(window, size) for layer in self._layers]
         values = np.concatenate([values for values, _ in parts], axis=2)
         return Warped(values, np.logical_and.reduce([valid for _, valid in parts]))
 
@@ -76,14 +77,14 @@ class _Layer:
         whole = all(abs(value - round(value)) < 1e-3 for value in (own.c, own.f)) and max(map(abs, drift)) < 1e-3
         return (round(own.c), round(own.f)) if same and whole else None
 
-    def read(self, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, window: Part, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """-> values float32 (H, W, B), valid (H, W)."""
         left, top, width, height = window
         if self.offset is not None:
             x, y = left + self.offset[0], top + self.offset[1]
             if min(x, y) >= 0 and x + width <= self.raster.width and y + height <= self.raster.height:
                 pixels = self.raster.read((x, y, width, height), size)
-                return pixels.values.astype(np.float32), pixels.valid.all(axis=2)
+                return pixels.values.astype(np.float32), _all_bands(pixels.valid, 2)
         steps = Affine.scale(width / size[0], height / size[1])
         target = self.transform * Affine.translation(left, top) * steps
         values, valid, covered = self._warped(target, size)
@@ -116,7 +117,7 @@ class _Layer:
             dst_nodata=np.nan,
             resampling=Resampling[RESAMPLING],
         )
-        valid = np.isfinite(warped).all(axis=0)
+        valid = _all_bands(np.isfinite(warped), 0)
         values = np.where(valid, warped[:count], np.float32(0)).transpose(1, 2, 0)
         if not self.raster.channels.deep:
             values = values.round()
@@ -151,3 +152,7 @@ class _Layer:
             raise BTCChatError(
                 f"image '{self.raster.name}' covers {expected:.0%} of the window, its warp only {covered.mean():.0%}"
             )
+
+
+def _all_bands(valid: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(valid.all(axis=axis))

@@ -15,6 +15,7 @@ Submit: TypeAlias = Callable[[Callable[[], list[TileRow]]], "Future[list[TileRow
 
 
 def run_local(batches: Batches, reader: TileReader, work: TileWork) -> Rows:
+    assert work.model is not None
     with _working(work.model) as submit:
         pending: Future[list[TileRow]] | None = None
         for batch in batches:

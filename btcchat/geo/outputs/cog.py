@@ -12,8 +12,8 @@ from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
 
 CACHE = {"GDAL_CACHEMAX": 64}  # MiB, whatever the size of the map
-FLOAT = {"dtype": "float32", "nodata": float("nan"), "predictor": 3}
-BYTE = {"dtype": "uint8", "nodata": 255, "predictor": 2}
+FLOAT: dict[str, Any] = {"dtype": "float32", "nodata": float("nan")}
+BYTE: dict[str, Any] = {"dtype": "uint8", "nodata": 255}
 LEVELS = 254  # of a map in bytes: its value 254 is 1.0
 SIDE = 512  # pixels of a block of the file
 
@@ -25,7 +25,7 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
         import rasterio
         from rasterio.shutil import copy
 
-        with rasterio.open(plain, "w", **_profile(blended, dtype=kind["dtype"], nodata=kind["nodata"])) as file:
+        with rasterio.open(plain, "w", **_profile(blended, **kind)) as file:
             for window in blended.blocks():
                 change = blended.read(window)
                 file.write(change if dtype == "float32" else as_bytes(change), 1, window=_window(window))
@@ -47,8 +47,9 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
 
 def as_bytes(change: np.ndarray) -> np.ndarray:
     """0..1 as 0..254, not a number as 255."""
-    levels = np.nan_to_num(np.clip(change, 0, 1) * LEVELS).round()
-    return np.where(np.isnan(change), BYTE["nodata"], levels).astype(np.uint8)  # type: ignore[arg-type]
+    levels: np.ndarray = np.nan_to_num(np.clip(change, 0, 1) * LEVELS).round().astype(np.uint8)
+    levels[np.isnan(change)] = BYTE["nodata"]
+    return levels
 
 
 @contextmanager

@@ -81,13 +81,11 @@ def _map(run: "SceneRun", shown: Sequence[dict[str, Any]], names: Sequence[str])
 
 
 def _rectangle(feature: dict[str, Any], tiles: Tiles) -> str:
-    """A tile without the half of its margins that its neighbours have."""
-    left, top, side, _ = tiles.window(feature["tile"])
-    inset = tiles.margin / 2
+    left, top, right, bottom = tiles.cell(feature["tile"])
     kind = "" if feature["status"] == DONE else " class=empty"
     return (
-        f"<rect data-tile={feature['tile']} x={left + inset:g} y={top + inset:g} width={side - 2 * inset:g} "
-        f"height={side - 2 * inset:g}{kind}><title>{escape(_text(feature))}</title></rect>\n"
+        f"<rect data-tile={feature['tile']} x={left:g} y={top:g} width={right - left:g} height={bottom - top:g}{kind}>"
+        f"<title>{escape(_text(feature))}</title></rect>\n"
     )
 
 

@@ -163,11 +163,17 @@ class Raster:
         self._surveyed = True
         stored, valid, alphas = [], [], []
         for block in self._survey_blocks():
-            pixels = self._stored(self._main, channels.chosen, block)
+            try:
+                pixels = self._stored(self._main, channels.chosen, block)
+                seen = (channels.valid(pixels) & self._mask(self._main, block)).any(axis=2).ravel()
+                alpha = None if channels.alpha is None else self._stored(self._main, (channels.alpha,), block).ravel()
+            except BTCChatError:  # a damaged part, which is reported where it is read
+                continue
             stored.append(pixels.reshape(-1, pixels.shape[2]))
-            valid.append((channels.valid(pixels) & self._mask(self._main, block)).any(axis=2).ravel())
-            if channels.alpha is not None:
-                alphas.append(self._stored(self._main, (channels.alpha,), block).ravel())
+            valid.append(seen)
+            alphas += [] if alpha is None else [alpha]
+        if not stored:
+            return
         channels.survey(np.concatenate(stored), np.concatenate(valid), np.concatenate(alphas) if alphas else None)
 
     def _survey_blocks(self) -> list[Block]:

@@ -1,0 +1,177 @@
+"""What a run writes, read back with rasterio, pyogrio and a GeoJSON reader."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from pyogrio.raw import read
+from pyproj import Transformer
+
+from btcchat.geo.blend import BLOCK, BlendedMap, taper
+from btcchat.geo.outputs.cog import LEVELS
+from btcchat.geo.rows import DONE, pack_patches, unpack_patches
+from btcchat.geo.summary import region
+from btcchat.geo.tiles import Tiles
+from tests.geo.drawn import CORNER, picture, run_scenes, write
+
+
+@pytest.fixture
+def run(pair, tmp_path):
+    record, rows = run_scenes(pair, tmp_path / "out", formats=("geoparquet",), questions=("How many?",))
+    return tmp_path / "out", record, rows
+
+
+def test_tiles_are_geojson_by_rfc_7946(run):
+    out, _, rows = run
+    content = json.loads((out / "tiles.geojson").read_text())
+    assert content["type"] == "FeatureCollection" and "crs" not in content and len(content["features"]) == len(rows)
+    to_lonlat = Transformer.from_crs(32633, 4326, always_xy=True)
+    for feature, row in zip(content["features"], rows, strict=True):
+        polygon = shapely.from_geojson(json.dumps(feature["geometry"]))
+        assert polygon.exterior.is_ccw and polygon.is_valid
+        found = feature["properties"]
+        assert found["tile"] == row["tile"] and found["answer_1"] == "How many?"
+        left, top = CORNER[0] + 0.5 * 112 * found["column"], CORNER[1] - 0.5 * 112 * found["row"]
+        if found["column"] < 2 and found["row"] < 2:  # the last ones are moved inward
+            corner = to_lonlat.transform(left, top)
+            assert np.abs(np.array(polygon.exterior.coords) - corner).max(axis=1).min() < 2e-7
+        assert found["area_m2"] == pytest.approx(64 * 64, rel=0.002)
+
+
+def test_both_packages_have_the_grids_crs_and_a_style(run):
+    out, record, rows = run
+    for name, layer in (("tiles.gpkg", "tiles"), ("changes.gpkg", "changes")):
+        about = pyogrio.read_info(out / name, layer=layer)
+        assert about["crs"] == "EPSG:32633" and about["geometry_type"] == "Polygon"
+        with sqlite3.connect(out / name) as file:
+            style = file.execute("SELECT f_table_name, f_geometry_column, styleQML, useAsDefault FROM layer_styles")
+            assert [(row[:2], row[3]) for row in style] == [((layer, "geom"), 1)]
+    meta, _, _, columns = read(out / "tiles.gpkg", layer="tiles")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert list(table["tile"]) == [row["tile"] for row in rows]
+    assert set(table["settings"]) == {record["settings_hash"]} and set(table["model"]) == {"stub"}
+    assert set(table["date_1"]) == {"2019-05-01"} and set(table["date_2"]) == {"2021-06-01"}
+
+
+def test_changes_are_polygons_where_it_changed_with_area_and_caption(run):
+    out, record, _ = run
+    meta, _, geometry, columns = read(out / "changes.gpkg", layer="changes")
+    [shape] = shapely.from_wkb(geometry)
+    left, top = CORNER[0] + 30, CORNER[1] - 20  # columns 60 to 120, rows 40 to 100
+    truth = shapely.box(left, top - 30, left + 30, top)
+    assert shape.is_valid and shape.intersection(truth).area / shape.union(truth).area > 0.7
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert table["area_m2"][0] == pytest.approx(shape.area, rel=0.002)
+    assert table["caption"][0] == "a house was built on the right ."
+    assert record["changes"] == {"polygons": 1, "area_m2": table["area_m2"][0]}
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_the_map_is_a_cloud_optimized_geotiff(pair, tmp_path, kind):
+    run_scenes(pair, tmp_path / "out", map_dtype=kind)
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        assert file.crs.to_epsg() == 32633 and file.dtypes == (kind,) and file.descriptions == ("change",)
+        assert file.transform == rasterio.Affine(0.5, 0, CORNER[0], 0, -0.5, CORNER[1])
+        change = file.read(1, masked=True) * file.scales[0]
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert change[70, 90] > 0.4 and change[300, 300] < 0.02 and change.max() <= 1
+    if kind == "uint8":
+        assert change[70, 90] * LEVELS == pytest.approx(round(change[70, 90] * LEVELS))
+    rio_cogeo = pytest.importorskip("rio_cogeo")
+    assert rio_cogeo.cog_validate(str(tmp_path / "out" / "change.tif"), quiet=True)[0]
+
+
+def test_a_large_map_has_overviews(tmp_path):
+    pixels = picture(1040)
+    scene = write(tmp_path / "a.tif", pixels)
+    run_scenes([scene, scene], tmp_path / "out", tile=256)
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        assert file.overviews(1) and file.read(1).max() < 1e-3
+
+
+class Rows:
+    """The rows of tiles whose maps have one value each."""
+
+    def __init__(self, values) -> None:
+        self.values, self.statuses = values, dict.fromkeys(range(len(values)), DONE)
+
+    def row(self, number):
+        return {
+            "pairs": [{"patches": pack_patches(np.full((4, 4), self.values[number])), "caption": None, "change": 0}]
+        }
+
+
+def test_overlapping_maps_have_no_seams_and_blocks_fit(tmp_path):
+    scene = write(tmp_path / "a.tif", np.ones((1200, 300, 1), np.uint8))
+    from tests.geo.test_grid import choose_grid, opened
+
+    grid, _ = choose_grid(opened(scene, scene), aoi=None)
+    tiles = Tiles(grid, 128, 0.25)
+    random = np.random.default_rng(0)
+    blended = BlendedMap(tiles, Rows(random.random(len(tiles))))
+    change = blended.read((0, 0, grid.width, grid.height))
+    steps = max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1))
+    assert steps < 0.05  # abruptly it would be up to 1
+    parts = [blended.read(window) for window in blended.blocks()]
+    assert len(parts) == 2 and (np.concatenate(parts) == change).all() and parts[0].shape[0] == BLOCK
+
+
+def test_weights_are_one_inside_and_fade_over_the_margin():
+    weights = taper(128, 16)
+    assert (weights[16:-16, 16:-16] == 1).all() and 0 < weights[0, 64] < 0.05 and (weights > 0).all()
+
+
+def test_patches_survive_their_text():
+    patches = np.random.default_rng(0).random((27, 27)).astype(np.float16)
+    assert (unpack_patches(pack_patches(patches)) == patches).all()
+
+
+def test_geoparquet_says_where_it_is(run):
+    from pyarrow import parquet
+
+    out, _, rows = run
+    table = parquet.read_table(out / "tiles.parquet")
+    about = json.loads(table.schema.metadata[b"geo"])
+    assert about["version"] == "1.1.0" and about["columns"]["geometry"]["encoding"] == "WKB"
+    assert about["columns"]["geometry"]["crs"]["id"] == {"authority": "EPSG", "code": 32633}
+    shapes = shapely.from_wkb(table.column("geometry").to_pylist())
+    assert len(shapes) == len(rows) and shapely.bounds(shapes[0])[0] == CORNER[0]
+
+
+def test_the_report_is_one_file_that_loads_nothing(run):
+    out, _, rows = run
+    page = (out / "report.html").read_text()
+    assert "default-src 'none'" in page and page.count("<rect data-tile=") == len(rows) == page.count("<tr data-tile=")
+    assert 'customElements.define("image-swipe"' in page and 'src="http' not in page
+    assert "openstreetmap.org/?mlat=42." in page and "new buildings" in page
+
+
+def test_what_a_caption_says_cannot_become_markup(pair, tmp_path):
+    from tests.geo.stub import StubModel
+
+    model = StubModel()
+    model.caption = lambda frames: "<script>alert(1)</script>"
+    run_scenes(pair, tmp_path / "out", model=model)
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_summary_counts_claims_and_says_where(run):
+    _, record, rows = run
+    changed = sum(row["pairs"][0]["caption"] != "nothing has changed ." for row in rows)
+    assert f"{changed} tile{'s' * (changed > 1)} with new buildings, in the north-west" in record["summary"]
+    assert f"{len(rows) - changed} tiles without a change" in record["summary"]
+
+
+def test_a_region_is_named_only_where_most_tiles_are(run, tmp_path):
+    from tests.geo.test_grid import choose_grid, opened
+
+    scene = write(tmp_path / "a.tif", picture(600))
+    tiles = Tiles(choose_grid(opened(scene, scene), aoi=None)[0], 128, 0.125)
+    columns = len(tiles.lefts)
+    assert region([columns - 1, 2 * columns - 1], tiles) == "in the north-east"
+    assert region(list(range(len(tiles))), tiles) is None
+    assert region([0, 1, columns, columns + 1, len(tiles) - 1], tiles) == "mostly in the north-west"

@@ -1,0 +1,195 @@
+"""Whole runs: validity, stretch, registration, resuming, and inputs that are not as they should be."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+
+from btcchat.errors import BTCChatError
+from btcchat.geo.rows import DONE, FAILED, SKIPPED
+from btcchat.outputs.lock import beside
+from tests.geo.drawn import CORNER, FACTS, picture, run_scenes, write
+from tests.geo.stub import StubModel
+
+FILES = {"tiles.jsonl", "tiles.geojson", "tiles.gpkg", "change.tif", "changes.gpkg", "report.html", "run.json"}
+
+
+def contents(out):
+    """What must not depend on how a run came to its end."""
+    with rasterio.open(out / "change.tif") as file:
+        pixels = file.read(1)
+    return (out / "tiles.geojson").read_text(), pixels
+
+
+def test_all_valid_tiles_are_done_and_the_files_are_there(pair, tmp_path):
+    model = StubModel()
+    record, rows = run_scenes(pair, tmp_path / "out", model=model)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert record["status"] == "finished" and record["counts"] == {DONE: 16, SKIPPED: 0, FAILED: 0}
+    assert len(rows) == len(model.asked) == 16 and record["warnings"] == []
+    stored = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert stored == {"made_by": "btcchat scenes", **json.loads(json.dumps(record))}
+    assert not beside(tmp_path / "out").exists()
+
+
+def test_a_stopped_run_that_is_resumed_equals_one_that_was_not(pair, tmp_path):
+    run_scenes(pair, tmp_path / "whole", batch_size=3)
+    with pytest.raises(KeyboardInterrupt):
+        run_scenes(pair, tmp_path / "out", model=StubModel(stop_after=2), batch_size=3)
+    log = tmp_path / "out" / "tiles.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:4]) + lines[4][:50])  # as a kill in the middle of a write leaves it
+    (tmp_path / "out" / ".change.123.part").touch()
+    model = StubModel()
+    _, rows = run_scenes(pair, tmp_path / "out", model=model, resume=True, batch_size=3)
+    assert len(rows) == 12 and model.calls == 5  # of the second batch one tile was there
+    for ours, whole in zip(contents(tmp_path / "out"), contents(tmp_path / "whole"), strict=True):
+        assert np.array_equal(ours, whole, equal_nan=True) if isinstance(ours, np.ndarray) else ours == whole
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
+    out = tmp_path / "out"
+    run_scenes(pair, out)
+    with pytest.raises(BTCChatError, match="continue it with --resume"):
+        run_scenes(pair, out)
+    with pytest.raises(BTCChatError, match="other scenes, another model or other settings"):
+        run_scenes(pair, out, resume=True, questions=("another?",))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(BTCChatError, match="has other files in it"):
+        run_scenes(pair, tmp_path / "mine", resume=True)
+    with pytest.raises(BTCChatError, match="the folder of --out does not exist"):
+        run_scenes(pair, tmp_path / "no" / "out")
+
+
+def test_two_runs_at_once_are_refused(pair, tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from btcchat.outputs.lock import Lock, beside\n"
+        f"with Lock(beside(Path({str(tmp_path / 'out')!r})), 'x'): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BTCChatError, match="is being written by process"):
+            run_scenes(pair, tmp_path / "out")
+        other.kill()
+
+
+def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
+    pixels = picture()
+    pixels[:, :200] = 0
+    wedge = write(tmp_path / "wedge.tif", pixels, nodata=0)
+    record, rows = run_scenes([wedge, pair[1]], tmp_path / "out", min_valid=0.6)
+    skipped = [row for row in rows if row["status"] == SKIPPED]
+    assert record["counts"][SKIPPED] == len(skipped) == 8 and "valid in all dates" in skipped[0]["reason"]
+    assert f"{len(skipped)} tiles skipped: too few valid pixels" in record["summary"]
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        change = file.read(1)
+    assert np.isnan(change[:, :200]).all() and np.isfinite(change[:, 201:]).all()
+
+
+def test_a_date_that_is_all_no_data_is_one_line(pair, tmp_path):
+    empty = write(tmp_path / "empty.tif", np.zeros((384, 384, 3), np.uint8), nodata=0)
+    with pytest.raises(BTCChatError, match="empty.tif has no valid pixel where the dates overlap"):
+        run_scenes([empty, pair[1]], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_block_fails_its_tiles_and_the_run_goes_to_its_end(pair, tmp_path):
+    path = write(tmp_path / "bad.tif", picture(), compress="deflate")
+    with rasterio.open(path) as file:
+        offset = int(file.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    record, rows = run_scenes([pair[0], path], tmp_path / "out", shift="ignore")
+    failed = [row for row in rows if row["status"] == FAILED]
+    assert len(rows) == 16 and 1 <= len(failed) < 8 and "truncated or damaged" in failed[0]["reason"]
+    assert record["counts"][FAILED] == len(failed)
+
+
+@pytest.mark.parametrize(("pixels", "moved"), [(0.5, False), (2.0, True)])
+def test_a_shift_is_measured_and_nothing_is_moved_silently(pair, tmp_path, pixels, moved):
+    off = write(tmp_path / "off.tif", picture(), corner=(CORNER[0] + pixels / 2, CORNER[1]))
+    record, _ = run_scenes([off, pair[1]], tmp_path / "out")
+    [found] = record["registration"]
+    assert found["right"] == pytest.approx(-pixels, abs=0.15) and abs(found["down"]) < 0.15
+    assert found["metres"] == pytest.approx(pixels / 2, abs=0.08) and record["shifts"] == [[0, 0], [0, 0]]
+    assert any("it is not moved" in warning for warning in record["warnings"]) == moved
+
+
+def test_above_three_pixels_the_user_decides(pair, tmp_path):
+    off = write(tmp_path / "off.tif", picture(), corner=(CORNER[0] + 2.5, CORNER[1]))
+    with pytest.raises(BTCChatError, match=r"5\.00 pixels = 2\.50 m off.*give --shift auto"):
+        run_scenes([off, pair[1]], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    moved, _ = run_scenes([off, pair[1]], tmp_path / "auto", shift="auto")
+    assert moved["shifts"][0] == pytest.approx([-5, 0], abs=0.1)
+    assert any("is moved by -5.00" in warning for warning in moved["warnings"])
+    given, _ = run_scenes([off, pair[1]], tmp_path / "given", shift=(-5.0, 0.0))
+    left, _ = run_scenes([off, pair[1]], tmp_path / "left", shift="ignore")
+    changed = [run["changes"]["area_m2"] for run in (moved, given, left)]
+    assert changed[0] == pytest.approx(changed[1], rel=0.05) and changed[2] >= 0
+
+
+def test_one_stretch_for_both_dates_is_in_the_record(tmp_path):
+    values = picture().astype(np.uint16) * 12 + 300
+    before, after = write(tmp_path / "a.tif", values), write(tmp_path / "b.tif", np.roll(values, 9, axis=0))
+    record, _ = run_scenes([before, after], tmp_path / "out", shift="ignore")
+    first, second = record["ranges"]
+    assert first == second and 300 < first[0] < first[1] < 3400
+
+
+def test_swapped_dates_and_other_bands_are_warnings(pair, tmp_path):
+    four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
+    record, _ = run_scenes([four, pair[1]], tmp_path / "out")
+    assert any("give the earlier one first" in warning for warning in record["warnings"])
+    assert any("have 4, 3 bands, perhaps of different sensors" in warning for warning in record["warnings"])
+
+
+def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp_path):
+    from dataclasses import replace
+
+    record, _ = run_scenes(pair, tmp_path / "out", facts=replace(FACTS, gsd=3.0))
+    assert any("0.5 m a pixel, the model was trained on 3 m" in warning for warning in record["warnings"])
+    with pytest.raises(BTCChatError, match="has no change_threshold in its config.json; give --threshold"):
+        run_scenes(pair, tmp_path / "other", facts=replace(FACTS, threshold=None))
+
+
+def test_min_change_leaves_captions_out_and_keeps_the_map(pair, tmp_path):
+    model = StubModel()
+    record, rows = run_scenes(pair, tmp_path / "out", model=model, min_change=0.05)
+    captioned = [row for row in rows if row["pairs"][0]["caption"] is not None]
+    assert 1 <= len(captioned) == len(model.asked) < 16
+    assert all(row["pairs"][0]["change"] >= 0.05 for row in captioned)
+    assert f"{16 - len(captioned)} tiles below --min-change, not captioned" in record["summary"]
+
+
+def test_a_series_has_all_neighbours_and_first_to_last(pair, tmp_path):
+    third = write(tmp_path / "last_2023-01-01.tif", picture())
+    record, rows = run_scenes([*pair, third], tmp_path / "out", questions=("When?",))
+    assert record["pairs"] == [[0, 2], [0, 1], [1, 2]]
+    assert {"change.tif", "change_1_2.tif", "change_2_3.tif"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    first = json.loads((tmp_path / "out" / "tiles.geojson").read_text())["features"][0]["properties"]
+    assert first["date_3"] == "2023-01-01" and first["change"] == 0 < first["change_1_2"]
+    assert rows[0]["answers"] == ["When?"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("name=left") == 3 and "class=strip" in page
+
+
+def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
+    from pyproj import Transformer
+
+    x, y = CORNER[0] + 100, CORNER[1] - 100
+    lonlat = Transformer.from_crs(32633, 4326, always_xy=True)
+    ring = [lonlat.transform(x + dx, y + dy) for dx, dy in ((-40, -40), (40, -40), (40, 40), (-40, -40))]
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
+    assert record["grid"]["size"][0] < 384 and 0 < len(rows) <= 4
+    area.write_text("{}")
+    with pytest.raises(BTCChatError, match="--aoi .* has no polygons that can be read"):
+        run_scenes(pair, tmp_path / "other", aoi=area)
