@@ -59,11 +59,23 @@ SERVE = [
     "fastapi-offline>=1.7",  # swagger-ui as files, so that /docs needs no network
 ]
 
+GEO = [
+    "pyproj>=3.6.1",  # first wheels for Python 3.12
+    "shapely>=2.1",  # orient_polygons: the winding that GeoJSON asks for
+    "pyogrio>=0.10",  # first wheels for Python 3.13; reads and writes GeoPackage without geopandas
+    "scikit-image>=0.22",  # phase_cross_correlation returns its three values without being asked
+    "pyarrow>=14",  # first wheels for Python 3.12; GeoParquet
+]
+
+RAY = ["ray[data]>=2.31"]  # map_batches(concurrency=...) of classes
+
 EXTRAS = {
     "pinned": PINNED,
     "eval": EVAL,
     "train": TRAIN,
     "serve": SERVE,
+    "geo": GEO,
+    "ray": RAY,
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
@@ -73,6 +85,9 @@ EXTRAS = {
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         *SERVE,  # the tests of btcchat/serve/http
+        *GEO,  # the tests of btcchat/geo
+        *RAY,  # those of its workers
+        "rio-cogeo>=5",  # holds change.tif against what a Cloud Optimized GeoTIFF is
         "openai>=1.60",  # max_completion_tokens; the client that the server is made for
         "schemathesis>=4",  # call_and_validate with named checks; holds the server against its OpenAPI document
         "psutil",  # the memory of a server under load

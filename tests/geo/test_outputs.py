@@ -100,9 +100,7 @@ class Rows:
         self.values, self.statuses = values, dict.fromkeys(range(len(values)), DONE)
 
     def row(self, number):
-        return {
-            "pairs": [{"patches": pack_patches(np.full((4, 4), self.values[number])), "caption": None, "change": 0}]
-        }
+        return {"pairs": [{"patches": pack_patches(np.full((4, 4), self.values[number]))}]}
 
 
 def test_overlapping_maps_have_no_seams_and_blocks_fit(tmp_path):

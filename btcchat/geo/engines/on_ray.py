@@ -1,6 +1,7 @@
 """Many processes, on this machine or a cluster, through Ray Data: one model an actor, the same work a batch."""
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +9,6 @@ from btcchat.compat.extras import require
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, LoadModel, Rows
 from btcchat.geo.job import Job, TileReader
-
-RETRIES = 3  # of an actor that is lost, with what it was working on
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,24 @@ class Worker:
 
 def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
     """A worker that dies is started again, and its batches are done again."""
-    require("ray", "--engine ray", "'ray[data]'")
+    require("ray", "--engine ray", "'btcchat[ray]'")
     import ray
 
     started = not ray.is_initialized()
     if started:
         ray.init(address=options.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        data = ray.data.from_items([{"tiles": json.dumps(list(batch))} for batch in batches])
-        done = data.repartition(len(batches)).map_batches(
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        # One block a batch, made here: a task that cut them would wait for a CPU that the workers have.
+        items = [{"tiles": json.dumps(list(batch))} for batch in batches]
+        data = ray.data.from_items(items, override_num_blocks=len(items))
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # now: ray.data sets it when it is first used
+        done = data.map_batches(
             Worker,
             fn_constructor_args=(spec,),
             batch_size=1,
-            concurrency=min(options.workers, len(batches)),
+            compute=ray.data.ActorPoolStrategy(size=min(options.workers, len(items))),
             num_gpus=options.gpus,
-            max_restarts=RETRIES,
-            max_task_retries=RETRIES,
         )
         for row in done.iter_rows():
             yield json.loads(row["rows"])
