@@ -1,5 +1,10 @@
 """A model that measures grey levels and answers at once, for tests of everything around it."""
 
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
 SIDE = 16  # patches
@@ -31,3 +36,25 @@ class StubModel:
         before, after = (self.patches(frame) for frame in (frames[0], frames[-1]))
         changed = np.abs(after - before).max() > 0.2
         return "a house was built on the right ." if changed else "nothing has changed ."
+
+
+class Killed(StubModel):
+    """The first worker that comes to its second batch is killed, once."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self.flag = flag
+
+    def distances(self, dates, pairs):
+        if self.calls == 1 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().distances(dates, pairs)
+
+
+@dataclass(frozen=True)
+class LoadKilled:
+    flag: Path
+
+    def __call__(self) -> StubModel:
+        return Killed(self.flag)

@@ -1,10 +1,5 @@
 """The workers of Ray: the same rows as one process, also where a worker is killed."""
 
-import os
-import signal
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
@@ -13,29 +8,7 @@ from btcchat.geo.plan import Plan
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings
 from tests.geo.drawn import FACTS, run_scenes
-from tests.geo.stub import StubModel
-
-
-class Killed(StubModel):
-    """The first worker that comes to its second batch is killed, once."""
-
-    def __init__(self, flag: Path) -> None:
-        super().__init__()
-        self.flag = flag
-
-    def distances(self, dates, pairs):
-        if self.calls == 1 and not self.flag.exists():
-            self.flag.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().distances(dates, pairs)
-
-
-@dataclass(frozen=True)
-class Load:
-    flag: Path
-
-    def __call__(self) -> StubModel:
-        return Killed(self.flag)
+from tests.geo.stub import LoadKilled
 
 
 @pytest.mark.slow
@@ -44,7 +17,7 @@ def test_two_workers_of_which_one_is_killed_give_the_rows_of_one_process(pair, t
     _, expected = run_scenes(pair, tmp_path / "one", batch_size=2)
     files = [find_files(path) for path in pair]
     with Plan(files, Settings(tile=128, batch_size=2)) as plan, SceneRun(plan, tmp_path / "two", FACTS) as run:
-        spec = Spec(plan.job, run.work(None), Load(tmp_path / "killed"))
+        spec = Spec(plan.job, run.work(None), LoadKilled(tmp_path / "killed"))
         rows = list(run.rows(lambda batches: run_ray(batches, spec, RayOptions(workers=2))))
         run.finish()
     assert (tmp_path / "killed").exists()

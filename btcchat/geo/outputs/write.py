@@ -9,8 +9,8 @@ from btcchat.geo.outputs import style
 from btcchat.geo.outputs.cog import write_map
 from btcchat.geo.outputs.features import suffix, tile_features, tile_table
 from btcchat.geo.outputs.polygons import change_polygons
+from btcchat.geo.outputs.report import write_report
 from btcchat.geo.outputs.vectors import write_geojson, write_gpkg, write_parquet
-from btcchat.geo.report.page import write_report
 from btcchat.geo.summary import summarize
 
 if TYPE_CHECKING:

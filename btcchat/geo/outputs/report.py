@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from btcchat.assets import PACKAGE
 from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
+from btcchat.geo.outputs.pictures import date_pictures, map_picture
 from btcchat.geo.projection import name
-from btcchat.geo.report.pictures import date_pictures, map_picture
 from btcchat.geo.rows import DONE
 from btcchat.geo.tiles import Tiles
 from btcchat.outputs.ours import HTML

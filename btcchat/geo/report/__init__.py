@@ -1,1 +1,0 @@
-"""A finished run of scenes as one HTML page."""
