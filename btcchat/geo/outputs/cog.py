@@ -25,7 +25,7 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
         import rasterio
         from rasterio.shutil import copy
 
-        with rasterio.open(plain, "w", **_profile(blended, **kind)) as file:
+        with rasterio.open(plain, "w", **_profile(blended, **kind, compress="deflate", zlevel=1)) as file:
             for window in blended.blocks():
                 change = blended.read(window)
                 file.write(change if dtype == "float32" else as_bytes(change), 1, window=_window(window))

@@ -1,0 +1,193 @@
+"""Megapixels and tiles a second of ``btcchat scenes``, where its time goes, and its memory as scenes grow.
+
+    python benchmarks/scenes.py                               # 4,096 and 16,384 pixels a side, memory up to 40,000
+    python benchmarks/scenes.py --sides 4096 --memory 2000 8000
+    python benchmarks/scenes.py --ray                         # also one worker of Ray against two
+    python benchmarks/scenes.py --smoke                       # toy sizes, a minute
+
+Scenes are made on the fly as tiled GeoTIFFs with overviews, 3 bands of uint8, 0.5 m; the earlier one is in another UTM
+zone, so that each of its windows is warped. One block of drawn ground is repeated over all of a scene.
+The model of the speed table is the packaged one, with --max-new-tokens 32. Memory is measured in a process of its own
+with a stub model: the highest resident size of the run from its first tile to its last file, in MiB.
+
+The shares of time are those of the thread that reads (I/O, warp) and of the model's thread; the two work side by side.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.enums import Resampling
+from rasterio.warp import transform
+
+from btcchat.decoding.options import GenerationOptions
+from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.markdown import table
+from btcchat.geo import warp
+from btcchat.geo.answering import BTCChatPairs
+from btcchat.geo.engines.local import run_local
+from btcchat.geo.facts import ModelFacts, model_facts
+from btcchat.geo.inputs import find_files
+from btcchat.geo.plan import Plan
+from btcchat.geo.scene_run import SceneRun
+from btcchat.geo.settings import Settings
+from btcchat.synthetic import make_pair
+
+GSD, BLOCK = 0.5, 512
+CRS, OTHER = "EPSG:32633", "EPSG:32632"
+CORNER = 303_000.0, 4_740_000.0  # within a degree of the border of the two zones
+GOAL = 1.1  # times the memory of the smallest scene
+
+
+class Stub:
+    """Answers at once."""
+
+    def distances(self, dates, pairs):
+        return np.zeros((len(dates), len(pairs), 27, 27), np.float32)
+
+    def answers(self, asked):
+        return ["nothing has changed ."] * len(asked)
+
+
+def make_scene(path: Path, side: int, crs: str, date: int) -> Path:
+    """A scene of ``side`` pixels a side, written block by block."""
+    sample = [make_pair(seed).images[date] for seed in range(4)]
+    ground = np.concatenate([np.concatenate(sample[:2], axis=1), np.concatenate(sample[2:], axis=1)])  # (512, 512, 3)
+    (left,), (top,) = transform(CRS, crs, [CORNER[0]], [CORNER[1]])
+    place = rasterio.Affine(GSD, 0, left, 0, -GSD, top)
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "crs": crs}
+    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "zlevel": 1}
+    with rasterio.open(path, "w", transform=place, BIGTIFF="IF_SAFER", **profile) as file:
+        for _, window in file.block_windows(1):
+            file.write(ground[: window.height, : window.width].transpose(2, 0, 1), window=window)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2**k for k in range(1, 8) if side // 2**k >= 256] or [2], Resampling.nearest)
+    return path
+
+
+def make_pair_of(folder: Path, side: int) -> list[Path]:
+    dates = ((2019, OTHER), (2021, CRS))
+    return [make_scene(folder / f"{side}_{year}.tif", side, crs, date) for date, (year, crs) in enumerate(dates)]
+
+
+@contextmanager
+def clocked(owner: object, name: str, seconds: dict[str, float], what: str):
+    """Adds the seconds of each call of ``owner.name`` to ``seconds[what]``."""
+    function = getattr(owner, name)
+
+    def timed(*args, **options):
+        start = time.perf_counter()
+        try:
+            return function(*args, **options)
+        finally:
+            seconds[what] = seconds.get(what, 0.0) + time.perf_counter() - start
+
+    setattr(owner, name, timed)
+    yield
+    setattr(owner, name, function)
+
+
+def run(paths: list[Path], out: Path, model, facts: ModelFacts) -> tuple[float, int, dict[str, float], int]:
+    """-> seconds, tiles, the seconds of its parts, pixels of the grid."""
+    seconds: dict[str, float] = {}
+    settings = Settings(threshold=0.23, shift="ignore")
+    start = time.perf_counter()
+    with (
+        clocked(warp._Layer, "read", seconds, "I/O and warp"),
+        clocked(warp.Raster, "read", seconds, "I/O"),
+        clocked(type(model), "distances", seconds, "model"),
+        clocked(type(model), "answers", seconds, "model"),
+        Plan([find_files(path) for path in paths], settings) as plan,
+        SceneRun(plan, out, facts) as scenes,
+    ):
+        tiles = sum(1 for _ in scenes.rows(lambda batches: run_local(batches, plan.reader(), scenes.work(model))))
+        scenes.finish()
+        grid = plan.tiles.grid
+        return time.perf_counter() - start, tiles, seconds, grid.width * grid.height
+
+
+def speed(sides: list[int], folder: Path) -> str:
+    from btcchat import BTCChat
+
+    model = BTCChatPairs(BTCChat.from_pretrained(device="cpu"), GenerationOptions(max_new_tokens=32))
+    rows = []
+    for side in sides:
+        paths = make_pair_of(folder, side)
+        total, tiles, parts, pixels = run(paths, folder / f"out{side}", model, model_facts(None))
+        reading = parts["I/O"] / total, (parts["I/O and warp"] - parts["I/O"]) / total
+        shares = [f"{100 * share:.0f} %" for share in (*reading, parts["model"] / total)]
+        rows.append((f"{side:,}", f"{pixels / 1e6 / total:.2f}", f"{tiles / total:.2f}", *shares))
+        for path in paths:
+            path.unlink()
+    return table(["pixels a side", "megapixels/s", "tiles/s", "I/O", "warp", "model"], rows)
+
+
+def memory(sides: list[int], folder: Path) -> str:
+    rows, first = [], None
+    for side in sides:
+        make_pair_of(folder, side)
+        command = [sys.executable, __file__, "--child", str(folder), str(side)]
+        used = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        first = first or used["MiB"]
+        rows.append((f"{side:,}", f"{used['MiB']:,.0f}", f"{used['MiB'] / first:.2f}", f"{used['seconds']:,.0f}"))
+        for path in folder.glob(f"{side}_*.tif"):
+            path.unlink()
+    return table(["pixels a side", "peak MiB", f"times the first (goal {GOAL})", "seconds"], rows)
+
+
+def child(folder: Path, side: int) -> None:
+    torch.set_num_threads(1)
+    facts = ModelFacts("stub", "0", 0.23, "nothing", GSD)
+    paths = [folder / f"{side}_2019.tif", folder / f"{side}_2021.tif"]
+    seconds, *_ = run(paths, folder / f"memory{side}", Stub(), facts)
+    print(json.dumps({"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": seconds}))
+
+
+def ray_workers(side: int, folder: Path) -> str:
+    """The command itself, with one worker and with two, each with one thread; starting Ray and the model included."""
+    before, after = make_pair_of(folder, side)
+    rows, first = [], None
+    for workers in (1, 2):
+        command = [sys.executable, "-m", "btcchat", "scenes", before, after, "--out", folder / f"ray{workers}"]
+        command += ["--engine", "ray", "--ray-workers", workers, "--shift", "ignore", "--max-new-tokens", 32]
+        start = time.perf_counter()
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        total = time.perf_counter() - start
+        first = first or total
+        rows.append((str(workers), f"{total:,.0f}", f"{first / total:.2f}"))
+    return table(["workers", "seconds", "times one worker's speed (goal 1.7)"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="*", default=[4096, 16384])
+    parser.add_argument("--memory", type=int, nargs="*", default=[2000, 8000, 40000])
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--child", nargs=2, metavar=("FOLDER", "SIDE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return child(Path(args.child[0]), int(args.child[1]))
+    sides, memories = ([512], [600, 1200]) if args.smoke else (args.sides, args.memory)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(machine(torch.device("cpu")), end="\n\n")
+        if sides:
+            print(speed(sides, folder), end="\n\n")
+        if memories:
+            print(memory(memories, folder), end="\n\n")
+        if args.ray:
+            print(ray_workers(sides[0] if sides else 4096, folder))
+
+
+if __name__ == "__main__":
+    main()
