@@ -24,6 +24,7 @@ import startup
 import tiny_minutes
 import trace_files
 import train_step
+from benchmarks import scenes  # tests/media has a module of this name
 from btcchat.checkpoint.weights import weight_files
 from btcchat.eval.encoders.markdown import table
 from btcchat.synthetic.write import SampleCounts, write_dataset
@@ -222,3 +223,9 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
     assert model.layout.change_tokens == 4
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)
+
+
+def test_scenes_are_made_run_and_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["scenes.py", "--sides", "300", "--memory"])
+    scenes.main()
+    assert "| 300           |" in capsys.readouterr().out

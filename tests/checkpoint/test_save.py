@@ -12,6 +12,7 @@ from btcchat import BTCChat
 from btcchat.checkpoint import save as saving
 from btcchat.checkpoint.weights import convert_pickles, weight_files
 from btcchat.errors import BTCChatError
+from btcchat.files import read_json, write_json
 from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.outputs.lock import Lock
 from tests.tiny import tiny_model
@@ -159,3 +160,17 @@ def test_the_settings_of_a_tokenizer_do_not_lead_out_of_its_folder(model, tmp_pa
     (tmp_path / "tokenizer.model").write_text("another file")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_file": str(tmp_path / "tokenizer.model")}))
     assert len(load_tokenizer(tmp_path / "out" / "llm")) == len(model.tokenizer)
+
+
+def test_the_ground_sampling_distance_and_the_threshold_of_a_model_are_kept(tmp_path):
+    threshold = {"value": 0.25, "chosen_on": "12 pairs"}
+    model = tiny_model(tmp_path, training_gsd=0.5, change_threshold=threshold)
+    model.save_pretrained(tmp_path / "saved")
+    config = BTCChat.from_pretrained(tmp_path / "saved").config
+    assert (config.training_gsd, config.change_threshold) == (0.5, threshold)
+    tiny_model(tmp_path).save_pretrained(tmp_path / "without")
+    assert not {"training_gsd", "change_threshold"} & read_json(tmp_path / "without" / "config.json").keys()
+    content = read_json(tmp_path / "saved" / "config.json")
+    write_json(tmp_path / "saved" / "config.json", content | {"change_threshold": {"value": 2, "chosen_on": "x"}})
+    with pytest.raises(BTCChatError, match="change_threshold"):
+        BTCChat.from_pretrained(tmp_path / "saved")
