@@ -1,22 +1,62 @@
 """The tiles of a run as features: what tiles.geojson, tiles.gpkg and the report say of each."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from btcchat.geo.job import Pair, date_pairs
 from btcchat.geo.log import TileLog
-from btcchat.geo.outputs.vectors import Table, column_types
+from btcchat.geo.outputs.vectors import Feature, Table
 from btcchat.geo.projection import area, centre
 from btcchat.geo.rows import TileRow
 from btcchat.geo.tiles import Tiles
 
 
-def tile_features(
-    tiles: Tiles, log: TileLog, numbers: Sequence[int], *, dates: int, questions: int, about: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """The properties of each tile. about: what all have in common, such as the dates and the model."""
-    for number in numbers:
-        yield properties(tiles, log.row(number), dates, questions) | about
+@dataclass(frozen=True)
+class TileFeatures:
+    """The properties of the tiles ``numbers``, each read from the log when its turn comes. Iterate as often as needed.
+
+    about: what all have in common, such as the dates and the model.
+    """
+
+    tiles: Tiles
+    log: TileLog
+    numbers: Sequence[int]
+    dates: int
+    questions: int
+    about: dict[str, str | float | None]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number in self.numbers:
+            yield properties(self.tiles, self.log.row(number), self.dates, self.questions) | self.about
+
+    def table(self) -> Table:
+        return Table("tiles", self.tiles.grid.crs, self._columns(), _Shapes(self))
+
+    def _columns(self) -> dict[str, type]:
+        ends = [suffix(pair, index) for index, pair in enumerate(date_pairs(self.dates))]
+        columns: dict[str, type] = dict.fromkeys(("tile", "row", "column"), int) | dict.fromkeys(
+            ("status", "reason"), str
+        )
+        for end in ends:
+            columns |= {f"caption{end}": str, f"change{end}": float}
+        columns |= {f"answer_{index + 1}": str for index in range(self.questions)}
+        columns |= dict.fromkeys(("valid", "area_m2", "longitude", "latitude"), float)
+        return columns | {name: float if name.startswith("shift") else str for name in self.about}
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """The same tiles as a polygon and its row."""
+
+    features: TileFeatures
+
+    def __iter__(self) -> Iterator[Feature]:
+        for feature in self.features:
+            yield self.features.tiles.polygon(feature["tile"]), feature
 
 
 def properties(tiles: Tiles, row: TileRow, dates: int, questions: int) -> dict[str, Any]:
@@ -46,10 +86,3 @@ def properties(tiles: Tiles, row: TileRow, dates: int, questions: int) -> dict[s
 def suffix(pair: Pair, index: int) -> str:
     """Of the names of a pair's columns and files: none for first to last, else the dates' numbers from 1."""
     return "" if index == 0 else f"_{pair[0] + 1}_{pair[1] + 1}"
-
-
-def tile_table(tiles: Tiles, features: Sequence[dict[str, Any]]) -> Table:
-    table = Table("tiles", tiles.grid.crs, column_types(features))
-    for feature in features:
-        table.add(tiles.polygon(feature["tile"]), feature)
-    return table

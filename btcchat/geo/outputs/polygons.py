@@ -1,5 +1,7 @@
 """changes.gpkg: the outlines of what the map says has changed, each with its area and its tile's caption."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from shapely import Polygon
@@ -8,7 +10,7 @@ from shapely.geometry import shape
 from btcchat.geo.blend import BlendedMap
 from btcchat.geo.log import TileLog
 from btcchat.geo.outputs.cog import above
-from btcchat.geo.outputs.vectors import Table
+from btcchat.geo.outputs.vectors import Feature, Table
 from btcchat.geo.projection import area
 from btcchat.geo.rows import DONE, caption_of
 
@@ -16,24 +18,37 @@ COLUMNS = {"area_m2": float, "tile": int, "caption": str}
 FEWEST = 4  # pixels of a polygon: fewer are specks of the interpolation
 
 
-def change_polygons(path: Path, blended: BlendedMap, log: TileLog, threshold: float) -> Table:
-    """Polygons of the map above the threshold, holes included. path: beside it is where a temporary file may be."""
-    import rasterio
-    from rasterio.features import shapes
+@dataclass
+class Changes:
+    """The polygons of a map above a threshold, holes included, found while they are iterated over, once.
 
-    tiles = blended.tiles
-    table = Table("changes", tiles.grid.crs, COLUMNS)
-    pixel = -tiles.grid.transform.a * tiles.grid.transform.e
-    with above(path, blended, threshold) as raster, rasterio.open(raster) as file:
-        band = rasterio.band(file, 1)  # GDAL reads it row by row
-        for outline, _ in shapes(band, mask=band, connectivity=4, transform=tiles.grid.transform):
-            polygon = shape(outline)
-            if polygon.area >= FEWEST * pixel:
-                number = _tile(polygon, blended, log)
-                caption = caption_of(log.row(number))
-                row = {"area_m2": round(area(polygon, tiles.grid.crs), 1), "tile": number, "caption": caption}
-                table.add(polygon, row)
-    return table
+    path: beside it is where a temporary file may be. ``count`` and ``area`` (m²) are of those that came.
+    """
+
+    path: Path
+    blended: BlendedMap
+    log: TileLog
+    threshold: float
+    count: int = 0
+    area: float = 0.0
+
+    def table(self) -> Table:
+        return Table("changes", self.blended.tiles.grid.crs, COLUMNS, self)
+
+    def __iter__(self) -> Iterator[Feature]:
+        import rasterio
+        from rasterio.features import shapes
+
+        grid = self.blended.tiles.grid
+        least = FEWEST * -grid.transform.a * grid.transform.e
+        with above(self.path, self.blended, self.threshold) as raster, rasterio.open(raster) as file:
+            band = rasterio.band(file, 1)  # GDAL reads it row by row
+            for outline, _ in shapes(band, mask=band, connectivity=4, transform=grid.transform):
+                polygon = shape(outline)
+                if polygon.area >= least:
+                    number, size = _tile(polygon, self.blended, self.log), round(area(polygon, grid.crs), 1)
+                    self.count, self.area = self.count + 1, self.area + size
+                    yield polygon, {"area_m2": size, "tile": number, "caption": caption_of(self.log.row(number))}
 
 
 def _tile(polygon: Polygon, blended: BlendedMap, log: TileLog) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from btcchat.assets import PACKAGE
 from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
+from btcchat.geo.outputs.features import TileFeatures
 from btcchat.geo.outputs.pictures import date_pictures, map_picture
 from btcchat.geo.projection import name
 from btcchat.geo.rows import DONE
@@ -28,17 +30,17 @@ MOST = 3000  # tiles in the page: those with the most change
 PLACE = "https://www.openstreetmap.org/?mlat={0:.6f}&mlon={1:.6f}#map=17/{0:.6f}/{1:.6f}"
 
 
-def write_report(path: Path, run: "SceneRun", features: Sequence[dict[str, Any]], summary: Sequence[str]) -> None:
+def write_report(path: Path, run: "SceneRun", features: TileFeatures, summary: Sequence[str]) -> None:
     with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(_page(run, features, summary))
 
 
-def _page(run: "SceneRun", features: Sequence[dict[str, Any]], summary: Sequence[str]) -> Iterator[str]:
+def _page(run: "SceneRun", features: TileFeatures, summary: Sequence[str]) -> Iterator[str]:
     plan = run.plan
     names = [scene.date or scene.name for scene in plan.scenes]
     title = f"{names[0]} to {names[-1]}: what changed"
     style, script = ("".join(file.read_text(encoding="utf-8") for file in files) for files in (STYLES, SCRIPTS))
-    shown = sorted(features, key=lambda feature: -(feature["change"] or 0))[:MOST]
+    shown = nlargest(MOST, features, key=lambda feature: feature["change"] or 0)
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
     yield f"<meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
@@ -95,9 +97,7 @@ def _text(feature: dict[str, Any]) -> str:
     return feature["caption"] or "(not captioned)"
 
 
-def _table(
-    shown: Sequence[dict[str, Any]], features: Sequence[dict[str, Any]], questions: Sequence[str]
-) -> Iterator[str]:
+def _table(shown: Sequence[dict[str, Any]], features: TileFeatures, questions: Sequence[str]) -> Iterator[str]:
     count = (
         f"{len(shown):,} of {len(features):,} tiles, those with the most change." if len(shown) < len(features) else ""
     )

@@ -1,11 +1,12 @@
-"""Tables of polygons as GeoJSON, GeoPackage and GeoParquet."""
+"""Tables of polygons as GeoJSON, GeoPackage and GeoParquet, written in parts, so that any number of rows fits."""
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -17,41 +18,42 @@ from btcchat.geo.outputs.style import layer_style
 from btcchat.geo.projection import LONLAT, projected
 
 KINDS: dict[type, Any] = {int: np.int64, float: np.float64, str: object}
+PART = 4096  # rows that are in memory at a time
+
+Feature: TypeAlias = tuple[shapely.Geometry, Mapping[str, Any]]  # a polygon and its row
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """Polygons in ``crs`` with columns. columns: name -> type; a row has a value or None for each of them."""
+    """Polygons in ``crs`` with columns. columns: name -> type; a row has a value or None for each of them.
+
+    features: what is written; an iterator where the table is written once.
+    """
 
     name: str
     crs: CRS
     columns: Mapping[str, type]
-    shapes: list[shapely.Geometry] = field(default_factory=list)
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    features: Iterable[Feature]
 
-    def add(self, shape: shapely.Geometry, row: Mapping[str, Any]) -> None:
-        self.shapes.append(shape)
-        self.rows.append(row)
-
-    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Its values, and which of them are missing."""
-        kind = self.columns[name]
-        values = [row.get(name) for row in self.rows]
-        missing = np.array([value is None for value in values], bool)
-        filled = [kind() if value is None else kind(value) for value in values]
-        return np.array(filled, dtype=KINDS[kind]), missing
+    def parts(self) -> Iterator[list[Feature]]:
+        """The features, PART at a time; one empty part where there is none."""
+        features = iter(self.features)
+        part = list(islice(features, PART))
+        yield part
+        while part := list(islice(features, PART)):
+            yield part
 
 
 def write_geojson(path: Path, table: Table) -> None:
     """By RFC 7946: longitude and latitude on WGS 84, outer rings counterclockwise, seven decimals."""
-    shapes = [shapely.orient_polygons(_lonlat(shape, table.crs)) for shape in table.shapes]
     with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f'{{"type": "FeatureCollection", "name": {json.dumps(table.name)}, "features": [\n')
-        for number, (shape, row) in enumerate(zip(shapes, table.rows, strict=True)):
+        for number, (shape, row) in enumerate(table.features):
+            lonlat = shapely.orient_polygons(projected(shape, table.crs, LONLAT))
             feature = {
                 "type": "Feature",
                 "properties": {name: row.get(name) for name in table.columns},
-                "geometry": json.loads(shapely.to_geojson(shapely.set_precision(shape, 1e-7, mode="pointwise"))),
+                "geometry": json.loads(shapely.to_geojson(shapely.set_precision(lonlat, 1e-7, mode="pointwise"))),
             }
             file.write(f"{',' if number else ''}{json.dumps(feature, ensure_ascii=False)}\n")
         file.write("]}\n")
@@ -62,26 +64,26 @@ def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     from pyogrio.raw import write
 
-    names = list(table.columns)
-    columns = [table.column(name) for name in names]
-    with atomic_write(path, sync=True) as part:
-        part.unlink()
+    with atomic_write(path, sync=True) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that a file being written ends in .part
+        file.unlink()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # that a file being written ends in .part
+            for number, part in enumerate(table.parts()):
+                columns = [_column(name, table, part) for name in table.columns]
                 write(
-                    str(part),
-                    geometry=shapely.to_wkb(np.array(table.shapes, dtype=object)),
+                    str(file),
+                    geometry=_wkb(part),
                     field_data=[values for values, _ in columns],
                     field_mask=[missing for _, missing in columns],
-                    fields=names,
+                    fields=list(table.columns),
                     layer=table.name,
                     driver="GPKG",
                     geometry_type="Polygon",
                     crs=table.crs.to_wkt(),
+                    append=number > 0,
                 )
-                if style is not None:
-                    layer_style(part, table.name, style)
+            if style is not None:
+                layer_style(file, table.name, style)
         except (DataSourceError, DataLayerError, FeatureError) as error:
             raise BTCChatError(f"{path} cannot be written: {' '.join(str(error).split())[:160]}") from error
 
@@ -91,31 +93,24 @@ def write_parquet(path: Path, table: Table) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    arrays = {}
-    for name in table.columns:
-        values, missing = table.column(name)
-        arrays[name] = pyarrow.array(
-            [None if gap else value for value, gap in zip(values.tolist(), missing, strict=True)]
-        )
-    arrays["geometry"] = pyarrow.array(shapely.to_wkb(np.array(table.shapes, dtype=object)).tolist(), pyarrow.binary())
-    column: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": table.crs.to_json_dict()}
-    if table.shapes:
-        column["bbox"] = list(shapely.total_bounds(np.array(table.shapes, dtype=object)))
+    types = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    fields = [(name, types[kind]) for name, kind in table.columns.items()]
+    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": table.crs.to_json_dict()}
     about = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    content = pyarrow.table(arrays).replace_schema_metadata({"geo": json.dumps(about)})
-    with atomic_write(path, sync=True) as part:
-        parquet.write_table(content, part)
+    schema = pyarrow.schema([*fields, ("geometry", pyarrow.binary())], metadata={"geo": json.dumps(about)})
+    with atomic_write(path, sync=True) as file, parquet.ParquetWriter(file, schema) as writer:
+        for part in table.parts():
+            columns = {name: [row.get(name) for _, row in part] for name in table.columns}
+            writer.write_table(pyarrow.table({**columns, "geometry": list(_wkb(part))}, schema=schema))
 
 
-def _lonlat(shape: shapely.Geometry, crs: CRS) -> Any:
-    return projected(shape, crs, LONLAT)
+def _column(name: str, table: Table, part: Sequence[Feature]) -> tuple[np.ndarray, np.ndarray]:
+    """Its values, and which of them are missing."""
+    kind = table.columns[name]
+    values = [row.get(name) for _, row in part]
+    missing = np.array([value is None for value in values], bool)
+    return np.array([kind() if value is None else kind(value) for value in values], dtype=KINDS[kind]), missing
 
 
-def column_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, type]:
-    """The columns of rows by their first values; a column without any is of texts."""
-    found: dict[str, type] = {}
-    for row in rows:
-        for name, value in row.items():
-            if value is not None and name not in found:
-                found[name] = type(value)
-    return {name: found.get(name, str) for row in rows[:1] for name in row}
+def _wkb(part: Sequence[Feature]) -> np.ndarray:
+    return np.asarray(shapely.to_wkb(np.array([shape for shape, _ in part], dtype=object)))

@@ -7,8 +7,8 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.blend import BlendedMap
 from btcchat.geo.outputs import style
 from btcchat.geo.outputs.cog import write_map
-from btcchat.geo.outputs.features import suffix, tile_features, tile_table
-from btcchat.geo.outputs.polygons import change_polygons
+from btcchat.geo.outputs.features import TileFeatures, suffix
+from btcchat.geo.outputs.polygons import Changes
 from btcchat.geo.outputs.report import write_report
 from btcchat.geo.outputs.vectors import write_geojson, write_gpkg, write_parquet
 from btcchat.geo.summary import summarize
@@ -23,17 +23,9 @@ SUMMARY = """These are descriptions of changes in neighbouring parts of one area
 def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> dict[str, Any]:
     """-> what run.json says of them."""
     plan, out = run.plan, run.out
-    features = list(
-        tile_features(
-            plan.tiles,
-            run.log,
-            [number for number in plan.numbers if number in run.log],
-            dates=len(plan.scenes),
-            questions=len(plan.settings.questions),
-            about=_about(run),
-        )
-    )
-    table = tile_table(plan.tiles, features)
+    numbers = [number for number in plan.numbers if number in run.log]
+    features = TileFeatures(plan.tiles, run.log, numbers, len(plan.scenes), len(plan.settings.questions), _about(run))
+    table = features.table()
     write_geojson(out / "tiles.geojson", table)
     write_gpkg(out / "tiles.gpkg", table, style.TILES)
     if "geoparquet" in plan.settings.formats:
@@ -43,13 +35,12 @@ def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> d
         end = suffix(pair, index)
         tags = {"BTCCHAT_MODEL": run.facts.name, "BTCCHAT_SETTINGS": run.settings, "BTCCHAT_DATES": _dates(run, pair)}
         write_map(out / f"change{end}.tif", blended, dtype=plan.settings.map_dtype, tags=tags)
-        if index == 0:
-            changes = change_polygons(out / "changes.gpkg", blended, run.log, run.threshold)
-            write_gpkg(out / "changes.gpkg", changes, style.CHANGES)
+    changes = Changes(out / "changes.gpkg", BlendedMap(plan.tiles, run.log), run.log, run.threshold)
+    write_gpkg(out / "changes.gpkg", changes.table(), style.CHANGES)
     lines = summarize(plan.tiles, features)
     written: dict[str, Any] = {
         "summary": lines,
-        "changes": {"polygons": len(changes.rows), "area_m2": round(sum(row["area_m2"] for row in changes.rows), 1)},
+        "changes": {"polygons": changes.count, "area_m2": round(changes.area, 1)},
     }
     if summarizer is not None:
         written["summary_by_model"] = _summary(run, features, summarizer)
@@ -75,7 +66,7 @@ def _dates(run: "SceneRun", pair: tuple[int, int]) -> str:
     return " to ".join(run.plan.scenes[number].date or run.plan.scenes[number].name for number in pair)
 
 
-def _summary(run: "SceneRun", features: list[dict[str, Any]], summarizer: Callable[[str], str]) -> str | None:
+def _summary(run: "SceneRun", features: TileFeatures, summarizer: Callable[[str], str]) -> str | None:
     """The language model's own words over the captions; None, with a warning, where they do not fit its context."""
     captions = [feature["caption"] for feature in features if feature["caption"]]
     if not captions:
