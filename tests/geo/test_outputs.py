@@ -57,6 +57,16 @@ def test_both_packages_have_the_grids_crs_and_a_style(run):
     assert set(table["date_1"]) == {"2019-05-01"} and set(table["date_2"]) == {"2021-06-01"}
 
 
+def test_any_number_of_rows_is_written_in_parts(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("btcchat.geo.outputs.vectors.PART", 3)
+    _, rows = run_scenes(pair, tmp_path / "out", formats=("geoparquet",))
+    meta, _, geometry, columns = read(tmp_path / "out" / "tiles.gpkg", layer="tiles")
+    assert list(columns[list(meta["fields"]).index("tile")]) == [row["tile"] for row in rows] == list(range(16))
+    from pyarrow import parquet
+
+    assert parquet.read_table(tmp_path / "out" / "tiles.parquet").column("geometry").to_pylist() == list(geometry)
+
+
 def test_changes_are_polygons_where_it_changed_with_area_and_caption(run):
     out, record, _ = run
     meta, _, geometry, columns = read(out / "changes.gpkg", layer="changes")

@@ -9,7 +9,11 @@ import pytest
 import rasterio
 
 from btcchat.errors import BTCChatError
+from btcchat.geo.inputs import find_files
+from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED
+from btcchat.geo.scene_run import SceneRun
+from btcchat.geo.settings import Settings
 from btcchat.outputs.lock import beside
 from tests.geo.drawn import CORNER, FACTS, picture, run_scenes, write
 from tests.geo.stub import StubModel
@@ -193,3 +197,19 @@ def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
     area.write_text("{}")
     with pytest.raises(BTCChatError, match="--aoi .* has no polygons that can be read"):
         run_scenes(pair, tmp_path / "other", aoi=area)
+
+
+def test_a_model_may_summarize_all_captions_where_they_fit(pair, tmp_path):
+    run_scenes(pair, tmp_path / "out")
+    with Plan([find_files(path) for path in pair], Settings(tile=128)) as plan:
+        with SceneRun(plan, tmp_path / "out", FACTS, resume=True) as run:
+            asked = []
+            record = run.finish(lambda text: asked.append(text) or "Houses were built.")
+            assert record["summary_by_model"] == "Houses were built." and "a house was built" in asked[0]
+            assert "<li>Houses were built.</li>" in (tmp_path / "out" / "report.html").read_text()
+
+            def too_long(text):
+                raise BTCChatError("the prompt is too long")
+
+            record = run.finish(too_long)
+            assert record["summary_by_model"] is None and "could not be summarised" in record["warnings"][-1]
