@@ -195,3 +195,13 @@ def test_files_of_one_band_each_are_one_date(tmp_path):
     window = (10, 20, 64, 64)
     assert (OnGrid(several, grid).read(window).values == OnGrid(one, grid).read(window).values).all()
     assert several.crs.to_string() == UTM
+
+
+def test_a_warp_that_loses_what_the_footprint_covers_is_an_error(tmp_path, monkeypatch):
+    scene = warped(write(tmp_path / "a.tif", picture()), "EPSG:32632")
+    grid, _ = choose_grid(opened(scene, write(tmp_path / "b.tif", picture())), aoi=None)
+    date = OnGrid(opened(scene)[0], grid)
+    assert date.read((100, 100, 128, 128)).valid.all()
+    monkeypatch.setattr("rasterio.warp.reproject", lambda *_, **__: None)
+    with pytest.raises(BTCChatError, match="covers 100% of the window, its warp only 0%"):
+        date.read((100, 100, 128, 128))
