@@ -96,32 +96,25 @@ class _Layer:
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
 
-        count = self.raster.channels.count
-        nothing = np.full((size[1], size[0], count), np.nan, np.float32)
+        bands, area = self.raster.channels.count, size[::-1]
         source = self._source_window(target, size)
         if source is None:
-            return np.nan_to_num(nothing), np.zeros(size[::-1], bool), np.zeros(size[::-1], bool)
-        read, smaller = source
-        pixels = self.raster.read(read, smaller)
-        stack = np.ones((count + 1, *pixels.values.shape[:2]), np.float32)  # the last band says where the raster is
-        stack[:count] = np.where(pixels.valid, pixels.values, np.nan).transpose(2, 0, 1)
-        warped = np.full((count + 1, size[1], size[0]), np.nan, np.float32)
-        reproject(
-            stack,
-            warped,
-            src_transform=pixels.transform,
-            src_crs=self.raster.crs,
-            src_nodata=np.nan,
-            dst_transform=target,
-            dst_crs=self.grid.wkt,
-            dst_nodata=np.nan,
-            resampling=Resampling[RESAMPLING],
-        )
-        valid = _all_bands(np.isfinite(warped), 0)
-        values = np.where(valid, warped[:count], np.float32(0)).transpose(1, 2, 0)
-        if not self.raster.channels.deep:
-            values = values.round()
-        return values, valid, np.isfinite(warped[count])
+            return np.zeros((*area, bands), np.float32), np.zeros(area, bool), np.zeros(area, bool)
+        pixels = self.raster.read(*source)
+        stored = pixels.values.transpose(2, 0, 1).astype(np.float32)
+        options = {"src_transform": pixels.transform, "src_crs": self.raster.crs}
+        options |= {"dst_transform": target, "dst_crs": self.grid.wkt, "resampling": Resampling[RESAMPLING]}
+        if pixels.valid.all():  # three times as fast
+            options["init_dest_nodata"] = False
+        else:  # a further band says where the raster is
+            known = np.where(pixels.valid.transpose(2, 0, 1), stored, np.nan)
+            stored = np.concatenate([known, np.ones_like(stored[:1])])
+            options |= {"src_nodata": np.nan, "dst_nodata": np.nan}
+        warped, _ = reproject(stored, np.full((len(stored), *area), np.nan, np.float32), **options)
+        known = np.isfinite(warped)
+        valid = _all_bands(known, 0)
+        values = np.where(valid, warped[:bands], np.float32(0)).transpose(1, 2, 0)
+        return values if self.raster.channels.deep else values.round(), valid, known[-1]
 
     def _source_window(self, target: Affine, size: tuple[int, int]) -> tuple[Window, tuple[int, int]] | None:
         """The part of the raster that a window needs, and the size that it is read at; None where there is none."""

@@ -100,6 +100,17 @@ def test_positions_are_right_to_half_a_pixel_through_a_change_of_crs(tmp_path, c
         assert np.hypot(found[0] - at[0], found[1] - at[1]) < 0.5
 
 
+def test_no_data_does_not_leak_into_what_is_valid(tmp_path):
+    pixels = np.full((384, 384, 3), 200, np.uint8)
+    pixels[100:200, 100:300] = 0
+    hole = write(tmp_path / "hole.tif", pixels, nodata=0)
+    grid, _ = choose_grid(opened(hole, hole), crs="EPSG:32632", aoi=None)
+    read = OnGrid(opened(hole)[0], grid).read((0, 0, grid.width, grid.height))
+    assert (read.values[read.valid] == 200).all() and (read.values[~read.valid] == 0).all()
+    inside = grid.outline().area * read.valid.mean() / (0.25 * (384**2 - 100 * 200))
+    assert inside == pytest.approx(1, abs=0.02)
+
+
 def test_a_rotated_raster_is_warped(tmp_path):
     turned = rasterio.Affine.translation(*CORNER) * rasterio.Affine.rotation(5) * rasterio.Affine.scale(0.5, -0.5)
     scene = write(tmp_path / "a.tif", picture(), transform=turned)
@@ -202,6 +213,6 @@ def test_a_warp_that_loses_what_the_footprint_covers_is_an_error(tmp_path, monke
     grid, _ = choose_grid(opened(scene, write(tmp_path / "b.tif", picture())), aoi=None)
     date = OnGrid(opened(scene)[0], grid)
     assert date.read((100, 100, 128, 128)).valid.all()
-    monkeypatch.setattr("rasterio.warp.reproject", lambda *_, **__: None)
+    monkeypatch.setattr("rasterio.warp.reproject", lambda source, target, **_: (target, None))
     with pytest.raises(BTCChatError, match="covers 100% of the window, its warp only 0%"):
         date.read((100, 100, 128, 128))

@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
 
-CACHE = {"GDAL_CACHEMAX": 64}  # MiB, whatever the size of the map
+CACHE = {"GDAL_CACHEMAX": 2**26}  # bytes, whatever the size of the map
 FLOAT: dict[str, Any] = {"dtype": "float32", "nodata": float("nan")}
 BYTE: dict[str, Any] = {"dtype": "uint8", "nodata": 255}
 LEVELS = 254  # of a map in bytes: its value 254 is 1.0

@@ -1,5 +1,5 @@
-"""Put a trained tiny model into the package, in bfloat16, with the threshold of its change maps and a held-out pair as its
-example.
+"""Put a trained tiny model into the package, in bfloat16, with the threshold of its change maps and a held-out pair as
+its example.
 
 python scripts/v1_5/tiny/package.py runs/tiny/3_llm
 """
