@@ -1,7 +1,10 @@
 """What a run writes, read back with rasterio, pyogrio and a GeoJSON reader."""
 
 import json
+import re
+import shutil
 import sqlite3
+import subprocess
 
 import numpy as np
 import pyogrio
@@ -156,6 +159,20 @@ def test_the_report_is_one_file_that_loads_nothing(run):
     assert "default-src 'none'" in page and page.count("<rect data-tile=") == len(rows) == page.count("<tr data-tile=")
     assert 'customElements.define("image-swipe"' in page and 'src="http' not in page
     assert "openstreetmap.org/?mlat=42." in page and "new buildings" in page
+
+
+def test_a_browser_picks_the_tile_of_the_address_and_sorts(run):
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Chromium")
+    out, _, _ = run
+    page = (out / "report.html").read_text()
+    tried = out / "tried.html"  # with the click on a column's name in it
+    tried.write_text(page.replace("</script>", 'document.querySelector("th button").click();</script>'))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{tried}#tile=5"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'data-tile="5" x="' in shown and shown.count('class="picked"') == 2  # in the picture and in the table
+    numbers = re.findall(r'<tr data-tile="(\d+)"', shown)
+    assert numbers == sorted(numbers, key=int, reverse=True)
 
 
 def test_what_a_caption_says_cannot_become_markup(pair, tmp_path):
