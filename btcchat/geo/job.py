@@ -14,7 +14,7 @@ from btcchat.geo.registration import Shift
 from btcchat.geo.scene import Scene
 from btcchat.geo.stretch import Range, frame
 from btcchat.geo.tiles import Tiles
-from btcchat.geo.warp import OnGrid
+from btcchat.geo.warp import OnGrid, Warped
 from btcchat.media.reading import Reading
 
 Pair = tuple[int, int]  # numbers of two dates
@@ -90,5 +90,8 @@ class TileReader:
         if valid.mean() < self.job.min_valid or not valid.any():
             reason = f"{valid.mean():.0%} of its pixels are valid in all dates, fewer than {self.job.min_valid:.0%}"
             return TilePixels(number, None, valid, reason)
-        frames = [frame(date, limits) for date, limits in zip(pixels, self.job.ranges, strict=True)]
+        # Black in all dates, where it is not valid in one: else a cloud mask's edge would be a change.
+        frames = [
+            frame(Warped(date.values, valid), limits) for date, limits in zip(pixels, self.job.ranges, strict=True)
+        ]
         return TilePixels(number, frames, valid)

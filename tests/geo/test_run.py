@@ -95,6 +95,14 @@ def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
     assert np.isnan(change[:, :200]).all() and np.isfinite(change[:, 224:]).all()
 
 
+def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
+    pixels = picture()
+    pixels[:, :200] = 0
+    wedge = write(tmp_path / "wedge.tif", pixels, nodata=0)
+    record, rows = run_scenes([wedge, write(tmp_path / "same.tif", picture())], tmp_path / "out", min_valid=0.1)
+    assert any(0 < row["valid"] < 1 for row in rows if row["status"] == DONE) and record["changes"]["polygons"] == 0
+
+
 def test_a_date_that_is_all_no_data_is_one_line(pair, tmp_path):
     empty = write(tmp_path / "empty.tif", np.zeros((384, 384, 3), np.uint8), nodata=0)
     with pytest.raises(BTCChatError, match="empty.tif has no valid pixel where the dates overlap"):
