@@ -61,7 +61,7 @@ SERVE = [
 
 GEO = [
     "pyproj>=3.6.1",  # first wheels for Python 3.12
-    "shapely>=2.1",  # orient_polygons: the winding that GeoJSON asks for
+    "shapely>=2.0.2",  # first wheels for Python 3.12
     "pyogrio>=0.10",  # first wheels for Python 3.13; reads and writes GeoPackage without geopandas
     "scikit-image>=0.22",  # phase_cross_correlation returns its three values without being asked
     "pyarrow>=14",  # first wheels for Python 3.12; GeoParquet

@@ -15,7 +15,6 @@ The shares of time are those of the thread that reads (I/O, warp) and of the mod
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,8 @@ from rasterio.enums import Resampling
 from rasterio.warp import transform
 
 from btcchat.decoding.options import GenerationOptions
-from btcchat.eval.encoders.machine import machine
+from btcchat.eval.encoders.machine import machine, reset_peak
+from btcchat.eval.encoders.machine import memory as memory_in_use
 from btcchat.eval.encoders.markdown import table
 from btcchat.geo import warp
 from btcchat.geo.answering import BTCChatPairs
@@ -148,8 +148,10 @@ def child(folder: Path, side: int) -> None:
     torch.set_num_threads(1)
     facts = ModelFacts("stub", "0", 0.23, "nothing", GSD)
     paths = [folder / f"{side}_2019.tif", folder / f"{side}_2021.tif"]
+    cpu = torch.device("cpu")
+    reset_peak(cpu)  # a child begins with the peak of the process that started it
     seconds, *_ = run(paths, folder / f"memory{side}", Stub(), facts)
-    print(json.dumps({"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": seconds}))
+    print(json.dumps({"MiB": memory_in_use(cpu, peak=True), "seconds": seconds}))
 
 
 def ray_workers(side: int, folder: Path) -> str:

@@ -22,13 +22,20 @@ class TileLog:
         self._end = 0
         self._appender = Appender(self.path, name=f"{self.path}")
         self._file = self.path.open("rb")
-        for line in self._file:
-            self._take(line)
+        try:
+            for line in self._file:
+                self._take(line)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "TileLog":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._appender.close()
         self._file.close()
 

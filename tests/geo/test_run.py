@@ -10,6 +10,7 @@ import rasterio
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.inputs import find_files
+from btcchat.geo.log import TileLog
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED
 from btcchat.geo.scene_run import SceneRun
@@ -225,3 +226,15 @@ def test_a_model_may_summarize_all_captions_where_they_fit(pair, tmp_path):
 
             record = run.finish(too_long)
             assert record["summary_by_model"] is None and "could not be summarised" in record["warnings"][-1]
+
+
+def test_rows_of_other_settings_and_of_anything_else_are_refused(tmp_path):
+    with TileLog(tmp_path, "one") as log:
+        log.append([{"tile": 3, "settings": "one", "status": DONE}])
+        assert 3 in log and not log.append([{"tile": 3, "settings": "one", "status": FAILED}])
+        assert log.row(3)["status"] == DONE
+    with pytest.raises(BTCChatError, match="tiles of another model or other settings"):
+        TileLog(tmp_path, "two")
+    (tmp_path / "tiles.jsonl").write_text('{"caption": "a house"}\n')
+    with pytest.raises(BTCChatError, match="is not the tiles of a run of scenes"):
+        TileLog(tmp_path, "one")

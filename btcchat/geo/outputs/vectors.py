@@ -45,11 +45,11 @@ class Table:
 
 
 def write_geojson(path: Path, table: Table) -> None:
-    """By RFC 7946: longitude and latitude on WGS 84, outer rings counterclockwise, seven decimals."""
+    """By RFC 7946: longitude and latitude on WGS 84, seven decimals. Polygons are counterclockwise, as a tile's are."""
     with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f'{{"type": "FeatureCollection", "name": {json.dumps(table.name)}, "features": [\n')
         for number, (shape, row) in enumerate(table.features):
-            lonlat = shapely.orient_polygons(projected(shape, table.crs, LONLAT))
+            lonlat = projected(shape, table.crs, LONLAT)
             feature = {
                 "type": "Feature",
                 "properties": {name: row.get(name) for name in table.columns},
