@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -107,6 +108,11 @@ FAMILIES = {
         },
     ),
 }
+# What the installed libraries have: of transformers 4.36 neither Qwen3 nor LLaMA 3's way with merges.
+HAS_QWEN3, HAS_LLAMA3 = hasattr(transformers, "Qwen3Config"), hasattr(models.BPE, "ignore_merges")
+AVAILABLE = [
+    name for name in FAMILIES if (HAS_QWEN3 or name != "qwen3") and (HAS_LLAMA3 or not name.startswith("llama"))
+]
 SIGLIP2_VISION = {
     "model_type": "siglip_vision_model",
     "hidden_size": 16,
@@ -123,6 +129,8 @@ def write_language_model(folder: Path, name: str, *, seed: int = 0) -> Path:
     family = FAMILIES[name]
     tokenizer = _tokenizer(name)
     ends = {f"{kind}_token_id": _id(tokenizer, family.tokenizer.get(f"{kind}_token")) for kind in ("bos", "eos")}
+    if name == "llama3.2":  # several, as published
+        ends["eos_token_id"] = [tokenizer.token_to_id(token) for token in ("<|end_of_text|>", "<|eot_id|>")]
     config = SIZES | ends | family.config
     torch.manual_seed(seed)
     model = build_language_model(config)
