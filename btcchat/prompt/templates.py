@@ -155,6 +155,13 @@ def end_ids(tokenizer: "PreTrainedTokenizerBase", template: str | Template) -> l
     return sorted({special_id(end, tokenizer) for end in (END, get_template(template).end)})
 
 
+def special_tokens(template: str | Template) -> list[str]:
+    """The names of the special tokens that a template writes, besides the tokenizer's own end of sequence."""
+    chat = [Turn("user", [IMAGE, "\n"]), assistant_turn("an answer")]
+    marks = {part for part, _ in _pieces(chat, template) if isinstance(part, Mark)}
+    return sorted(mark.text for mark in marks - {IMAGE, END})
+
+
 def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:
     template, turns = get_template(template), list(turns)
     for number, turn in enumerate(turns):

@@ -8,7 +8,7 @@ import pytest
 
 from btcchat.errors import BTCChatError
 from btcchat.language_model.tokenizer import load_tokenizer
-from btcchat.prompt import IGNORE_INDEX, IMAGE, Turn, assistant_turn, encode, end_ids, render
+from btcchat.prompt import IGNORE_INDEX, IMAGE, Turn, assistant_turn, encode, end_ids, render, special_tokens
 from tests.backbones import AVAILABLE, FAMILIES, write_tokenizer
 from tests.turns import user_turn
 
@@ -84,6 +84,13 @@ def test_an_empty_answer_leaves_nothing_to_learn_and_the_turns_whole(answer, tem
     learned = [label for label in encode(turns, tokenizer, template, train=True).labels if label != IGNORE_INDEX]
     assert tokenizer.decode(learned) == f"left 2 .{END[template]}"
     assert render(turns, template).count(END[template]) == EXPECTED[template].count(END[template])
+
+
+def test_a_template_lists_the_special_tokens_that_it_writes():
+    assert special_tokens("v1") == special_tokens("plain") == []
+    assert special_tokens("chatml") == special_tokens("qwen_1_5") == ["<|im_end|>", "<|im_start|>"]
+    assert special_tokens("qwen3") == ["</think>", "<think>", "<|im_end|>", "<|im_start|>"]
+    assert special_tokens("llama3") == ["<|end_header_id|>", "<|eot_id|>", "<|start_header_id|>"]
 
 
 def test_placeholders_keep_their_place(template, tokenizer):
