@@ -177,7 +177,7 @@ def test_a_full_siglip_config_gives_its_vision_half():
 
 @pytest.mark.skipif(not hasattr(transformers, "SiglipModel"), reason="transformers has SigLIP from 4.37 on")
 @torch.no_grad()
-def test_a_siglip_2_as_transformers_saves_it_gives_its_hidden_states(tmp_path):
+def test_a_siglip_2_as_transformers_saves_it_gives_the_outputs_of_its_layers(tmp_path):
     """Of a fixed resolution: SigLIP's classes, with a larger vocabulary in the text half."""
     text = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
     sizes = {"vision_config": SIGLIP2_VISION, "text_config": text | {"num_attention_heads": 2, "projection_size": 16}}
@@ -188,8 +188,11 @@ def test_a_siglip_2_as_transformers_saves_it_gives_its_hidden_states(tmp_path):
     tower = build_vision_tower(config, select_layer=[-3, -2, -1], select_feature="cls_patch").eval()
     load_strict(tower, tmp_path, unused=UNUSED_KEYS)
     pixels = torch.randn(2, 3, 32, 32)
-    expected = reference.vision_model(pixels, output_hidden_states=True).hidden_states
-    for features, hidden in zip(tower(pixels), expected[-3:], strict=True):
+    expected: list[torch.Tensor] = []
+    for layer in reference.vision_model.encoder.layers:  # 4.57 gives tuples
+        layer.register_forward_hook(lambda *call: expected.append(call[2] if torch.is_tensor(call[2]) else call[2][0]))
+    reference.vision_model(pixels)
+    for features, hidden in zip(tower(pixels), expected, strict=True):
         torch.testing.assert_close(features, hidden, atol=1e-5, rtol=1e-5)
 
 

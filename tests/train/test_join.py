@@ -25,17 +25,17 @@ def parts(tmp_path):
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_a_language_model_and_siglip_2_train_save_load_and_answer(name, run, parts):
     flags = parts(name)
-    trainer = run("pairs+images", mm_vision_select_layer=-2, **flags)
+    trainer = run("pairs+images", mm_vision_select_layer=-1, **flags)
     model = BTCChat.from_pretrained(trainer.args.output_dir, dtype=torch.float32, device="cpu")
     ids = torch.arange(9)[None]
     assert torch.equal(model.llm(ids).logits, trainer.model.eval().llm(ids).logits)
     start = BTCChat.from_parts(
-        llm=flags["model_name_or_path"], vision_tower=flags["vision_tower"], mm_vision_select_layer=-2, device="cpu"
+        llm=flags["model_name_or_path"], vision_tower=flags["vision_tower"], mm_vision_select_layer=-1, device="cpu"
     )
     assert not torch.equal(model.llm(ids).logits, start.llm(ids).logits)
     for key, value in start.vision_tower.state_dict().items():
         assert torch.equal(model.vision_tower.state_dict()[key], value)
-    assert model.config.conv_version == flags["version"] and model.config.mm_vision_select_layer == -2
+    assert model.config.conv_version == flags["version"] and model.config.mm_vision_select_layer == -1
     assert model.image_processor.resample == 2  # SigLIP 2's own
     asked = [request("What changed?", "pair", [picture(0), picture(1)]), request("What colour?", "image", picture(2))]
     assert model.answer(asked, SHORT) == [model.answer([one], SHORT)[0] for one in asked]
