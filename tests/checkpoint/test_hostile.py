@@ -100,7 +100,7 @@ def test_sizes_are_compared_before_a_processor_is_made_too(folder):
 
 
 def test_positions_are_bounded_by_the_memory_of_their_table(folder):
-    write(folder / LLM, max_position_embeddings=2**24, num_attention_heads=1, num_key_value_heads=1)
+    write(folder / LLM, max_position_embeddings=2**24, num_attention_heads=1, num_key_value_heads=1, head_dim=None)
     refused(lambda: BTCChat.from_pretrained(folder), "max_position_embeddings is 16,777,216, at most 8,388,608 are")
 
 

@@ -83,6 +83,18 @@ def test_a_joined_model_saves_and_loads_to_equal_logits(parts, tmp_path):
     assert again.answer(requests(), SHORT) == model.answer(requests(), SHORT)
 
 
+@torch.no_grad()
+def test_the_cache_gives_the_tokens_of_whole_passes(parts):
+    model = join(parts)
+    batch = model.processor.collate([model.processor(requests()[0], train=False)])
+    [ids] = generate_ids(model, batch, SHORT)
+    embeds, whole = model.embed(**{name: batch[name] for name in batch if name != "labels"}).inputs_embeds, []
+    for _ in ids:
+        whole.append(int(model.llm(inputs_embeds=embeds, use_cache=False).logits[0, -1].argmax()))
+        embeds = torch.cat([embeds, model.llm.get_input_embeddings()(torch.tensor([[whole[-1]]]))], dim=1)
+    assert ids == whole
+
+
 def test_a_batch_is_answered_as_one_by_one(parts):
     model = join(parts)
     batched = model.answer(requests(), SHORT)
