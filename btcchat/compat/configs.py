@@ -22,6 +22,16 @@ BASE_FIELDS = (
 )  # fmt: skip
 
 
+def setting_faults() -> tuple[type[Exception], ...]:
+    """What transformers' config classes raise for settings that they cannot use. From 5 on they check each field."""
+    faults = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+    try:
+        from huggingface_hub.errors import StrictDataclassError
+    except ImportError:  # huggingface_hub before 0.30, whose transformers checks nothing
+        return faults
+    return (*faults, StrictDataclassError)
+
+
 def rope_kinds() -> frozenset[str]:
     """The kinds of rotary embeddings that the installed transformers computes; before 4.43 it has no list of them."""
     try:

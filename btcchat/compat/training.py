@@ -15,6 +15,16 @@ def forget_accelerator() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+def build_models_whole() -> None:
+    """Let transformers build a language model in one piece, into which a checkpoint's weights are read.
+
+    accelerate from 1.1 tells it of a ZeRO-3 config as soon as there is one, and it would split the empty model.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+
+
 def prepare_deepspeed() -> None:
     """Let DeepSpeed on CPUs exchange gradients through gloo, and silence its use of names that torch 2.13 deprecates.
 

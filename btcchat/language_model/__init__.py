@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel
 
-from btcchat.compat.configs import published_rope, rope_kind, rope_kinds
+from btcchat.compat.configs import published_rope, rope_kind, rope_kinds, setting_faults
 from btcchat.compat.families import NEWER, check_release, newer_families
 from btcchat.compat.rotary import build_with_one_table
 from btcchat.errors import BTCChatError
@@ -32,10 +32,6 @@ LANGUAGE_MODELS: Registry[tuple[type[PretrainedConfig], type[PreTrainedModel]]] 
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
-# What transformers' classes raise for settings that they cannot use, e.g. a rope_scaling that they do not know.
-_FAULTS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
-
-
 def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
     """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
 
@@ -45,7 +41,7 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
     made = read_settings(config)
     try:
         return build_with_one_table(model_class, made, attn_implementation)
-    except _FAULTS as error:
+    except setting_faults() as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
@@ -72,7 +68,7 @@ def read_settings(config: Mapping[str, Any]) -> PretrainedConfig:
         return config_class(**_plain_rope(settings))
     except BTCChatError:
         raise
-    except _FAULTS as error:
+    except setting_faults() as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 

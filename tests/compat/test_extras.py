@@ -50,6 +50,15 @@ def test_deepspeed_missing(lacking):
         check_flags(["--deepspeed", "zero2"])
 
 
+def test_bits_without_bitsandbytes(lacking):
+    lacking("bitsandbytes")
+    with pytest.raises(
+        BTCChatError, match=r"--bits 4 \(on a CUDA GPU\) needs .* bitsandbytes, .* pip install bitsandbytes$"
+    ):
+        check_flags(["--bits", "4"])
+    check_flags(["--bits", "16"])
+
+
 def test_the_question_is_asked_before_torch_is_imported():
     """Importing torch and transformers takes seconds; see the issue's limit of two."""
     code = (
