@@ -79,7 +79,7 @@ setup(
     python_requires=">=3.10,<3.13",  # tokenizers<0.19 has no wheels for 3.13
     packages=[*find_packages(include=["btcchat", "btcchat.*"]), *RESOURCES],
     package_dir={name: name.removeprefix("btcchat.") for name in RESOURCES},
-    package_data={"btcchat": ["py.typed", "assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
+    package_data={"btcchat": ["py.typed", "assets/**/*", "serve/page/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},
