@@ -22,6 +22,7 @@ function send(event) {
 const isReady = () => Boolean(state.info && isComplete() && current().frames.length);
 
 function update() {
+  find("#chat").classList.toggle("waiting", !isReady());
   question.disabled = !isReady();
   question.placeholder = isReady() ? "Ask about the images" : "Add images to ask about them";
   find("#send").disabled = !isReady() || !question.value.trim();

@@ -4,7 +4,7 @@ export const MODALITIES = {
     about: "Two images of one place",
     most: 2,
     zones: [["Before", "The earlier image"], ["After", "The later image"]],
-    questions: ["How many houses were built?", "Were trees planted?", "Was a road removed?"],
+    questions: ["What was built or added?", "Were trees planted?", "Was a road removed?"],
   },
   image: {
     about: "One image",
@@ -13,16 +13,16 @@ export const MODALITIES = {
     questions: ["Describe the scene.", "How many houses are there?", "Is there a pond?"],
   },
   series: {
-    about: "Three dates or more, the oldest first",
+    about: "Several dates of one place, the oldest first",
     most: Infinity,
     zones: [["Series", "All dates of one place"]],
-    questions: ["What happened, and when?", "Describe the changes.", "When were houses built?"],
+    questions: ["What happens in this series?", "When did it happen?"],
   },
   video: {
-    about: "One clip",
+    about: "One clip, of which the model sees a few frames",
     most: 1,
     zones: [["Video", "MP4, WebM or another clip"]],
-    questions: ["What happens in this video?", "What was built?"],
+    questions: ["What happens in this video?", "When did it happen?"],
   },
 };
 

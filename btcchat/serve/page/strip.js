@@ -79,7 +79,9 @@ function draw() {
   if (strip.hidden) return;
   const kind = state.modality;
   const item = { series: seriesItem, video: videoItem }[kind] ?? pairItem;
-  const list = element("ol", { class: `strip ${kind}`, "aria-label": kind === "video" ? "Frames the model sees" : "Dates" },
+  const list = element("ol", { class: `strip ${kind}`, "aria-label": kind === "video" ? "Frames the model sees" : "Dates",
+    tabindex: kind === "video" ? 0 : null }, // it may need scrolling
+
     frames.map(item));
   const extras = [];
   if (kind === "pair") list.children[0].after(element("li", { class: "between" }, button("swap", "Swap before and after", swap)));
