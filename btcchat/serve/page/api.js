@@ -93,7 +93,7 @@ async function messages(modality, files, turns, question) {
   return [{ role: "user", content: [...images, { type: "text", text: first.content }] }, ...others];
 }
 
-// Yields { piece } as the answer is written, then { reason, tokens }. Aborting `signal` ends the server's work too.
+// Yields { piece } as the answer is written, then { reason, tokens }; reason: stop, length or seconds. Aborting `signal` ends the server's work too.
 export async function* ask({ modality, files, dates, turns, question, settings, signal }) {
   const body = {
     model: state.info.model,
@@ -110,14 +110,16 @@ export async function* ask({ modality, files, dates, turns, question, settings, 
   const options = { method: "POST", headers, body: JSON.stringify(body), signal };
   const answer = await send("/v1/chat/completions", options);
   let reason = null;
+  let cutBy = null;
   for await (const data of events(answer.body)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);
     if (chunk.error) throw new ServerError(chunk.error.message);
     const choice = chunk.choices[0];
     reason = choice?.finish_reason ?? reason;
+    cutBy = chunk.btcchat?.cut_by ?? cutBy;
     if (choice?.delta.content) yield { piece: choice.delta.content };
-    if (chunk.usage) yield { reason, tokens: chunk.usage.completion_tokens };
+    if (chunk.usage) yield { reason: cutBy ?? reason, tokens: chunk.usage.completion_tokens };
   }
   throw new ServerError("The connection ended before the answer did.");
 }

@@ -29,7 +29,7 @@ export async function submit(question, isCaption = false) {
       if (part.piece) {
         turn.answer += part.piece;
         changed("piece");
-      } else Object.assign(turn, { state: part.reason === "length" ? "length" : "done", tokens: part.tokens });
+      } else Object.assign(turn, { state: part.reason === "stop" ? "done" : part.reason, tokens: part.tokens });
     }
     if (turn.state === "writing") turn.state = "done";
   } catch (error) {

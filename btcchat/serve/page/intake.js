@@ -6,8 +6,8 @@ import { current, MODALITIES, state } from "./state.js";
 const EXAMPLES = {
   pair: [["Houses and trees", ["/examples/before.png", "/examples/after.png"]]],
   image: [["A scene", ["/examples/after.png"]]],
-  series: [["Five years", ["/page/examples/2015.webp", "/page/examples/2018.webp", "/page/examples/2021.webp"]]],
-  video: [["A short clip", ["/page/examples/clip.mp4"]]],
+  series: [["Three dates", ["/page/examples/2016.webp", "/page/examples/2019.webp", "/page/examples/2022.webp"]]],
+  video: [["A short clip", ["/page/examples/clip.webm"]]],
 };
 
 export function chooser(slot, label, most) {
@@ -35,7 +35,7 @@ export function zones() {
 export function examples() {
   const buttons = EXAMPLES[state.modality].map(([name, paths]) =>
     element("button", { type: "button", class: "example", onclick: () => load(paths) },
-      paths.filter((path) => !path.endsWith(".mp4")).map((src) => element("img", { src, alt: "" })),
+      paths.filter((path) => !path.endsWith(".webm")).map((src) => element("img", { src, alt: "" })),
       element("span", {}, element("small", {}, "Try an example"), name)));
   return element("div", { class: "examples" }, buttons);
 }

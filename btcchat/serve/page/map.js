@@ -6,12 +6,15 @@ import { changed, current, isComplete, on, state } from "./state.js";
 const RED = [255, 32, 32]; // as `btcchat caption --change-map` draws it
 const round = (value) => value.toFixed(2);
 
+const LONGEST = 1024; // pixels of a side, as of the images themselves; a larger map would not follow the sliders
+
 // Grey levels of 0 to 255 for 0 to 1, a byte a pixel.
 async function decode(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-  const { width, height } = bitmap;
+  const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(scale * side)));
   const pen = element("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
-  pen.drawImage(bitmap, 0, 0);
+  pen.drawImage(bitmap, 0, 0, width, height);
   return { width, height, values: pen.getImageData(0, 0, width, height).data.filter((_, at) => at % 4 === 0) };
 }
 

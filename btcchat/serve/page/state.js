@@ -29,7 +29,8 @@ export const MODALITIES = {
 const session = () => ({ files: [], dates: [], frames: [], shown: 1, turns: [], map: null });
 
 // files: File or undefined, in order of time; dates: text of each; frames: as the server shows them to the model;
-// shown: the date on the stage; turns: { question, answer, state, isCaption, note };
+// shown: the date on the stage; turns: { question, answer, isCaption, state, note, tokens, seconds }, of which state
+// is writing, done, stopped, length, seconds (cut off by a limit) or failed;
 // map: { width, height, values (Uint8Array), low, high }, fetched for the frames at hand.
 export const state = {
   info: null, // of the server

@@ -79,14 +79,13 @@ function draw() {
   if (strip.hidden) return;
   const kind = state.modality;
   const item = { series: seriesItem, video: videoItem }[kind] ?? pairItem;
-  const list = element("ol", { class: `strip ${kind}`, "aria-label": kind === "video" ? "Frames the model sees" : "Dates",
-    tabindex: kind === "video" ? 0 : null }, // it may need scrolling
-
-    frames.map(item));
+  const isVideo = kind === "video"; // nothing in its strip takes the focus, and the arrow keys must scroll it
+  const attributes = { "aria-label": isVideo ? "Frames the model sees" : "Dates", tabindex: isVideo ? 0 : null };
+  const list = element("ol", { class: `strip ${kind}`, ...attributes }, frames.map(item));
   const extras = [];
   if (kind === "pair") list.children[0].after(element("li", { class: "between" }, button("swap", "Swap before and after", swap)));
   if (kind === "series") extras.push(element("label", { class: "button" }, chooser(null, "Add dates to the series", 9), "Add dates"));
-  if (kind === "video") {
+  if (isVideo) {
     const about = `${files[0].name}: the ${frames.length} frames that the model sees`;
     extras.push(element("p", { class: "row soft" }, about, replace(0)));
   }

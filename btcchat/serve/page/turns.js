@@ -6,6 +6,7 @@ import { current, isComplete, MODALITIES, on, state } from "./state.js";
 const NOTES = {
   stopped: "Stopped",
   length: "Cut off at the longest answer; Settings can raise it",
+  seconds: "Cut off at the server's time limit",
 };
 
 function copy(turn) {
