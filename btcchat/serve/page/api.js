@@ -31,10 +31,9 @@ async function send(path, { headers = {}, ...options } = {}) {
 
 export const getInfo = async () => (await send("/v1/info")).json();
 
-// Settings that say how images are read, as text fields; those at their defaults are left out.
+// Settings that say how images are read, as text fields.
 export function readingOf({ bands, stretch, low, high }) {
-  const range = stretch === "values" ? `${low},${high}` : stretch;
-  return { ...(bands && { bands }), ...(range && range !== "shared" && { stretch: range }) };
+  return { stretch: stretch === "values" ? `${low},${high}` : stretch, ...(bands && { bands }) };
 }
 
 function form(fields, files) {

@@ -22,9 +22,8 @@ async function connect() {
   try {
     state.info = await getInfo();
   } catch (error) {
-    if (error.status === 401) return; // the settings ask for the key, and then this is called again
     showFault(error.status === 503 ? "The model is loading …" : error.message);
-    setTimeout(connect, 1000 * (error.wait ?? 2));
+    if (error.status !== 401) setTimeout(connect, 1000 * (error.wait ?? 2)); // else the settings ask for the key
     return;
   }
   showFault();

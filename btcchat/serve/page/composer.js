@@ -25,11 +25,13 @@ function update() {
   find("#chat").classList.toggle("waiting", !isReady());
   question.disabled = !isReady();
   question.placeholder = isReady() ? "Ask about the images" : "Add images to ask about them";
-  find("#send").disabled = !isReady() || !question.value.trim();
-  find("#send").hidden = state.busy;
-  const hadFocus = document.activeElement === find("#stop");
-  find("#stop").hidden = !state.busy;
-  if (hadFocus && !state.busy) question.focus();
+  const [send, stop] = [find("#send"), find("#stop")];
+  const focused = document.activeElement;
+  stop.hidden = !state.busy;
+  send.hidden = state.busy;
+  if (focused === send && state.busy) stop.focus();
+  if (focused === stop && !state.busy) question.focus();
+  send.disabled = !isReady() || !question.value.trim();
 }
 
 function suggest() {

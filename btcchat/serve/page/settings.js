@@ -5,7 +5,6 @@ import { changed, on, state } from "./state.js";
 
 const dialog = find("#settings");
 const form = dialog.querySelector("form");
-const READING = ["stretch", "low", "high", "bands"];
 
 const defaults = () => {
   const { max_tokens = 128, temperature = 0, stretch = "shared", bands } = state.info?.defaults ?? {};
@@ -14,9 +13,8 @@ const defaults = () => {
   return { max_tokens, temperature, stretch: isNamed ? stretch : "values", low, high, bands: bands ?? "" };
 };
 
-function show() {
-  for (const [name, value] of Object.entries(state.settings)) form[name].value = value;
-  form.key.value = getKey();
+function show(settings) {
+  for (const [name, value] of Object.entries(settings)) form[name].value = value;
   form.max_tokens.max = state.info?.limits?.new_tokens ?? "";
   update();
 }
@@ -29,31 +27,33 @@ function update() {
   for (const name of ["low", "high"]) form[name].required = form.stretch.value === "values";
 }
 
+const reading = ({ stretch, low, high, bands }) => [stretch, low, high, bands].join();
+
 function apply() {
-  const before = READING.map((name) => state.settings[name]).join();
-  const texts = Object.fromEntries(READING.map((name) => [name, form[name].value.replaceAll(" ", "")]));
-  const numbers = { max_tokens: Number(form.max_tokens.value), temperature: Number(form.temperature.value) };
-  state.settings = { ...texts, ...numbers };
+  const before = reading(state.settings);
   const isNewKey = form.key.value !== getKey();
   setKey(form.key.value);
-  changed("settings");
+  if (state.info) {
+    const texts = ["stretch", "low", "high", "bands"].map((name) => [name, form[name].value.replaceAll(" ", "")]);
+    const numbers = ["max_tokens", "temperature"].map((name) => [name, Number(form[name].value)]);
+    state.settings = state.chosen = Object.fromEntries([...texts, ...numbers]);
+    changed("settings");
+  }
   if (isNewKey) document.dispatchEvent(new Event("key-given"));
-  if (READING.map((name) => state.settings[name]).join() !== before) changed("reading");
+  if (reading(state.settings) !== before) changed("reading");
 }
 
 export function open(field) {
   if (!dialog.open) {
-    show();
+    form.key.value = getKey();
+    show(state.settings);
     dialog.showModal();
   }
   form[field]?.focus();
 }
 
 find("#open-settings").addEventListener("click", () => open());
-find("#reset-settings").addEventListener("click", () => {
-  state.settings = { ...state.settings, ...defaults() };
-  show();
-});
+find("#reset-settings").addEventListener("click", () => show(defaults()));
 form.addEventListener("input", update);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -65,4 +65,5 @@ document.addEventListener("key-needed", () => {
   find("#key-note").textContent = "This server asks for a key. It is kept until this tab is closed.";
   open("key");
 });
-on("info", () => (state.settings = { ...defaults(), ...state.settings }));
+state.settings = defaults();
+on("info", () => (state.settings = { ...defaults(), ...state.chosen }));

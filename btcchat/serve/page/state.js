@@ -36,7 +36,8 @@ export const state = {
   info: null, // of the server
   modality: "pair",
   sessions: Object.fromEntries(Object.keys(MODALITIES).map((name) => [name, session()])),
-  settings: {},
+  settings: {}, // in force: what was chosen, else the server's defaults
+  chosen: null,
   map: { on: false, opacity: 0.75, threshold: null },
   busy: false, // an answer is being written
 };

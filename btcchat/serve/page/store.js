@@ -19,29 +19,37 @@ async function transact(mode, act) {
   }).finally(() => base.close());
 }
 
-// Frames and maps come from the server again; an answer that was being written is kept as far as it went.
-function kept() {
-  const { modality, settings, map } = state;
-  const sessions = Object.entries(state.sessions).map(([name, { files, dates, shown, turns }]) => {
-    const ended = turns.map((turn) => (turn.state === "writing" ? { ...turn, state: "stopped" } : turn));
-    return [name, { files, dates, shown, turns: ended }];
-  });
-  return { modality, settings, map, sessions: Object.fromEntries(sessions) };
-}
+// Two entries, as files may be large: those, and the rest, which changes at every turn. Frames and maps come from the
+// server again; an answer that was being written is kept as far as it went.
+const entries = {
+  files: () => Object.fromEntries(Object.entries(state.sessions).map(([name, { files }]) => [name, files])),
+  rest() {
+    const { modality, chosen, map } = state;
+    const sessions = Object.entries(state.sessions).map(([name, { dates, shown, turns }]) => {
+      const ended = turns.map((turn) => (turn.state === "writing" ? { ...turn, state: "stopped" } : turn));
+      return [name, { dates, shown, turns: ended }];
+    });
+    return { modality, chosen, map, sessions: Object.fromEntries(sessions) };
+  },
+};
 
-// Whether anything was there. A browser that keeps nothing (a private window, a full disk) is no fault.
+// A browser that keeps nothing (a private window, a full disk) is no fault.
 export async function restore() {
-  const found = await transact("readonly", (store) => store.get("state")).catch(() => null);
-  if (!found) return;
-  const { sessions, ...others } = found;
+  const read = (name) => transact("readonly", (store) => store.get(name)).catch(() => null);
+  const [files, rest] = await Promise.all([read("files"), read("rest")]);
+  if (!files || !rest) return;
+  const { sessions, ...others } = rest;
   Object.assign(state, others);
-  for (const [name, session] of Object.entries(sessions)) Object.assign(state.sessions[name] ?? {}, session);
+  for (const [name, session] of Object.entries(sessions)) Object.assign(state.sessions[name], session, { files: files[name] });
 }
 
-let timer = null;
-export function keep() {
-  clearTimeout(timer);
-  timer = setTimeout(() => transact("readwrite", (store) => store.put(kept(), "state")).catch(() => {}), 200);
+const timers = {};
+function keep(name) {
+  clearTimeout(timers[name]);
+  timers[name] = setTimeout(() => transact("readwrite", (store) => store.put(entries[name](), name)).catch(() => {}), 200);
 }
 
-export const watch = () => on("modality files dates stage turns settings map", keep);
+export function watch() {
+  on("files", () => keep("files"));
+  on("modality files dates stage turns settings map", () => keep("rest"));
+}
