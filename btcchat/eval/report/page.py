@@ -125,7 +125,7 @@ def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
     tags = {tag for of_set in cards.values() for row in of_set.tags for tag in row}
     shows = ["all", *(tag for tag in ("changed", "unchanged", "misjudged", "right", "wrong") if tag in tags)]
     yield "<h2>Samples</h2>\n<form>" + _select("show", shows, shows) + _select("sort", sorts, range(len(sorts)))
-    yield '<input name=find type=search placeholder="Find in texts"><span class=soft id=shown></span></form>\n'
+    yield '<input name=find type=search aria-label=find placeholder="Find in texts"><span class=soft id=shown></span></form>\n'
     if any(of_set.kind == CAPTIONS for of_set in cards.values()):
         yield paragraph(
             f"Scores of a pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of its "
@@ -145,6 +145,5 @@ def _how_many(shown: int, total: int, worst: int) -> str:
 
 def _select(name: str, texts: Sequence[str], values: Iterable[object]) -> str:
     options = zip(texts, values, strict=True)
-    return (
-        f"<select name={name}>{''.join(f'<option value={value}>{text}</option>' for text, value in options)}</select>"
-    )
+    listed = "".join(f"<option value={value}>{text}</option>" for text, value in options)
+    return f"<select name={name} aria-label={name}>{listed}</select>"
