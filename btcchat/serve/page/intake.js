@@ -13,7 +13,8 @@ const EXAMPLES = {
 export function chooser(slot, label, most) {
   const accept = state.modality === "video" ? "video/*,.gif" : "image/*,.tif,.tiff,.jp2,.j2k";
   const onchange = ({ target }) => addFiles(target.files, slot);
-  return element("input", { type: "file", class: "unseen", accept, multiple: most > 1, onchange, "aria-label": label });
+  const attributes = { accept, multiple: most > 1, onchange, "aria-label": label, "data-key": `choose ${slot}` };
+  return element("input", { type: "file", class: "unseen", ...attributes });
 }
 
 export function zones() {

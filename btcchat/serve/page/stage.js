@@ -39,17 +39,20 @@ function picture() {
   return swipe([frames[shown - 1], frames[shown]], [nameOf(shown - 1), nameOf(shown)]);
 }
 
-let drawn = "";
+let drawn = ""; // what the stage shows; nothing but zones: ""
 function draw() {
   const { frames, files, shown, dates } = current();
-  const isReady = isComplete() && frames.length && !isLoading();
-  const now = isReady ? [state.modality, frames.map(({ url }) => url.length + url.slice(-80)), shown, dates, files[0].name] : [];
-  if (isReady && JSON.stringify(now) === drawn) return;
-  drawn = JSON.stringify(now);
   const stage = find("#stage");
-  const hadFocus = stage.contains(document.activeElement);
-  stage.classList.toggle("ready", Boolean(isReady));
   stage.setAttribute("aria-busy", isLoading());
+  // Other images of the same kind are on their way: the old ones stay until these are there.
+  if (isLoading() && isComplete() && drawn.startsWith(`["${state.modality}"`)) return;
+  const isReady = isComplete() && frames.length > 0 && !isLoading();
+  const urls = frames.map(({ url }) => url.length + url.slice(-80));
+  const now = isReady ? JSON.stringify([state.modality, urls, shown, dates, files[0].name]) : "";
+  if (isReady && now === drawn) return;
+  drawn = now;
+  const hadFocus = stage.contains(document.activeElement);
+  stage.classList.toggle("ready", isReady);
   if (isReady) {
     const { width, height } = frames[shown] ?? frames[0];
     stage.style.setProperty("--ratio", width / height);

@@ -74,6 +74,10 @@ def test_a_series_is_in_order_of_its_dates_and_asked_with_them(page):
     with page.expect_request("**/v1/chat/completions") as request:
         assert ask(page, "When did it happen?") == "between the second and the third date"
     assert request.value.post_data_json["dates"] == ["2016", "2019", "2022"]
+    page.get_by_role("button", name="Move 2016 later").focus()
+    page.keyboard.press("Enter")  # the dates are drawn anew, and the focus follows the one that moved
+    expect(page.locator(".date").first).to_have_value("2019")
+    expect(page.get_by_role("button", name="Move 2016 later")).to_be_focused()
     page.get_by_role("button", name="Remove 2019").click()
     expect(page.locator(".strip li")).to_have_count(2)
 
