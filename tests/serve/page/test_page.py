@@ -80,6 +80,19 @@ def test_the_change_map_is_drawn_with_an_opacity_and_from_a_threshold_on(page, m
     assert page.locator("#map-picture").is_hidden()
 
 
+def test_an_answer_appears_as_it_is_written(page):
+    page.get_by_text("Image", exact=True).click()
+    page.locator(".example").click()
+    page.evaluate("""() => {
+        window.lengths = new Set()
+        const look = () => lengths.add(document.querySelector(".answer")?.textContent.length ?? 0)
+        const what = { childList: true, characterData: true, subtree: true }
+        new MutationObserver(look).observe(document.querySelector("#turns"), what)
+    }""")
+    assert "scene of grass" in ask(page, "Describe the scene.")
+    assert page.evaluate("lengths.size") > 5
+
+
 def test_later_questions_are_asked_with_the_earlier_turns(page, model):
     load_pair(page)
     sent = []
