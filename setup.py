@@ -40,9 +40,18 @@ TRAIN = [
     "tensorboard",  # the Trainer's log reader
 ]
 
+SERVE = [
+    "fastapi>=0.115",  # form fields and files side by side, each with its own checks
+    "uvicorn>=0.54",  # Multiprocess(config, sockets), which gives up where no process can start
+    "python-multipart>=0.0.18",  # 0.0.18 bounds the work that a malformed body makes
+    "prometheus-client>=0.19",  # livesum of gauges over processes
+    "fastapi-offline>=1.7",  # swagger-ui as files, so that /docs needs no network
+]
+
 EXTRAS = {
     "eval": EVAL,
     "train": TRAIN,
+    "serve": SERVE,
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
@@ -51,6 +60,10 @@ EXTRAS = {
     "dev": [
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
+        *SERVE,  # the tests of btcchat/serve/http
+        "openai>=1.60",  # max_completion_tokens; the client that the server is made for
+        "schemathesis>=4",  # call_and_validate with named checks; holds the server against its OpenAPI document
+        "psutil",  # the memory of a server under load
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name

@@ -73,7 +73,9 @@ def geotiff(change: np.ndarray, after: FileLike) -> bytes:
         if raster.crs is None:
             raise BTCChatError(f"image '{raster.name}' has no coordinate reference system; ask for a PNG")
         height, width = change.shape
-        transform = raster.transform * raster.transform.scale(raster.width / width, raster.height / height)
+        a, b, left, d, e, top = raster.transform[:6]
+        across, down = raster.width / width, raster.height / height
+        transform = type(raster.transform)(a * across, b * down, left, d * across, e * down, top)
         profile = {"width": width, "height": height, "count": 1, "dtype": "float32", "crs": raster.crs}
     with MemoryFile() as file:
         with file.open(driver="GTiff", transform=transform, compress="deflate", predictor=3, **profile) as target:

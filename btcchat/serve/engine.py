@@ -192,9 +192,9 @@ class Engine:
         for row in self._rows:
             if self._stopping or row.leaves():
                 row.cancel()
-        if written := self._decoder.step():
-            self._on_step(len(written))
+        written = self._decoder.step()
         self._rows = [row for row in self._rows if not row.deliver()]
+        self._on_step(len(written))
 
     def _join(self, answers: Sequence[Answer]) -> None:
         """Read the images of all in one pass; if that fails, one by one, so that one cannot spoil the others."""

@@ -45,6 +45,7 @@ class APIError(HTTPException):
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
         headers |= {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        headers |= {"Connection": "close"} if status in (408, 413) else {}  # more of the body may be on its way
         super().__init__(status, one_line(message), headers)
         self.param, self.code = param, code
 
@@ -96,7 +97,10 @@ def add_handlers(app: FastAPI) -> None:
         return response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not kind.lower().startswith("multipart/form-data"):
+            return response(APIError(415, f"the body is {kind[:80] or 'of no type'}, expected multipart/form-data"))
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
         return response(APIError(422, f"{name or 'the body'}: {first['msg']}", param=name or None))

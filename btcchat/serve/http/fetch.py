@@ -34,10 +34,12 @@ def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) ->
         )
     if parts.username is not None or parts.password is not None:
         raise BTCChatError("an address with a user name is not fetched; leave it out")
-    address = _public_address(host, port)
+    address = _public_address(host)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         return _read(parts.scheme, (host, address, port), path, most_bytes=most_bytes, seconds=seconds)
+    except BTCChatError:
+        raise
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise BTCChatError(f"{host} could not be read: {type(error).__name__}") from None
 
@@ -49,12 +51,19 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast and (mapped is None or is_public(str(mapped)))
 
 
-def _public_address(host: str, port: int) -> str:
+def addresses(host: str) -> list[str]:
+    """IP addresses of a name; none where it is not known."""
     try:
-        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
-        raise BTCChatError(f"the host {host} was not found") from None
-    if not found or not all(map(is_public, found)):
+        return []
+
+
+def _public_address(host: str) -> str:
+    found = addresses(host)
+    if not found:
+        raise BTCChatError(f"the host {host} was not found")
+    if not all(map(is_public, found)):
         raise BTCChatError(f"the host {host} has an address in a private network; nothing is fetched from there")
     return found[0]
 

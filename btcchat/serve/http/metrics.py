@@ -6,6 +6,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from btcchat.serve.engine import Engine
 from btcchat.serve.job import Answer
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # environment; prometheus-client reads it when it is imported
@@ -39,6 +40,16 @@ class Metrics:
         self.answers.labels(answer.finish_reason or "cancelled").inc()
         if answer.first_token is not None:
             self.first_token_seconds.observe(answer.first_token - answer.arrived)
+
+    def stepped(self, rows: int, engine: Engine) -> None:
+        """After a step that wrote a token of so many answers."""
+        if rows:
+            self.batch_rows.observe(rows)
+        self.count(engine)
+
+    def count(self, engine: Engine) -> None:
+        self.waiting.set(engine.waiting)
+        self.active.set(engine.active)
 
     def text(self) -> bytes:
         if FOLDER not in os.environ:

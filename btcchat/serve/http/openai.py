@@ -20,7 +20,7 @@ from btcchat.serve.http.question import options_of, question_of, reading_of
 from btcchat.serve.http.request_body import ChatRequest, parse
 from btcchat.serve.http.service import Service
 
-READING = ("bands", "stretch", "nodata")
+FIELDS = ("bands", "stretch", "nodata", "dates")  # an error about one of them begins with its name
 
 
 class Usage(BaseModel):
@@ -126,8 +126,8 @@ def _prepare(service: Service, data: bytes) -> tuple[ChatRequest, Sample, Genera
         frames = service.frames(question.shown, reading_of(chat, service.settings))
         sample = service.sample(question, frames)
     except BTCChatError as error:
-        first = str(error).split(" ")[0]
-        raise APIError(400, str(error), param=first if first in READING else "messages") from None
+        first = str(error).split(" ")[0].rstrip(":")
+        raise APIError(400, str(error), param=first if first in FIELDS else "messages") from None
     return chat, sample, options, {"modality": question.shown.modality, "images": len(sample["frames"])}
 
 

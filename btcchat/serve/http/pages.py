@@ -51,6 +51,8 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
+        if service.is_ready:
+            service.metrics.count(service.engine)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/v1/info", responses=documented())

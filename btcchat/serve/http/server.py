@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.supervisors.multiprocess import Multiprocess
 
 from btcchat.console.children import end_with_parent
 from btcchat.console.ending import user_fault
@@ -22,6 +24,7 @@ from btcchat.serve.http.settings import Settings
 
 SETTINGS = "BTCCHAT_SERVE"  # environment of the processes of replicas
 CONNECTIONS = 1000  # of one process
+HEALTH_SECONDS = 60  # in which a process has to answer, however busy it is, before another takes its place
 FAILED_TO_START = 3  # uvicorn's own exit code, at which it starts no other process in its place
 
 
@@ -42,25 +45,21 @@ def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callab
 
     Raises BTCChatError for an address that cannot be had, and what loading the model raises.
     """
-    own = _bind(settings.host, port)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    port = own.getsockname()[1]
-    address = f"http://{host}:{port}"
-    if replicas > 1:
-        own.close()
-        listening(address)
-        _serve_replicas(settings, port, replicas)
-        return
-    with own:
+    with bind(settings.host, port) as own:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        listening(f"http://{host}:{own.getsockname()[1]}")
+        if replicas > 1:
+            _serve_replicas(settings, own, replicas)
+            return
         service = Service(settings, lambda: setattr(server, "should_exit", True))
-        server = Server(uvicorn.Config(build_app(service), **_options(settings)), service.drain)
-        listening(address)
+        server = Server(uvicorn.Config(build_app(service), **options(settings)), service.drain)
         server.run(sockets=[own])
     if service.failure is not None:
         raise service.failure
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Raises BTCChatError for an address that cannot be had."""
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server((host, port), family=found[0], backlog=2048)
@@ -70,7 +69,8 @@ def _bind(host: str, port: int) -> socket.socket:
         raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; choose another") from None
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def options(settings: Settings) -> dict[str, Any]:
+    """Of uvicorn."""
     return {
         "lifespan": "on",
         "log_config": None,
@@ -81,20 +81,36 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _serve_replicas(settings: Settings, port: int, replicas: int) -> None:
+class Replicas(Multiprocess):
+    """uvicorn's, which remembers the signal that ended it."""
+
+    ended_by: int | None = None
+
+    def handle_int(self) -> None:
+        self.ended_by = signal.SIGINT
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.ended_by = signal.SIGTERM
+        super().handle_term()
+
+
+def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> None:
     os.environ[SETTINGS] = settings.to_json()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // replicas)))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    app = f"{__name__}:replica"
+    config = uvicorn.Config(
+        app, factory=True, workers=replicas, timeout_worker_healthcheck=HEALTH_SECONDS, **options(settings)
+    )
     with TemporaryDirectory(prefix="btcchat-metrics-") as folder:
         os.environ[FOLDER] = folder
-        uvicorn.run(
-            f"{__name__}:replica",
-            factory=True,
-            host=settings.host,
-            port=port,
-            workers=replicas,
-            timeout_worker_healthcheck=60,
-            **_options(settings),
-        )
+        processes = Replicas(config, [own])
+        processes.run()
+    if processes.ended_by is None:
+        raise BTCChatError("a process of --replicas could not be started; its own message is above")
+    signal.signal(processes.ended_by, handlers[processes.ended_by])  # type: ignore[index]
+    signal.raise_signal(processes.ended_by)
 
 
 def replica() -> ASGIApp:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from btcchat import BTCChat
+from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
 from btcchat.processor import Sample, request
 from btcchat.serve.engine import Engine, EngineLimits
@@ -28,13 +29,22 @@ READERS = min(4, os.cpu_count() or 1)  # images that are decoded at the same tim
 FETCH_SECONDS = 30.0
 
 
-class Service:
-    """One process's model. ``failed`` is called where it cannot be loaded, with ``failure`` set."""
+def load_model(settings: Settings) -> BTCChat:
+    return BTCChat.from_pretrained(**settings.model, reading=settings.reading)
 
-    def __init__(self, settings: Settings, failed: Callable[[], object] = lambda: None) -> None:
+
+class Service:
+    """One process's model. failed: called where it cannot be loaded, with ``failure`` set."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        failed: Callable[[], object] = lambda: None,
+        load: Callable[[Settings], BTCChat] = load_model,
+    ) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.failure: BaseException | None = None
-        self._failed = failed
+        self._failed, self._load_model = failed, load
         self._engine: Engine | None = None
         self._model: BTCChat | None = None
         self._readers = ThreadPoolExecutor(READERS, "reader")
@@ -62,18 +72,24 @@ class Service:
             settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds
         )
         try:
-            self._model = BTCChat.from_pretrained(**settings.model, reading=settings.reading)
-            self._engine = Engine(self._model, limits, self.metrics.batch_rows.observe)
+            self._model = self._load_model(settings)
+            engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine))
+            self._engine = engine
         except BaseException as error:  # noqa: BLE001 - whoever started the server is told
             self.failure = error
             self._failed()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken."""
+        return self._engine is not None and self._engine.is_open and not self.draining
 
     @property
     def engine(self) -> Engine:
         """Raises APIError 503 while there is none."""
         if self._engine is None:
             raise APIError(503, "the model is being loaded; try again later", code="loading")
-        if self.draining or not self._engine.is_open:
+        if not self.is_ready:
             raise APIError(503, "the server is shutting down; try again later", code="shutting_down")
         return self._engine
 
@@ -105,5 +121,10 @@ class Service:
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
         """What the model reads of a question. Raises BTCChatError."""
         modality, shown = question.shown.modality, list(frames) or None
+        if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
+            raise BTCChatError(
+                f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
+                "give one for each image of a pair or series"
+            )
         record = request(question.text, modality, shown, dates=question.dates, history=question.history)
         return self.model.processor(record, frames, train=False, system=question.system)

@@ -8,6 +8,7 @@ from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
+from btcchat.media.source import existing_file
 
 SHORTEST_KEY = 16  # characters
 MIB = 2**20
@@ -80,10 +81,13 @@ def is_loopback(host: str) -> bool:
 def read_keys(path: str) -> tuple[str, ...]:
     """The keys of a file, one a line; empty lines and lines that begin with # are comments. Raises BTCChatError."""
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        text = Path(existing_file(path, "--api-key-file")).read_text(encoding="utf-8")  # type: ignore[arg-type]
+    except BTCChatError:
+        raise
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise BTCChatError(f"--api-key-file {path} cannot be read: {reason}") from None
+    lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:
         raise BTCChatError(f"--api-key-file {path} has no key; write one on a line, e.g. from: openssl rand -hex 32")

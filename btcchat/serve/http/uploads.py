@@ -152,7 +152,7 @@ def _sample(service: Service, question: Question, words: Words) -> Sample:
     try:
         return service.sample(question, frames)
     except BTCChatError as error:
-        raise APIError(422, str(error)) from None
+        raise APIError(422, str(error), param="dates" if str(error).startswith("dates") else None) from None
 
 
 def _reading(service: Service, words: Words) -> Any:
