@@ -68,7 +68,7 @@ EXTRAS = {
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
-        "axe-playwright-python>=0.1.8",  # brings axe-core 4.12, which knows light-dark() colours; earlier ones bring 4.11
+        "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
         "mypy>=2.4",  # the release that the package is checked with; others report other errors

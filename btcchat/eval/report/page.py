@@ -125,7 +125,8 @@ def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
     tags = {tag for of_set in cards.values() for row in of_set.tags for tag in row}
     shows = ["all", *(tag for tag in ("changed", "unchanged", "misjudged", "right", "wrong") if tag in tags)]
     yield "<h2>Samples</h2>\n<form>" + _select("show", shows, shows) + _select("sort", sorts, range(len(sorts)))
-    yield '<input name=find type=search aria-label=find placeholder="Find in texts"><span class=soft id=shown></span></form>\n'
+    yield '<input name=find type=search aria-label=find placeholder="Find in texts">'
+    yield "<span class=soft id=shown></span></form>\n"
     if any(of_set.kind == CAPTIONS for of_set in cards.values()):
         yield paragraph(
             f"Scores of a pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of its "
