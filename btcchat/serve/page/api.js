@@ -47,7 +47,7 @@ function form(fields, files) {
 // A server that ends an upload in the middle leaves the browser without its answer, so the size is looked at here.
 function check(bytes) {
   const limit = state.info?.limits?.body_bytes;
-  const mega = (count) => (count / 2 ** 20).toFixed(0);
+  const mega = (count) => (count / 2 ** 20).toFixed(1);
   if (bytes > limit) {
     throw new ServerError(`These files are ${mega(bytes)} MiB together; this server takes ${mega(limit)} MiB at most.`);
   }

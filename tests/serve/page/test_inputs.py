@@ -120,6 +120,17 @@ def test_what_the_server_refuses_is_shown_as_its_line(page):
     assert page.locator("#turns article").count() == 1
 
 
+def test_files_above_the_servers_limit_are_refused_before_they_are_sent(open_page, address):
+    page = open_page()
+    info = page.request.get(f"{address}/v1/info").json()
+    info["limits"]["body_bytes"] = 2**17
+    page.route("**/v1/info", lambda route: route.fulfill(json=info))
+    page.reload()
+    page.locator("#model").wait_for()
+    choose(page, *PAIR)
+    expect(page.locator("#fault")).to_have_text("These files are 0.2 MiB together; this server takes 0.1 MiB at most.")
+
+
 def test_a_key_is_asked_for_and_sent(open_page):
     page = open_page()
     seen = []
