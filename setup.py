@@ -51,10 +51,19 @@ TRAIN = [
     "tensorboard",  # the Trainer's log reader
 ]
 
+SERVE = [
+    "fastapi>=0.115",  # form fields and files side by side, each with its own checks
+    "uvicorn>=0.54",  # Multiprocess(config, sockets), which gives up where no process can start
+    "python-multipart>=0.0.18",  # 0.0.18 bounds the work that a malformed body makes
+    "prometheus-client>=0.19",  # livesum of gauges over processes
+    "fastapi-offline>=1.7",  # swagger-ui as files, so that /docs needs no network
+]
+
 EXTRAS = {
     "pinned": PINNED,
     "eval": EVAL,
     "train": TRAIN,
+    "serve": SERVE,
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
@@ -63,9 +72,15 @@ EXTRAS = {
     "dev": [
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
+        *SERVE,  # the tests of btcchat/serve/http
+        "openai>=1.60",  # max_completion_tokens; the client that the server is made for
+        "schemathesis>=4",  # call_and_validate with named checks; holds the server against its OpenAPI document
+        "psutil",  # the memory of a server under load
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
+        "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
         "mypy>=2.4",  # the release that the package is checked with; others report other errors
@@ -92,7 +107,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["btcchat", "btcchat.*"]), *RESOURCES],
     package_dir={name: name.removeprefix("btcchat.") for name in RESOURCES},
-    package_data={"btcchat": ["py.typed", "assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
+    package_data={"btcchat": ["py.typed", "assets/**/*", "serve/page/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},

@@ -1,7 +1,7 @@
 """Templates: how the turns of a chat become one prompt. A new one is a function that yields its parts, and a row."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,12 @@ class Template:
     end: Mark = END  # special token that ends an answer
     tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
     always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they stand
+
+    def with_system(self, system: str) -> "Template":
+        """The template with this text in place of its system text. Raises BTCChatError where it has none."""
+        if not self.system:
+            raise BTCChatError("the model's prompt template has no system text; leave out the system message")
+        return replace(self, system=system)
 
 
 def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
