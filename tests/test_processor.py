@@ -179,7 +179,8 @@ def test_the_system_text_of_a_template_can_be_replaced(tmp_path):
     record = request("What changed?", "pair", [Image.new("RGB", (8, 8))] * 2)
     processor = tiny_model(tmp_path).processor
     usual, other = processor(record, train=False), processor(record, train=False, system="Be brief.")
-    text = processor.tokenizer.decode([id for id in other["input_ids"].tolist() if id >= 0])
+    ids = [id for id in other["input_ids"].tolist() if id >= 0]
+    text = processor.tokenizer.decode(ids)
     assert "Be brief." in text and "curious user" not in text
     assert torch.equal(usual["frames"], other["frames"])
     processor.config.conv_version = "plain"
