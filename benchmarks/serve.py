@@ -119,11 +119,15 @@ def load(address: str, process: psutil.Process, bodies: list[dict], clients: int
     return {
         "requests/s": len(bodies) / seconds,
         "p50": statistics.median(whole),
-        "p95": whole[int(0.95 * (len(whole) - 1))],
+        "p95": quantile(whole),
         "first p50": statistics.median(firsts),
-        "first p95": firsts[int(0.95 * (len(firsts) - 1))],
+        "first p95": quantile(firsts),
         "CPU s": (cpu_seconds(process) - before) / len(bodies),
     }
+
+
+def quantile(ordered: list[float], share: float = 0.95) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def cpu_seconds(process: psutil.Process) -> float:
