@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from btcchat.console.parser import HelpParser
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, one_line
 
@@ -39,7 +40,7 @@ PLUGIN: dict[str, Any] = {  # `btcchat.plugins.take_flags` reads it: it may be a
 }
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(HelpParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if "-" in self.prefix_chars:
@@ -47,9 +48,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message} (see {self.prog} --help)")
-
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
-        (file or sys.stderr).write(message)  # argparse would be silent about a full disk
 
 
 def complain(message: str) -> None:
