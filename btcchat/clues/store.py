@@ -207,8 +207,8 @@ def _check_reading(about: dict[str, Any], reading: Reading, folder: Path) -> Non
     if theirs != reading.record():
         flags = " ".join(f"--{name} {value}" for name, value in theirs.items() if value != default[name])
         raise BTCChatError(
-            f"{folder} has clues of images read with {flags or 'the default --bands, --stretch and --nodata'}; read them "
-            "in the same way now, or run btcchat augment with today's flags and another --out"
+            f"{folder} has clues of images read with {flags or 'the default --bands, --stretch and --nodata'}; read "
+            "them in the same way now, or run btcchat augment with today's flags and another --out"
         )
 
 
