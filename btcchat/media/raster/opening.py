@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
 from btcchat.media.notes import once
+from btcchat.media.raster.plain_pnm import as_binary
 from btcchat.media.source import Embedded
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def driver_of(head: bytes) -> str | None:
         return "JP2OpenJPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:25] == b"\x10":  # bits a band
         return "PNG"
-    if head[:2] in (b"P5", b"P6"):
+    if head[:2] in (b"P2", b"P3", b"P5", b"P6"):
         words = re.sub(rb"#[^\n]*", b"", head).split()
         if len(words) > 3 and words[3].isdigit() and 255 < int(words[3]) < 65536:
             return "PNM"
@@ -59,6 +60,7 @@ class Opening:
     """How one source is opened, and all that follows from it. virtual: a path of GDAL's own file systems (/vsi...)."""
 
     def __init__(self, source: Path | Embedded, driver: str, *, virtual: bool = False) -> None:
+        source = as_binary(source) if driver == "PNM" else source
         self.source, self.driver = source, driver
         self._stack = ExitStack()
         sidecars = not isinstance(source, Embedded) and (virtual or _sidecars_are_tiff(source))

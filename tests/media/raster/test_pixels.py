@@ -10,6 +10,7 @@ from rasterio.enums import ColorInterp
 
 from btcchat.errors import BTCChatError
 from btcchat.media import Reading, load_image
+from btcchat.media.source import Embedded
 from tests.media.scenes import scene, write
 
 COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
@@ -283,6 +284,45 @@ def test_ppm_of_more_than_8_bits_is_stretched(tmp_path, bits, bands):
     head = f"P{6 if bands == 3 else 5}\n# a comment\n50 20\n{2**bits - 1}\n".encode()
     (tmp_path / "a.ppm").write_bytes(head + values.astype(">u2").tobytes())
     assert np.abs(shown(tmp_path / "a.ppm") - expected(values)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 16])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_ppm_written_as_text_is_read_as_a_binary_one(tmp_path, bits, bands):
+    values = np.repeat(ramp(0, 2**bits - 1, np.uint16), bands, axis=2)
+    size, most = b"50 20", b"%d" % (2**bits - 1)
+    (tmp_path / "binary.ppm").write_bytes(
+        (b"P6 " if bands == 3 else b"P5 ") + size + b"\n" + most + b"\n" + values.astype(">u2").tobytes()
+    )
+    text = (b"P3\n" if bands == 3 else b"P2\n") + b"# 1 2\n" + size + b"\n" + most + b" # of it\n"
+    text += b"\n".join(b"%d" % value for value in values.flat)
+    (tmp_path / "text.ppm").write_bytes(text)
+    for reading in ({}, {"stretch": "none"}, {"bands": (1,), "nodata": 0.0}):
+        assert (shown(tmp_path / "text.ppm", **reading) == shown(tmp_path / "binary.ppm", **reading)).all()
+    inside = Embedded("text.ppm", text)
+    assert (shown(inside) == shown(tmp_path / "binary.ppm")).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("P3 2 1 1023\n1 2 3 4 5", "truncated or damaged: 5 values, 2 x 1 pixels need 6"),
+        ("P2 2 1 1023\n1 two", "truncated or damaged: not everything in it is a number"),
+        ("P2 2 1 1023\n1 \xff", "truncated or damaged: not everything in it is a number"),
+        ("P2 2 1 1023\n1 1024", "truncated or damaged: values from 1 to 1024, expected 0 to 1023"),
+        ("P2 2 1 1023\n1 -1", "values from -1 to 1, expected 0 to 1023"),
+        ("P2 2 1 1023\n1 99999999999999999999", "expected 0 to 1023"),
+        ("P2 0 1 1023\n1", "0 x 1 pixels"),
+        ("P2 99999999 99999999 1023\n1", "1 values, 99999999 x 99999999 pixels need 9,999,999,800,000,001"),
+        ("P2 2 1 1023\n" + "1 " * 2**25, "text of more than 67,108,864 bytes; write it in binary"),
+    ],
+    ids=range(9),
+)
+def test_a_fault_of_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
+    (tmp_path / "a.ppm").write_text(text, encoding="latin-1")
+    with pytest.raises(BTCChatError) as error:
+        load_image(tmp_path / "a.ppm")
+    assert fault in str(error.value) and "\n" not in str(error.value)
 
 
 def test_bmp_of_5_6_5_bits_is_read(tmp_path):
