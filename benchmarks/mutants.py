@@ -3,7 +3,8 @@
   pip install pytest-cov
   python benchmarks/mutants.py cover            the not-slow tests once, to know which of them run which line
   python benchmarks/mutants.py listed           the faults of mutants_listed.py, which tests once did not notice
-  python benchmarks/mutants.py drawn --count 200 --seed 0    faults drawn from the operators over the core files
+  python benchmarks/mutants.py drawn --count 200 --seed 0 > drawn.md    drawn from the operators over the core files
+  python benchmarks/mutants.py drawn --again drawn.md tests/media       its survivors, with more tests
 
 A mutant is killed when a test fails, or takes too long; it survives when all pass. Printed as a Markdown table.
 """
@@ -183,17 +184,21 @@ def drawn(count: int, seed: int) -> list[Mutation]:
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
-def report(chosen: Sequence[Mutation]) -> int:
-    """Try them, and print a row for each survivor and the counts. Returns the number that survived."""
+def report(chosen: Sequence[Mutation], first: Sequence[str] = ()) -> int:
+    """Try them, and print a row for each survivor and the counts. Returns the number that survived.
+
+    first: tests that are run before those that are known to run the line, such as new ones.
+    """
     torch.set_num_threads(1)
     results: list[tuple[Mutation, str]] = []
     known = set() if all(mutation.tests for mutation in chosen) else known_tests()
+    tests = {mutation: [*first, *(mutation.tests or tests_of(mutation, known))] for mutation in chosen}
     with copied() as copy:
-        for test_list in {tuple(mutation.tests or tests_of(mutation, known)) for mutation in chosen[:20]} - {()}:
+        for test_list in {tuple(tests[mutation]) for mutation in chosen[:5]} - {()}:
             if _forked(copy, test_list):
                 sys.exit(f"mutants: tests fail without a mutant, among {', '.join(test_list[:3])} ...")
         for number, mutation in enumerate(chosen, 1):
-            results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation, known))))
+            results.append((mutation, run(copy, mutation, tests[mutation])))
             print(f"{number}/{len(chosen)} {results[-1][1]}: {mutation}", file=sys.stderr, flush=True)
     print("| operator | mutants | killed | survived |\n|---|---|---|---|")
     total = Counter(mutation.operator for mutation, _ in results)
@@ -210,7 +215,8 @@ def report(chosen: Sequence[Mutation]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cover", "listed", "drawn"))
-    parser.add_argument("tests", nargs="*", help="for cover: some tests instead of all")
+    parser.add_argument("tests", nargs="*", help="for cover: some tests instead of all; for drawn: run these first")
+    parser.add_argument("--again", metavar="FILE", help="for drawn: only those that survive in this report")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -218,7 +224,11 @@ def main() -> None:
         return cover(args.tests)
     if args.what == "drawn" and not COVERED.is_file():
         parser.error("first: python benchmarks/mutants.py cover")
-    survived = report(listed() if args.what == "listed" else drawn(args.count, args.seed))
+    chosen = listed() if args.what == "listed" else drawn(args.count, args.seed)
+    if args.again:
+        earlier = Path(args.again).read_text(encoding="utf-8")
+        chosen = [mutation for mutation in chosen if f"`{mutation}`" in earlier]
+    survived = report(chosen, args.tests)
     if args.what == "listed" and survived:
         sys.exit(1)
 

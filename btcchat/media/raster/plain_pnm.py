@@ -39,4 +39,4 @@ def as_binary(source: Path | Embedded) -> Path | Embedded:
     if not 0 <= values.min() <= values.max() <= most:
         raise BTCChatError(f"{fault}: values from {values.min()} to {values.max()}, expected 0 to {most}")
     head = b"%s\n%d %d\n%d\n" % (BINARY[kind], width, height, most)
-    return Embedded(str(source), head + values.astype(">u2").tobytes())
+    return Embedded(str(source), head + values.astype(">u2" if most > 255 else "u1").tobytes())

@@ -303,6 +303,23 @@ def test_ppm_written_as_text_is_read_as_a_binary_one(tmp_path, bits, bands):
     assert (shown(inside) == shown(tmp_path / "binary.ppm")).all()
 
 
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_a_ppm_with_a_long_comment_is_not_taken_for_8_bits(tmp_path, kind):
+    values = np.repeat(ramp(0, 1023, np.uint16), 3 if kind in ("P3", "P6") else 1, axis=2)
+    head = f"{kind}\n#{'x' * 2000}\n50 20\n1023\n".encode()
+    pixels = values.astype(">u2").tobytes() if kind in ("P5", "P6") else " ".join(map(str, values.flat)).encode()
+    (tmp_path / "a.ppm").write_bytes(head + pixels)
+    try:
+        levels = shown(tmp_path / "a.ppm")
+    except BTCChatError as error:  # GDAL looks for all of the header of a binary one in 1 KiB
+        assert kind in ("P5", "P6") and "damaged" in str(error)
+    else:
+        assert np.abs(levels - expected(values)).max() <= 1
+    if kind in ("P2", "P3"):
+        (tmp_path / "a.ppm").write_bytes(head.replace(b"1023", b"255") + " ".join(["7"] * values.size).encode())
+        assert (shown(tmp_path / "a.ppm") == 7).all()
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
