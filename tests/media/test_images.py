@@ -13,6 +13,7 @@ from PIL import Image
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import evenly, load_frames
 from btcchat.media.images import load_image
+from btcchat.media.reading import Reading
 from btcchat.media.source import natural_key
 
 SIZE = (24, 16)  # width, height
@@ -255,6 +256,27 @@ def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode)
     expected = load_image(plain.reduce(3))
     np.testing.assert_allclose(np.asarray(small, int), np.asarray(expected, int), atol=1)
     assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are put together
+
+
+def test_that_images_are_read_smaller_is_said_once_whatever_their_sizes(tmp_path, caplog):
+    for width in (32, 48):
+        Image.new("L", (width, 8)).save(tmp_path / f"{width}.png")
+    with caplog.at_level(logging.INFO, "btcchat"):
+        for width in (32, 48):
+            load_image(tmp_path / f"{width}.png", max_side=8)
+    assert caplog.messages == [
+        f"{tmp_path}/32.png (32 x 8 as 8 x 2): images that are large for the model are read smaller"
+    ]
+
+
+@pytest.mark.parametrize("reading", [Reading(bands=(3, 2, 1)), Reading(nodata=0.0), Reading(nodata="none"), Reading()])
+def test_flags_that_an_image_cannot_follow_are_warned_of_once(tmp_path, caplog, scene, reading):
+    for name in "ab":
+        scene.save(tmp_path / f"{name}.png")
+        assert (np.asarray(load_image(tmp_path / f"{name}.png", reading=reading)) == np.asarray(scene)).all()
+    warned = reading not in (Reading(nodata="none"), Reading())
+    assert len(caplog.messages) == warned
+    assert not warned or "a.png: is read without --bands and --nodata, which are for TIFF" in caplog.text
 
 
 def test_a_large_image_is_turned_upright(tmp_path):
