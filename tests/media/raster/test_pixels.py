@@ -342,6 +342,17 @@ def test_a_fault_of_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
     assert fault in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("nodata", "hidden"), [(None, [2]), ("none", []), (1.0, [1])])
+def test_of_a_palette_what_is_no_data_is_black(tmp_path, nodata, hidden):
+    colours = {0: (10, 20, 30), 1: (40, 50, 60), 2: (70, 80, 90), 3: (1, 2, 3)}
+    values = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
+    path = write(tmp_path / "a.tif", values, nodata=2, photometric="palette")
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, colours)
+    expected = [[0, 0, 0] if value in hidden else list(colours[value]) for value in range(4)]
+    assert shown(path, nodata=nodata).reshape(-1, 3).tolist() == expected
+
+
 def test_bmp_of_5_6_5_bits_is_read(tmp_path):
     import struct
 
