@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import evenly, load_frames
@@ -433,3 +433,12 @@ def test_reading_images_needs_no_torch():
         "import sys, btcchat.media.images, btcchat.media.video, btcchat.data.pairs; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_image_of_16_bits_in_memory_is_stretched_and_turned_upright():
+    values = np.linspace(0, 60000, 200).reshape(10, 20).astype(np.uint16)
+    image = Image.fromarray(values)
+    upright = np.asarray(load_image(image))
+    assert upright.shape == (10, 20, 3) and upright[0, 0, 0] == 0 and upright[-1, -1, 0] == 255
+    image.getexif()[ExifTags.Base.Orientation] = 6
+    assert (np.asarray(load_image(image)) == np.rot90(upright, -1)).all()
