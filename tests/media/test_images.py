@@ -14,7 +14,7 @@ from btcchat.errors import BTCChatError
 from btcchat.media.frames import evenly, load_frames
 from btcchat.media.images import load_image
 from btcchat.media.reading import Reading
-from btcchat.media.source import natural_key
+from btcchat.media.source import existing_file, natural_key
 
 SIZE = (24, 16)  # width, height
 
@@ -442,3 +442,12 @@ def test_an_image_of_16_bits_in_memory_is_stretched_and_turned_upright():
     assert upright.shape == (10, 20, 3) and upright[0, 0, 0] == 0 and upright[-1, -1, 0] == 255
     image.getexif()[ExifTags.Base.Orientation] = 6
     assert (np.asarray(load_image(image)) == np.rot90(upright, -1)).all()
+
+
+def test_a_folder_is_no_file_and_of_images_it_is_said_what_it_can_be(tmp_path):
+    with pytest.raises(
+        BTCChatError, match="is a folder, a file is expected; a folder of frames is a series or a video$"
+    ):
+        existing_file(tmp_path, "image")
+    with pytest.raises(BTCChatError, match="is a folder, a file is expected$"):
+        existing_file(tmp_path, "mask")
