@@ -451,3 +451,9 @@ def test_a_folder_is_no_file_and_of_images_it_is_said_what_it_can_be(tmp_path):
         existing_file(tmp_path, "image")
     with pytest.raises(BTCChatError, match="is a folder, a file is expected$"):
         existing_file(tmp_path, "mask")
+
+
+@pytest.mark.parametrize("source", [5, None, [], b"a.png"])
+def test_what_is_no_image_is_a_wrong_type_by_its_name(source):
+    with pytest.raises(TypeError, match="source must be a path, a PIL image, a numpy array or a torch tensor"):
+        load_image(source)
