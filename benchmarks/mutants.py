@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--again", metavar="FILE", help="for drawn: only those that survive in this report")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.what == "cover":
         return cover(args.tests)
     if args.what == "drawn" and not COVERED.is_file():
