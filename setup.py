@@ -6,15 +6,16 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 REQUIRED = [
-    "transformers==4.36.2",  # the version of the published checkpoints, and of every golden number
-    "tokenizers>=0.14,<0.19",  # transformers 4.36.2 refuses any other at import
-    "huggingface_hub>=0.19.3,<1",  # likewise
-    "accelerate>=0.34,<1",  # 0.34 allows numpy 2; 1.0 removed arguments that the pinned Trainer passes
-    "torch>=2.5",  # torch.cpu._is_avx512_bf16_supported; torch.serialization.add_safe_globals came with 2.4
+    # 4.36.2 is the version of the published checkpoints and of every golden number; 5.24 gives the same numbers, and
+    # reads what the hub has today. Whatever differs between them is in btcchat/compat.
+    "transformers>=4.36.2,<6",
+    "tokenizers>=0.14",  # transformers chooses the release; 4.36.2 accepts none before it
+    "huggingface_hub>=0.19.3",  # likewise
+    "accelerate>=0.34",  # allows numpy 2
+    "torch>=2.6",  # transformers 5 does not see an older one
     "numpy>=1.26",  # first wheels for Python 3.12
     "safetensors>=0.4",  # first wheels for Python 3.12
     "sentencepiece>=0.2",  # first wheels for Python 3.12; the LLaMA tokenizer
-    "protobuf>=4.21",  # the pinned transformers reads a sentencepiece model through code generated for 4.21
     "einops>=0.7",  # first release with torch.compile support out of the box
     "Pillow>=11.3",  # first with AVIF
     "rasterio>=1.4",  # reads int8; GDAL 3.9 or newer
@@ -23,9 +24,19 @@ REQUIRED = [
     "typing_extensions>=4.6.1",  # the TypedDict that pydantic>=2.5 reads on Python < 3.12
     "PyYAML>=6.0.1",  # 6.0 has no wheels for Python 3.12 and cannot be built any more (Cython 3)
     # Any release of these will do.
+    "protobuf",  # transformers asks for it while it reports a tokenizer that cannot be read
     "tqdm",  # the bar of a long command on a terminal
     "packaging",  # compares versions
     "requests",  # the faults that huggingface_hub<1 raises
+]
+
+# The reference: what the golden numbers were computed with, or nearest to it. constraints/pinned.txt has the whole set.
+PINNED = [
+    "transformers==4.36.2",
+    "tokenizers<0.19",  # transformers 4.36.2 refuses any other at import
+    "huggingface_hub<1",  # likewise
+    "accelerate<1",  # 1.0 removed arguments that the Trainer of 4.36.2 passes
+    "peft<0.14",  # 0.14 imports EncoderDecoderCache, which 4.36.2 lacks
 ]
 
 EVAL = [
@@ -34,26 +45,42 @@ EVAL = [
 ]
 
 TRAIN = [
-    "deepspeed>=0.9.3",  # the pinned transformers asks for it
-    "peft>=0.8,<0.14",  # 0.14 imports EncoderDecoderCache, which the pinned transformers lacks
-    "datasets",  # pip finds the newest that accepts huggingface_hub<1
+    "deepspeed>=0.9.3",  # transformers asks for it
+    "peft>=0.8",  # inject_adapter_in_model
+    "datasets",  # pip finds the newest that accepts the huggingface_hub that transformers accepts
     "tensorboard",  # the Trainer's log reader
 ]
 
+SERVE = [
+    "fastapi>=0.115",  # form fields and files side by side, each with its own checks
+    "uvicorn>=0.54",  # Multiprocess(config, sockets), which gives up where no process can start
+    "python-multipart>=0.0.18",  # 0.0.18 bounds the work that a malformed body makes
+    "prometheus-client>=0.19",  # livesum of gauges over processes
+    "fastapi-offline>=1.7",  # swagger-ui as files, so that /docs needs no network
+]
+
 EXTRAS = {
+    "pinned": PINNED,
     "eval": EVAL,
     "train": TRAIN,
+    "serve": SERVE,
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
     ],
-    "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # the pinned transformers asks for 2.1; NVIDIA only
+    "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # transformers asks for 2.1; NVIDIA only
     "dev": [
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
+        *SERVE,  # the tests of btcchat/serve/http
+        "openai>=1.60",  # max_completion_tokens; the client that the server is made for
+        "schemathesis>=4",  # call_and_validate with named checks; holds the server against its OpenAPI document
+        "psutil",  # the memory of a server under load
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
+        "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
         "mypy>=2.4",  # the release that the package is checked with; others report other errors
@@ -76,10 +103,11 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",  # tokenizers<0.19 has no wheels for 3.13
+    # The extra "pinned" ends at 3.12: tokenizers<0.19 has no wheels for 3.13.
+    python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["btcchat", "btcchat.*"]), *RESOURCES],
     package_dir={name: name.removeprefix("btcchat.") for name in RESOURCES},
-    package_data={"btcchat": ["py.typed", "assets/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
+    package_data={"btcchat": ["py.typed", "assets/**/*", "serve/page/**/*"], **dict.fromkeys(RESOURCES, ["**/*"])},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["btcchat=btcchat.cli:main"]},
@@ -89,6 +117,7 @@ setup(
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: GIS",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

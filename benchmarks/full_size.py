@@ -12,23 +12,19 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from btcchat import BTCChat, Processor, prompt, request
+from btcchat import BTCChat, request
 from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.checkpoint.parts import change_encoder_of, layout_of, projector_of, vision_tower_of
 from btcchat.eval.encoders.markdown import table
 from btcchat.generation import GenerationOptions, generate_ids
-from btcchat.language_model import build_language_model
-from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import CAPTION_QUESTION
-from btcchat.synthetic.start import train_tokenizer
 from measure import Clock
+from random_model import random_model
 
 DISK_GB = 7
 SHARD = "2GB"
@@ -63,27 +59,7 @@ def write(folder: Path) -> None:
         vision_tower=dict(VISION),
         change_encoder={"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_head": 8, "cc_dropout": 0.0},
     )
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    tower = vision_tower_of(config)
-    encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
-    image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
-    model = BTCChat(
-        vision_tower=tower,
-        change_encoder=encoder,
-        mm_projector=projector,
-        llm=build_language_model(config.llm),
-        processor=Processor(config, _tokenizer(), image_processor, layout_of(config, tower, encoder, projector)),
-    )
-    model.save_pretrained(folder, max_shard_size=SHARD)
-    torch.set_default_dtype(torch.float32)
-
-
-def _tokenizer():
-    """One that knows the words of the prompt, so that it is about as long as with the real tokenizer."""
-    corpus = [prompt.render([prompt.Turn("user", [CAPTION_QUESTION])])] * 10
-    with tempfile.TemporaryDirectory() as folder:
-        return train_tokenizer(corpus, 800, Path(folder))
+    random_model(config, torch.bfloat16).save_pretrained(folder, max_shard_size=SHARD)
 
 
 def measure(folder: Path, new_tokens: int) -> dict:

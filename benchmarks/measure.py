@@ -1,6 +1,8 @@
 """A clock, for the benchmarks beside this file."""
 
 import time
+from collections.abc import Callable
+from types import TracebackType
 
 import torch
 
@@ -8,19 +10,36 @@ import torch
 class Clock:
     """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``).
 
-    ``llm`` is its decoder and, after that, its head: generation calls these two, and not the whole.
+    ``llm`` is its decoder and, after that, its head: generation calls these two, and not the whole. wait: called before
+    each reading of the clock, for a GPU that is still working. As a context manager it stops at the end.
     """
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, wait: Callable[[], None] = lambda: None):
+        self.wait = wait
         self.calls: list[tuple[str, float, int]] = []
         self._started: dict[str, float] = {}
         parts = dict(model.named_children())
         head = parts["llm"].get_output_embeddings()
+        self._hooks = []
         for name, part in (parts | {"llm": parts["llm"].get_decoder(), "head": head}).items():
-            part.register_forward_pre_hook(lambda *_, name=name: self._started.update({name: time.perf_counter()}))
-            part.register_forward_hook(lambda *call, name=name: self._stop(name, call[2]), with_kwargs=True)
+            self._hooks += [
+                part.register_forward_pre_hook(lambda *_, name=name: self._start(name)),
+                part.register_forward_hook(lambda *call, name=name: self._stop(name, call[2]), with_kwargs=True),
+            ]
+
+    def __enter__(self) -> "Clock":
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, traceback: TracebackType | None) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _start(self, name: str) -> None:
+        self.wait()
+        self._started[name] = time.perf_counter()
 
     def _stop(self, name: str, options: dict) -> None:
+        self.wait()
         seconds = time.perf_counter() - self._started[name]
         if name == "head":
             name, before, tokens = self.calls.pop()

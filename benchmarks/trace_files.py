@@ -78,8 +78,9 @@ class Trace:
         functions[function] = functions.get(function, False) or after_loading
         caller = next(filter(None, (self._name(one.co_filename) for one in callers)), None)
         resumed = code.co_flags & inspect.CO_GENERATOR  # by whoever takes its next value
-        checks = name.startswith("limits/")  # a path, which stays where it is
-        if after_loading and not resumed and not checks and caller not in (None, name):
+        # Called through a method of transformers, as any library is; and checks of a path, which stays where it is.
+        aside = name.startswith(("language_model/", "limits/"))
+        if after_loading and not resumed and not aside and caller not in (None, name):
             self.handing_on.add(caller)
 
     def group(self, name: str) -> str:

@@ -25,13 +25,13 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    import warnings
     from importlib import import_module
+
+    from btcchat.compat.noise import quiet_import
 
     if name == "plugins":
         return import_module("btcchat.plugins")
     if name not in _HOME:
         raise AttributeError(f"module 'btcchat' has no attribute '{name}'")
-    with warnings.catch_warnings():  # the pinned transformers uses a torch function that has a new name now
-        warnings.filterwarnings("ignore", message=".*_register_pytree_node", category=FutureWarning)
+    with quiet_import():
         return getattr(import_module(_HOME[name]), name)

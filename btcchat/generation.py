@@ -44,7 +44,7 @@ def stream(model: "BTCChatModel", batch: Mapping[str, Any], options: GenerationO
         yield from generate(model, batch, options)
         return
     decoder = Decoder(model)
-    [inputs_embeds] = _prompts(model, batch)
+    [inputs_embeds] = read_prompts(model, batch)
     generation = decoder.join(inputs_embeds, options)
     while decoder.step():
         if generation.error:
@@ -54,7 +54,7 @@ def stream(model: "BTCChatModel", batch: Mapping[str, Any], options: GenerationO
 
 
 def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) -> list["Generation"]:
-    prompts = _prompts(model, batch)
+    prompts = read_prompts(model, batch)
     each = [options] * len(prompts) if isinstance(options, GenerationOptions) else options
     if not isinstance(each, Sequence) or not all(isinstance(own, GenerationOptions) for own in each):
         raise wrong_type("options", options, "GenerationOptions, or a list with one for each record")
@@ -76,7 +76,7 @@ def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) 
 
 
 @torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
-def _prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
+def read_prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
     """What the language model reads of each row, (N, D)."""
     merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
     lengths = merged.attention_mask.sum(1).tolist()
@@ -173,7 +173,7 @@ class Decoder:
         text = AnswerText([], self._detokenizer, (*self._stop, *options.stop))
         return Generation(options, min(options.max_new_tokens, longest - length), text)
 
-    @torch.no_grad()  # not inference_mode: see _prompts
+    @torch.no_grad()  # not inference_mode: see read_prompts
     def step(self) -> list[Generation]:
         """One more token for every answer -> these answers; none means that nothing is left to do.
 

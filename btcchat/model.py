@@ -16,6 +16,7 @@ from btcchat.change_encoder.distance import last_depth_distance
 from btcchat.change_encoder.protocol import ChangeEncoderModule, MeasuresDistance
 from btcchat.checkpoint.adapter import Base
 from btcchat.checkpoint.config import BTCChatConfig
+from btcchat.compat.decoding import checkpoint_activations, recomputes
 from btcchat.errors import BTCChatError
 from btcchat.layers.loss import mean_loss
 from btcchat.merge import LENGTH_MULTIPLE, Merged, merge
@@ -253,18 +254,21 @@ class BTCChatModel(nn.Module):
         for part in (self.vision_tower, self.change_encoder, self.mm_projector, self.llm):
             if mode and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
-        if mode and self.llm.is_gradient_checkpointing:
+        if mode and recomputes(self.llm):
             self.llm.get_decoder().training = True  # it recomputes only then; the blocks of a frozen one stay in eval()
         return self
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, every_n_layers: int = 1
+    ) -> None:
         """Keep only what goes into each block of tower and language model, and compute the rest again backwards.
 
-        The options are those of ``torch.utils.checkpoint.checkpoint``.
+        The options are those of ``torch.utils.checkpoint.checkpoint``. every_n_layers: of the language model, where
+        transformers can choose (5.24).
         """
         options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         self.vision_tower.gradient_checkpointing_enable()
-        self.llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        checkpoint_activations(self.llm, options, every_n_layers)
 
 
 class _Plan:

@@ -20,7 +20,7 @@ from btcchat.checkpoint.folder import open_checkpoint
 from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token_layout
 from btcchat.data.records import Record, check_encodable, written
 from btcchat.errors import BTCChatError, choose, wrong_type
-from btcchat.language_model import check_vocabulary
+from btcchat.language_model.tokenizer import check_vocabulary
 from btcchat.media.frames import MODALITIES, Sources, load_frames
 from btcchat.media.reading import DEFAULT, Reading
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
@@ -209,8 +209,17 @@ class Processor:
             return torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
         return torch.stack([self.image_processor(frame) for frame in frames])
 
-    def __call__(self, record: Record, frames: Sequence[Image.Image] | Tensor | None = None, *, train: bool) -> Sample:
+    def __call__(
+        self,
+        record: Record,
+        frames: Sequence[Image.Image] | Tensor | None = None,
+        *,
+        train: bool,
+        system: str | None = None,
+    ) -> Sample:
         """A record -> model input. frames: those of `load_frames`, or their `pixels`; None loads them.
+
+        system: a text in place of the template's own; raises BTCChatError where the template has none.
 
         train: the conversation ends with an answer that is learned, and text that is too long is cut (``cut`` says
         so); otherwise it ends with a question. Raises BTCChatError where the record does not fit its frames, is too
@@ -219,7 +228,8 @@ class Processor:
         if frames is None:
             frames = self.load_frames(record)
         pixels = frames if isinstance(frames, Tensor) else self.pixels(frames)
-        whole = prompt.encode(self.turns(record, len(pixels)), self.tokenizer, self.template, train=train)
+        template = self.template if system is None else self.template.with_system(system)
+        whole = prompt.encode(self.turns(record, len(pixels)), self.tokenizer, template, train=train)
         lengths = self.layout.lengths(record.modality, len(pixels))
         encoded = prompt.fit(whole, lengths, self.max_length, train=train)
         if train and all(label == IGNORE_INDEX for label in encoded.labels):

@@ -27,6 +27,7 @@ COMMANDS = {
     ],
     "ask": ["Q --image {}", "Q --series {} {}", "Q --video {}", "Q --image a.png --model {}"],
     "chat": ["--image {}", "--pair a.png {}", "--model {}"],
+    "serve": ["--port 0 --model {}", "--api-key-file {}", "--host {}"],
     "data convert": ["levir_cc {} out", "levir_cc . {}/out"],
     "data check": ["{} --workers 0", "{}.yaml --workers 0", "set.yaml --data-root {} --workers 0"],
     "data show": ["{}", "{}.yaml", "set.yaml --data-root . --model {}"],

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from btcchat.compat.configs import published_rope
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 
 SIZES = Sizes(
@@ -24,6 +25,12 @@ CORPUS = [
     "the scene is the same as before .",
     "What changed between the two images? USER: ASSISTANT:",
 ] * 20
+
+
+def rope_of(model) -> tuple:
+    """rope_theta and rope_scaling that a language model computes with, in the words of transformers 4."""
+    config = published_rope(model.config.to_dict())
+    return config["rope_theta"], config.get("rope_scaling")
 
 
 def qwen2_tokenizer():

@@ -5,14 +5,25 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
 from btcchat import BTCChat, Record, request
 from btcchat.change_encoder import build_change_encoder
 from btcchat.change_encoder.difference_aware import UNUSED_KEYS, sine_position
 from golden_sets.checkpoint import Case, compare
-from golden_sets.common import CHANGE, EXACT, FEATURES, LANGUAGE, Row, differing, distance, load, read_json
+from golden_sets.common import (
+    CHANGE,
+    EXACT,
+    FEATURES,
+    LANGUAGE,
+    PLACE,
+    Row,
+    differing,
+    distance,
+    load,
+    load_file,
+    read_json,
+)
 
 
 def resampler(folder: Path) -> Iterator[Row]:
@@ -57,7 +68,7 @@ def ccexpert_checkpoint(path: Path) -> Iterator[Row]:
     golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
     folder = path.with_name(path.stem.removesuffix("_golden"))
     tower = path.with_name("vision_tower_folder")
-    model = BTCChat.from_pretrained(folder, vision_tower=tower, device="cpu", dtype="float32")
+    model = BTCChat.from_pretrained(folder, vision_tower=tower, **PLACE)
     images = path.parent / golden["images_folder"]
     cases = [_case(case, tensors, images, model) for case in golden["cases"]]
     yield from _change(cases, model)

@@ -12,7 +12,7 @@ from btcchat import BTCChat, BTCChatError, Record, prompt, request
 from btcchat.decoding.options import GenerationOptions
 from btcchat.generation import generate_ids
 from btcchat.processor import Batch, Sample
-from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, Row, differing, distance, grey_levels, read_json
+from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, PLACE, Row, differing, distance, grey_levels, read_json
 
 MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden's word -> ours
 
@@ -21,7 +21,7 @@ def checkpoint(path: Path) -> Iterator[Row]:
     """Set D: a whole published checkpoint, from image files to new tokens."""
     golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
     folder = path.with_name(path.stem.removesuffix("_golden"))
-    model = BTCChat.from_pretrained(folder, device="cpu", dtype="float32", **golden["eval_args"])
+    model = BTCChat.from_pretrained(folder, **PLACE, **golden["eval_args"])
     cases = [_case(case, tensors, path.parent / golden["images_folder"], model) for case in golden["cases"]]
     yield from compare(cases, golden["new_tokens"])
     named = {case.golden["name"]: case for case in cases}

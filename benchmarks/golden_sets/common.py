@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -17,6 +18,9 @@ FEATURES = 2e-5  # sets B and C, and the image features of D
 LANGUAGE = 1e-4  # embeddings, hidden states, logits, log-probabilities, losses
 EXACT = 0  # texts, ids, labels: how many differ
 GREY = 1.001  # pixels, in grey levels of 255; the thousandth is for float32
+
+# Where the parts and the checkpoints are computed, as arguments of from_pretrained; benchmarks/gpu.py sets others.
+PLACE = {"device": "cpu", "dtype": "float32"}
 
 
 class Row(NamedTuple):
@@ -43,7 +47,7 @@ def distance(ours: Tensor, golden: Tensor) -> float:
     """Largest absolute difference; infinite where the shapes differ or a value is not finite."""
     if ours.shape != golden.shape or not ours.isfinite().all():
         return float("inf")
-    return (ours.double() - golden.double()).abs().max().item() if golden.numel() else 0.0
+    return (ours.double() - golden.to(ours.device).double()).abs().max().item() if golden.numel() else 0.0
 
 
 def differing(pairs: Iterable[tuple]) -> int:
@@ -52,11 +56,16 @@ def differing(pairs: Iterable[tuple]) -> int:
 
 
 def load(module: torch.nn.Module, weights: dict, prefix: str = "", unused: Iterable[str] = ()) -> torch.nn.Module:
-    """Put the ``prefix`` part of ``weights`` into ``module``, strictly, in float32."""
+    """Put the ``prefix`` part of ``weights`` into ``module``, strictly, in float32, on the device of ``PLACE``."""
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     own = {key: value for key, value in own.items() if not any(re.fullmatch(p, key) for p in unused)}
     module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in own.items()})
-    return module.eval()
+    return module.to(PLACE["device"]).eval()
+
+
+def load_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the device of ``PLACE``."""
+    return safetensors.torch.load_file(path, device=PLACE["device"])
 
 
 def grey_levels(ours: Tensor, golden: Tensor, processor: ImageProcessor) -> float:
@@ -64,7 +73,7 @@ def grey_levels(ours: Tensor, golden: Tensor, processor: ImageProcessor) -> floa
     if ours.shape != golden.shape:
         return float("inf")
     std = torch.tensor(processor.std)[:, None, None]
-    return ((ours - golden).abs() * std / processor.rescale_factor).max().item()
+    return ((ours - golden.to(ours.device)).abs() * std / processor.rescale_factor).max().item()
 
 
 def read_json(path: Path) -> dict:

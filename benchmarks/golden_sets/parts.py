@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
 from btcchat.change_encoder import build_change_encoder
@@ -15,7 +14,7 @@ from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_encoder.siglip import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_projector import build_projector
-from golden_sets.common import CHANGE, FEATURES, GREY, Row, distance, grey_levels, load, read_json
+from golden_sets.common import CHANGE, FEATURES, GREY, Row, distance, grey_levels, load, load_file, read_json
 
 
 def attentive(folder: Path) -> Iterator[Row]:

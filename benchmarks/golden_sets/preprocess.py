@@ -9,7 +9,7 @@ import torch
 
 from btcchat import prompt
 from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.language_model import load_tokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.processor import Processor
 from btcchat.prompt.token_layout import TokenLayout

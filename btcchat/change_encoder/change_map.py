@@ -8,8 +8,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write
 from btcchat.media import load_image
+from btcchat.media.raster import Raster
+from btcchat.media.source import FileLike
 from btcchat.outputs.ours import NAME
 
 
@@ -42,9 +45,14 @@ def save_overlay(change: np.ndarray, after: Image.Image | str | Path, path: Path
     _save(overlay(change, load_image(after)), path)
 
 
+def grey(change: np.ndarray) -> Image.Image:
+    """A map (H, W) in 0..1 as an 8-bit grey image, 255 the most changed."""
+    return Image.fromarray((change * 255).round().astype(np.uint8))
+
+
 def save_map(change: np.ndarray, path: Path) -> None:
     """Write a map (H, W) in 0..1 as an 8-bit grey PNG file, 255 the most changed; complete or not at all."""
-    _save(Image.fromarray((change * 255).round().astype(np.uint8)), path)
+    _save(grey(change), path)
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -52,3 +60,25 @@ def _save(image: Image.Image, path: Path) -> None:
     about.add_text("Software", NAME)  # outputs.ours.PNG
     with atomic_write(path) as part:
         image.save(part, format="PNG", pnginfo=about)
+
+
+def geotiff(change: np.ndarray, after: FileLike) -> bytes:
+    """A map (H, W) as a float32 GeoTIFF file, at the place of the raster that it belongs to.
+
+    Raises BTCChatError for a file that is not a raster, or that does not say where it is.
+    """
+    from rasterio.io import MemoryFile
+
+    with Raster(after) as raster:
+        if raster.crs is None:
+            raise BTCChatError(f"image '{raster.name}' has no coordinate reference system; ask for a PNG")
+        height, width = change.shape
+        a, b, left, d, e, top = raster.transform[:6]
+        across, down = raster.width / width, raster.height / height
+        transform = type(raster.transform)(a * across, b * down, left, d * across, e * down, top)
+        profile = {"width": width, "height": height, "count": 1, "dtype": "float32", "crs": raster.crs}
+    with MemoryFile() as file:
+        with file.open(driver="GTiff", transform=transform, compress="deflate", predictor=3, **profile) as target:
+            target.write(change.astype(np.float32), 1)
+            target.set_band_description(1, "change")
+        return bytes(file.read())

@@ -12,6 +12,7 @@ The base is loaded as any checkpoint is, so an adapter is small, and one base in
 
 import contextlib
 import hashlib
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -141,13 +142,12 @@ def attach(
 
 def import_peft() -> ModuleType:
     try:
-        import peft
+        return importlib.import_module("peft")
     except ImportError as fault:
         raise BTCChatError(
             f"an adapter needs the package peft, which cannot be imported ({fault}); "
             "install it with: pip install 'btcchat[train]'"
         ) from fault
-    return peft
 
 
 @contextlib.contextmanager

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import PretrainedConfig
-
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, ProjectorConfig, RootConfig, VisionTowerConfig
+from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
 from btcchat.limits.schema import check
@@ -130,8 +129,7 @@ class BTCChatConfig:
         }
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
-        noise = {*PretrainedConfig().to_dict(), "model_type"}
-        parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in noise}
+        parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in BASE_FIELDS}
         options: dict[str, Any] = {key: value for key, value in root.items() if key in flat and value is not None}
         return cls(**parts, change_encoder=change_encoder, plugins=plugins, **options)
 

@@ -16,6 +16,7 @@ from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import RootConfig, VisionTowerConfig
 from btcchat.checkpoint.weights import Weights
+from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError, choose
 from btcchat.files import read_json
 from btcchat.language_model.qwen2 import Qwen2Config
@@ -52,8 +53,8 @@ PROMPTS = {  # by the change encoder of a published folder: the question it was 
         "pair_prompt": "This is the Image1 <image>. This is the second Image2 <image>.\n",
     },
 }
-MORE_LLM_FIELDS = (  # of the language model, beside the pinned transformers' own
-    "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side", "rope_parameters", "dtype",
+MORE_LLM_FIELDS = (  # of the language model, beside what every version of transformers has in to_dict()
+    "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side", "rope_theta", "rope_parameters",
 )  # fmt: skip
 MLP_DIM = 4608  # of the published change encoder, whatever its width, where cc_expert_args does not say
 UNTOLD = (  # fields that a published folder has no place for
@@ -189,7 +190,7 @@ def _assumed(encoder: str) -> dict[str, Any]:
 
 
 def _llm_config(root: RootConfig, vocabulary: int) -> dict[str, Any]:
-    names = {*Qwen2Config().to_dict(), *MORE_LLM_FIELDS} - {"rope_scaling"}
+    names = {*BASE_FIELDS, *Qwen2Config().to_dict(), *MORE_LLM_FIELDS} - {"rope_scaling"}
     llm = {name: value for name, value in root.items() if name in names}
     kind = {"model_type": _language_model(root), "architectures": ["Qwen2ForCausalLM"]}
     return {**llm, **kind, "vocab_size": vocabulary}

@@ -17,6 +17,7 @@ from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.change_encoder import canonical
 from btcchat.checkpoint import adapter, layout, llava_next
 from btcchat.checkpoint.config import BTCChatConfig, read_config
+from btcchat.checkpoint.extras import check_extras
 from btcchat.checkpoint.folder import (
     STORED_ENCODER,
     STORED_PROJECTOR,
@@ -40,6 +41,7 @@ from btcchat.checkpoint.parts import (
 )
 from btcchat.checkpoint.schema import ChangeEncoderConfig, LLMConfig, VisionTowerConfig
 from btcchat.checkpoint.weights import Weights, load_strict, match_strict
+from btcchat.compat.torch_floor import has_fast_bfloat16
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, pick_attention
@@ -81,6 +83,7 @@ def load(
     mm_projector: ProjectorChoice = STORED_PROJECTOR,
 ) -> Model:
     """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError where weights do not fit the config."""
+    check_extras(path)
     source = open_checkpoint(
         path,
         base=base,
@@ -120,7 +123,9 @@ def from_parts(
         change_encoder=cast(ChangeEncoderConfig, canonical(change_encoder)),
         **fields,
     )
-    return _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement)
+    model = _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement)
+    config.describe_tower(model.vision_tower)  # its sizes, without the text half of a SigLIP
+    return model
 
 
 def _fit_pair_prompt(config: BTCChatConfig, *, given: bool) -> None:
@@ -243,7 +248,7 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
     if device != "cpu":
         return stored
     size = sum(file.stat().st_size for file in llm_folder.glob("*.safetensors"))
-    fast = stored == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    fast = stored == torch.bfloat16 and has_fast_bfloat16()
     return stored if fast and size > SMALL else torch.float32
 
 

@@ -12,7 +12,7 @@ from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, 
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import PreprocessorConfig
-from btcchat.language_model import load_tokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.multimodal_encoder import build_vision_tower, tower_name
 from btcchat.multimodal_encoder.contract import check_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor

@@ -4,17 +4,23 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS, read_config
 from btcchat.checkpoint.schema import LLMConfig
 from btcchat.checkpoint.weights import check_finite
+from btcchat.compat.configs import published_rope, published_tokenizer
+from btcchat.compat.noise import no_bars
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import with_line_merges
 from btcchat.model import BTCChatModel
 from btcchat.outputs.lock import Lock
 from btcchat.outputs.ours import NAME
@@ -46,13 +52,15 @@ def save(
         config = model.config
         config.describe_tower(model.vision_tower)
         if model.base is None:
-            model.llm.save_pretrained(
-                temporary / "llm",
-                state_dict=_part(state, "llm."),
-                safe_serialization=True,
-                max_shard_size=max_shard_size,
-            )
+            with no_bars():
+                model.llm.save_pretrained(
+                    temporary / "llm",
+                    state_dict=_part(state, "llm."),
+                    safe_serialization=True,
+                    max_shard_size=max_shard_size,
+                )
             model.tokenizer.save_pretrained(temporary / "llm")
+            _fix_tokenizer(model.tokenizer, temporary / "llm")
         else:
             adapter.write(model.llm, model.base, _part(state, "llm."), temporary / "llm")
         _fix_llm_config(temporary / "llm" / "config.json", model, dtype)
@@ -105,7 +113,8 @@ def saved_by_us(file: Path) -> bool:
 def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) -> None:
     """The stored dtype is a fact of the files just written, not of the model in memory."""
     stored = dtype or next(model.llm.parameters()).dtype
-    llm: LLMConfig = read_config(path, LLMConfig)
+    llm = cast(LLMConfig, published_rope(read_config(path, LLMConfig)))
+    llm.pop("dtype", None)
     llm["torch_dtype"] = str(stored).removeprefix("torch.")
     if name := model.config.llm.get("model_type"):
         llm["model_type"] = name  # a plugin may give a family of transformers another name
@@ -113,6 +122,16 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
     llm.pop("_name_or_path", None)
     write_json(path, llm, sort_keys=True)
     model.config.llm = llm
+
+
+def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Its files as published code reads them, whichever version wrote them."""
+    config = published_tokenizer(read_json(folder / "tokenizer_config.json"))
+    if isinstance(tokenizer, LlamaTokenizer):  # transformers 5 leaves these out
+        config |= {"add_bos_token": tokenizer.add_bos_token, "add_eos_token": tokenizer.add_eos_token}
+    write_json(folder / "tokenizer_config.json", config, sort_keys=True)
+    if (folder / "tokenizer.json").exists():
+        write_json(folder / "tokenizer.json", with_line_merges(folder / "tokenizer.json"))
 
 
 def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, Tensor]:

@@ -18,10 +18,11 @@ from btcchat.commands import (
     plugins,
     report,
     score,
+    serve,
     train,
 )
 
 COMMANDS = (
-    *(caption, ask, chat, data, augment, train, check, import_, export),
+    *(caption, ask, chat, serve, data, augment, train, check, import_, export),
     *(evaluate, report, score, compare_encoders, plugins),
 )

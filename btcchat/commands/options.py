@@ -192,6 +192,10 @@ def at_least_0(text: str) -> float:
 
 def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     """The model the options name, or the one at ``path`` in the same way; imports torch."""
+    from btcchat.checkpoint.extras import check_extras
+
+    path = getattr(args, "model", None) if path is None else path
+    check_extras(path)
     from btcchat import BTCChat
 
     names = ("base", "cc_head", "num_video_frames", "vision_tower")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessorList
 
 from btcchat import prompt
-from btcchat.compat import new_tokens
+from btcchat.compat.decoding import new_tokens
 from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:

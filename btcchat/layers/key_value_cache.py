@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
+from btcchat.compat.decoding import cache_argument
+
 COLUMNS = 64  # columns are allocated in multiples of this, so that few joining rows make the cache grow
 LANES = 16  # numbers that torch's attention for the CPU sums side by side
 
@@ -17,7 +19,10 @@ LANES = 16  # numbers that torch's attention for the CPU sums side by side
 class KeyValueCache(Cache):
     """Of each layer, (rows, key/value heads, columns, head dimension). Made for rows that join and leave."""
 
+    is_compileable = False
+
     def __init__(self) -> None:
+        self.layers: list[Any] = []  # transformers 4.5x on would keep its own here, and looks for their kinds
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.lengths: list[int] = []  # tokens of each row in use
@@ -98,13 +103,13 @@ class KeyValueCache(Cache):
             inputs_embeds=inputs_embeds,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self,
             use_cache=True,
+            **{cache_argument(decoder): self},
         )[0]
         return hidden
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict[str, Any] | None = None
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *unused: Any, **options: Any
     ) -> tuple[Tensor, Tensor]:
         """Called by each layer with its new keys and values -> those that it attends to."""
         if layer_idx == len(self.keys):
@@ -123,8 +128,15 @@ class KeyValueCache(Cache):
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
         return self._before
 
-    def get_max_length(self) -> int | None:
+    def get_max_length(self, layer_idx: int | None = None) -> int | None:
         return None
+
+    def get_mask_sizes(self, query: "int | Tensor", layer_idx: int = 0) -> tuple[int, int]:
+        """Columns that are attended to, and how many of the first ones are left out. transformers 4.5x on asks.
+
+        query: how many tokens are new, or in 4.5x their columns.
+        """
+        return self._before + (query if isinstance(query, int) else len(query)), 0
 
 
 def sums_vary(x: Tensor) -> bool:

@@ -1,9 +1,9 @@
 """Import a plugin. Whatever goes wrong in it is one line that names it, and what it had registered is taken back."""
 
 import sys
-import warnings
 from importlib import import_module
 
+from btcchat.compat.noise import quiet_import
 from btcchat.errors import BTCChatError
 from btcchat.registry import OURS, REGISTRIES, loading
 
@@ -13,8 +13,7 @@ def load(module: str) -> None:
     imported = set(sys.modules)
     token = loading.set(module)
     try:
-        with warnings.catch_warnings():  # as in btcchat/__init__.py, which a plugin may be imported before
-            warnings.filterwarnings("ignore", message=".*_register_pytree_node", category=FutureWarning)
+        with quiet_import():
             import_module(module)
     except (Exception, SystemExit) as error:
         _forget(module, imported)

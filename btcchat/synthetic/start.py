@@ -6,7 +6,7 @@ The same seed gives the same folder. Stage 2 adds a fresh change encoder, as for
 
 import argparse
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,14 @@ from typing import Any
 import sentencepiece
 import torch
 from tokenizers import models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.checkpoint.parts import change_encoder_of, check_parts, layout_of, projector_of, vision_tower_of
 from btcchat.language_model import build_language_model
-from btcchat.language_model.qwen2 import Qwen2TokenizerFast, byte_level_bpe
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import Qwen2TokenizerFast, byte_level_bpe
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.processor import Processor
 
@@ -67,8 +68,10 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int, folder: Path) -> Lla
     return tokenizer
 
 
-def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2TokenizerFast:
-    """Byte-level BPE with the special tokens of Qwen2."""
+def train_qwen2_tokenizer(
+    corpus: Iterable[str], vocabulary: int, special: Sequence[str] = ("<|im_start|>", "<|im_end|>")
+) -> Qwen2TokenizerFast:
+    """Byte-level BPE with the tokens that end a text in Qwen2, and the ``special`` ones of a prompt template."""
     bpe = byte_level_bpe(models.BPE())
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
@@ -77,7 +80,7 @@ def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2Tokeni
     names: dict[str, Any] = {
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
-        "additional_special_tokens": ["<|im_start|>"],
+        "additional_special_tokens": [token for token in special if token != "<|im_end|>"],
     }
     return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
 

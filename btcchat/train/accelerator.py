@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin, ProjectConfiguration
 
-from btcchat.compat import forget_accelerator
+from btcchat.compat.training import build_models_whole, forget_accelerator
 
 if TYPE_CHECKING:
     from btcchat.train.training_arguments import TrainingArguments
@@ -21,7 +21,10 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
     forget_accelerator()
     if args.tf32 is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
-    group: dict[str, Any] = {} if args.ddp_backend is None else {"backend": args.ddp_backend}
+    # accelerate from 1.0 takes a run on CPUs for one of several processes only where it is told that it is on CPUs.
+    on_cpu = args.use_cpu or not torch.accelerator.is_available()
+    backend = args.ddp_backend or ("gloo" if on_cpu and args.deepspeed else None)
+    group: dict[str, Any] = {} if backend is None else {"backend": backend}
     handlers = [
         InitProcessGroupKwargs(timeout=timedelta(seconds=args.ddp_timeout), **group),
         DistributedDataParallelKwargs(
@@ -36,8 +39,8 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
     )
     reports = [name for name in args.report_to if name in REPORTS]
     logs = args.logging_dir or str(Path(args.output_dir, "logs"))
-    return Accelerator(
-        cpu=args.use_cpu,
+    accelerator = Accelerator(
+        cpu=args.use_cpu if args.deepspeed else on_cpu,
         mixed_precision=args.mixed_precision,
         gradient_accumulation_plugin=accumulation,
         deepspeed_plugin=_deepspeed(args) if args.deepspeed else None,
@@ -45,6 +48,9 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
         log_with=reports or None,
         project_config=ProjectConfiguration(project_dir=args.output_dir, logging_dir=logs),
     )
+    if args.deepspeed:
+        build_models_whole()
+    return accelerator
 
 
 def _deepspeed(args: "TrainingArguments") -> DeepSpeedPlugin:

@@ -13,7 +13,7 @@ from btcchat.checkpoint.config import PARTS
 from btcchat.checkpoint.weights import check_header, weight_files
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
-from btcchat.language_model import load_tokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.train.meter import METER, MeterState
 from btcchat.train.resume import DEEPSPEED, OPTIMIZER, SCHEDULE, random_name
 from btcchat.train.run_record import NAME as RECORD

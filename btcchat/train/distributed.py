@@ -1,7 +1,6 @@
 """Several processes that train together: under torchrun (DDP) or DeepSpeed (ZeRO), on one machine or on many."""
 
 import atexit
-import importlib.util
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
+from btcchat.compat.extras import require
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
-
-INSTALL = "pip install 'btcchat[train]'"
 
 
 class OffloadConfig(TypedDict, total=False):
@@ -52,8 +50,7 @@ def deepspeed_config(name: str) -> DeepSpeedConfig:
 
     Raises BTCChatError if there is no such config, if DeepSpeed is missing, or if the run could save only shards.
     """
-    if importlib.util.find_spec("deepspeed") is None:
-        raise BTCChatError(f"--deepspeed {name} needs the package deepspeed; {INSTALL}")
+    require("deepspeed", f"--deepspeed {name}")
     path = Path(name)
     if not path.is_file():
         shipped = {file.stem: file for file in sorted(resource("scripts").glob("zero*.json"))}

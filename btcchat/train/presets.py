@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,10 +37,15 @@ def load_preset(name: str) -> Flags:
 
     Raises BTCChatError for an unknown name or a file that is not a mapping of flags.
     """
+    return reduce(lambda base, flags: override(base, flags) | flags, chain(name))
+
+
+def chain(name: str) -> list[Flags]:
+    """The flags of a preset's files, the one that it extends in the end first. Imports no torch; see `load_preset`."""
     return _read(Path(name) if name.endswith((".yaml", ".yml")) else choose("preset", name, presets()))
 
 
-def _read(path: Path) -> Flags:
+def _read(path: Path) -> list[Flags]:
     try:
         flags = read_yaml(path)
     except FileNotFoundError:
@@ -51,7 +57,7 @@ def _read(path: Path) -> Flags:
     if "plugin" in flags:
         raise BTCChatError(f"{path}: a preset may not enable a plugin; add --plugin {flags['plugin']} to the command")
     base = flags.pop("extends", None)
-    return flags if base is None else override(_read(path.parent / base), flags) | flags
+    return [flags] if base is None else [*_read(path.parent / base), flags]
 
 
 def expand(argv: list[str]) -> list[str]:
@@ -73,7 +79,7 @@ def expand(argv: list[str]) -> list[str]:
     if args.smoke:
         from btcchat.synthetic.smoke import smoke_inputs  # torch
 
-        flags |= _read(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
+        flags |= load_preset(str(resource("scripts") / "v1_5" / f"{SMOKE}.yaml"))
         parser.add_argument("--output_dir", default=f"runs/smoke/{Path(args.preset).stem}")
         flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
         flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags | typed)

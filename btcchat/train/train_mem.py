@@ -32,10 +32,14 @@ def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
     """Train as the flags say. plugins: those of ``--plugin`` that are not in ``argv``. Raises BTCChatError."""
     # Batches of many lengths fragment CUDA memory; segments that can grow waste less of it.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    from btcchat.compat.noise import ignore_known_warnings
     from btcchat.errors import BTCChatError
     from btcchat.plugins import enable_flags, take_flags
+    from btcchat.train.extras import check_extras
 
+    ignore_known_warnings()
     modules, argv = take_flags(argv)
+    check_extras(argv)
     enable_flags([*plugins, *modules])
     from btcchat.train.flags import parse_arguments
     from btcchat.train.presets import expand

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from accelerate import Accelerator
 
-from btcchat.compat import prepare_deepspeed
+from btcchat.compat.training import prepare_deepspeed
 from btcchat.errors import BTCChatError, choose
 from btcchat.train.accelerator import build_accelerator
 from btcchat.train.distributed import DeepSpeedConfig, deepspeed_config, set_single_process_group

@@ -12,7 +12,7 @@ from btcchat import BTCChat
 from btcchat.checkpoint import save as saving
 from btcchat.checkpoint.weights import convert_pickles, weight_files
 from btcchat.errors import BTCChatError
-from btcchat.language_model import load_tokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.outputs.lock import Lock
 from tests.tiny import tiny_model
 

@@ -281,6 +281,7 @@ def test_a_browser_shows_sorts_and_filters_the_page_from_the_disk(root, tmp_path
         address = f"{(run / 'report.html').as_uri()}#{fragment}"
         done = subprocess.run([BROWSER, *options, "--dump-dom", address], capture_output=True, text=True, timeout=200)
         page = Page(done.stdout)
+        assert done.stdout.count('aria-valuetext="50 % before, 50 % after"') == len(page.cards) == 6  # the swipes
         assert "owned" not in re.findall("<title>(.*?)</title>", done.stdout)[0]
         numbers = [int(card["data-values"].split()[0]) for card in page.cards if "hidden" not in card]
         return numbers, re.findall('id="?shown"?>(.*?)<', done.stdout)[0]

@@ -27,6 +27,9 @@ def folders(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("configs")
     tiny_model(root).save_pretrained(root / "plain")
+    special = root / "plain/llm/special_tokens_map.json"
+    if not special.exists():  # transformers 5 writes none, and reads it
+        special.write_text('{"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}}')
     model = BTCChat.from_pretrained(root / "plain", device="cpu")
     adapter.attach(model.llm, target_modules=["q_proj"])
     model.base = adapter.Base.of(root / "plain", open_checkpoint(root / "plain"))

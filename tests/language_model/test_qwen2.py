@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from btcchat.checkpoint.weights import load_strict, weight_keys
+from btcchat.compat.configs import published_rope
 from btcchat.errors import BTCChatError
-from btcchat.language_model import build_language_model, load_tokenizer
+from btcchat.language_model import build_language_model
 from btcchat.language_model.qwen2 import Qwen2Config
-from tests.tiny import qwen2_tokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
+from tests.tiny import qwen2_tokenizer, rope_of
 
 CONFIG = {
     "model_type": "qwen2",
@@ -60,9 +62,13 @@ def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
     ("settings", "message"),
     [
         ({"use_sliding_window": True}, "use_sliding_window is true; only full attention is supported"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "llm/config.json: .*rope_scaling"),
+        ({"rope_scaling": {"type": "spiral", "factor": 4.0}}, "llm/config.json: .*rope_scaling"),
+        (
+            {"rope_scaling": "linear"},
+            "^llm/config.json: rope_scaling is linear, expected rope_theta and a rope_type of",
+        ),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters is .*, expected rope_theta and a"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_parameters is .*'yarn'.*; take another"),
+        ({"rope_parameters": {"rope_type": "spiral", "factor": 4.0}}, "rope_parameters is .*'spiral'.*; use another"),
     ],
 )
 def test_what_is_not_supported_is_said(settings, message):
@@ -82,7 +88,7 @@ def test_newer_transformers_rope_parameters_are_read(family, rope, scaling, tmp_
     config = {name: value for name, value in CONFIG.items() if name != "rope_theta"} | {"model_type": family}
     model = build_language_model(config | {"rope_parameters": rope})
     older = build_language_model(config | {"rope_theta": 1e6, "rope_scaling": scaling})
-    assert (model.config.rope_theta, model.config.rope_scaling) == (1e6, scaling)
+    assert rope_of(model) == (1e6, scaling)
     older.load_state_dict(model.state_dict())
     ids = torch.arange(7)[None]
     assert torch.equal(model.eval()(ids).logits, older.eval()(ids).logits)
@@ -95,7 +101,7 @@ def test_what_a_config_leaves_out_is_as_published():
     assert (config.vocab_size, config.max_position_embeddings) == (151936, 32768)
     assert (config.hidden_size, config.intermediate_size) == (4096, 22016)
     assert (config.num_attention_heads, config.num_key_value_heads) == (32, 32)
-    assert (config.rope_theta, config.rms_norm_eps) == (10000, 1e-6)
+    assert (published_rope(config.to_dict())["rope_theta"], config.rms_norm_eps) == (10000, 1e-6)
 
 
 @pytest.mark.parametrize("way", ["tokenizer.json", "merges as lists", "vocab.json and merges.txt"])
@@ -106,7 +112,8 @@ def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
     content = json.loads(file.read_text())
     assert content["model"]["merges"], "the test wants merges"
     if way == "merges as lists":
-        content["model"]["merges"] = [merge.split(" ") for merge in content["model"]["merges"]]
+        merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in content["model"]["merges"]]
+        content["model"]["merges"] = merges
         file.write_text(json.dumps(content))
     elif way != "tokenizer.json":
         tokenizer.save_vocabulary(str(tmp_path))
@@ -123,9 +130,9 @@ def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
         ("tokenizer.json", "{", "tokenizer.json is not JSON .*; download or save the checkpoint again$"),
         ("tokenizer.json", "[]", "tokenizer.json holds a list, expected an object"),
         ("tokenizer.json", "{}", "tokenizer.json has no 'model'; download or save"),
-        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer.json is no tokenizer .Exception: "),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer.json is not a tokenizer .Exception: "),
         ("tokenizer_config.json", "[1]", "tokenizer_config.json holds a list, expected an object"),
-        ("vocab.json", "{", "vocab.json with .*merges.txt is no tokenizer .Exception: "),
+        ("vocab.json", "{", "vocab.json with .*merges.txt is not a tokenizer .Exception: "),
     ],
 )
 def test_a_broken_tokenizer_is_one_line_that_names_the_file(file, text, message, tmp_path):

@@ -11,6 +11,8 @@ from tokenizers import AddedToken
 
 from btcchat.clues.store import CLUE_QUESTIONS
 from btcchat.errors import BTCChatError
+from btcchat.language_model.llama_tokenizer import LlamaTokenizer
+from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.media.frames import MODALITIES
 from btcchat.prompt import (
     END,
@@ -47,9 +49,7 @@ def checkpoint(shared):
 
 @pytest.fixture(scope="module")
 def published(shared):
-    from transformers import LlamaTokenizer
-
-    return LlamaTokenizer.from_pretrained(str(shared / "golden/unirs/checkpoint/llm"))
+    return load_tokenizer(shared / "golden/unirs/checkpoint/llm")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def any_tokenizer(request, tokenizer):
     """Tokenizers that differ in what they do at the start of a text and after a special token."""
     if request.param == "own":
         return tokenizer
-    from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     golden = request.getfixturevalue("shared") / "golden"
     if request.param == "byte-level":  # Qwen2's kind, without a beginning-of-sequence token
@@ -436,7 +436,9 @@ def test_plain_refuses_what_is_no_caption(chat, tokenizer):
 
 
 def test_an_unknown_template_lists_the_choices(tokenizer):
-    with pytest.raises(BTCChatError, match="unknown prompt template 'v2' .did you mean 'v1'.*choose from plain, qwen"):
+    with pytest.raises(
+        BTCChatError, match="unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3"
+    ):
         encode([user_turn("Q")], tokenizer, "v2", train=False)
 
 

@@ -1,0 +1,124 @@
+"""``btcchat serve``: a web page and an API, behind which one model answers many at once."""
+
+import argparse
+
+from btcchat.commands import options
+from btcchat.commands.options import BASE, MODEL, RAW, Commands, add_device, add_images, at_least_1
+from btcchat.console.messages import say
+from btcchat.errors import BTCChatError
+
+SERVE = """\
+Serve a web page and an API that OpenAI's clients can use.
+
+  btcchat serve                                           http://127.0.0.1:8000, this machine only
+  btcchat serve --model CHECKPOINT --port 9000
+  btcchat serve --host 0.0.0.0 --api-key-file keys.txt    other machines too, with a key
+
+docs/serving.md has the API, its limits, and what is done for security."""
+MISSING = 'btcchat serve needs packages that are not installed ({}): pip install "btcchat[serve]"'
+
+
+def add(commands: Commands) -> None:
+    about = "serve a web page and an API that OpenAI's clients can use"
+    parser = commands.add_parser("serve", help=about, description=SERVE, **RAW)
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
+    group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
+    add_device(group)
+    group.add_argument("--num-video-frames", type=at_least_1, metavar="N", help="(default: the model's)")
+    add_images(parser)
+    add = parser.add_argument_group("where").add_argument
+    add("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)")
+    add("--port", type=_port, default=8000, help="(default 8000; 0 takes a free one)")
+    add("--replicas", type=at_least_1, default=1, metavar="N", help="processes, each with the model (default 1)")
+    add = parser.add_argument_group("who may use it").add_argument
+    add("--api-key-file", metavar="FILE", help="keys, one a line, of which a request must have one")
+    add("--insecure", action="store_true", help="serve anyone who reaches --host, without a key")
+    add(
+        "--allow-urls",
+        type=_list,
+        default=(),
+        metavar="HOSTS",
+        help="hosts that images may be fetched from, e.g. a.org,b.org",
+    )
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="web pages of this origin may use the API")
+    add = parser.add_argument_group("limits").add_argument
+    add(
+        "--max-queue",
+        type=at_least_1,
+        default=64,
+        metavar="N",
+        help="requests that wait; more are refused (default 64)",
+    )
+    add("--max-batch", type=at_least_1, default=16, metavar="N", help="answers written at the same time (default 16)")
+    cache = "tokens of all answers that are written, with their prompts (default 8192)"
+    add("--max-batch-tokens", type=at_least_1, default=8192, metavar="N", help=cache)
+    add("--max-images", type=at_least_1, default=16, metavar="N", help="of a request (default 16)")
+    add("--max-megapixels", type=at_least_1, default=64, metavar="N", help="of an image (default 64)")
+    add("--max-body", type=at_least_1, default=64, metavar="MIB", help="of a request (default 64)")
+    add("--max-new-tokens", type=at_least_1, default=1024, metavar="N", help="of an answer (default 1024)")
+    add(
+        "--max-seconds",
+        type=at_least_1,
+        default=300,
+        metavar="S",
+        help="from a request to its whole answer (default 300)",
+    )
+    add("--drain-seconds", type=at_least_1, default=30, metavar="S", help="to finish answers at the end (default 30)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(run=run, parser=parser, many_images=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from btcchat.serve.http.settings import MIB, Settings, read_keys
+
+    options.reading(args)  # its faults are reported before anything is loaded
+    names = ("base", "cc_head", "num_video_frames", "vision_tower", "device", "dtype")
+    model = {"path": args.model} | {name: getattr(args, name) for name in names}
+    settings = Settings(
+        model={name: value for name, value in model.items() if value is not None},
+        bands=args.bands,
+        stretch=args.stretch,
+        nodata=args.nodata,
+        host=args.host,
+        keys=() if args.api_key_file is None else read_keys(args.api_key_file),
+        insecure=args.insecure,
+        allow_urls=args.allow_urls,
+        cors_origins=tuple(args.cors_origin),
+        max_queue=args.max_queue,
+        max_batch=args.max_batch,
+        max_batch_tokens=args.max_batch_tokens,
+        max_images=args.max_images,
+        max_pixels=args.max_megapixels * 1_000_000,
+        max_body=args.max_body * MIB,
+        max_new_tokens=args.max_new_tokens,
+        max_seconds=args.max_seconds,
+        drain_seconds=args.drain_seconds,
+    )
+    _check_installed()
+    from btcchat.serve.http.server import serve
+
+    def listening(address: str) -> None:
+        say(f"serving {settings.model_id} at {address} (Ctrl-C ends it)")
+
+    serve(settings, args.port, replicas=args.replicas, listening=listening)
+    return 0
+
+
+def _check_installed() -> None:
+    """Before torch is imported, which takes seconds."""
+    from importlib.util import find_spec
+
+    needed = ("fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise BTCChatError(MISSING.format(", ".join(missing)))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a number from 0 to 65535")
+    return int(text)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())

@@ -1,0 +1,68 @@
+"""The app: its routes, behind what guards them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from btcchat import __version__
+from btcchat.serve.http import openai, pages, uploads
+from btcchat.serve.http.errors import add_handlers
+from btcchat.serve.http.metrics import Counted
+from btcchat.serve.http.request_body import ChatRequest
+from btcchat.serve.http.security import Access, Bounded, SecurityHeaders
+from btcchat.serve.http.service import Service
+
+ABOUT = "Questions about images, pairs, series and videos of remote sensing; see docs/serving.md."
+
+
+def build_app(service: Service) -> ASGIApp:
+    """The app of a service, whose model is loaded while the app starts to serve."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    app = FastAPI(
+        title="btcchat",
+        version=__version__,
+        description=ABOUT,
+        docs_url=None,  # pages.py has one that needs no network
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for part in (openai, uploads, pages):
+        app.include_router(part.routes(service))
+    pages.mount(app)
+    add_handlers(app)
+    app.openapi = _documented(app)  # type: ignore[method-assign]
+    guarded: ASGIApp = Access(Bounded(app, service.settings), service.settings)
+    if service.settings.cors_origins:
+        guarded = CORSMiddleware(
+            guarded,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Change-Range", "Retry-After"],
+        )
+    return SecurityHeaders(Counted(guarded, service.metrics))
+
+
+def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document, with the body of the one route that reads it itself."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = make()["components"]["schemas"]
+            own = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= own.pop("$defs")
+            schemas["ChatRequest"] = own
+        return make()
+
+    return openapi

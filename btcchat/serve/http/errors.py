@@ -1,0 +1,116 @@
+"""Errors as OpenAI's clients read them: ``{"error": {"message", "type", "param", "code"}}`` with the right status."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from btcchat.errors import BTCChatError, one_line
+from btcchat.serve.engine import Closed, QueueFull
+from btcchat.serve.job import OutOfTime
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5
+CLIENT_LEFT = 499  # as nginx writes it; nobody reads this answer
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+MEANINGS = {
+    400: "The request is wrong; the message says how",
+    401: "The API key is missing or wrong",
+    403: "The request comes from a web page of another site, or names another host",
+    404: "There is no such model",
+    408: "The body did not arrive in time",
+    413: "The body is larger than the server accepts",
+    415: "A file is not an image that can be read, or the body is not multipart/form-data",
+    422: "A field is missing or wrong",
+    429: "Too many requests are waiting; try again after Retry-After seconds",
+    500: "The model could not compute the answer",
+    503: "The model is being loaded, or the server is shutting down",
+}
+
+
+class APIError(HTTPException):
+    """An answer with an error. param: the field that is wrong; code: a word for programs."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+        headers |= {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        headers |= {"Connection": "close"} if status in (408, 413) else {}  # more of the body may be on its way
+        super().__init__(status, one_line(message), headers)
+        self.param, self.code = param, code
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    error: ErrorDetail
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the ``responses`` of a route."""
+    everywhere = (401, 403, 408, 413, 429, 500, 503)
+    return {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in (*statuses, *everywhere)}
+
+
+def from_engine(error: Exception) -> APIError:
+    """The answer where an engine refuses a request, or ends it with an error."""
+    if isinstance(error, QueueFull):
+        return APIError(429, str(error), code="queue_full")
+    if isinstance(error, Closed):
+        return APIError(503, "the server is shutting down; try again later", code="shutting_down")
+    if isinstance(error, OutOfTime):
+        return APIError(503, str(error), code="timeout")
+    return APIError(500, str(error), code="model_error")
+
+
+def body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def response(error: HTTPException) -> JSONResponse:
+    param, code = (error.param, error.code) if isinstance(error, APIError) else (None, None)
+    headers: Mapping[str, str] | None = error.headers
+    return JSONResponse(body(error.status_code, str(error.detail), param, code), error.status_code, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error of the app, ours or not, is answered in this form."""
+
+    @app.exception_handler(HTTPException)
+    async def known(_: Request, error: HTTPException) -> JSONResponse:
+        return response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not kind.lower().startswith("multipart/form-data"):
+            return response(APIError(415, f"the body is {kind[:80] or 'of no type'}, expected multipart/form-data"))
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return response(APIError(422, f"{name or 'the body'}: {first['msg']}", param=name or None))
+
+    @app.exception_handler(BTCChatError)
+    async def refused(_: Request, error: BTCChatError) -> JSONResponse:
+        return response(APIError(400, str(error)))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        log.error("a request failed", exc_info=error)
+        message = f"internal error, {type(error).__name__}; the server's log has its traceback"
+        return response(APIError(500, message, code="internal_error"))

@@ -1,0 +1,93 @@
+"""Images that a request names by an address: only of hosts that were allowed, and never from a private network."""
+
+import ipaddress
+import socket
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import urllib3
+
+from btcchat.errors import BTCChatError
+
+PORTS = {"http": 80, "https": 443}
+CHUNK = 2**16
+
+
+def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) -> bytes:
+    """What is at an http or https address. hosts: ``name`` or ``name:port``, of which the address must have one.
+
+    Every address that the name has must be a public one; the connection goes to the one that was checked, and
+    redirects are not followed. Raises BTCChatError.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise BTCChatError(f"{url[:80]!r} is not an address that can be read") from None
+    if parts.scheme not in PORTS:
+        raise BTCChatError(f"{url[:80]!r}: expected a data: URL, or an http or https address")
+    allowed = host in hosts and port == PORTS[parts.scheme]
+    if not (allowed or f"{host}:{port}" in hosts):
+        raise BTCChatError(
+            f"images are not fetched from {host[:80]!r}; send a data: URL, or start with --allow-urls HOST"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise BTCChatError("an address with a user name is not fetched; leave it out")
+    address = _public_address(host)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        return _read(parts.scheme, (host, address, port), path, most_bytes=most_bytes, seconds=seconds)
+    except BTCChatError:
+        raise
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise BTCChatError(f"{host} could not be read: {type(error).__name__}") from None
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
+    return parsed.is_global and not parsed.is_multicast and (mapped is None or is_public(str(mapped)))
+
+
+def addresses(host: str) -> list[str]:
+    """IP addresses of a name; none where it is not known."""
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):
+        return []
+
+
+def _public_address(host: str) -> str:
+    found = addresses(host)
+    if not found:
+        raise BTCChatError(f"the host {host} was not found")
+    if not all(map(is_public, found)):
+        raise BTCChatError(f"the host {host} has an address in a private network; nothing is fetched from there")
+    return found[0]
+
+
+def _read(scheme: str, place: tuple[str, str, int], path: str, *, most_bytes: int, seconds: float) -> bytes:
+    host, address, port = place
+    timeout, end = urllib3.Timeout(total=seconds), time.monotonic() + seconds
+    pool: urllib3.HTTPConnectionPool
+    if scheme == "https":
+        pool = urllib3.HTTPSConnectionPool(address, port, timeout=timeout, server_hostname=host, assert_hostname=host)
+    else:
+        pool = urllib3.HTTPConnectionPool(address, port, timeout=timeout)
+    name = host if port in PORTS.values() else f"{host}:{port}"
+    with pool:
+        reply = pool.request(
+            "GET", path, headers={"Host": name, "Accept": "*/*"}, redirect=False, retries=False, preload_content=False
+        )
+        if reply.status != 200:
+            raise BTCChatError(f"{host} answered with status {reply.status}; redirects are not followed")
+        data = bytearray()
+        for piece in reply.stream(CHUNK, decode_content=False):
+            data += piece
+            if len(data) > most_bytes:
+                raise BTCChatError(f"what {host} sends has more than {most_bytes:,} bytes, which is the limit")
+            if time.monotonic() > end:
+                raise BTCChatError(f"{host} did not send all of it within {seconds:.0f} s")
+    return bytes(data)

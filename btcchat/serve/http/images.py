@@ -1,0 +1,58 @@
+"""What a client sends as images -> frames, within the server's limits."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from btcchat.errors import BTCChatError
+from btcchat.media.frames import check_count, evenly
+from btcchat.media.images import MAX_SIDE, load_images
+from btcchat.media.reading import Reading
+from btcchat.media.source import Embedded
+from btcchat.media.video import sample_video
+from btcchat.serve.http.settings import Settings
+
+Fetch = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a request shows: files in order of time; ``is_video``: the only one is a video."""
+
+    modality: str
+    files: Sequence[Embedded]
+    is_video: bool = False
+
+
+def decode_url(url: str, fetch: Fetch) -> bytes:
+    """The bytes of a data: URL; those of another address are fetched. Raises BTCChatError."""
+    if url[:5].lower() != "data:":
+        return fetch(url)
+    head, comma, data = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise BTCChatError(f"a data: URL must be data:TYPE;base64,DATA; this one begins with {head[:40]!r}")
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise BTCChatError(f"the data: URL is not valid base64: {error}") from None
+
+
+def read_frames(shown: Shown, *, num_video_frames: int, reading: Reading, settings: Settings) -> list[Image.Image]:
+    """RGB frames in order of time. Raises BTCChatError for too many, for one too large or that cannot be read."""
+    if len(shown.files) > settings.max_images:
+        raise BTCChatError(
+            f"the request has {len(shown.files)} images, this server takes at most {settings.max_images}"
+        )
+    check_count(shown.modality, len(shown.files))
+    if shown.is_video:
+        [file] = shown.files
+        if not file.data:
+            raise BTCChatError("the video is empty (0 bytes)")
+        return sample_video(file, num_video_frames, settings.max_pixels)
+    files = list(shown.files)
+    if shown.modality == "video":
+        files = [files[number] for number in evenly(len(files), num_video_frames)]
+    return load_images(files, reading=reading, max_side=MAX_SIDE, max_pixels=settings.max_pixels)

@@ -1,0 +1,116 @@
+"""OpenAI's messages -> a record of ours. The only place where what the images are may follow from their number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from btcchat.decoding.options import GenerationOptions
+from btcchat.errors import BTCChatError
+from btcchat.media.reading import Reading
+from btcchat.media.source import Embedded
+from btcchat.serve.http.errors import APIError
+from btcchat.serve.http.images import Fetch, Shown, decode_url
+from btcchat.serve.http.request_body import ChatRequest, ImagePart, SystemMessage, TextPart, UserMessage, VideoPart
+from btcchat.serve.http.settings import Settings
+
+DEFAULT_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. history: as that of `btcchat.request`."""
+
+    text: str
+    shown: Shown
+    history: Sequence[Mapping[str, str]] = ()
+    system: str | None = None
+    dates: Sequence[str] | None = None
+
+
+def question_of(request: ChatRequest, fetch: Fetch) -> Question:
+    """Raises APIError 400 that names the message, and BTCChatError for an image that cannot be had."""
+    messages = list(request.messages)
+    system = None
+    if isinstance(messages[0], SystemMessage):
+        system = _text(messages.pop(0).content)
+    for number, message in enumerate(messages):
+        expected = ("user", "assistant")[number % 2]
+        if message.role != expected:
+            place = len(request.messages) - len(messages) + number
+            raise APIError(
+                400,
+                f"messages[{place}] is the {message.role}'s, expected the {expected}'s: they take turns",
+                param="messages",
+            )
+    if len(messages) % 2 == 0:
+        raise APIError(400, "messages must end with a question: a message of the user", param="messages")
+    speakers = {"user": "human", "assistant": "gpt"}
+    turns = [{"from": speakers[message.role], "value": _text(message.content)} for message in messages]
+    return Question(turns[-1]["value"], _shown(request, fetch), turns[:-1], system, request.dates)
+
+
+def _text(content: str | Sequence[Any]) -> str:
+    return (
+        content if isinstance(content, str) else "\n".join(part.text for part in content if isinstance(part, TextPart))
+    )
+
+
+def _shown(request: ChatRequest, fetch: Fetch) -> Shown:
+    users = [message for message in request.messages if isinstance(message, UserMessage)]
+    shown = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
+    if any(shown[1:]):
+        raise APIError(
+            400, "images belong to the first message of the user; send them there in every turn", param="messages"
+        )
+    parts: list[Any] = shown[0]
+    videos = [part for part in parts if isinstance(part, VideoPart)]
+    if videos and len(parts) > 1:
+        raise APIError(400, "a video is the only thing that a request shows; leave out the others", param="messages")
+    default = "video" if videos else ("text", "image", "pair")[len(parts)] if len(parts) < 3 else "series"
+    modality = request.modality or default
+    if videos and modality != "video":
+        raise APIError(
+            400, f"modality is {modality!r} and the request has a video_url; use image_url", param="modality"
+        )
+    if request.modality == "text" and parts:
+        raise APIError(400, "modality is 'text' and the request has images; leave one of them out", param="modality")
+    files = []
+    for number, part in enumerate(parts, start=1):
+        url = part.image_url.url if isinstance(part, ImagePart) else part.video_url.url
+        files.append(Embedded("video" if videos else f"image {number}", decode_url(url, fetch)))
+    return Shown(modality, files, is_video=bool(videos))
+
+
+def _parts(message: UserMessage) -> Sequence[Any]:
+    return message.content if isinstance(message.content, list) else []
+
+
+def options_of(request: ChatRequest, settings: Settings) -> GenerationOptions:
+    """Raises APIError that names the field."""
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise APIError(400, "max_tokens and max_completion_tokens are the same; give one", param="max_tokens")
+    name = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
+    tokens = check_tokens(request.max_tokens or request.max_completion_tokens, settings, name, status=400)
+    stop = [request.stop] if isinstance(request.stop, str) else request.stop
+    try:
+        return GenerationOptions(tokens, request.temperature, request.top_p, seed=request.seed, stop=stop)
+    except BTCChatError as error:
+        raise APIError(400, str(error), param=str(error).split(" ")[0]) from None
+
+
+def check_tokens(tokens: int | None, settings: Settings, name: str, *, status: int) -> int:
+    """The longest answer, DEFAULT_TOKENS where it is not said. Raises APIError above the server's limit."""
+    if tokens is not None and tokens > settings.max_new_tokens:
+        raise APIError(
+            status, f"{name} is {tokens}; this server writes at most {settings.max_new_tokens} tokens", param=name
+        )
+    return min(DEFAULT_TOKENS, settings.max_new_tokens) if tokens is None else tokens
+
+
+def reading_of(asked: Any, settings: Settings) -> Reading:
+    """How the images are read: as the request says, else as the server was started. Raises BTCChatError."""
+    words = [getattr(asked, name) or getattr(settings, name) for name in ("bands", "stretch", "nodata")]
+    try:
+        return Reading.parse(*words)
+    except BTCChatError as error:
+        raise BTCChatError(str(error).removeprefix("--")) from None

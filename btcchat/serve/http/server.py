@@ -1,0 +1,131 @@
+"""Listening: one process with uvicorn, or several that share a port."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from btcchat.console.children import end_with_parent
+from btcchat.console.ending import user_fault
+from btcchat.console.messages import Formatter
+from btcchat.errors import BTCChatError
+from btcchat.serve.http.app import build_app
+from btcchat.serve.http.metrics import FOLDER
+from btcchat.serve.http.service import Service
+from btcchat.serve.http.settings import Settings
+
+SETTINGS = "BTCCHAT_SERVE"  # environment of the processes of replicas
+CONNECTIONS = 1000  # of one process
+HEALTH_SECONDS = 60  # in which a process has to answer, however busy it is, before another takes its place
+FAILED_TO_START = 3  # uvicorn's own exit code, at which it starts no other process in its place
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which refuses further requests from the signal on that ends it."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, *arguments: Any) -> None:
+        self._on_exit()
+        super().handle_exit(*arguments)
+
+
+def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callable[[str], object]) -> None:
+    """Answer requests until a signal. listening: called with the address once it can be reached.
+
+    Raises BTCChatError for an address that cannot be had, and what loading the model raises.
+    """
+    with bind(settings.host, port) as own:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        listening(f"http://{host}:{own.getsockname()[1]}")
+        if replicas > 1:
+            _serve_replicas(settings, own, replicas)
+            return
+        service = Service(settings, lambda: setattr(server, "should_exit", True))
+        server = Server(uvicorn.Config(build_app(service), **options(settings)), service.drain)
+        server.run(sockets=[own])
+    if service.failure is not None:
+        raise service.failure
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Raises BTCChatError for an address that cannot be had."""
+    try:
+        [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server((host, port), family=found[0], backlog=2048)
+    except (OSError, OverflowError, UnicodeError) as error:
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else str(error)  # asyncio and socket add to an error's own words
+        raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; choose another") from None
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Of uvicorn."""
+    return {
+        "lifespan": "on",
+        "log_config": None,
+        "server_header": False,
+        "ws": "none",
+        "limit_concurrency": CONNECTIONS,
+        "timeout_graceful_shutdown": max(1, round(settings.drain_seconds)),
+    }
+
+
+class Replicas(Multiprocess):
+    """uvicorn's, which remembers the signal that ended it."""
+
+    ended_by: int | None = None
+
+    def handle_int(self) -> None:
+        self.ended_by = signal.SIGINT
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.ended_by = signal.SIGTERM
+        super().handle_term()
+
+
+def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> None:
+    os.environ[SETTINGS] = settings.to_json()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // replicas)))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    app = f"{__name__}:replica"
+    config = uvicorn.Config(
+        app, factory=True, workers=replicas, timeout_worker_healthcheck=HEALTH_SECONDS, **options(settings)
+    )
+    with TemporaryDirectory(prefix="btcchat-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        processes = Replicas(config, [own])
+        processes.run()
+    if processes.ended_by is None:
+        raise BTCChatError("a process of --replicas could not be started; its own message is above")
+    signal.signal(processes.ended_by, handlers[processes.ended_by])  # type: ignore[index]
+    signal.raise_signal(processes.ended_by)
+
+
+def replica() -> ASGIApp:
+    """The app of one of several processes."""
+    end_with_parent()
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("btcchat: %(message)s"))
+    logging.getLogger("btcchat").addHandler(handler)
+
+    def failed() -> None:
+        error = service.failure
+        assert error is not None
+        sys.stderr.write(f"btcchat: error: {user_fault(error) or repr(error)}\n")
+        sys.stderr.flush()
+        os._exit(FAILED_TO_START)  # from the thread that loads; the others have nothing to finish
+
+    service = Service(Settings.from_json(os.environ[SETTINGS]), failed)
+    return build_app(service)

@@ -1,0 +1,130 @@
+"""The model behind the routes: loading it, reading what clients send, and having it answered."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from btcchat import BTCChat
+from btcchat.errors import BTCChatError
+from btcchat.media.reading import Reading
+from btcchat.processor import Sample, request
+from btcchat.serve.engine import Engine, EngineLimits
+from btcchat.serve.http.errors import APIError
+from btcchat.serve.http.fetch import fetch
+from btcchat.serve.http.images import Shown, read_frames
+from btcchat.serve.http.metrics import Metrics
+from btcchat.serve.http.question import Question
+from btcchat.serve.http.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+READERS = min(4, os.cpu_count() or 1)  # images that are decoded at the same time: each may take a few hundred MiB
+FETCH_SECONDS = 30.0
+
+
+def load_model(settings: Settings) -> BTCChat:
+    return BTCChat.from_pretrained(**settings.model, reading=settings.reading)
+
+
+class Service:
+    """One process's model. failed: called where it cannot be loaded, with ``failure`` set."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        failed: Callable[[], object] = lambda: None,
+        load: Callable[[Settings], BTCChat] = load_model,
+    ) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.failure: BaseException | None = None
+        self._failed, self._load_model = failed, load
+        self._engine: Engine | None = None
+        self._model: BTCChat | None = None
+        self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._loading = threading.Thread(target=self._load, name="loading", daemon=True)
+        self.draining = False
+
+    def start(self) -> None:
+        """Load the model in a thread of its own; until then requests are answered with 503."""
+        self._loading.start()
+
+    def drain(self) -> None:
+        """Refuse further requests; those that are worked on are finished."""
+        self.draining = True
+
+    def stop(self) -> None:
+        """End: uvicorn has waited for the requests that it had."""
+        self.draining = True
+        if self._engine is not None:
+            self._engine.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self) -> None:
+        settings = self.settings
+        limits = EngineLimits(
+            settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds
+        )
+        try:
+            self._model = self._load_model(settings)
+            engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine))
+            self._engine = engine
+        except BaseException as error:  # noqa: BLE001 - whoever started the server is told
+            self.failure = error
+            self._failed()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken."""
+        return self._engine is not None and self._engine.is_open and not self.draining
+
+    @property
+    def engine(self) -> Engine:
+        """Raises APIError 503 while there is none."""
+        if self._engine is None:
+            raise APIError(503, "the model is being loaded; try again later", code="loading")
+        if not self.is_ready:
+            raise APIError(503, "the server is shutting down; try again later", code="shutting_down")
+        return self._engine
+
+    @property
+    def model(self) -> BTCChat:
+        """Raises APIError 503 while there is none."""
+        _ = self.engine
+        assert self._model is not None
+        return self._model
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that reads images, in one of a few threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    async def call(self, function: Callable[[], T], client: str) -> T:
+        """Call a function of the model between two steps of the engine."""
+        return await asyncio.wrap_future(self.engine.call(function, client=client))
+
+    def fetch(self, url: str) -> bytes:
+        """An image that a request names by its address. Raises BTCChatError."""
+        most = self.settings.max_body
+        return fetch(url, self.settings.allow_urls, most_bytes=most, seconds=FETCH_SECONDS)
+
+    def frames(self, shown: Shown, reading: Reading) -> list[Image.Image]:
+        """Raises BTCChatError."""
+        wanted = self.model.config.num_video_frames
+        return read_frames(shown, num_video_frames=wanted, reading=reading, settings=self.settings)
+
+    def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
+        """What the model reads of a question. Raises BTCChatError."""
+        modality, shown = question.shown.modality, list(frames) or None
+        if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
+            raise BTCChatError(
+                f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
+                "give one for each image of a pair or series"
+            )
+        record = request(question.text, modality, shown, dates=question.dates, history=question.history)
+        return self.model.processor(record, frames, train=False, system=question.system)

@@ -1,0 +1,178 @@
+"""Routes that take files: a caption, a change map, and the images as the model sees them."""
+
+import io
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from PIL import Image
+from pydantic import BaseModel
+
+from btcchat.change_encoder.change_map import geotiff, grey, overlay
+from btcchat.errors import BTCChatError
+from btcchat.generation import GenerationOptions
+from btcchat.media.page import data_uri
+from btcchat.media.source import Embedded
+from btcchat.processor import Sample
+from btcchat.serve.engine import Closed, QueueFull
+from btcchat.serve.http.errors import APIError, documented, from_engine
+from btcchat.serve.http.images import Shown
+from btcchat.serve.http.live import LiveAnswer, client_of
+from btcchat.serve.http.openai import Usage
+from btcchat.serve.http.question import Question, check_tokens, reading_of
+from btcchat.serve.http.service import Service
+
+PREVIEW_SIDE = 1024  # pixels of the longer side of an image of /v1/frames
+Before = Annotated[UploadFile, File(description="The earlier date: PNG, JPEG, WebP, GeoTIFF, JPEG 2000, ...")]
+After = Annotated[UploadFile, File(description="The later date")]
+Bands = Annotated[str | None, Form(description="Bands that are red, green, blue, such as 4,3,2")]
+Stretch = Annotated[str | None, Form(description="shared, per-date, none or LOW,HIGH")]
+Nodata = Annotated[str | None, Form(description="The value that is no data, or none")]
+
+
+class Words(BaseModel):
+    """How images are read, as a form says it."""
+
+    bands: str | None = None
+    stretch: str | None = None
+    nodata: str | None = None
+
+
+class Caption(BaseModel):
+    caption: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    btcchat: dict[str, Any]
+
+
+def routes(service: Service) -> APIRouter:
+    router = APIRouter(responses=documented(400, 415, 422))
+
+    @router.post("/v1/caption")
+    async def caption(
+        request: Request,
+        before: Before,
+        after: After,
+        dates: Annotated[list[str] | None, Form(description="Of before and of after")] = None,
+        max_tokens: Annotated[int | None, Form(ge=1)] = None,
+        temperature: Annotated[float, Form(ge=0, le=2)] = 0.0,
+        top_p: Annotated[float, Form(gt=0, le=1)] = 1.0,
+        seed: Annotated[int | None, Form(ge=0, lt=2**63)] = None,
+        bands: Bands = None,
+        stretch: Stretch = None,
+        nodata: Nodata = None,
+    ) -> Caption:
+        """What changed between two dates, in words."""
+        question = service.model.config.caption_question
+        shown = Shown("pair", [await _file(before, "before"), await _file(after, "after")])
+        words = Words(bands=bands, stretch=stretch, nodata=nodata)
+        tokens = check_tokens(max_tokens, service.settings, "max_tokens", status=422)
+        try:
+            options = GenerationOptions(tokens, temperature, top_p, seed=seed)
+        except BTCChatError as error:
+            raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
+        sample = await service.read(_sample, service, Question(question, shown, dates=dates or None), words)
+        try:
+            live = LiveAnswer(service, request, sample, options)
+        except (QueueFull, Closed) as error:
+            raise from_engine(error) from None
+        text = await live.whole()
+        about = {"modality": "pair", "images": 2, **live.notes}
+        return Caption(
+            caption=text,
+            model=service.settings.model_id,
+            finish_reason=live.finish_reason,
+            usage=Usage(**live.usage()),
+            btcchat=about,
+        )
+
+    @router.post("/v1/change_map", response_class=Response)
+    async def change_map(
+        request: Request,
+        before: Before,
+        after: After,
+        format: Annotated[Literal["png", "overlay", "geotiff"], Form(description="png is grey, 255 the most")] = "png",
+        bands: Bands = None,
+        stretch: Stretch = None,
+        nodata: Nodata = None,
+    ) -> Response:
+        """Where it changed: how far the features of the two dates are apart, 0 to 1, as an image."""
+        model = service.model
+        files = [await _file(before, "before"), await _file(after, "after")]
+        words = Words(bands=bands, stretch=stretch, nodata=nodata)
+        frames = await service.read(_frames, service, Shown("pair", files), words)
+        try:
+            change = await service.call(lambda: model.change_map(*frames), client_of(request))
+        except (QueueFull, Closed) as error:
+            raise from_engine(error) from None
+        if format == "geotiff":
+            try:
+                data = await service.read(geotiff, change, files[1])
+            except BTCChatError as error:
+                raise APIError(422, str(error), param="after") from None
+        else:
+            image = overlay(change, frames[1]) if format == "overlay" else grey(change)
+            data = await service.read(_png, image)
+        headers = {"X-Change-Range": f"{change.min():.6f},{change.max():.6f}"}
+        return Response(data, media_type="image/tiff" if format == "geotiff" else "image/png", headers=headers)
+
+    @router.post("/v1/frames")
+    async def frames(
+        files: Annotated[list[UploadFile], File(description="In order of time")],
+        modality: Annotated[Literal["image", "pair", "series", "video"], Form()],
+        bands: Bands = None,
+        stretch: Stretch = None,
+        nodata: Nodata = None,
+    ) -> dict[str, Any]:
+        """The images as the model sees them, stretched together, or the frames that it takes of a video; as PNG."""
+        _ = service.model
+        names = ["video"] if modality == "video" and len(files) == 1 else [f"image {i + 1}" for i in range(len(files))]
+        shown = Shown(modality, [await _file(*item) for item in zip(files, names, strict=True)], names == ["video"])
+        words = Words(bands=bands, stretch=stretch, nodata=nodata)
+        return {"modality": modality, "frames": await service.read(_previews, service, shown, words)}
+
+    return router
+
+
+async def _file(upload: UploadFile, name: str) -> Embedded:
+    return Embedded(name, await upload.read())
+
+
+def _frames(service: Service, shown: Shown, words: Words) -> list[Image.Image]:
+    """In a reader's thread. Raises APIError 422 for how they should be read, 415 for what cannot be."""
+    reading = _reading(service, words)
+    try:
+        return service.frames(shown, reading)
+    except BTCChatError as error:
+        raise APIError(415, str(error)) from None
+
+
+def _sample(service: Service, question: Question, words: Words) -> Sample:
+    frames = _frames(service, question.shown, words)
+    try:
+        return service.sample(question, frames)
+    except BTCChatError as error:
+        raise APIError(422, str(error), param="dates" if str(error).startswith("dates") else None) from None
+
+
+def _reading(service: Service, words: Words) -> Any:
+    try:
+        return reading_of(words, service.settings)
+    except BTCChatError as error:
+        raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
+
+
+def _previews(service: Service, shown: Shown, words: Words) -> list[dict[str, Any]]:
+    previews = []
+    for frame in _frames(service, shown, words):
+        info = frame.info
+        frame.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        facts = {name: info.get(name) for name in ("bands", "range", "full_size")}
+        previews.append({"width": frame.width, "height": frame.height, **facts, "url": data_uri(frame)})
+    return previews
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

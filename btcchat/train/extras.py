@@ -1,0 +1,34 @@
+"""The packages that a run's flags need, looked for before torch is imported and any model is built."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from btcchat.compat.extras import require
+from btcchat.train.presets import chain
+
+# flag -> package, if it is set
+PACKAGES = {"deepspeed": "deepspeed", "lora_enable": "peft"}
+
+
+def check_extras(argv: Sequence[str]) -> None:
+    """Raise BTCChatError for a package that the flags in ``argv``, a preset's among them, need and that is missing."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("preset", "bits", *PACKAGES):
+        parser.add_argument(*dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")), dest=name, nargs="?")
+    typed = {name: value for name, value in vars(parser.parse_known_args(list(argv))[0]).items() if value is not None}
+    flags: dict[str, Any] = {}
+    for part in (*(chain(typed["preset"]) if "preset" in typed else ()), typed):
+        flags |= part
+    for name, package in PACKAGES.items():
+        if _meant(flags.get(name)):
+            require(package, f"--{name} {flags[name]}")
+    if (bits := _meant(flags.get("bits"))) in (4, 8):
+        require("bitsandbytes", f"--bits {bits} (on a CUDA GPU)", "bitsandbytes")
+
+
+def _meant(value: Any) -> Any:
+    """The value of a flag as it was typed."""
+    return yaml.safe_load(value) if isinstance(value, str) else value

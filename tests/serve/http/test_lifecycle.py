@@ -1,0 +1,235 @@
+"""Loading, being full, clients that leave, and the end."""
+
+import os
+import re
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import requests
+
+from btcchat import cli
+from btcchat.errors import BTCChatError
+from tests.serve.http.conftest import PAIR, start, stop, wait_until_idle, words
+
+
+def test_until_the_model_is_loaded_requests_are_503(tiny):
+    loaded = threading.Event()
+    live = start(tiny, wait=False, load=lambda _: loaded.wait(30) and tiny)
+    while not live.server.started:
+        time.sleep(0.01)
+    try:
+        for reply in (live.get("/readyz"), live.get("/v1/info"), live.ask(words()), live.upload("/v1/caption")):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "loading")
+            assert int(reply.headers["retry-after"]) > 0
+        assert live.get("/healthz").json() == {"status": "ok"}
+        loaded.set()
+        while live.get("/readyz").status_code != 200:
+            time.sleep(0.01)
+        assert live.ask(words()).status_code == 200
+    finally:
+        loaded.set()
+        stop(live)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server():
+    def load(_):
+        raise BTCChatError("no such model")
+
+    live = start(None, wait=False, load=load)
+    live.server.thread.join(30)
+    assert not live.server.thread.is_alive()
+    assert str(live.service.failure) == "no such model"
+
+
+def test_a_full_server_says_when_to_come_back(started, gate):
+    live = started(max_batch=1, max_queue=1)
+    gate.close()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(live.ask, words(), max_tokens=2) for _ in range(2)]
+        gate.wait()
+        while live.service.engine.waiting < 1:
+            time.sleep(0.01)
+        reply = live.ask(words())
+        assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
+        assert int(reply.headers["retry-after"]) > 0
+        assert live.get("/readyz").status_code == 200
+        metrics = live.get("/metrics").text
+        assert 'btcchat_refusals_total{status="429"} 1.0' in metrics and "btcchat_queue 1.0" in metrics
+        gate.open()
+        assert [answer.result().status_code for answer in asked] == [200, 200]
+
+
+def test_an_answer_that_is_cut_by_the_clock_says_so(started, endless):
+    reply = started(max_seconds=1).ask(words(), max_tokens=1000).json()
+    assert reply["choices"][0]["finish_reason"] == "length"
+    assert reply["btcchat"]["cut_by"] == "seconds"
+
+
+def test_a_client_that_is_killed_in_mid_stream_frees_its_place(started, endless):
+    live = started(max_batch=1)
+    body = b'{"model": "tiny", "stream": true, "max_tokens": 900, "messages": [{"role": "user", "content": "Hello"}]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    for _ in range(5):
+        host, port = live.url.removeprefix("http://").split(":")
+        client = socket.create_connection((host, int(port)), 30)
+        client.sendall(head + body)
+        received = b""
+        while received.count(b"data:") < 4:
+            received += client.recv(4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # as when a process is killed
+        client.close()
+    wait_until_idle(live)
+    assert live.ask(words(), max_tokens=2).status_code == 200
+
+
+def memory() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def test_ten_times_the_queue_is_refused_without_growing(started, capsys):
+    live = started(max_batch=4, max_queue=8)
+    session = requests.Session()
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=80))
+
+    def ask(number: int) -> tuple[int, str, float]:
+        begun = time.monotonic()
+        messages = [{"role": "user", "content": [*PAIR, words("What changed?")]}]
+        body = {"model": "tiny", "messages": messages, "max_tokens": 8}
+        reply = session.post(f"{live.url}/v1/chat/completions", json=body, timeout=120)
+        text = reply.json()["choices"][0]["message"]["content"] if reply.status_code == 200 else ""
+        return reply.status_code, text, time.monotonic() - begun
+
+    expected = ask(0)[1]
+    found, sizes = [], []
+    with ThreadPoolExecutor(80) as pool:  # clients; 12 requests are worked on or wait
+        for _ in range(3):
+            found += pool.map(ask, range(80))
+            sizes.append(memory())
+    session.close()
+    statuses = [status for status, _, _ in found]
+    assert set(statuses) == {200, 429} and statuses.count(200) >= 12
+    assert {text for status, text, _ in found if status == 200} == {expected}
+    seconds = sorted(took for status, _, took in found if status == 200)
+    p50, p95 = statistics.median(seconds), seconds[int(0.95 * len(seconds))]
+    assert sizes[-1] - sizes[0] < 60, sizes
+    wait_until_idle(live)
+    with capsys.disabled():
+        refused = f"240 requests of 80 clients: {statuses.count(429)} refused"
+        grown = f"memory {[round(size) for size in sizes]} MiB"
+        sys.stdout.write(f"\n{refused}, p50 {p50:.2f} s, p95 {p95:.2f} s, {grown}\n")
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def run(*flags: str) -> tuple[subprocess.Popen, str]:
+    """-> the process and its address, once the model is loaded."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "btcchat", "serve", "--port", "0", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    line = process.stderr.readline()
+    address = re.search(r"http://\S+", line)
+    assert address, line + process.stderr.read()
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(address[0] + "/readyz", timeout=10).status_code == 200:
+                return process, address[0]
+        except (requests.ConnectionError, requests.Timeout):
+            assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError("it was not ready in time")
+
+
+def test_sigterm_finishes_what_is_being_written():
+    process, url = run()
+    try:
+        messages = [{"role": "user", "content": "Describe everything."}]
+        body = {"model": "tiny", "messages": messages, "max_tokens": 400, "temperature": 2, "seed": 5, "stream": True}
+        with requests.post(f"{url}/v1/chat/completions", json=body, stream=True, timeout=60) as reply:
+            lines = reply.iter_lines()
+            first = next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+        assert first.startswith(b"data:") and rest[-1] == b"data: [DONE]"
+        assert process.wait(30) == 143
+        assert "terminated" in process.stderr.read()
+    finally:
+        process.kill()
+
+
+def test_a_wrong_model_or_address_is_one_line(capsys):
+    assert cli.main(["serve", "--port", "0", "--model", "/no/such/model"]) == 2
+    assert "/no/such/model" in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main(["serve", "--host", "192.0.2.1"]) == 2
+    assert "--api-key-file" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert cli.main(["serve", "--port", str(taken.getsockname()[1])]) == 2
+    assert "Address already in use; choose another" in capsys.readouterr().err
+    assert cli.main(["serve", "--port", "70000"]) == 2
+    assert cli.main(["serve", "--bands", "1,2"]) == 2
+
+
+WITHOUT = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *others: None if name == "fastapi" else find(name, *others)
+from btcchat import cli
+raise SystemExit(cli.main(["serve"]))
+"""
+HELP = """
+import sys
+from btcchat import cli
+try:
+    cli.main(["serve", "--help"])
+except SystemExit:
+    assert not {"fastapi", "uvicorn", "torch"} & set(sys.modules)
+"""
+
+
+def test_without_the_extra_one_line_says_what_to_install():
+    begun = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1 and 'pip install "btcchat[serve]"' in found.stderr
+    assert time.monotonic() - begun < 5  # under two seconds on an idle machine: neither torch nor transformers
+
+
+def test_the_help_imports_nothing_of_the_server():
+    assert subprocess.run([sys.executable, "-c", HELP], capture_output=True, timeout=60).returncode == 0
+
+
+@pytest.mark.slow
+def test_replicas_share_a_port_and_their_metrics():
+    process, url = run("--replicas", "2")
+    try:
+        asked = [
+            requests.post(
+                f"{url}/v1/chat/completions",
+                json={"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3},
+                timeout=60,
+            ).status_code
+            for _ in range(12)
+        ]
+        assert asked.count(200) + asked.count(503) == 12 and 200 in asked
+        total = re.search(r'btcchat_requests_total{route="/v1/chat/completions",status="200"} (\S+)', metrics(url))
+        assert float(total[1]) == asked.count(200)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        process.kill()
+
+
+def metrics(url: str) -> str:
+    return requests.get(f"{url}/metrics", timeout=30).text
