@@ -16,6 +16,7 @@ import ablate_clues
 import bf16_cpu
 import full_size
 import generate
+import inputs
 import preprocess
 import records
 import relayout
@@ -114,6 +115,15 @@ def test_the_operators_are_compared(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_a_scene_is_read_in_a_process_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inputs.py", "--side", "1100"])
+    inputs.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:5]]
+    assert [row[1].strip() for row in rows] == ["512 x 512", "1100 x 1100", "1100 x 1100"]
+    assert all(20 < float(row[2]) < 2000 for row in rows)
+
+
 def test_annotation_files_are_measured(tmp_path):
     records.write(tmp_path / "rows.jsonl", 50)
     found = records.measure(tmp_path / "rows.jsonl")

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.siglip import SiglipTower
 
 
@@ -11,6 +12,19 @@ class Projector(nn.Linear):
 
     def num_tokens(self, count):
         return count
+
+
+class OfNine(Projector):
+    """Reads nine tokens, and no other number."""
+
+    def num_tokens(self, count):
+        if count != 9:
+            raise BTCChatError(f"{count} tokens; a multiple of 3 x 3 is expected")
+        return count
+
+    def forward(self, features):
+        self.num_tokens(features.shape[1])
+        return super().forward(features)
 
 
 class HalfOfThem(Projector):
