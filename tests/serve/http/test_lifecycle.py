@@ -19,22 +19,20 @@ import requests
 
 from btcchat import cli
 from btcchat.errors import BTCChatError
-from tests.serve.http.conftest import PAIR, start, stop, wait_until_idle, words
+from tests.serve.http.conftest import PAIR, start, stop, wait_until, wait_until_idle, words
 
 
 def test_until_the_model_is_loaded_requests_are_503(tiny):
     loaded = threading.Event()
     live = start(tiny, wait=False, load=lambda _: loaded.wait(30) and tiny)
-    while not live.server.started:
-        time.sleep(0.01)
+    wait_until(lambda: live.server.started)
     try:
         for reply in (live.get("/readyz"), live.get("/v1/info"), live.ask(words()), live.upload("/v1/caption")):
             assert (reply.status_code, reply.json()["error"]["code"]) == (503, "loading")
             assert int(reply.headers["retry-after"]) > 0
         assert live.get("/healthz").json() == {"status": "ok"}
         loaded.set()
-        while live.get("/readyz").status_code != 200:
-            time.sleep(0.01)
+        wait_until(lambda: live.get("/readyz").status_code == 200)
         assert live.ask(words()).status_code == 200
     finally:
         loaded.set()
@@ -55,10 +53,10 @@ def test_a_full_server_says_when_to_come_back(started, gate):
     live = started(max_batch=1, max_queue=1)
     gate.close()
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(live.ask, words(), max_tokens=2) for _ in range(2)]
-        gate.wait()
-        while live.service.engine.waiting < 1:
-            time.sleep(0.01)
+        asked = [pool.submit(live.ask, words(), max_tokens=2)]
+        gate.wait()  # it is being written, and has left the queue
+        asked.append(pool.submit(live.ask, words(), max_tokens=2))
+        wait_until(lambda: live.service.engine.waiting == 1)
         reply = live.ask(words())
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
         assert int(reply.headers["retry-after"]) > 0
@@ -85,7 +83,9 @@ def test_a_client_that_is_killed_in_mid_stream_frees_its_place(started, endless)
         client.sendall(head + body)
         received = b""
         while received.count(b"data:") < 4:
-            received += client.recv(4096)
+            piece = client.recv(4096)
+            assert piece, received
+            received += piece
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # as when a process is killed
         client.close()
     wait_until_idle(live)
