@@ -57,6 +57,9 @@ def test_bits_without_bitsandbytes(lacking):
     ):
         check_flags(["--bits", "4"])
     check_flags(["--bits", "16"])
+    with pytest.raises(BTCChatError, match="bitsandbytes"):
+        check_flags(["--preset", "release/3b/sft_qlora"])
+    check_flags(["--preset", "release/3b/sft_qlora", "--smoke"])  # which leaves the flag out
 
 
 def test_the_question_is_asked_before_torch_is_imported():

@@ -53,7 +53,8 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(run, model, f
     plain = gradients(model.train(), batch)
     computed = []
     for block in (*model.llm.model.layers, *model.vision_tower.vision_model["encoder"]["layers"]):
-        block.register_forward_pre_hook(lambda *_: computed.append(1))
+        # A hook of the block itself is not called again where transformers (5.24) checkpoints its ``forward`` alone.
+        next(block.children()).register_forward_pre_hook(lambda *_: computed.append(1))
     model.gradient_checkpointing_enable()
     again = gradients(model.train(), batch)
     assert torch.equal(again[0], plain[0])
