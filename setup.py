@@ -64,6 +64,7 @@ EXTRAS = {
     "eval": EVAL,
     "train": TRAIN,
     "serve": SERVE,
+    "ray": [*SERVE, "ray[serve]>=2.50"],  # an app that is built in the replica's process
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded

@@ -21,6 +21,7 @@ import preprocess
 import records
 import relayout
 import score
+import serve
 import startup
 import tiny_minutes
 import trace_files
@@ -232,3 +233,12 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     assert found["vision"] == pytest.approx(vision) and set(found) == set(generate.PARTS)
     assert model.layout.change_tokens == 4
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)
+
+
+@pytest.mark.slow
+def test_the_server_is_measured_with_answers_together_and_one_at_a_time(capsys):
+    sizes = ["--tokens", "4", "--clients", "2", "--requests", "4", "--long", "8", "--settle", "0.1"]
+    serve.main(["--smoke", *sizes, "--memory-requests", "20"])
+    printed = capsys.readouterr().out
+    for words in ("| together ", "| one at a time ", "4 new tokens, 2 clients: ", "first token alone", "MiB after 20;"):
+        assert words in printed
