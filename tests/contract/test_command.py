@@ -111,6 +111,11 @@ def test_a_projector_that_reads_no_usual_number_of_tokens_is_checked_with_its_ow
     assert "16 tokens; a multiple of 3 x 3 is expected" in " ".join(found["num_tokens"])
 
 
+def test_a_projector_is_checked_at_the_first_width_that_it_takes(capsys):
+    assert cli.main(["check", "projector", "tests.contract.parts:EvenAndWide"]) == 0
+    assert rows(capsys.readouterr().out)["constructor"] == ("pass", "in_features 128, out_features 192")
+
+
 def test_a_projector_that_breaks_its_contract_exits_with_3(capsys):
     assert cli.main(["check", "projector", "tests.contract.parts:HalfOfThem"]) == 3
     assert rows(capsys.readouterr().out)["output"][0] == "fail"

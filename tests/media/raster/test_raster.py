@@ -76,6 +76,8 @@ def test_overviews_are_read_where_they_are_large_enough(tmp_path):
     with Raster(marked, reading=Reading(nodata="none")) as raster:
         for size, value in ((256, 500), (200, 500), (128, 0), (100, 0), (64, 0), (10, 0)):
             assert (raster.read(size=(size, size)).values == value).all(), size
+        for size in ((200, 10), (10, 200)):  # large enough on both sides
+            assert (raster.read(size=size).values == 500).all(), size
     with Raster(path) as raster:
         full, smaller = raster.read().values, raster.read(size=(64, 64)).values
     assert np.abs(smaller - full.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))).max() < 2
