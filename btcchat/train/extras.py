@@ -1,6 +1,7 @@
 """The packages that a run's flags need, looked for before torch is imported and any model is built."""
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def check_extras(argv: Sequence[str]) -> None:
     for name, package in PACKAGES.items():
         if _meant(flags.get(name)):
             require(package, f"--{name} {flags[name]}")
-    if (bits := _meant(flags.get("bits"))) in (4, 8):
+    if (bits := _meant(flags.get("bits"))) in (4, 8) and shutil.which("nvidia-smi"):  # else the GPU is what is missing
         require("bitsandbytes", f"--bits {bits} (on a CUDA GPU)", "bitsandbytes")
 
 
