@@ -31,7 +31,7 @@ MAX_BANDS = 4096
 MAX_BLOCK = 2**29  # bytes that GDAL decodes at a time: a strip or a tile
 MAX_DIRECTORIES = 4096  # pages, overviews and masks of a TIFF; GDAL keeps each of them in memory
 NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
-OPTIONS = {"GDAL_CACHEMAX": 64, "GDAL_MAX_BAND_COUNT": MAX_BANDS}  # MiB of decoded blocks; bands
+OPTIONS = {"GDAL_CACHEMAX": 2**26, "GDAL_MAX_BAND_COUNT": MAX_BANDS}  # bytes of decoded blocks; bands
 ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # no file beside it is looked for
 WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
 

@@ -148,17 +148,25 @@ class Raster:
             return
         self._surveyed = True
         stored, valid, alphas = [], [], []
-        for block in self._survey_blocks():
-            pixels = self._stored(self._main, channels.chosen, block)
+        whole = (0, 0, self.width, self.height)
+        blocks = [whole] if self.width * self.height <= SURVEY else self._survey_blocks()
+        for block in blocks:
+            try:
+                pixels = self._stored(self._main, channels.chosen, block)
+                seen = (channels.valid(pixels) & self._mask(self._main, block)).any(axis=2).ravel()
+                alpha = None if channels.alpha is None else self._stored(self._main, (channels.alpha,), block).ravel()
+            except BTCChatError:  # a damaged part, which is reported where it is read
+                if block is whole:
+                    blocks += self._survey_blocks()
+                continue
             stored.append(pixels.reshape(-1, pixels.shape[2]))
-            valid.append((channels.valid(pixels) & self._mask(self._main, block)).any(axis=2).ravel())
-            if channels.alpha is not None:
-                alphas.append(self._stored(self._main, (channels.alpha,), block).ravel())
+            valid.append(seen)
+            alphas += [] if alpha is None else [alpha]
+        if not stored:
+            return
         channels.survey(np.concatenate(stored), np.concatenate(valid), np.concatenate(alphas) if alphas else None)
 
     def _survey_blocks(self) -> list[Block]:
-        if self.width * self.height <= SURVEY:
-            return [(0, 0, self.width, self.height)]
         width, height = (min(side, math.isqrt(SURVEY) // SURVEY_PARTS) for side in (self.width, self.height))
         lefts, tops = (
             sorted({int(place) for place in np.linspace(0, side - part, SURVEY_PARTS)})

@@ -4,10 +4,11 @@ import random
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from btcchat.errors import BTCChatError
-from btcchat.media import load_image
+from btcchat.media import Raster, load_image
 from btcchat.media.source import Embedded
 from tests.media.scenes import scene, write
 
@@ -38,3 +39,18 @@ def test_a_damaged_file_is_an_image_or_one_line(tmp_path, name):
             assert load_image(Embedded(name, damaged(data, chance)), max_side=64).mode == "RGB"
         except BTCChatError as error:
             assert "\n" not in str(error) and len(str(error)) <= 300
+
+
+def test_a_damaged_part_does_not_hide_what_is_no_data_in_the_rest(tmp_path):
+    values = scene("float", side=256)
+    values[:64, :64] = -9999
+    path = write(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    with rasterio.open(path) as file:
+        offset = int(file.get_tag_item("BLOCK_OFFSET_3_3", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 100] = b"\xff" * 100
+    path.write_bytes(data)
+    with Raster(path) as raster:
+        assert not raster.read((0, 0, 64, 64)).valid.any()
+        with pytest.raises(BTCChatError, match="truncated or damaged"):
+            raster.read()

@@ -149,3 +149,10 @@ def test_a_file_without_a_place_gives_no_warning(shared):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_image(shared / "cases/07-single-band-planar/rgb_planar_u16.tif")
+
+
+def test_gdal_has_a_cache_of_its_blocks_while_it_reads(tmp_path):
+    """rasterio takes bytes, and not the MiB of GDAL's own documentation."""
+    path = write(tmp_path / "a.tif", scene("counts"))
+    with Raster(path) as raster, raster._opening.reading():
+        assert 2**20 <= int(rasterio.env.get_gdal_config("GDAL_CACHEMAX")) <= 2**28
