@@ -255,8 +255,8 @@ class BTCChatModel(nn.Module):
             if mode and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
         if mode and recomputes(self.llm):
-            # A frozen one is recomputed too: transformers asks the decoder, from 4.53 on each block. Their parts, dropout
-            # among them, stay in eval().
+            # A frozen one is recomputed too: transformers asks the decoder, from 4.53 on each block. What is in the
+            # blocks, dropout too, stays in eval().
             decoder: Any = self.llm.get_decoder()
             for module in (decoder, *decoder.layers):
                 module.training = True
