@@ -67,7 +67,7 @@ GEO = [
     "pyarrow>=14",  # first wheels for Python 3.12; GeoParquet
 ]
 
-RAY = ["ray[data]>=2.31"]  # map_batches(concurrency=...) of classes
+RAY = ["ray[data,serve]>=2.50"]  # an app that is built in the replica's process; map_batches(concurrency=...) of classes
 
 EXTRAS = {
     "pinned": PINNED,
@@ -75,7 +75,7 @@ EXTRAS = {
     "train": TRAIN,
     "serve": SERVE,
     "geo": GEO,
-    "ray": RAY,
+    "ray": [*SERVE, *RAY],
     "towers": [
         "timm>=1.0.17",  # forward_intermediates recomputes its blocks under gradient checkpointing
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
@@ -94,6 +94,8 @@ EXTRAS = {
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
+        "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py
         "ruff>=0.6",  # the rule names in pyproject.toml
         "mypy>=2.4",  # the release that the package is checked with; others report other errors

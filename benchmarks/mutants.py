@@ -3,7 +3,8 @@
   pip install pytest-cov
   python benchmarks/mutants.py cover            the not-slow tests once, to know which of them run which line
   python benchmarks/mutants.py listed           the faults of mutants_listed.py, which tests once did not notice
-  python benchmarks/mutants.py drawn --count 200 --seed 0    faults drawn from the operators over the core files
+  python benchmarks/mutants.py drawn --count 200 --seed 0 > drawn.md    drawn from the operators over the core files
+  python benchmarks/mutants.py drawn --again drawn.md tests/media       its survivors, with more tests
 
 A mutant is killed when a test fails, or takes too long; it survives when all pass. Printed as a Markdown table.
 """
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -22,10 +24,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy  # noqa: F401 - imported once, here, for all mutants: each is a fork of this process
+import accelerate  # noqa: F401 - what tests import is imported once, here: each mutant is a fork of this process
+import av  # noqa: F401
+import hypothesis  # noqa: F401
+import numpy  # noqa: F401
+import peft  # noqa: F401
+import pydantic  # noqa: F401
 import pytest
+import rasterio  # noqa: F401
 import torch
-import transformers  # noqa: F401
+import transformers.models.llama.modeling_llama  # noqa: F401
 
 from mutants_listed import listed
 from mutations import ROOT, Mutation, mutations
@@ -36,7 +44,8 @@ CORE = (
     "multimodal_projector",
 )  # fmt: skip
 COVERED = ROOT / ".mutants.db"  # test, seconds, file, line; git-ignored
-SECONDS = 120  # of tests for a mutant: those nearest to its file, then the quickest; and its limit
+PLUGINS = ("-p", "pytest_timeout", "-o", "timeout=0", "-p", "no:cacheprovider")  # of pytest, with a mutant
+SECONDS = 120  # of tests for a mutant: those of its part, then the quickest
 
 
 def cover(tests: Sequence[str]) -> None:
@@ -95,8 +104,8 @@ def known_tests() -> set[str]:
         return set(names.read().split("\n"))
 
 
-def tests_of(mutation: Mutation, known: set[str]) -> list[str]:
-    """Tests that run the mutated lines, at most SECONDS of them: those of its part first, then the quickest."""
+def tests_of(mutation: Mutation, known: set[str], most: float) -> list[str]:
+    """Tests that run the mutated lines, ``most`` seconds of them: those of its part first, then the quickest."""
     last = mutation.line + mutation.old.count("\n")
     with contextlib.closing(sqlite3.connect(COVERED)) as table:
         query = "select distinct test, seconds from covered where file = ? and line between ? and ?"
@@ -107,7 +116,7 @@ def tests_of(mutation: Mutation, known: set[str]) -> list[str]:
     chosen, total = [], 0.0
     for test, seconds in rows:
         total += seconds
-        if chosen and total > SECONDS:
+        if chosen and total > most:
             break
         chosen.append(test)
     return chosen
@@ -128,26 +137,32 @@ def run(copy: Path, mutation: Mutation, tests: Sequence[str]) -> str:
 
 
 def _forked(copy: Path, tests: Sequence[str]) -> int | None:
-    """The exit status of the tests in a fork of this process; None where they take too long."""
+    """The exit status of the tests in a fork of this process; None where they take too long.
+
+    That is, on the processor, so that a busy machine kills no mutant; or, where they only wait, by the clock.
+    """
     pid = os.fork()
     if not pid:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * SECONDS, 2 * SECONDS + 5))
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         os.environ["PYTHONPATH"] = str(copy)
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         with open(os.devnull, "w") as null:
             os.dup2(null.fileno(), 1)
             os.dup2(null.fileno(), 2)
         code = 1
         try:
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests]))
+            code = int(pytest.main(["-x", "-q", *PLUGINS, *tests]))
         finally:  # whatever escapes, e.g. SystemExit: what this process would clean up belongs to the parent
             os._exit(code)
-    end = time.monotonic() + 2 * SECONDS
+    end = time.monotonic() + 10 * SECONDS
     while time.monotonic() < end:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return None if code == -signal.SIGXCPU else code
         time.sleep(0.05)
     os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -183,17 +198,21 @@ def drawn(count: int, seed: int) -> list[Mutation]:
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
-def report(chosen: Sequence[Mutation]) -> int:
-    """Try them, and print a row for each survivor and the counts. Returns the number that survived."""
+def report(chosen: Sequence[Mutation], first: Sequence[str] = (), seconds: float = SECONDS) -> int:
+    """Try them, and print a row for each survivor and the counts. Returns the number that survived.
+
+    first: tests that are run before those that are known to run the line, such as new ones. seconds: of these others.
+    """
     torch.set_num_threads(1)
     results: list[tuple[Mutation, str]] = []
     known = set() if all(mutation.tests for mutation in chosen) else known_tests()
+    tests = {mutation: [*first, *(mutation.tests or tests_of(mutation, known, seconds))] for mutation in chosen}
     with copied() as copy:
-        for test_list in {tuple(mutation.tests or tests_of(mutation, known)) for mutation in chosen[:20]} - {()}:
+        for test_list in {tuple(tests[mutation]) for mutation in chosen[:5]} - {()}:
             if _forked(copy, test_list):
                 sys.exit(f"mutants: tests fail without a mutant, among {', '.join(test_list[:3])} ...")
         for number, mutation in enumerate(chosen, 1):
-            results.append((mutation, run(copy, mutation, mutation.tests or tests_of(mutation, known))))
+            results.append((mutation, run(copy, mutation, tests[mutation])))
             print(f"{number}/{len(chosen)} {results[-1][1]}: {mutation}", file=sys.stderr, flush=True)
     print("| operator | mutants | killed | survived |\n|---|---|---|---|")
     total = Counter(mutation.operator for mutation, _ in results)
@@ -210,15 +229,21 @@ def report(chosen: Sequence[Mutation]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cover", "listed", "drawn"))
-    parser.add_argument("tests", nargs="*", help="for cover: some tests instead of all")
+    parser.add_argument("tests", nargs="*", help="for cover: some tests instead of all; for drawn: run these first")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of tests for a mutant (default {SECONDS})")
+    parser.add_argument("--again", metavar="FILE", help="for drawn: only those that survive in this report")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.what == "cover":
         return cover(args.tests)
     if args.what == "drawn" and not COVERED.is_file():
         parser.error("first: python benchmarks/mutants.py cover")
-    survived = report(listed() if args.what == "listed" else drawn(args.count, args.seed))
+    chosen = listed() if args.what == "listed" else drawn(args.count, args.seed)
+    if args.again:
+        earlier = Path(args.again).read_text(encoding="utf-8")
+        chosen = [mutation for mutation in chosen if f"`{mutation}`" in earlier]
+    survived = report(chosen, args.tests, args.seconds)
     if args.what == "listed" and survived:
         sys.exit(1)
 

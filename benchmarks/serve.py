@@ -4,15 +4,16 @@
     python benchmarks/serve.py --tokens 64 --clients 16 --memory-requests 0
     python benchmarks/serve.py --smoke               # toy sizes, a minute
 
-The model has random weights and the sizes of benchmarks/generate.py: SigLIP 768 wide, 12 deep, 384 px; a LLaMA 768 wide,
-12 deep; 32,000 words; float32. Each request is a stream about a pair of PNG files of 256 x 256 pixels (196 tokens) with a
-question of 60 tokens, and each answer has exactly --tokens new ones. Clients are threads of another process on the same
-machine, each of which sends its next request when it has its answer. "One at a time" is the same server with --max-batch
-1. Latency is from sending a request to its last token, first token to the first piece of text.
+The model has random weights and the sizes of benchmarks/generate.py: SigLIP 768 wide, 12 deep, 384 px; a LLaMA 768
+wide, 12 deep; 32,000 words; float32. Each request is a stream about a pair of PNG files of 256 x 256 pixels (196
+tokens) with a question of 60 tokens, and each answer has exactly --tokens new ones. Clients are threads of another
+process on the same machine, each of which sends its next request when it has its answer. "One at a time" is the same
+server with --max-batch 1. Latency is from sending a request to its last token, first token to the first piece of text.
+CPU seconds are those of the server, and depend less on what else the machine does.
 
 "Beside long answers" is the time to the first token of a request for a single token while three other clients have long
-answers written, against the same alone. Memory is that of a server of the packaged model, resident, while 8 clients send
---memory-requests requests with images.
+answers written, against the same alone. Memory is that of a server of the packaged model, resident, while 8 clients
+send --memory-requests requests with images.
 """
 
 import argparse
@@ -78,13 +79,21 @@ def ask(session: requests.Session, address: str, request: dict) -> tuple[float, 
     with session.post(f"{address}/v1/chat/completions", json=request, stream=True, timeout=600) as reply:
         reply.raise_for_status()
         for line in reply.iter_lines():
-            if line.startswith(b"data: {") and first is None and json.loads(line[6:])["choices"][0]["delta"].get("content"):
+            if (
+                line.startswith(b"data: {")
+                and first is None
+                and json.loads(line[6:])["choices"][0]["delta"].get("content")
+            ):
                 first = time.perf_counter()
     end = time.perf_counter()
     return (end if first is None else first) - begun, end - begun
 
 
-def load(address: str, bodies: list[dict], clients: int) -> dict[str, float]:
+def says_something(chunk: dict) -> bool:
+    return bool(chunk["choices"][0]["delta"].get("content"))
+
+
+def load(address: str, process: psutil.Process, bodies: list[dict], clients: int) -> dict[str, float]:
     """Send all of these, so many at a time -> requests a second, and seconds of latency."""
     found: list[tuple[float, float]] = []
     waiting = iter(bodies)
@@ -100,7 +109,7 @@ def load(address: str, bodies: list[dict], clients: int) -> dict[str, float]:
                 found.append(ask(session, address, request))
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), cpu_seconds(process)
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -110,28 +119,50 @@ def load(address: str, bodies: list[dict], clients: int) -> dict[str, float]:
     return {
         "requests/s": len(bodies) / seconds,
         "p50": statistics.median(whole),
-        "p95": whole[int(0.95 * (len(whole) - 1))],
+        "p95": quantile(whole),
         "first p50": statistics.median(firsts),
-        "first p95": firsts[int(0.95 * (len(firsts) - 1))],
+        "first p95": quantile(firsts),
+        "CPU s": (cpu_seconds(process) - before) / len(bodies),
     }
+
+
+def quantile(ordered: list[float], share: float = 0.95) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[str]:
     rows, rates = [], {}
     for mode, rows_together in MODES.items():
-        with server("--model", str(folder), "--max-batch", str(rows_together)) as (address, _):
+        with server("--model", str(folder), "--max-batch", str(rows_together)) as (address, process):
             ask(requests.Session(), address, body(str(folder), question, 2))  # makes the plans of its kernels
             for tokens in args.tokens:
                 for clients in args.clients:
-                    count = max(args.requests, 2 * clients)
+                    count = max(args.requests, clients)
                     bodies = [body(str(folder), question, tokens, seed) for seed in range(count)]
-                    found = load(address, bodies, clients)
+                    found = load(address, process, bodies, clients)
                     rates[mode, tokens, clients] = found["requests/s"]
-                    print(f"  {mode}, {tokens} tokens, {clients} clients: {found['requests/s']:.2f} a second", flush=True)
+                    print(
+                        f"  {mode}, {tokens} tokens, {clients} clients: {found['requests/s']:.2f} a second", flush=True
+                    )
                     rows.append([mode, tokens, clients, *(f"{value:.2f}" for value in found.values())])
             if rows_together > 1:
-                lines = beside_long_answers(folder, address, question, args)
-    head = ["answers", "new tokens", "clients", "requests/s", "p50 s", "p95 s", "first token p50 s", "first token p95 s"]
+                lines = beside_long_answers(folder, address, process, question, args)
+    head = [
+        "answers",
+        "new tokens",
+        "clients",
+        "requests/s",
+        "p50 s",
+        "p95 s",
+        "first token p50 s",
+        "first token p95 s",
+        "CPU s a request",
+    ]
     gains = [
         f"{tokens} new tokens, {clients} clients: {rates['together', tokens, clients] / rate:.2f} times the requests a "
         f"second of one at a time" + (f" (goal {GOAL:g})" if (tokens, clients) == (64, 16) else "")
@@ -141,17 +172,17 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
     return [table(head, rows), "", *gains, "", *lines]
 
 
-def beside_long_answers(folder: Path, address: str, question: str, args: argparse.Namespace) -> list[str]:
+def beside_long_answers(
+    folder: Path, address: str, process: psutil.Process, question: str, args: argparse.Namespace
+) -> list[str]:
     short, long = body(str(folder), question, 1), body(str(folder), question, args.long)
     with requests.Session() as session:
         alone = statistics.median(ask(session, address, short)[0] for _ in range(5))
-        others = [threading.Thread(target=load, args=(address, [long] * 3, 3)) for _ in range(1)]
-        for other in others:
-            other.start()
+        others = threading.Thread(target=load, args=(address, process, [long] * 3, 3))
+        others.start()
         time.sleep(args.settle)
         beside = [ask(session, address, short)[0] for _ in range(5)]
-        for other in others:
-            other.join()
+        others.join()
     return [f"first token alone {alone:.2f} s, beside 3 long answers {statistics.median(beside):.2f} s (median of 5)"]
 
 
@@ -162,7 +193,7 @@ def flat(args: argparse.Namespace) -> list[str]:
         bodies = [body("tiny", question, 8, seed) for seed in range(16)]
         step = max(1, args.memory_requests // 10)
         while done < args.memory_requests:
-            load(address, [bodies[number % 16] for number in range(step)], 8)
+            load(address, process, [bodies[number % 16] for number in range(step)], 8)
             done += step
             sizes.append(process.memory_info().rss / 2**20)
             print(f"  {done} requests: {sizes[-1]:.0f} MiB", flush=True)
@@ -175,7 +206,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--tokens", nargs="*", type=int, default=[64, 16], help="new tokens of an answer")
     add("--clients", nargs="+", type=int, default=[1, 4, 16])
-    add("--requests", type=int, default=12, help="of each row, and at least two a client")
+    add("--requests", type=int, default=12, help="of each row, and at least one a client")
     add("--memory-requests", type=int, default=5000)
     add("--long", type=int, default=256, help="new tokens of the long answers")
     add("--settle", type=float, default=5.0, help="seconds until the long answers are being written")

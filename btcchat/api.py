@@ -139,9 +139,9 @@ class BTCChat(BTCChatModel):
     ) -> "BTCChat":
         """Join a published vision tower and language model by a fresh projector and change encoder, to be trained.
 
-        vision_tower: a folder or hub id, e.g. google/siglip-so400m-patch14-384. llm: any LLaMA-architecture causal LM,
-        e.g. TinyLlama or SmolLM2. change_encoder: its config, by default ``attentive``. The others are fields of
-        BTCChatConfig.
+        vision_tower: a folder or hub id, e.g. google/siglip2-base-patch16-256. llm: a causal LM of the families in
+        docs/backbones.md, e.g. Qwen/Qwen3-0.6B, whose template conv_version names. change_encoder: its config, by
+        default ``attentive``. The others are fields of BTCChatConfig.
         """
         if change_encoder is not None and not isinstance(change_encoder, Mapping):
             raise wrong_type("change_encoder", change_encoder, "a dict, the config of a change encoder")

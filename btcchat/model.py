@@ -255,7 +255,11 @@ class BTCChatModel(nn.Module):
             if mode and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
         if mode and recomputes(self.llm):
-            self.llm.get_decoder().training = True  # it recomputes only then; the blocks of a frozen one stay in eval()
+            # A frozen one is recomputed too: transformers asks the decoder, from 4.53 on each block. What is in the
+            # blocks, dropout too, stays in eval().
+            decoder: Any = self.llm.get_decoder()
+            for module in (decoder, *decoder.layers):
+                module.training = True
         return self
 
     def gradient_checkpointing_enable(

@@ -117,8 +117,10 @@ def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
         ("before,after\n", "'list.csv' lists no pairs"),
         ("old,new\na.png,b.png\n", "has no column before and after; got old, new, expected before,after[,id]"),
         ("before,new\na.png,b.png\n", "has no column after"),
-        ('before,after\n"a.png,b.png\n', "is not a CSV"),
-        ("before,after\na\udcff.png,b.png\n", "is not a CSV in UTF-8"),
+        ("\nbefore,after\n", "has no column before and after"),
+        ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
+        ("before,after\na\udcff.png,b.png\n", "'list.csv': not UTF-8 (invalid start byte at byte 14)"),
+        (f"before,after\na.png,{'b' * (2**20 + 1)}\n", "'list.csv' row 2: not CSV (a cell has more than 1,048,576 cha"),
     ],
 )
 def test_a_list_that_is_no_list(folder, capsys, monkeypatch, text, words):
@@ -140,6 +142,7 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
         "a.png,b.png,good\n"
         "a.png,b.png,too,many\n"
         "b.png,a.png,good too\n"
+        f"a.png,{'b' * 200_000},long\n"
     )
     assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 3
     out, err = capsys.readouterr()
@@ -147,11 +150,11 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
     for row, words in {
         3: "no after; a pair needs before and after", 4: "no before", 5: "image 'missing.png' not found",
         6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is that of list.csv row 2",
-        8: "4 cells, the header has 3",
+        8: "4 cells, the header has 3", 10: "image 'bbbb",
     }.items():  # fmt: skip
         assert sum(f"list.csv row {row}: {words}" in line for line in lines) == 1, (row, err)
-    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 6 failed (named above)"
-    assert len(lines) == 7 and out == ""
+    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (named above)"
+    assert len(lines) == 8 and out == ""
     assert (folder / "out.jsonl").read_text().count("\n") == 2
 
 

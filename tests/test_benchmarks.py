@@ -16,10 +16,12 @@ import ablate_clues
 import bf16_cpu
 import full_size
 import generate
+import inputs
 import preprocess
 import records
 import relayout
 import score
+import serve
 import startup
 import tiny_minutes
 import trace_files
@@ -114,6 +116,15 @@ def test_the_operators_are_compared(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_a_scene_is_read_in_a_process_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inputs.py", "--side", "1100"])
+    inputs.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:5]]
+    assert [row[1].strip() for row in rows] == ["512 x 512", "1100 x 1100", "1100 x 1100"]
+    assert all(20 < float(row[2]) < 2000 for row in rows)
+
+
 def test_annotation_files_are_measured(tmp_path):
     records.write(tmp_path / "rows.jsonl", 50)
     found = records.measure(tmp_path / "rows.jsonl")
@@ -229,3 +240,12 @@ def test_scenes_are_made_run_and_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["scenes.py", "--sides", "300", "--memory"])
     scenes.main()
     assert "| 300           |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_server_is_measured_with_answers_together_and_one_at_a_time(capsys):
+    sizes = ["--tokens", "4", "--clients", "2", "--requests", "4", "--long", "8", "--settle", "0.1"]
+    serve.main(["--smoke", *sizes, "--memory-requests", "20"])
+    printed = capsys.readouterr().out
+    for words in ("| together ", "| one at a time ", "4 new tokens, 2 clients: ", "first token alone", "MiB after 20;"):
+        assert words in printed

@@ -294,6 +294,20 @@ def test_the_last_row_moves_into_the_place_of_one_that_leaves():
     assert not cache.keys[0][2, :, :4].any()
 
 
+@pytest.mark.parametrize("lengths", [(9, 8), (9, 7), (9, 9)])
+def test_a_row_does_not_see_the_columns_that_only_longer_rows_have(model, lengths):
+    embeds = torch.randn(2, 10, model.llm.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    decoder, found = model.llm.get_decoder(), []
+    for rows in ((0, 1), (0,), (1,)):
+        cache = KeyValueCache()
+        cache.reserve(len(rows), 16)
+        own = [lengths[row] for row in rows]
+        with torch.no_grad():
+            cache.prefill(decoder, embeds[list(rows), : max(own)], own)
+            found.append(cache.extend(decoder, embeds[list(rows), -1:]))
+    torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-4, atol=1e-5)
+
+
 # -- values that are not finite --------------------------------------------------------------------------------------
 
 

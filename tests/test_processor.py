@@ -173,3 +173,16 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(model):
     together = model(**model.processor.collate(samples)).loss.item()
     assert together == pytest.approx(np.average(alone, weights=counts), abs=1e-5)
     assert max(alone) - min(alone) > 1e-3  # else the mean would say nothing
+
+
+def test_the_system_text_of_a_template_can_be_replaced(tmp_path):
+    record = request("What changed?", "pair", [Image.new("RGB", (8, 8))] * 2)
+    processor = tiny_model(tmp_path).processor
+    usual, other = processor(record, train=False), processor(record, train=False, system="Be brief.")
+    ids = [id for id in other["input_ids"].tolist() if id >= 0]
+    text = processor.tokenizer.decode(ids)
+    assert "Be brief." in text and "curious user" not in text
+    assert torch.equal(usual["frames"], other["frames"])
+    processor.config.conv_version = "plain"
+    with pytest.raises(BTCChatError, match="no system text; leave out the system message"):
+        processor(record, train=False, system="Be brief.")

@@ -55,6 +55,11 @@ def test_the_package_is_that_of_the_wheel(python, site):
     assert where[0] == str(site / "btcchat" / "__init__.py")
 
 
+def test_the_page_of_the_server_is_in_the_wheel(site):
+    here = {path.relative_to(ROOT) for path in (ROOT / "btcchat" / "serve" / "page").rglob("*") if path.is_file()}
+    assert here and {path for path in here if not (site / path).is_file()} == set()
+
+
 def test_the_command_says_what_it_can_do(python):
     assert "btcchat caption before.png after.png" in python("-m", "btcchat", "--help")
     assert "levir_cc" in python("-m", "btcchat", "data", "convert", "--list")

@@ -1,5 +1,6 @@
 """The packages that a checkpoint needs, looked for before torch is imported and any model is built."""
 
+import os
 from pathlib import Path
 
 from btcchat.checkpoint.config import read_config
@@ -11,6 +12,7 @@ def check_extras(path: str | Path | None) -> None:
     """Raise BTCChatError where the folder ``path`` holds an adapter and peft is not installed. Hub ids pass."""
     if not isinstance(path, str | Path):  # the packaged model; what is not a path is told where it is resolved
         return
-    file = Path(path).expanduser() / "config.json"
-    if file.is_file() and read_config(file, RootConfig).get("base_model") is not None:
+    file = Path(os.path.expanduser(path), "config.json")
+    # os.path takes a path that cannot be looked up for one without a file; `resolve` says what is wrong with it.
+    if os.path.isfile(file) and read_config(file, RootConfig).get("base_model") is not None:
         require("peft", f"the adapter {path}")

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from btcchat.change_encoder import CHG_TYPES, canonical, check_options, encoder_defaults
 from btcchat.checkpoint import adapter, layout, llava_next
-from btcchat.checkpoint.config import PARTS, BTCChatConfig
+from btcchat.checkpoint.config import PARTS, BTCChatConfig, read_config
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import ChangeEncoderConfig, ProjectorConfig, RootConfig
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
-from btcchat.language_model import read_settings
+from btcchat.language_model import is_family, read_settings
 from btcchat.language_model.sizes import check_sizes as check_llm_sizes
 from btcchat.limits.schema import check
 from btcchat.multimodal_encoder import check_sizes
@@ -114,6 +114,15 @@ def open_folder(
 def leaves_out_tower(path: str | Path | None) -> bool:
     """Whether the sizes of the vision tower are not in the folder or hub id: a published LLaVA-NeXT folder."""
     return llava_next.recognise(resolve(path))
+
+
+def is_language_model(path: str | Path | None) -> bool:
+    """Whether a folder or hub id is a language model alone, which `load.from_parts` joins with a vision tower."""
+    folder = resolve(path)
+    if (folder / "llm").is_dir() or not (folder / "config.json").is_file():
+        return False
+    root: RootConfig = read_config(folder / "config.json", RootConfig)
+    return is_family(root.get("model_type"))
 
 
 def _open_adapter(

@@ -123,7 +123,9 @@ def from_parts(
         change_encoder=cast(ChangeEncoderConfig, canonical(change_encoder)),
         **fields,
     )
-    return _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement)
+    model = _build(cls, layout.open_parts(config, llm_folder, tower_folder), placement)
+    config.describe_tower(model.vision_tower)  # its sizes, without the text half of a SigLIP
+    return model
 
 
 def _fit_pair_prompt(config: BTCChatConfig, *, given: bool) -> None:

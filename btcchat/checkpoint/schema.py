@@ -28,6 +28,7 @@ class LLMConfig(TypedDict, total=False):
     num_hidden_layers: Layers
     num_attention_heads: Count
     num_key_value_heads: Count | None
+    head_dim: Count | None
     max_position_embeddings: Positions
     tokenizer_model_max_length: Count | None  # VILA's: tokens of the longest sample
     bos_token_id: int | None

@@ -21,6 +21,7 @@ from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 from btcchat.generation import GenerationOptions
 from btcchat.media.frames import Sources, load_frames
+from btcchat.media.reading import Reading
 from btcchat.processor import request
 
 MAX_NEW_TOKENS = 64  # of a clue
@@ -113,9 +114,9 @@ def clue_model_of(model: BTCChat, clue_model: str | None, load: Callable[[str], 
     return model if clue_model is None or clue_model == SELF else load(clue_model)
 
 
-def open_clues(folder: str | Path, clue_model: str | None = None) -> Clues:
-    """The clues of ``folder``; with ``clue_model``, they must be of that model as it is now."""
-    clues = Clues(folder)
+def open_clues(folder: str | Path, reading: Reading, clue_model: str | None = None) -> Clues:
+    """The clues of ``folder``, of images read in this way; with ``clue_model``, they must be of that model as it is."""
+    clues = Clues(folder, reading=reading)
     if clue_model is not None:
         agree(clues.about, {"model": clue_model, "identity": checkpoint_hash(resolve(clue_model))}, clues.folder)
     return clues
@@ -138,6 +139,6 @@ def clue_source(
     if mode == "off":
         return None
     if clues is not None:  # mode is cached: check_flags allows them in no other
-        return from_cache(open_clues(clues, clue_model))
+        return from_cache(open_clues(clues, model.processor.reading, clue_model))
     answering = clue_model_of(model, clue_model, load)
     return lambda requests: ask(answering, [(modality, images) for modality, _, images in requests])

@@ -17,6 +17,7 @@ from btcchat.data.records import Record
 from btcchat.errors import BTCChatError, choose
 from btcchat.files import Appender, read_json, read_rows, write_json
 from btcchat.media.frames import Sources
+from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import Embedded, existing_file, list_images
 from btcchat.outputs.lock import Lock, beside
 
@@ -42,16 +43,22 @@ class ClueFacts(TypedDict, total=False):
     model: str
     identity: str
     questions: dict[str, str]
+    reading: dict[str, str | None]  # see Reading.record; not in a folder of an older version
 
 
 class Clues:
     """The clues of ``folder``, by modality and the images' content. ``about``: what clues.json says of the model.
 
-    Raises BTCChatError for a folder without clues, or a line that is none.
+    reading: how images are read now. Raises BTCChatError for a folder without clues or of images that were read in
+    another way, or a line that is none.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, *, reading: Reading = DEFAULT) -> None:
+        self._load(Path(folder))
+        _check_reading(self.about, reading, self.folder)
+
+    def _load(self, folder: Path) -> None:
+        self.folder = folder
         self.about = read_about(self.folder)
         self.hashes = FileHashes()
         self._texts: dict[str, str] = {}  # key -> clue
@@ -151,7 +158,7 @@ class ClueWriter(Clues):
                     f"{folder} has clues but no clues.json that says of which model; choose another folder"
                 )
             write_json(folder / "clues.json", about)
-        super().__init__(folder)
+        self._load(folder)
         agree(self.about, about, folder)
 
     def add(self, clues: list[tuple[str, Sources, str]]) -> None:
@@ -191,6 +198,18 @@ def agree(about: dict[str, Any], requested: dict[str, Any], folder: Path) -> Non
         if name not in ("model", "identity") and about.get(name) != value:
             theirs = f"{name} {about.get(name)}"
             raise BTCChatError(f"{folder} has clues with {theirs}, not {value}; choose another, or delete it")
+
+
+def _check_reading(about: dict[str, Any], reading: Reading, folder: Path) -> None:
+    """Raise BTCChatError where the clues are of images that were not read in this way."""
+    default = DEFAULT.record()
+    theirs = default | (about.get("reading") or {})
+    if theirs != reading.record():
+        flags = " ".join(f"--{name} {value}" for name, value in theirs.items() if value != default[name])
+        raise BTCChatError(
+            f"{folder} has clues of images read with {flags or 'the default --bands, --stretch and --nodata'}; read "
+            "them in the same way now, or run btcchat augment with today's flags and another --out"
+        )
 
 
 def _name(file: str | Embedded) -> str:

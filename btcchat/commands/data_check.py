@@ -55,7 +55,7 @@ def check_data(args: argparse.Namespace) -> int:
     if args.disagreement == "keep":
         allowed |= DISAGREE.keys()
     sets = open_sets(args.mixture, data_root=args.data_root, folder=args.mixture_folder, seed=args.seed)
-    add_clue = None if args.clues is None else AddClue(Clues(args.clues))
+    add_clue = None if args.clues is None else AddClue(Clues(args.clues, reading=options.reading(args)))
     processor = options.load_processor(args)
     summaries = {checked.name: Summary(checked.name) for checked in sets}
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers

@@ -40,7 +40,7 @@ def show_data(args: argparse.Namespace) -> int:
     facts = f"{args.model or 'tiny'}, template {processor.config.conv_version}, seed {args.seed}"
     chosen = pick(mixture, args.samples, args.seed)
     if args.clues is not None:
-        add_clue = AddClue(Clues(args.clues))
+        add_clue = AddClue(Clues(args.clues, reading=options.reading(args)))
         chosen = {
             modality: [shown._replace(record=add_clue(shown.record, ())) for shown in records]
             for modality, records in chosen.items()

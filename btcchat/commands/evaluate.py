@@ -178,7 +178,7 @@ def _clues(args: argparse.Namespace, sets: "Sequence[EvalSet]") -> dict[str, str
     from btcchat.data.mixture.hashes import checkpoint_hash
 
     if mode == "cached":
-        clues = open_clues(args.clues, args.clue_model)
+        clues = open_clues(args.clues, reading(args), args.clue_model)
         clues.check(sample.record for part in sets for sample in part.samples)
         name, identity = clues.about["model"], clues.about["identity"]
     elif args.clue_model in (None, SELF):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from btcchat.console.parser import HelpParser
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, one_line
 
@@ -39,7 +40,7 @@ PLUGIN: dict[str, Any] = {  # `btcchat.plugins.take_flags` reads it: it may be a
 }
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(HelpParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if "-" in self.prefix_chars:

@@ -15,7 +15,7 @@ Serve a web page and an API that OpenAI's clients can use.
   btcchat serve --host 0.0.0.0 --api-key-file keys.txt    other machines too, with a key
 
 docs/serving.md has the API, its limits, and what is done for security."""
-MISSING = 'btcchat serve needs packages that are not installed ({}): pip install "btcchat[serve]"'
+MISSING = 'btcchat serve needs packages that are not installed ({}): pip install "btcchat[{}]"'
 
 
 def add(commands: Commands) -> None:
@@ -31,6 +31,8 @@ def add(commands: Commands) -> None:
     add("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)")
     add("--port", type=_port, default=8000, help="(default 8000; 0 takes a free one)")
     add("--replicas", type=at_least_1, default=1, metavar="N", help="processes, each with the model (default 1)")
+    engines = "uvicorn (default), or ray: replicas on the machines of a Ray cluster"
+    add("--engine", choices=("uvicorn", "ray"), default="uvicorn", help=engines)
     add = parser.add_argument_group("who may use it").add_argument
     add("--api-key-file", metavar="FILE", help="keys, one a line, of which a request must have one")
     add("--insecure", action="store_true", help="serve anyone who reaches --host, without a key")
@@ -95,23 +97,29 @@ def run(args: argparse.Namespace) -> int:
         max_seconds=args.max_seconds,
         drain_seconds=args.drain_seconds,
     )
-    _check_installed()
-    from btcchat.serve.http.server import serve
+    _check_installed("ray" if args.engine == "ray" else "serve")
 
     def listening(address: str) -> None:
         say(f"serving {settings.model_id} at {address} (Ctrl-C ends it)")
 
-    serve(settings, args.port, replicas=args.replicas, listening=listening)
+    if args.engine == "ray":
+        from btcchat.serve.http.ray_serve import serve_on_ray
+
+        serve_on_ray(settings, args.port, replicas=args.replicas, listening=listening)
+    else:
+        from btcchat.serve.http.server import serve
+
+        serve(settings, args.port, replicas=args.replicas, listening=listening)
     return 0
 
 
-def _check_installed() -> None:
+def _check_installed(extra: str) -> None:
     """Before torch is imported, which takes seconds."""
     from importlib.util import find_spec
 
-    needed = ("fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline")
+    needed = ["fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline", *["ray"] * (extra == "ray")]
     if missing := [name for name in needed if find_spec(name) is None]:
-        raise BTCChatError(MISSING.format(", ".join(missing)))
+        raise BTCChatError(MISSING.format(", ".join(missing), extra))
 
 
 def _port(text: str) -> int:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 KNOWN = (  # beginnings of the messages, as regular expressions
     r".*_register_pytree_node",  # transformers 4.36 on torch from 2.2
+    r"`broadcast_buffers` is deprecated",  # torch from 2.13, of what accelerate passes
     r"`resume_download`",  # huggingface_hub from 0.23, of what transformers 4.36 passes
 )
 

@@ -1,10 +1,11 @@
 """Lists of before/after pairs: a CSV with columns before, after and perhaps id, or a folder with subfolders A and B."""
 
-import csv
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
+from btcchat.limits.csv_file import csv_rows
 from btcchat.media.source import existing_file, list_images
 
 COLUMNS = ("before", "after")
@@ -58,21 +59,15 @@ def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
 
 def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
     existing_file(path, "list of pairs")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: Excel's byte order mark
-            head = file.readline()
-            file.seek(0)
-            rows = list(csv.reader(file, delimiter=max(",;\t", key=head.count), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BTCChatError(f"'{path}' is not a CSV in UTF-8: {error}") from error
-    header = [name.strip().lower() for name in rows[0]]
+    rows = csv_rows(path, f"'{path}'")
+    header = [name.strip().lower() for _, names in islice(rows, 1) for name in names]
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise BTCChatError(
             f"'{path}' has no column {' and '.join(missing)}; got {', '.join(header)}, expected before,after[,id]"
         )
     pairs, faults = [], []
-    for number, cells in enumerate(rows[1:], start=2):
+    for number, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         place = f"{path.name} row {number}"

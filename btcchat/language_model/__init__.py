@@ -1,4 +1,4 @@
-"""Language models: a causal LM of the LLaMA family (Qwen2 among it) through transformers."""
+"""Language models: a causal LM of the LLaMA family (Qwen2 and Qwen3 among it) through transformers."""
 
 import copy
 import importlib.util
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel
 
 from btcchat.compat.configs import published_rope, rope_kind, rope_kinds, setting_faults
+from btcchat.compat.families import NEWER, check_release, newer_families
 from btcchat.compat.rotary import build_with_one_table
 from btcchat.errors import BTCChatError
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
@@ -18,11 +19,12 @@ from btcchat.registry import Registry
 logger = logging.getLogger(__name__)
 
 # model_type of llm/config.json -> (config class, model class)
-LANGUAGE_MODELS: Registry[tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = Registry(
+LANGUAGE_MODELS: Registry[tuple[type[PretrainedConfig], type[PreTrainedModel]]] = Registry(
     "language model",
     {
         "llama": (LlamaConfig, LlamaForCausalLM),
         "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+        **newer_families(),
     },
 )
 
@@ -35,7 +37,7 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
 
     Raises BTCChatError for a model_type without a family here, or settings that transformers cannot use.
     """
-    _, model_class = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    _, model_class = _family(config)
     made = read_settings(config)
     try:
         return build_with_one_table(model_class, made, attn_implementation)
@@ -43,9 +45,22 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
-def read_settings(config: Mapping[str, Any]) -> LlamaConfig:
+def is_family(model_type: str | None) -> bool:
+    """Whether ``model_type`` is a language model's, even if only a newer transformers has its classes."""
+    return model_type in LANGUAGE_MODELS or model_type in NEWER
+
+
+def _family(config: Mapping[str, Any]) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+    name = config.get("model_type", "llama")
+    check_release(name)
+    return LANGUAGE_MODELS.find(name)
+
+
+def read_settings(config: Mapping[str, Any]) -> PretrainedConfig:
     """The contents of llm/config.json as transformers' class. Raises BTCChatError as `build_language_model` does."""
-    config_class, _ = LANGUAGE_MODELS.find(config.get("model_type", "llama"))
+    config_class, _ = _family(config)
+    if config.get("use_sliding_window"):
+        raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
     unused = ("torch_dtype", "dtype", "transformers_version")
     # A copy, as transformers 5 changes rope_scaling.
     settings = copy.deepcopy({name: value for name, value in config.items() if name not in unused})

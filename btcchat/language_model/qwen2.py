@@ -8,8 +8,6 @@ from typing import Any
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from btcchat.errors import BTCChatError
-
 # What a config.json leaves out, where it is not LLaMA's: the published Qwen2Config's.
 DEFAULTS = {
     "vocab_size": 151936,
@@ -26,9 +24,7 @@ class Qwen2Config(LlamaConfig):
 
     model_type = "qwen2"
 
-    def __init__(self, use_sliding_window: bool = False, **settings: Any):
-        if use_sliding_window:
-            raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
+    def __init__(self, **settings: Any):
         super().__init__(**DEFAULTS | settings)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from transformers import LlamaConfig
+from transformers import PretrainedConfig
 
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
@@ -17,7 +17,7 @@ PLACES = {
 }
 
 
-def check_sizes(config: LlamaConfig, weights: Weights) -> None:
+def check_sizes(config: PretrainedConfig, weights: Weights) -> None:
     """Raise BTCChatError that names a size of ``config`` which is not that of the weights, whose headers are read."""
     folder = weights.folder
     for key, said, has, shape in _compared(config, weights):
@@ -26,14 +26,20 @@ def check_sizes(config: LlamaConfig, weights: Weights) -> None:
     width, heads, positions = config.hidden_size, config.num_attention_heads, config.max_position_embeddings
     if width % heads:
         raise BTCChatError(f"llm/config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    if positions * (width // heads) * 8 > MOST_ROTARY_BYTES:  # a sine and a cosine in float32
+    size = _head_size(config)
+    if positions * size * 8 > MOST_ROTARY_BYTES:  # a sine and a cosine in float32
         raise BTCChatError(
             f"llm/config.json: max_position_embeddings is {positions:,}, at most "
-            f"{MOST_ROTARY_BYTES // 8 // (width // heads):,} are possible at {heads} heads of a hidden_size {width}"
+            f"{MOST_ROTARY_BYTES // 8 // size:,} are possible at {heads} heads of a hidden_size {width}"
         )
 
 
-def _compared(config: LlamaConfig, weights: Weights) -> Iterator[tuple[str, int, int, str]]:
+def _head_size(config: PretrainedConfig) -> int:
+    """Channels of a head, which Qwen3 gives independently of its hidden_size."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _compared(config: PretrainedConfig, weights: Weights) -> Iterator[tuple[str, int, int, str]]:
     """(key, what the config says, what the weights have, how it is seen)."""
     for key, (name, axis) in PLACES.items():
         if name in weights.places:
@@ -45,7 +51,7 @@ def _compared(config: LlamaConfig, weights: Weights) -> Iterator[tuple[str, int,
     yield "num_hidden_layers", config.num_hidden_layers, layers, f"model.layers.0 to {layers - 1}"
     name = "model.layers.0.self_attn.k_proj.weight"
     if name in weights.places and config.hidden_size % config.num_attention_heads == 0:
-        rows, size = weights.shape(name)[0], config.hidden_size // config.num_attention_heads
+        rows, size = weights.shape(name)[0], _head_size(config)
         seen = f"{weights.key(name)} has {rows} rows, {size} for each head"
         yield "num_key_value_heads", config.num_key_value_heads, rows // size, seen
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from btcchat.checkpoint.config import AGAIN, read_config
 from btcchat.checkpoint.schema import TokenizerConfig
+from btcchat.compat.merges import check_merges
 from btcchat.compat.versions import warn_untested
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
@@ -132,7 +133,9 @@ def _read(folder: Path) -> Tokenizer:
     file, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     try:
         if file.exists():
-            return Tokenizer.from_str(json.dumps(with_line_merges(file)))
+            content = with_line_merges(file)
+            check_merges(content["model"], file)
+            return Tokenizer.from_str(json.dumps(content))
         return byte_level_bpe(models.BPE.from_file(str(vocabulary), str(merges)))
     except BTCChatError:
         raise

@@ -30,7 +30,8 @@ SHOWN = 60  # characters of a wrong value that an error shows
 def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") -> None:
     """Raise BTCChatError that names the key, its value and what is accepted, where ``value`` is not of ``schema``.
 
-    schema: a TypedDict. Keys that it does not have are not looked at, and nothing is converted: "5" is no number.
+    schema: a TypedDict, whose keys must be there unless it is ``total=False``. Keys that it does not have are not
+    looked at, and nothing is converted: "5" is no number.
     """
     try:
         _adapter(schema).validate_python(value, strict=True)
@@ -39,12 +40,16 @@ def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") 
         alike = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]  # one for each type of a union
         depth = max(len(fault["loc"]) for fault in alike)
         nearest = [fault for fault in alike if len(fault["loc"]) == depth]
+        then = f"; {way_out}" if way_out else ""
+        if nearest[0]["type"] == "missing":
+            *outer, key = nearest[0]["loc"]
+            inside = f" in {'.'.join(map(str, outer))}" if outer else ""
+            raise BTCChatError(f"{where} has no '{key}'{inside}{then}") from None
         key, *inner = nearest[0]["loc"] or ("the value",)
         expected = " or ".join(dict.fromkeys(map(_expected, nearest)))
         shown = repr(nearest[0]["input"])
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
         name = str(key) + "".join(f"[{place}]" for place in inner if isinstance(place, int))
-        then = f"; {way_out}" if way_out else ""
         raise BTCChatError(f"{where}: {name} is {shown}, expected {expected}{then}") from None
 
 

@@ -24,7 +24,7 @@ from btcchat.media.arrays import image_of_array, is_array
 from btcchat.media.notes import once
 from btcchat.media.radiometry import Deep, stretched, whole_range
 from btcchat.media.raster import Raster, raster_driver
-from btcchat.media.reading import DEFAULT, Reading
+from btcchat.media.reading import DEFAULT, NO_NODATA, Reading
 from btcchat.media.source import VIDEO_SUFFIXES, Embedded, FileLike, existing_file
 
 if TYPE_CHECKING:
@@ -140,6 +140,9 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
         raise BTCChatError(f"image '{path}' may not be read: permission denied") from error
     if driver is not None:
         return _read_raster(path, reading, max_side, max_pixels)
+    if reading.bands is not None or reading.nodata not in (None, NO_NODATA):
+        note = "is read without --bands and --nodata, which are for TIFF, JPEG 2000 and images of 16 bits"
+        once(log, note, str(path), logging.WARNING)
     with _opened(path) as image:
         return _decoded(image, str(path), max_side, max_pixels)
 
@@ -216,8 +219,8 @@ def _unreadable(path: Path | Embedded) -> str:
 
 
 def _say_smaller(name: str, full: tuple[int, int], size: tuple[int, int]) -> None:
-    note = "images that are large for the model are read smaller"
-    once(log, f"{note}; here {full[0]} x {full[1]} as {size[0]} x {size[1]}", name)
+    example = f"{name} ({full[0]} x {full[1]} as {size[0]} x {size[1]})"
+    once(log, "images that are large for the model are read smaller", example)
 
 
 def _decoded(image: Image.Image, name: str, max_side: int | None, max_pixels: int) -> _Opened:

@@ -51,12 +51,14 @@ class Track:
         return isinstance(self.times, range)
 
 
-def sample_video(path: Path | Embedded, wanted: int, max_pixels: int) -> list[Image.Image]:
+def sample_video(
+    path: Path | Embedded, wanted: int, max_pixels: int, max_decoded: int | None = None
+) -> list[Image.Image]:
     """At most ``wanted`` upright RGB frames of an existing file, evenly in time from its first to its last.
 
     The file is read twice: once for the times of the frames (its packets, nothing is decoded; what a header says can be
-    wrong or missing), once to decode. max_pixels: of all frames that are returned. Raises BTCChatError for what
-    cannot be decoded, has no frame, or is too large.
+    wrong or missing), once to decode. max_pixels: of all frames that are returned; max_decoded: of all that the file
+    has (default MAX_DECODED). Raises BTCChatError for what cannot be decoded, has no frame, or is too large.
     """
     try:
         import av
@@ -64,7 +66,7 @@ def sample_video(path: Path | Embedded, wanted: int, max_pixels: int) -> list[Im
         raise BTCChatError("reading video needs PyAV: pip install av") from error
     try:
         track = _track(path)
-        _check_size(path, track, wanted, max_pixels)
+        _check_size(path, track, wanted, max_pixels, MAX_DECODED if max_decoded is None else max_decoded)
         frames, seen = _decode(path, track, _evenly_in_time(track.times, wanted), max_pixels)
         total = len(track.times)
         if seen and len(frames) < min(wanted, total):
@@ -122,12 +124,12 @@ def _times(stamps: Sequence[tuple[int | None, int | None]]) -> Sequence[int]:
     return sorted(shown)
 
 
-def _check_size(path: Path | Embedded, track: Track, wanted: int, max_pixels: int) -> None:
+def _check_size(path: Path | Embedded, track: Track, wanted: int, max_pixels: int, max_decoded: int) -> None:
     (width, height), total = track.size, len(track.times)
     _check_kept(path, min(wanted, total), track.size, max_pixels)
-    if total * width * height > MAX_DECODED:
+    if total * width * height > max_decoded:
         frames = f"{total:,} frames of {width} x {height} pixels"
-        raise BTCChatError(f"video '{path}' has {frames}, the limit is {MAX_DECODED:,} pixels; cut it or scale it down")
+        raise BTCChatError(f"video '{path}' has {frames}, the limit is {max_decoded:,} pixels; cut it or scale it down")
 
 
 def _check_kept(path: Path | Embedded, count: int, size: tuple[int, int], max_pixels: int) -> None:

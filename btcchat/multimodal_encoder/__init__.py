@@ -31,7 +31,9 @@ VISION_TOWERS: Registry[type[VisionTower]] = Registry(
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
 
 # Hugging Face folders name their architecture by model_type; "siglip" is the full model with its text half.
+# SigLIP 2 of a fixed resolution has these names too; siglip2 is its NaFlex form.
 MODEL_TYPES = {"siglip_vision_model": "siglip", "siglip": "siglip"}
+NAFLEX = ("siglip2", "siglip2_vision_model")
 
 
 def build_vision_tower(
@@ -66,6 +68,11 @@ def tower_name(config: Mapping[str, Any]) -> str:
             raise BTCChatError(
                 "the vision tower's config has neither 'vision_tower_type' nor 'model_type'; "
                 f"add vision_tower_type, one of {', '.join(sorted(VISION_TOWERS))}"
+            )
+        if config["model_type"] in NAFLEX:
+            raise BTCChatError(
+                f"vision tower model_type '{config['model_type']}' is SigLIP 2 NaFlex, for images of any shape; use "
+                "a SigLIP 2 of a fixed resolution, e.g. google/siglip2-base-patch16-256"
             )
         name = choose("vision tower model_type", config["model_type"], MODEL_TYPES)
     return str(name)

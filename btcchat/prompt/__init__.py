@@ -12,6 +12,7 @@ from btcchat.prompt.templates import (
     end_ids,
     get_template,
     render,
+    special_tokens,
 )
 from btcchat.prompt.tokenise import (
     END,
@@ -46,5 +47,6 @@ __all__ = [
     "fit",
     "get_template",
     "render",
+    "special_tokens",
     "turns_from_record",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from btcchat.errors import BTCChatError
@@ -66,15 +67,56 @@ def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
         yield from ((part, True) for part in [*caption, "\n"])
 
 
-IM_START, IM_END = Mark("<|im_start|>"), Mark("<|im_end|>")
+IM_START, IM_END, EOT = Mark("<|im_start|>"), Mark("<|im_end|>"), Mark("<|eot_id|>")
+NO_THOUGHT = (Mark("<think>"), "\n\n", Mark("</think>"), "\n\n")
 
 
-def _write_chatml(turns: list[Turn], system: str) -> Iterator[Piece]:
-    """Qwen's ChatML: ``<|im_start|>user\\nquestion<|im_end|>\\n<|im_start|>assistant\\nanswer<|im_end|>\\n``."""
+def _write_qwen_1_5(turns: list[Turn], system: str) -> Iterator[Piece]:
+    """OneVision's ChatML: ``<|im_start|>user\\nquestion<|im_end|>\\n<|im_start|>assistant\\nanswer<|im_end|>\\n``."""
     for role, content in [("system", [system]), *((turn.role, turn.content) for turn in turns)]:
         learned = role == "assistant"  # with its header, as published
         ending = [] if content is None else [*content, IM_END, "\n"]
         yield from ((part, learned) for part in [IM_START, f"{role}\n", *ending])
+
+
+def _chatml_header(role: str) -> list[PromptPart]:
+    return [IM_START, f"{role}\n"]
+
+
+def _llama3_header(role: str) -> list[PromptPart]:
+    return [Mark("<|start_header_id|>"), role, Mark("<|end_header_id|>"), "\n\n"]
+
+
+def _write_headed(
+    turns: list[Turn],
+    system: str,
+    *,
+    header: Callable[[str], list[PromptPart]],
+    ending: Sequence[PromptPart],
+    before_answer: Sequence[PromptPart] = (),
+) -> Iterator[Piece]:
+    """Each turn as ``header(role)``, its text without blanks around it, ``ending``, as published chat templates do.
+
+    An answer is learned with the first part of the ``ending``, the token that ends it.
+    """
+    turns = [*([Turn("system", [system])] if system else []), *turns]
+    for turn in turns:
+        is_answer = turn.role == "assistant"
+        yield from ((part, False) for part in [*header(turn.role), *(before_answer if is_answer else ())])
+        if turn.content is None:
+            return
+        content = _stripped(turn.content)
+        yield from ((part, is_answer and bool(content)) for part in [*content, ending[0]])
+        yield from ((part, False) for part in ending[1:])
+
+
+def _stripped(content: list[PromptPart]) -> list[PromptPart]:
+    """The parts of a turn without blanks at its beginning and end."""
+    parts = list(content)
+    for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
+        if parts and isinstance(edge := parts[end], str):
+            parts[end] = strip(edge)
+    return [part for part in parts if part]
 
 
 TEMPLATES: Registry[Template] = Registry(
@@ -87,12 +129,24 @@ TEMPLATES: Registry[Template] = Registry(
         ),
         "plain": Template(_write_plain, stop=("\n",)),
         "qwen_1_5": Template(
-            _write_chatml,
+            _write_qwen_1_5,
             system="You are a helpful assistant.",
             end=IM_END,
             tidy=False,
             always=(IM_START, IM_END, "\n"),  # as published, in questions too
         ),
+        # Qwen2.5 and SmolLM2, whose published templates differ in the system's words alone
+        "chatml": Template(
+            partial(_write_headed, header=_chatml_header, ending=(IM_END, "\n")),
+            system="You are a helpful assistant.",
+            end=IM_END,
+        ),
+        # Qwen3, asked not to think: the published template then writes an empty thought
+        "qwen3": Template(
+            partial(_write_headed, header=_chatml_header, ending=(IM_END, "\n"), before_answer=NO_THOUGHT),
+            end=IM_END,
+        ),
+        "llama3": Template(partial(_write_headed, header=_llama3_header, ending=(EOT,)), end=EOT),
     },
 )
 
@@ -105,6 +159,13 @@ def get_template(template: str | Template) -> Template:
 def end_ids(tokenizer: "PreTrainedTokenizerBase", template: str | Template) -> list[int]:
     """The ids of the tokens that end an answer."""
     return sorted({special_id(end, tokenizer) for end in (END, get_template(template).end)})
+
+
+def special_tokens(template: str | Template) -> list[str]:
+    """The names of the special tokens that a template writes, besides the tokenizer's own end of sequence."""
+    chat = [Turn("user", [IMAGE, "\n"]), assistant_turn("an answer")]
+    marks = {part for part, _ in _pieces(chat, template) if isinstance(part, Mark)}
+    return sorted(mark.text for mark in marks - {IMAGE, END})
 
 
 def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:

@@ -1,9 +1,9 @@
 """``python -m btcchat.synthetic --out DIR --pairs N --images N --series N --videos N --seed S [--heldout]``"""
 
-import argparse
 import sys
 
 from btcchat.console import ending
+from btcchat.console.parser import HelpParser
 from btcchat.console.progress import Progress
 from btcchat.console.signals import ends_in_order
 from btcchat.synthetic.write import SampleCounts, write_dataset
@@ -11,7 +11,11 @@ from btcchat.synthetic.write import SampleCounts, write_dataset
 
 @ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m btcchat.synthetic", description="Write a synthetic data set.")
+    return ending.run(lambda: _write(argv), lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
+
+
+def _write(argv: list[str] | None) -> int:
+    parser = HelpParser(prog="python -m btcchat.synthetic", description="Write a synthetic data set.")
     parser.add_argument("--out", required=True, help="folder to create")
     for name in ("pairs", "images", "series", "videos"):
         parser.add_argument(f"--{name}", type=int, default=0, help=f"number of {name} (default 0)")
@@ -21,10 +25,6 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, default=2, help="number of processes; the result is the same for any number"
     )
     args = parser.parse_args(argv)
-    return ending.run(lambda: _write(args), lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
-
-
-def _write(args: argparse.Namespace) -> int:
     counts = SampleCounts(args.pairs, args.images, args.series, args.videos)
     with Progress("samples") as progress:
         out = write_dataset(

@@ -1,7 +1,7 @@
 """A small random model and a few drawn scenes, for trying out a training preset (``--smoke``)."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from btcchat.checkpoint.config import read_layers
 from btcchat.errors import BTCChatError
 from btcchat.files import read_rows
+from btcchat.prompt import special_tokens
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer, train_tokenizer
 from btcchat.synthetic.write import SampleCounts, write_dataset
 from btcchat.train.encoder_flags import encoder_name, encoder_options
@@ -28,11 +29,6 @@ SIZES = Sizes(
     context=2048,
 )
 MARK = "made_by_smoke.txt"
-# template -> type of language model, and its tokenizer from texts, a size and a folder
-LANGUAGE_MODELS: dict[str, tuple[str, Callable[[Iterator[str], int, Path], PreTrainedTokenizerBase]]] = {
-    "v1": ("llama", train_tokenizer),
-    "qwen_1_5": ("qwen2", lambda texts, size, folder: train_qwen2_tokenizer(texts, size)),
-}
 
 
 def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
@@ -50,8 +46,12 @@ def smoke_inputs(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     write_dataset(folder / "data" / "synthetic", SampleCounts(pairs=4, images=4, series=2, videos=2), seed=0, workers=1)
     texts = _texts(folder / "data")
     found: dict[str, Any] = {}
-    llm, train = LANGUAGE_MODELS.get(str(flags.get("version")), LANGUAGE_MODELS["v1"])
-    tokenizer = train(texts, SIZES.vocabulary, folder / "tokenizer")
+    special = special_tokens(str(flags.get("version") or "v1"))
+    tokenizer: PreTrainedTokenizerBase
+    if special:  # those of a chat template; any family will do for a trial
+        llm, tokenizer = "qwen2", train_qwen2_tokenizer(texts, SIZES.vocabulary, special)
+    else:
+        llm, tokenizer = "llama", train_tokenizer(texts, SIZES.vocabulary, folder / "tokenizer")
     encoder: dict[str, Any] | None = None
     starts = flags.get("from_origin") or flags.get("fresh_change_encoder")
     if not starts and flags.get("chg") is not False:

@@ -6,7 +6,7 @@ The same seed gives the same folder. Stage 2 adds a fresh change encoder, as for
 
 import argparse
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,8 +68,10 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int, folder: Path) -> Lla
     return tokenizer
 
 
-def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2TokenizerFast:
-    """Byte-level BPE with the special tokens of Qwen2."""
+def train_qwen2_tokenizer(
+    corpus: Iterable[str], vocabulary: int, special: Sequence[str] = ("<|im_start|>", "<|im_end|>")
+) -> Qwen2TokenizerFast:
+    """Byte-level BPE with the tokens that end a text in Qwen2, and the ``special`` ones of a prompt template."""
     bpe = byte_level_bpe(models.BPE())
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
@@ -78,7 +80,7 @@ def train_qwen2_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2Tokeni
     names: dict[str, Any] = {
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
-        "additional_special_tokens": ["<|im_start|>"],
+        "additional_special_tokens": [token for token in special if token != "<|im_end|>"],
     }
     return Qwen2TokenizerFast(tokenizer_object=bpe, clean_up_tokenization_spaces=False, **names)
 

@@ -16,11 +16,12 @@ TOWER_KEYS = (
 )  # fmt: skip
 # flag -> the flag that starts its part afresh, which then is as the flag says
 REPLACED_WITH = {"mm_projector": "fresh_mm_projector", "mm_vision_select_layer": "fresh_change_encoder"}
-# The widths and depths that the names google/siglip-* stand for, from their config.json on the hub.
+# The widths and depths that the names google/siglip-* and google/siglip2-* stand for, as on the hub.
 SIGLIP = {
     "base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     "large": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
     "so400m": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16},
+    "giant-opt": {"hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 40, "num_attention_heads": 16},
 }
 
 
@@ -53,7 +54,7 @@ def _check_tower(name: str, stored: Mapping[str, Any]) -> None:
     expected: Mapping[str, Any]
     if "model_name" in stored:
         expected = {"model_name": name}
-    elif match := re.fullmatch(rf"(?:google/)?siglip-({'|'.join(SIGLIP)})-patch(\d+)-(\d+)", name):
+    elif match := re.fullmatch(rf"(?:google/)?siglip2?-({'|'.join(SIGLIP)})-patch(\d+)-(\d+)", name):
         expected = SIGLIP[match[1]] | {"patch_size": int(match[2]), "image_size": int(match[3])}
     elif Path(name).is_dir():
         config = read_config(Path(name) / "config.json", VisionTowerConfig)
@@ -61,8 +62,8 @@ def _check_tower(name: str, stored: Mapping[str, Any]) -> None:
     else:
         sizes = ", ".join(f"{key} {stored[key]}" for key in TOWER_KEYS if key in stored)
         raise BTCChatError(
-            f"--vision_tower {name} is neither a folder here nor google/siglip-SIZE-patchP-R, and cannot be compared "
-            f"with the checkpoint's tower ({sizes}); leave the flag out, the checkpoint brings its tower"
+            f"--vision_tower {name} is neither a folder here nor google/siglip-SIZE-patchP-R (or siglip2), and cannot "
+            f"be compared with the checkpoint's tower ({sizes}); leave the flag out, the checkpoint brings its tower"
         )
     for key in ("model_name", *TOWER_KEYS):
         if key in expected and expected[key] != stored.get(key):

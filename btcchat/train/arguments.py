@@ -21,7 +21,10 @@ class ModelArguments:
     """Which model is trained. The architecture is the checkpoint's; a flag that contradicts it is an error."""
 
     model_name_or_path: str = field(
-        metadata={"help": "Checkpoint to start from: a folder, a hub id, or tiny, the packaged model."}
+        metadata={
+            "help": "Checkpoint to start from: a folder, a hub id, or tiny, the packaged model; or a language model, "
+            "which is joined with --vision_tower by a fresh projector and change encoder."
+        }
     )
     from_origin: bool = field(
         default=False,
@@ -69,7 +72,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "A folder or google/siglip-SIZE-patchP-R; checked against the checkpoint. A published LLaVA-NeXT "
-            "folder, which leaves its tower's sizes out, takes them from it."
+            "folder, which leaves its tower's sizes out, takes them from it; a language model is joined with it."
         },
     )
     mm_projector: str | None = field(
@@ -148,7 +151,10 @@ class DataArguments(ImageArguments):
     )
     version: str | None = field(
         default=None,
-        metadata={"help": "Conversation template: v1, qwen_1_5, or plain for alignment. Default: the checkpoint's."},
+        metadata={
+            "help": "Conversation template: v1, qwen_1_5, chatml, qwen3, llama3, or plain for alignment. Default: the "
+            "checkpoint's."
+        },
     )
     caption_question: str | None = field(
         default=None,

@@ -14,29 +14,25 @@ from btcchat.checkpoint.weights import check_header, weight_files
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json
 from btcchat.language_model.tokenizer import load_tokenizer
-from btcchat.train.meter import METER
+from btcchat.train.meter import METER, MeterState
 from btcchat.train.resume import DEEPSPEED, OPTIMIZER, SCHEDULE, random_name
 from btcchat.train.run_record import NAME as RECORD
 from btcchat.train.run_record import RunRecord
 from btcchat.train.run_state import NAME as STATE
+from btcchat.train.run_state import TrainState
 
 NAME, PART = "checkpoint-", "tmp-checkpoint-"  # of a folder that is complete, and of one that is not
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
     """The checkpoint-N folders of a run, oldest first, complete or not."""
-    found = [path for path in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    found = [path for path in output_dir.glob(f"{NAME}*") if re.fullmatch(rf"{NAME}[0-9]+", path.name)]
     return sorted(found, key=number)
 
 
 def number(checkpoint: Path) -> int:
     """N of checkpoint-N."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
-
-
-def complete_checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoint-N folders of a run that it can be resumed from, oldest first."""
-    return [path for path in checkpoints(output_dir) if fault(path) is None]
+    return int(checkpoint.name.removeprefix(NAME))
 
 
 def fault(checkpoint: Path) -> str | None:
@@ -53,8 +49,8 @@ def fault(checkpoint: Path) -> str | None:
 
 def _check(checkpoint: Path) -> None:
     step_of(checkpoint)
-    read_json(checkpoint / METER, "window", "total")
-    record = cast(RunRecord, read_json(checkpoint / RECORD, "machine"))
+    read_json(checkpoint / METER, schema=MeterState)
+    record = cast(RunRecord, read_json(checkpoint / RECORD, schema=RunRecord))
     base = adapter.read_base(checkpoint)
     for part in PARTS:
         read_json(checkpoint / part / "config.json")
@@ -100,10 +96,7 @@ def _check_archive(file: Path) -> None:
 
 def step_of(checkpoint: Path) -> int:
     """The number of optimizer steps after which it was written."""
-    step = read_json(checkpoint / STATE, "global_step")["global_step"]
-    if not isinstance(step, int):
-        raise BTCChatError(f"{checkpoint / STATE}: global_step is {step!r}, expected a whole number")
-    return step
+    return TrainState.read(checkpoint).global_step
 
 
 def delete(checkpoint: Path) -> None:
@@ -123,5 +116,5 @@ def delete_oldest(output_dir: Path, keep: int) -> None:
 
 def delete_unfinished(output_dir: Path) -> None:
     """Delete what an interrupted run left half-written or half-deleted."""
-    for unfinished in [*output_dir.glob("tmp-checkpoint-*"), *output_dir.glob(".tmp-checkpoint-*")]:
+    for unfinished in [*output_dir.glob(f"{PART}*"), *output_dir.glob(f".{PART}*")]:
         shutil.rmtree(unfinished)

@@ -52,10 +52,10 @@ def prepare_clues(
         folder = Path(args.training.output_dir) / "clues"
         if checkpoint is None:
             _write_clues(args, model, records(), folder)
-        clues = open_clues(folder)
+        clues = open_clues(folder, args.data.reading)
     else:
         assert args.data.clues is not None  # see clues.store.check_flags
-        clues = open_clues(args.data.clues, args.data.clue_model)
+        clues = open_clues(args.data.clues, args.data.reading, args.data.clue_model)
     clues.check(records())
     logger.info("prompt augmentation: %d clues of %s (%s)", len(clues), clues.about["model"], clues.folder)
     return AddClue(clues, args.data.clue_dropout)

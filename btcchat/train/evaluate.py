@@ -26,6 +26,7 @@ from btcchat.eval.runs.folder import PREDICTIONS, RunFolder
 from btcchat.eval.runs.metrics import check_scoring, rows_of, score_set
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
+from btcchat.eval.runs.schema import Selection
 from btcchat.eval.runs.sweep import batches, sweep
 from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
@@ -52,20 +53,6 @@ class EvaluationMetrics(TypedDict):
     step: int
     precision: str
     sets: dict[str, SetScores]  # by the set's name
-
-
-# selection.json: the score by which the model was selected, and the sets it was computed on
-ModelSelection = TypedDict(
-    "ModelSelection",
-    {
-        "metric": str,
-        "value": float,
-        "step": int,
-        "sets": list[str],
-        "test splits": list[str],
-        "precision": str,
-    },
-)
 
 
 def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[EvalSet]:
@@ -115,7 +102,7 @@ class Evaluation(Hook):
         path = self.folder / "best" / SELECTION
         if not path.is_file():
             return -math.inf
-        selection = cast(ModelSelection, read_json(path, "value", "step"))
+        selection = cast(Selection, read_json(path, schema=Selection))
         return selection["value"] if selection["step"] <= step else -math.inf
 
     def after_step(self, trainer: Trainer) -> None:
@@ -136,7 +123,7 @@ class Evaluation(Hook):
         name, value = deciding_score(metrics, args.metric_for_best_model)
         if value > self.best:
             self.best = value
-            selection: ModelSelection = {
+            selection: Selection = {
                 "metric": name,
                 "value": value,
                 "step": step,
@@ -160,7 +147,7 @@ class Evaluation(Hook):
         run.write(METRICS_FILE, {**metrics})
         return metrics
 
-    def _keep(self, ranks: Ranks, selection: ModelSelection) -> None:
+    def _keep(self, ranks: Ranks, selection: Selection) -> None:
         """Save the model as it is now as best/. Every process takes part: under ZeRO-3 each has a piece of it."""
         folder = self.folder / NEXT
         if ranks.first:

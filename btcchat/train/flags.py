@@ -10,6 +10,7 @@ from typing import NoReturn
 from transformers import HfArgumentParser
 
 from btcchat.clues.store import check_flags
+from btcchat.console.parser import HelpParser
 from btcchat.errors import BTCChatError, choose
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.distributed import check_processes, zero_stage
@@ -60,6 +61,8 @@ REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb", "none": None}  # --re
 
 class Parser(HfArgumentParser):
     """An error is a BTCChatError, without the usage text."""
+
+    _print_message = HelpParser._print_message
 
     def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message.replace('argument ', '')}; --help lists the flags")

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from btcchat.checkpoint import adapter
-from btcchat.checkpoint.folder import open_folder
+from btcchat.checkpoint.folder import is_language_model, open_folder
 from btcchat.checkpoint.hub import resolve
 from btcchat.errors import BTCChatError
 from btcchat.model import BTCChatModel
@@ -83,6 +83,11 @@ def add_lora(model: BTCChatModel, path: str, args: "TrainingArguments") -> None:
     path: the checkpoint the run starts from, which becomes the adapter's base.
     """
     options = requested_options(args)
+    if model.base is None and is_language_model(path):
+        raise BTCChatError(
+            f"LoRA is an adapter of a checkpoint, and {path} is a language model alone; train without --lora_enable "
+            "first (the projector, for example), and start from what that saves"
+        )
     if args.bits != 16:
         quantise(model.llm, args.bits, torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else torch.float32)
     if model.base is None:

@@ -3,9 +3,9 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import TypedDict
 
 import torch
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 METER = "meter.json"  # in a checkpoint: the counts that a resumed run continues
 

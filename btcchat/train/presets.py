@@ -27,6 +27,10 @@ def presets() -> dict[str, Path]:
     return {name: path for name, path in paths.items() if name != SMOKE}
 
 
+def smoke_file() -> str:
+    return str(resource("scripts") / "v1_5" / f"{SMOKE}.yaml")
+
+
 def summary(path: Path) -> str:
     """The first line of a preset's opening comment."""
     return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
@@ -79,7 +83,7 @@ def expand(argv: list[str]) -> list[str]:
     if args.smoke:
         from btcchat.synthetic.smoke import smoke_inputs  # torch
 
-        flags |= load_preset(str(resource("scripts") / "v1_5" / f"{SMOKE}.yaml"))
+        flags |= load_preset(smoke_file())
         parser.add_argument("--output_dir", default=f"runs/smoke/{Path(args.preset).stem}")
         flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
         flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags | typed)

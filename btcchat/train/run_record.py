@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import torch
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.checkpoint import save
 from btcchat.data.mixture import Mixture
@@ -122,7 +123,7 @@ def run_record(
     }
     record = json.loads(json.dumps(record, default=str))  # as the file will be read back
     if checkpoint is not None and (Path(checkpoint) / NAME).exists():
-        before = cast(RunRecord, read_json(Path(checkpoint) / NAME, "flags", "data", "versions", "starts"))
+        before = cast(RunRecord, read_json(Path(checkpoint) / NAME, schema=RunRecord))
         _warn_of_changes(before, record)
         record["starts"] = before["starts"] + record["starts"]
     return record
@@ -143,8 +144,8 @@ def _warn_of_changes(before: RunRecord, now: RunRecord) -> None:
     if before["data"] != now["data"]:
         logger.warning("resumed with other data than the run began with (the fingerprints in %s differ)", NAME)
     for name in COMPARED:
-        if before["versions"][name] != now["versions"][name]:
-            logger.warning(message, name, now["versions"][name], before["versions"][name])
+        if before["versions"].get(name) != now["versions"][name]:
+            logger.warning(message, name, now["versions"][name], before["versions"].get(name))
 
 
 def _device(device: torch.device) -> str:

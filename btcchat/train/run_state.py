@@ -2,11 +2,24 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.files import read_json, write_json
+from btcchat.limits.schema import Number
 
 NAME = "trainer_state.json"  # the name under which transformers and its tools know it
+
+
+class StateFile(TypedDict):
+    """trainer_state.json, as far as code here reads it."""
+
+    max_steps: int
+    global_step: Annotated[int, Field(ge=0)]
+    epoch: Number
+    log_history: list[dict[str, Any]]
 
 
 @dataclass
@@ -21,7 +34,7 @@ class TrainState:
     @classmethod
     def read(cls, folder: Path) -> "TrainState":
         """That of a checkpoint, which may be one of the transformers Trainer."""
-        state = read_json(folder / NAME, "global_step", "max_steps", "epoch", "log_history")
+        state = read_json(folder / NAME, schema=StateFile)
         return cls(state["max_steps"], state["global_step"], state["epoch"], state["log_history"])
 
     def write(self, folder: Path) -> None:

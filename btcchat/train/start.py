@@ -2,16 +2,18 @@
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from btcchat.api import BTCChat
-from btcchat.checkpoint.folder import leaves_out_tower
+from btcchat.checkpoint.folder import is_language_model, leaves_out_tower
+from btcchat.checkpoint.load import Placement, from_parts
 from btcchat.errors import BTCChatError
 from btcchat.train.agree import check_agreement
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.checkpoints import checkpoints, delete_unfinished, fault, number, step_of
+from btcchat.train.encoder_flags import encoder_name
 from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -77,9 +79,12 @@ def load_model(
 ) -> BTCChat:
     """The model in float32, from the checkpoint to resume or else from ``model_name_or_path``.
 
-    The data flags (template, frames, aspect ratio, length) go into its config, and are saved with it.
+    A language model there is joined with ``vision_tower`` by fresh parts. The data flags (template, frames, aspect
+    ratio, length) go into the model's config, and are saved with it.
     """
     path = checkpoint or model_args.model_name_or_path
+    if checkpoint is None and is_language_model(path):
+        return _join(model_args, data_args, device, attention)
     # A checkpoint to resume has these settings already, so it is loaded with their defaults.
     fresh = model_args if checkpoint is None else ModelArguments(path)
     tower = model_args.vision_tower
@@ -105,6 +110,43 @@ def load_model(
         video_change_tokens=model_args.video_change_tokens,
         reading=data_args.reading,
     )
+    return _as_flags_say(model, model_args, data_args)
+
+
+def _join(model_args: ModelArguments, data_args: DataArguments, device: str, attention: str | None) -> BTCChat:
+    """A language model and a vision tower, joined by a fresh projector and change encoder."""
+    if model_args.vision_tower is None:
+        raise BTCChatError(
+            f"{model_args.model_name_or_path} is a language model; name the vision tower it is joined with, e.g. "
+            "--vision_tower google/siglip2-base-patch16-256"
+        )
+    fields: dict[str, Any] = {
+        "conv_version": data_args.version,
+        "caption_question": data_args.caption_question,
+        "pair_prompt": data_args.pair_prompt,
+        "num_video_frames": data_args.num_video_frames,
+        "image_aspect_ratio": data_args.image_aspect_ratio,
+        "mm_vision_select_layer": model_args.mm_vision_select_layer,
+        "mm_vision_select_feature": model_args.mm_vision_select_feature,
+        "series_change_tokens": model_args.series_change_tokens,
+        "video_change_tokens": model_args.video_change_tokens,
+    }
+    encoder = {"change_encoder_type": encoder_name(vars(model_args)) or "attentive", **model_args.encoder_options}
+    model = from_parts(
+        BTCChat,
+        Placement(device, torch.float32, attention),
+        vision_tower=model_args.vision_tower,
+        llm=model_args.model_name_or_path,
+        mm_projector=model_args.mm_projector or "mlp_downsample",
+        change_encoder=encoder,
+        fields={name: value for name, value in fields.items() if value is not None},
+    )
+    model.processor.reading = data_args.reading
+    model.processor.check()
+    return _as_flags_say(model, model_args, data_args)
+
+
+def _as_flags_say(model: BTCChat, model_args: ModelArguments, data_args: DataArguments) -> BTCChat:
     if data_args.model_max_length is not None:
         model.config.model_max_length = data_args.model_max_length
     check_agreement(model_args, model.config)

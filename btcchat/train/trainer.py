@@ -122,7 +122,7 @@ class Trainer:
         try:
             if checkpoint is not None:
                 self.resumable.load(checkpoint)
-                self._restore(cast(RunCounts, read_json(checkpoint / METER)))
+                self._restore(cast(RunCounts, read_json(checkpoint / METER, schema=RunCounts)))
             with self.progress:
                 self._epochs()
             seconds = round(time.perf_counter() - begin, 4)

@@ -111,3 +111,8 @@ def test_a_bad_change_map_is_told_before_the_model_is_loaded(words, message, mon
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     assert cli.main(["caption", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_map_is_drawn_between_the_centres_of_its_patches():
+    field = at_size(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), width=4, height=2, padded=False)
+    assert field.tolist() == [[0, 0.25, 0.75, 1]] * 2

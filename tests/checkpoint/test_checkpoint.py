@@ -244,7 +244,7 @@ def spoil_template(folder):
         (spoil_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
         (spoil_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
         (spoil_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
-        (spoil_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from plain, qwen_1_5, v1"),
+        (spoil_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3, plain, qwen3"),
     ],
 )
 def test_a_spoiled_folder_is_refused_in_one_line_that_names_the_fault(folder, spoil, message):

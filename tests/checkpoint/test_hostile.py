@@ -94,13 +94,20 @@ def test_a_wrong_value_or_size_is_named(folder, file, key, value, words):
     refused(lambda: BTCChat.from_pretrained(folder, device="cpu"), words)
 
 
+def test_how_others_generate_is_not_read(saved, folder):
+    text = '{"max_length": "x", "eos_token_id": [[5]], "do_sample": "yes", "temperature": 1e999}'
+    (folder / "llm/generation_config.json").write_text(text)
+    one, other = (BTCChat.from_pretrained(path, device="cpu") for path in (saved, folder))
+    assert one.ask("What?", max_new_tokens=4) == other.ask("What?", max_new_tokens=4)
+
+
 def test_sizes_are_compared_before_a_processor_is_made_too(folder):
     write(folder / LLM, hidden_size=10**7)
     refused(lambda: Processor.from_pretrained(folder), "hidden_size is 10000000, and the weights")
 
 
 def test_positions_are_bounded_by_the_memory_of_their_table(folder):
-    write(folder / LLM, max_position_embeddings=2**24, num_attention_heads=1, num_key_value_heads=1)
+    write(folder / LLM, max_position_embeddings=2**24, num_attention_heads=1, num_key_value_heads=1, head_dim=None)
     refused(lambda: BTCChat.from_pretrained(folder), "max_position_embeddings is 16,777,216, at most 8,388,608 are")
 
 

@@ -11,6 +11,7 @@ from btcchat import cli, prompt
 from btcchat.clues import ask as augment
 from btcchat.clues.store import CLUE_QUESTIONS, Clues
 from btcchat.errors import BTCChatError
+from btcchat.media.reading import DEFAULT
 from btcchat.processor import request
 
 SETS = {"pairs": "pairs.jsonl", "mixed": "mixed.jsonl", "bad": "bad.jsonl"}
@@ -131,8 +132,26 @@ def test_clues_of_another_model_are_refused(root, base, tmp_path, capsys):
     assert cli.main(words(root, tmp_path / "other", "mixed")) == 2
     assert f"has clues of the model {base} (" in capsys.readouterr().err
     with pytest.raises(BTCChatError, match="has clues of the model .*, not of .*other"):
-        augment.open_clues(root / "clues", tmp_path / "other")
-    assert len(augment.open_clues(root / "clues", str(base))) == 3
+        augment.open_clues(root / "clues", DEFAULT, tmp_path / "other")
+    assert len(augment.open_clues(root / "clues", DEFAULT, str(base))) == 3
+
+
+def test_clues_of_images_that_were_read_in_another_way_are_refused(root, base, capsys):
+    assert cli.main(words(root, base, "pairs", "--stretch", "per-date")) == 0
+    where = ["--data_root", str(root), "--mixture_folder", str(root), "--clues", str(root / "clues")]
+    page = ["--out", str(root / "page.html")]
+    captions = ["caption", str(root / "0.png"), str(root / "1.png"), "--prompt-augmentation", "cached", *where[-2:]]
+    for command in (
+        ["data", "check", "pairs", "--workers", "0", *where],
+        ["data", "show", "pairs", *page, *where],
+        [*captions, "--device", "cpu", "--model", str(base)],
+    ):
+        capsys.readouterr()
+        assert cli.main(command) == 2, command
+        assert "has clues of images read with --stretch per-date; read them in the same way" in capsys.readouterr().err
+    assert cli.main(["data", "show", "pairs", "--stretch", "per-date", *page, *where]) == 0
+    assert cli.main(words(root, base, "pairs")) == 2
+    assert "has clues with reading" in capsys.readouterr().err
 
 
 # Serving -------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from PIL import Image
 from btcchat.clues.store import Clues, ClueWriter, check_flags
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
+from btcchat.media.reading import Reading
 from btcchat.media.source import Embedded
 
 ABOUT = {"model": "base", "identity": "a" * 64, "questions": {"pair": "What is new?"}, "max_new_tokens": 64}
@@ -138,6 +139,21 @@ def test_clues_of_another_model_or_asked_in_another_way_are_not_mixed(written, c
     with pytest.raises(BTCChatError) as error:
         ClueWriter(written, ABOUT | change)
     assert words in str(error.value)
+
+
+def test_clues_belong_to_a_way_of_reading_images(tmp_path, written, images):
+    assert len(Clues(written)) == 2  # clues.json of an older version does not say, and means the default
+    with pytest.raises(BTCChatError, match="images read with the default --bands, --stretch and --nodata; read them"):
+        Clues(written, reading=Reading(nodata="none"))
+    reading = Reading(bands=(4, 3, 2), stretch=(0, 3000))
+    with ClueWriter(tmp_path / "other", ABOUT | {"reading": reading.record()}) as writer:
+        writer.add([("pair", sources(images, "ab"), "a house")])
+    assert Clues(tmp_path / "other", reading=reading).of("pair", sources(images, "ab")) == "a house"
+    with pytest.raises(BTCChatError, match="images read with --bands 4,3,2 --stretch 0,3000; read them in"):
+        Clues(tmp_path / "other")
+    (written / "clues.json").write_text(json.dumps(ABOUT | {"reading": "shared"}))
+    with pytest.raises(BTCChatError, match="clues.json: reading is 'shared', expected a JSON object"):
+        Clues(written)
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):

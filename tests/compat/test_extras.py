@@ -50,13 +50,18 @@ def test_deepspeed_missing(lacking):
         check_flags(["--deepspeed", "zero2"])
 
 
-def test_bits_without_bitsandbytes(lacking):
+def test_bits_without_bitsandbytes(lacking, monkeypatch):
     lacking("bitsandbytes")
+    check_flags(["--bits", "4"])  # no GPU, which is said later
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(
         BTCChatError, match=r"--bits 4 \(on a CUDA GPU\) needs .* bitsandbytes, .* pip install bitsandbytes$"
     ):
         check_flags(["--bits", "4"])
     check_flags(["--bits", "16"])
+    with pytest.raises(BTCChatError, match="bitsandbytes"):
+        check_flags(["--preset", "release/3b/sft_qlora"])
+    check_flags(["--preset", "release/3b/sft_qlora", "--smoke"])  # which leaves the flag out
 
 
 def test_the_question_is_asked_before_torch_is_imported():

@@ -18,7 +18,8 @@ def test_known_warnings_are_ignored_and_others_are_not():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         ignore_known_warnings()
-        for message in ("`torch.utils._pytree._register_pytree_node` is deprecated.", "something else"):
+        known = ("`torch.utils._pytree._register_pytree_node` is deprecated.", "`broadcast_buffers` is deprecated. Use")
+        for message in (*known, "something else"):
             warnings.warn(message, FutureWarning, stacklevel=1)
     assert [str(one.message) for one in seen] == ["something else"]
 

@@ -80,6 +80,11 @@ def test_the_exit_code_of_a_command_is_its_own():
     ("words", "code", "stderr"),
     [
         ("--version >/dev/full", 2, "No space left on device"),
+        ("--help >/dev/full", 2, "No space left on device"),
+        ("caption --help >/dev/full", 2, "No space left on device"),
+        ("data >/dev/full", 2, "No space left on device"),
+        ("--help | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("--help >&-", 0, ""),
         ("data list >/dev/full", 2, "No space left on device"),
         ("data list >&-", 0, ""),
         ("data list 2>&-", 0, ""),

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.siglip import SiglipTower
 
 
@@ -11,6 +12,37 @@ class Projector(nn.Linear):
 
     def num_tokens(self, count):
         return count
+
+
+class OfNine(Projector):
+    """Reads nine tokens, and no other number."""
+
+    def num_tokens(self, count):
+        if count != 9:
+            raise BTCChatError(f"{count} tokens; a multiple of 3 x 3 is expected")
+        return count
+
+    def forward(self, features):
+        self.num_tokens(features.shape[1])
+        return super().forward(features)
+
+
+class EvenAndWide(Projector):
+    """Reads even numbers of tokens, of 128 channels and more."""
+
+    def __init__(self, in_features, out_features):
+        if in_features < 128:
+            raise BTCChatError(f"in_features is {in_features}, at least 128 is expected")
+        super().__init__(in_features, out_features)
+
+    def num_tokens(self, count):
+        if count % 2:
+            raise BTCChatError(f"{count} tokens; an even number is expected")
+        return count
+
+    def forward(self, features):
+        self.num_tokens(features.shape[1])
+        return super().forward(features)
 
 
 class HalfOfThem(Projector):

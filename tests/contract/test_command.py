@@ -8,7 +8,10 @@ import pytest
 
 from btcchat import cli
 from btcchat.change_encoder import CHANGE_ENCODERS
+from btcchat.contract.findings import run_checks
+from btcchat.multimodal_projector.contract import Sizes, projector_checks
 from tests.contract.encoders import FINDINGS
+from tests.contract.parts import OfNine
 
 HERE = "tests.contract.encoders"
 
@@ -97,6 +100,20 @@ def test_the_sizes_of_a_tower_may_be_given(capsys):
 def test_projectors_are_checked_too(name, capsys):
     assert cli.main(["check", "projector", name]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "13 checks: 13 pass"
+
+
+def test_a_projector_that_reads_no_usual_number_of_tokens_is_checked_with_its_own(capsys):
+    checks = projector_checks(OfNine, Sizes(32, 48, counts=(9,)), saved=True)
+    assert [finding.result for finding in run_checks(checks)] == ["pass"] * 13
+    assert cli.main(["check", "projector", "tests.contract.parts:OfNine"]) == 3
+    found = rows(capsys.readouterr().out)
+    assert found["constructor"][1] == "in_features 32, out_features 48"
+    assert "16 tokens; a multiple of 3 x 3 is expected" in " ".join(found["num_tokens"])
+
+
+def test_a_projector_is_checked_at_the_first_width_that_it_takes(capsys):
+    assert cli.main(["check", "projector", "tests.contract.parts:EvenAndWide"]) == 0
+    assert rows(capsys.readouterr().out)["constructor"] == ("pass", "in_features 128, out_features 192")
 
 
 def test_a_projector_that_breaks_its_contract_exits_with_3(capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from btcchat.data.changed import disagreement
+from btcchat.data.changed import disagreement, says_no_change
 
 SAME, NEW = "there is no difference .", "a road is built ."
 CAPTIONS_FLAG, FLAG_CAPTIONS = (
@@ -36,3 +36,15 @@ CAPTIONS_FLAG, FLAG_CAPTIONS = (
 )
 def test_a_pair_whose_data_contradict_each_other_is_found(row, mask, expected):
     assert disagreement({"modality": "pair"} | row, mask) == expected
+
+
+@pytest.mark.parametrize("text", ["It hasn't changed.", "The scene has not changed", "These dates don't differ"])
+def test_a_caption_may_say_not_in_either_way(text):
+    assert says_no_change(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "the scene", "No change in the scene, but a road is built.", "the road stays the same"]
+)
+def test_a_caption_that_names_a_thing_or_no_sameness_does_not_say_that_nothing_changed(text):
+    assert not says_no_change(text)

@@ -320,6 +320,10 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
         "LEVIR_CC_Train_Plus.json row 4: 'image' is [7], expected a path, two paths, or 'a###b'",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"clue": 3'):
         "LEVIR_CC_Train_Plus.json row 3: 'clue' is a int, expected a str",
+    ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"mask": 7'):
+        "LEVIR_CC_Train_Plus.json row 3: 'mask' has 7, expected a path",
+    ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"semantic_maps": ["A/1.png", {"size": 2}]'):
+        "LEVIR_CC_Train_Plus.json row 3: 'semantic_maps' has {'size': 2}, expected a path",
     ("unirs", "LEVIR_CC_Train_Plus.json", '{"video"', '{"image": "A/1.png", "video"'):
         "LEVIR_CC_Train_Plus.json row 5: both 'image' and 'video', expected one of them",
     ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": null'):
@@ -348,6 +352,16 @@ def test_a_row_out_of_form_is_told(make, tmp_path, where, line):
     with pytest.raises(BadRows) as caught:
         convert(kind, src, tmp_path / "out")
     assert caught.value.faults == [line]
+
+
+def test_a_file_name_that_no_system_has_is_told(make, tmp_path):
+    src = make("unirs")
+    path = src / "LEVIR_CC_Train_Plus.json"
+    path.write_text(path.read_text().replace('"clue": "farmland"', f'"mask": "{"m" * 5000}"'))
+    with pytest.raises(BadRows) as caught:
+        convert("unirs", src, tmp_path / "out")
+    (line,) = caught.value.faults
+    assert line.startswith("LEVIR_CC_Train_Plus.json row 3: image '") and line.endswith("read: File name too long")
 
 
 def test_a_video_that_does_not_decode_is_told(make, tmp_path):

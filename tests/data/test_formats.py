@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -107,6 +109,10 @@ def test_a_file_that_is_no_parquet_is_one_line(root):
     with pytest.raises(BTCChatError, match=r"rows.parquet cannot be read: .+") as error:
         Records(root / "rows.parquet", root)
     assert "\n" not in str(error.value)
+    # Its own process: the library's log goes to the stderr there is when it is imported.
+    code = "import sys; from btcchat.data.records import Records; Records(*sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, root / "rows.parquet", root], capture_output=True, text=True)
+    assert "cannot be read" in done.stderr and "Failed to read" not in done.stderr
 
 
 def test_an_embedded_image_that_cannot_be_read_is_named():

@@ -1,6 +1,5 @@
 """`btcchat data convert generic`: any VQA or caption file, whose fields a mapping names."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ from btcchat.data.convert.base import CHANGE_QUESTION
 from btcchat.data.convert.fields import parse_mapping
 from btcchat.data.records import Records
 from btcchat.errors import BTCChatError
+from btcchat.limits.csv_file import MOST_CHARACTERS
 
 PAIR = {"question": "Q", "answer": "A", "image": "path1", "image2": "path2"}
 ROW = {"Q": "What is new?", "A": "a house", "path1": "a.png", "path2": "b.png"}
@@ -138,7 +138,10 @@ def test_a_bad_row_is_one_line_with_its_number(converted, tmp_path, change, faul
         ('Q,A,path1\nx,y,a.png\n"x,y,z\n', "vqa.csv row 3: not CSV (unexpected end of data)"),
         ("Q,A\nx,y\n", "vqa.csv row 2: no 'path1'; got Q, A"),
         ("Q,A,path1\n", "vqa.csv has no rows"),
-        (f"Q,A,path1\nx,y,{'a' * (csv.field_size_limit() + 1)}\n", "vqa.csv row 2: not CSV (field larger than"),
+        (
+            f"Q,A,path1\nx,y,{'a' * (MOST_CHARACTERS + 1)}\n",
+            "vqa.csv row 2: not CSV (a cell has more than 1,048,576 cha",
+        ),
     ],
 )
 def test_a_fault_of_a_csv_is_one_line(converted, text, fault):

@@ -147,6 +147,13 @@ def test_every_streamed_record_is_in_one_share(root, readers):
     assert list(mixture.records(0)) == list(mixture.records(0)) != list(mixture.records(1))
 
 
+def test_of_as_many_shards_as_readers_each_reads_one(root):
+    mixture = built(root, "tar")
+    for reader in range(6):
+        tens = {numbers(pad([mixture.sample(record)]))[0] // 10 for record in mixture.records(0, reader, 6)}
+        assert len(tens) == 1
+
+
 def test_streamed_and_indexed_sets_are_mixed(root):
     mixture = built(root, "tar*2+rows+rows@first:10")
     assert isinstance(mixture, StreamMixture)

@@ -82,6 +82,10 @@ def test_a_split_is_named_behind_a_colon(answers, sets):
 
 @pytest.mark.parametrize("mixture", ["", "a+", "a*", "a*0", "a*x", "*3", "a*-1"])
 def test_a_mixture_that_cannot_be_read_is_an_error(mixture):
+    for length, shown in ((60, "*" + "a" * 59), (61, "*" + "a" * 59 + "...")):
+        with pytest.raises(BTCChatError) as error:
+            parse_mixture("*" + "a" * (length - 1))
+        assert error.value.args[0].startswith(f"data mixture '{shown}': ")
     with pytest.raises(BTCChatError, match="is not a set's name"):
         parse_mixture(mixture)
 

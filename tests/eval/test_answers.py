@@ -98,3 +98,14 @@ def test_a_class_is_named_alone_or_in_a_sentence():
     assert scores["accuracy"] == pytest.approx(400 / 7) and scores["most frequent"] == pytest.approx(300 / 7)
     assert scores["recall"]["fire"] == pytest.approx(100 / 3)
     assert "overall accuracy 57.14 % of 7" in class_text(scores)
+
+
+def test_a_confusion_matrix_has_a_column_for_each_class():
+    scores = class_scores(["fire", "flood", "no idea"], ["fire", "flood", "flood"])
+    head, *lines = class_text(scores).splitlines()[2:]
+    assert head.split() == ["is,", "said", "1", "2", "3"]
+    assert [line.split() for line in lines] == [
+        ["1", "fire", "1", ".", "."],
+        ["2", "flood", ".", "1", "1"],
+        ["3", UNKNOWN[:3], UNKNOWN[4:]],
+    ]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,16 @@ def test_a_map_with_faults_is_a_line_for_each_kind(files, tmp_path, capsys):
     ("text", "message"),
     [
         ("a1,b1,c\n", "map.csv row 1: 3 columns, expected 2 (id in A, id in B)"),
-        ('"a1,b1\n', "map.csv is not a CSV in UTF-8"),
+        ('"a1,b1\n', "map.csv row 1: not CSV (unexpected end of data)"),
+        ("<FIFO>", "map.csv cannot be read: not a regular file"),
         (None, "map.csv cannot be read"),
         ("", "map.csv: 6 ids 'a1' of A, 'a2' of A"),
     ],
 )
 def test_a_map_that_cannot_be_read_is_one_line(files, tmp_path, capsys, text, message):
-    if text is not None:
+    if text == "<FIFO>":
+        os.mkfifo(tmp_path / "map.csv")
+    elif text is not None:
         (tmp_path / "map.csv").write_text(text)
     assert main(["compare", *files, "--ids", str(tmp_path / "map.csv")]) == 2
     err = capsys.readouterr().err

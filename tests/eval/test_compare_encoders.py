@@ -13,6 +13,7 @@ from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.encoders import compare as comparing
 from btcchat.eval.encoders.plan import ComparedEncoder, ComparisonPlan, conditions, differing, identity, val_splits
+from btcchat.eval.encoders.runs import trained_seconds
 from btcchat.eval.encoders.scores import FLAGS, Score, answer_scores, caption_scores, share
 from btcchat.synthetic.write import SampleCounts, write_dataset
 
@@ -253,6 +254,16 @@ def test_intervals_and_differences_are_those_of_a_case_computed_by_hand():
     assert gained["p"] == 1.0
     high = Score(np.array([90.0]), np.array([80.0, 90, 90, 100]))
     assert high.minus(one)["p"] == pytest.approx(2 * (1 + 1) / 5)  # one of four draws is not above: 100 against 100
+
+
+def test_files_kept_of_a_training_are_held_against_their_types(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "settings.json").write_text('{"identity": {}, "seconds": "5"}')
+    with pytest.raises(BTCChatError, match="settings.json: seconds is '5', expected a number"):
+        trained_seconds(tmp_path)
+    (tmp_path / "cost.json").write_text('{"pairs": 0, "cost": {"parameters": 5}}')
+    with pytest.raises(BTCChatError, match="cost.json has no 'tokens a pair' in cost"):
+        comparing._cost(tmp_path / "model", [])
 
 
 def test_a_score_that_is_zero_for_both_has_no_p():

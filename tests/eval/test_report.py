@@ -16,6 +16,7 @@ from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
 from btcchat.eval.captions.changes import SAME
 from btcchat.eval.runs.folder import map_path
+from btcchat.train.run_state import TrainState
 from tests.eval.runs import SETS, make_run, write_rows
 
 HOSTILE = '<script>document.title="owned"</script> & "x" <img src=x>'
@@ -190,7 +191,7 @@ def test_curves_are_drawn_of_the_training_that_kept_the_model(root, tmp_path):
     log += [{"step": 3, "train_loss": 2.0}, {"step": 3, "loss": float("nan")}]
     checkpoint = tmp_path / "trained" / "checkpoint-3"
     checkpoint.mkdir(parents=True)
-    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 3, "log_history": log}))
+    TrainState(max_steps=3, global_step=3, epoch=1.0, log_history=log).write(checkpoint)
     for number, model in enumerate(("trained", "trained/best", "trained/checkpoint-3")):
         run = make_run(root, "mine", caption, tmp_path / str(number), model=tmp_path / model)
         page = Page(written(run, "--samples", "0"))
@@ -280,6 +281,7 @@ def test_a_browser_shows_sorts_and_filters_the_page_from_the_disk(root, tmp_path
         address = f"{(run / 'report.html').as_uri()}#{fragment}"
         done = subprocess.run([BROWSER, *options, "--dump-dom", address], capture_output=True, text=True, timeout=200)
         page = Page(done.stdout)
+        assert done.stdout.count('aria-valuetext="50 % before, 50 % after"') == len(page.cards) == 6  # the swipes
         assert "owned" not in re.findall("<title>(.*?)</title>", done.stdout)[0]
         numbers = [int(card["data-values"].split()[0]) for card in page.cards if "hidden" not in card]
         return numbers, re.findall('id="?shown"?>(.*?)<', done.stdout)[0]

@@ -551,6 +551,7 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
         ("cached", [], "was begun with --prompt-augmentation cached, "),
         ("off", cached, "was begun with --prompt-augmentation None, not cached, "),
         ("new", ["--prompt_augmentation", "cached"], "cached needs --clues DIR"),
+        ("new", [*cached, "--stretch", "none"], "has clues of images read with the default --bands, --stretch"),
         ("new", ["--prompt_augmentation", "online"], "the model has no adapter to switch off"),
     ):
         assert main(words(root, "bad", tmp_path / folder, *options)) == 2

@@ -19,6 +19,10 @@ class Schema(TypedDict, total=False):
     layers: list[list[int]]
 
 
+class Inner(TypedDict):
+    size: int
+
+
 FAULTS = [
     ({"count": "5"}, "count is '5', expected a whole number"),
     ({"count": True}, "count is True, expected a whole number"),
@@ -40,6 +44,18 @@ def test_what_is_of_another_type_or_out_of_range_is_named(value, words):
     with pytest.raises(BTCChatError) as error:
         check(value, Schema, "a.json", "save it again")
     assert str(error.value).startswith(f"a.json: {words}") and str(error.value).endswith("; save it again")
+
+
+class Needed(TypedDict):
+    name: str
+    inner: Inner
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(BTCChatError, match="^a.json has no 'inner'; save it again$"):
+        check({"name": "a"}, Needed, "a.json", "save it again")
+    with pytest.raises(BTCChatError, match="^a.json has no 'size' in inner$"):
+        check({"name": "a", "inner": {}}, Needed, "a.json")
 
 
 def test_what_is_of_the_schema_and_unknown_keys_pass():

@@ -8,12 +8,13 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from btcchat.errors import BTCChatError
 from btcchat.media.frames import evenly, load_frames
 from btcchat.media.images import load_image
-from btcchat.media.source import natural_key
+from btcchat.media.reading import Reading
+from btcchat.media.source import existing_file, natural_key
 
 SIZE = (24, 16)  # width, height
 
@@ -257,6 +258,27 @@ def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode)
     assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are put together
 
 
+def test_that_images_are_read_smaller_is_said_once_whatever_their_sizes(tmp_path, caplog):
+    for width in (32, 48):
+        Image.new("L", (width, 8)).save(tmp_path / f"{width}.png")
+    with caplog.at_level(logging.INFO, "btcchat"):
+        for width in (32, 48):
+            load_image(tmp_path / f"{width}.png", max_side=8)
+    assert caplog.messages == [
+        f"{tmp_path}/32.png (32 x 8 as 8 x 2): images that are large for the model are read smaller"
+    ]
+
+
+@pytest.mark.parametrize("reading", [Reading(bands=(3, 2, 1)), Reading(nodata=0.0), Reading(nodata="none"), Reading()])
+def test_flags_that_an_image_cannot_follow_are_warned_of_once(tmp_path, caplog, scene, reading):
+    for name in "ab":
+        scene.save(tmp_path / f"{name}.png")
+        assert (np.asarray(load_image(tmp_path / f"{name}.png", reading=reading)) == np.asarray(scene)).all()
+    warned = reading not in (Reading(nodata="none"), Reading())
+    assert len(caplog.messages) == warned
+    assert not warned or "a.png: is read without --bands and --nodata, which are for TIFF" in caplog.text
+
+
 def test_a_large_image_is_turned_upright(tmp_path):
     image = noise(64, 32)
     image.getexif()[274] = 6
@@ -411,3 +433,27 @@ def test_reading_images_needs_no_torch():
         "import sys, btcchat.media.images, btcchat.media.video, btcchat.data.pairs; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_image_of_16_bits_in_memory_is_stretched_and_turned_upright():
+    values = np.linspace(0, 60000, 200).reshape(10, 20).astype(np.uint16)
+    image = Image.fromarray(values)
+    upright = np.asarray(load_image(image))
+    assert upright.shape == (10, 20, 3) and upright[0, 0, 0] == 0 and upright[-1, -1, 0] == 255
+    image.getexif()[ExifTags.Base.Orientation] = 6
+    assert (np.asarray(load_image(image)) == np.rot90(upright, -1)).all()
+
+
+def test_a_folder_is_no_file_and_of_images_it_is_said_what_it_can_be(tmp_path):
+    with pytest.raises(
+        BTCChatError, match="is a folder, a file is expected; a folder of frames is a series or a video$"
+    ):
+        existing_file(tmp_path, "image")
+    with pytest.raises(BTCChatError, match="is a folder, a file is expected$"):
+        existing_file(tmp_path, "mask")
+
+
+@pytest.mark.parametrize("source", [5, None, [], b"a.png"])
+def test_what_is_no_image_is_a_wrong_type_by_its_name(source):
+    with pytest.raises(TypeError, match="source must be a path, a PIL image, a numpy array or a torch tensor"):
+        load_image(source)

@@ -247,3 +247,27 @@ def test_data_check_reads_a_video_alone_or_in_a_list_as_training_does(tmp_path, 
     (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.json, images: .}\n")
     words = ["data", "check", "mine", "--workers", "0", "--data-root", str(tmp_path), "--mixture-folder", str(tmp_path)]
     assert cli.main(words) == 0, capsys.readouterr().out
+
+
+def test_of_uneven_times_each_is_taken_where_there_are_no_more_than_wanted():
+    assert _evenly_in_time([0, 1, 2, 3, 20], 5) == [0, 1, 2, 3, 20]
+    assert _evenly_in_time([0, 1, 2, 3, 20], 4) == [0, 3, 20, 20]
+
+
+def test_a_video_that_is_damaged_on_the_way_is_sampled_up_to_there(tmp_path, caplog):
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:  # a codec that raises for a damaged frame
+        stream = container.add_stream("png", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "rgb24"
+        for i in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 5 * i, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+    data = path.read_bytes()
+    places = [place for place in range(len(data)) if data.startswith(b"\x89PNG", place)]
+    for place in places[6:]:
+        data = data[:place] + b"XXXX" + data[place + 4 :]
+    path.write_bytes(data)
+    with caplog.at_level("INFO", "btcchat"):
+        chosen = numbers(load_frames("video", path, num_video_frames=3))
+    assert chosen[0] == 0 and chosen[-1] == 5 and "damaged after frame" in caplog.text

@@ -8,11 +8,15 @@ import sys
 import pytest
 import torch
 from accelerate import init_empty_weights
+from PIL import Image
 from safetensors.torch import save_file
 
+from btcchat import BTCChat, Record, request
 from btcchat.errors import BTCChatError
+from btcchat.generation import GenerationOptions
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.protocol import VisionTower
+from tests.backbones import write_language_model
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 TINY_CLIP = {  # open_clip's kind of model file; 3 layers, 2x2 patches
@@ -134,6 +138,33 @@ def test_published_weights_of_a_file_arrive_and_are_not_asked_for_again(librarie
     tower = build("timm", "test_vit", pretrained=str(tmp_path / "vit.safetensors"))
     assert torch.equal(tower.vit.blocks[0].attn.qkv.weight, vit.blocks[0].attn.qkv.weight)
     assert tower.config["pretrained"] is False
+
+
+@MODELS
+def test_a_model_with_such_a_tower_trains_saves_loads_and_answers(libraries, kind, name, resolution, tmp_path):
+    """The tower from a folder of its own, joined with a language model."""
+    tower, folder = build(kind, name), tmp_path / "tower"
+    folder.mkdir()
+    save_file(tower.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"vision_tower_type": kind, "model_name": name}))
+    llm = write_language_model(tmp_path / "llm", "smollm2")
+    model = BTCChat.from_parts(vision_tower=folder, llm=llm, conv_version="chatml", device="cpu")
+    assert all(torch.equal(model.vision_tower.state_dict()[key], value) for key, value in tower.state_dict().items())
+
+    pair = [Image.new("RGB", (40, 32), colour) for colour in ("red", "green")]
+    conversations = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": "two houses are built ."}]
+    record = Record(where="a test", modality="pair", sources=pair, conversations=conversations)
+    model.train()
+    model(**model.processor.collate([model.processor(record, train=True)])).loss.backward()
+    assert any(weight.grad is not None for weight in model.vision_tower.parameters())
+    torch.optim.SGD(model.parameters(), lr=1e-2).step()
+
+    model.eval().save_pretrained(tmp_path / "model")
+    again = BTCChat.from_pretrained(tmp_path / "model", device="cpu")
+    asked = [request("What changed?", "pair", pair), request("What is here?", "image", pair[0])]
+    options = GenerationOptions(max_new_tokens=8)
+    assert again.answer(asked, options) == model.answer(asked, options)
+    assert again.image_processor.to_config() == model.image_processor.to_config()
 
 
 @pytest.mark.parametrize(

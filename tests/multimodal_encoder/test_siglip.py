@@ -3,12 +3,15 @@ import re
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
+from btcchat.checkpoint.weights import load_strict
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.protocol import VisionTower
 from btcchat.multimodal_encoder.siglip import UNUSED_KEYS, interpolate_rows
+from tests.backbones import SIGLIP2_VISION
 
 TINY = {
     "model_type": "siglip_vision_model",
@@ -172,6 +175,27 @@ def test_a_full_siglip_config_gives_its_vision_half():
     assert tower.config["model_type"] == "siglip_vision_model"
 
 
+@pytest.mark.skipif(not hasattr(transformers, "SiglipModel"), reason="transformers has SigLIP from 4.37 on")
+@torch.no_grad()
+def test_a_siglip_2_as_transformers_saves_it_gives_the_outputs_of_its_layers(tmp_path):
+    """Of a fixed resolution: SigLIP's classes, with a larger vocabulary in the text half."""
+    text = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    sizes = {"vision_config": SIGLIP2_VISION, "text_config": text | {"num_attention_heads": 2, "projection_size": 16}}
+    torch.manual_seed(0)
+    reference = transformers.SiglipModel(transformers.SiglipConfig(**sizes)).eval()
+    reference.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    tower = build_vision_tower(config, select_layer=[-3, -2, -1], select_feature="cls_patch").eval()
+    load_strict(tower, tmp_path, unused=UNUSED_KEYS)
+    pixels = torch.randn(2, 3, 32, 32)
+    expected: list[torch.Tensor] = []
+    for layer in reference.vision_model.encoder.layers:  # 4.57 gives tuples
+        layer.register_forward_hook(lambda *call: expected.append(call[2] if torch.is_tensor(call[2]) else call[2][0]))
+    reference.vision_model(pixels)
+    for features, hidden in zip(tower(pixels), expected, strict=True):
+        torch.testing.assert_close(features, hidden, atol=1e-5, rtol=1e-5)
+
+
 def test_a_saved_config_builds_the_same_tower_and_leaves_the_given_one_alone():
     given = dict(TINY)
     tower = build_vision_tower(given, select_layer=-2, select_feature="cls_patch")
@@ -193,6 +217,7 @@ def test_a_layer_the_tower_lacks_is_an_error_naming_the_layer_count(layer):
         ({"vision_tower_type": "sigclip"}, r"unknown vision tower 'sigclip' \(did you mean 'siglip'\?\)"),
         ({"model_type": "clip_vision_model"}, "choose from siglip, siglip_vision_model"),
         ({"model_type": None}, "model_type 'None'"),
+        ({"model_type": "siglip2"}, "'siglip2' is SigLIP 2 NaFlex, .*; use a SigLIP 2 of a fixed resolution, e.g. goo"),
         ({"hidden_act": "relu"}, "choose from gelu, gelu_pytorch_tanh"),
         ({"num_attention_heads": 3}, "hidden_size 16 is not a multiple of num_attention_heads 3"),
     ],

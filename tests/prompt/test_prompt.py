@@ -436,7 +436,9 @@ def test_plain_refuses_what_is_no_caption(chat, tokenizer):
 
 
 def test_an_unknown_template_lists_the_choices(tokenizer):
-    with pytest.raises(BTCChatError, match="unknown prompt template 'v2' .did you mean 'v1'.*choose from plain, qwen"):
+    with pytest.raises(
+        BTCChatError, match="unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3"
+    ):
         encode([user_turn("Q")], tokenizer, "v2", train=False)
 
 

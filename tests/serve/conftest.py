@@ -37,13 +37,13 @@ class Gate:
 
     def wait(self) -> None:
         """Until a step is held back."""
-        assert self.reached.wait(30)
+        assert self.reached.wait(100)
 
     def step(self, decoder: Decoder, step):
         self.steps += 1
         if not self._open.is_set():
             self.reached.set()
-            assert self._open.wait(60)
+            assert self._open.wait(200)
         return step(decoder)
 
 

@@ -173,13 +173,14 @@ def test_a_fault_of_the_model_ends_the_active_answers_and_nothing_else(tiny, sam
     with Engine(tiny, EngineLimits(rows=2)) as engine:
         expected = engine.submit(text(sample), options(5)).text()
         monkeypatch.setattr(Decoder, "step", faulty)
+        before = engine._decoder
         answers = [engine.submit(text(sample), options(5)) for _ in range(3)]
         for answer in answers[:2]:
             with pytest.raises(EngineFault, match="not enough memory"):
                 answer.text()
             assert answer.finish_reason == "error"
         assert answers[2].text() == expected
-        assert engine.is_open
+        assert engine.is_open and engine._decoder is not before  # a decoder is unusable after a fault
 
 
 def test_a_bug_is_one_line_and_its_traceback_is_in_the_log(tiny, sample, monkeypatch, caplog):

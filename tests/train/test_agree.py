@@ -31,6 +31,7 @@ def check(tower: dict = SO400M, projector: str = "mlp_downsample", **flags) -> N
 
 def test_the_published_tower_and_projector_agree_with_the_published_checkpoint():
     check(vision_tower="google/siglip-so400m-patch14-384", mm_projector="mlp_downsample", mm_use_im_patch_token=False)
+    check(vision_tower="google/siglip2-so400m-patch14-384")
     check(projector="/home/someone/checkpoints/stage1/mm_projector", mm_projector="mlp_downsample")
 
 
@@ -38,6 +39,7 @@ def test_the_published_tower_and_projector_agree_with_the_published_checkpoint()
     ("tower", "message"),
     [
         ("google/siglip-base-patch16-384", r"hidden_size 768\), the .* says hidden_size 1152"),
+        ("google/siglip2-giant-opt-patch16-384", r"hidden_size 1536\), the .* says hidden_size 1152"),
         ("google/siglip-so400m-patch14-224", r"image_size 224\), the .* says image_size 384"),
         ("openai/clip-vit-large-patch14", "neither a folder here nor google/siglip-SIZE.*hidden_size 1152"),
     ],

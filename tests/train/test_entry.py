@@ -40,7 +40,7 @@ def test_false_is_false():
         (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size is 0, expected 1 or more"),
         (["--adam_beta1", "7"], "--adam_beta1 is 7.0, expected 0 to 1"),
         (["--seed", "-1"], "--seed is -1, expected 0 to 4294967295"),
-        (["--max_steps", "abc"], "^--max_steps: invalid int value: 'abc'; --help lists the flags$"),
+        (["--max_steps", "abc"], "^--max_steps(/--max-steps)?: invalid int value: 'abc'; --help lists the flags$"),
         (["--max_steps", "0", "--num_train_epochs", "0"], "--num_train_epochs and --max_steps are both 0"),
         (["--eval_steps", "5"], "--eval_steps 5.0 has no effect without --eval_mixture"),
         (["--metric_for_best_model", "BLEU-4"], "--metric_for_best_model BLEU-4 has no effect without --eval_mixture"),

@@ -130,8 +130,11 @@ def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tm
         return one.best
 
     assert resumed() == json.loads(kept)["value"] and checkpoint_hash(best) == before
-    RunFolder(tmp_path / "out/best.partial").write("selection.json", {"value": 77.0, "step": 8})
+    RunFolder(tmp_path / "out/best.partial").write("selection.json", json.loads(kept) | {"value": 77.0, "step": 8})
     assert resumed() == 77 and checkpoint_hash(best) != before  # stopped before it was renamed
+    (best / "selection.json").write_text(json.dumps(json.loads(kept) | {"value": "77"}))
+    with pytest.raises(BTCChatError, match="selection.json: value is '77', expected a number"):
+        resumed()
 
 
 def test_an_unknown_score_is_an_error_before_the_model_is_loaded(run, scenes, monkeypatch):

@@ -97,7 +97,7 @@ def test_training_json_tells_how_the_run_was_started(run, data_root, tmp_path):
     assert [part["name"] for part in record["parts"] if part["trainable"]] == ["llm"]
     assert [(set_["records"], set_["repeats"]) for set_ in record["data"]] == [(16, 2), (4, 1)]
     assert record["data"][0]["sha256"] == hashlib.sha256((data_root / "pairs.json").read_bytes()).hexdigest()
-    assert record["versions"]["torch"] == torch.__version__
+    assert record["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # PyPI's lacks +cu130
     assert record["starts"][0]["command"] == sys.argv
     assert record["flags"]["max_tokens_per_batch"] is None
     assert not [flag for flag in record["flags"] if flag.endswith("token")]

@@ -9,8 +9,8 @@ import torch
 from btcchat import BTCChat, BTCChatError
 from btcchat.checkpoint import adapter
 from btcchat.train import lora
-from btcchat.train.checkpoints import complete_checkpoints
 from btcchat.train.flags import parse_arguments
+from tests.train.runs import complete_checkpoints
 
 LORA = {"lora_enable": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2}
 ALL = "images+pairs+series+videos+texts"

@@ -13,7 +13,8 @@ import torch
 
 from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
-from btcchat.train.checkpoints import complete_checkpoints, fault
+from btcchat.train.checkpoints import checkpoints, fault
+from tests.train.runs import complete_checkpoints
 
 ALL = "images+pairs+series+videos+texts"
 FULL = {"tune_language_model": True, "tune_mm_projector": True, "cc_dropout": 0.3, "save_strategy": "steps"}
@@ -196,6 +197,33 @@ def test_a_checkpoint_with_a_file_cut_short_or_missing_is_not_complete(three, tm
     reason = fault(tmp_path / "checkpoint-3")
     assert reason.startswith(Path(name).parent.name) and "\n" not in reason
     assert Path(name).stem in reason or "weights" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("trainer_state.json", {"global_step": "3"}, "global_step is '3', expected a whole number"),
+        ("trainer_state.json", {"global_step": -1}, "global_step is -1, expected at least 0"),
+        ("trainer_state.json", {"log_history": [5]}, "log_history[0] is 5, expected a JSON object"),
+        ("meter.json", {"total": []}, "total is [], expected a JSON object"),
+        ("meter.json", {"window": {}}, "has no 'loss' in window"),
+        ("training.json", {"machine": {"processes": "2"}}, "has no 'system' in machine"),
+        ("training.json", {"starts": 1}, "starts is 1, expected a list"),
+        ("training.json", {"versions": {"torch": 2}}, "versions is 2, expected a text"),
+    ],
+)
+def test_a_checkpoint_with_a_value_of_another_type_is_not_complete(three, tmp_path, name, change, words):
+    shutil.copytree(three / "checkpoint-3", tmp_path / "checkpoint-3")
+    file = tmp_path / "checkpoint-3" / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    reason = fault(tmp_path / "checkpoint-3")
+    assert reason is not None and words in reason and reason.startswith(name)
+
+
+def test_a_folder_that_is_only_called_like_a_checkpoint_is_none(tmp_path):
+    for name in ("checkpoint-10", "checkpoint-9", "checkpoint-", "checkpoint-2b", "checkpoint-²", "tmp-checkpoint-3"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-9", "checkpoint-10"]
 
 
 def test_the_newest_complete_checkpoint_is_resumed_and_the_others_are_named(run, three, tmp_path, caplog):

@@ -53,7 +53,8 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(run, model, f
     plain = gradients(model.train(), batch)
     computed = []
     for block in (*model.llm.model.layers, *model.vision_tower.vision_model["encoder"]["layers"]):
-        block.register_forward_pre_hook(lambda *_: computed.append(1))
+        # A hook of the block itself is not called again where transformers (5.24) checkpoints its ``forward`` alone.
+        next(block.children()).register_forward_pre_hook(lambda *_: computed.append(1))
     model.gradient_checkpointing_enable()
     again = gradients(model.train(), batch)
     assert torch.equal(again[0], plain[0])
@@ -64,7 +65,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(run, model, f
     # Every block is computed twice; those of a frozen tower once, there is nothing below them to train.
     assert len(computed) == 2 * sum(blocks.values()) - (blocks["vision_tower"] if frozen == "vision_tower" else 0)
     if frozen == "llm":
-        assert not any(layer.training for layer in model.llm.model.layers)
+        assert not any(layer.self_attn.training for layer in model.llm.model.layers)
 
 
 def test_a_run_with_gradient_checkpointing_is_the_run_without(run, tmp_path):

@@ -1,5 +1,6 @@
 """The checks of every converted record. All faults are reported, each with its row."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -77,9 +78,12 @@ class Checks:
             return None
         self._check_id(row, record)
         for key in IMAGES:
-            paths = record.get(key)
-            for path in [paths] if isinstance(paths, str) else paths or []:
-                self._check_file(row, path, key if key == "mask" else "image")
+            value = [] if record.get(key) is None else record[key]
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, str):
+                    self._check_file(row, path, key if key == "mask" else "image")
+                else:  # a key that the published row has beside those of its layout
+                    self.faults.append(Fault("row", row.where, f"'{key}' has {repr(path)[:80]}, expected a path"))
         if isinstance(record.get("video"), str):
             self._check_file(row, record["video"], "video")
         mask = record.get("mask")
@@ -109,6 +113,6 @@ class Checks:
                 if kind == "mask":
                     self._masks[path] = image.getbbox() is not None
         except BTCChatError as error:
-            fault_kind = "unreadable" if (self.root / path).exists() else "missing"
+            fault_kind = "unreadable" if os.path.exists(self.root / path) else "missing"
             self._files[path] = fault = Fault(fault_kind, row.where, str(error))
             self.faults.append(fault)

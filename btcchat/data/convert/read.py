@@ -1,6 +1,5 @@
 """Rows of published annotation files, one at a time: a file of a million rows is never in memory as a whole."""
 
-import csv
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TextIO
 
 from btcchat.errors import BTCChatError
 from btcchat.files import json_kind, read_rows, why_not_json
+from btcchat.limits import csv_file
 from btcchat.media.source import existing_file
 
 CHUNK = 2**20  # characters read at a time
@@ -39,22 +39,13 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     Raises BTCChatError that names file and row where a row has other columns than the header.
     """
     existing_file(path, "annotation file")
-    number = 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: Excel's byte order mark
-            head = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=head.count), strict=True)
-            names = next(reader, [])
-            for number, cells in enumerate(reader, start=2):
-                if cells and len(cells) != len(names):
-                    raise BTCChatError(f"{path.name} row {number}: {len(cells)} columns, the header has {len(names)}")
-                if cells:
-                    yield number, dict(zip(names, cells, strict=True))
-    except UnicodeDecodeError as error:
-        raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except csv.Error as error:
-        raise BTCChatError(f"{path.name} row {number + 1}: not CSV ({error})") from None
+    rows = csv_file.csv_rows(path, path.name)
+    _, names = next(rows, (1, []))
+    for number, cells in rows:
+        if cells and len(cells) != len(names):
+            raise BTCChatError(f"{path.name} row {number}: {len(cells)} columns, the header has {len(names)}")
+        if cells:
+            yield number, dict(zip(names, cells, strict=True))
 
 
 class _Text:

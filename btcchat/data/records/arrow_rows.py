@@ -1,5 +1,6 @@
 """Rows that the package ``datasets`` reads: Parquet, saved data sets, data sets of the hub."""
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def library() -> Any:
     except ImportError as error:
         raise BTCChatError("Parquet and hub data need the package datasets: pip install 'btcchat[train]'") from error
     datasets.disable_progress_bars()
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # its faults come as exceptions too
     return datasets
 
 

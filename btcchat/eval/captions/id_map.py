@@ -1,12 +1,12 @@
 """``--ids map.csv``: which id of one file of predictions is which id of another."""
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from btcchat.errors import BTCChatError, listed
+from btcchat.limits.csv_file import csv_rows
 
 NumberedRow: TypeAlias = tuple[int, str, str]  # row of the CSV, id in A, id in B
 
@@ -49,18 +49,12 @@ def read_id_map(path: str | Path, first: Collection[str], second: Collection[str
 def _read(path: str | Path) -> list[NumberedRow]:
     rows: list[NumberedRow] = []
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:  # -sig: Excel's byte order mark
-            head = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=head.count), strict=True)
-            for number, cells in enumerate(reader, start=1):
-                if not cells:
-                    continue
-                if len(cells) != 2:
-                    raise BTCChatError(f"{path} row {number}: {len(cells)} columns, expected 2 (id in A, id in B)")
-                rows.append((number, cells[0].strip(), cells[1].strip()))
+        for number, cells in csv_rows(path, f"--ids {path}"):
+            if not cells:
+                continue
+            if len(cells) != 2:
+                raise BTCChatError(f"{path} row {number}: {len(cells)} columns, expected 2 (id in A, id in B)")
+            rows.append((number, cells[0].strip(), cells[1].strip()))
     except OSError as error:
         raise BTCChatError(f"--ids {path} cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BTCChatError(f"--ids {path} is not a CSV in UTF-8: {error}") from error
     return rows

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
+
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.eval.captions.bootstrap import DRAWS
@@ -44,6 +46,13 @@ TITLES = {  # measure -> its column
     FLAGS: "changed or unchanged, %",
     ACCURACY: "accuracy, %",
 }
+
+
+class CostFile(TypedDict):
+    """cost.json in the folder of a seed."""
+
+    pairs: int  # that it was measured with
+    cost: Cost
 
 
 class EncoderResult(TypedDict):
@@ -187,8 +196,8 @@ def _comparison(plan: ComparisonPlan, sets: Sequence[EvalSet], scores: Mapping[s
 def _cost(model: Path, pairs: Sequence[Sources]) -> Cost:
     """Measured once, in a process of its own, and kept beside the model."""
     path = model.parent / COST
-    if path.is_file() and (kept := read_json(path)).get("pairs") == len(pairs):
-        return cast(Cost, kept["cost"])
+    if path.is_file() and (kept := read_json(path, schema=CostFile)).get("pairs") == len(pairs):
+        return cast(CostFile, kept)["cost"]
     found = alone(cost_in, model, pairs)
     write_json(path, {"pairs": len(pairs), "cost": found})
     return found

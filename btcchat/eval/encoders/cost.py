@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.api import BTCChat
 from btcchat.console.children import process_pool

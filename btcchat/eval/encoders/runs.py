@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.api import BTCChat
 from btcchat.console.children import process_pool
@@ -27,8 +28,10 @@ from btcchat.eval.runs.folder import METRICS, RUN, RunFolder
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.record import run_record
 from btcchat.eval.runs.samples import read_arguments, read_sets
+from btcchat.eval.runs.schema import RunFile
 from btcchat.files import read_json, write_json
 from btcchat.generation import GenerationOptions
+from btcchat.limits.schema import Number
 from btcchat.media.reading import FLAGS, Reading
 from btcchat.train.presets import to_argv
 from btcchat.train.train_mem import run as train
@@ -41,6 +44,13 @@ LONGEST, BATCH = 128, 16  # new tokens, and samples at a time, as in `btcchat ev
 Result = TypeVar("Result")
 
 
+class SettingsFile(TypedDict, total=False):
+    """settings.json in the folder of a seed; ``seconds``: of a finished training."""
+
+    identity: dict[str, Any]
+    seconds: Number
+
+
 def seed_folder(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int) -> Path:
     return plan.out / encoder.folder / f"seed-{seed}"
 
@@ -48,7 +58,7 @@ def seed_folder(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int) -> Pa
 def trained_seconds(folder: Path) -> float | None:
     """How long the finished training in a seed's folder took; None where there is none."""
     path = folder / SETTINGS
-    seconds: float | None = read_json(path).get("seconds") if path.is_file() else None
+    seconds: float | None = read_json(path, schema=SettingsFile).get("seconds") if path.is_file() else None
     return seconds
 
 
@@ -71,7 +81,9 @@ class Task:
     def differs(self) -> str | None:
         """What makes it another training than the one in its folder, in words; None where nothing does."""
         path = self.folder / SETTINGS
-        return differing(read_json(path, "identity")["identity"], self.identity) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return differing(read_json(path, "identity", schema=SettingsFile)["identity"], self.identity)
 
 
 def train_task(task: Task) -> None:
@@ -102,7 +114,7 @@ def evaluate_task(task: Task) -> Path:
     options = {"max_new_tokens": LONGEST, "batch_size": BATCH, **reading.record()}
     record = run_record(str(model), sets, request=read_arguments(plan.mixture, "val", **plan.where), options=options)
     finished = run.path / RUN
-    if finished.is_file() and read_json(finished).get("finished") and (run.path / METRICS).is_file():
+    if finished.is_file() and read_json(finished, schema=RunFile).get("finished") and (run.path / METRICS).is_file():
         run.start(record)  # raises where it is of another model or of other data
         run.close()
         return run.path

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from btcchat.files import read_json
 from btcchat.train.checkpoints import checkpoints
+from btcchat.train.run_state import NAME, TrainState
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 150, 52, 8, 20
 NAMES = ("loss", "learning_rate", "grad_norm")
@@ -22,9 +22,9 @@ def training_log(model: str) -> tuple[Path, list[dict[str, Any]]] | None:
     if folder.name == "best":  # of a run with --eval_mixture
         places += [folder.parent, *checkpoints(folder.parent)[::-1]]
     for place in places:
-        path = place / "trainer_state.json"
+        path = place / NAME
         if path.is_file():
-            return path, read_json(path).get("log_history", [])
+            return path, TrainState.read(place).log_history
     return None
 
 

@@ -19,6 +19,9 @@ from btcchat.media.reading import FLAGS, Reading
 from btcchat.outputs.ours import HTML
 
 ASSETS = PACKAGE / "assets" / "report"
+SHARED = PACKAGE / "serve" / "page" / "shared"  # with the page of `btcchat serve`
+STYLES = (SHARED / "theme.css", SHARED / "swipe.css", ASSETS / "style.css")
+SCRIPTS = (SHARED / "swipe.js", ASSETS / "script.js")
 # Nothing is loaded, from wherever: not even by what a data set says, if an escape were forgotten.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -63,7 +66,7 @@ def _page(
 ) -> Iterator[str]:
     selected = run.selected
     title = f"{run.model['path']} on {', '.join(run_set.name for run_set in run.sets)}"
-    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, script = ("".join(file.read_text(encoding="utf-8") for file in files) for files in (STYLES, SCRIPTS))
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
     yield "<meta name=viewport content='width=device-width'>"
@@ -92,7 +95,7 @@ def _page(
             yield "<section class=samples>\n"
             yield from cards[run_set.name].html(chosen, samples, path, reading)
             yield "</section>\n"
-        yield f"<script>\n{script}</script>\n"
+        yield f"<script type=module>\n{script}</script>\n"
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
@@ -122,7 +125,8 @@ def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
     tags = {tag for of_set in cards.values() for row in of_set.tags for tag in row}
     shows = ["all", *(tag for tag in ("changed", "unchanged", "misjudged", "right", "wrong") if tag in tags)]
     yield "<h2>Samples</h2>\n<form>" + _select("show", shows, shows) + _select("sort", sorts, range(len(sorts)))
-    yield '<input name=find type=search placeholder="Find in texts"><span class=soft id=shown></span></form>\n'
+    yield '<input name=find type=search aria-label=find placeholder="Find in texts">'
+    yield "<span class=soft id=shown></span></form>\n"
     if any(of_set.kind == CAPTIONS for of_set in cards.values()):
         yield paragraph(
             f"Scores of a pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of its "
@@ -142,6 +146,5 @@ def _how_many(shown: int, total: int, worst: int) -> str:
 
 def _select(name: str, texts: Sequence[str], values: Iterable[object]) -> str:
     options = zip(texts, values, strict=True)
-    return (
-        f"<select name={name}>{''.join(f'<option value={value}>{text}</option>' for text, value in options)}</select>"
-    )
+    listed = "".join(f"<option value={value}>{text}</option>" for text, value in options)
+    return f"<select name={name} aria-label={name}>{listed}</select>"

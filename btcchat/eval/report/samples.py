@@ -97,14 +97,14 @@ def _figures(sample: Sample, reading: Reading, change_map: Image.Image | None, h
     names = ["before", "after"] if record.modality == "pair" else record.dates or [""] * len(frames)
     for frame in frames:
         frame.thumbnail((LONGEST, LONGEST))
-    images = list(zip(names, frames, strict=True))
+    figures = [_figure(image, name) for name, image in zip(names, frames, strict=True)]
+    if record.modality == "pair":
+        figures = [f'<image-swipe label="Swipe between before and after">{"".join(figures)}</image-swipe>']
     if change_map is not None:
         strength = change_map.resize(frames[-1].size).point(lambda level: round(191 * level / max(highest, 1)))
         red = Image.composite(Image.new("RGB", strength.size, (255, 32, 32)), frames[-1], strength)
-        images.append((f"change map, red: 0 to {highest / 255:.2f}", red))
-    return "".join(
-        f"<figure>{_image(image)}<figcaption>{escape(str(name))}</figcaption></figure>" for name, image in images
-    )
+        figures.append(_figure(red, f"change map, red: 0 to {highest / 255:.2f}"))
+    return "".join(figures)
 
 
 def _change_map(path: Path) -> tuple[Image.Image, int] | None:
@@ -117,5 +117,6 @@ def _change_map(path: Path) -> tuple[Image.Image, int] | None:
     return grey, highest
 
 
-def _image(image: Image.Image) -> str:
-    return f'<img alt="" loading=lazy src="{data_uri(image, "webp", quality=70)}">'
+def _figure(image: Image.Image, name: object) -> str:
+    source = data_uri(image, "webp", quality=70)
+    return f'<figure><img alt="" loading=lazy src="{source}"><figcaption>{escape(str(name))}</figcaption></figure>'

@@ -12,6 +12,7 @@ from btcchat.checkpoint.load import pick_device, pick_dtype
 from btcchat.data.mixture.hashes import checkpoint_hash
 from btcchat.eval.runs.evaluate import SELECTION
 from btcchat.eval.runs.samples import EvalSet
+from btcchat.eval.runs.schema import Selection
 from btcchat.files import read_json
 
 
@@ -44,7 +45,7 @@ def run_record(
         "data": [{"set": s.name, "samples": len(s.samples), "sha256": s.fingerprint} for s in sets],
         "options": {**options, "device": device, "dtype": str(picked).removeprefix("torch.")},
         "prompts": prompts,
-        "selected": read_json(folder / SELECTION) if (folder / SELECTION).is_file() else None,
+        "selected": read_json(folder / SELECTION, schema=Selection) if (folder / SELECTION).is_file() else None,
         "processes": processes,
         "versions": {"btcchat": __version__, **{name: version(name) for name in ("torch", "transformers")}},
     }

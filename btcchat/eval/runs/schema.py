@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypeAlias
 
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import NotRequired, TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.checkpoint.facts import ModelParts
 from btcchat.eval.answers.answers import ClassTable, GroupScores
@@ -12,7 +12,14 @@ from btcchat.eval.maps.masks import ThresholdScores
 # selection.json: by which score, of which sets, a checkpoint was chosen while training, and where its training was.
 Selection = TypedDict(
     "Selection",
-    {"metric": str, "value": float, "step": int, "sets": list[str], "test splits": list[str], "precision": str},
+    {
+        "metric": str,
+        "value": float,
+        "step": int,
+        "sets": list[str],
+        "test splits": list[str],
+        "precision": NotRequired[str],  # not in a model of an older version
+    },
 )
 
 
@@ -45,7 +52,7 @@ class RunFile(TypedDict, total=False):
     prompts: dict[str, str] | None
     versions: dict[str, str]
     processes: int
-    selected: dict[str, Any] | None
+    selected: Selection | None
     finished: bool
 
 
@@ -58,6 +65,7 @@ class MetricsFile(TypedDict, total=False):
     """metrics.json; what each set has beside its head follows from its kind."""
 
     preset: str
+    selected: Selection | None
     sets: dict[str, SetHead]
 
 

@@ -59,6 +59,7 @@ class Channels:
         self.alpha = next((band.number for band in self.bands if band.colour == "alpha"), None)
         self._nodata = [self._stored(band.nodata if reading.nodata is None else reading.nodata) for band in chosen]
         self.looks_for_fills = self.deep and reading.nodata is None
+        self._hides = self.palette is not None and reading.nodata is None  # GDAL makes its no data transparent too
         self._fills: list[float] = []
 
     @property
@@ -97,7 +98,7 @@ class Channels:
             empty |= ~np.isfinite(stored)
         elif stored.dtype == np.uint8:  # one band of a bright or dark colour may well have that value
             empty[:] = empty.all(axis=-1, keepdims=True)
-        if self.palette is not None:
+        if self.palette is not None and self._hides:
             empty |= self.palette[stored][..., 3] == 0
         return ~empty
 

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
 from btcchat.media.notes import once
+from btcchat.media.raster.plain_pnm import as_binary
 from btcchat.media.source import Embedded
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ logging.getLogger("rasterio").addHandler(logging.NullHandler())  # else Python p
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 JP2_HEADS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # the boxed file and the bare code stream
+HEAD = 1024  # bytes that decide what a file is
 MAX_BANDS = 4096
 MAX_BLOCK = 2**29  # bytes that GDAL decodes at a time: a strip or a tile
 MAX_DIRECTORIES = 4096  # pages, overviews and masks of a TIFF; GDAL keeps each of them in memory
@@ -37,19 +39,21 @@ WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YE
 def raster_driver(path: Path | Embedded) -> str | None:
     """GDAL's driver for a file, None where Pillow reads it."""
     with path.open("rb") as file:
-        return driver_of(file.read(1024))
+        return driver_of(file.read(HEAD))
 
 
 def driver_of(head: bytes) -> str | None:
-    """GDAL's driver for a file that begins with these bytes (at least 64); None where Pillow reads it rightly."""
+    """GDAL's driver for a file that begins with these bytes (HEAD, or all); None where Pillow reads it rightly."""
     if head[:4] in TIFF_HEADS:
         return "GTiff"
     if head.startswith(JP2_HEADS):
         return "JP2OpenJPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n") and head[24:25] == b"\x10":  # bits a band
         return "PNG"
-    if head[:2] in (b"P5", b"P6"):
+    if head[:2] in (b"P2", b"P3", b"P5", b"P6"):
         words = re.sub(rb"#[^\n]*", b"", head).split()
+        if len(words) < 5 and len(head) == HEAD:  # comments take so much that the number of bits is not in it
+            return "PNM"
         if len(words) > 3 and words[3].isdigit() and 255 < int(words[3]) < 65536:
             return "PNM"
     return None
@@ -59,6 +63,7 @@ class Opening:
     """How one source is opened, and all that follows from it. virtual: a path of GDAL's own file systems (/vsi...)."""
 
     def __init__(self, source: Path | Embedded, driver: str, *, virtual: bool = False) -> None:
+        source = as_binary(source) if driver == "PNM" else source
         self.source, self.driver = source, driver
         self._stack = ExitStack()
         sidecars = not isinstance(source, Embedded) and (virtual or _sidecars_are_tiff(source))

@@ -15,6 +15,7 @@ from btcchat.media.source import Embedded
 from btcchat.media.video import sample_video
 from btcchat.serve.http.settings import Settings
 
+MAX_DECODED = 2**35  # pixels of all frames of a video: nine minutes of full HD, a minute or so to decode
 Fetch = Callable[[str], bytes]
 
 
@@ -51,7 +52,7 @@ def read_frames(shown: Shown, *, num_video_frames: int, reading: Reading, settin
         [file] = shown.files
         if not file.data:
             raise BTCChatError("the video is empty (0 bytes)")
-        return sample_video(file, num_video_frames, settings.max_pixels)
+        return sample_video(file, num_video_frames, settings.max_pixels, MAX_DECODED)
     files = list(shown.files)
     if shown.modality == "video":
         files = [files[number] for number in evenly(len(files), num_video_frames)]

@@ -48,12 +48,12 @@ class Service:
         self._engine: Engine | None = None
         self._model: BTCChat | None = None
         self._readers = ThreadPoolExecutor(READERS, "reader")
-        self._loading = threading.Thread(target=self._load, name="loading", daemon=True)
         self.draining = False
 
     def start(self) -> None:
-        """Load the model in a thread of its own; until then requests are answered with 503."""
-        self._loading.start()
+        """Load the model in a thread of its own, if it is not loaded; until then requests are answered with 503."""
+        if self._engine is None:
+            threading.Thread(target=self.load, name="loading", daemon=True).start()
 
     def drain(self) -> None:
         """Refuse further requests; those that are worked on are finished."""
@@ -66,7 +66,8 @@ class Service:
             self._engine.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Load the model now; where it cannot be loaded, ``failure`` says why."""
         settings = self.settings
         limits = EngineLimits(
             settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds

@@ -10,6 +10,7 @@ from rasterio.enums import ColorInterp
 
 from btcchat.errors import BTCChatError
 from btcchat.media import Reading, load_image
+from btcchat.media.source import Embedded
 from tests.media.scenes import scene, write
 
 COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
@@ -283,6 +284,73 @@ def test_ppm_of_more_than_8_bits_is_stretched(tmp_path, bits, bands):
     head = f"P{6 if bands == 3 else 5}\n# a comment\n50 20\n{2**bits - 1}\n".encode()
     (tmp_path / "a.ppm").write_bytes(head + values.astype(">u2").tobytes())
     assert np.abs(shown(tmp_path / "a.ppm") - expected(values)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 16])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_ppm_written_as_text_is_read_as_a_binary_one(tmp_path, bits, bands):
+    values = np.repeat(ramp(0, 2**bits - 1, np.uint16), bands, axis=2)
+    size, most = b"50 20", b"%d" % (2**bits - 1)
+    (tmp_path / "binary.ppm").write_bytes(
+        (b"P6 " if bands == 3 else b"P5 ") + size + b"\n" + most + b"\n" + values.astype(">u2").tobytes()
+    )
+    text = (b"P3\n" if bands == 3 else b"P2\n") + b"# 1 2\n" + size + b"\n" + most + b" # of it\n"
+    text += b"\n".join(b"%d" % value for value in values.flat)
+    (tmp_path / "text.ppm").write_bytes(text)
+    for reading in ({}, {"stretch": "none"}, {"bands": (1,), "nodata": 0.0}):
+        assert (shown(tmp_path / "text.ppm", **reading) == shown(tmp_path / "binary.ppm", **reading)).all()
+    inside = Embedded("text.ppm", text)
+    assert (shown(inside) == shown(tmp_path / "binary.ppm")).all()
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_a_ppm_with_a_long_comment_is_not_taken_for_8_bits(tmp_path, kind):
+    values = np.repeat(ramp(0, 1023, np.uint16), 3 if kind in ("P3", "P6") else 1, axis=2)
+    head = f"{kind}\n#{'x' * 2000}\n50 20\n1023\n".encode()
+    pixels = values.astype(">u2").tobytes() if kind in ("P5", "P6") else " ".join(map(str, values.flat)).encode()
+    (tmp_path / "a.ppm").write_bytes(head + pixels)
+    try:
+        levels = shown(tmp_path / "a.ppm")
+    except BTCChatError as error:  # GDAL looks for all of the header of a binary one in 1 KiB
+        assert kind in ("P5", "P6") and "damaged" in str(error)
+    else:
+        assert np.abs(levels - expected(values)).max() <= 1
+    if kind in ("P2", "P3"):
+        (tmp_path / "a.ppm").write_bytes(head.replace(b"1023", b"255") + " ".join(["7"] * values.size).encode())
+        assert (shown(tmp_path / "a.ppm") == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("P3 2 1 1023\n1 2 3 4 5", "truncated or damaged: 5 values, 2 x 1 pixels need 6"),
+        ("P2 2 1 1023\n1 two", "truncated or damaged: not everything in it is a number"),
+        ("P2 2 1 1023\n1 \xff", "truncated or damaged: not everything in it is a number"),
+        ("P2 2 1 1023\n1 1024", "truncated or damaged: values from 1 to 1024, expected 0 to 1023"),
+        ("P2 2 1 1023\n1 -1", "values from -1 to 1, expected 0 to 1023"),
+        ("P2 2 1 1023\n1 99999999999999999999", "expected 0 to 1023"),
+        ("P2 0 1 1023\n1", "0 x 1 pixels"),
+        ("P2 99999999 99999999 1023\n1", "1 values, 99999999 x 99999999 pixels need 9,999,999,800,000,001"),
+        ("P2 2 1 1023\n" + "1 " * 2**25, "text of more than 67,108,864 bytes; write it in binary"),
+    ],
+    ids=range(9),
+)
+def test_a_fault_of_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
+    (tmp_path / "a.ppm").write_text(text, encoding="latin-1")
+    with pytest.raises(BTCChatError) as error:
+        load_image(tmp_path / "a.ppm")
+    assert fault in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("nodata", "hidden"), [(None, [2]), ("none", []), (1.0, [1])])
+def test_of_a_palette_what_is_no_data_is_black(tmp_path, nodata, hidden):
+    colours = {0: (10, 20, 30), 1: (40, 50, 60), 2: (70, 80, 90), 3: (1, 2, 3)}
+    values = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
+    path = write(tmp_path / "a.tif", values, nodata=2, photometric="palette")
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, colours)
+    expected = [[0, 0, 0] if value in hidden else list(colours[value]) for value in range(4)]
+    assert shown(path, nodata=nodata).reshape(-1, 3).tolist() == expected
 
 
 def test_bmp_of_5_6_5_bits_is_read(tmp_path):

@@ -76,6 +76,8 @@ def test_overviews_are_read_where_they_are_large_enough(tmp_path):
     with Raster(marked, reading=Reading(nodata="none")) as raster:
         for size, value in ((256, 500), (200, 500), (128, 0), (100, 0), (64, 0), (10, 0)):
             assert (raster.read(size=(size, size)).values == value).all(), size
+        for size in ((200, 10), (10, 200)):  # large enough on both sides
+            assert (raster.read(size=size).values == 500).all(), size
     with Raster(path) as raster:
         full, smaller = raster.read().values, raster.read(size=(64, 64)).values
     assert np.abs(smaller - full.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))).max() < 2
@@ -115,3 +117,33 @@ def test_a_scene_of_30000_pixels_a_side_costs_megabytes(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", SPARSE, str(tmp_path / "a.tif")]
     width, kilobytes = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     assert width == 2142 and kilobytes < 200_000
+
+
+def test_a_window_of_a_turned_raster_is_in_its_place(tmp_path):
+    turned = rasterio.Affine(3, 4, 5e5, 4, -3, 4e6)  # by an angle, so that rows move east too
+    with Raster(write(tmp_path / "a.tif", scene("float", side=40), transform=turned)) as raster:
+        window = raster.read((8, 6, 20, 10), (10, 2))
+    assert window.transform == turned @ rasterio.Affine.translation(8, 6) @ rasterio.Affine.scale(2, 5)
+
+
+def test_transparent_colours_of_a_palette_are_hidden(tmp_path):
+    path = write(tmp_path / "a.tif", np.array([[0, 1]], np.uint8)[..., None], photometric="palette")
+    with Raster(path) as raster:
+        raster.channels.palette[1, 3] = 0
+        assert raster.read().valid[0, :, 0].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1)])
+def test_a_raster_of_one_row_or_column_keeps_it(tmp_path, shape):
+    path = write(tmp_path / "a.tif", np.arange(64, dtype=np.uint8).reshape(*shape, 1))
+    frame = load_image(path, max_side=8)
+    assert sorted(frame.size) == [1, 8] and np.asarray(frame)[..., 0].ravel().tolist() == list(range(4, 64, 8))
+
+
+def test_a_read_goes_through_so_many_pixels_and_no_more(tmp_path, monkeypatch):
+    with Raster(write(tmp_path / "a.tif", scene("float", side=40))) as raster:
+        monkeypatch.setattr("btcchat.media.raster.raster.MAX_THROUGH", 1600)
+        assert raster.read(size=(4, 4)).values.shape == (4, 4, 3)
+        monkeypatch.setattr("btcchat.media.raster.raster.MAX_THROUGH", 1599)
+        with pytest.raises(BTCChatError, match="has 40 x 40 pixels to be read, the limit is 1,599"):
+            raster.read(size=(4, 4))

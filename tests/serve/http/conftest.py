@@ -3,7 +3,7 @@
 import base64
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,8 @@ def start(model, *, wait: bool = True, load=None, **settings) -> Live:
     server.thread = threading.Thread(target=server.run, args=[[sock]], daemon=True)
     server.thread.start()
     live = Live(url, service, server)
-    while wait and not (server.started and service._engine is not None):
-        time.sleep(0.01)
+    if wait:
+        wait_until(lambda: server.started and service._engine is not None)
     return live
 
 
@@ -83,11 +83,15 @@ def stop(live: Live) -> None:
     assert not live.server.thread.is_alive()
 
 
-def wait_until_idle(live: Live) -> None:
-    deadline = time.monotonic() + 30
-    while live.service.engine.active + live.service.engine.waiting:
-        assert time.monotonic() < deadline
+def wait_until(condition: Callable[[], object], seconds: float = 100) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def wait_until_idle(live: Live) -> None:
+    wait_until(lambda: live.service.engine.active + live.service.engine.waiting == 0)
 
 
 @pytest.fixture(scope="session")

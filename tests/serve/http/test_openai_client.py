@@ -252,7 +252,7 @@ def test_answers_to_clients_at_the_same_time_equal_those_alone(client, tiny):
     assert found == {question: answer(tiny, question, "pair", [BEFORE, AFTER]) for question in questions}
 
 
-def test_a_fault_in_mid_stream_reaches_the_client(live, client, endless, monkeypatch):
+def test_a_fault_in_mid_stream_reaches_the_client(started, endless, monkeypatch):
     from btcchat.generation import Decoder
 
     step = Decoder.step
@@ -262,8 +262,9 @@ def test_a_fault_in_mid_stream_reaches_the_client(live, client, endless, monkeyp
             raise KeyError("a bug")
         return step(decoder)
 
+    live = started()
+    client = OpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0)
     monkeypatch.setattr(Decoder, "step", faulty)
-    live.service._engine._decoder._end_ids = []
     with pytest.raises(openai.APIError, match="internal error, KeyError"):
         list(ask(client, [user(words())], stream=True))
     monkeypatch.undo()

@@ -193,6 +193,13 @@ def test_a_video_is_shown_and_talked_about(live, tmp_path):
     assert "video 'video' cannot be decoded" in live.ask(broken, words()).json()["error"]["message"]
 
 
+def test_a_video_that_would_take_long_to_decode_is_refused(live, tmp_path, monkeypatch):
+    monkeypatch.setattr("btcchat.serve.http.images.MAX_DECODED", 40_000)
+    reply = live.post("/v1/frames", files=files(video(tmp_path / "clip.mp4")), data={"modality": "video"})
+    assert reply.status_code == 415
+    assert "12 frames of 64 x 64 pixels, the limit is 40,000 pixels" in refusal(reply)["message"]
+
+
 def video(path) -> bytes:
     import av
 

@@ -1,0 +1,61 @@
+"""The same app on Ray Serve: processes with the model on one machine or on many."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from starlette.types import ASGIApp
+
+from btcchat.errors import BTCChatError
+from btcchat.plugins.enabling import FOLDERS, MODULES
+from btcchat.serve.http.app import build_app
+from btcchat.serve.http.service import Service
+from btcchat.serve.http.settings import Settings
+
+NAME = "btcchat"
+
+
+def serve_on_ray(settings: Settings, port: int, *, replicas: int, listening: Callable[[str], object]) -> None:
+    """Answer requests until a signal. It joins the cluster that RAY_ADDRESS names; without one it starts its own.
+
+    Each replica has a model and an engine of its own; on a machine with GPUs it takes one of them. Ray's proxy on every
+    machine of the cluster listens at ``port``. Raises BTCChatError where the replicas cannot be started.
+    """
+    import ray
+    import torch
+    from ray import serve
+    from ray.serve.config import HTTPOptions, ProxyLocation
+
+    def build() -> ASGIApp:  # in the replica's process
+        service = Service(settings)
+        service.load()
+        if service.failure is not None:
+            raise service.failure
+        return build_app(service)
+
+    gpus = 1 if torch.cuda.is_available() else 0
+    deployment = serve.deployment(
+        name=NAME,
+        num_replicas=replicas,
+        max_ongoing_requests=settings.max_queue + settings.max_batch + 16,  # the app itself refuses what is too much
+        graceful_shutdown_timeout_s=settings.drain_seconds,
+        ray_actor_options={"num_gpus": gpus},
+    )
+    terminate = signal.getsignal(signal.SIGTERM)
+    plugins = {name: os.environ[name] for name in (MODULES, FOLDERS) if name in os.environ}
+    ray.init(runtime_env={"env_vars": plugins}, log_to_driver=False, include_dashboard=False)
+    try:
+        everywhere = ProxyLocation.EveryNode
+        serve.start(proxy_location=everywhere, http_options=HTTPOptions(host=settings.host, port=port))
+        application = deployment(serve.ingress(build)(type("Replica", (), {}))).bind()
+        try:
+            serve.run(application, name=NAME, route_prefix="/")
+        except RuntimeError as error:
+            raise BTCChatError(f"the replicas could not be started: {str(error).splitlines()[-1]}") from error
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there, which prints stacks and aborts
+        listening(f"http://{settings.host}:{port}")
+        threading.Event().wait()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
