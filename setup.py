@@ -67,7 +67,9 @@ GEO = [
     "pyarrow>=14",  # first wheels for Python 3.12; GeoParquet
 ]
 
-RAY = ["ray[data,serve]>=2.50"]  # an app that is built in the replica's process; map_batches(concurrency=...) of classes
+RAY = [
+    "ray[data,serve]>=2.50",  # serve: an app that is built in the replica's process; data: map_batches of classes
+]
 
 EXTRAS = {
     "pinned": PINNED,
