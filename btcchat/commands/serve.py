@@ -114,14 +114,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_installed(extra: str) -> None:
     """Before torch is imported, which takes seconds."""
-    for name in (
-        "fastapi",
-        "uvicorn",
-        "multipart",
-        "prometheus_client",
-        "fastapi_offline",
-        *["ray"] * (extra == "ray"),
-    ):
+    needed = ["fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline"]
+    for name in [*needed, "ray"] if extra == "ray" else needed:
         require(name, "btcchat serve", f"'btcchat[{extra}]'")
 
 
