@@ -35,7 +35,7 @@ PINNED = [
     "transformers==4.36.2",
     "tokenizers<0.19",  # transformers 4.36.2 refuses any other at import
     "huggingface_hub<1",  # likewise
-    "accelerate<1",  # 1.0 removed arguments that the Trainer of 4.36.2 passes
+    "accelerate<1",  # the releases of its time; 1.0 and later are tested with today's transformers only
     "peft<0.14",  # 0.14 imports EncoderDecoderCache, which 4.36.2 lacks
 ]
 
@@ -48,7 +48,7 @@ TRAIN = [
     "deepspeed>=0.9.3",  # transformers asks for it
     "peft>=0.8",  # inject_adapter_in_model
     "datasets",  # pip finds the newest that accepts the huggingface_hub that transformers accepts
-    "tensorboard",  # the Trainer's log reader
+    "tensorboard",  # --report_to tensorboard
 ]
 
 SERVE = [

@@ -79,7 +79,7 @@ class _Stderr(logging.Handler):
 def _notes(verbose: bool, many: bool) -> Iterator[None]:
     """Send the package's log to stderr, and keep the libraries below it quiet.
 
-    What was done to the images (stretched, of different size) is told without -v too, but not over many pairs.
+    What was done to the images (stretched, of different size) is reported without -v too, but not over many pairs.
     """
     package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()

@@ -10,7 +10,7 @@ from btcchat.compat.extras import require
 
 def check_extras(path: str | Path | None) -> None:
     """Raise BTCChatError where the folder ``path`` holds an adapter and peft is not installed. Hub ids pass."""
-    if not isinstance(path, str | Path):  # the packaged model; what is not a path is told where it is resolved
+    if not isinstance(path, str | Path):  # the packaged model; `resolve` says what is wrong with other values
         return
     file = Path(os.path.expanduser(path), "config.json")
     # os.path takes a path that cannot be looked up for one without a file; `resolve` says what is wrong with it.

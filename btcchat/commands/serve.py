@@ -1,11 +1,11 @@
-"""``btcchat serve``: a web page and an API, behind which one model answers many at once."""
+"""``btcchat serve``: a web page and an API, over one model that answers many requests at once."""
 
 import argparse
 
 from btcchat.commands import options
 from btcchat.commands.options import BASE, MODEL, RAW, Commands, add_device, add_images, at_least_1
+from btcchat.compat.extras import require
 from btcchat.console.messages import say
-from btcchat.errors import BTCChatError
 
 SERVE = """\
 Serve a web page and an API that OpenAI's clients can use.
@@ -15,7 +15,6 @@ Serve a web page and an API that OpenAI's clients can use.
   btcchat serve --host 0.0.0.0 --api-key-file keys.txt    other machines too, with a key
 
 docs/serving.md has the API, its limits, and what is done for security."""
-MISSING = 'btcchat serve needs packages that are not installed ({}): pip install "btcchat[{}]"'
 
 
 def add(commands: Commands) -> None:
@@ -115,11 +114,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_installed(extra: str) -> None:
     """Before torch is imported, which takes seconds."""
-    from importlib.util import find_spec
-
-    needed = ["fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline", *["ray"] * (extra == "ray")]
-    if missing := [name for name in needed if find_spec(name) is None]:
-        raise BTCChatError(MISSING.format(", ".join(missing), extra))
+    needed = ["fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline"]
+    for name in [*needed, "ray"] if extra == "ray" else needed:
+        require(name, "btcchat serve", f"'btcchat[{extra}]'")
 
 
 def _port(text: str) -> int:

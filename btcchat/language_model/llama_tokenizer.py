@@ -1,7 +1,7 @@
 """The SentencePiece tokenizer that was published with LLaMA: tokenizer.model to ids, the same on every transformers.
 
-transformers 5 has only the fast form of it, which cuts texts in another way. What a text becomes is measured in
-../shared/golden/FACTS.md (D) and held by tests/language_model/test_llama_tokenizer.py. Two forms were published:
+transformers 5 has only the fast form of it, which cuts texts in another way. What a text becomes is in
+tests/language_model/test_llama_tokenizer.py. Two forms were published:
 
 - ``legacy``: each stretch of text between special tokens begins with a space of its own, SentencePiece's dummy prefix.
 - otherwise only the text as a whole does, unless it begins with a special token.
@@ -45,7 +45,7 @@ class LlamaTokenizer(PreTrainedTokenizer):
         names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "clean_up_tokenization_spaces": False}
         kept = {"legacy": self.legacy, "add_bos_token": add_bos_token, "add_eos_token": add_eos_token}
         super().__init__(**{**names, **options, **kept})
-        # A space at the beginning of what SentencePiece is given may be dropped; it is not behind these pieces.
+        # A space at the beginning of what SentencePiece is given may be dropped; it is kept after these pieces.
         self._before = str(self.unk_token)
         self._before_pieces = len(self._pieces.encode(self._before))
 

@@ -61,7 +61,7 @@ class Encoded:
 def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Encoded:
     """The pieces of a prompt as ids and labels, behind the tokenizer's own beginning-of-sequence token, if any.
 
-    As published (FACTS D), the text between two placeholders is tokenised on its own, as at the start of a text;
+    As in the published code, the text between two placeholders is tokenised on its own, as at the start of a text;
     after a special token it is tokenised as the tokenizer does there.
     """
     ids = list(tokenizer("").input_ids)[:1]  # [bos] or []

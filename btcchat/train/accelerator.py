@@ -21,7 +21,7 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
     forget_accelerator()
     if args.tf32 is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
-    # accelerate from 1.0 takes a run on CPUs for one of several processes only where it is told that it is on CPUs.
+    # accelerate from 1.0 starts several processes on CPUs only if `cpu` is True.
     on_cpu = args.use_cpu or not torch.accelerator.is_available()
     backend = args.ddp_backend or ("gloo" if on_cpu and args.deepspeed else None)
     group: dict[str, Any] = {} if backend is None else {"backend": backend}

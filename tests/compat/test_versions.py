@@ -1,4 +1,4 @@
-"""What depends on the version of a library is in btcchat/compat, and another version than the tested ones is told."""
+"""What depends on the version of a library is in btcchat/compat; any version that was not tested gives a warning."""
 
 import logging
 import re

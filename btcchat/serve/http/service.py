@@ -76,7 +76,7 @@ class Service:
             self._model = self._load_model(settings)
             engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine))
             self._engine = engine
-        except BaseException as error:  # noqa: BLE001 - whoever started the server is told
+        except BaseException as error:  # noqa: BLE001 - reported where the server was started
             self.failure = error
             self._failed()
 

@@ -183,11 +183,13 @@ def test_a_wrong_model_or_address_is_one_line(capsys):
 
 
 WITHOUT = """
-import importlib.util
+import importlib.util, sys
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *others: None if name == "fastapi" else find(name, *others)
 from btcchat import cli
-raise SystemExit(cli.main(["serve"]))
+code = cli.main(["serve"])
+print({"torch", "transformers"} & set(sys.modules))
+raise SystemExit(code)
 """
 HELP = """
 import sys
@@ -200,15 +202,21 @@ except SystemExit:
 
 
 def test_without_the_extra_one_line_says_what_to_install():
-    begun = time.monotonic()
     found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
-    assert found.stderr.count("\n") == 1 and 'pip install "btcchat[serve]"' in found.stderr
-    assert time.monotonic() - begun < 5  # under two seconds on an idle machine: neither torch nor transformers
+    assert found.stderr.count("\n") == 1 and "pip install 'btcchat[serve]'" in found.stderr
+    assert found.stdout == "set()\n", "what takes seconds to import is left alone"
 
 
 def test_the_help_imports_nothing_of_the_server():
     assert subprocess.run([sys.executable, "-c", HELP], capture_output=True, timeout=60).returncode == 0
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.slow
@@ -223,7 +231,7 @@ def test_replicas_share_a_port_and_their_metrics():
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 143
-        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        wait_until(lambda: not any(map(lives, children)))  # Python's own resource tracker ends a little later
 
 
 @pytest.mark.slow
