@@ -16,9 +16,10 @@ from btcchat import prompt
 from btcchat.decoding.answer_text import AnswerText, Detokenizer
 from btcchat.decoding.beam_search import NOT_FINITE, search
 from btcchat.decoding.options import GenerationOptions
+from btcchat.decoding.recorded import cache_for
 from btcchat.decoding.sampling import choose_token
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
+from btcchat.layers.key_value_cache import sums_vary
 
 if TYPE_CHECKING:
     from btcchat.model import BTCChatModel
@@ -144,12 +145,12 @@ class Decoder:
         self.model = model
         self.active: list[Generation] = []  # number i is row i of the cache
         self.waiting: list[tuple[Generation, Tensor]] = []  # joined since the last step, with their prompts (N, D)
-        self._cache = KeyValueCache()
         self._end_ids = prompt.end_ids(model.tokenizer, model.config.conv_version)
         self._stop = prompt.get_template(model.config.conv_version).stop
         self._detokenizer = Detokenizer(model.tokenizer)
         llm: Any = model.llm
         self._embed, self._llm, self._head = llm.get_input_embeddings(), llm.get_decoder(), llm.get_output_embeddings()
+        self._cache = cache_for(self, self._llm)
         # ZeRO-3: a layer's weights are complete only while all processes run it, so all make as many passes.
         split = hasattr(self._embed.weight, "ds_id") and torch.distributed.is_initialized()
         self._in_step = split and torch.distributed.get_world_size() > 1
