@@ -29,8 +29,9 @@ LEAST = 10  # seconds that a row is started with
 ROWS = (
     Row("versions", "Versions and the card", 40, "gpu_rows.versions:measure"),
     Row("golden", "Golden numbers", 60, "gpu_rows.golden_numbers:measure"),
+    Row("decoding", "Recorded steps of decoding", 40, "gpu_rows.decoding:measure"),
     Row("captions-mid", "Captions, mid-size model", 40, "gpu_rows.captions:measure", {"size": "mid"}),
-    Row("captions-3b", "Captions, BTCChat 3B", 50, "gpu_rows.captions:measure", {"size": "3b"}),
+    Row("captions-3b", "Captions, BTCChat 3B", 60, "gpu_rows.captions:measure", {"size": "3b"}),
     Row("captions-7b", "Captions, CCExpert 7B", 60, "gpu_rows.captions:measure", {"size": "7b"}),
     Row("train", "Training step of the 3B's language model", 60, "gpu_rows.training:whole"),
     Row("lora", "The same with LoRA", 40, "gpu_rows.training:lora"),

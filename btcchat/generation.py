@@ -80,8 +80,7 @@ def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) 
 def read_prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
     """What the language model reads of each row, (N, D)."""
     merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
-    lengths = merged.attention_mask.sum(1).tolist()
-    return [row[:length] for row, length in zip(merged.inputs_embeds, lengths, strict=True)]
+    return [row[:length] for row, length in zip(merged.inputs_embeds, merged.lengths, strict=True)]
 
 
 def _search(model: "BTCChatModel", prompts: list[Tensor], rows: list["Generation"]) -> None:

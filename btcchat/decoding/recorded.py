@@ -36,7 +36,8 @@ def cache_for(owner: object, decoder: nn.Module) -> KeyValueCache:
     """
     if not can_record(decoder):
         return KeyValueCache()
-    weights = tuple(parameter.data_ptr() for parameter in decoder.parameters())
+    # What is made in inference mode cannot be written to outside of it.
+    weights = (torch.is_inference_mode_enabled(), *(parameter.data_ptr() for parameter in decoder.parameters()))
     with _lock:
         cache = _idle.pop(decoder, None)
     if cache is None or cache.weights != weights:
