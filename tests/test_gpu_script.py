@@ -198,7 +198,8 @@ def test_steps_of_fixed_shapes_answer_as_the_plain_loop():
 
 def test_a_training_step_is_measured_with_and_without_checkpointing():
     *_, text = training.whole(TINY)
-    assert [row[0] for row in cells(text)] == ["all weights", "all weights, gradient checkpointing"]
+    assert [row[0] for row in cells(text)] == ["all weights"] * 3 + ["gradient checkpointing"]
+    assert [row[1] for row in cells(text)] == ["2", "2", "4 x 2", "4 x 2"]
     first, last = (float(number) for number in cells(text)[0][-1].split(", "))
     assert last < first, "it learns the batch"
 
@@ -206,7 +207,7 @@ def test_a_training_step_is_measured_with_and_without_checkpointing():
 def test_the_adapter_alone_is_trained():
     pytest.importorskip("peft", reason="needs the extra train, which dev includes")
     *_, text = training.lora(TINY)
-    assert [row[0] for row in cells(text)] == ["LoRA", "LoRA, gradient checkpointing"]
+    assert [row[0] for row in cells(text)] == ["LoRA", "LoRA", "LoRA, gradient checkpointing"]
     assert "LoRA: 0.1 M weights are trained." in text
 
 
