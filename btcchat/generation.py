@@ -16,10 +16,10 @@ from btcchat import prompt
 from btcchat.decoding.answer_text import AnswerText, Detokenizer
 from btcchat.decoding.beam_search import NOT_FINITE, search
 from btcchat.decoding.options import GenerationOptions
-from btcchat.decoding.recorded import cache_for
+from btcchat.decoding.recorded import lend_cache
 from btcchat.decoding.sampling import choose_token
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.layers.key_value_cache import sums_vary
+from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
 
 if TYPE_CHECKING:
     from btcchat.model import BTCChatModel
@@ -149,7 +149,8 @@ class Decoder:
         self._detokenizer = Detokenizer(model.tokenizer)
         llm: Any = model.llm
         self._embed, self._llm, self._head = llm.get_input_embeddings(), llm.get_decoder(), llm.get_output_embeddings()
-        self._cache = cache_for(self, self._llm)
+        lent = lend_cache(self, self._llm)
+        self._cache = KeyValueCache() if lent is None else lent
         # ZeRO-3: a layer's weights are complete only while all processes run it, so all make as many passes.
         split = hasattr(self._embed.weight, "ds_id") and torch.distributed.is_initialized()
         self._in_step = split and torch.distributed.get_world_size() > 1

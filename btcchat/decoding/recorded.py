@@ -29,13 +29,13 @@ _failed: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()  # models whose steps 
 _lock = threading.Lock()
 
 
-def cache_for(owner: object, decoder: nn.Module) -> KeyValueCache:
-    """A cache for answers of ``decoder``, which records its steps where that is possible.
+def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
+    """A cache for answers of ``decoder`` that records its steps; None where that is not possible.
 
     It is lent until ``owner`` is gone: then its memory and its graphs wait for the next owner.
     """
     if not can_record(decoder):
-        return KeyValueCache()
+        return None
     # What is made in inference mode cannot be written to outside of it.
     weights = (torch.is_inference_mode_enabled(), *(parameter.data_ptr() for parameter in decoder.parameters()))
     with _lock:
