@@ -57,8 +57,9 @@ def _give_back(cache: "RecordedCache", of: "weakref.ref[nn.Module]") -> None:
     decoder = of()
     if decoder is None or decoder in _failed:
         return
-    while cache.lengths:  # answers that nobody waited for
-        cache.remove(len(cache.lengths) - 1)
+    with torch.inference_mode():  # where the cache may have been made
+        while cache.lengths:  # answers that nobody waited for
+            cache.remove(len(cache.lengths) - 1)
     with _lock:
         _idle[decoder] = cache
 
@@ -150,8 +151,10 @@ class _Step:
 def _masked_attention(decoder: Any) -> Iterator[None]:
     """torch's attention in place of flash-attention, which takes no finished mask."""
     name = decoder.config._attn_implementation
-    if "flash" in name:
-        decoder.config._attn_implementation = "sdpa"
+    if not str(name).startswith("flash"):
+        yield
+        return
+    decoder.config._attn_implementation = "sdpa"
     try:
         yield
     finally:

@@ -161,5 +161,24 @@ def test_a_step_is_computed_once_then_recorded_then_repeated(monkeypatch):
     assert calls == ["compute", "record", "compute", "replay", "replay", "replay"]
 
 
+def test_flash_attention_is_replaced_during_a_step(model, on_gpu):
+    """It takes no finished mask; on a CPU it could not run at all."""
+    decoder = model.llm.get_decoder()
+    expected = generate_ids(model, batch_of(model), OPTIONS)
+    cache, inputs = Decoder(model)._cache, prompts(model)[0][None]
+    cache.reserve(1, 32)
+    with torch.no_grad():
+        cache.prefill(decoder, inputs, [inputs.shape[1]])
+        before = decoder.config._attn_implementation
+        decoder.config._attn_implementation = "flash_attention_2"
+        try:
+            token = model.llm.get_input_embeddings()(torch.tensor([[expected[0][0]]]))
+            hidden = cache.extend(decoder, token)
+            assert decoder.config._attn_implementation == "flash_attention_2"
+        finally:
+            decoder.config._attn_implementation = before
+    assert int(model.llm.lm_head(hidden)[0, 0].argmax()) == expected[0][1]
+
+
 def test_a_model_on_the_cpu_keeps_the_plain_loop(model):
     assert type(Decoder(model)._cache) is KeyValueCache
