@@ -52,16 +52,15 @@ class KeyValueCache(Cache):
 
         The caller has reserved room for them.
         """
-        mask, longest = None, inputs_embeds.shape[1]
+        longest = inputs_embeds.shape[1]
         positions = torch.arange(longest, device=inputs_embeds.device)[None]  # (1, L)
-        ends = torch.tensor(lengths, device=inputs_embeds.device)[:, None]  # (N, 1)
-        if min(lengths) < longest:
-            mask = (positions < ends).long()  # (N, L)
         self._before, self._place = 0, ()
-        hidden = self._run(decoder, inputs_embeds, mask, positions)  # (N, L, D)
+        # No mask: padding is on the right, where no token looks.
+        hidden = self._run(decoder, inputs_embeds, None, positions)  # (N, L, D)
         self.lengths += lengths
         self._written += [longest] * len(lengths)
-        return hidden.take_along_dim(ends[:, :, None] - 1, 1)
+        last = torch.tensor(lengths)[:, None, None] - 1  # (N, 1, 1)
+        return hidden.take_along_dim(last.to(hidden.device, non_blocking=True), 1)
 
     def extend(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
         """One more token in each row in use: (n, 1, D) -> hidden states (n, 1, D)."""
