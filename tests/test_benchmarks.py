@@ -158,7 +158,9 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
     words = ["--small", "--samples", "6", "--batch-size", "2", "--max-tokens", "700", "--dtype", "float32"]
     found = {way: train_step.measure(way, train_step.arguments(words)) for way in train_step.WAYS}
     assert found["btcchat"]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
-    assert found[train_step.CACHED]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
+    for way in (train_step.CACHED, train_step.MEMORY):
+        assert found[way]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
+    assert found[train_step.MEMORY]["batches"] > found["btcchat"]["batches"]
     assert found["published"]["batches"] == 3
 
 
@@ -171,7 +173,7 @@ def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
         group, name = head.split()
         files[name] = group, functions
     assert "house was built" in caption and entered.startswith(f"{len(files)} files are entered: ")
-    assert files["merge.py"] == ("step", "merge") and "Processor.__call__" in files["processor.py"][1]
+    assert files["merge.py"] == ("step", "merge, _to") and "Processor.__call__" in files["processor.py"][1]
     assert files["checkpoint/hub.py"][0] == "loading" and "data/loader.py" not in files
     assert files["change_encoder/attentive.py"][0] == "part"
     way = [name for name, (group, _) in files.items() if group == "way"]
