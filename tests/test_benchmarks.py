@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monk
 
 def test_startup_times_whole_processes(monkeypatch, capsys):
     monkeypatch.setattr(startup, "COMMANDS", [(["--help"], 0.0), (["--version"], 1000.0)])
+    monkeypatch.setattr(startup, "IMPORTS", "import os")
     monkeypatch.setattr(sys, "argv", ["startup.py", "--repeats", "2"])
     if not startup.find_command():
         pytest.skip("the command btcchat is not installed in this environment")
@@ -93,6 +95,8 @@ def test_startup_times_whole_processes(monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert rows[2].startswith("| btcchat --help") and rows[2].endswith("| missed |")
     assert rows[3].startswith("| btcchat --version") and rows[3].endswith("| met    |")
+    assert rows[4].startswith("| python -c 'import os'")
+    assert re.fullmatch(r"btcchat --version: [\d.]+ times the imports \(goal 1.5: \w+\)", rows[6])
 
 
 @pytest.mark.slow
