@@ -24,11 +24,8 @@ def packs(x: Tensor, layers: Sequence[nn.Module]) -> bool:
 
 
 def _has_operators() -> bool:
-    return (
-        has_fast_bfloat16()
-        and torch.backends.mkldnn.enabled
-        and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
-    )
+    usable = has_fast_bfloat16() and bool(torch.backends.mkldnn.enabled)
+    return usable and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 
 def _is_plain(layer: nn.Linear) -> bool:
@@ -56,7 +53,7 @@ class PackedLinear:
     what is read from a pickle, has none.
     """
 
-    _made_of: Sequence[tuple[nn.Parameter, int, int]] = ()  # with the address and version of its values
+    _made_of: Sequence[tuple[Tensor, int, int]] = ()  # with the address and version of its values
     _weight: Any = None
     _bias: Tensor | None = None
 

@@ -216,7 +216,7 @@ class Block(nn.Module):
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
         self.self_attn = Attention(width, config["num_attention_heads"])
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
+        self.mlp: Any = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
         self.approximate = ACTIVATIONS[config["hidden_act"]]
         self._fc1, self._fc2 = PackedLinear(), PackedLinear()
 
