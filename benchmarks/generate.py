@@ -13,7 +13,8 @@ the same weights are also asked the published way (as_published.py). All figures
 ratios and shares, of what was measured within one turn. The first turn is not counted.
 
 A part's share of peak is the products it has to compute (counted from the sizes: linear layers, convolutions,
-attention) over what the square product would have computed meanwhile. Each dtype has a process of its own.
+attention) over what the square product would have computed meanwhile. Each dtype has a process of its own. --clock cpu
+counts seconds of the CPU in place of those on the wall, for a machine that others use too.
 """
 
 import argparse
@@ -76,14 +77,14 @@ def build(sizes: Sizes, dtype: torch.dtype) -> BTCChat:
     return model.to(dtype).requires_grad_(False)
 
 
-def peak(dtype: torch.dtype, size: int, repeats: int = 3) -> float:
+def peak(dtype: torch.dtype, size: int, now: Callable[[], float], repeats: int = 3) -> float:
     """GFLOP/s of a product of two square matrices, the fastest of a few."""
     first, second = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = now()
         first @ second
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return 2 * size**3 / min(seconds) / 1e9
 
 
@@ -140,22 +141,23 @@ def measure(dtype: str, args: argparse.Namespace) -> dict:
     """-> GFLOP a pair of each part, and of each turn its peak (GFLOP/s) and what each way took."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    now = time.perf_counter if args.clock == "wall" else time.process_time
     sizes = SMALL if args.smoke else SIZES
     model = build(sizes, DTYPES[dtype])
-    clock, turns = Clock(model), []
+    clock, turns = Clock(model, now=now), []
     with tempfile.TemporaryDirectory() as folder:
         samples = write_pairs(Path(folder), args.pairs, question_of(model))
         ways: dict[str, Callable] = {f"batch {size}": partial(ask, model, size) for size in args.batches}
         if args.as_published:
             ways[AS_PUBLISHED] = AsPublished(model)
         for _ in range(1 + args.turns):
-            turn: dict = {"peak": peak(DTYPES[dtype], 256 if args.smoke else 2048), "load": load_average()}
+            turn: dict = {"peak": peak(DTYPES[dtype], 256 if args.smoke else 2048, now), "load": load_average()}
             for name, way in ways.items():
                 clock.calls.clear()
                 reset_peak(torch.device("cpu"))
-                start = time.perf_counter()
+                start = now()
                 captions = way(samples, NEW_TOKENS)
-                seconds = {"all": time.perf_counter() - start} | parts(clock)
+                seconds = {"all": now() - start} | parts(clock)
                 turn[name] = {
                     "seconds": {part: value / len(samples) for part, value in seconds.items()},
                     "memory": memory(torch.device("cpu"), peak=True),
@@ -242,13 +244,18 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--turns", type=int, default=5, help="turns that are counted")
     add("--as-published", action="store_true", help="also ask the published way")
     add("--threads", type=int, help="threads (default: torch's)")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds of the CPU, with --threads 1 only")
     add("--smoke", action="store_true", help="toy sizes, to try the script")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.clock == "cpu" and args.threads != 1:
+        parser.error("--clock cpu would count threads that wait; give --threads 1 too")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
-    print(f"{args.pairs} pairs, {PROMPT} tokens of prompt, {NEW_TOKENS} new ones; torch {torch.__version__}\n")
+    about = f"{args.pairs} pairs, {PROMPT} tokens of prompt, {NEW_TOKENS} new ones"
+    print(f"{about}; torch {torch.__version__}; {args.clock} seconds\n")
     for dtype in args.dtypes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             print(report(dtype, pool.apply(measure, (dtype, args)), args), end="\n\n", flush=True)
