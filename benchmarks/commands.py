@@ -11,7 +11,7 @@ two       `eval` by one process and by two (torchrun), each with one thread; her
 
 The pairs are the first --pairs by sorted id of a subset of LEVIR-CC (a non-standard split); the rest of it is what the
 baselines know. Each command is a process of its own. Its time is counted from when its model is loaded to its end; the
-two versions take turns, after a turn that is not counted (it fills caches of the disk and of METEOR). Medians.
+two versions take turns, after one that is not counted (it fills caches of the disk and of METEOR). Medians.
 --clock cpu counts seconds of the CPU in place of those on the wall, for a machine that others use too; what a version
 gains by reading images while it computes is then left out.
 """
@@ -139,7 +139,7 @@ def seconds(words: list[str], checkout: Path, clock: str, processes: int = 0) ->
 def measure(case: str, folder: Path, args: argparse.Namespace) -> list[list[tuple[float, float]]]:
     """Of each turn the (seconds, start-up) of the slower way and of the faster."""
     found = []
-    for turn in range(1 + args.turns):
+    for turn in range(1 - args.uncounted, 1 + args.turns):
         own = []
         for place in range(2):
             with tempfile.TemporaryDirectory() as out:
@@ -148,7 +148,7 @@ def measure(case: str, folder: Path, args: argparse.Namespace) -> list[list[tupl
                     own.append(seconds(words["eval"], HERE, "wall", processes=1 + place))
                 else:
                     own.append(seconds(words[case], HERE if place else args.before.resolve(), args.clock))
-        if turn:
+        if turn > 0:
             found.append(own)
         print(f"{case}, turn {turn}: {own[0][0]:.1f} and {own[1][0]:.1f} s", file=sys.stderr, flush=True)
     return found
@@ -162,6 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--pairs", type=int, default=244, help="the first so many pairs")
     add("--cases", nargs="+", choices=GOALS, default=list(GOALS))
     add("--turns", type=int, default=3, help="turns that are counted")
+    add("--uncounted", type=int, default=1, help="turns before these, which fill caches")
     add("--clock", choices=("wall", "cpu"), default="wall", help="which seconds are counted (two: always wall)")
     args = parser.parse_args(argv)
     rows = []
