@@ -1,4 +1,4 @@
-"""The operators of btcchat/layers/bf16_cpu.py and packed_linear.py against torch's own: bfloat16, one core, milliseconds.
+"""The operators of btcchat/layers/bf16_cpu.py and packed_linear.py against torch's own: bfloat16, one core.
 
 The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers'
 "eager" one, which training takes in bfloat16 on a CPU (btcchat/language_model).
