@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monk
 
 def test_startup_times_whole_processes(monkeypatch, capsys):
     monkeypatch.setattr(startup, "COMMANDS", [(["--help"], 0.0), (["--version"], 1000.0)])
+    monkeypatch.setattr(startup, "IMPORTS", "import os")
     monkeypatch.setattr(sys, "argv", ["startup.py", "--repeats", "2"])
     if not startup.find_command():
         pytest.skip("the command btcchat is not installed in this environment")
@@ -93,6 +95,8 @@ def test_startup_times_whole_processes(monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert rows[2].startswith("| btcchat --help") and rows[2].endswith("| missed |")
     assert rows[3].startswith("| btcchat --version") and rows[3].endswith("| met    |")
+    assert rows[4].startswith("| python -c 'import os'")
+    assert re.fullmatch(r"btcchat --version: [\d.]+ times the imports \(goal 1.5: \w+\)", rows[6])
 
 
 @pytest.mark.slow
@@ -196,23 +200,17 @@ def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
         preprocess.main([str(tmp_path / "..")])
 
 
-def test_captions_are_timed_part_by_part(capsys):
-    generate.main(["--smoke", "--pairs", "3", "--batches", "1", "2", "--dtypes", "float32", "--threads", "1"])
+def test_captions_are_timed_part_by_part_and_against_the_published_way(capsys):
+    sizes = ["--smoke", "--pairs", "3", "--batches", "1", "2", "--dtypes", "float32", "--threads", "1", "--turns", "2"]
+    generate.main([*sizes, "--as-published"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("3 pairs, 60 tokens of prompt, 16 new ones")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    assert rows[0] == [
-        "batch",
-        "captions/s",
-        "peak-GFLOP a pair",
-        *generate.PARTS,
-        "rest",
-        "peak MiB",
-        "above model MiB",
-    ]
-    assert [row[0] for row in rows[2:]] == ["1", "2"]
-    assert "batch 2: 3 of 3 captions equal those at batch 1" in lines
-    assert "published code 1110" in lines[-2] and "goal 550" in lines[-2]
+    assert rows[0] == ["way", "captions/s", "over published", *generate.PARTS, "peak MiB"]
+    assert [row[0] for row in rows[2:]] == ["batch 1", "batch 2", "as published"] and rows[-1][2] == "1.00x"
+    assert "batch 2: 3 of 3 captions equal those of batch 1" in lines
+    assert "as published: 3 of 3 captions equal those of batch 1" in lines
+    assert any(line.startswith("best, batch") and "the published way (goal 2.0x: " in line for line in lines)
 
 
 @pytest.mark.slow
