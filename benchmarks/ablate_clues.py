@@ -8,7 +8,7 @@ other colours) to be captioned. Both runs see the same samples in the same order
 them (``--clue_dropout``), so it is served both ways: with clues, and without. ``--true_clues`` adds a run whose clue is
 the true caption: it tells whether a clue is used at all, and how much the best one could give.
 
-Scores are those of benchmarks/tiny_quality.py; the loss is the mean of the last fifth of the logged steps.
+Scores are those of benchmarks/tiny_tally.py; the loss is the mean of the last fifth of the logged steps.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_pair
 from btcchat.train.flags import parse_arguments
 from btcchat.train.train import train
-from tiny_quality import SEED_STRIDE, Tally, in_batches, pictures, score_caption
+from tiny_quality import SEED_STRIDE, in_batches, pictures
+from tiny_tally import Tally, score_caption
 
 MEASURES = ("changed or unchanged", "type F1", "count right", "place right")
 

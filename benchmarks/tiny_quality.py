@@ -2,18 +2,25 @@
 
     python benchmarks/tiny_quality.py                                       # the packaged model
     python benchmarks/tiny_quality.py attentive=FOLDER concat=FOLDER        # several side by side
+    python benchmarks/tiny_quality.py --samples 100 --tasks pair unknown    # a short look
 
 Held-out samples: other layouts, other colours (btcchat/synthetic/palette.py), drawn from ``--seed``; every model
 sees the same ones, and greedy answers make the table the same on every run.
 
-Captions: the question of `btcchat caption`; the answer is read back into changes by ``parse_caption``.
+caption      the question of `btcchat caption`; the answer is read back into changes by ``parse_caption``.
   changed or unchanged   an answer that names any change says "changed"
   type F1                over all changes of all pairs; a change counts where kind and action (built, removed) are right
   count, place           right ones of the changes whose type is right; a count that is not said is wrong
   dates swapped          of the changes whose type is right, those turned into the opposite by swapping the dates
   claims                 precision of `btcchat eval`'s claims (captions/factuality.py), held against five references
-Questions: right is an exact match after lower-casing and dropping full stops and double spaces. "most frequent" is the
-score of always giving the most frequent answer of that question kind, without looking.
+pair, image, series, video   questions in wordings that were never trained on (assets/synthetic/questions.yaml), typed
+  with a slip now and then; beside them the same questions in trained wordings, which may be 3 points better. Right is
+  an exact match after lower-casing and dropping full stops and double spaces. "most frequent" is the score of always
+  giving the most frequent answer of that kind of question, without looking.
+consistency  questions on a pair whose answer follows from the model's own caption of it, right or wrong
+unknown      questions that the scenes have no answer to, about other things than those trained on; refused is an answer
+  that begins with "I cannot tell". Answerable ones that are refused are counted in the tasks above.
+map          IoU of the change map at the model's own threshold with the masks, over the pixels of all pairs
 """
 
 import argparse
@@ -21,127 +28,116 @@ import json
 import random
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from btcchat import BTCChat, BTCChatError, Record, request
-from btcchat.eval.captions.factuality import factuality
-from btcchat.eval.encoders.markdown import table
 from btcchat.generation import GenerationOptions
 from btcchat.prompt import CAPTION_QUESTION
 from btcchat.synthetic import SyntheticSample, make_image, make_pair, make_series, make_video, swap
-from parse_captions import parse_caption
+from btcchat.synthetic.phrasing import Question, Split, typed
+from btcchat.synthetic.questions import pair_questions
+from btcchat.synthetic.unknown import unknown_question
+from tiny_tally import GOALS, Tally, changes_named, plain, refuses, report, score_answer, score_caption, score_map
 
 MAKE = {"pair": make_pair, "image": make_image, "series": make_series, "video": make_video}
-TASKS = ("caption", "pair", "image", "series", "video")
+QUESTIONS = ("pair", "image", "series", "video")
+TASKS = ("caption", *QUESTIONS, "consistency", "unknown", "map")
 SEED_STRIDE = 10_000_000  # as in btcchat.synthetic.write: sample i of seed s is s * stride + i
-GOALS = {
-    "changed or unchanged": 0.97,
-    "type F1": 0.90,
-    "count right": 0.80,
-    "place right": 0.80,
-    "dates swapped": 0.95,
-    "image questions": 0.85,
-    "series questions": 0.85,
-    "video questions": 0.85,
-}
-OPPOSITE = {"built": "removed", "removed": "built"}
+SPLITS: tuple[Split, Split] = ("test", "train")
+LONGEST = 96  # tokens of an answer
 
-
-class Tally:
-    """Right ones of all, by name, and how often each answer was the true one."""
-
-    def __init__(self):
-        self.right, self.total = Counter(), Counter()
-        self.answers: dict[str, Counter] = defaultdict(Counter)
-        self.captions: list[tuple[str, list[str]]] = []  # each with its references
-
-    def add(self, name: str, right: int, total: int = 1) -> None:
-        self.right[name] += right
-        self.total[name] += total
-
-    def scores(self) -> dict[str, dict]:
-        found = {name: {"score": self.right[name] / n, "n": n} for name, n in self.total.items() if n}
-        for name, answers in self.answers.items():
-            most = max(answers.values())
-            found[name]["most frequent"] = most / self.total[name]
-            whole = found[name.split(", ")[0]]  # the blind score of a task: that of each of its kinds of question
-            whole["most frequent"] = whole.get("most frequent", 0) + most / whole["n"]
-        if self.captions:
-            for kind, claims in factuality(*zip(*self.captions, strict=True)).items():
-                found[f"claims: {kind}"] = {"score": (claims["precision"] or 0) / 100, "n": len(self.captions)}
-        return found
-
-
-def score_caption(tally: Tally, changes: list[dict], caption: str, swapped: str | None = None) -> None:
-    """Compare a caption, and the caption of the swapped pair, with the true ``changes``."""
-    named = parse_caption(caption)
-    tally.add("changed or unchanged", bool(named) == bool(changes))
-    right = 0
-    for change in changes:
-        hit = next((c for c in named if c[:2] == (change["kind"], change["action"])), None)
-        if hit is None:
-            continue
-        right += 1
-        named.remove(hit)
-        tally.add("count right", hit[2] == change["count"])
-        if change["kind"] == "house":  # the only kind that comes in more than one
-            tally.add("count right, houses", hit[2] == change["count"])
-        tally.add("place right", hit[3] == change["place"])
-        if swapped is not None:
-            opposite = (change["kind"], OPPOSITE[change["action"]])
-            tally.add("dates swapped", any(c[:2] == opposite for c in parse_caption(swapped)))
-    # F1 = 2 right / (named + true), so the sum of both is its total.
-    tally.add("type F1", 2 * right, right + len(named) + len(changes))
-
-
-def score_answer(tally: Tally, task: str, question: str, answer: str, truth: str) -> None:
-    right, kind = plain(answer) == plain(truth), f"{task} questions, {question_kind(question)}"
-    for name in (f"{task} questions", kind):
-        tally.add(name, right)
-    tally.answers[kind][plain(truth)] += 1
-
-
-def plain(text: str) -> str:
-    """Lower case, no full stops, single spaces."""
-    return " ".join(text.lower().replace(".", " ").split())
-
-
-def question_kind(question: str) -> str:
-    """What kind of question it is, by its first words."""
-    words = question.lower()
-    if " or " in words and not words.startswith("what"):
-        return "built or removed"
-    kinds = {
-        "how many": ("how many", "count"),
-        "land cover": ("what covers", "what is the main", "which land cover"),
-        "where": ("where", "in which part", "which part"),
-        "when": ("when", "between which", "at which time"),
-        "what": ("what",),
-    }
-    return next((kind for kind, starts in kinds.items() if words.startswith(starts)), "yes or no")
+Drawn = list[SyntheticSample]
 
 
 def draw(task: str, seed: int) -> tuple[SyntheticSample, SyntheticSample | None]:
     """Held-out sample ``seed`` of a task, and for captions its swapped twin."""
-    sample = MAKE["pair" if task == "caption" else task](seed, heldout=True)
+    kind = task if task in MAKE else "image" if task == "unknown" and seed % 2 else "pair"
+    sample = MAKE[kind](seed, heldout=True)
     return sample, swap(sample) if task == "caption" else None
 
 
-def requests_of(task: str, sample: SyntheticSample, twin, questions: int) -> list[tuple[Record, str]]:
-    """(question, true answer) of one sample; a caption has no single true answer."""
-    if task == "caption":
-        return [(request(CAPTION_QUESTION, "pair", pictures(one)), "") for one in (sample, twin)]
-    asked = list(sample.questions)
-    random.Random(sample.seed).shuffle(asked)
+def captions(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, questions: int) -> None:
+    said, swapped = (
+        model.answer([caption_request(one) for one in group], GenerationOptions(LONGEST)) for group in (samples, twins)
+    )
+    for sample, caption, other in zip(samples, said, swapped, strict=True):
+        score_caption(tally, sample.truth["changes"], caption, other)
+        tally.captions.append((caption, sample.captions))
+
+
+def answers(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, questions: int) -> None:
+    """Each drawn question in two wordings: one that was never trained on, and one that was."""
+    chosen = [(sample, question) for sample in samples for question in some(sample.seed, sample.questions, questions)]
+    records = [ask(*one, split) for one in chosen for split in SPLITS]
+    said = iter(model.answer(records, GenerationOptions(LONGEST)))
+    for (sample, question), answer, trained in zip(chosen, said, said, strict=False):
+        score_answer(tally, sample.task, question.kind, question.answer, answer, trained)
+
+
+def consistency(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, questions: int) -> None:
+    """Ask what the model's own caption of a pair answers."""
+    said = model.answer([caption_request(sample) for sample in samples], GenerationOptions(LONGEST))
+    chosen = []
+    for sample, caption in zip(samples, said, strict=True):
+        if (named := changes_named(caption)) is None:
+            tally.add("consistent with the caption", 0, questions)
+        else:
+            asked = pair_questions(np.random.default_rng(sample.seed), named)
+            chosen += [(sample, question) for question in some(sample.seed, asked, questions)]
+    found = model.answer([ask(*one, "test") for one in chosen], GenerationOptions(LONGEST))
+    for (_, question), answer in zip(chosen, found, strict=True):
+        tally.add("consistent with the caption", plain(answer) == plain(question.answer))
+
+
+def unknown(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, questions: int) -> None:
+    records = []
+    for sample in samples:
+        rng = np.random.default_rng(sample.seed)
+        records += [asked(sample, typed(rng, unknown_question(rng, "test")[0])) for _ in range(questions)]
+    for answer in model.answer(records, GenerationOptions(LONGEST)):
+        tally.add("unanswerable questions refused", refuses(answer))
+
+
+def maps(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, questions: int) -> None:
+    threshold = (model.config.change_threshold or {"value": 0.5})["value"]
+    for sample in samples:
+        score_map(tally, model.change_map(*sample.images), sample.mask, threshold)
+
+
+MEASURE: dict[str, Callable[[BTCChat, Tally, Drawn, Drawn, int], None]] = {
+    "caption": captions,
+    **dict.fromkeys(QUESTIONS, answers),
+    "consistency": consistency,
+    "unknown": unknown,
+    "map": maps,
+}
+
+
+def some(seed: int, questions: list[Question], number: int) -> list[Question]:
+    """``number`` of the questions, always the same ones."""
+    return random.Random(seed).sample(questions, min(number, len(questions)))
+
+
+def ask(sample: SyntheticSample, question: Question, split: Split) -> Record:
+    """The question in a wording of ``split``, typed as people type, the same slips in each split."""
+    rng = np.random.default_rng([sample.seed, SPLITS.index(split)])
+    return asked(sample, typed(rng, question.worded(rng, split)))
+
+
+def asked(sample: SyntheticSample, text: str) -> Record:
     source = pictures(sample)
-    return [(request(q, task, source[0] if task == "image" else source), a) for q, a in asked[:questions]]
+    return request(text, sample.task, source[0] if sample.task == "image" else source)
+
+
+def caption_request(sample: SyntheticSample) -> Record:
+    return request(CAPTION_QUESTION, "pair", pictures(sample))
 
 
 def pictures(sample: SyntheticSample) -> list[Image.Image]:
@@ -157,43 +153,11 @@ def in_batches(items: Iterable, size: int) -> Iterator[list]:
 def run(models: dict[str, BTCChat], task: str, options: argparse.Namespace, tallies: dict[str, Tally], pool) -> None:
     """Ask every model everything of one task; the samples are drawn once, in another process."""
     seeds = range(options.seed * SEED_STRIDE, options.seed * SEED_STRIDE + options.samples)
-    limit = 96 if task == "caption" else 48
     drawn = pool.imap(partial(draw, task), seeds, chunksize=4)
-    per_sample = 2 if task == "caption" else options.questions
-    for batch in in_batches(drawn, max(1, options.batch // per_sample)):
-        asked = [requests_of(task, sample, twin, options.questions) for sample, twin in batch]
+    for batch in in_batches(drawn, max(1, options.batch // (2 * options.questions))):
+        samples, twins = map(list, zip(*batch, strict=True))
         for name, model in models.items():
-            flat = [record for group in asked for record, _ in group]
-            answers = iter(model.answer(flat, GenerationOptions(limit)))
-            for (sample, _), group in zip(batch, asked, strict=True):
-                replies = list(islice(answers, len(group)))
-                if task == "caption":
-                    score_caption(tallies[name], sample.truth["changes"], *replies)
-                    tallies[name].captions.append((replies[0], sample.captions))
-                    continue
-                for (record, truth), reply in zip(group, replies, strict=True):
-                    score_answer(tallies[name], task, record.conversations[-1]["value"], reply, truth)
-
-
-def report(scores: dict[str, dict]) -> str:
-    """The table: a row a measure, a column a model."""
-    models = list(scores)
-    names = list(dict.fromkeys(name for found in scores.values() for name in found))
-    names.sort(key=lambda name: (list(GOALS).index(name.split(", ")[0]) if name.split(", ")[0] in GOALS else 99, name))
-    rows = []
-    for name in names:
-        first = scores[models[0]][name]
-        goal = GOALS.get(name)
-        cells = [f"{scores[m][name]['score']:.3f}" + _mark(scores[m][name]["score"], goal) for m in models]
-        label = "- " + name.split(", ", 1)[1] if ", " in name else name
-        blind = f"{first['most frequent']:.3f}" if "most frequent" in first else ""
-        counts = " / ".join(dict.fromkeys(str(scores[m][name]["n"]) for m in models))
-        rows.append((label, f"{goal:.2f}" if goal else "", *cells, blind, counts))
-    return table(["held-out synthetic scenes", "goal", *models, "most frequent", "n"], rows)
-
-
-def _mark(score: float, goal: float | None) -> str:
-    return "" if goal is None else " met" if score >= goal else " missed"
+            MEASURE[task](model, tallies[name], samples, twins, options.questions)
 
 
 def load(names: list[str], options: argparse.Namespace) -> dict[str, BTCChat]:

@@ -30,11 +30,6 @@ def done(change: Change) -> str:
     return ways(change)[change["action"]]
 
 
-def outcome(changes: list[Change]) -> str:
-    """ "three houses built and a pond filled in": what happened, in the given order."""
-    return listed([f"{amount(c['kind'], c['count'])} {done(c)}" for c in changes])
-
-
 def when(step: int, dates: int, video: bool) -> str:
     if video:
         return "in the first half" if step < (dates - 2) / 2 else "in the second half"

@@ -10,6 +10,7 @@ from btcchat.synthetic.answers import Contents, describe, describe_pair
 from btcchat.synthetic.captions import captions, scene_captions
 from btcchat.synthetic.changes import Change, inverted, reading_order
 from btcchat.synthetic.edits import build_site, draw_events
+from btcchat.synthetic.phrasing import Question
 from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.render import Renderer, draw_conditions
 from btcchat.synthetic.scene import CELL, KINDS, PLACES, SIZE, Site, footprint
@@ -24,8 +25,8 @@ class SyntheticSample:
     images: uint8 (256, 256, 3) for each date, the earliest first. mask: bool (256, 256), what changed.
     truth of a pair, series or video: ``{"changed": bool, "changes": [Change]}``; a pair also has ``background`` and
     ``places`` for both dates. truth of an image: ``{"background", "cover", "places": {place: {kind: count}}}``.
-    questions: (question, short answer). description: the dense text of the first image; in a pair it also says what is
-    in a place ``then``, if the place changed.
+    questions: what can be asked, each with its one answer. description: the dense text of the first image; in a pair it
+    also says what is in a place ``then``, if the place changed.
     """
 
     task: str
@@ -35,7 +36,7 @@ class SyntheticSample:
     mask: np.ndarray
     truth: dict[str, Any]
     captions: list[str]
-    questions: list[tuple[str, str]]
+    questions: list[Question]
     description: str = field(default="")
 
 
@@ -104,7 +105,7 @@ def _pair(
         mask,
         truth,
         captions(words, changes),
-        pair_questions(words, changes),
+        pair_questions(words, changes, places),
         describe_pair(background, *places, changes),
     )
 

@@ -11,6 +11,7 @@ from btcchat.synthetic.changes import Change, reading_order
 from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.samples import generator
 from btcchat.synthetic.scene import KINDS, PLACES
+from btcchat.synthetic.unknown import unknown_question
 from btcchat.synthetic.words import sentences, words
 
 SYSTEM = (
@@ -42,12 +43,13 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
         changes = _changes(rng)
         yield from captions(rng, changes)
         yield from captions(rng, changes, over_time=True)
-        for question, answer in (
+        for question in (
             *image_questions(rng, cover, places),
-            *pair_questions(rng, changes),
+            *pair_questions(rng, changes, (places, places)),
             *time_questions(rng, changes, 5, video=bool(rng.random() < 0.5)),
         ):
-            yield f"{question} {answer}"
+            yield f"{question.worded(rng)} {question.answer}"
+        yield " ".join(unknown_question(rng))
 
 
 def _contents(rng: Generator, houses: bool) -> dict[str, int]:

@@ -30,16 +30,17 @@ class Words(TypedDict):
 
 @lru_cache(maxsize=1)
 def words() -> Words:
-    found: Words = yaml.safe_load(_read("words.yaml"))
+    found: Words = yaml.safe_load(read_asset("words.yaml"))
     return found
 
 
 def sentences() -> list[str]:
     """Ordinary sentences of remote sensing, so that the tiny tokenizer knows more words than the captions use."""
-    return _read("sentences.txt").splitlines()
+    return read_asset("sentences.txt").splitlines()
 
 
-def _read(name: str) -> str:
+def read_asset(name: str) -> str:
+    """A text of assets/synthetic."""
     return (files("btcchat") / "assets" / "synthetic" / name).read_text(encoding="utf-8")
 
 

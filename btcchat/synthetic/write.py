@@ -8,17 +8,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from numpy.random import Generator
 from PIL import Image
 
 from btcchat.console.children import process_pool
 from btcchat.errors import BTCChatError
 from btcchat.files import json_line, new_folder
 from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
-from btcchat.synthetic.questions import Turns
+from btcchat.synthetic.phrasing import typed
 from btcchat.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video, swap
+from btcchat.synthetic.unknown import unknown_question
 from btcchat.synthetic.words import pick, words
 
+Turns = list[tuple[str, str]]  # (question, answer)
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
 MAKE: dict[str, Callable[..., SyntheticSample]] = {
     "pair": make_pair,
@@ -33,6 +34,9 @@ FILES = {
     "series": ("series",),
     "video": ("videos",),
 }
+
+QUESTIONS = {"pair": (4, 9), "image": (6, 12), "series": (5, 10), "video": (5, 10)}  # of a chat: at least, less than
+UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
 
 
 @dataclass(frozen=True)
@@ -153,15 +157,21 @@ def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, Turns]]:
 def chat(sample: SyntheticSample) -> Turns:
     """Questions and a caption. The caption mostly comes last, because answers after it can be read from it.
 
-    The dense description is left out for that reason: a model would learn to summarise it, not to look.
+    One question in seven has no answer in the scenes. The dense description is left out because a model would learn to
+    summarise it, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
-    most = int(rng.integers(2, 5) if sample.task == "pair" else rng.integers(5, 9))
-    asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
+    most = int(rng.integers(*QUESTIONS[sample.task]))
+    asked = [sample.questions[i] for i in rng.permutation(len(sample.questions))[:most]]
+    turns = [(typed(rng, question.worded(rng)), question.answer) for question in asked]
+    for index in range(len(turns)):
+        if rng.random() < UNKNOWN_SHARE:
+            question, answer = unknown_question(rng)
+            turns[index] = typed(rng, question), answer
     request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
     turn = pick(rng, words()["requests"][request]), _caption(sample)
-    asked.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(asked), turn)
-    return asked
+    turns.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(turns), turn)
+    return turns
 
 
 def _caption(sample: SyntheticSample) -> str:
@@ -169,10 +179,3 @@ def _caption(sample: SyntheticSample) -> str:
     if sample.task == "image":
         return plain_scene(truth["cover"] or truth["background"], truth["places"])
     return plain_caption(truth["changes"], len(sample.images), video=sample.task == "video")
-
-
-def _as_typed(rng: Generator, question: str, answer: str) -> tuple[str, str]:
-    """Now and then a question is typed without its capital or its question mark."""
-    if rng.random() < 0.1:
-        question = question[0].lower() + question[1:]
-    return (question.rstrip("?") if rng.random() < 0.05 else question), answer

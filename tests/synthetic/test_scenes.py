@@ -18,6 +18,7 @@ from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
 from btcchat.synthetic.scene import BORDER, footprint, place_of
 from btcchat.synthetic.start import Sizes, train_tokenizer
+from btcchat.synthetic.words import words
 from btcchat.synthetic.write import SampleCounts, dialogues, write_dataset
 
 MAKERS = [make_image, make_pair, make_series, make_video]
@@ -29,8 +30,8 @@ def changes_of(sample):
 
 def digest(sample):
     pixels = b"".join(image.tobytes() for image in sample.images) + sample.mask.tobytes()
-    words = json.dumps([sample.truth, sample.captions, sample.questions, sample.description])
-    return hashlib.sha256(pixels + words.encode()).hexdigest()
+    said = json.dumps([sample.truth, sample.captions, sample.questions, sample.description])
+    return hashlib.sha256(pixels + said.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -83,7 +84,7 @@ def test_pixels_differ_more_inside_the_mask_than_outside():
 def test_unchanged_pairs_differ_by_nuisances_only():
     pair = next(p for p in map(make_pair, range(50)) if not p.truth["changed"])
     assert (pair.images[0] != pair.images[1]).any()
-    assert dict(pair.questions)[pair.questions[0][0]] == "no"
+    assert [q.answer for q in pair.questions if q.kind == "changed"] == ["no"]
 
 
 def test_swapping_the_dates_inverts_every_change_and_twice_is_the_same():
@@ -98,18 +99,31 @@ def test_swapping_the_dates_inverts_every_change_and_twice_is_the_same():
 def test_a_question_has_one_answer_and_it_is_true_of_the_scene(undrawn):
     for seed in range(100):
         pair = make_pair(seed)
-        answers = dict(pair.questions)
-        assert len(answers) == len(pair.questions)
         houses = {c["action"]: c["count"] for c in pair.truth["changes"] if c["kind"] == "house"}
-        words = ["none", "one", "two", "three", "four", "five"]
-        for action in ("built", "removed"):
-            question = f"How many houses were {action}?"
-            assert answers.get(question, words[houses.get(action, 0)]) == words[houses.get(action, 0)]
+        numbers = ["none", "one", "two", "three", "four", "five"]
+        for question in pair.questions:
+            if question.kind == "houses":
+                assert question.answer == numbers[houses.get(question.slots["done"], 0)]
         image = make_image(seed)
-        for place, contents in image.truth["places"].items():
-            if place in ("top left", "center"):
-                asked = dict(image.questions).get(f"Is there a pond in the {place}?")
-                assert asked in (None, "yes" if "pond" in contents else "no")
+        for sample in (pair, image, make_series(seed)):
+            asked = [(question.kind, *question.slots.items()) for question in sample.questions]
+            assert len({*asked}) == len(asked)
+        for question in image.questions:
+            if question.kind == "any_at" and question.slots["at"] == "in the center":
+                inside = {words()["many"][kind] for kind in image.truth["places"]["center"]}
+                assert (question.answer == "yes") == (question.slots["things"] in inside)
+
+
+def test_what_changed_is_answered_with_the_caption_and_the_date_with_the_image_that_shows_it(undrawn):
+    for seed in range(60):
+        pair = make_pair(seed)
+        said = {question.kind: question.answer for question in pair.questions}
+        assert said["what"] == plain_caption(pair.truth["changes"])
+        assert {said["changed"], said["same"]} == {"yes", "no"}
+        for question in pair.questions:
+            if question.kind == "which_date":
+                change = next(c for c in pair.truth["changes"] if words()["at"][c["place"]] == question.slots["at"])
+                assert question.answer == ("the second" if change["action"] == "built" else "the first")
 
 
 def test_the_description_of_a_pair_says_what_stood_and_what_stands_then(undrawn):
@@ -150,7 +164,7 @@ def test_the_step_of_an_event_is_when_its_answers_say(undrawn):
             steps = [c["step"] for c in sample.truth["changes"]]
             assert steps == sorted(set(steps)) and all(0 <= step < len(sample.images) - 1 for step in steps)
             if len(steps) == 1:
-                when = next(a for q, a in sample.questions if q.startswith("When "))
+                when = next(q.answer for q in sample.questions if q.kind == "when")
                 if frames:
                     assert steps[0] != 3 and when == f"in the {'first' if steps[0] < 3 else 'second'} half"
                 else:
@@ -176,12 +190,16 @@ def test_held_out_roofs_and_grounds_have_other_colours():
 
 
 def test_all_words_are_few(undrawn):
-    words = set()
+    found = set()
     for seed in range(80):
         for sample in (make_image(seed), make_pair(seed), make_series(seed), make_video(seed)):
-            for text in (*sample.captions, sample.description, *(t for turn in sample.questions for t in turn)):
-                words.update(text.lower().replace("?", "").replace(".", "").split())
-    assert 150 < len(words) <= 500
+            for text in (
+                *sample.captions,
+                sample.description,
+                *(t for q in sample.questions for t in (*q.all_worded(), q.answer)),
+            ):
+                found.update(text.lower().replace("?", "").replace(".", "").split())
+    assert 150 < len(found) <= 800
 
 
 def test_a_data_set_is_the_same_for_any_number_of_workers(tmp_path):
@@ -239,8 +257,8 @@ def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_o
         assert len(listed.split(" . ")) == max(1, len(pair.truth["changes"]))
         assert (listed == "nothing .") == (not pair.truth["changed"])
         assert all(change["place"].replace(" ", "") in listed for change in pair.truth["changes"])
-        assert 3 <= len(turns) <= 5
-        assert sum(answer == plain_caption(pair.truth["changes"]) for _, answer in turns) == 1
+        assert 5 <= len(turns) <= 9
+        assert 1 <= sum(answer == plain_caption(pair.truth["changes"]) for _, answer in turns) <= 2
         assert all(answer != pair.description for _, answer in turns)
 
 

@@ -1,0 +1,77 @@
+"""Wordings of questions: many, split, filled in and mistyped."""
+
+import re
+
+import numpy as np
+
+from btcchat.synthetic import make_image, make_pair, make_series, make_video
+from btcchat.synthetic.phrasing import mistyped, typed, wordings
+from btcchat.synthetic.write import chat
+
+MAKERS = (make_image, make_pair, make_series, make_video)
+
+
+def bare(text):
+    return re.sub(r"[^a-z{}_ ]", "", text.lower()).strip()
+
+
+def test_there_are_three_hundred_wordings_and_each_kind_has_some_of_both_splits():
+    tables = wordings().values()
+    assert sum(len(texts) for table in tables for texts in table.values()) >= 300
+    assert all(len(table["train"]) >= 8 and len(table["test"]) >= 4 for table in tables)
+
+
+def test_no_wording_of_the_test_split_is_trained_in_any_kind():
+    trained = {bare(text) for table in wordings().values() for text in table["train"]}
+    for kind, table in wordings().items():
+        assert not {bare(text) for text in table["test"]} & trained, kind
+        for texts in table.values():
+            assert len({*map(bare, texts)}) == len(texts), kind
+
+
+def test_no_chat_asks_what_is_only_tested(undrawn):
+    asked, tested = set(), set()
+    for seed in range(60):
+        for sample in (make(seed) for make in MAKERS):
+            asked |= {bare(text) for text, _ in chat(sample)}
+            tested |= {bare(text) for question in sample.questions for text in question.all_worded("test")}
+    assert len(tested) > 800 and not asked & tested
+
+
+def test_every_kind_is_asked_and_every_wording_can_be_filled_in(undrawn):
+    kinds = set()
+    for seed in range(80):
+        for make in MAKERS:
+            for question in make(seed).questions:
+                kinds.add(question.kind)
+                for split in ("train", "test"):
+                    assert not re.search("[{}]", " ".join(question.all_worded(split)))
+    assert kinds == set(wordings())
+
+
+def test_a_negated_question_has_the_opposite_answer(undrawn):
+    for seed in range(40):
+        pair = make_pair(seed)
+        by_slots = {}
+        for question in pair.questions:
+            if question.kind in ("was", "was_not"):
+                by_slots.setdefault(tuple(question.slots.items()), []).append(question.answer)
+        assert all(sorted(answers) == ["no", "yes"] for answers in by_slots.values())
+
+
+def test_a_slip_changes_one_word_and_keeps_its_first_and_last_letter():
+    rng = np.random.default_rng(0)
+    text = "How many houses were built in the meantime?"
+    changed = 0
+    for _ in range(50):
+        pairs = [(a, b) for a, b in zip(text.split(), mistyped(rng, text).split(), strict=True) if a != b]
+        assert len(pairs) <= 1 and all(a[0] == b[0] and a[-1] == b[-1] for a, b in pairs)
+        changed += len(pairs)
+    assert changed > 40
+    assert mistyped(rng, "is it so?") == "is it so?"
+
+
+def test_most_questions_are_typed_as_they_are_written():
+    rng = np.random.default_rng(0)
+    same = sum(typed(rng, "Were houses built?") == "Were houses built?" for _ in range(1000))
+    assert 650 < same < 850

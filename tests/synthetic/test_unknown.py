@@ -1,0 +1,47 @@
+"""Questions that the scenes have no answer to."""
+
+import numpy as np
+
+from btcchat.synthetic import make_pair
+from btcchat.synthetic.unknown import unknown, unknown_question, unknown_things
+from btcchat.synthetic.words import words
+from btcchat.synthetic.write import chat
+
+
+def drawn(split, number=2000):
+    rng = np.random.default_rng(0)
+    return [unknown_question(rng, split) for _ in range(number)]
+
+
+def test_they_all_have_one_honest_answer():
+    assert {answer for split in ("train", "test") for _, answer in drawn(split)} == {unknown()["answer"]}
+    assert unknown()["answer"].startswith("I cannot tell")
+
+
+def test_things_and_wordings_of_the_test_are_not_trained():
+    for table in ("about_things", "about_known", "general"):
+        assert not {*map(str.lower, unknown()[table]["train"])} & {*map(str.lower, unknown()[table]["test"])}
+    trained, tested = ({name for names in unknown_things(split) for name in names} for split in ("train", "test"))
+    assert not trained & tested and len(tested) > 60
+    asked, held_out = ({text.lower() for text, _ in drawn(split)} for split in ("train", "test"))
+    assert not asked & held_out and len(held_out) > 300
+
+
+def test_no_thing_of_the_scenes_is_among_them():
+    known = {name for forms in words()["nouns"].values() for form in forms for name in form if name}
+    known |= {*words()["one"].values(), *words()["many"].values()}
+    for split in ("train", "test"):
+        assert not known & {name for names in unknown_things(split) for name in names}
+
+
+def test_articles_and_plurals_are_right():
+    assert ("church", "churches") in unknown_things("train") and ("aircraft", "aircraft") in unknown_things("train")
+    texts = [text for text, _ in drawn("train")]
+    assert not any("{" in text or " a island" in text or " a elephant" in text for text in texts)
+    assert any(text.startswith("Is there an ") for text in texts)
+
+
+def test_one_question_of_seven_in_a_chat_is_one(undrawn):
+    turns = [turn for seed in range(300) for turn in chat(make_pair(seed))]
+    share = sum(answer == unknown()["answer"] for _, answer in turns) / len(turns)
+    assert 0.09 < share < 0.15  # the captions of the chats are turns too
