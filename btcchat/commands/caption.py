@@ -26,7 +26,7 @@ from btcchat.errors import BTCChatError
 from btcchat.outputs.ours import check_replaceable, is_drawn_map
 
 EXAMPLE = Path(__file__).parents[1] / "assets" / "example"
-ONE_IMAGE = 'btcchat ask "What is here?" --image FILE'
+ONE_IMAGE = 'btcchat ask "Describe the scene." --image FILE'
 CAPTION = """\
 Caption what changed between two dates, for one pair or for many.
 
