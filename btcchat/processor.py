@@ -254,7 +254,12 @@ class Processor:
             modality=record.modality,
             frames=num_frames,
             hints=prompt.Hints(record.dates, record.task, record.clue),
-            wording=prompt.Wording(self.config.conv_version, self.config.pair_prompt, self.config.caption_question),
+            wording=prompt.Wording(
+                self.config.conv_version,
+                self.config.pair_prompt,
+                self.config.caption_question,
+                self.config.question_first,
+            ),
             literal=record.literal,
         )
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from btcchat import Record, request
 from btcchat.change_encoder import CHANGE_ENCODERS
-from btcchat.prompt import CAPTION_QUESTION, IGNORE_INDEX
+from btcchat.prompt import CAPTION_QUESTION, IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from tests.test_model import picture
 from tests.tiny import ATTENTIVE, tiny_model
 
@@ -124,6 +124,31 @@ def test_training_and_inference_read_the_same_tokens_and_pixels(model):
                 different.append((taught, record))
     assert different[:3] == []
     assert compared > 300
+
+
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_model_that_reads_the_question_first_reads_the_last_one_before_the_images_too(tmp_path, earlier):
+    model = tiny_model(tmp_path, num_video_frames=4)
+    plain = tiny_model(tmp_path / "plain", num_video_frames=4)
+    model.config.question_first = True
+    texts = ["Is there a pond?", "Where is it?"][:earlier] + ["How many houses?"]
+    history = [{"from": who, "value": text} for q in texts[:-1] for who, text in (("human", q), ("gpt", EARLIER))]
+    for modality, number in FRAMES.items():
+        frames = [picture(seed) for seed in range(number)]
+        hints = {"dates": DATES[:2], "clue": "about 4 %"} if modality == "pair" else {}
+        asked = request(texts[-1], modality, frames, history=history, **hints)
+        first, *others = asked.conversations
+        shown = [{**first, "value": written(first["value"], "one", number, number)}, *others]
+        record = Record("record", modality, frames, [*shown, {"from": "gpt", "value": "three ."}], **hints)
+        tokens = model.processor(asked, train=False)["input_ids"].tolist()
+        assert model.processor(record, train=True)["input_ids"][: len(tokens)].tolist() == tokens
+        without = plain.processor(asked, train=False)["input_ids"].tolist()
+        if modality == "text":
+            assert tokens == without
+            continue
+        lead = model.tokenizer.decode(tokens[: tokens.index(IMAGE_TOKEN_INDEX)])
+        assert len(tokens) > len(without) and f"USER: {texts[-1]}" in lead
+        assert tokens[-8:] == without[-8:], "the rest of the conversation is as it was"
 
 
 def learned_by_the_way(model, sample, length: int) -> set[int]:

@@ -59,6 +59,7 @@ class BTCChatConfig:
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
     pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    question_first: bool = False  # the last question of a conversation is also written before the images
     training_gsd: float | None = None  # ground sampling distance of what it was trained on, in metres
     change_threshold: ChangeThreshold | None = None  # of its change maps, with what it was calibrated on
     plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins
@@ -155,7 +156,7 @@ class BTCChatConfig:
         self.record_plugins()
         warn_of_scripts(self.plugins)
         tree = asdict(self)
-        for optional in ("plugins", "training_gsd", "change_threshold"):
+        for optional in ("plugins", "question_first", "training_gsd", "change_threshold"):
             if not tree[optional]:
                 del tree[optional]
         change_encoder = tree.pop("change_encoder")

@@ -59,7 +59,7 @@ MORE_LLM_FIELDS = (  # of the language model, beside what every version of trans
 MLP_DIM = 4608  # of the published change encoder, whatever its width, where cc_expert_args does not say
 UNTOLD = (  # fields that a published folder has no place for
     "conv_version", "caption_question", "pair_prompt", "mm_vision_select_feature", "num_video_frames",
-    "series_change_tokens", "video_change_tokens",
+    "series_change_tokens", "video_change_tokens", "question_first",
 )  # fmt: skip
 
 

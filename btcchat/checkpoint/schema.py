@@ -154,6 +154,7 @@ class RootConfig(TypedDict, total=False):
     conv_version: str | None
     caption_question: str | None
     pair_prompt: str | None
+    question_first: bool | None
     training_gsd: Annotated[float, Field(gt=0, le=1000)] | None  # metres of a pixel in what it was trained on
     change_threshold: ChangeThreshold | None
     mm_projector_type: str
