@@ -89,8 +89,8 @@ def consistency(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, ques
         if (named := changes_named(caption)) is None:
             tally.add("consistent with the caption", 0, questions)
         else:
-            asked = pair_questions(np.random.default_rng(sample.seed), named)
-            chosen += [(sample, question) for question in some(sample.seed, asked, questions)]
+            possible = pair_questions(np.random.default_rng(sample.seed), named)
+            chosen += [(sample, question) for question in some(sample.seed, possible, questions)]
     found = model.answer([ask(*one, "test") for one in chosen], GenerationOptions(LONGEST))
     for (_, question), answer in zip(chosen, found, strict=True):
         tally.add("consistent with the caption", plain(answer) == plain(question.answer))
@@ -126,7 +126,7 @@ def some(seed: int, questions: list[Question], number: int) -> list[Question]:
 
 
 def ask(sample: SyntheticSample, question: Question, split: Split) -> Record:
-    """The question in a wording of ``split``, typed as people type, the same slips in each split."""
+    """The question in a wording of ``split``, typed as people type, the same on every run."""
     rng = np.random.default_rng([sample.seed, SPLITS.index(split)])
     return asked(sample, typed(rng, question.worded(rng, split)))
 
