@@ -166,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(corpus(arguments.seed), Sizes.vocabulary, Path(folder))
-        model = init_model(tokenizer, seed=arguments.seed)
+        model = init_model(tokenizer, seed=arguments.seed, question_first=True)
         model.save_pretrained(arguments.out)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{arguments.out}: {millions:.2f} M parameters, vocabulary {len(tokenizer)}")

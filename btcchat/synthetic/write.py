@@ -13,13 +13,9 @@ from PIL import Image
 from btcchat.console.children import process_pool
 from btcchat.errors import BTCChatError
 from btcchat.files import json_line, new_folder
-from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
-from btcchat.synthetic.phrasing import typed
-from btcchat.synthetic.samples import SyntheticSample, generator, make_image, make_pair, make_series, make_video, swap
-from btcchat.synthetic.unknown import unknown_question
-from btcchat.synthetic.words import pick, words
+from btcchat.synthetic.dialogues import FILES, Turns, dialogues
+from btcchat.synthetic.samples import SyntheticSample, make_image, make_pair, make_series, make_video
 
-Turns = list[tuple[str, str]]  # (question, answer)
 SEED_STRIDE = 10_000_000  # sample i of a data set of seed s has the seed s * SEED_STRIDE + i
 MAKE: dict[str, Callable[..., SyntheticSample]] = {
     "pair": make_pair,
@@ -27,16 +23,6 @@ MAKE: dict[str, Callable[..., SyntheticSample]] = {
     "series": make_series,
     "video": make_video,
 }
-# JSONL files of a task; the folder of its images has the name of the last one.
-FILES = {
-    "pair": ("pairs_align", "pairs_changes", "pairs"),
-    "image": ("images_align", "images"),
-    "series": ("series",),
-    "video": ("videos",),
-}
-
-QUESTIONS = {"pair": (4, 9), "image": (6, 12), "series": (5, 10), "video": (5, 10)}  # of a chat: at least, less than
-UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
 
 
 @dataclass(frozen=True)
@@ -60,10 +46,11 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Writes pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats). For the same images it writes
-    pairs_align.jsonl and images_align.jsonl (one dense answer each) and pairs_changes.jsonl (the list of what changed,
-    with the later date first: what was built is removed). Beside them are folders with JPEG images (a video is a folder
-    of frames) and PNG change masks (255: changed). Paths in the records are relative to ``out``.
+    Writes pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats) and a file of single questions for each
+    (pairs_questions.jsonl). For the same images it writes pairs_align.jsonl and images_align.jsonl (one dense answer
+    each) and pairs_changes.jsonl (the list of what changed, with the later date first: what was built is removed).
+    Beside them are folders with JPEG images (a video is a folder of frames) and PNG change masks (255: changed). Paths
+    in the records are relative to ``out``.
 
     The bytes depend on ``seed`` and ``heldout``, not on ``workers``. ``progress`` is called with (done, total).
     Everything is written under a temporary name and renamed at the end. Raises BTCChatError if ``out`` exists.
@@ -81,19 +68,19 @@ def write_dataset(
         write = partial(_write_sample, part, seed, heldout)
         if workers > 1 and jobs:
             pool = stack.enter_context(process_pool(workers, get_context("spawn")))
-            results: Iterable[list[dict[str, Any]]] = pool.map(write, jobs, chunksize=8)
+            results: Iterable[list[tuple[str, dict[str, Any]]]] = pool.map(write, jobs, chunksize=8)
         else:
             results = map(write, jobs)
-        for done, ((task, _), records) in enumerate(zip(jobs, results, strict=True), 1):
-            for name, record in zip(FILES[task], records, strict=True):
+        for done, records in enumerate(results, 1):
+            for name, record in records:
                 files[name].write(json_line(record))
             if progress:
                 progress(done, len(jobs))
     return out
 
 
-def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[dict[str, Any]]:
-    """Write one sample's images. Returns its records, one for each JSONL file of its task."""
+def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> list[tuple[str, dict[str, Any]]]:
+    """Write one sample's images. Returns its records, each with the JSONL file that it belongs to."""
     task, index = job
     sample = MAKE[task](seed * SEED_STRIDE + index, heldout=heldout)
     folder, name = FILES[task][-1], f"{index:06d}"
@@ -108,22 +95,23 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
     if task != "image":
         Image.fromarray(sample.mask).save(out / mask, compress_level=1)
     segments = len(paths) if task == "series" else 1  # a pair is one, and so is a video of any number of frames
-    records = []
-    for file, (shown, turns) in zip(FILES[task], dialogues(sample), strict=True):
+    records: list[tuple[str, dict[str, Any]]] = []
+    for file, shown, turns in dialogues(sample):
         media: dict[str, Any] = {
             "image": {"image": paths[0]},
             "video": {"video": f"{folder}/{name}", "mask": mask},
         }.get(task, {"images": paths if shown is sample else paths[::-1], "mask": mask})
-        records.append(
-            {
-                "id": f"{file}-{name}",
-                "modality": task,
-                **media,
-                "conversations": _conversation(turns, segments),
-                "captions": shown.captions,
-                "truth": shown.truth,
-            }
-        )
+        record = {
+            "id": f"{file}-{name}",
+            "modality": task,
+            **media,
+            "conversations": _conversation(turns, segments),
+        }
+        if file == f"{folder}_questions":
+            record["id"] += f"-{sum(written == file for written, _ in records)}"
+        else:
+            record |= {"captions": shown.captions, "truth": shown.truth}
+        records.append((file, record))
     return records
 
 
@@ -134,48 +122,3 @@ def _conversation(turns: Turns, segments: int) -> list[dict[str, str]]:
         lead = "<image>\n" * segments if index == 0 else ""
         out += [{"from": "human", "value": lead + question}, {"from": "gpt", "value": answer}]
     return out
-
-
-def dialogues(sample: SyntheticSample) -> list[tuple[SyntheticSample, Turns]]:
-    """The chats about a sample, one for each JSONL file of its task: what is shown, and (question, answer) turns.
-
-    The dense answers teach a fresh model to look; from captions alone it learns to guess. For a pair, the list of what
-    changed teaches it to find the one place of nine that did. That list shows the later date first, so that it cannot
-    be learned by heart from the dense answer to the same images.
-    """
-    rng = generator(sample.task, sample.seed, sample.heldout, 4)
-    requests = words()["requests"]
-    found = [(sample, chat(sample))]
-    if sample.task == "pair":
-        swapped = swap(sample)
-        found.insert(0, (swapped, [(pick(rng, requests["list"]), list_changes(swapped.truth["changes"]))]))
-    if sample.task in ("image", "pair"):
-        found.insert(0, (sample, [(pick(rng, requests[f"dense_{sample.task}"]), sample.description)]))
-    return found
-
-
-def chat(sample: SyntheticSample) -> Turns:
-    """Questions and a caption. The caption mostly comes last, because answers after it can be read from it.
-
-    One question in seven has no answer in the scenes. The dense description is left out because a model would learn to
-    summarise it, not to look.
-    """
-    rng = generator(sample.task, sample.seed, sample.heldout, 3)
-    most = int(rng.integers(*QUESTIONS[sample.task]))
-    asked = [sample.questions[i] for i in rng.permutation(len(sample.questions))[:most]]
-    turns = [(typed(rng, question.worded(rng)), question.answer) for question in asked]
-    for index in range(len(turns)):
-        if rng.random() < UNKNOWN_SHARE:
-            question, answer = unknown_question(rng)
-            turns[index] = typed(rng, question), answer
-    request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
-    turn = pick(rng, words()["requests"][request]), _caption(sample)
-    turns.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(turns), turn)
-    return turns
-
-
-def _caption(sample: SyntheticSample) -> str:
-    truth = sample.truth
-    if sample.task == "image":
-        return plain_scene(truth["cover"] or truth["background"], truth["places"])
-    return plain_caption(truth["changes"], len(sample.images), video=sample.task == "video")

@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from btcchat.synthetic import make_image, make_pair, make_series, make_video
+from btcchat.synthetic.dialogues import dialogues
 from btcchat.synthetic.phrasing import mistyped, typed, wordings
-from btcchat.synthetic.write import chat
 
 MAKERS = (make_image, make_pair, make_series, make_video)
 
@@ -33,7 +33,7 @@ def test_no_chat_asks_what_is_only_tested(undrawn):
     asked, tested = set(), set()
     for seed in range(60):
         for sample in (make(seed) for make in MAKERS):
-            asked |= {bare(text) for text, _ in chat(sample)}
+            asked |= {bare(text) for _, _, turns in dialogues(sample) for text, _ in turns}
             tested |= {bare(text) for question in sample.questions for text in question.all_worded("test")}
     assert len(tested) > 800 and not asked & tested
 

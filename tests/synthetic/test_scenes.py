@@ -14,12 +14,13 @@ from btcchat.errors import BTCChatError
 from btcchat.synthetic import PLACES, corpus, make_image, make_pair, make_series, make_video, swap
 from btcchat.synthetic.__main__ import main
 from btcchat.synthetic.answers import one_word, plain_caption
+from btcchat.synthetic.dialogues import ALONE, dialogues
 from btcchat.synthetic.edits import build_site, draw_events
 from btcchat.synthetic.palette import HELD_OUT, TRAIN
 from btcchat.synthetic.scene import BORDER, footprint, place_of
 from btcchat.synthetic.start import Sizes, train_tokenizer
 from btcchat.synthetic.words import words
-from btcchat.synthetic.write import SampleCounts, dialogues, write_dataset
+from btcchat.synthetic.write import SampleCounts, write_dataset
 
 MAKERS = [make_image, make_pair, make_series, make_video]
 
@@ -229,10 +230,13 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
     )
     assert calls[-1] == (7, 7)
     frames_of = dict.fromkeys(("pairs", "pairs_align", "pairs_changes", "images", "images_align", "videos"), 1)
-    frames_of["series"] = None
+    frames_of |= dict.fromkeys(("pairs_questions", "images_questions", "videos_questions"), 1)
+    frames_of["series"] = frames_of["series_questions"] = None
     for name, frames in frames_of.items():
         records = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
-        assert len({record["id"] for record in records}) == len(records) == (1 if name == "videos" else 2)
+        samples = 1 if name.startswith("videos") else 2
+        alone = name.endswith("_questions")
+        assert len({record["id"] for record in records}) == len(records) == samples * (ALONE if alone else 1)
         for record in records:
             paths = record.get("images") or [record.get("image") or record["video"]]
             assert all((out / path).exists() for path in paths)
@@ -241,9 +245,9 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
             assert first.startswith("<image>\n" * expected) and first.count("<image>") == expected
             assert not any("<image>" in text for text in others)
             assert [turn["from"] for turn in record["conversations"]] == ["human", "gpt"] * (1 + len(others))
-            if name == "videos":
+            if samples == 1:
                 assert len(list((out / record["video"]).iterdir())) == 8
-            assert len(record["captions"]) == 5
+            assert alone or len(record["captions"]) == 5
     mask = np.asarray(Image.open(out / json.loads((out / "pairs.jsonl").read_text().splitlines()[0])["mask"]))
     assert mask.shape == (256, 256)
 
@@ -251,8 +255,11 @@ def test_records_name_their_files_and_have_the_right_number_of_placeholders(tmp_
 def test_a_pair_trains_its_description_the_list_of_its_changes_and_a_chat_with_one_caption(undrawn):
     for seed in range(20):
         pair = make_pair(seed)
-        (shown, ((_, dense),)), (swapped, ((_, listed),)), (same, turns) = dialogues(pair)
+        found = {file: (sample, turns) for file, sample, turns in dialogues(pair)}
+        (shown, ((_, dense),)), (swapped, ((_, listed),)) = found["pairs_align"], found["pairs_changes"]
+        same, turns = found["pairs"]
         assert shown is same is pair and dense == pair.description
+        assert [len(turns) for file, _, turns in dialogues(pair) if file == "pairs_questions"] == [1] * ALONE
         assert swapped.truth == swap(pair).truth
         assert len(listed.split(" . ")) == max(1, len(pair.truth["changes"]))
         assert (listed == "nothing .") == (not pair.truth["changed"])

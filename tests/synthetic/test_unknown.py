@@ -3,9 +3,9 @@
 import numpy as np
 
 from btcchat.synthetic import make_pair
+from btcchat.synthetic.dialogues import chat
 from btcchat.synthetic.unknown import unknown, unknown_question, unknown_things
 from btcchat.synthetic.words import words
-from btcchat.synthetic.write import chat
 
 
 def drawn(split, number=2000):

@@ -1,0 +1,90 @@
+"""The chats about a sample that a model is trained on: dense answers, lists, single questions, whole conversations."""
+
+from numpy.random import Generator
+
+from btcchat.synthetic.answers import list_changes, plain_caption, plain_scene
+from btcchat.synthetic.phrasing import typed
+from btcchat.synthetic.samples import SyntheticSample, generator, swap
+from btcchat.synthetic.unknown import unknown_question
+from btcchat.synthetic.words import pick, words
+
+Turns = list[tuple[str, str]]  # (question, answer)
+# JSONL files of a task; the folder of its images has the name of the last one.
+FILES = {
+    "pair": ("pairs_align", "pairs_changes", "pairs_questions", "pairs"),
+    "image": ("images_align", "images_questions", "images"),
+    "series": ("series_questions", "series"),
+    "video": ("videos_questions", "videos"),
+}
+ALONE = 3  # questions of a sample that are asked alone
+
+QUESTIONS = {"pair": (4, 9), "image": (6, 12), "series": (5, 10), "video": (5, 10)}  # of a chat: at least, less than
+UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
+
+
+def dialogues(sample: SyntheticSample) -> list[tuple[str, SyntheticSample, Turns]]:
+    """The chats about a sample: the JSONL file of each, what is shown, and (question, answer) turns.
+
+    The dense answers teach a fresh model to look; from captions alone it learns to guess. For a pair, the list of what
+    changed teaches it to find the one place of nine that did. That list shows the later date first, so that it cannot
+    be learned by heart from the dense answer to the same images. A question that is asked alone must be looked up;
+    later in a chat, earlier answers help.
+    """
+    rng = generator(sample.task, sample.seed, sample.heldout, 4)
+    requests = words()["requests"]
+    name = FILES[sample.task][-1]
+    found = [(name, sample, chat(sample))]
+    found += [(f"{name}_questions", sample, [turn]) for turn in asked_alone(sample)]
+    if sample.task == "pair":
+        swapped = swap(sample)
+        turn = pick(rng, requests["list"]), list_changes(swapped.truth["changes"])
+        found.append(("pairs_changes", swapped, [turn]))
+    if sample.task in ("image", "pair"):
+        found.append((f"{name}_align", sample, [(pick(rng, requests[f"dense_{sample.task}"]), sample.description)]))
+    return found
+
+
+def chat(sample: SyntheticSample) -> Turns:
+    """Questions and a caption. The caption mostly comes last, because answers after it can be read from it.
+
+    One question in seven has no answer in the scenes. The dense description is left out because a model would learn to
+    summarise it, not to look.
+    """
+    rng = generator(sample.task, sample.seed, sample.heldout, 3)
+    turns = _asked(rng, sample, int(rng.integers(*QUESTIONS[sample.task])))
+    turn = _caption_turn(rng, sample)
+    turns.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(turns), turn)
+    return turns
+
+
+def asked_alone(sample: SyntheticSample) -> Turns:
+    """Questions that are each asked in a chat of its own, one of eight of them for the caption."""
+    rng = generator(sample.task, sample.seed, sample.heldout, 5)
+    turns = _asked(rng, sample, ALONE)
+    if rng.random() < ALONE / 8:
+        turns[0] = _caption_turn(rng, sample)
+    return turns
+
+
+def _asked(rng: Generator, sample: SyntheticSample, number: int) -> Turns:
+    """At most so many of a sample's questions, some of them replaced by one that has no answer."""
+    turns = []
+    for index in rng.permutation(len(sample.questions))[:number]:
+        question = sample.questions[index]
+        text, answer = question.worded(rng), question.answer
+        if rng.random() < UNKNOWN_SHARE:
+            text, answer = unknown_question(rng)
+        turns.append((typed(rng, text), answer))
+    return turns
+
+
+def _caption_turn(rng: Generator, sample: SyntheticSample) -> tuple[str, str]:
+    request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
+    return pick(rng, words()["requests"][request]), _caption(sample)
+
+
+def _caption(sample: SyntheticSample) -> str:
+    truth = sample.truth
+    if sample.task == "image":
+        return plain_scene(truth["cover"] or truth["background"], truth["places"])
+    return plain_caption(truth["changes"], len(sample.images), video=sample.task == "video")
