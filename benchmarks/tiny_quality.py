@@ -100,7 +100,7 @@ def unknown(model: BTCChat, tally: Tally, samples: Drawn, twins: Drawn, question
     records = []
     for sample in samples:
         rng = np.random.default_rng(sample.seed)
-        records += [asked(sample, typed(rng, unknown_question(rng, "test")[0])) for _ in range(questions)]
+        records += [asked(sample, typed(rng, unknown_question(rng, "test")[0], "test")) for _ in range(questions)]
     for answer in model.answer(records, GenerationOptions(LONGEST)):
         tally.add("unanswerable questions refused", refuses(answer))
 
@@ -128,7 +128,7 @@ def some(seed: int, questions: list[Question], number: int) -> list[Question]:
 def ask(sample: SyntheticSample, question: Question, split: Split) -> Record:
     """The question in a wording of ``split``, typed as people type, the same on every run."""
     rng = np.random.default_rng([sample.seed, SPLITS.index(split)])
-    return asked(sample, typed(rng, question.worded(rng, split)))
+    return asked(sample, typed(rng, question.worded(rng, split), split))
 
 
 def asked(sample: SyntheticSample, text: str) -> Record:

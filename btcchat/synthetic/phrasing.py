@@ -30,7 +30,7 @@ class Question(NamedTuple):
 
 @lru_cache(maxsize=1)
 def wordings() -> dict[str, dict[Split, list[str]]]:
-    """assets/synthetic/questions.yaml: kind -> split -> wordings with {slots}."""
+    """assets/synthetic/questions.yaml: kind -> split -> wordings with {slots}; ``around`` is what may be around any."""
     found: dict[str, dict[Split, list[str]]] = yaml.safe_load(read_asset("questions.yaml"))
     return found
 
@@ -58,8 +58,10 @@ def mistyped(rng: Generator, text: str) -> str:
     return " ".join(words)
 
 
-def typed(rng: Generator, text: str) -> str:
-    """As people type: now and then without the capital, without the question mark, or with a slip."""
+def typed(rng: Generator, text: str, split: Split = "train") -> str:
+    """As people type: now and then with words around it, without the capital or the question mark, or with a slip."""
+    if rng.random() < 0.15:
+        text = pick(rng, wordings()["around"][split]).format(q=text, q_small=text[0].lower() + text[1:])
     if rng.random() < 0.1:
         text = text[0].lower() + text[1:]
     if rng.random() < 0.05:

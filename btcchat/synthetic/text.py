@@ -8,6 +8,7 @@ from numpy.random import Generator
 from btcchat.synthetic.answers import describe
 from btcchat.synthetic.captions import captions, scene_captions
 from btcchat.synthetic.changes import Change, reading_order
+from btcchat.synthetic.phrasing import wordings
 from btcchat.synthetic.questions import image_questions, pair_questions, time_questions
 from btcchat.synthetic.samples import generator
 from btcchat.synthetic.scene import KINDS, PLACES
@@ -33,6 +34,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
     )
     yield from sentences()
     yield from chain.from_iterable(words()["requests"].values())
+    yield from wordings()["around"]["train"]
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]

@@ -21,6 +21,12 @@ def test_there_are_three_hundred_wordings_and_each_kind_has_some_of_both_splits(
     assert all(len(table["train"]) >= 8 and len(table["test"]) >= 4 for table in tables)
 
 
+def test_words_around_a_question_keep_it():
+    rng = np.random.default_rng(0)
+    found = {typed(rng, "Is there a pond?", "test") for _ in range(400)}
+    assert {"Hi there, is there a pond?", "Is there a pond? Thank you!"} <= found
+
+
 def test_no_wording_of_the_test_split_is_trained_in_any_kind():
     trained = {bare(text) for table in wordings().values() for text in table["train"]}
     for kind, table in wordings().items():
@@ -46,7 +52,7 @@ def test_every_kind_is_asked_and_every_wording_can_be_filled_in(undrawn):
                 kinds.add(question.kind)
                 for split in ("train", "test"):
                     assert not re.search("[{}]", " ".join(question.all_worded(split)))
-    assert kinds == set(wordings())
+    assert kinds == set(wordings()) - {"around"}
 
 
 def test_a_negated_question_has_the_opposite_answer(undrawn):
@@ -74,4 +80,4 @@ def test_a_slip_changes_one_word_and_keeps_its_first_and_last_letter():
 def test_most_questions_are_typed_as_they_are_written():
     rng = np.random.default_rng(0)
     same = sum(typed(rng, "Were houses built?") == "Were houses built?" for _ in range(1000))
-    assert 650 < same < 850
+    assert 550 < same < 750
