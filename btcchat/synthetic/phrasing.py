@@ -1,7 +1,9 @@
 """A question as a fact and its many wordings: some are trained on, others only tested."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
 import yaml
@@ -21,18 +23,27 @@ class Question(NamedTuple):
 
     def worded(self, rng: Generator, split: Split = "train") -> str:
         """One of its wordings, drawn."""
-        return filled(pick(rng, wordings()[self.kind][split]), self.slots)
+        return filled(pick(rng, pick(rng, wordings()[self.kind][split])), self.slots)
 
     def all_worded(self, split: Split = "train") -> list[str]:
         """All of its wordings, in the order of the file."""
-        return [filled(text, self.slots) for text in wordings()[self.kind][split]]
+        return [filled(text, self.slots) for text in chain.from_iterable(wordings()[self.kind][split])]
 
 
 @lru_cache(maxsize=1)
-def wordings() -> dict[str, dict[Split, list[str]]]:
-    """assets/synthetic/questions.yaml: kind -> split -> wordings with {slots}; ``around`` is what may be around any."""
+def wordings() -> dict[str, dict[Split, list[list[str]]]]:
+    """assets/synthetic/questions.yaml: kind -> split -> entries, each with the wordings that it stands for."""
     found: dict[str, dict[Split, list[str]]] = yaml.safe_load(read_asset("questions.yaml"))
-    return found
+    return {
+        kind: {split: [expanded(entry) for entry in entries] for split, entries in table.items()}
+        for kind, table in found.items()
+    }
+
+
+def expanded(entry: str) -> list[str]:
+    """ "(Is|Was) it" -> ["Is it", "Was it"]: every combination, in order."""
+    pieces = [piece.split("|") for piece in re.split(r"[()]", entry)]  # text and choices in turn
+    return ["".join(parts) for parts in product(*pieces)]
 
 
 def filled(text: str, slots: Mapping[str, str]) -> str:
@@ -61,7 +72,7 @@ def mistyped(rng: Generator, text: str) -> str:
 def typed(rng: Generator, text: str, split: Split = "train") -> str:
     """As people type: now and then with words around it, without the capital or the question mark, or with a slip."""
     if rng.random() < 0.15:
-        text = pick(rng, wordings()["around"][split]).format(q=text, q_small=text[0].lower() + text[1:])
+        text = pick(rng, pick(rng, wordings()["around"][split])).format(q=text, q_small=text[0].lower() + text[1:])
     if rng.random() < 0.1:
         text = text[0].lower() + text[1:]
     if rng.random() < 0.05:

@@ -34,7 +34,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
     )
     yield from sentences()
     yield from chain.from_iterable(words()["requests"].values())
-    yield from wordings()["around"]["train"]
+    yield from chain.from_iterable(wordings()["around"]["train"])
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]

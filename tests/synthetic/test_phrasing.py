@@ -1,12 +1,13 @@
 """Wordings of questions: many, split, filled in and mistyped."""
 
 import re
+from itertools import chain
 
 import numpy as np
 
 from btcchat.synthetic import make_image, make_pair, make_series, make_video
 from btcchat.synthetic.dialogues import dialogues
-from btcchat.synthetic.phrasing import mistyped, typed, wordings
+from btcchat.synthetic.phrasing import expanded, mistyped, typed, wordings
 
 MAKERS = (make_image, make_pair, make_series, make_video)
 
@@ -16,9 +17,9 @@ def bare(text):
 
 
 def test_there_are_three_hundred_wordings_and_each_kind_has_some_of_both_splits():
-    tables = wordings().values()
-    assert sum(len(texts) for table in tables for texts in table.values()) >= 300
-    assert all(len(table["train"]) >= 8 and len(table["test"]) >= 4 for table in tables)
+    tables = [{split: list(chain(*entries)) for split, entries in table.items()} for table in wordings().values()]
+    assert sum(len(texts) for table in tables for texts in table.values()) >= 1000
+    assert all(len(table["train"]) >= 12 and len(table["test"]) >= 4 for table in tables)
 
 
 def test_words_around_a_question_keep_it():
@@ -28,11 +29,15 @@ def test_words_around_a_question_keep_it():
 
 
 def test_no_wording_of_the_test_split_is_trained_in_any_kind():
-    trained = {bare(text) for table in wordings().values() for text in table["train"]}
+    trained = {bare(text) for table in wordings().values() for text in chain(*table["train"])}
     for kind, table in wordings().items():
-        assert not {bare(text) for text in table["test"]} & trained, kind
-        for texts in table.values():
-            assert len({*map(bare, texts)}) == len(texts), kind
+        assert not {bare(text) for text in chain(*table["test"])} & trained, kind
+        assert len(list(chain(*table["test"]))) == len({*map(bare, chain(*table["test"]))}), kind
+
+
+def test_an_entry_stands_for_all_of_its_combinations():
+    assert expanded("(Is|Was) it (|so )red?") == ["Is it red?", "Is it so red?", "Was it red?", "Was it so red?"]
+    assert expanded("Is it red?") == ["Is it red?"]
 
 
 def test_no_chat_asks_what_is_only_tested(undrawn):
