@@ -17,8 +17,9 @@ FILES = {
     "video": ("videos_questions", "videos"),
 }
 ALONE = 3  # questions of a sample that are asked alone
-
-QUESTIONS = {"pair": (4, 9), "image": (6, 12), "series": (5, 10), "video": (5, 10)}  # of a chat: at least, less than
+# Of a chat: at least, less than. Many on an image, as they are about many things; those on a change are about the same
+# one, and from the second on their answers can be read from earlier ones.
+QUESTIONS = {"pair": (4, 9), "image": (14, 22), "series": (5, 10), "video": (5, 10)}
 UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
 
 

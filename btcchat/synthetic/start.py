@@ -163,14 +163,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write the starting checkpoint to")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images_first", action="store_true", help="do not write the question before the images too")
+    parser.add_argument("--question_first", action="store_true", help="write the question before the images too")
     for size in fields(Sizes):
         parser.add_argument(f"--{size.name}", type=int, default=size.default, help=f"default {size.default}")
     arguments = parser.parse_args(argv)
     sizes = Sizes(**{size.name: getattr(arguments, size.name) for size in fields(Sizes)})
     with TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(corpus(arguments.seed), sizes.vocabulary, Path(folder))
-        model = init_model(tokenizer, sizes, seed=arguments.seed, question_first=not arguments.images_first)
+        model = init_model(tokenizer, sizes, seed=arguments.seed, question_first=arguments.question_first)
         model.save_pretrained(arguments.out)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{arguments.out}: {millions:.2f} M parameters, vocabulary {len(tokenizer)}")
