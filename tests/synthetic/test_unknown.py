@@ -1,5 +1,7 @@
 """Questions that the scenes have no answer to."""
 
+import re
+
 import numpy as np
 
 from btcchat.synthetic import make_pair
@@ -25,6 +27,8 @@ def test_things_and_wordings_of_the_test_are_not_trained():
     assert not trained & tested and len(tested) > 60
     asked, held_out = ({text.lower() for text, _ in drawn(split)} for split in ("train", "test"))
     assert not asked & held_out and len(held_out) > 300
+    word = re.compile(rf"\b(?:{'|'.join(trained)})\b")
+    assert [text for text in held_out if word.search(text)] == []
 
 
 def test_no_thing_of_the_scenes_is_among_them():
