@@ -6,6 +6,7 @@ A block of commands is run by test_commands.py, on tiny inputs, unless a line ab
 
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,14 @@ BLOCK = re.compile(
 )
 
 PYTHON = re.compile(r"^```python\n(?P<python>.*?)^```$", re.DOTALL | re.MULTILINE)
+
+# What pip writes as the command; a process that it starts imports it again, hence the guard.
+BTCCHAT = """#!{python}
+import sys
+from btcchat.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -82,3 +91,17 @@ def script(page: str, *, python: bool) -> str:
 def outputs(page: str) -> list[str]:
     """What a page shows as printed: its fenced blocks without a language, and those of JSON lines."""
     return [*code(page, ""), *code(page, "json")]
+
+
+def install(folder: Path) -> Path:
+    """A folder for PATH, in which `btcchat` and `python` are those of this checkout and `pip` does nothing."""
+    folder.mkdir()
+    programs = {
+        "btcchat": BTCCHAT.format(python=sys.executable),
+        "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+        "pip": "#!/bin/sh\n",
+    }
+    for name, content in programs.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o755)
+    return folder

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,19 +13,12 @@ from btcchat.commands.caption import EXAMPLE
 from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand
 from tests import layouts
-from tests.docs.pages import PAGES, ROOT, blocks, code, outputs, script
+from tests.docs.pages import PAGES, ROOT, blocks, code, install, outputs, script
 from tests.geo.drawn import drawn_pair, write
 
 ALL = [block for page in PAGES for block in blocks(page)]
 TUTORIAL = "docs/change_encoder.md"  # tests/test_change_encoder_tutorial.py runs it
 COMMANDS = {" ".join(words): words for block in ALL for words in block.commands}
-# What pip writes as the command; a process that it starts imports it again, hence the guard.
-BTCCHAT = """#!{python}
-import sys
-from btcchat.cli import main
-if __name__ == "__main__":
-    sys.exit(main())
-"""
 
 
 def pair(folder: Path) -> None:
@@ -171,18 +163,9 @@ def check_flags(words: list[str]) -> None:
 @pytest.fixture
 def shell(tmp_path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Runs a script in a folder of its own, in which `btcchat` is this checkout and `pip` does nothing."""
-    programs = {
-        "btcchat": BTCCHAT.format(python=sys.executable),
-        "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
-        "pip": "#!/bin/sh\n",
-    }
-    (tmp_path / "bin").mkdir()
-    for name, content in programs.items():
-        (tmp_path / "bin" / name).write_text(content)
-        (tmp_path / "bin" / name).chmod(0o755)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BTCCHAT_")}
     environment = inherited | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"
+    environment["PATH"] = f"{install(tmp_path / 'bin')}{os.pathsep}{environment['PATH']}"
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
