@@ -33,7 +33,7 @@ CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of c
     "video": "What happens in this video? Answer in one or two sentences.",
 }
 AGAIN = "run btcchat augment with that --out again"
-FAULT = "is no clue; choose another folder of clues"
+FAULT = "is not a clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
 
 

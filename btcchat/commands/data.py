@@ -42,7 +42,7 @@ def _add_convert(commands: Commands) -> None:
     add("out", nargs="?", metavar="OUT", help="folder of the annotation files; made where it is not there")
     add("--list", action="store_true", help="print the kinds of data set")
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
-    images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
+    images = "folder of the images, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
     mapping = "for the kind generic: which field of a row is what, e.g. question=Q,answer=A,image=path1,image2=path2"
     add("--map", action="append", metavar="NAME=FIELD,...", help=mapping)

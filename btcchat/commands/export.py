@@ -58,7 +58,7 @@ def _merge(args: argparse.Namespace) -> int:
 
     folder = resolve(args.merge)
     if adapter.read_base(folder) is None:
-        raise BTCChatError(f"{args.merge} is no adapter; it is a plain checkpoint already")
+        raise BTCChatError(f"{args.merge} is not an adapter; it is a plain checkpoint already")
     # Added up in float32: half precision would lose small steps twice.
     model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
     stored = args.dtype or "auto"

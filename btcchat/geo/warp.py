@@ -92,7 +92,7 @@ class _Layer:
         return values, valid
 
     def _warped(self, target: Affine, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """values, valid, and which pixels lie on the raster."""
+        """values, valid, and which pixels are on the raster."""
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
 

@@ -56,7 +56,7 @@ def load_image(
     Arrays and tensors are uint8, or floating point in 0..1. max_side: a raster of at least twice that many pixels a
     side is read smaller, as is one of more than ``max_pixels``; see `reduced`. Its ``info`` has what was done: "bands"
     (numbers from 1), "range" (the values that became black and white), "full_size" (width, height). Raises TypeError
-    for what is no image.
+    for what is not an image.
     """
     return load_images([source], reading=reading, max_side=max_side, max_pixels=max_pixels)[0]
 

@@ -286,7 +286,7 @@ ROW = {
 
 @pytest.fixture
 def lost(published, tmp_path):
-    """A folder whose tower is not to be had by the name it gives, and a data set of one row."""
+    """A folder whose tower cannot be downloaded by the name it gives, and a data set of one row."""
     edit(published, mm_vision_tower="/nowhere/tower")
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROW))

@@ -171,7 +171,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
     (written / "clues.json").write_text(json.dumps(ABOUT))
     for line in ('{"id": 1}', '{"modality": "pair", "files": ["a.png"], "clue": ""}', "[]", "no json"):
         (written / "clues.jsonl").write_text(line + "\n")
-        with pytest.raises(BTCChatError, match="clues.jsonl line 1 is no clue"):
+        with pytest.raises(BTCChatError, match="clues.jsonl line 1 is not a clue"):
             Clues(written)
 
 

@@ -467,7 +467,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         (text, '{"info": [1, {}]}', "LevirCCcaptions.json: no 'images'; expected {'images': [...]}"),
         (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a number, expected an object"),
         (text, '{"images": []}', f"{src} has no rows"),
-        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is no name of a split"),
+        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is not the name of a split"),
         ('"val"', '""', "LevirCCcaptions.json row 3: no 'split'"),
     ):
         (src / "LevirCCcaptions.json").write_text(text.replace(old, new))
