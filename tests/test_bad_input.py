@@ -165,7 +165,7 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
         ("folder.png", None, "--out is a folder"),
         ("notes.txt", "my notes, which must not be lost", "line 1 is not a caption of a pair; choose another --out"),
         ("notes.txt", "my notes\n", "line 1 is not a caption of a pair; choose another --out"),
-        ("other.jsonl", '{"text": "a"}\n', "line 1 is no caption of a pair"),
+        ("other.jsonl", '{"text": "a"}\n', "line 1 is not a caption of a pair"),
         ("out.jsonl", '{"before": "a", "after": "b", "caption": "c", "model": "m"}\n', "captions of model m, not tiny"),
     ],
 )

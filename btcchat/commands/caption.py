@@ -40,13 +40,20 @@ The same command again continues where a stopped one ended: pairs that --out alr
 
 
 def add(commands: Commands) -> None:
-    about = "caption what changed, in one pair or in many"
+    about = "say what changed in one pair of images, or in many"
     parser = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
-    parser.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="BEFORE AFTER",
+        help="the two images, the earlier one first: PNG, JPEG, TIFF, WebP, ...",
+    )
     parser.add_argument("--example", action="store_true", help="caption the packaged example pair")
-    parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
+    parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the later image")
     parser.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
-    parser.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
+    parser.add_argument(
+        "--out", metavar="FILE", help="with --pairs: a file of JSON lines, one for each pair; it is appended to"
+    )
     parser.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
     add_model(parser, run)
 

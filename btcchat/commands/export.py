@@ -23,11 +23,13 @@ def add(commands: Commands) -> None:
     base = "with --merge: where the base is now (default: where it was in training)"
     parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
     types = ("auto", "float32", "bfloat16", "float16")
-    parser.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
+    parser.add_argument(
+        "--dtype", choices=types, help="with --merge: precision of the weights (default auto: the base's)"
+    )
     tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
