@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     if about is None:
-        raise BTCChatError("a question is about something: give --image, --pair, --series or --video")
+        raise BTCChatError("there is nothing to ask about: give --image, --pair, --series or --video")
     modality, source = about
     check_dates(args, modality)
     check_clues(args)

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pairs is not None:
         return _caption_pairs(args)
     if args.out is not None:
-        raise BTCChatError("--out goes with --pairs; one caption is printed")
+        raise BTCChatError("--out needs --pairs; a single caption is printed")
     if args.images and args.example:
         raise BTCChatError("give either BEFORE AFTER or --example")
     images = [EXAMPLE / "before.png", EXAMPLE / "after.png"] if args.example else args.images

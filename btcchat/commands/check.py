@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise BTCChatError(f"--option {text}: expected NAME=VALUE, as gain=0.5")
+        raise BTCChatError(f"--option {text}: expected NAME=VALUE, such as gain=0.5")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

@@ -99,5 +99,5 @@ def run(args: argparse.Namespace) -> int:
 def _flag(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise BTCChatError(f"--set {text}: expected FLAG=VALUE, as learning_rate=1e-4")
+        raise BTCChatError(f"--set {text}: expected FLAG=VALUE, such as learning_rate=1e-4")
     return name.lstrip("-"), value

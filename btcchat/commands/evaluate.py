@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
     threshold = args.mask_threshold
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
-        raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
+        raise BTCChatError(f"--mask-threshold {threshold}: expected a number from 0 to 1, together with --masks")
     check_clues(args)
     reading(args)  # its faults come before the model is loaded
     answering = GenerationOptions(**generation(args), num_beams=args.num_beams)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     others = {"merge": ("vision_tower",), "llava_next": ("base", "dtype")}["merge" if args.merge else "llava_next"]
     for name in others:
         if getattr(args, name) is not None:
-            raise BTCChatError(f"--{name.replace('_', '-')} does not go with this export; see btcchat export --help")
+            raise BTCChatError(f"--{name.replace('_', '-')} cannot be used with this export; see btcchat export --help")
     if args.merge is not None:
         return _merge(args)
     from btcchat.checkpoint.relayout import export_llava_next
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
-        raise BTCChatError(f"{args.out} is there already; name a new folder")
+        raise BTCChatError(f"{args.out} already exists; give a new folder")
     import torch
 
     from btcchat import BTCChat

@@ -286,7 +286,7 @@ def media(args: argparse.Namespace) -> tuple[str, str | list[str]] | None:
 
 def check_dates(args: argparse.Namespace, modality: str | None) -> None:
     if args.dates and modality not in ("pair", "series"):
-        raise BTCChatError("--dates go with --pair or --series")
+        raise BTCChatError("--dates needs --pair or --series")
 
 
 def reading(args: argparse.Namespace) -> "Reading":

@@ -202,8 +202,8 @@ def test_other_faults_of_an_adapter_are_named(copies, capsys):
         assert cli.main(["export", *words]) == 2
     said = capsys.readouterr().err.splitlines()
     assert "is not an adapter; it is a plain checkpoint already" in said[0]
-    assert "is there already; name a new folder" in said[1]
-    assert "--vision-tower does not go with this export" in said[2]
+    assert "already exists; give a new folder" in said[1]
+    assert "--vision-tower cannot be used with this export" in said[2]
     file = copies / "adapter" / "llm" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "IA3"}))
     with pytest.raises(BTCChatError, match="peft_type is IA3, expected LORA"):

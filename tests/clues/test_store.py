@@ -160,7 +160,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
     with pytest.raises(BTCChatError, match="clues.json is missing; .* is not a folder of clues"):
         Clues(tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(BTCChatError, match="is a file; clues go to a folder"):
+    with pytest.raises(BTCChatError, match="is a file; give a folder for the clues"):
         ClueWriter(tmp_path / "file", ABOUT)
     (written / "clues.json").write_text("[]")
     with pytest.raises(BTCChatError, match="clues.json holds a list, .*; write the clues again with btcchat augment"):
