@@ -66,8 +66,9 @@ def blocks(page: str) -> list[Block]:
 
 
 def code(page: str, language: str) -> list[str]:
-    """The fenced blocks of another language, such as python or yaml."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text(page), re.DOTALL | re.MULTILINE)
+    """The fenced blocks of another language, such as python or yaml; "" is those without one."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text(page), re.DOTALL | re.MULTILINE)
+    return [content for name, content in fenced if name == language]
 
 
 def script(page: str, *, python: bool) -> str:

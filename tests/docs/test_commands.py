@@ -37,7 +37,9 @@ def pair(folder: Path) -> None:
 
 
 def levir(folder: Path) -> None:
-    layouts.levir_cc(folder / "LEVIR-CC", masks="RGB")
+    pair(folder)
+    for name in ("LEVIR-CC", "LEVIR-MCI-dataset"):
+        layouts.levir_cc(folder / name, masks="RGB")
 
 
 def harbour(folder: Path) -> None:
@@ -71,7 +73,8 @@ def researcher(folder: Path) -> None:
 
 
 CONVERT = "btcchat data convert levir_cc LEVIR-CC annotations/levir_cc\n"
-EVALUATE = "btcchat data convert levir_mci LEVIR-CC annotations/levir_mci\n"
+DATA = "export BTCCHAT_DATA=$PWD\n"
+EVALUATE = "btcchat data convert levir_mci LEVIR-MCI-dataset annotations/levir_mci\n"
 # Page -> (what makes the files that it names, what is run in place of what it says).
 RUN: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "README.md": (pair, []),
@@ -101,14 +104,17 @@ RUN: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "docs/distributed.md": (
         levir,
         [
-            ("python -m btcchat.train", CONVERT + "export BTCCHAT_DATA=$PWD\npython -m btcchat.train"),
+            ("python -m btcchat.train", CONVERT + DATA + "python -m btcchat.train"),
             ("--model_name_or_path BASE", "--model_name_or_path tiny --use_cpu True --tf32 False --max_steps 1"),
         ],
     ),
     "docs/training.md": (
         levir,
         [
-            ("btcchat train --model", "export BTCCHAT_DATA=$PWD\nbtcchat train --model"),
+            (
+                "btcchat train --model_name_or_path tiny --data",
+                CONVERT + DATA + "btcchat train --model_name_or_path tiny --data",
+            ),
             ("--max_steps 200 --save_steps 50", "--max_steps 2 --save_steps 1"),
             ("--tune_cc_projector True", "--tune_cc_projector True --max_steps 1 --tf32 False"),
         ],
@@ -117,7 +123,13 @@ RUN: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "docs/tutorial_analyst.md": (analyst, []),
     "docs/tutorial_researcher.md": (
         researcher,
-        [("--pairs 300", "--pairs 12"), ("--num_train_epochs 3", "--max_steps 2"), ("000299", "000011")],
+        [
+            ("range(300)", "range(12)"),
+            ("< 250", "< 8"),
+            ("--pairs 300", "--pairs 12"),
+            ("--num_train_epochs 3", "--max_steps 2"),
+            ("000299", "000011"),
+        ],
     ),
 }
 

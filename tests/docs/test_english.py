@@ -21,9 +21,9 @@ PHRASES = {
     r"\bin front of (?:its answer|the script)\b": "before",
     r"\bmust stand\b(?! out)|\bstands? (?:in no|first\b|at both|where\b|beside\b|before\b|there\b)": "is, are",
     r"\b[Bb]eside (?:it|them) stands?\b|\b[Bb]elow stands?\b": "is, are",
-    r"\bli(?:e|es) (?:in\b|on a\b|on the (?:disk|raster)|beside\b|outside of\b|apart\b|behind\b)": "is, are",
-    r"(?<!there )(?<!that )(?<!what )(?<!value )\bis no (?:name|folder|adapter|model|number|clue|caption|character|image"
-    r"|product|fault|key|object|text|JSON|change\b)": "is not a",
+    r"\bli(?:e|es) (?:in|on a|on the disk|beside|outside of|apart|behind)\b": "is, are",
+    r"(?<!there )(?<!that )(?<!what )(?<!value )\bis no (?:name|folder|adapter|model|number|clue|caption|character"
+    r"|image|product|fault|key|object|text|JSON|change\b)": "is not a",
     r"\bwould assume other\b": "if the file would be read back differently",
     r"\bnot gone on\b": "not resumed",
     r"\bdesign\.md\b|\bFACTS(?: [A-Z]\b|\.md)": "a page that ships",
