@@ -58,6 +58,12 @@ def test_a_link_leads_to_a_file_and_a_heading(page):
             assert anchor in map(slug, headings), f"{page}: {link}"
 
 
+def test_a_link_of_a_notebook_leads_to_a_page():
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        found = re.findall(r"\]\((\.\./docs/[^)\s]+)\)", notebook.read_text(encoding="utf-8"))
+        assert found and all((notebook.parent / link).is_file() for link in found), (notebook.name, found)
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     shown = set(re.findall(r": ([\w/]+\.(?:md|ipynb))$", navigation, re.MULTILINE))
