@@ -14,7 +14,7 @@ Ask a clue model one fixed question about the images of every record, and keep w
   btcchat train ... --data_mixture levir_cc --prompt_augmentation cached --clues clues/levir_cc
 
 The clue model is any checkpoint; an adapter it has is switched off. Records of the same images share a clue, found
-again by what the image files hold. The same command again continues where a stopped one ended."""
+again by what the image files hold. The same command again resumes an interrupted one."""
 
 
 def add(commands: Commands) -> None:
@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
                         progress.print(complaint(fault))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again continues")
+            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
             return 130
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""
-    there = f", {before} there already" if before else ""
+    there = f", {before} already there" if before else ""
     bad = f", {failed} records failed (named above)" if failed else ""
     say(f"{written} clues written to {args.out}{there}{empty}{bad}")
     return SOME_FAILED if failed else 0

@@ -36,7 +36,7 @@ Caption what changed between two dates, for one pair or for many.
   btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
   btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
 
-The same command again continues where a stopped one ended: pairs that --out already has are left alone."""
+If the command is interrupted, run it again: it skips the pairs that --out already has."""
 
 
 def add(commands: Commands) -> None:
@@ -139,13 +139,13 @@ def _caption_pairs(args: argparse.Namespace) -> int:
                         progress.print(complaint(reason))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again continues")
+            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
             return 130
     if args.json:
         counts = {"answered": answered, "already_there": skipped, "failed": failed}
         print(json.dumps({"out": args.out, **counts, **reading.record()}))
     else:
-        there = f", {skipped} there already" if skipped else ""
+        there = f", {skipped} already there" if skipped else ""
         bad = f", {failed} failed (named above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
         say(f"{count} written to {args.out}{there}{bad}")

@@ -40,7 +40,7 @@ Answer a split of a data set with a model, and score the answers.
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
 The run folder holds run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. The
-same command again continues where a stopped one ended, with any number of processes. Captions need pip install
+same command again resumes an interrupted one, with any number of processes. Captions need pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
 OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
