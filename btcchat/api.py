@@ -240,7 +240,7 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> str:
-        """Answer a question about one image, a pair (before, after), a series of dates, a video, or nothing (text only).
+        """Answer a question about an image, a pair (before, after), a series of dates, a video or nothing (text only).
 
         series, video: also a folder; video: also a file. dates: one for each image. history: the chat so far,
         ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]``, about the same images.
@@ -271,7 +271,7 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> Generator[str, None, None]:
-        """Like :meth:`ask`, but yield the answer piece by piece as it is written. Closing the generator stops the work."""
+        """Like :meth:`ask`, but yield the answer piece by piece. Closing the generator stops the work."""
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
@@ -300,8 +300,8 @@ class BTCChat(BTCChatModel):
         """Where it changed: float32 (H, W) in 0..1 at the size of ``after``; 0 means alike, 1 opposite.
 
         It is the cosine distance of the two dates' features in the change encoder (in the vision tower where that has
-        no features of its own): one value for each patch, interpolated. It says how far the features moved, not how probable a
-        change is: choose a threshold on validation pairs.
+        no features of its own): one value for each patch, interpolated. It says how far the features moved, not how
+        probable a change is: choose a threshold on validation pairs.
         """
         frames = load_frames("pair", [before, after], reading=self.processor.reading)
         distances = self.distances(self.see(self.processor.pixels(frames)))

@@ -158,7 +158,7 @@ class Processor:
         video_change_tokens: bool | None = None,
         reading: Reading = DEFAULT,
     ) -> "Processor":
-        """The processor of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
+        """The processor of a checkpoint folder, a hub id or the packaged model (``"tiny"``, None); no weights are read.
 
         base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.
