@@ -14,7 +14,6 @@ from btcchat.train.flags import parse_arguments
 from btcchat.train.presets import expand
 from tests import layouts
 from tests.docs.pages import PAGES, ROOT, blocks, code, install, outputs, script
-from tests.geo.drawn import drawn_pair, write
 
 ALL = [block for page in PAGES for block in blocks(page)]
 TUTORIAL = "docs/change_encoder.md"  # tests/test_change_encoder_tutorial.py runs it
@@ -32,6 +31,8 @@ def pair(folder: Path) -> None:
     }.items():
         (folder / f"{name}.png").write_bytes((EXAMPLE / f"{source}.png").read_bytes())
     (folder / "list.csv").write_text("before,after\nbefore.png,after.png\n")
+    from tests.geo.drawn import drawn_pair, write  # needs the extra geo
+
     for name, pixels in zip(("before.tif", "after.tif"), drawn_pair(1)[:2], strict=True):
         write(folder / name, pixels)
 
