@@ -1,7 +1,7 @@
 """Processor: the only way from a record or a question to model input.
 
-A request is a record whose last answer is missing. Both go through the same lines, so that a model is asked in the
-tokens, and shown the pixels, that it was taught with.
+A request is a record whose last answer is missing. Both take the same path, so that a question reaches the model in the
+same tokens and pixels as in training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -158,7 +158,7 @@ class Processor:
         video_change_tokens: bool | None = None,
         reading: Reading = DEFAULT,
     ) -> "Processor":
-        """Of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
+        """The processor of a checkpoint folder, a hub id or the packaged model (``"tiny"``, None); no weights are read.
 
         base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.

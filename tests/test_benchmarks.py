@@ -80,7 +80,7 @@ def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monk
     (tmp_path / "mine").write_text("keep")
     for folder in (tmp_path, tmp_path / "mine"):
         monkeypatch.setattr(sys, "argv", ["relayout.py", str(folder)])
-        with pytest.raises(SystemExit, match=f"{folder} is there already; name a new folder"):
+        with pytest.raises(SystemExit, match=f"{folder} already exists; give a new folder"):
             relayout.main()
     assert (tmp_path / "mine").read_text() == "keep"
 

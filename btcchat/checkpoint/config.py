@@ -58,7 +58,7 @@ class BTCChatConfig:
     video_change_tokens: bool = False  # the same between a video's frames
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
-    pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    pair_prompt: str = ""  # what comes before a pair's question, <image> a date; empty: a line of each image
     training_gsd: float | None = None  # ground sampling distance of what it was trained on, in metres
     change_threshold: ChangeThreshold | None = None  # of its change maps, with what it was calibrated on
     plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins

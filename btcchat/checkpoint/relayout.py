@@ -89,7 +89,7 @@ def _copy(src: Path, out: Path) -> None:
 
 
 def write_weights(weights: Weights, folder: Path) -> None:
-    """``weights`` byte by byte, one shard for each file they lie in."""
+    """``weights`` byte by byte, one shard for each file that they are in."""
     folder.mkdir(exist_ok=True)
     files = weights.files()
     index: dict[str, str] = {}

@@ -106,7 +106,7 @@ def saved_by_us(file: Path) -> bool:
     """Whether a JSON file says so."""
     try:
         return file.is_file() and read_json(file).get("saved_by") == NAME
-    except BTCChatError:  # it is no JSON object
+    except BTCChatError:  # it is not a JSON object
         return False
 
 

@@ -66,7 +66,7 @@ def weight_names(file: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of one part of a checkpoint: its name for each -> the file it lies in and its key there."""
+    """The weights of one part of a checkpoint: its name for each -> its file and its key there."""
 
     folder: Path
     places: dict[str, tuple[Path, str]]

@@ -23,18 +23,20 @@ def add(commands: Commands) -> None:
     base = "with --merge: where the base is now (default: where it was in training)"
     parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
     types = ("auto", "float32", "bfloat16", "float16")
-    parser.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
+    parser.add_argument(
+        "--dtype", choices=types, help="with --merge: precision of the weights (default auto: the base's)"
+    )
     tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
     others = {"merge": ("vision_tower",), "llava_next": ("base", "dtype")}["merge" if args.merge else "llava_next"]
     for name in others:
         if getattr(args, name) is not None:
-            raise BTCChatError(f"--{name.replace('_', '-')} does not go with this export; see btcchat export --help")
+            raise BTCChatError(f"--{name.replace('_', '-')} cannot be used with this export; see btcchat export --help")
     if args.merge is not None:
         return _merge(args)
     from btcchat.checkpoint.relayout import export_llava_next
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
-        raise BTCChatError(f"{args.out} is there already; name a new folder")
+        raise BTCChatError(f"{args.out} already exists; give a new folder")
     import torch
 
     from btcchat import BTCChat
@@ -58,7 +60,7 @@ def _merge(args: argparse.Namespace) -> int:
 
     folder = resolve(args.merge)
     if adapter.read_base(folder) is None:
-        raise BTCChatError(f"{args.merge} is no adapter; it is a plain checkpoint already")
+        raise BTCChatError(f"{args.merge} is not an adapter; it is a plain checkpoint already")
     # Added up in float32: half precision would lose small steps twice.
     model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
     stored = args.dtype or "auto"

@@ -157,11 +157,11 @@ def chat(sample: SyntheticSample) -> Turns:
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     most = int(rng.integers(2, 5) if sample.task == "pair" else rng.integers(5, 9))
-    asked = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
+    turns = [_as_typed(rng, *sample.questions[i]) for i in rng.permutation(len(sample.questions))[:most]]
     request = {"image": "scene", "pair": "changes"}.get(sample.task, "time")
     turn = pick(rng, words()["requests"][request]), _caption(sample)
-    asked.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(asked), turn)
-    return asked
+    turns.insert(0 if rng.random() < (0.5 if sample.task == "pair" else 0.25) else len(turns), turn)
+    return turns
 
 
 def _caption(sample: SyntheticSample) -> str:

@@ -159,13 +159,13 @@ def parse(row: object, where: str, image_root: str) -> Record:
 
 
 def check_encodable(text: str, name: str) -> None:
-    """Raise BTCChatError where a text has what is no character: half of a surrogate pair, or bytes not in UTF-8."""
+    """Raise BTCChatError if a text cannot be encoded: half of a surrogate pair, or bytes that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         got = text[error.start].encode("ascii", "backslashreplace").decode()
         raise BTCChatError(
-            f"{name} has {got} at position {error.start + 1}, which is no character; use UTF-8"
+            f"{name} has {got} at position {error.start + 1}, which is not a character; use UTF-8"
         ) from None
 
 
@@ -255,7 +255,7 @@ def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
             speaker = f"turn {number + greeting + 1} is the {turn['from']}'s"
             raise BTCChatError(f"{where}: {speaker}, expected the {SPEAKERS[number % 2]}'s: they take turns")
     if len(turns) == greeting:
-        raise BTCChatError(f"{where}: no question; in front of its answer a turn 'from': 'human' must stand")
+        raise BTCChatError(f"{where}: no question; an answer must follow a turn with 'from': 'human'")
     if turns[-1]["from"] == "human":
         raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
     return turns
