@@ -7,7 +7,7 @@
     python benchmarks/quantize.py quality [MODEL ...]       # captions of real val pairs, with paired differences
     python benchmarks/quantize.py scenes [MODEL]            # held-out drawn scenes, as tiny_quality.py scores them
 
-Times alternate between what is compared and are medians; the table has ratios, so that other load counts on both sides.
+Times are of the processor, alternate between what is compared, and are medians; the tables have ratios.
 Real pairs (--real) are the val pairs of a non-standard split of 50 LEVIR-CD test scenes.
 """
 
@@ -96,15 +96,15 @@ def candidates(layer: nn.Linear, x: torch.Tensor, torchao: Path | None) -> dict[
 
 
 def alternate(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of a call of each, taken in turn."""
+    """Median processor seconds of a call of each, taken in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()  # packs weights
     for _ in range(repeats):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     return {name: median(values) for name, values in seconds.items()}
 
 

@@ -45,6 +45,15 @@ def test_int8_gives_each_row_what_it_gives_alone_whatever_the_others_are():
 
 
 @torch.inference_mode()
+def test_int8_rounds_inputs_to_the_nearest_of_255_values():
+    plain, x = linear(), torch.randn(40, SIZES[0])
+    layer = Int8Linear.of(plain)
+    scale = x.abs().amax(1, keepdim=True) / 127
+    expected = (x / scale).round() @ layer.weight.float().t() * scale * layer.weight_scale + plain.bias
+    torch.testing.assert_close(layer(x), expected)
+
+
+@torch.inference_mode()
 def test_rows_of_zeros_give_the_bias(kind):
     layer = KINDS[kind].of(linear())
     torch.testing.assert_close(layer(torch.zeros(1, SIZES[0]))[0], layer.bias, rtol=0, atol=1e-3)
