@@ -34,9 +34,9 @@ MODEL = Sizes(
 )  # fmt: skip
 CORPUS = ["two houses are built .", "USER: ASSISTANT: What changed between the two images?"] * 50
 WORDS = (
-    "a the two three many some house houses building buildings road roads tree trees bare land forest lake scene is are "
+    "a the two three many some house houses building buildings road roads tree trees bare land forest lake scene "
     "appears appear removed built replaced left right top bottom corner next to of in on with beside between before "
-    "after same no change has have been new small large parking lot path residential area vegetation"
+    "after same no change is are has have been new small large parking lot path residential area vegetation"
 )
 VOCABULARY = WORDS.split()  # of captions to score
 RUN = """
