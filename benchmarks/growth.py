@@ -1,6 +1,6 @@
 """How time and memory grow with the number of pairs and rows: captions, `data check`, `score`.
 
-    python benchmarks/growth.py                                   # what fits into about 20 minutes on one core
+    python benchmarks/growth.py                                   # some ten minutes on an idle core
     python benchmarks/growth.py --captions 1000 10000 100000 --scores 1000 10000 100000 1000000
 
 ``caption`` answers a list of pairs (the same small files again and again) by a tiny model of random weights, 4 tokens a
