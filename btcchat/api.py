@@ -56,6 +56,7 @@ class BTCChat(BTCChatModel):
         fresh_mm_projector: bool = False,
         mm_projector_type: str | None = None,
         attn_implementation: str | None = None,
+        quantize: str | None = None,
         conv_version: str | None = None,
         caption_question: str | None = None,
         pair_prompt: str | None = None,
@@ -82,6 +83,7 @@ class BTCChat(BTCChatModel):
         with what it says.
         fresh_mm_projector: start a fresh projector of ``mm_projector_type`` (default: the checkpoint's).
         attn_implementation: of the language model, as in transformers; by default the fastest there is.
+        quantize: int8 or int4, for inference: the large linear layers in so many bits (docs/quantize.md).
         reading: bands, stretch and no-data value of the images; later ``model.processor.reading``.
         The others replace a field of the checkpoint's BTCChatConfig of the same name.
         Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
@@ -111,7 +113,7 @@ class BTCChat(BTCChatModel):
         model = loading.load(
             cls,
             path,
-            loading.Placement(device, dtype, attn_implementation),
+            loading.Placement(device, dtype, attn_implementation, quantize),
             base=base,
             vision_tower=vision_tower,
             change_encoder=EncoderChoice(fresh_change_encoder, from_origin, chg_type, options),

@@ -11,6 +11,7 @@ from btcchat.commands.options import (
     Commands,
     add_clues,
     add_images,
+    add_quantize,
     add_sampling,
     add_tower,
     at_least_0,
@@ -72,6 +73,7 @@ def add(commands: Commands) -> None:
         default="auto",
         help="precision of the weights (default auto)",
     )
+    add_quantize(add)
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
     add_tower(add)
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
@@ -173,6 +175,8 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
+    if args.quantize is not None:
+        options["quantize"] = args.quantize
     return run_record(
         args.model,
         sets,

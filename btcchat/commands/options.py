@@ -137,9 +137,15 @@ def add_device(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="precision of the weights (default auto)",
     )
+    add_quantize(add)
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
     add_tower(add)
+
+
+def add_quantize(add: AddArgument) -> None:
+    bits = "weights of the language model, with int8 on a CPU the vision tower's too, in 8 or 4 bits (docs/quantize.md)"
+    add("--quantize", choices=("int8", "int4"), help=bits)
 
 
 def add_tower(add: AddArgument) -> None:
@@ -220,7 +226,7 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword options of BTCChat.from_pretrained."""
-    names = ("base", "cc_head", "num_video_frames", "vision_tower")
+    names = ("base", "cc_head", "num_video_frames", "vision_tower", "quantize")
     given: dict[str, Any] = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     return {"device": args.device, "dtype": args.dtype, "reading": reading(args), **given}

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from btcchat.serve.http.settings import MIB, Settings, read_keys
 
     options.reading(args)  # its faults are reported before anything is loaded
-    names = ("base", "cc_head", "num_video_frames", "vision_tower", "device", "dtype")
+    names = ("base", "cc_head", "num_video_frames", "vision_tower", "device", "dtype", "quantize")
     model = {"path": args.model} | {name: getattr(args, name) for name in names}
     settings = Settings(
         model={name: value for name, value in model.items() if value is not None},

@@ -80,6 +80,7 @@ EVALUATE = "btcchat data convert levir_mci LEVIR-MCI-dataset annotations/levir_m
 RUN: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]]]] = {
     "README.md": (pair, []),
     "docs/scenes.md": (pair, []),
+    "docs/quantize.md": (pair, [("CHECKPOINT", "tiny")]),
     "docs/score.md": (captions, []),
     "docs/data.md": (
         harbour,
