@@ -93,6 +93,7 @@ class BTCChatModel(nn.Module):
         self.mm_projector = mm_projector
         self.llm = llm
         self.processor = processor
+        self.label_smoothing = 0.0  # of the loss, see mean_loss
         self.base: Base | None = None  # where the language model has an adapter: what it belongs to
 
     @property
@@ -244,7 +245,7 @@ class BTCChatModel(nn.Module):
         supervised = target >= 0
         if not supervised.any():
             return Output(loss=head(hidden[:, :1]).sum() * 0.0)
-        return Output(loss=mean_loss(head, hidden[:, :-1][supervised], target[supervised]))
+        return Output(loss=mean_loss(head, hidden[:, :-1][supervised], target[supervised], self.label_smoothing))
 
     # -- in training ------------------------------------------------------------------------------------------------
 

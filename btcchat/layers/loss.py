@@ -8,18 +8,20 @@ from torch.utils.checkpoint import checkpoint
 ROWS = 256  # tokens whose float32 logits exist together: 33 MB of a vocabulary of 32,000
 
 
-def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
+def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy of tokens ``target`` (n,) under ``head(hidden)``, hidden (n, D), in float32.
+
+    smoothing: the share of each target, 0 to 1, that is spread over the whole vocabulary.
 
     The logits of more than ROWS tokens are computed a part at a time, and again on the way back; not of weights that
     ZeRO-3 has split (``ds_id``), which are whole only while a module runs.
     """
     if len(target) <= ROWS or hasattr(head.weight, "ds_id"):
-        return F.cross_entropy(head(hidden).float(), target)
+        return F.cross_entropy(head(hidden).float(), target, label_smoothing=smoothing)
     parts = zip(hidden.split(ROWS), target.split(ROWS), strict=True)
-    sums = [checkpoint(_sum, head, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    sums = [checkpoint(_sum, head, *part, smoothing, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.stack(sums).sum() / len(target)
 
 
-def _sum(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(head(hidden).float(), target, reduction="sum")
+def _sum(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    return F.cross_entropy(head(hidden).float(), target, reduction="sum", label_smoothing=smoothing)
