@@ -1,4 +1,4 @@
-"""A loss on change maps: where a pair has a mask of its changes, the change encoder's distance learns to be that mask."""
+"""A loss on change maps: where a pair has a mask, the change encoder's distance learns to be that mask."""
 
 import torch
 from torch import Tensor

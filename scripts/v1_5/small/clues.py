@@ -1,4 +1,4 @@
-"""Clues of the change statistics: how much of a pair changed and where, from maps of models that have not seen its mask.
+"""Clues of the change statistics: how much of a pair changed and where, by models that have not seen its mask.
 
 The maps come from the change encoder alone, trained by the change-map loss. A training pair's map is of an encoder that
 was trained on other scenes.

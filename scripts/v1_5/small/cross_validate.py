@@ -7,7 +7,8 @@ for each training with its configuration, times and captions; the same command r
 makes the tables of it.
 
 1. Selection: every row of CANDIDATES is trained on some scenes of fold 0's training pairs and scored on the rest
-   (``inner``), with one seed, by greedy and by beam search. The best by CRITERION is frozen.
+   (``inner``), by greedy and by beam search; with the second seed too if the first took less than EARLY of the time.
+   The best by CRITERION, a mean over the seeds, is frozen.
 2. Cross-validation: four folds of whole scenes, two seeds, `attentive` and `concat` trained alike.
 3. The same with clues of the change statistics, scored with true, shuffled and no clues.
 
@@ -20,6 +21,7 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,14 +39,23 @@ from clues import make_clues  # noqa: E402
 from dataset import Pair, make_folds, read_pairs, scene_groups  # noqa: E402
 from features import STAGES, pooled, read_masks, write_features  # noqa: E402
 from learn import (  # noqa: E402
-    Bench, Config, best_level, captions, distances, fresh_model, load, map_counts, map_outcomes, train,
+    Bench,
+    Config,
+    best_level,
+    captions,
+    distances,
+    fresh_model,
+    map_counts,
+    map_outcomes,
+    train,
 )  # fmt: skip
 
-from btcchat.eval.captions.ngrams import NGramScorer  # noqa: E402
 from btcchat.eval.captions.counts import bleu_scores  # noqa: E402
+from btcchat.eval.captions.ngrams import NGramScorer  # noqa: E402
 from btcchat.eval.captions.presets import levir_cc  # noqa: E402
 
 FOLDS, SEEDS, INNER = 4, (0, 1), 4
+EARLY = 0.35
 PLAIN = Config()
 MASK = replace(PLAIN, mask=1.0)
 DEEP = replace(MASK, stages=(5, 7))
@@ -73,22 +84,24 @@ def main(words: list[str] | None = None) -> int:
     with multiprocessing.get_context("spawn").Pool(options.jobs, start, (options,)) as pool:
         folds = make_folds(pairs, scene_groups(pairs), FOLDS)  # while the workers load the parts
         say(options, begin, f"{len(pairs)} pairs in folds of {', '.join(str(len(fold)) for fold in folds)}")
-        say(options, begin, pool.apply(prepare))
+        left = options.deadline - time.monotonic()
+        say(options, begin, pool.apply_async(prepare).get(timeout=min(left, 1e6)))
         done = {row["id"]: row for row in read_rows(options)}
         for tasks in stages(options, pairs, folds, done):
             waiting = [task for task in tasks if task["id"] not in done]
             results = pool.imap_unordered(work, waiting)
             for _ in waiting:
                 try:
-                    row = results.next(timeout=max(1.0, options.deadline - time.monotonic()))
+                    row = results.next(timeout=min(1e6, max(1.0, options.deadline - time.monotonic())))
                 except multiprocessing.TimeoutError:
                     say(options, begin, "the time is over: what has not been trained is left out")
                     pool.terminate()
                     return 3
                 if row.get("late"):
                     continue
-                done[row["id"]] = row
                 append(options, row)
+                if "error" not in row:
+                    done[row["id"]] = row
                 score = "" if "error" in row else f"{quick_score(pairs, row['rows'], row['captions']):.1f}"
                 say(options, begin, f"{row['id']} {score} {row.get('error', '')} {row.get('seconds')} s")
     return 0
@@ -112,19 +125,25 @@ def parse(words: list[str] | None) -> argparse.Namespace:
 
 BENCH: Bench
 OPTIONS: argparse.Namespace
+FAULT: Exception | None = None  # why this worker has no BENCH
 
 
 def start(options: argparse.Namespace) -> None:
-    global BENCH, OPTIONS
+    global BENCH, OPTIONS, FAULT
     if options.device == "cuda" or options.jobs > 1:
         torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     OPTIONS = options
-    BENCH = Bench(two_depths(options), options.parts / "llm", chosen_pairs(options), options.device)
+    try:
+        BENCH = Bench(two_depths(options), options.parts / "llm", chosen_pairs(options), options.device)
+    except Exception as error:  # noqa: BLE001 - a pool would start another worker, and another, for ever
+        FAULT = error
 
 
 def prepare() -> str:
     """Write features.npy, and OUT/pooled.npy for the baseline of nearest neighbours."""
+    if FAULT is not None:
+        raise FAULT
     features = write_features(BENCH.pairs, BENCH.base, OPTIONS.cache / "features.npy", OPTIONS.device)
     if not (OPTIONS.out / "pooled.npy").is_file():
         np.save(OPTIONS.out / "pooled.npy", pooled(features[0]).astype(np.float16))
@@ -136,9 +155,11 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     if time.monotonic() > OPTIONS.deadline:
         return {"id": task["id"], "late": True}
     try:
+        if FAULT is not None:
+            raise FAULT
         return learn_and_answer(task)
     except Exception as error:  # noqa: BLE001 - the other trainings continue, and the row says what happened
-        return {**task, "error": f"{type(error).__name__}: {error}"}
+        return {**task, "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
 def learn_and_answer(task: dict[str, Any]) -> dict[str, Any]:
@@ -181,9 +202,12 @@ def stages(
     inner = [outer[i] for i in make_folds(own, scene_groups(own), INNER, seed=1)[0]]
     rest = sorted(set(outer) - set(inner))
     candidates = dict(list(CANDIDATES.items())[:2]) if options.tiny else CANDIDATES
-    yield [
-        task(options, f"selection, {name}", "selection", config, 0, rest, inner) for name, config in candidates.items()
-    ]
+    for seed in SEEDS:
+        if seed == SEEDS[0] or options.deadline - time.monotonic() > (1 - EARLY) * options.seconds:
+            yield [
+                task(options, f"selection, {name}, seed {seed}", "selection", config, seed, rest, inner)
+                for name, config in candidates.items()
+            ]
     chosen = choose(options, pairs, done)
     everything = []
     for seed in SEEDS[: 1 if options.tiny else None]:
@@ -199,10 +223,16 @@ def stages(
 
 
 def task(
-    options: argparse.Namespace, name: str, stage: str, config: Config, seed: int, train_rows: list[int], rows: list[int]
+    options: argparse.Namespace,
+    name: str,
+    stage: str,
+    config: Config,
+    seed: int,
+    train_rows: list[int],
+    rows: list[int],
 ) -> dict[str, Any]:
     if options.tiny:
-        config, train_rows, rows = replace(config, epochs=1, batch=4), train_rows[::6], rows[::4]
+        config, train_rows, rows = replace(config, epochs=1, batch=4), train_rows[::3], rows[::2]
     return {"id": name, "stage": stage, "config": asdict(config), "seed": seed, "train": train_rows, "rows": rows}
 
 
@@ -210,15 +240,20 @@ def choose(options: argparse.Namespace, pairs: list[Pair], done: dict[str, dict[
     """The best candidate, by greedy or by beam search; OUT/chosen.json keeps it, and no later run changes it."""
     file = options.out / "chosen.json"
     if not file.is_file():
-        scores = {}
+        scores: dict[tuple[str, int], list[float]] = {}
+        configs = {}
         for row in done.values():
-            if row["stage"] == "selection" and "error" not in row:
+            if row["stage"] == "selection":
+                name = row["id"].removeprefix("selection, ").rpartition(", seed")[0]
+                configs[name] = row["config"]
                 for beams, texts in ((1, row["captions"]), (3, row["captions, 3 beams"])):
-                    scores[row["id"], beams] = quick_score(pairs, row["rows"], texts)
-        name, beams = max(scores, key=lambda key: scores[key])
-        config = {**done[name]["config"], "beams": beams}
-        table = {f"{key}, {number} beams": round(value, 2) for (key, number), value in scores.items()}
-        text = json.dumps({"criterion": CRITERION, "scores": table, "chosen": name, "config": config}, indent=1)
+                    scores.setdefault((name, beams), []).append(quick_score(pairs, row["rows"], texts))
+        both = max(len(own) for own in scores.values())
+        means = {key: float(np.mean(own)) for key, own in scores.items() if len(own) == both}
+        name, beams = max(means, key=lambda key: means[key])
+        table = {f"{key}, {number} beam{'s' * (number > 1)}": round(value, 2) for (key, number), value in means.items()}
+        found = {"criterion": CRITERION, "seeds": both, "scores": table, "chosen": name}
+        text = json.dumps({**found, "config": {**configs[name], "beams": beams}}, indent=1)
         file.write_text(text + "\n", encoding="utf-8")
     config = json.loads(file.read_text(encoding="utf-8"))["config"]
     return replace(Config(**config), stages=tuple(config["stages"]))
@@ -226,9 +261,7 @@ def choose(options: argparse.Namespace, pairs: list[Pair], done: dict[str, dict[
 
 def quick_score(pairs: list[Pair], rows: list[int], texts: list[str]) -> float:
     """CRITERION, without METEOR, which needs Java."""
-    said = [
-        (levir_cc([text])[0], tuple(levir_cc(pairs[row].captions))) for text, row in zip(texts, rows, strict=True)
-    ]
+    said = [(levir_cc([text])[0], tuple(levir_cc(pairs[row].captions))) for text, row in zip(texts, rows, strict=True)]
     scorer, everything = NGramScorer(said), list(range(len(rows)))
     changed = [number for number in everything if pairs[rows[number]].changed]
     bleu = float(bleu_scores(scorer.bleu(everything).sum(0))[3])
@@ -241,15 +274,17 @@ def quick_score(pairs: list[Pair], rows: list[int], texts: list[str]) -> float:
 
 def chosen_pairs(options: argparse.Namespace) -> list[Pair]:
     pairs = read_pairs(options.data)
-    return pairs[::8] if options.tiny else pairs
+    return pairs[::16] if options.tiny else pairs
 
 
 def two_depths(options: argparse.Namespace) -> Path:
     """The tower's folder with STAGES in its config; the weights are those of PARTS/tower."""
-    source, folder = options.parts / "tower", options.parts / "tower-stages"
+    source, folder = options.parts / "tower", options.parts / f"tower-{'tiny' if options.tiny else 'stages'}"
     if not (folder / "config.json").is_file():
         folder.mkdir(exist_ok=True)
         config = json.loads((source / "config.json").read_text(encoding="utf-8")) | {"stages": STAGES}
+        if options.tiny:
+            config["image_size"] = 96
         link = folder / "model.safetensors"
         if not link.exists():
             link.symlink_to((source / "model.safetensors").resolve())

@@ -87,6 +87,8 @@ def make_folds(pairs: list[Pair], groups: list[list[int]], count: int, seed: int
     order = sorted(np.random.default_rng(seed).permutation(len(groups)).tolist(), key=lambda number: -size[number])
     folds: list[list[int]] = [[] for _ in range(count)]
     for number in order:
-        smallest = min(folds, key=lambda fold: sum(pairs[i].scene in groups[g] for g in fold for i in range(len(pairs))))
+        smallest = min(
+            folds, key=lambda fold: sum(pairs[i].scene in groups[g] for g in fold for i in range(len(pairs)))
+        )
         smallest.append(number)
     return [[i for i, pair in enumerate(pairs) if any(pair.scene in groups[g] for g in fold)] for fold in folds]

@@ -12,6 +12,7 @@ from PIL.Image import Transpose
 from torch import Tensor
 
 from btcchat import BTCChat
+from btcchat.train.frozen_tower import FrozenTower
 
 VIEWS = (None, *Transpose)  # place in this list = first index of the features
 STAGES = [5, 7]  # of the tower; the channels of stage 7 alone are the last WIDTHS[7]
@@ -37,8 +38,8 @@ def turned(x: Tensor, view: Transpose | None) -> Tensor:
 def write_features(pairs: list[Pair], model: BTCChat, file: Path, device: str) -> np.ndarray:
     """float16 (8 views, N, 2, L, C) in ``file``, which gets its name when it is complete; -> the array."""
     if not file.is_file():
-        tower = model.vision_tower.to(device).eval()
-        shape = (len(VIEWS), len(pairs), 2, tower.num_tokens, tower.hidden_size)
+        tower = FrozenTower(model.vision_tower.to(device))  # in bfloat16, as `btcchat train --bf16` computes it
+        shape = (len(VIEWS), len(pairs), 2, model.vision_tower.num_tokens, model.vision_tower.hidden_size)
         part = file.with_suffix(".part.npy")
         store = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
         with ThreadPoolExecutor(8) as pool:
@@ -84,6 +85,6 @@ def changed_share(masks: Tensor, grid: int) -> Tensor:
 
 def pooled(features: np.ndarray) -> np.ndarray:
     """(N, 2, L, C) -> (N, 3 C), as `btcchat eval` compares neighbours: mean of each date and of what differs."""
-    tokens = torch.from_numpy(np.ascontiguousarray(features)).float()
+    tokens = torch.from_numpy(np.array(features)).float()
     parts = tokens[:, 0].mean(1), tokens[:, 1].mean(1), (tokens[:, 1] - tokens[:, 0]).abs().mean(1)
     return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=1).numpy()

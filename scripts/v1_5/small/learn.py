@@ -38,7 +38,7 @@ class Config:
     stages: tuple[int, ...] = (7,)  # of the tower
     epochs: int = 10
     align: int = 0  # of these epochs the first ones train encoder and projector alone
-    batch: int = 16
+    batch: int = 24
     rate: float = 2e-4  # of the language model
     part_rate: float = 1e-3  # of encoder and projector
     lora: int = 0  # rank of an adapter that is trained in place of the language model's own weights
@@ -229,7 +229,7 @@ def distances(model: BTCChat, bench: Bench, rows: Sequence[int], config: Config)
 
 
 def map_counts(distance: Tensor, masks: Tensor) -> np.ndarray:
-    """Pixels of each level of the interpolated maps (N, g, g), where a mask has no change and where it has: (N, 2, 256)."""
+    """(N, 2, 256): pixels of each level of the interpolated maps (N, g, g), where a mask has no change and where it has."""
     counts = np.zeros((len(masks), 2, LEVELS), dtype=np.int64)
     for number, (one, mask) in enumerate(zip(distance, masks, strict=True)):
         field = F.interpolate(one[None, None], size=mask.shape, mode="bilinear", align_corners=False)[0, 0]

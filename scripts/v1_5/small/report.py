@@ -22,11 +22,14 @@ from btcchat.eval.captions.bootstrap import DRAWS, p_value, times
 from btcchat.eval.captions.changes import SAME
 from btcchat.eval.captions.counts import METRICS
 from btcchat.eval.captions.factuality import facts, factuality
+from btcchat.eval.captions.ngrams import NGramScorer
+from btcchat.eval.captions.presets import levir_cc
 from btcchat.eval.captions.score import count_captions
 from btcchat.eval.encoders.markdown import table
 from btcchat.eval.encoders.scores import Score
 from btcchat.eval.runs.baselines import most_frequent, nearest
 
+FOLDS = 4  # as cross_validate.py has them
 POWER = 2.8  # standard errors: what a two-sided test at 5 % finds in four of five cases
 KEY = ("changed CIDEr-D", "S*m", "changed or not")
 ANSWERS = {"captions": "", "captions, shuffled clues": ", shuffled", "captions, no clues": ", served without"}
@@ -49,7 +52,7 @@ def main(words: list[str] | None = None) -> None:
     pairs = read_pairs(options.data)
     groups = scene_groups(pairs)
     runs = [json.loads(line) for line in (options.out / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
-    folds = make_folds(pairs, groups, max(4, 0))
+    folds = make_folds(pairs, groups, FOLDS)
     answers = models(runs, len(pairs)) | baselines(pairs, folds, np.load(options.out / "pooled.npy"))
     group_of = np.array([next(n for n, group in enumerate(groups) if pair.scene in group) for pair in pairs])
     scores = all_scores(pairs, answers, group_of)
@@ -60,7 +63,7 @@ def main(words: list[str] | None = None) -> None:
         facts_table(pairs, answers),
         sizes(pairs, answers, np.array([float(mask.float().mean()) for mask in read_masks(pairs)])),
         maps_table(answers, group_of),
-        f"{len(pairs)} pairs of {len({pair.scene for pair in pairs})} scenes in {len(groups)} groups; non-standard split.",
+        f"{len(pairs)} pairs of {sum(map(len, groups))} scenes in {len(groups)} groups; non-standard split.",
     ]
     text = "\n\n".join(block for block in blocks if block) + "\n"
     (options.out / "report.md").write_text(text, encoding="utf-8")
@@ -158,7 +161,9 @@ def scores_table(scores: Mapping[str, Mapping[str, Score]]) -> str:
         ("all pairs", [*METRICS, "changed or not"]),
     ):
         rows = [[name, *(str(own[measure]) for measure in names)] for name, own in scores.items()]
-        blocks.append(table([title, *(name.removeprefix("changed ") if "or not" not in name else name for name in names)], rows))
+        blocks.append(
+            table([title, *(name.removeprefix("changed ") if "or not" not in name else name for name in names)], rows)
+        )
     return "\n\n".join(blocks)
 
 
@@ -174,9 +179,9 @@ def differences(scores: Mapping[str, Mapping[str, Score]]) -> str:
             one, two = scores["attentive"][measure], scores[other][measure]
             gains = one.draws - two.draws
             low, high = np.percentile(gains, [2.5, 97.5])
-            p = float(p_value(gains[:, None])[0])
-            difference = one.mean - two.mean
-            rows.append([measure, other, f"{difference:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{p:.3f}", f"{POWER * gains.std():.1f}"])
+            p, found = float(p_value(gains[:, None])[0]), f"{POWER * gains.std():.1f}"
+            interval = f"{low:+.1f} to {high:+.1f}"
+            rows.append([measure, other, f"{one.mean - two.mean:+.1f}", interval, f"{p:.3f}", found])
     return table(["measure", "attentive minus", "difference", "95 %", "p", "smallest detectable"], rows)
 
 
@@ -209,13 +214,18 @@ def sizes(pairs: Sequence[Pair], answers: Mapping[str, Answers], share: np.ndarr
         for third in np.array_split(order, 3):
             references = [list(pairs[row].captions) for row in third]
             said = [[texts[row] for row in third] for texts in own.texts]
-            cider = np.mean([count_captions(one, references)["all"].scores()[METRICS.index("CIDEr-D")] for one in said])
+            cider = np.mean([cider_d(one, references) for one in said])
             seen = np.mean([[not says_no_change(text) for text in one] for one in said])
             objects = np.mean([factuality(one, references)["objects"]["F1"] or 0.0 for one in said])
             cells.append(f"{cider:.1f}, {objects:.0f}, {100 * seen:.0f}")
         rows.append([name, *cells])
     limits = [f"{100 * share[third].min():.1f}-{100 * share[third].max():.1f} %" for third in np.array_split(order, 3)]
     return table(["changed area: CIDEr-D, objects F1, % seen", *limits], rows)
+
+
+def cider_d(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    rows = [(levir_cc([text])[0], tuple(levir_cc(own))) for text, own in zip(texts, references, strict=True)]
+    return float(100 * NGramScorer(rows).cider_d(range(len(rows))).mean())
 
 
 def maps_table(answers: Mapping[str, Answers], group_of: np.ndarray) -> str:
