@@ -55,7 +55,7 @@ from btcchat.eval.captions.ngrams import NGramScorer  # noqa: E402
 from btcchat.eval.captions.presets import levir_cc  # noqa: E402
 
 FOLDS, SEEDS, INNER = 4, (0, 1), 4
-EARLY = 0.35
+EARLY = 0.4
 PLAIN = Config()
 MASK = replace(PLAIN, mask=1.0)
 DEEP = replace(MASK, stages=(5, 7))
@@ -64,8 +64,12 @@ CANDIDATES = {
     "mask": MASK,
     "two depths": DEEP,
     "two depths, slower": replace(DEEP, rate=1e-4, part_rate=5e-4),
+    "two depths, longer": replace(DEEP, epochs=14),
     "two depths, aligned first": replace(DEEP, align=3),
     "two depths, smoothed and averaged": replace(DEEP, smoothing=0.1, average=True),
+    "two depths, slower, longer, smoothed and averaged": replace(
+        DEEP, rate=1e-4, part_rate=5e-4, epochs=14, smoothing=0.1, average=True
+    ),
     "two depths, LoRA": replace(DEEP, lora=32, rate=1e-3),
     "two depths, no views": replace(DEEP, views=False),
 }

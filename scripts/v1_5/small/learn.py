@@ -229,7 +229,7 @@ def distances(model: BTCChat, bench: Bench, rows: Sequence[int], config: Config)
 
 
 def map_counts(distance: Tensor, masks: Tensor) -> np.ndarray:
-    """(N, 2, 256): pixels of each level of the interpolated maps (N, g, g), where a mask has no change and where it has."""
+    """(N, 2, 256): pixels of each level of interpolated maps (N, g, g), where a mask has no change and where it has."""
     counts = np.zeros((len(masks), 2, LEVELS), dtype=np.int64)
     for number, (one, mask) in enumerate(zip(distance, masks, strict=True)):
         field = F.interpolate(one[None, None], size=mask.shape, mode="bilinear", align_corners=False)[0, 0]
