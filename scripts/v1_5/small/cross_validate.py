@@ -107,7 +107,8 @@ def main(words: list[str] | None = None) -> int:
                 if "error" not in row:
                     done[row["id"]] = row
                 score = "" if "error" in row else f"{quick_score(pairs, row['rows'], row['captions']):.1f}"
-                say(options, begin, f"{row['id']} {score} {row.get('error', '')} {row.get('seconds')} s")
+                times = f"trained {row.get('seconds')} s, answered {row.get('answer seconds')} s"
+                say(options, begin, row.get("trace") or f"{row['id']}: {score}, {times}")
     return 0
 
 
@@ -190,7 +191,11 @@ def learn_and_answer(task: dict[str, Any]) -> dict[str, Any]:
         found["captions, 3 beams"] = captions(model, BENCH, rows, replace(config, beams=3))
     level = best_level(map_counts(distances(model, BENCH, train_rows, config), BENCH.masks[train_rows]))
     counts = map_counts(distances(model, BENCH, rows, config), BENCH.masks[rows])
-    found |= {"level": level, "map": map_outcomes(counts, level), "answer seconds": time.perf_counter() - begin}
+    found |= {
+        "level": level,
+        "map": map_outcomes(counts, level),
+        "answer seconds": round(time.perf_counter() - begin, 1),
+    }
     return found
 
 
@@ -252,6 +257,8 @@ def choose(options: argparse.Namespace, pairs: list[Pair], done: dict[str, dict[
                 configs[name] = row["config"]
                 for beams, texts in ((1, row["captions"]), (3, row["captions, 3 beams"])):
                     scores.setdefault((name, beams), []).append(quick_score(pairs, row["rows"], texts))
+        if not scores:
+            sys.exit("no candidate could be trained; log.txt says why")
         both = max(len(own) for own in scores.values())
         means = {key: float(np.mean(own)) for key, own in scores.items() if len(own) == both}
         name, beams = max(means, key=lambda key: means[key])
