@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from efficientnet_tower import Convolution, EfficientNetTower
 
 from btcchat import BTCChatError
 from btcchat.cli import main
 from btcchat.multimodal_encoder import VISION_TOWERS, build_vision_tower
+from efficientnet_tower import Convolution, EfficientNetTower
 
 
 def tower(**config):

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from learn import Bench, Config, distances, fresh_model, warm_cosine
 from torch import Tensor
 
 from btcchat.train.map_loss import change_map_loss
+from learn import Bench, Config, distances, fresh_model, warm_cosine
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 EPOCHS, BATCH, RATE = 15, 32, 1e-3

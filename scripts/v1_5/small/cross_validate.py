@@ -32,9 +32,13 @@ ROOT = HERE.parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "efficientnet_tower")]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import efficientnet_tower  # noqa: E402, F401 - registers the tower
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+
+import efficientnet_tower  # noqa: E402, F401 - registers the tower
+from btcchat.eval.captions.counts import bleu_scores  # noqa: E402
+from btcchat.eval.captions.ngrams import NGramScorer  # noqa: E402
+from btcchat.eval.captions.presets import levir_cc  # noqa: E402
 from clues import make_clues  # noqa: E402
 from dataset import Pair, make_folds, read_pairs, scene_groups  # noqa: E402
 from features import STAGES, pooled, read_masks, write_features  # noqa: E402
@@ -49,10 +53,6 @@ from learn import (  # noqa: E402
     map_outcomes,
     train,
 )  # fmt: skip
-
-from btcchat.eval.captions.counts import bleu_scores  # noqa: E402
-from btcchat.eval.captions.ngrams import NGramScorer  # noqa: E402
-from btcchat.eval.captions.presets import levir_cc  # noqa: E402
 
 FOLDS, SEEDS, INNER = 4, (0, 1), 4
 EARLY = 0.4

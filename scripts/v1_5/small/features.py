@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from dataset import Pair
 from PIL import Image
 from PIL.Image import Transpose
 from torch import Tensor
 
 from btcchat import BTCChat
 from btcchat.train.frozen_tower import FrozenTower
+from dataset import Pair
 
 VIEWS = (None, *Transpose)  # place in this list = first index of the features
 STAGES = [5, 7]  # of the tower; the channels of stage 7 alone are the last WIDTHS[7]

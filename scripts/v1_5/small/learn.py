@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from dataset import Pair
-from features import STAGES, VIEWS, WIDTHS, changed_share
 from torch import Tensor
 
 from btcchat import BTCChat
@@ -24,6 +22,8 @@ from btcchat.generation import GenerationOptions, generate
 from btcchat.model import SeenBefore
 from btcchat.processor import Processor, request
 from btcchat.train.map_loss import change_map_loss
+from dataset import Pair
+from features import STAGES, VIEWS, WIDTHS, changed_share
 
 LEVELS = 256
 LONGEST = 40  # tokens of a caption

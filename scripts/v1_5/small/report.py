@@ -14,8 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from dataset import Pair, make_folds, read_pairs, scene_groups
-from features import read_masks
 
 from btcchat.data.changed import says_no_change
 from btcchat.eval.captions.bootstrap import DRAWS, p_value, times
@@ -28,6 +26,8 @@ from btcchat.eval.captions.score import count_captions
 from btcchat.eval.encoders.markdown import table
 from btcchat.eval.encoders.scores import Score
 from btcchat.eval.runs.baselines import most_frequent, nearest
+from dataset import Pair, make_folds, read_pairs, scene_groups
+from features import read_masks
 
 FOLDS = 4  # as cross_validate.py has them
 POWER = 2.8  # standard errors: what a two-sided test at 5 % finds in four of five cases
