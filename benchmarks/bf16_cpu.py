@@ -1,4 +1,4 @@
-"""The operators of btcchat/layers/bf16_cpu.py against torch's own: milliseconds in bfloat16 on one core.
+"""The operators of btcchat/layers/bf16_cpu.py and packed_linear.py against torch's own: bfloat16, one core.
 
 The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers'
 "eager" one, which training takes in bfloat16 on a CPU (btcchat/language_model).
@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaModel
 from btcchat.eval.encoders.machine import machine
 from btcchat.eval.encoders.markdown import table
 from btcchat.layers.bf16_cpu import attention, gelu
+from btcchat.layers.packed_linear import PackedLinear, packs
 
 
 def llama(attention: str) -> Callable[[Tensor], Tensor]:
@@ -38,6 +39,19 @@ def llama(attention: str) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def linear_gelu(pack: bool) -> Callable[[Tensor], Tensor]:
+    """The first half of a block's MLP; with ``pack``, as the tower computes it where this CPU and torch allow that."""
+    torch.manual_seed(0)
+    layer, packed = torch.nn.Linear(768, 3072).bfloat16().requires_grad_(False), PackedLinear()
+
+    def run(x: Tensor) -> Tensor:
+        if pack and packs(x, [layer]):
+            return packed(x, layer, gelu="tanh")
+        return F.gelu(F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype)), approximate="tanh")
+
+    return run
+
+
 # Name -> (torch's, ours, shapes of the inputs, whether a backward pass follows)
 CASES = {
     "gelu, 1 x 729 x 3072": (
@@ -46,6 +60,7 @@ CASES = {
         [(1, 729, 3072)],
         False,
     ),
+    "linear and gelu, 1 x 729 x 768 to 3072": (linear_gelu(False), linear_gelu(True), [(1, 729, 768)], False),
     "attention, 729 tokens": (F.scaled_dot_product_attention, attention, [(1, 12, 729, 64)] * 3, False),
     "attention, 16 x 144 tokens, and backward": (
         F.scaled_dot_product_attention,

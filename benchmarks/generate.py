@@ -1,33 +1,40 @@
-"""Captions a second of ``btcchat eval`` on a mid-size random model, and what share of the machine each part gets.
+"""Captions a second of ``btcchat eval`` on a mid-size random model, against the published way of asking.
 
     python benchmarks/generate.py                                    # float32 and bf16, batches of 1 to 32
-    python benchmarks/generate.py --dtypes bf16 --batches 8 --threads 1
+    python benchmarks/generate.py --dtypes bf16 --batches 8 --threads 1 --as-published
     python benchmarks/generate.py --smoke                            # toy sizes, seconds
 
 SigLIP 768 wide, 12 deep, 384 px, patch 14 (729 tokens an image), `attentive` without layers, `mlp_downsample`; a LLaMA
-768 wide, 12 deep, with a feed-forward of 2048 and 32,000 words; a prompt of 60 tokens, 16 new ones. The pairs are files
-of 256 x 256 pixels, read, resized, answered and decoded as ``btcchat eval`` does it, one batch size after the other.
+768 wide, 12 deep, with a feed-forward of 2048 and 32,000 words; a prompt of 60 tokens beside those of the images, 16
+new ones. The pairs are files of 256 x 256 pixels, read, resized, answered and decoded as ``btcchat eval`` does it.
 
-Peak is what a product of two square matrices reaches on this machine, in that dtype and with as many threads, at the
-best of several sizes. Peak-GFLOP a pair is seconds a pair times peak: what the machine could have computed meanwhile,
-which its speed does not move. A part's share of peak is the products it has to compute (counted from the sizes: linear
-layers, convolutions, attention) over peak-GFLOP. Each dtype has a process of its own.
+In each turn a product of two square matrices is timed, then every batch size answers all pairs; with --as-published
+the same weights are also asked the published way (as_published.py). All figures are medians over turns, and so are
+ratios and shares, of what was measured within one turn. The first turn is not counted.
+
+A part's share of peak is the products it has to compute (counted from the sizes: linear layers, convolutions,
+attention) over what the square product would have computed meanwhile. Each dtype has a process of its own. --clock cpu
+counts seconds of the CPU in place of those on the wall, for a machine that others use too.
 """
 
 import argparse
 import json
 import multiprocessing
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
 from PIL import Image
 
-from btcchat import BTCChat, request
+from as_published import AsPublished
+from btcchat import BTCChat, prompt, request
 from btcchat.data.convert.base import captioned_pair
-from btcchat.eval.encoders.machine import machine, memory, reset_peak
+from btcchat.eval.encoders.machine import load_average, machine, memory, reset_peak
 from btcchat.eval.encoders.markdown import table
 from btcchat.eval.runs.answer import Answering
 from btcchat.eval.runs.samples import Sample, read_sets
@@ -52,15 +59,17 @@ SMALL = Sizes(
 )
 VOCABULARY, PROMPT, NEW_TOKENS = 32_000, 60, 16
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-GOALS = {"float32": 550, "bf16": 600}  # peak-GFLOP a pair
-PUBLISHED = {"float32": 1110, "bf16": 3850}  # the published code at these sizes, one pair at a time
+GOALS = {"float32": 2.0, "bf16": 4.0}  # captions/s over those of the published way, best batch
+SHARES = {"vision": 55, "prefill": 50}  # percent of peak, bf16
+AS_PUBLISHED = "as published"
 PARTS = ("vision", "change", "projector", "prefill", "decode")
 
 
 def build(sizes: Sizes, dtype: torch.dtype) -> BTCChat:
     """Random weights; only words that the tokenizer has are ever said."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = train_tokenizer(["a house was built in the top left corner ."] * 20, 300, Path(folder))
+        corpus = [prompt.render([prompt.Turn("user", [""])]), "a house was built in the top left corner ."]
+        tokenizer = train_tokenizer(corpus * 20, 400, Path(folder))
     encoder = {"change_encoder_type": "attentive", "cc_n_layers": 0}
     model = init_model(tokenizer, sizes, change_encoder=encoder, mm_vision_select_layer=-2)
     model.llm.resize_token_embeddings(VOCABULARY)
@@ -68,16 +77,15 @@ def build(sizes: Sizes, dtype: torch.dtype) -> BTCChat:
     return model.to(dtype).requires_grad_(False)
 
 
-def peak(dtype: torch.dtype, sizes=(1024, 2048, 4096), repeats: int = 5) -> float:
-    """GFLOP/s of the fastest product of two square matrices."""
-    best = 0.0
-    for size in sizes:
-        first, second = (torch.randn(size, size, dtype=dtype) for _ in range(2))
-        for _ in range(repeats):
-            start = time.perf_counter()
-            first @ second
-            best = max(best, 2 * size**3 / (time.perf_counter() - start) / 1e9)
-    return best
+def peak(dtype: torch.dtype, size: int, now: Callable[[], float], repeats: int = 3) -> float:
+    """GFLOP/s of a product of two square matrices, the fastest of a few."""
+    first, second = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(repeats):
+        start = now()
+        first @ second
+        seconds.append(now() - start)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def write_pairs(folder: Path, count: int, question: str) -> list[Sample]:
@@ -98,10 +106,16 @@ def write_pairs(folder: Path, count: int, question: str) -> list[Sample]:
 
 
 def question_of(model: BTCChat) -> str:
-    """One that makes a prompt of PROMPT tokens, template and BOS included, images not."""
+    """One that makes a prompt of exactly PROMPT tokens, template and BOS included, images not."""
     blank, question = Image.new("RGB", (8, 8)), "what"
-    while len(model.processor(request(question, "pair", [blank, blank]), train=False)["input_ids"]) - 1 < PROMPT:
+
+    def tokens() -> int:
+        ids = model.processor(request(question, "pair", [blank, blank]), train=False)["input_ids"]
+        return int((ids != prompt.IMAGE_TOKEN_INDEX).sum())
+
+    while tokens() < PROMPT:
         question += " a"
+    assert tokens() == PROMPT, f"the shortest prompt has {tokens()} tokens, expected {PROMPT}"
     return question
 
 
@@ -111,47 +125,52 @@ def work(model: BTCChat, sizes: Sizes) -> dict[str, float]:
     segment, llm = model.layout.change_tokens, sizes.llm_width
     block = 12 * tokens * wide**2 + 2 * tokens**2 * wide  # products, of which each counts twice
     layer = 4 * llm**2 + 3 * llm * sizes.llm_hidden  # weights
-    read, said, head = PROMPT + segment, NEW_TOKENS - 1, llm * VOCABULARY
+    read, said, head = PROMPT + model.layout.change_segments * segment, NEW_TOKENS - 1, llm * VOCABULARY
+    cached = sum(read + 1 + number for number in range(said))  # keys that all decoding steps attend to
     counts = {
         "vision": 2 * (tokens * 3 * sizes.patch**2 * wide + deep * block),
         "change": tokens * wide**2 * (2 + 1 + 9 / 4),
-        "projector": segment * (4 * wide * llm + llm**2),
+        "projector": model.layout.change_segments * segment * (4 * wide * llm + llm**2),
         "prefill": sizes.llm_layers * (read * layer + read**2 * llm) + head,  # half of the attention is masked
-        "decode": said * (sizes.llm_layers * (layer + 2 * read * llm) + head),
+        "decode": sizes.llm_layers * (said * layer + 2 * cached * llm) + said * head,
     }
     return {part: 2 * count / 1e9 for part, count in counts.items()}
 
 
 def measure(dtype: str, args: argparse.Namespace) -> dict:
-    """-> peak (GFLOP/s), GFLOP a pair of each part, and of each batch size seconds, memory and captions."""
+    """-> GFLOP a pair of each part, and of each turn its peak (GFLOP/s) and what each way took."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    now = time.perf_counter if args.clock == "wall" else time.process_time
     sizes = SMALL if args.smoke else SIZES
-    reached = peak(DTYPES[dtype], (256,) if args.smoke else (1024, 2048, 4096))
     model = build(sizes, DTYPES[dtype])
-    clock, found = Clock(model), {}
+    clock, turns = Clock(model, now=now), []
     with tempfile.TemporaryDirectory() as folder:
         samples = write_pairs(Path(folder), args.pairs, question_of(model))
-        for size in args.batches:
-            rest = reset_peak(torch.device("cpu"))
-            answer(model, batches(samples, size)[:1], 2)  # makes the plans of its kernels
-            clock.calls.clear()
-            start = time.perf_counter()
-            captions = answer(model, batches(samples, size), NEW_TOKENS)
-            seconds = {"all": time.perf_counter() - start} | parts(clock)
-            found[size] = {
-                "seconds": {part: value / len(samples) for part, value in seconds.items()},
-                "peak memory": None if rest is None else memory(torch.device("cpu"), peak=True),
-                "above": None if rest is None else memory(torch.device("cpu"), peak=True) - rest,
-                "captions": captions,
-            }
-    return {"peak": reached, "work": work(model, sizes), "batches": found, "machine": machine(torch.device("cpu"))}
+        ways: dict[str, Callable] = {f"batch {size}": partial(ask, model, size) for size in args.batches}
+        if args.as_published:
+            ways[AS_PUBLISHED] = AsPublished(model)
+        for _ in range(1 + args.turns):
+            turn: dict = {"peak": peak(DTYPES[dtype], 256 if args.smoke else 2048, now), "load": load_average()}
+            for name, way in ways.items():
+                clock.calls.clear()
+                reset_peak(torch.device("cpu"))
+                start = now()
+                captions = way(samples, NEW_TOKENS)
+                seconds = {"all": now() - start} | parts(clock)
+                turn[name] = {
+                    "seconds": {part: value / len(samples) for part, value in seconds.items()},
+                    "memory": memory(torch.device("cpu"), peak=True),
+                    "captions": captions,
+                }
+            turns.append(turn)
+    return {"turns": turns[1:], "work": work(model, sizes), "ways": list(ways), "machine": machine(torch.device("cpu"))}
 
 
-def answer(model: BTCChat, groups: list[list[Sample]], new_tokens: int) -> dict[str, str]:
-    """id -> caption."""
+def ask(model: BTCChat, size: int, samples: list[Sample], new_tokens: int) -> dict[str, str]:
+    """Captions by id, as ``btcchat eval`` makes them."""
     captions: dict[str, str] = {}
-    for _ in sweep(model, groups, [Answering((), captions.update, GenerationOptions(new_tokens))]):
+    for _ in sweep(model, batches(samples, size), [Answering((), captions.update, GenerationOptions(new_tokens))]):
         pass
     return captions
 
@@ -165,33 +184,50 @@ def parts(clock: Clock) -> dict[str, float]:
 
 
 def report(dtype: str, found: dict, args: argparse.Namespace) -> str:
-    reached, rows, sizes = found["peak"], [], list(found["batches"])
-    for size, one in found["batches"].items():
-        seconds = one["seconds"]
-        shares = [
-            f"{seconds[part]:.4f} ({100 * found['work'][part] / (seconds[part] * reached):.0f} %)" for part in PARTS
-        ]
-        rest = seconds["all"] - sum(seconds[part] for part in PARTS)
-        memories = ["-", "-"] if one["above"] is None else [f"{one['peak memory']:.0f}", f"{one['above']:.0f}"]
-        numbers = [f"{1 / seconds['all']:.2f}", f"{seconds['all'] * reached:.0f}"]
-        rows.append([size, *numbers, *shares, f"{rest:.4f}", *memories])
-    head = ["batch", "captions/s", "peak-GFLOP a pair", *PARTS, "rest", "peak MiB", "above model MiB"]
+    turns, ours = found["turns"], [way for way in found["ways"] if way != AS_PUBLISHED]
+
+    def median(value: Callable[[dict], float]) -> float:
+        return statistics.median(value(turn) for turn in turns)
+
+    def seconds(turn: dict, way: str, part: str = "all") -> float:
+        return turn[way]["seconds"][part]
+
+    def share(way: str, part: str) -> float:
+        return median(lambda turn: 100 * found["work"][part] / (seconds(turn, way, part) * turn["peak"]))
+
+    def ratio(way: str) -> float:
+        return median(lambda turn: seconds(turn, AS_PUBLISHED) / seconds(turn, way))
+
+    rows = []
+    for way in found["ways"]:
+        whole = median(lambda turn, way=way: seconds(turn, way))
+        cells = [way, f"{1 / whole:.3f}", f"{ratio(way):.2f}x" if args.as_published else "-"]
+        for part in PARTS:
+            took = median(lambda turn, way=way, part=part: seconds(turn, way, part))
+            cells.append(f"{took:.3f} ({share(way, part):.0f} %)" if way in ours else "-")
+        rows.append([*cells, f"{max(turn[way]['memory'] or 0 for turn in turns):.0f}"])
+    peaks = sorted(turn["peak"] for turn in turns)
     products = ", ".join(f"{part} {found['work'][part]:.1f}" for part in PARTS)
-    lines = [f"{dtype}: peak {reached:.0f} GFLOP/s on {found['machine']}", f"GFLOP a pair: {products}", ""]
-    lines += [table(head, rows), "", "parts: seconds a pair (share of peak)"]
-    alone = found["batches"][sizes[0]]["captions"]
-    for size in sizes[1:]:
-        other = [name for name, text in found["batches"][size]["captions"].items() if text != alone[name]]
-        lines.append(
-            f"batch {size}: {len(alone) - len(other)} of {len(alone)} captions equal those at batch {sizes[0]}"
-        )
-    best = min(sizes, key=lambda size: found["batches"][size]["seconds"]["all"])
-    fastest = found["batches"][best]["seconds"]
-    gflop, share = fastest["all"] * reached, 100 * found["work"]["vision"] / (fastest["vision"] * reached)
-    lines.append(
-        f"best batch {best}: {gflop:.0f} peak-GFLOP a pair (goal {GOALS[dtype]}: {told(gflop <= GOALS[dtype])};"
-    )
-    lines[-1] += f" published code {PUBLISHED[dtype]}), vision at {share:.0f} % of peak (goal 60: {told(share >= 60)})"
+    lines = [
+        f"{dtype}: square product {statistics.median(peaks):.0f} GFLOP/s ({peaks[0]:.0f} to {peaks[-1]:.0f})",
+        f"on {found['machine']}; load {', '.join(str(turn['load']) for turn in turns)}",
+        f"GFLOP a pair: {products}",
+        "",
+        table(["way", "captions/s", "over published", *PARTS, "peak MiB"], rows),
+        "",
+        "parts: seconds a pair (share of the square product)",
+    ]
+    alone = turns[-1][ours[0]]["captions"]
+    for way in found["ways"]:
+        same = sum(turns[-1][way]["captions"][name] == text for name, text in alone.items())
+        lines.append(f"{way}: {same} of {len(alone)} captions equal those of {ours[0]}") if way != ours[0] else None
+    best = min(ours, key=lambda way: median(lambda turn: seconds(turn, way)))
+    if args.as_published:
+        lines.append(f"best, {best}: {ratio(best):.2f}x the published way (goal {GOALS[dtype]}x: ")
+        lines[-1] += f"{told(ratio(best) >= GOALS[dtype])})"
+    for part, goal in SHARES.items():
+        verdict = f" (goal {goal} %: {told(share(best, part) >= goal)})" if dtype == "bf16" else ""
+        lines.append(f"{part} at {share(best, part):.0f} % of the square product{verdict}")
     return "\n".join(lines)
 
 
@@ -204,15 +240,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     add("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32], help="batch sizes; the first is compared with")
-    add("--pairs", type=int, default=32, help="answered at each batch size")
+    add("--pairs", type=int, default=32, help="answered by each way in each turn")
+    add("--turns", type=int, default=5, help="turns that are counted")
+    add("--as-published", action="store_true", help="also ask the published way")
     add("--threads", type=int, help="threads (default: torch's)")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds of the CPU, with --threads 1 only")
     add("--smoke", action="store_true", help="toy sizes, to try the script")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.clock == "cpu" and args.threads != 1:
+        parser.error("--clock cpu would count threads that wait; give --threads 1 too")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
-    print(f"{args.pairs} pairs, {PROMPT} tokens of prompt, {NEW_TOKENS} new ones; torch {torch.__version__}\n")
+    about = f"{args.pairs} pairs, {PROMPT} tokens of prompt, {NEW_TOKENS} new ones"
+    print(f"{about}; torch {torch.__version__}; {args.clock} seconds\n")
     for dtype in args.dtypes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             print(report(dtype, pool.apply(measure, (dtype, args)), args), end="\n\n", flush=True)

@@ -11,11 +11,17 @@ class Clock:
     """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``).
 
     ``llm`` is its decoder and, after that, its head: generation calls these two, and not the whole. wait: called before
-    each reading of the clock, for a GPU that is still working. As a context manager it stops at the end.
+    each reading of the clock, for a GPU that is still working. now: the clock. As a context manager it stops at the
+    end.
     """
 
-    def __init__(self, model: torch.nn.Module, wait: Callable[[], None] = lambda: None):
-        self.wait = wait
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        wait: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.perf_counter,
+    ):
+        self.wait, self.now = wait, now
         self.calls: list[tuple[str, float, int]] = []
         self._started: dict[str, float] = {}
         parts = dict(model.named_children())
@@ -36,11 +42,11 @@ class Clock:
 
     def _start(self, name: str) -> None:
         self.wait()
-        self._started[name] = time.perf_counter()
+        self._started[name] = self.now()
 
     def _stop(self, name: str, options: dict) -> None:
         self.wait()
-        seconds = time.perf_counter() - self._started[name]
+        seconds = self.now() - self._started[name]
         if name == "head":
             name, before, tokens = self.calls.pop()
             self.calls.append((name, before + seconds, tokens))

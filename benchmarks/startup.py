@@ -2,7 +2,8 @@
 
     python benchmarks/startup.py
 
-Wall-clock seconds of whole processes, median of five after one that is not counted (it fills the disk cache).
+Wall-clock seconds of whole processes, which take turns; medians of five after one that is not counted (it fills the
+disk cache). The first caption is also given as a multiple of a process that only imports torch and transformers' LLaMA.
 """
 
 import argparse
@@ -20,12 +21,18 @@ COMMANDS = [  # (arguments, goal in seconds)
     (["--help"], 0.3),
     (["caption", "--example"], 5.0),
 ]
+IMPORTS = "import torch, transformers.models.llama.modeling_llama"
+GOAL = 1.5  # the last command, in processes that only import these
 
 
 def seconds(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     return time.perf_counter() - start
+
+
+def spread(times: list[float]) -> str:
+    return f"{times[0]:.2f} to {times[-1]:.2f}"
 
 
 def find_command() -> str | None:
@@ -41,16 +48,20 @@ def main() -> None:
     btcchat = find_command()
     if btcchat is None:
         sys.exit("the command btcchat is not installed here; run README's install command first")
+    commands = [[btcchat, *arguments] for arguments, _ in COMMANDS]
+    baseline = [sys.executable, "-W", "ignore", "-c", IMPORTS]
+    turns = [[seconds(command) for command in (*commands, baseline)] for _ in range(1 + repeats)][1:]
+    *times, imports = (sorted(own) for own in zip(*turns, strict=True))
     rows = []
-    for arguments, goal in COMMANDS:
-        seconds([btcchat, *arguments])
-        times = sorted(seconds([btcchat, *arguments]) for _ in range(repeats))
-        median = statistics.median(times)
-        spread = f"{times[0]:.2f} to {times[-1]:.2f}"
+    for (arguments, goal), own in zip(COMMANDS, times, strict=True):
+        median = statistics.median(own)
         verdict = "met" if median < goal else "missed"
-        rows.append((f"btcchat {' '.join(arguments)}", f"{median:.2f}", spread, f"under {goal}", verdict))
+        rows.append((f"btcchat {' '.join(arguments)}", f"{median:.2f}", spread(own), f"under {goal}", verdict))
+    rows.append((f"python -c '{IMPORTS}'", f"{statistics.median(imports):.2f}", spread(imports), "-", "-"))
     print(table(["command", "seconds, median", "spread", "goal", "result"], rows))
-    print(f"\nPython {platform.python_version()}, {os.cpu_count()} CPU cores, median of {repeats} processes")
+    ratio = statistics.median(last / only for *_, last, only in turns)
+    print(f"\n{rows[-2][0]}: {ratio:.2f} times the imports (goal {GOAL}: {'met' if ratio <= GOAL else 'missed'})")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} CPU cores, median of {repeats} processes")
 
 
 if __name__ == "__main__":

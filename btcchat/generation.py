@@ -16,6 +16,7 @@ from btcchat import prompt
 from btcchat.decoding.answer_text import AnswerText, Detokenizer
 from btcchat.decoding.beam_search import NOT_FINITE, search
 from btcchat.decoding.options import GenerationOptions
+from btcchat.decoding.recorded import lend_cache
 from btcchat.decoding.sampling import choose_token
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.layers.key_value_cache import KeyValueCache, sums_vary
@@ -79,8 +80,7 @@ def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) 
 def read_prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
     """What the language model reads of each row, (N, D)."""
     merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
-    lengths = merged.attention_mask.sum(1).tolist()
-    return [row[:length] for row, length in zip(merged.inputs_embeds, lengths, strict=True)]
+    return [row[:length] for row, length in zip(merged.inputs_embeds, merged.lengths, strict=True)]
 
 
 def _search(model: "BTCChatModel", prompts: list[Tensor], rows: list["Generation"]) -> None:
@@ -144,12 +144,13 @@ class Decoder:
         self.model = model
         self.active: list[Generation] = []  # number i is row i of the cache
         self.waiting: list[tuple[Generation, Tensor]] = []  # joined since the last step, with their prompts (N, D)
-        self._cache = KeyValueCache()
         self._end_ids = prompt.end_ids(model.tokenizer, model.config.conv_version)
         self._stop = prompt.get_template(model.config.conv_version).stop
         self._detokenizer = Detokenizer(model.tokenizer)
         llm: Any = model.llm
         self._embed, self._llm, self._head = llm.get_input_embeddings(), llm.get_decoder(), llm.get_output_embeddings()
+        lent = lend_cache(self, self._llm)
+        self._cache = KeyValueCache() if lent is None else lent
         # ZeRO-3: a layer's weights are complete only while all processes run it, so all make as many passes.
         split = hasattr(self._embed.weight, "ds_id") and torch.distributed.is_initialized()
         self._in_step = split and torch.distributed.get_world_size() > 1

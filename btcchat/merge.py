@@ -19,7 +19,9 @@ class Merged(NamedTuple):
     inputs_embeds: torch.Tensor  # (B, N', D), zero where padded
     attention_mask: torch.Tensor  # (B, N') 1 = a token
     position_ids: torch.Tensor  # (B, N') 0.. from each sample's first token
+    lengths: list[int]  # tokens of each sample
     labels: torch.Tensor | None  # (B, N')
+    learned: torch.Tensor | None  # (n,) flat places b * N' + i of the labels that the token before them is to predict
 
 
 def merge(
@@ -36,31 +38,43 @@ def merge(
 
     features: (sum of lengths, D), all segments of the batch in prompt order, None without; lengths: of each segment.
     Padding of the input (attention_mask 0) is dropped; the merged rows are padded on the right, to a length that is a
-    ``multiple``.
+    ``multiple``. Ids, mask and labels are best on the CPU: there it is decided what goes where, and the embeddings'
+    device, where the result is, is not waited for.
     Raises BTCChatError when placeholders and segments do not match in number.
     """
-    is_image = (input_ids == IMAGE_TOKEN_INDEX) & attention_mask.bool()
+    device = embed.get_parameter("weight").device
+    input_ids, real = input_ids.cpu(), attention_mask.cpu().bool()
+    is_image = (input_ids == IMAGE_TOKEN_INDEX) & real
     if int(is_image.sum()) != len(lengths):
         raise BTCChatError(f"the prompts hold {int(is_image.sum())} image placeholders, the images make {len(lengths)}")
 
-    repeats = attention_mask.long()  # how often each id stands in the merged row: 0 = padding
-    repeats = repeats.masked_scatter(is_image, torch.tensor(lengths, dtype=torch.long, device=input_ids.device))
+    repeats = real.long()  # how often each id is in the merged row: 0 = padding
+    repeats[is_image] = torch.tensor(lengths, dtype=torch.long)
     flat_ids = input_ids.flatten().repeat_interleave(repeats.flatten())  # (sum N',)
-    embeds = embed(flat_ids.clamp(min=0))  # (sum N', D)
+    embeds = embed(_to(device, flat_ids.clamp(min=0)))  # (sum N', D)
     if features is not None:
-        where = (flat_ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
-        embeds = embeds.index_put((where,), features.to(embeds.dtype))
+        holders = (flat_ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
+        embeds = embeds.index_put((_to(device, holders),), features.to(embeds.dtype))
 
     rows = repeats.sum(1, keepdim=True)  # (B, 1) merged length of each sample
     width = -(-int(rows.max()) // multiple) * multiple
-    column = torch.arange(width, device=input_ids.device)[None]  # (1, N')
-    mask = column < rows
-    inputs_embeds = embeds.new_zeros(*mask.shape, embeds.shape[-1])
-    inputs_embeds = inputs_embeds.index_put((mask.nonzero(as_tuple=True)), embeds)  # (B, N', D)
-    merged_labels = None
+    mask = torch.arange(width)[None] < rows  # (B, N')
+    places = mask.flatten().nonzero()[:, 0]  # of (B * N'), those with a token
+    inputs_embeds = embeds.new_zeros(mask.numel(), embeds.shape[-1])
+    inputs_embeds = inputs_embeds.index_put((_to(device, places),), embeds).unflatten(0, mask.shape)  # (B, N', D)
+    merged_labels, learned = None, None
     if labels is not None:
-        flat_labels = labels.flatten().repeat_interleave(repeats.flatten())
-        merged_labels = torch.full(mask.shape, IGNORE_INDEX, dtype=labels.dtype, device=labels.device)
-        merged_labels = merged_labels.masked_scatter(mask, flat_labels)
+        merged_labels = torch.full(mask.shape, IGNORE_INDEX, dtype=labels.dtype)
+        merged_labels[mask] = labels.cpu().flatten().repeat_interleave(repeats.flatten())
+        is_learned = merged_labels >= 0
+        is_learned[:, 0] = False  # nothing is before it
+        learned = _to(device, is_learned.flatten().nonzero()[:, 0])
+        merged_labels = _to(device, merged_labels)
     position_ids = (mask.long().cumsum(1) - 1).clamp(min=0)
-    return Merged(inputs_embeds, mask.long(), position_ids, merged_labels)
+    where = _to(device, mask.long()), _to(device, position_ids)
+    return Merged(inputs_embeds, *where, rows[:, 0].tolist(), merged_labels, learned)
+
+
+def _to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Without waiting for what the device still has to do."""
+    return tensor.to(device, non_blocking=True)

@@ -121,7 +121,7 @@ class BTCChatModel(nn.Module):
 
     def pixel_values(self, frames: Tensor) -> Tensor:
         """uint8 frames (F, 3, H, W) -> what the tower reads, normalised on the device; floating point as it is."""
-        frames = frames.to(self.device)
+        frames = frames.to(self.device, non_blocking=True)
         return frames if frames.is_floating_point() else self.image_processor.normalise(frames)
 
     def see(self, frames: Tensor) -> list[Tensor]:
@@ -145,9 +145,10 @@ class BTCChatModel(nn.Module):
         plan = _Plan(self.layout, modalities, frame_counts)
         groups = []
         if plan.frames:
-            groups.append(depths[-1][plan.frames])  # (frames used as they are, L, C)
+            index = torch.tensor(plan.frames).to(depths[-1].device, non_blocking=True)
+            groups.append(depths[-1][index])  # (frames used as they are, L, C)
         if plan.pairs:
-            index = torch.tensor(plan.pairs, device=depths[-1].device)  # (P, 2)
+            index = torch.tensor(plan.pairs).to(depths[-1].device, non_blocking=True)  # (P, 2)
             pairs = torch.stack([depth[index] for depth in depths], dim=2)  # (P, 2, S, L, C)
             groups.append(self.change_encoder(pairs).flatten(0, 1))  # (P*V, L', C)
         if len({group.shape[1] for group in groups}) == 1:
@@ -158,7 +159,9 @@ class BTCChatModel(nn.Module):
                 f"the parts give {len(rows)} rows of features, their num_tokens promise {sum(plan.lengths)}; the "
                 "num_tokens or segments of the change encoder or the projector is wrong"
             )
-        return rows if plan.in_order else rows[plan.rows(rows.device)], plan.lengths
+        if not plan.in_order:
+            rows = rows[plan.rows().to(rows.device, non_blocking=True)]
+        return rows, plan.lengths
 
     def distances(self, depths: Sequence[Tensor]) -> Tensor:
         """How far the dates of pairs are apart at each patch: S x (2 B, L, C) -> (B, g, g) in 0..1 or so.
@@ -198,11 +201,11 @@ class BTCChatModel(nn.Module):
             visible = Visible(*self.encode(frames, modalities, frame_counts))
         merged = merge(
             self.llm.get_input_embeddings(),
-            input_ids.to(self.device),
-            attention_mask.to(self.device),
+            input_ids,
+            attention_mask,
             visible.features,
             visible.lengths,
-            labels=None if labels is None else labels.to(self.device),
+            labels=labels,
             multiple=LENGTH_MULTIPLE if self.training and labels is not None else 1,
         )
         if visible.unused is None:
@@ -232,20 +235,15 @@ class BTCChatModel(nn.Module):
             pixel_values=pixel_values,
             encoder=encoder,
         )
-        hidden = self.llm.get_decoder()(
-            inputs_embeds=merged.inputs_embeds,
-            attention_mask=merged.attention_mask,
-            position_ids=merged.position_ids,
-            use_cache=False,
-        )[0]  # (B, N', D)
+        # Neither mask nor positions: padding is on the right, where no token looks, and both would be waited for.
+        hidden = self.llm.get_decoder()(inputs_embeds=merged.inputs_embeds, use_cache=False)[0]  # (B, N', D)
         head = self.llm.get_output_embeddings()
-        if merged.labels is None:
+        if merged.labels is None or merged.learned is None:
             return Output(logits=head(hidden))
-        target = merged.labels[:, 1:]  # token i is predicted from the hidden state at i - 1
-        supervised = target >= 0
-        if not supervised.any():
+        if not len(merged.learned):
             return Output(loss=head(hidden[:, :1]).sum() * 0.0)
-        return Output(loss=mean_loss(head, hidden[:, :-1][supervised], target[supervised], self.label_smoothing))
+        before = hidden.flatten(0, 1)[merged.learned - 1]  # a token is predicted from the hidden state before it
+        return Output(loss=mean_loss(head, before, merged.labels.flatten()[merged.learned], self.label_smoothing))
 
     # -- in training ------------------------------------------------------------------------------------------------
 
@@ -308,8 +306,8 @@ class _Plan:
         """Whether the segments are in prompt order as the groups give them."""
         return self.starts == sorted(self.starts)
 
-    def rows(self, device: torch.device) -> Tensor:
+    def rows(self) -> Tensor:
         """Of each row in prompt order, where it is in the groups (R,)."""
-        lengths = torch.tensor(self.lengths, device=device)
-        shift = torch.tensor(self.starts, device=device) - (lengths.cumsum(0) - lengths)
-        return torch.arange(sum(self.lengths), device=device) + shift.repeat_interleave(lengths)
+        lengths = torch.tensor(self.lengths)
+        shift = torch.tensor(self.starts) - (lengths.cumsum(0) - lengths)
+        return torch.arange(sum(self.lengths)) + shift.repeat_interleave(lengths)

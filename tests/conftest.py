@@ -31,6 +31,13 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
+def own_cache_folder(same_environment, tmp_path_factory, monkeypatch):
+    """A user's cache folder is neither read nor written."""
+    if "XDG_CACHE_HOME" not in os.environ:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def same_environment():
     """The Trainer's arguments write to the environment (ACCELERATE_USE_FSDP, ...), which the next test must not see."""
     before = dict(os.environ)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from btcchat import BTCChatError, Record, prompt, request
+from btcchat import BTCChat, BTCChatError, Record, prompt, request
 from btcchat.compat.decoding import new_tokens
 from btcchat.decoding.answer_text import AnswerText, Detokenizer
 from btcchat.decoding.options import GenerationOptions
@@ -122,6 +122,24 @@ def test_a_batch_gives_what_one_by_one_gives(tmp_path, dtype):
     rows = [decoder.join(row, options) for row in merged]
     decoder.finish()
     assert [row.ids for row in rows] == alone
+
+
+def test_32_captions_in_bfloat16_are_those_one_by_one_whatever_their_lengths():
+    """The packaged model: other than a toy, its near-equal words are told apart by the last bits."""
+    model = BTCChat.from_pretrained(dtype="bfloat16", device="cpu")
+    asked = [request("what " * (1 + n % 7) + "changed", "pair", [picture(n), picture(n + 40)]) for n in range(32)]
+    merged = prompts(model, asked)
+    assert len({len(row) for row in merged}) == 7
+    options = GenerationOptions(max_new_tokens=12)
+
+    def captions(rows: list[torch.Tensor]) -> list[list[int]]:
+        decoder = Decoder(model)
+        joined = [decoder.join(row, options) for row in rows]
+        decoder.finish()
+        return [row.ids for row in joined]
+
+    together = captions(merged)
+    assert together == [captions([row])[0] for row in merged] and len(set(map(tuple, together))) > 3
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [(torch.float32, 1), (torch.bfloat16, 6)])

@@ -11,7 +11,7 @@ import torch
 from test_golden import copy, shift
 
 import gpu
-from gpu_rows import attention, captions, golden_numbers, one_process, pack, training, versions
+from gpu_rows import attention, captions, decoding, golden_numbers, one_process, pack, speed, training, versions
 from gpu_rows.child import Row
 from gpu_rows.setting import NotRunError, Setting, need
 
@@ -178,15 +178,28 @@ def test_the_versions_name_what_is_missing():
 @pytest.mark.parametrize("size", ["3b", "7b"])
 def test_captions_are_measured_at_each_batch(size):
     texts = list(captions.measure(TINY, size))
-    assert len(texts) == 2 and len(cells(texts[0])) == 1, "a table after each batch"
-    rows = cells(texts[-1])
-    assert [row[0] for row in rows] == ["1", "2"]
-    assert all(float(row[1]) > 0 and float(row[5]) > 0 and "%)" in row[2] for row in rows)
+    assert len(texts) == 4 and len(cells(texts[0])) == 1, "a table after each batch, and after each other way"
+    first, last = cells(texts[-1])
+    assert [first[0], last[0]] == ["1", "2"]
+    assert all(float(row[1]) > 0 and "%)" in row[3] and "%)" in row[5] for row in (first, last))
+    assert first[7:10] == ["-"] * 3 and last[9] == "2 of 2"
+
+
+def test_attention_of_grouped_queries_is_counted():
+    query, key = torch.randn(2, 8, 10, 16), torch.randn(2, 2, 30, 16)
+    counted = speed.flops_of(lambda: torch.nn.functional.scaled_dot_product_attention(query, key, key, enable_gqa=True))
+    assert counted == 2 * 2 * 8 * 10 * 30 * (16 + 16)
+
+
+def test_steps_of_fixed_shapes_answer_as_the_plain_loop():
+    *_, text = decoding.measure(TINY)
+    assert [row[:2] for row in cells(text)][0] == ["float32", "12 of 12"]
 
 
 def test_a_training_step_is_measured_with_and_without_checkpointing():
     *_, text = training.whole(TINY)
-    assert [row[0] for row in cells(text)] == ["all weights", "all weights, gradient checkpointing"]
+    assert [row[0] for row in cells(text)] == ["all weights"] * 3 + ["gradient checkpointing"]
+    assert [row[1] for row in cells(text)] == ["2", "2", "4 x 2", "4 x 2"]
     first, last = (float(number) for number in cells(text)[0][-1].split(", "))
     assert last < first, "it learns the batch"
 
@@ -194,7 +207,7 @@ def test_a_training_step_is_measured_with_and_without_checkpointing():
 def test_the_adapter_alone_is_trained():
     pytest.importorskip("peft", reason="needs the extra train, which dev includes")
     *_, text = training.lora(TINY)
-    assert [row[0] for row in cells(text)] == ["LoRA", "LoRA, gradient checkpointing"]
+    assert [row[0] for row in cells(text)] == ["LoRA", "LoRA", "LoRA, gradient checkpointing"]
     assert "LoRA: 0.1 M weights are trained." in text
 
 

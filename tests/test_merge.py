@@ -38,14 +38,24 @@ def test_labels_are_masked_on_image_tokens_and_padding(embed):
     assert merged.labels.tolist() == [[-100, -100, -100, 7], [8, -100, -100, -100]]
 
 
+def test_what_is_learned_is_every_label_but_that_of_a_first_token(embed):
+    ids = torch.tensor([[1, IMG, 7], [8, 9, 0]])
+    labels = torch.tensor([[IGNORE_INDEX, IGNORE_INDEX, 7], [8, 9, IGNORE_INDEX]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    merged = merge(embed, ids, mask, torch.zeros(2, 2), [2], labels=labels)
+    assert merged.learned.tolist() == [3, 5] and merged.labels.flatten()[merged.learned].tolist() == [7, 9]
+    assert merge(embed, ids, mask, torch.zeros(2, 2), [2]).learned is None
+
+
 def test_a_length_is_a_multiple_where_asked(embed):
     ids, mask = torch.tensor([[1, IMG, 7], [8, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])
     exact = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids)
     padded = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids, multiple=8)
     assert padded.inputs_embeds.shape == (2, 8, 2) and padded.attention_mask.sum() == exact.attention_mask.sum()
     real, was = padded.attention_mask.bool(), exact.attention_mask.bool()
-    for one, other in zip(padded, exact, strict=True):
-        assert one[real].equal(other[was])
+    for name in ("inputs_embeds", "attention_mask", "position_ids", "labels"):
+        assert getattr(padded, name)[real].equal(getattr(exact, name)[was])
+    assert padded.lengths == exact.lengths == [4, 1]
     assert padded.labels[~real].eq(IGNORE_INDEX).all()
     assert merge(embed, ids, mask, torch.ones(2, 2), [2], multiple=4).labels is None  # 4 already
 

@@ -1,34 +1,44 @@
-"""Captions a second of one of the models in bfloat16, at batch 1 to 64, and what share of the GPU's peak it gets."""
+"""Captions a second of one of the models in bfloat16, what share of the GPU's peak it gets, and a step of decoding."""
 
 from collections.abc import Iterator
+from functools import partial
+from unittest import mock
 
 import torch
 
 from btcchat import BTCChat
+from btcchat.decoding import recorded
 from btcchat.eval.encoders.machine import memory, reset_peak
 from btcchat.eval.encoders.markdown import table
-from btcchat.generation import GenerationOptions, generate_ids
+from btcchat.generation import GenerationOptions, generate_ids, read_prompts
 from btcchat.processor import Batch
 from gpu_rows.models import build, length, pairs
 from gpu_rows.setting import Setting
 from gpu_rows.speed import device_of, flops_of, gemm_peak, peak_line, seconds_of, waiter
 from measure import Clock
 
-BATCHES, NEW_TOKENS = (1, 2, 4, 8, 16, 32, 64), 32
+BATCHES = {"mid": (1, 8, 64), "3b": (1, 8, 16, 32, 64), "7b": (1, 8, 16)}
+COMPARED = (1, 16)  # batches at which the other ways are measured, which take long
+NEW_TOKENS = 32
 HEAD = (
     "batch",
     "captions/s",
+    "first time, s",
     "vision, ms (share)",
     "change + projector, ms",
     "prefill, ms (share)",
-    "decode, tokens/s",
+    "decode, ms a step",
+    "plain loop, ms",
+    "transformers, ms",
+    "rows as the plain loop's",
+    "peak GiB",
 )
 
 
 def measure(setting: Setting, size: str) -> Iterator[str]:
     """From uint8 frames in the host's memory to new ids; reading and resizing images is not part of it."""
     device = device_of(setting)
-    batches, new_tokens = ((1, 2), 4) if setting.tiny else (BATCHES, NEW_TOKENS)
+    batches, compared, new_tokens = ((1, 2), (2,), 4) if setting.tiny else (BATCHES[size], COMPARED, NEW_TOKENS)
     peak = gemm_peak(device, torch.bfloat16)
     model = build(size, device, tiny=setting.tiny).requires_grad_(False)
     parameters = sum(p.numel() for p in model.parameters())
@@ -42,24 +52,34 @@ def measure(setting: Setting, size: str) -> Iterator[str]:
     rows: list[list[object]] = []
     for count in batches:
         batch = pairs(model, count)
+        write = partial(generate_ids, model, batch)
         rest = reset_peak(device)
-        generate_ids(model, batch, GenerationOptions(2))  # the first call of each kernel chooses how it is computed
-        seconds = seconds_of(lambda: generate_ids(model, batch, GenerationOptions(new_tokens)), device)  # noqa: B023
+        first = seconds_of(lambda: write(GenerationOptions(new_tokens)), device)  # noqa: B023
+        ids = write(GenerationOptions(new_tokens))
+        seconds = seconds_of(lambda: write(GenerationOptions(new_tokens)), device)  # noqa: B023
+        step = (seconds - seconds_of(lambda: write(GenerationOptions(1)), device)) / (new_tokens - 1)  # noqa: B023
         taken = "-" if rest is None else f"{memory(device, peak=True) / 1024:.1f}"
-        parts = parts_of(model, batch, new_tokens, device)
+        parts = parts_of(model, batch, device)
         shares = {name: 100 * count * flops / (parts[name] * peak) for name, flops in work.items()}
-        rows.append(
-            [
-                count,
-                f"{count / seconds:.2f}",
-                f"{1000 * parts['vision']:.1f} ({shares['vision']:.0f} %)",
-                f"{1000 * parts['between']:.1f}",
-                f"{1000 * parts['prefill']:.1f} ({shares['prefill']:.0f} %)",
-                f"{count * (new_tokens - 1) / parts['decode']:.0f}",
-                taken,
-            ]
-        )
-        yield f"{intro}\n\n{table([*HEAD, 'peak GiB'], rows)}"
+        row: list[object] = [
+            count,
+            f"{count / seconds:.2f}",
+            f"{first:.2f}",
+            f"{1000 * parts['vision']:.1f} ({shares['vision']:.0f} %)",
+            f"{1000 * parts['between']:.1f}",
+            f"{1000 * parts['prefill']:.1f} ({shares['prefill']:.0f} %)",
+            f"{1000 * step:.2f}",
+            *("-", "-", "-"),
+            taken,
+        ]
+        rows.append(row)
+        yield f"{intro}\n\n{table(HEAD, rows)}"
+        if count in compared:
+            plain, same = plain_step(model, batch, new_tokens, ids, device)
+            row[7], row[9] = f"{1000 * plain:.2f}", same
+            yield f"{intro}\n\n{table(HEAD, rows)}"
+            row[8] = f"{1000 * transformers_step(model, batch, new_tokens, device):.2f}"
+            yield f"{intro}\n\n{table(HEAD, rows)}"
 
 
 def prefill(model: BTCChat, batch: Batch) -> None:
@@ -72,14 +92,46 @@ def prefill(model: BTCChat, batch: Batch) -> None:
     model.llm.get_output_embeddings()(hidden[:, -1:])
 
 
-def parts_of(model: BTCChat, batch: Batch, new_tokens: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each part, in a run that waits for the GPU around every call."""
+def plain_step(
+    model: BTCChat, batch: Batch, new_tokens: int, ids: list[list[int]], device: torch.device
+) -> tuple[float, str]:
+    """Seconds of a step of our loop without recorded steps, and how many rows are ``ids`` there too."""
+    with mock.patch.object(recorded, "can_record", lambda decoder: False):
+        found = generate_ids(model, batch, GenerationOptions(new_tokens))
+        whole = seconds_of(lambda: generate_ids(model, batch, GenerationOptions(new_tokens)), device)
+        once = seconds_of(lambda: generate_ids(model, batch, GenerationOptions(1)), device)
+    same = sum(one == other for one, other in zip(ids, found, strict=True))
+    return (whole - once) / (new_tokens - 1), f"{same} of {len(ids)}"
+
+
+@torch.no_grad()
+def transformers_step(model: BTCChat, batch: Batch, new_tokens: int, device: torch.device) -> float:
+    """Seconds of a step of transformers' ``generate``, on the same prompts; each shape has been met before."""
+    prompts = torch.stack(read_prompts(model, batch))  # all equally long
+    mask = torch.ones(prompts.shape[:2], dtype=torch.long, device=device)
+
+    def write(count: int) -> None:
+        model.llm.generate(
+            inputs_embeds=prompts,
+            attention_mask=mask,
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            pad_token_id=model.tokenizer.pad_token_id,
+            bos_token_id=model.tokenizer.pad_token_id,
+        )
+
+    write(new_tokens)
+    whole = seconds_of(lambda: write(new_tokens), device)
+    return (whole - seconds_of(lambda: write(1), device)) / (new_tokens - 1)
+
+
+def parts_of(model: BTCChat, batch: Batch, device: torch.device) -> dict[str, float]:
+    """Seconds of each part up to the first token, in a run that waits for the GPU around every call."""
     with Clock(model, waiter(device)) as clock:
-        generate_ids(model, batch, GenerationOptions(new_tokens))
-    parts = dict.fromkeys(("vision", "between", "prefill", "decode"), 0.0)
-    for name, value, tokens in clock.calls:
-        if name == "llm":
-            parts["prefill" if tokens > 1 else "decode"] += value
-        else:
-            parts["vision" if name == "vision_tower" else "between"] += value
+        generate_ids(model, batch, GenerationOptions(1))
+    names = {"vision_tower": "vision", "llm": "prefill"}
+    parts = dict.fromkeys(("vision", "between", "prefill"), 0.0)
+    for name, value, _ in clock.calls:
+        parts[names.get(name, "between")] += value
     return parts

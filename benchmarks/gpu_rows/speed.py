@@ -52,9 +52,27 @@ def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 def flops_of(work: Callable[[], object]) -> int:
     """Floating-point operations of the products, convolutions and attentions that ``work`` computes."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ATTENTIONS) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def attention_flops(query, key, value, *unused: object, out_shape: object = None, **options: object) -> int:
+    """Of shapes (B, heads, L, C); torch's own count wants as many key/value heads as query heads."""
+    batch, heads, length, width = query
+    return int(2 * batch * heads * length * key[-2] * (width + value[-1]))
+
+
+ATTENTIONS = {
+    getattr(torch.ops.aten, name): attention_flops
+    for name in (
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+        "_scaled_dot_product_flash_attention_for_cpu",
+    )
+    if hasattr(torch.ops.aten, name)
+}
 
 
 def peak_line(peak: float) -> str:

@@ -1,9 +1,11 @@
 """A training step of the 3B's language model: samples a second, share of the GPU's peak, memory.
 
-As in btcchat/train: weights in float32 under bfloat16 autocast, the frozen tower as a copy in bfloat16, fused AdamW.
+As in btcchat/train: weights in float32 under bfloat16 autocast, the frozen tower as a copy in bfloat16, gradients
+clipped, fused AdamW.
 """
 
 import statistics
+import time
 from collections.abc import Iterator
 from unittest import mock
 
@@ -21,26 +23,41 @@ from gpu_rows.models import build, length, pairs
 from gpu_rows.setting import Setting, need
 from gpu_rows.speed import device_of, flops_of, gemm_peak, peak_line, seconds_of
 
-SAMPLES, STEPS = 8, 8
-HEAD = ("step", "samples/s", "tokens/s", "MFU", "peak GiB", "loss, first and last")
+STEPS = 3
+HEAD = (
+    "step",
+    "pairs",
+    "samples/s",
+    "tokens/s",
+    "MFU",
+    "ms",
+    "of it launching, ms",
+    "clipping and optimizer, ms",
+    "peak GiB",
+    "loss, first and last",
+)
+FEW, MANY, ACCUMULATED = 8, 24, 4  # pairs in a batch, and batches in a step
 
 
 def whole(setting: Setting) -> Iterator[str]:
-    """All weights of the language model, without and with gradient checkpointing."""
+    """All weights of the language model; then batches accumulated as in the preset, and gradient checkpointing too."""
     run = Run(setting)
     run.model.llm.requires_grad_(True)
-    yield run.measure("all weights", passes=3)
+    yield run.measure("all weights", passes=3, pairs_each=FEW)
+    yield run.measure("all weights", passes=3, pairs_each=MANY)
+    yield run.measure("all weights", passes=3, pairs_each=MANY, batches=ACCUMULATED)
     run.model.gradient_checkpointing_enable()
-    yield run.measure("all weights, gradient checkpointing", passes=3)
+    yield run.measure("gradient checkpointing", passes=3, pairs_each=MANY, batches=ACCUMULATED)
 
 
 def lora(setting: Setting) -> Iterator[str]:
     need("peft")
     run = Run(setting)
     add_adapter(run.model)
-    yield run.measure("LoRA", passes=2)
+    yield run.measure("LoRA", passes=2, pairs_each=FEW)
+    yield run.measure("LoRA", passes=2, pairs_each=MANY)
     run.model.gradient_checkpointing_enable()
-    yield run.measure("LoRA, gradient checkpointing", passes=2)
+    yield run.measure("LoRA, gradient checkpointing", passes=2, pairs_each=MANY)
 
 
 def qlora(setting: Setting) -> Iterator[str]:
@@ -59,9 +76,8 @@ def qlora(setting: Setting) -> Iterator[str]:
     if not quantised:
         raise RuntimeError("no weight of the language model is in 4 bits")
     run.notes.append(f"{2 * sum(p.numel() for p in quantised) / 1e6:,.1f} M weights are in 4 bits.")
-    yield run.measure("QLoRA", passes=2)
-    run.model.gradient_checkpointing_enable()
-    yield run.measure("QLoRA, gradient checkpointing", passes=2)
+    yield run.measure("QLoRA", passes=2, pairs_each=FEW)
+    yield run.measure("QLoRA", passes=2, pairs_each=MANY)
 
 
 def add_adapter(model: BTCChat) -> None:
@@ -74,57 +90,95 @@ def add_adapter(model: BTCChat) -> None:
 
 
 class Run:
-    """The model on its device, one batch, and a table that grows by a row with each `measure`."""
+    """The model on its device, and a table that grows by a row with each `measure`."""
 
     def __init__(self, setting: Setting) -> None:
-        self.device = device_of(setting)
+        self.setting, self.device = setting, device_of(setting)
         self.peak = gemm_peak(self.device, torch.bfloat16)
         self.model = build("3b", self.device, dtype=torch.float32, tiny=setting.tiny).requires_grad_(False)
-        self.samples, self.steps = (2, 2) if setting.tiny else (SAMPLES, STEPS)
-        self.batch: Batch = pairs(self.model, self.samples, train=True)
-        self.tokens = self.samples * length(self.model, self.batch)
+        one = pairs(self.model, 1, train=True)
+        self.length = length(self.model, one)
         self.tower = FrozenTower(self.model.vision_tower)
-        # Of one pass forward: of the frozen tower, and of all that follows it.
-        self.seen = flops_of(lambda: self.model.see(self.batch["frames"]))
-        self.passed = flops_of(lambda: self.model(**self.batch)) - self.seen
+        # Of one pair, forward: of the frozen tower, and of all that follows it.
+        self.seen = flops_of(lambda: self.model.see(one["frames"]))
+        self.passed = flops_of(lambda: self.model(**one)) - self.seen
         self.notes: list[str] = []
         self.rows: list[list[str]] = []
 
-    def measure(self, name: str, passes: int) -> str:
+    def measure(self, name: str, *, passes: int, pairs_each: int, batches: int = 1) -> str:
         """-> the table with one more row.
 
         passes: forward passes that a step is counted as, but for the tower: 3 where weights are trained, 2 where
         gradients only go through them. What gradient checkpointing computes twice counts once.
         """
+        pairs_each = min(pairs_each, 2) if self.setting.tiny else pairs_each
+        batch: Batch = pairs(self.model, pairs_each, train=True)
         self.model.train()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
-        losses = [self.step(optimizer), self.step(optimizer)]  # the first makes the optimizer's state
+        step = Step(self, [batch] * batches, optimizer, trained)
+        for _ in range(2 if batches == 1 else 1):  # the first makes the optimizer's state
+            step.run()
         rest = reset_peak(self.device)
-        seconds = statistics.median(self.timed(optimizer, losses) for _ in range(self.steps))
+        times = [step.run() for _ in range(STEPS)]
+        seconds = statistics.median(whole for whole, _ in times)
+        launching = statistics.median(launched for _, launched in times)
         taken = "-" if rest is None else f"{memory(self.device, peak=True) / 1024:.1f}"
-        share = (self.seen + passes * self.passed) / (seconds * self.peak)
-        speeds = [f"{self.samples / seconds:.2f}", f"{self.tokens / seconds:,.0f}", f"{100 * share:.0f} %"]
-        self.rows.append([name, *speeds, taken, f"{losses[0]:.3f}, {losses[-1]:.3f}"])
-        optimizer.zero_grad(set_to_none=True)
-        millions = sum(p.numel() for p in trained) / 1e6
-        self.notes.append(f"{name}: {millions:,.1f} M weights are trained.")
-        intro = (
-            f"{self.samples} pairs of {self.tokens // self.samples} tokens in a step; the tower is frozen. "
-            f"{peak_line(self.peak)}. {' '.join(self.notes)}"
+        step.gradients()
+        rest_of_step = seconds_of(step.update, self.device)
+        samples, losses = pairs_each * batches, step.losses
+        share = samples * (self.seen + passes * self.passed) / (seconds * self.peak)
+        self.rows.append(
+            [
+                name,
+                f"{batches} x {pairs_each}" if batches > 1 else str(pairs_each),
+                f"{samples / seconds:.2f}",
+                f"{samples * self.length / seconds:,.0f}",
+                f"{100 * share:.0f} %",
+                *(f"{1000 * one:.0f}" for one in (seconds, launching, rest_of_step)),
+                taken,
+                f"{losses[0]:.3f}, {losses[-1]:.3f}",
+            ]
         )
+        note = f"{name}: {sum(p.numel() for p in trained) / 1e6:,.1f} M weights are trained."
+        self.notes += [note] * (note not in self.notes)
+        intro = f"Pairs of {self.length} tokens; the tower is frozen. {peak_line(self.peak)}. {' '.join(self.notes)}"
         return f"{intro}\n\n{table(HEAD, self.rows)}"
 
-    def timed(self, optimizer: torch.optim.Optimizer, losses: list[torch.Tensor]) -> float:
+
+class Step:
+    """One step of the optimizer on some batches, as in btcchat/train/trainer.py."""
+
+    def __init__(
+        self, run: Run, batches: list[Batch], optimizer: torch.optim.Optimizer, trained: list[torch.nn.Parameter]
+    ) -> None:
+        self.model, self.device, self.encoder = run.model, run.device, TrainingEncoder(tower=run.tower)
+        self.batches, self.optimizer, self.trained = batches, optimizer, trained
+        self.losses: list[torch.Tensor] = []
+
+    def run(self) -> tuple[float, float]:
+        """-> seconds until the device is done, and until everything was launched."""
+        launched = 0.0
+
         def work() -> None:
-            losses.append(self.step(optimizer))
+            nonlocal launched
+            start = time.perf_counter()
+            self.gradients()
+            self.update()
+            launched = time.perf_counter() - start
 
-        return seconds_of(work, self.device)
+        return seconds_of(work, self.device), launched
 
-    def step(self, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            loss = self.model(**self.batch, encoder=TrainingEncoder(tower=self.tower)).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+    def gradients(self) -> None:
+        losses = []
+        for batch in self.batches:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                loss = self.model(**batch, encoder=self.encoder).loss / len(self.batches)
+            loss.backward()
+            losses.append(loss.detach())
+        self.losses.append(torch.stack(losses).sum())
+
+    def update(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from accelerate import init_empty_weights
 from torch import nn
 
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
@@ -45,6 +44,7 @@ from btcchat.compat.torch_floor import has_fast_bfloat16
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, pick_attention
+from btcchat.layers.empty_weights import NoStartValues, init_empty_weights
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.model import BTCChatModel
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
@@ -153,7 +153,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     device = pick_device(placement.device)
     dtype = pick_dtype(placement.dtype, device, source.llm_folder)
     attention = placement.attention or pick_attention(device, dtype)
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights():
         llm = build_language_model(config.llm, attn_implementation=attention)
         tower = vision_tower_of(config)
     tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
@@ -192,7 +192,7 @@ def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collec
     layers: dict[str, nn.Module] = {}
     for name, build in {"single": projector_of, "change": change_encoder_of}.items():
         if name not in fresh:
-            with torch.device("meta"), suppress(BTCChatError):
+            with torch.device("meta"), NoStartValues(), suppress(BTCChatError):
                 layers[name] = build(config, tower)
     return layers
 

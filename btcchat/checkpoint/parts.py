@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from accelerate import init_empty_weights
 from transformers import PreTrainedTokenizerBase
 
 from btcchat.change_encoder import build_change_encoder, canonical
@@ -13,6 +12,7 @@ from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import PreprocessorConfig
 from btcchat.language_model.tokenizer import load_tokenizer
+from btcchat.layers.empty_weights import init_empty_weights
 from btcchat.multimodal_encoder import build_vision_tower, tower_name
 from btcchat.multimodal_encoder.contract import check_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
@@ -98,7 +98,7 @@ def layout_of(
 
 def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, VisionTowerModule]:
     """The layout, and the vision tower that it was counted with: parts without memory for weights."""
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights():
         tower = vision_tower_of(config)
         resize_tower(tower, config)
         parts = tower, change_encoder_of(config, tower), projector_of(config, tower)

@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
     parser.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
     parser.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
-    parser.add_argument("--batch-size", type=at_least_1, default=8, metavar="N", help="pairs at a time (default 8)")
+    parser.add_argument("--batch-size", type=at_least_1, default=16, metavar="N", help="pairs at a time (default 16)")
     add_model(parser, run)
 
 

@@ -1,5 +1,6 @@
 """How a language model is called: transformers 4.36 to 5.24 differ in names, and in what ``generate`` returns."""
 
+import importlib.util
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 def cache_argument(decoder: "nn.Module") -> str:
     """The name of the argument that takes a key/value cache: ``past_key_values`` before transformers 5.24."""
     return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
+
+
+def takes_finished_masks() -> bool:
+    """Whether a mask of four dimensions reaches the attention as it is: since transformers 4.53."""
+    return importlib.util.find_spec("transformers.masking_utils") is not None
 
 
 def recomputes(llm: "PreTrainedModel") -> bool:

@@ -13,6 +13,7 @@ from btcchat.compat.configs import published_rope, rope_kind, rope_kinds, settin
 from btcchat.compat.families import NEWER, check_release, newer_families
 from btcchat.compat.rotary import build_with_one_table
 from btcchat.errors import BTCChatError
+from btcchat.language_model.norms import fuse_norms
 from btcchat.language_model.qwen2 import Qwen2Config, Qwen2ForCausalLM
 from btcchat.registry import Registry
 
@@ -40,9 +41,11 @@ def build_language_model(config: Mapping[str, Any], *, attn_implementation: str 
     _, model_class = _family(config)
     made = read_settings(config)
     try:
-        return build_with_one_table(model_class, made, attn_implementation)
+        model = build_with_one_table(model_class, made, attn_implementation)
     except setting_faults() as error:
         raise BTCChatError(f"llm/config.json: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    fuse_norms(model)
+    return model
 
 
 def is_family(model_type: str | None) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from btcchat.compat.decoding import cache_argument
+from btcchat.layers.attention_kernels import without_cudnn
 
 COLUMNS = 64  # columns are allocated in multiples of this, so that few joining rows make the cache grow
 LANES = 16  # numbers that torch's attention for the CPU sums side by side
@@ -29,6 +30,7 @@ class KeyValueCache(Cache):
         self._written: list[int] = []  # columns of each row that hold anything, padding of its prompt included
         self.rows = self.columns = 0  # what is allocated
         self._before = 0  # columns before those of a forward pass
+        self._count = 0  # rows of an extending pass
         self._place: tuple = ()  # where an extending pass writes; empty while prompts are read
 
     def reserve(self, rows: int, columns: int) -> None:
@@ -50,16 +52,15 @@ class KeyValueCache(Cache):
 
         The caller has reserved room for them.
         """
-        mask, longest = None, inputs_embeds.shape[1]
+        longest = inputs_embeds.shape[1]
         positions = torch.arange(longest, device=inputs_embeds.device)[None]  # (1, L)
-        ends = torch.tensor(lengths, device=inputs_embeds.device)[:, None]  # (N, 1)
-        if min(lengths) < longest:
-            mask = (positions < ends).long()  # (N, L)
         self._before, self._place = 0, ()
-        hidden = self._run(decoder, inputs_embeds, mask, positions)  # (N, L, D)
+        # No mask: padding is on the right, where no token looks.
+        hidden = self._run(decoder, inputs_embeds, None, positions)  # (N, L, D)
         self.lengths += lengths
         self._written += [longest] * len(lengths)
-        return hidden.take_along_dim(ends[:, :, None] - 1, 1)
+        last = torch.tensor(lengths)[:, None, None] - 1  # (N, 1, 1)
+        return hidden.take_along_dim(last.to(hidden.device, non_blocking=True), 1)
 
     def extend(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
         """One more token in each row in use: (n, 1, D) -> hidden states (n, 1, D)."""
@@ -74,7 +75,7 @@ class KeyValueCache(Cache):
         mask = None
         if min(self.lengths) + 1 < width:
             mask = (torch.arange(width, device=ends.device) <= ends[:, None]).long()  # (n, width)
-        self._before = width - 1
+        self._count, self._before = count, width - 1
         hidden = self._run(decoder, inputs_embeds, mask, ends[:, None])
         self.lengths = [length + 1 for length in self.lengths]
         self._written = list(map(max, self._written, self.lengths))
@@ -99,13 +100,14 @@ class KeyValueCache(Cache):
 
     def _run(self, decoder: nn.Module, inputs_embeds: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         # Without a mask transformers takes the causal kernels, which read no mask at all.
-        hidden: Tensor = decoder(
-            inputs_embeds=inputs_embeds,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            **{cache_argument(decoder): self},
-        )[0]
+        with without_cudnn(inputs_embeds.device):
+            hidden: Tensor = decoder(
+                inputs_embeds=inputs_embeds,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=True,
+                **{cache_argument(decoder): self},
+            )[0]
         return hidden
 
     def update(
@@ -123,7 +125,7 @@ class KeyValueCache(Cache):
             return key_states, value_states
         keys[self._place], values[self._place] = key_states[:, :, 0], value_states[:, :, 0]
         width = self._before + 1
-        return keys[:count, :, :width], values[:count, :, :width]
+        return keys[: self._count, :, :width], values[: self._count, :, :width]
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
         return self._before

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError, choose
 from btcchat.layers.bf16_cpu import attention, gelu
+from btcchat.layers.packed_linear import PackedLinear, packs
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
 
 # Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
@@ -215,18 +216,28 @@ class Block(nn.Module):
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
         self.self_attn = Attention(width, config["num_attention_heads"])
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
+        self.mlp: Any = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
         self.approximate = ACTIVATIONS[config["hidden_act"]]
+        self._fc1, self._fc2 = PackedLinear(), PackedLinear()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x))
-        hidden = self.mlp["fc1"](self.layer_norm2(x))
-        x = x + self.mlp["fc2"](gelu(hidden, self.approximate))
+        x = self.self_attn(self.layer_norm1(x), residual=x)
+        hidden, fc1, fc2 = self.layer_norm2(x), self.mlp["fc1"], self.mlp["fc2"]
+        if packs(x, (fc1, fc2)):
+            return self._fc2(self._fc1(hidden, fc1, gelu=self.approximate), fc2, residual=x)
+        x = x + fc2(gelu(fc1(hidden), self.approximate))
         return x
+
+    def train(self, mode: bool = True) -> "Block":
+        """As usual; an optimiser may write weights without raising their version, so none are kept packed."""
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            for packed in (self._fc1, self._fc2, *self.self_attn.packed):
+                packed.drop()
+        return super().train(mode)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all tokens."""
+    """Multi-head self-attention over all tokens, and the sum with the residual."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -235,14 +246,18 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
+        self.packed = PackedLinear(), PackedLinear()  # q, k and v in one; out
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, C/heads)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        x = self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
-        return x
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        projections = self.q_proj, self.k_proj, self.v_proj
+        packed = packs(x, (*projections, self.out_proj))
+        if packed:
+            parts = self.packed[0](x, *projections).chunk(3, -1)
+        else:
+            parts = tuple(projection(x) for projection in projections)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (N, heads, L, C/heads)
+        x = attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.packed[1](x, self.out_proj, residual=residual) if packed else residual + self.out_proj(x)
 
 
 def interpolate_rows(weight: Tensor, count: int) -> Tensor:

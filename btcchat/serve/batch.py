@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
+
 from btcchat.data.pairs import Pair
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, read_rows
 from btcchat.media import load_frames
+from btcchat.media.read_ahead import read_ahead
 from btcchat.media.reading import DEFAULT, FLAGS, Reading
 from btcchat.outputs.lock import Lock, beside
 
@@ -87,19 +90,23 @@ def caption_pairs(
 ) -> Iterator[str | None]:
     """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out.
 
+    The images of the next batches are read meanwhile.
     What clues raises, where a pair has no clue, stops the run.
     """
     if not pairs:
         return  # before torch is imported for nothing
     from btcchat.processor import request
 
-    for start in range(0, len(pairs), batch_size):
-        readable, faults = [], []
-        for pair in pairs[start : start + batch_size]:
-            try:
-                readable.append((pair, load_frames("pair", pair.paths, reading=model.processor.reading)))
-            except BTCChatError as error:
-                faults.append(f"{pair.place}: {error}")
+    def read(pair: Pair) -> list[Image] | str:
+        """Its frames, or why it has none."""
+        try:
+            return load_frames("pair", pair.paths, reading=model.processor.reading)
+        except BTCChatError as error:
+            return f"{pair.place}: {error}"
+
+    groups = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+    for group, found in zip(groups, read_ahead(read, groups), strict=True):
+        readable = [(pair, frames) for pair, frames in zip(group, found, strict=True) if not isinstance(frames, str)]
         requests: list[ClueRequest] = [("pair", pair.paths, frames) for pair, frames in readable]
         clue_texts: Sequence[str | None] = clues(requests) if clues is not None and requests else [None] * len(requests)
         records = [
@@ -109,5 +116,5 @@ def caption_pairs(
         if records:
             texts = model.answer(records, options)
             answers.write([(pair, text) for (pair, _), text in zip(readable, texts, strict=True)])
-        yield from faults
+        yield from (fault for fault in found if isinstance(fault, str))
         yield from [None] * len(readable)

@@ -19,8 +19,7 @@ REPORTS = ("tensorboard", "wandb")
 def build_accelerator(args: "TrainingArguments") -> Accelerator:
     """A fresh one for this run, also where another run of this process had one."""
     forget_accelerator()
-    if args.tf32 is not None:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     # accelerate from 1.0 starts several processes on CPUs only if `cpu` is True.
     on_cpu = args.use_cpu or not torch.accelerator.is_available()
     backend = args.ddp_backend or ("gloo" if on_cpu and args.deepspeed else None)

@@ -113,7 +113,7 @@ def offloaded(optimizer: torch.optim.Optimizer, args: "TrainingArguments") -> to
 
 
 def sum_over_processes(value: int, device: torch.device) -> torch.Tensor:
-    total = torch.tensor(value, device=device)
+    total = torch.tensor(value).to(device, non_blocking=True)
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(total)
     return total

@@ -90,8 +90,9 @@ def _model(args: RunArguments, checkpoint: str | None) -> BTCChat:
     training = args.training
     # bitsandbytes quantises on the way from the CPU to the GPU
     device = str(training.device) if training.bits == 16 else "cpu"
-    on_cpu = training.device.type == "cpu" and training.bf16  # autocast: the weights are float32
-    attention = pick_attention("cpu", torch.bfloat16, gradients=True) if on_cpu else None
+    # What autocast computes in, which decides about the attention: the weights are float32.
+    computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision, torch.float32)
+    attention = pick_attention(str(training.device), computed, gradients=True)
     model = load_model(args.model, args.data, checkpoint, device, attention)
     if training.lora_enable:
         add_lora(model, args.model.model_name_or_path, training)

@@ -99,7 +99,7 @@ class Trainer:
         self.stop = False  # a hook sets it to end the run after this step
         self.faults: list[str] = []  # samples of this process that could not be made
         self.cut: list[str] = []  # samples of this process that were longer than the model reads
-        self.grad_norm = math.nan  # of the last step, before clipping
+        self.grad_norm: Tensor | float = math.nan  # of the last step, before clipping; on the device until it is logged
         self.loader = self.get_train_dataloader()
         self.state = TrainState(max_steps=self.num_steps())
         self.meter = Meter(args.device, self.accelerator.gather)
@@ -259,7 +259,9 @@ class Trainer:
             logger.warning("left out %s", fault)
             self.faults.append(fault)
         self.cut += batch.pop("cut", [])
-        return cast(Batch, send_to_device(batch, self.args.device, non_blocking=True))
+        # Ids, mask and labels stay: see merge.
+        moved = {name: batch[name] for name in ("frames", "cached") if name in batch}
+        return cast(Batch, batch | send_to_device(moved, self.args.device, non_blocking=True))
 
     def _loss(self, batch: Batch) -> Tensor:
         """The mean over the batch's supervised tokens."""
@@ -273,7 +275,7 @@ class Trainer:
     def _clip(self) -> None:
         """Shorten the gradient to --max_grad_norm; DeepSpeed has done so."""
         if self.args.deepspeed:
-            self.grad_norm = float(self.wrapped.get_global_grad_norm())
+            self.grad_norm = self.wrapped.get_global_grad_norm()
             return
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for parameter in trained:
@@ -281,7 +283,7 @@ class Trainer:
             # one, Adam would not count the step for that part, and the size of its later steps would differ.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.grad_norm = float(self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm or math.inf))
+        self.grad_norm = self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm or math.inf)
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
@@ -289,7 +291,10 @@ class Trainer:
         """A line about the steps since the last one."""
         figures = self.meter.read()
         self._finite(figures["loss"])
-        figures |= {"grad_norm": round(self.grad_norm, 6), "learning_rate": float(self.schedule.get_last_lr()[0])}
+        figures |= {
+            "grad_norm": round(float(self.grad_norm), 6),
+            "learning_rate": float(self.schedule.get_last_lr()[0]),
+        }
         for group in self.optimizer.param_groups:
             if "part" in group:  # see own_rates
                 figures[f"learning_rate_{group['part']}"] = group["lr"]

@@ -145,7 +145,7 @@ class MachineArguments:
     use_cpu: bool = field(default=False, metadata={"help": "Train on the CPU although there is a GPU."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16; the weights stay float32."})
     fp16: bool = field(default=False, metadata={"help": "Compute in float16, for GPUs without bfloat16."})
-    tf32: bool | None = field(default=None, metadata={"help": "Let an Ampere or newer GPU multiply in TF32."})
+    tf32: bool = field(default=False, metadata={"help": "Let an Ampere or newer GPU multiply and convolve in TF32."})
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Compute each block again in the backward pass: less memory, more time."}
     )

@@ -6,7 +6,7 @@ import pytest
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions import paraphrases
-from btcchat.eval.captions.paraphrases import write_relevant
+from btcchat.eval.captions.paraphrases import cache_folder, write_relevant
 
 PAIRS = [(f"0.{number}", f"house {number}", f"building {number}") for number in range(40)]
 LINES = ["\n".join(pair) + "\n" for pair in PAIRS]
@@ -29,3 +29,61 @@ def test_a_table_that_is_cut_off_is_an_error(tmp_path):
     (tmp_path / "table.gz").write_bytes(data[:-10])
     with pytest.raises(BTCChatError, match="is cut off; install pycocoevalcap again"):
         write_relevant(tmp_path / "table.gz", ["house 0"], tmp_path / "out.gz")
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A table, and in ``passes`` how often it is gone through, with an empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, passes, triples = tmp_path / "table.gz", [], paraphrases._triples
+    path.write_bytes(gzip.compress("".join(LINES).encode()))
+    monkeypatch.setattr(paraphrases, "_triples", lambda table: passes.append(table) or triples(table))
+    return path, passes
+
+
+def _written(table, texts, folder):
+    count = write_relevant(table, texts, folder / "out.gz")
+    with gzip.open(folder / "out.gz", "rt") as file:
+        lines = file.read()
+    assert lines.count("\n") == 3 * count
+    return lines
+
+
+def test_texts_of_known_words_do_not_go_through_the_table_again(table, tmp_path):
+    path, passes = table
+    assert _written(path, ["house 7 8", "building"], tmp_path) == LINES[7] + LINES[8]
+    assert _written(path, ["house 8 building"], tmp_path) == LINES[8] and len(passes) == 1
+    assert _written(path, ["house 9 building"], tmp_path) == LINES[9] and len(passes) == 2
+    assert _written(path, ["house 9 7 building"], tmp_path) == LINES[7] + LINES[9] and len(passes) == 2
+
+
+def test_too_many_words_are_forgotten(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(paraphrases, "MOST_WORDS", 4)
+    path, passes = table
+    for texts, count in ((["house building 1"], 1), (["house building 2 3"], 2), (["house building 1"], 3)):
+        assert _written(path, texts, tmp_path) == "".join(LINES[int(n)] for n in texts[0].split()[2:])
+        assert len(passes) == count
+
+
+@pytest.mark.parametrize("fault", ["cut", "no gzip", "other words", "not lines of three", "another table", "a folder"])
+def test_what_is_not_whole_or_of_another_table_is_not_used(table, tmp_path, fault):
+    path, passes = table
+    _written(path, ["house building 1"], tmp_path)
+    kept = cache_folder() / "paraphrases.gz"
+    content = gzip.decompress(kept.read_bytes())
+    if fault == "cut":
+        kept.write_bytes(kept.read_bytes()[:-10])
+    elif fault == "a folder":
+        kept.unlink()
+        kept.mkdir()
+    elif fault == "another table":
+        path.write_bytes(gzip.compress("".join(LINES[:2] * 2).encode()))
+    else:
+        bad = {
+            "no gzip": content,
+            "other words": gzip.compress(b"[1]\n"),
+            "not lines of three": gzip.compress(content + b"1\n"),
+        }
+        kept.write_bytes(bad[fault])
+    expected = LINES[1] * (2 if fault == "another table" else 1)
+    assert _written(path, ["house building 1"], tmp_path) == expected and len(passes) == 2

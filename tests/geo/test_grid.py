@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from pyproj import Transformer
+from rasterio.rpc import RPC
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from btcchat.errors import BTCChatError
@@ -144,6 +145,22 @@ def test_a_raster_placed_by_control_points_alone_is_refused(tmp_path):
         file.gcps = (points, "EPSG:4326")
         file.write(np.ones((1, 100, 100), np.uint8))
     with pytest.raises(BTCChatError, match="ground control points alone.*gdalwarp -tps"):
+        opened(path)
+
+
+def test_a_raster_placed_by_a_sensor_model_alone_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    line = [0.0, 0.0, -1.0] + [0.0] * 17  # rows go down with latitude
+    sample = [0.0, 1.0] + [0.0] * 18
+    one = [1.0] + [0.0] * 19
+    with rasterio.open(path, "w", driver="GTiff", width=100, height=100, count=1, dtype="uint8") as file:
+        file.rpcs = RPC(
+            height_off=0, height_scale=500, lat_off=42, lat_scale=0.1, line_den_coeff=one, line_num_coeff=line,
+            line_off=50, line_scale=50, long_off=13, long_scale=0.1, samp_den_coeff=one, samp_num_coeff=sample,
+            samp_off=50, samp_scale=50,
+        )  # fmt: skip
+        file.write(np.ones((1, 100, 100), np.uint8))
+    with pytest.raises(BTCChatError, match=r"sensor model \(RPC\) alone.*gdalwarp -rpc"):
         opened(path)
 
 

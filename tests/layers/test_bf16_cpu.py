@@ -71,6 +71,6 @@ def test_images_in_parts_are_as_all_at_once(monkeypatch, dtype):
     with torch.no_grad():
         parts = tower(images)
     assert sizes == [2, 2, 1]
-    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1  # two bfloat16 steps at the largest value
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance)

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 import torch
-from accelerate import init_empty_weights
 from PIL import Image
 from safetensors.torch import save_file
 
 from btcchat import BTCChat, Record, request
 from btcchat.errors import BTCChatError
 from btcchat.generation import GenerationOptions
+from btcchat.layers.empty_weights import init_empty_weights
 from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.protocol import VisionTower
 from tests.backbones import write_language_model
@@ -105,7 +105,7 @@ def test_a_resized_tower_saves_and_loads_equal(libraries, kind, name, resolution
 @torch.no_grad()
 def test_a_tower_is_built_without_memory_and_filled_from_a_checkpoint(libraries, kind, name, resolution):
     tower, pixels = build(kind, name), torch.randn(1, 3, resolution, resolution)
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights():
         empty = build(kind, name)
     assert next(empty.parameters()).is_meta
     empty.load_state_dict(tower.state_dict(), assign=True)

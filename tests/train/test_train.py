@@ -1,10 +1,14 @@
 """Whole runs on a random model of a few thousand weights."""
 
+import importlib.util
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
+from btcchat.train import train as train_module
 
 ALL = "images+pairs+series+videos+texts"
 PARTS = ("vision_tower", "change_encoder", "mm_projector", "llm")
@@ -151,3 +155,16 @@ def test_a_checkpoint_is_a_model_that_loads(run, tmp_path):
     run(**FULL, save_steps=2)
     final, checkpoint = state(tmp_path / "out"), state(tmp_path / "out" / "checkpoint-2")
     assert all(torch.equal(checkpoint[key], value) for key, value in final.items())
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("bf16", "flash_attention_2"), ("fp16", "flash_attention_2"), ("no", "sdpa")]
+)
+def test_attention_is_chosen_by_what_autocast_computes_in(monkeypatch, precision, expected):
+    """The weights are float32, which flash-attention cannot read."""
+    seen = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(train_module, "load_model", lambda *given: seen.append(given[-1]))
+    training = SimpleNamespace(device=torch.device("cuda", 0), bits=16, mixed_precision=precision, lora_enable=False)
+    train_module._model(SimpleNamespace(training=training, model=None, data=None), None)
+    assert seen == [expected]

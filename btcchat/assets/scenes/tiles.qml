@@ -15,7 +15,7 @@
     <Option name="properties" type="Map"><Option name="fillColor" type="Map">
      <Option name="active" type="bool" value="true"/>
      <Option name="expression" type="QString"
-      value="color_rgba(255, 32, 32, 200 * sqrt(coalesce(&quot;change&quot;, 0)))"/>
+      value="color_rgba(255, 32, 32, 90 * sqrt(coalesce(&quot;change&quot; / maximum(&quot;change&quot;), 0)))"/>
      <Option name="type" type="int" value="3"/>
     </Option></Option>
     <Option name="type" type="QString" value="collection"/>

@@ -2,22 +2,33 @@
 
 The published table has 5.3 million pairs of phrases (272 MB); the jar spends most of its time and memory on loading
 them. A pair whose words are not all in the texts can match nothing, so leaving it out changes no score.
+
+Going through the table takes seconds. What a set of words can use of it is kept in the user's cache folder, as texts of
+the same data set have the same words but for a few: those are then added to the set.
 """
 
 import gzip
+import json
+import logging
+import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache
 from itertools import compress
 from pathlib import Path
 
 from btcchat.errors import BTCChatError
+from btcchat.files import atomic_write
 
+log = logging.getLogger(__name__)
 _RUN = re.compile(rb"[a-z0-9]+")
 # Where METEOR's tokeniser takes an apostrophe or a stop out of a word ("1990's"), the word is joined again.
 _JOINED = re.compile(rb"(?=(?<![a-z0-9])([a-z0-9]+)[^a-z0-9\s]([a-z0-9]+))")
 _CHUNK = 1 << 16  # packed bytes at a time; of large ones the memory is freed and allocated again, which is slower
 _GZIP = 31  # zlib's word for it; quicker than the module gzip
+MOST_WORDS = 50_000  # kept: with those of more data sets, what is kept would become as large as the table
 
 
 def write_relevant(table: str | Path, texts: Iterable[str], path: str | Path) -> int:
@@ -28,23 +39,65 @@ def write_relevant(table: str | Path, texts: Iterable[str], path: str | Path) ->
     """
     text = "\n".join(texts).lower().encode("utf-8", "replace")
     words = set(_RUN.findall(text)) | {a + b for a, b in _JOINED.findall(text)}
-    kept = 0
-    checked: dict[bytes, bool] = {}
-
-    def usable(phrase: bytes) -> bool:
-        if phrase not in checked:
-            checked[phrase] = words.issuperset(_RUN.findall(phrase))
-        return checked[phrase]
-
+    store, mark = cache_folder() / "paraphrases.gz", _mark(table)
+    known, lines = _read(store, mark)
+    if not words <= known:
+        known = words | known if len(words | known) <= MOST_WORDS else words
+        usable = _checking(known)
+        lines = [line for part in _triples(table) for line in _usable(part, usable)]
+        _keep(store, mark, known, lines)
+    kept = _usable(lines, _checking(words))
     with gzip.open(path, "wb", compresslevel=1) as out:
-        for lines in _triples(table):
-            phrases = lines[1::3]
-            first = {phrase for phrase in set(phrases) if usable(phrase)}
-            for number in compress(range(len(phrases)), map(first.__contains__, phrases)):
-                if usable(lines[3 * number + 2]):
-                    out.write(b"\n".join(lines[3 * number : 3 * number + 3]) + b"\n")
-                    kept += 1
-    return kept
+        out.writelines(line + b"\n" for line in kept)
+    return len(kept) // 3
+
+
+def cache_folder() -> Path:
+    """Of this user, for what is computed again if it is removed; it may not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btcchat"
+
+
+def _mark(table: str | Path) -> str:
+    """What tells a table from another: its size, and the check sum at the end of the file."""
+    with open(table, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        return f"{size} {file.read().hex()}"
+
+
+def _read(store: Path, mark: str) -> tuple[set[bytes], list[bytes]]:
+    """The words, and the lines of the pairs that they can use; nothing where ``store`` is not whole or of ``mark``."""
+    try:
+        with gzip.open(store, "rb") as file:
+            head, *lines = file.read().removesuffix(b"\n").split(b"\n")
+        about = json.loads(head)
+        if about["table"] == mark and len(lines) % 3 == 0:
+            return set(about["words"].encode("ascii").split()), lines
+    except FileNotFoundError:
+        pass
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
+        log.debug("%s is not used: %s", store, error)
+    return set(), []
+
+
+def _keep(store: Path, mark: str, words: set[bytes], lines: list[bytes]) -> None:
+    """Write what `_read` reads; a folder that cannot be written costs the time again."""
+    head = {"table": mark, "words": b" ".join(sorted(words)).decode("ascii")}
+    with suppress(BTCChatError), atomic_write(store) as part, gzip.open(part, "wb", compresslevel=1) as out:
+        out.writelines(line + b"\n" for line in (json.dumps(head).encode("ascii"), *lines))
+
+
+def _checking(words: set[bytes]) -> Callable[[bytes], bool]:
+    """Whether the words of a phrase are all among ``words``; phrases come often."""
+    return cache(lambda phrase: words.issuperset(_RUN.findall(phrase)))
+
+
+def _usable(lines: list[bytes], usable: Callable[[bytes], bool]) -> list[bytes]:
+    """The lines of those pairs both of whose phrases are usable."""
+    phrases = lines[1::3]
+    first = {phrase for phrase in set(phrases) if usable(phrase)}
+    numbers = compress(range(len(phrases)), map(first.__contains__, phrases))
+    return [line for n in numbers if usable(lines[3 * n + 2]) for line in lines[3 * n : 3 * n + 3]]
 
 
 def _triples(table: str | Path) -> Iterator[list[bytes]]:

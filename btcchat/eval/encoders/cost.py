@@ -16,6 +16,7 @@ from typing_extensions import TypedDict  # pydantic reads no other on Python < 3
 from btcchat.api import BTCChat
 from btcchat.console.children import process_pool
 from btcchat.eval.encoders.machine import load_average, machine, memory, reset_peak
+from btcchat.layers.packed_linear import flop_formulas
 from btcchat.media.frames import Sources
 from btcchat.processor import Batch, request
 
@@ -63,7 +64,8 @@ def cost(model: BTCChat, pairs: Sequence[Sources]) -> Cost:
         before = reset_peak(model.device)
         model(**batch)
         peak = None if before is None else memory(model.device, peak=True) - before
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # its products are all counted
+        counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
+        with counter, sdpa_kernel(SDPBackend.MATH):  # whose products are all counted
             model(**batch)
     own = sum(counter.get_flop_counts().get("BTCChat.change_encoder", {}).values())
     return {

@@ -147,7 +147,7 @@ class Drawing:
     def take(self, model: BTCChatModel, seen: Seen) -> None:
         numbers = [number for number, sample in enumerate(seen.samples) if sample.id in self.missing]
         padded = model.image_processor.aspect_ratio == "pad"
-        distances = model.distances(seen.depths_of(numbers))  # (B, g, g)
+        distances = model.distances(seen.depths_of(numbers)).cpu()  # (B, g, g), all at once
         map_path(self.folder, "").parent.mkdir(parents=True, exist_ok=True)
         for number, distance in zip(numbers, distances, strict=True):
             name = seen.samples[number].id

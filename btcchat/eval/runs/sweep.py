@@ -4,11 +4,9 @@ A batch depends on the samples alone, not on the number of processes nor on what
 is computed from it is the same too: padding and the order of a matrix product's sums can turn a tie between two words.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -16,13 +14,8 @@ from torch import Tensor
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.runs.samples import Sample
+from btcchat.media.read_ahead import read_ahead
 from btcchat.model import BTCChatModel
-
-READERS = 4  # threads that read and resize images while the model computes
-AHEAD = 2  # batches they are ahead
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -86,18 +79,3 @@ def _read(model: BTCChatModel, sample: Sample) -> tuple[list[Image.Image], Tenso
         return images, model.processor.pixels(images)
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error
-
-
-def read_ahead(read: Callable[[Item], Result], groups: Sequence[list[Item]]) -> Iterator[list[Result]]:
-    """``[read(item) for item in group]`` of each group; the next groups are read meanwhile, by threads."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[list[Future[Result]]] = deque()
-        try:
-            for group in groups:
-                waiting.append([pool.submit(read, item) for item in group])
-                if len(waiting) > AHEAD:
-                    yield [future.result() for future in waiting.popleft()]
-            while waiting:
-                yield [future.result() for future in waiting.popleft()]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

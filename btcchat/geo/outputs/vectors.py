@@ -81,6 +81,7 @@ def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
                     geometry_type="Polygon",
                     crs=table.crs.to_wkt(),
                     append=number > 0,
+                    dataset_options={"VERSION": "1.3"},  # the newest that QGIS 3.22 to 3.28 know
                 )
             if style is not None:
                 layer_style(file, table.name, style)

@@ -21,6 +21,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",  # a browser asks whether a file is newer, so that an updated page is whole
 }
 DISCARDED = 4  # times the limit: what is read of a body that is too large, so that its sender reads the answer
 UPLOADS = 8  # bodies of the largest size that may be in memory together

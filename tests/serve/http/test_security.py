@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+import requests
 
 from btcchat.errors import BTCChatError
 from btcchat.serve.http import fetch as fetching
@@ -37,6 +38,12 @@ def test_every_answer_has_the_headers(live, path):
     for name, value in HEADERS.items():
         assert reply.headers[name] == value
     assert "server" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/index.html"])
+def test_a_head_request_has_the_headers_of_the_page_alone(live, path):
+    reply = requests.head(live.url + path, timeout=60)
+    assert reply.status_code == 200 and not reply.content and reply.headers["cache-control"] == "no-cache"
 
 
 def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere():
