@@ -1,4 +1,4 @@
-"""The tables of a cross-validation: report.py DATA OUT [--cache DIR] reads OUT/runs.jsonl, writes OUT/report.md.
+"""The tables of a cross-validation: report.py DATA OUT reads OUT/runs.jsonl, writes OUT/report.md.
 
 Scores are of the pairs of all folds together, each answered by a model that has seen none of its scenes, and means over
 the seeds. Intervals are 95 %, by a bootstrap over groups of scenes (1,000 draws, paired). METEOR needs Java.
@@ -30,6 +30,7 @@ from dataset import Pair, make_folds, read_pairs, scene_groups
 from features import read_masks
 
 FOLDS = 4  # as cross_validate.py has them
+CHUNK = 100  # sentences tried at once
 POWER = 2.8  # standard errors: what a two-sided test at 5 % finds in four of five cases
 KEY = ("changed CIDEr-D", "S*m", "changed or not")
 ANSWERS = {"captions": "", "captions, shuffled clues": ", shuffled", "captions, no clues": ", served without"}
@@ -57,13 +58,16 @@ def main(words: list[str] | None = None) -> None:
     group_of = np.array([next(n for n, group in enumerate(groups) if pair.scene in group) for pair in pairs])
     scores = all_scores(pairs, answers, group_of)
     blocks = [
-        selection(options.out),
+        selection(options.out, runs),
         scores_table(scores),
         differences(scores),
         facts_table(pairs, answers),
         sizes(pairs, answers, np.array([float(mask.float().mean()) for mask in read_masks(pairs)])),
         maps_table(answers, group_of),
-        f"{len(pairs)} pairs of {sum(map(len, groups))} scenes in {len(groups)} groups; non-standard split.",
+        fixed_sentences(answers, folds),
+        f"{len(pairs)} pairs of {sum(map(len, groups))} scenes in {len(groups)} groups; non-standard split. Seeds: "
+        + ", ".join(f"{name} {len(own.texts)}" for name, own in answers.items() if own.maps)
+        + ".",
     ]
     text = "\n\n".join(block for block in blocks if block) + "\n"
     (options.out / "report.md").write_text(text, encoding="utf-8")
@@ -96,7 +100,7 @@ def models(runs: Sequence[Mapping[str, Any]], count: int) -> dict[str, Answers]:
 
 def baselines(pairs: Sequence[Pair], folds: Sequence[Sequence[int]], pooled: np.ndarray) -> dict[str, Answers]:
     """Captions that describe nothing; each pair's are taken from the other folds."""
-    names = ("most frequent change in train", "nearest in train")
+    names = ("most frequent change in train", "best fixed sentence in train", "nearest in train")
     texts: dict[str, list[str]] = {name: [""] * len(pairs) for name in names}
     for fold in folds:
         others = sorted(set(range(len(pairs))) - set(fold))
@@ -104,10 +108,24 @@ def baselines(pairs: Sequence[Pair], folds: Sequence[Sequence[int]], pooled: np.
         fixed = most_frequent(train)["most frequent change in train"]
         own = pooled[list(fold)].astype(np.float32)
         near = nearest(own, pooled[others].astype(np.float32), train)
+        best = best_sentence([pairs[row] for row in others])
         for row, text in zip(fold, near, strict=True):
-            texts[names[0]][row], texts[names[1]][row] = fixed, text
+            for name, said in zip(names, (fixed, best, text), strict=True):
+                texts[name][row] = said
     texts[f'"{SAME}" for all'] = [SAME] * len(pairs)
     return {name: Answers([own], [], []) for name, own in texts.items()}
+
+
+def best_sentence(train: Sequence[Pair]) -> str:
+    """The caption whose CIDEr-D is highest where it is said of every changed pair of ``train``."""
+    references = [tuple(levir_cc(pair.captions)) for pair in train if pair.changed]
+    texts = sorted({text for own in references for text in own if not says_no_change(text)})
+    scores: list[float] = []
+    for start in range(0, len(texts), CHUNK):
+        # The references of every text are the same, and so are the document frequencies.
+        rows = [(text, own) for text in texts[start : start + CHUNK] for own in references]
+        scores += NGramScorer(rows).cider_d(range(len(rows))).reshape(-1, len(references)).mean(1).tolist()
+    return texts[int(np.argmax(scores))]
 
 
 def all_scores(
@@ -143,15 +161,23 @@ def all_scores(
     return scores
 
 
-def selection(out: Path) -> str:
+def selection(out: Path, runs: Sequence[Mapping[str, Any]]) -> str:
     file = out / "chosen.json"
     if not file.is_file():
         return ""
     found = json.loads(file.read_text(encoding="utf-8"))
-    rows = [[name, f"{value:.1f}"] for name, value in sorted(found["scores"].items(), key=lambda item: -item[1])]
-    return f"Chosen by {found['criterion']}: {found['chosen']}, {found['config']}\n\n" + table(
-        ["candidate, on inner scenes of fold 0's training scenes", "criterion"], rows
-    )
+    maps: dict[str, np.ndarray] = {}  # candidate -> hits, false alarms, misses of all its seeds
+    for run in runs:
+        if "error" not in run and run["stage"] == "selection":
+            name = run["id"].removeprefix("selection, ").rpartition(", seed")[0]
+            maps[name] = maps.get(name, np.zeros(3)) + np.sum(run["map"], axis=0)
+    rows = []
+    for name, score in sorted(found["scores"].items(), key=lambda item: -item[1]):
+        outcomes = maps[name.rpartition(", ")[0]]
+        rows.append([name, f"{score:.1f}", f"{100 * outcomes[0] / outcomes.sum():.1f}"])
+    head = ["candidate, on inner scenes of fold 0's training scenes", "criterion", "change-map IoU"]
+    chosen = f"Chosen by {found['criterion']}, {found['seeds']} seed(s): {found['chosen']}, {found['config']}"
+    return f"{chosen}\n\n{table(head, rows)}"
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Score]]) -> str:
@@ -226,6 +252,16 @@ def sizes(pairs: Sequence[Pair], answers: Mapping[str, Answers], share: np.ndarr
 def cider_d(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     rows = [(levir_cc([text])[0], tuple(levir_cc(own))) for text, own in zip(texts, references, strict=True)]
     return float(100 * NGramScorer(rows).cider_d(range(len(rows))).mean())
+
+
+def fixed_sentences(answers: Mapping[str, Answers], folds: Sequence[Sequence[int]]) -> str:
+    """What the baselines say that say one thing in a fold."""
+    lines = []
+    for name, own in answers.items():
+        said = [{own.texts[0][row] for row in fold} for fold in folds]
+        if all(len(one) == 1 for one in said):
+            lines.append(f"- {name}: " + "; ".join(dict.fromkeys(f'"{next(iter(one))}"' for one in said)))
+    return "\n".join(lines)
 
 
 def maps_table(answers: Mapping[str, Answers], group_of: np.ndarray) -> str:
