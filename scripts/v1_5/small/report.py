@@ -225,9 +225,12 @@ def facts_table(pairs: Sequence[Pair], answers: Mapping[str, Answers]) -> str:
         for texts in own.texts:
             times_said = Counter(texts[row] for row in changed)
             repeated.append(sum(number for number in times_said.values() if number > 1) / len(changed))
-        rows.append([name, *f1, f"{100 * np.mean(invented):.1f}", f"{100 * np.mean(repeated):.1f}"])
-    head = ["F1 of claims", "objects", "direction", "counts", "places", "objects on unchanged pairs, %", "repeated, %"]
-    return table(head, rows)
+        different = np.mean([len(set(texts)) for texts in own.texts])
+        most = 100 * np.mean([max(Counter(texts).values()) / len(pairs) for texts in own.texts])
+        shares = [f"{100 * np.mean(invented):.1f}", f"{100 * np.mean(repeated):.1f}", f"{different:.0f}", f"{most:.1f}"]
+        rows.append([name, *f1, *shares])
+    said = ["objects on unchanged pairs, %", "repeated, %", "different captions", "the most frequent, %"]
+    return table(["F1 of claims", "objects", "direction", "counts", "places", *said], rows)
 
 
 def sizes(pairs: Sequence[Pair], answers: Mapping[str, Answers], share: np.ndarray) -> str:
