@@ -22,6 +22,7 @@ class Merged(NamedTuple):
     lengths: list[int]  # tokens of each sample
     labels: torch.Tensor | None  # (B, N')
     learned: torch.Tensor | None  # (n,) flat places b * N' + i of the labels that the token before them is to predict
+    loss: torch.Tensor | None = None  # added to that of the text
 
 
 def merge(

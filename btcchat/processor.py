@@ -38,6 +38,7 @@ class Sample(TypedDict, total=False):
     modality: str
     cut: str | None  # what was cut off in training, where the text was too long
     cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
+    changed: Tensor  # (g, g), see train.map_loss
 
 
 class Batch(TypedDict, total=False):
@@ -50,6 +51,7 @@ class Batch(TypedDict, total=False):
     modalities: list[str]
     frame_counts: list[int]
     cached: tuple[Tensor | None, list[str | None]]
+    changed: Tensor  # (P, g, g), of the pairs
 
 
 def request(
@@ -289,6 +291,8 @@ class Processor:
             features, keys = zip(*(sample["cached"] for sample in samples), strict=True)
             batch["frame_counts"] = [len(own) for own in keys]
             batch["cached"] = (torch.stack(sum(features, [])) if any(features) else None, sum(keys, []))
+        if changed := [sample["changed"] for sample in samples if "changed" in sample]:
+            batch["changed"] = torch.stack(changed)
         return batch
 
 

@@ -46,6 +46,7 @@ class Record:
     captions: list[str] | None = None
     row: dict[str, Any] = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
     view: Transpose | None = None  # how its frames are shown
+    image_root: str = ""  # what the paths of ``row`` are relative to
     literal: bool = False  # a person typed its text: <image> in it is not a placeholder
 
     @property
@@ -155,7 +156,18 @@ def parse(row: object, where: str, image_root: str) -> Record:
         check_encodable(text or "", f"{where}: a text")
     for date in dates or ():
         check_encodable(str(date), f"{where}: a date")
-    return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
+    return Record(
+        where,
+        modality,
+        sources,
+        conversations,
+        dates,
+        row.get("task"),
+        row.get("clue"),
+        captions,
+        row,
+        image_root=image_root,
+    )
 
 
 def check_encodable(text: str, name: str) -> None:

@@ -12,7 +12,7 @@ Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluati
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,17 @@ class NGramScorer:
 
     def __init__(self, rows: Sequence[CaptionRow]):
         self.rows = list(rows)
-        bleu = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-        self._bleu: dict[CaptionRow, list[int]] = {}
-        self._rouge: dict[CaptionRow, float] = {}
-        for prediction, references in dict.fromkeys(self.rows):
-            self._bleu[prediction, references] = _bleu_counts(bleu, prediction, references)
-            self._rouge[prediction, references] = _rouge_l(prediction, references)
+        self._different = list(dict.fromkeys(self.rows))
         self._ngrams = lru_cache(KEPT)(_ngrams)
+
+    @cached_property
+    def _bleu(self) -> dict[CaptionRow, list[int]]:
+        scorer = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
+        return {row: _bleu_counts(scorer, *row) for row in self._different}
+
+    @cached_property
+    def _rouge(self) -> dict[CaptionRow, float]:
+        return {row: _rouge_l(*row) for row in self._different}
 
     def bleu(self, part: Sequence[int]) -> np.ndarray:
         """(rows, 10) counts, as counts.Counts has them; the reference length is that of the closest one."""
