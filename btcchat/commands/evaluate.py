@@ -10,11 +10,9 @@ from btcchat.commands.options import (
     RAW,
     Commands,
     add_clues,
+    add_device,
+    add_generation,
     add_images,
-    add_quantize,
-    add_sampling,
-    add_tower,
-    at_least_0,
     at_least_1,
     check_clues,
     clue_source,
@@ -65,27 +63,11 @@ def add(commands: Commands) -> None:
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
     add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
-    add = parser.add_argument_group("model and answers").add_argument
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to run on (default auto)")
-    add(
-        "--dtype",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        default="auto",
-        help="precision of the weights (default auto)",
-    )
-    add_quantize(add)
-    add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
-    add_tower(add)
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
+    group = parser.add_argument_group("model and answers")
+    add_device(group)
+    add = group.add_argument
+    add_generation(add)
     add("--num-beams", type=at_least_1, default=1, metavar="N", help="width of a beam search (default 1: greedy)")
-    add(
-        "--temperature",
-        type=at_least_0,
-        default=0.0,
-        metavar="T",
-        help="above 0: sample the answers (default 0: greedy)",
-    )
-    add_sampling(add)
     add("--seed", type=int, default=0, metavar="N", help="seed of sampled answers (default 0)")
     add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)

@@ -91,6 +91,15 @@ def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace
     add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
+    add_generation(add)
+    add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
+    add("--json", action="store_true", help="print JSON")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def add_generation(add: AddArgument) -> None:
+    """How long answers are, and how their words are chosen."""
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
     add(
         "--temperature",
@@ -99,15 +108,6 @@ def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace
         metavar="T",
         help="above 0: sample the answers (default 0: greedy)",
     )
-    add_sampling(add)
-    add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
-    add("--json", action="store_true", help="print JSON")
-    add("-v", "--verbose", action="store_true", help="print more on stderr")
-    parser.set_defaults(run=run, parser=parser)
-
-
-def add_sampling(add: AddArgument) -> None:
-    """Flags of GenerationOptions that take a number, with the defaults and the help of its fields."""
     for option in fields(GenerationOptions):
         if option.name in ("top_p", "repetition_penalty"):
             flags = dict.fromkeys([f"--{option.name.replace('_', '-')}", f"--{option.name}"])
@@ -137,15 +137,11 @@ def add_device(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="precision of the weights (default auto)",
     )
-    add_quantize(add)
+    bits = "weights of the language model, with int8 on a CPU the vision tower's too, in 8 or 4 bits (docs/quantize.md)"
+    add("--quantize", choices=("int8", "int4"), help=bits)
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
     add_tower(add)
-
-
-def add_quantize(add: AddArgument) -> None:
-    bits = "weights of the language model, with int8 on a CPU the vision tower's too, in 8 or 4 bits (docs/quantize.md)"
-    add("--quantize", choices=("int8", "int4"), help=bits)
 
 
 def add_tower(add: AddArgument) -> None:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_images, add_sampling, at_least_0, at_least_1
+from btcchat.commands.options import RAW, Commands, add_device, add_generation, add_images, at_least_0, at_least_1
 from btcchat.errors import BTCChatError
 
 SCENES = """\
@@ -75,15 +75,7 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     add("--summarize", action="store_true", help="let the language model summarise the captions of all tiles")
     add("--map-type", choices=("float32", "uint8"), default="float32", help="data type of change.tif (default float32)")
     add("--format", action="append", default=[], choices=("geoparquet",), help="write the tiles in this format too")
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
-    add(
-        "--temperature",
-        type=at_least_0,
-        default=0.0,
-        metavar="T",
-        help="above 0: sample the answers (default 0: greedy)",
-    )
-    add_sampling(add)
+    add_generation(add)
     add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
 
 
