@@ -71,6 +71,15 @@ RAY = [
     "ray[data,serve]>=2.50",  # serve: an app that is built in the replica's process; data: map_batches of classes
 ]
 
+DOCS = [
+    "mkdocs>=1.6,<2",  # 1.6 checks anchors and takes pages from outside docs/; 2 has no plugins
+    # What the site was built with; older ones were not tried.
+    "mkdocs-material>=9.8",
+    "mkdocstrings[python]>=1",
+    "mkdocs-jupyter>=0.26",  # shows the notebooks
+    "nbclient>=0.11",  # runs them, in tests/docs
+]
+
 EXTRAS = {
     "pinned": PINNED,
     "eval": EVAL,
@@ -83,7 +92,9 @@ EXTRAS = {
         "open_clip_torch>=3",  # create_model(pretrained_text=False): no text half is downloaded
     ],
     "flash": ["flash-attn>=2.1; platform_system == 'Linux'"],  # transformers asks for 2.1; NVIDIA only
+    "docs": DOCS,
     "dev": [
+        *DOCS,  # the site, which CI builds, and the notebooks, which it runs
         *EVAL,  # the tests of btcchat/eval
         *TRAIN,  # the tests of btcchat/train, which really run DeepSpeed and peft
         *SERVE,  # the tests of btcchat/serve/http

@@ -85,7 +85,7 @@ def main() -> int:
     try:
         options.folder.mkdir(parents=True)
     except FileExistsError:
-        sys.exit(f"relayout.py: error: {options.folder} is there already; name a new folder, it is removed at the end")
+        sys.exit(f"relayout.py: error: {options.folder} already exists; give a new folder, it is removed at the end")
     rows, worst = [], 0.0
     try:
         for name in ("write", "export", "import"):

@@ -127,7 +127,7 @@ def published_loss(model, batch: dict, encoder: TrainingEncoder) -> torch.Tensor
     hidden = model.llm.get_decoder()(
         inputs_embeds=merged.inputs_embeds,
         attention_mask=merged.attention_mask,
-        position_ids=merged.position_ids,
+        position_ids=(merged.attention_mask.cumsum(1) - 1).clamp(min=0),
         use_cache=False,
     )[0]
     logits = model.llm.get_output_embeddings()(hidden).float()

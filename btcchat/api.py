@@ -56,6 +56,7 @@ class BTCChat(BTCChatModel):
         fresh_mm_projector: bool = False,
         mm_projector_type: str | None = None,
         attn_implementation: str | None = None,
+        quantize: str | None = None,
         conv_version: str | None = None,
         caption_question: str | None = None,
         pair_prompt: str | None = None,
@@ -68,19 +69,21 @@ class BTCChat(BTCChatModel):
         video_change_tokens: bool | None = None,
         reading: Reading = DEFAULT,
     ) -> "BTCChat":
-        """Load a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); it comes in ``eval()``.
+        """Load a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); the model is in ``eval()``.
 
         device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
         base: for an adapter folder, where its base is now; by default where it was in training.
-        vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it leaves out, if not the one it names.
+        vision_tower: for a LLaVA-NeXT folder, which leaves out the sizes of its tower: where to find them, if not under
+        the name that it gives.
         fresh_change_encoder: start a fresh change encoder of ``chg_type`` (default: of the checkpoint's kind, with its
         options), whatever the checkpoint has; the other parts are kept. Its weights are drawn from torch's random
-        state. from_origin: the same for a checkpoint that must have none (an original VILA-1.5 checkpoint).
+        state. from_origin: the same for a checkpoint without one (an original VILA-1.5 checkpoint).
         cc_args: options of the change encoder by name; cc_n_layers, cc_head and cc_dropout are the published names of
-        three of them. Without a fresh change encoder they say what a published folder does not, and must agree with
-        one that does.
+        three of them. Without a fresh change encoder they give what a published folder leaves out, and must agree
+        with what it says.
         fresh_mm_projector: start a fresh projector of ``mm_projector_type`` (default: the checkpoint's).
         attn_implementation: of the language model, as in transformers; by default the fastest there is.
+        quantize: int8 or int4, for inference: the large linear layers in so many bits (docs/quantize.md).
         reading: bands, stretch and no-data value of the images; later ``model.processor.reading``.
         The others replace a field of the checkpoint's BTCChatConfig of the same name.
         Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
@@ -110,7 +113,7 @@ class BTCChat(BTCChatModel):
         model = loading.load(
             cls,
             path,
-            loading.Placement(device, dtype, attn_implementation),
+            loading.Placement(device, dtype, attn_implementation, quantize),
             base=base,
             vision_tower=vision_tower,
             change_encoder=EncoderChoice(fresh_change_encoder, from_origin, chg_type, options),
@@ -137,7 +140,7 @@ class BTCChat(BTCChatModel):
         vision_resolution: int | None = None,
         num_video_frames: int | None = None,
     ) -> "BTCChat":
-        """Join a published vision tower and language model by a fresh projector and change encoder, to be trained.
+        """Join a published vision tower and language model with a fresh projector and change encoder, to be trained.
 
         vision_tower: a folder or hub id, e.g. google/siglip2-base-patch16-256. llm: a causal LM of the families in
         docs/backbones.md, e.g. Qwen/Qwen3-0.6B, whose template conv_version names. change_encoder: its config, by
@@ -173,7 +176,7 @@ class BTCChat(BTCChatModel):
         max_shard_size: str = "5GB",
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write the checkpoint folder, complete or not at all. What is there already is replaced if it was saved so.
+        """Write the checkpoint folder, complete or not at all. A checkpoint that btcchat saved there is replaced.
 
         dtype: what floating-point weights are cast to; None writes them as they are. state_dict: the weights, where
         the model itself does not hold them whole (ZeRO-3). Raises BTCChatError for an empty path, a folder with
@@ -192,7 +195,7 @@ class BTCChat(BTCChatModel):
         save(self, nameable(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
 
     def adapter_off(self) -> AbstractContextManager[None]:
-        """``with model.adapter_off(): ...``: answers of the base, from the same weights. Needs an adapter."""
+        """``with model.adapter_off(): ...`` answers with the base model, from the same weights. Needs an adapter."""
         return adapter.off(self)
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -239,9 +242,9 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> str:
-        """Answer about one image, a pair (before, after), a series of dates, a video, or nothing: text only.
+        """Answer a question about an image, a pair (before, after), a series of dates, a video or nothing (text only).
 
-        series, video: also a folder; video: also a file. dates: one an image. history: the chat so far,
+        series, video: also a folder; video: also a file. dates: one for each image. history: the chat so far,
         ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]``, about the same images.
         max_new_tokens to stop: see :class:`generation.GenerationOptions`. Raises BTCChatError for what cannot be read,
         and for a prompt longer than the model reads.
@@ -270,7 +273,7 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> Generator[str, None, None]:
-        """As :meth:`ask`, yielding the answer piece by piece as it is written; closing the generator ends the work."""
+        """Like :meth:`ask`, but yield the answer piece by piece. Closing the generator stops the work."""
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
@@ -280,7 +283,10 @@ class BTCChat(BTCChatModel):
     def answer(
         self, records: Sequence[Record], options: GenerationOptions | Sequence[GenerationOptions] = GREEDY
     ) -> list[str]:
-        """Answers to a batch of records of any modalities (see `processor.request`); options: of all, or one each."""
+        """Answers to a batch of records of any modalities (see `processor.request`).
+
+        options: one for all records, or a list with one for each.
+        """
         if isinstance(records, str) or not isinstance(records, Sequence):
             raise wrong_type("records", records, "a list of Record")
         if not records:
@@ -293,11 +299,11 @@ class BTCChat(BTCChatModel):
 
     @torch.inference_mode()
     def change_map(self, before: ImageLike, after: ImageLike) -> np.ndarray:
-        """Where it changed: float32 (H, W) in 0..1 at the size of ``after``; 0 alike, 1 opposite.
+        """Where it changed: float32 (H, W) in 0..1 at the size of ``after``; 0 means alike, 1 opposite.
 
         It is the cosine distance of the two dates' features in the change encoder (in the vision tower where that has
-        no features of its own), a value a patch, interpolated. It says how far the features moved, not how probable a
-        change is: choose a threshold on validation pairs.
+        no features of its own): one value for each patch, interpolated. It says how far the features moved, not how
+        probable a change is: choose a threshold on validation pairs.
         """
         frames = load_frames("pair", [before, after], reading=self.processor.reading)
         distances = self.distances(self.see(self.processor.pixels(frames)))

@@ -18,10 +18,10 @@ LENGTH_MULTIPLE = 16
 class Merged(NamedTuple):
     inputs_embeds: torch.Tensor  # (B, N', D), zero where padded
     attention_mask: torch.Tensor  # (B, N') 1 = a token
-    position_ids: torch.Tensor  # (B, N') 0.. from each sample's first token
     lengths: list[int]  # tokens of each sample
     labels: torch.Tensor | None  # (B, N')
     learned: torch.Tensor | None  # (n,) flat places b * N' + i of the labels that the token before them is to predict
+    loss: torch.Tensor | None = None  # added to that of the text
 
 
 def merge(
@@ -70,9 +70,7 @@ def merge(
         is_learned[:, 0] = False  # nothing is before it
         learned = _to(device, is_learned.flatten().nonzero()[:, 0])
         merged_labels = _to(device, merged_labels)
-    position_ids = (mask.long().cumsum(1) - 1).clamp(min=0)
-    where = _to(device, mask.long()), _to(device, position_ids)
-    return Merged(inputs_embeds, *where, rows[:, 0].tolist(), merged_labels, learned)
+    return Merged(inputs_embeds, _to(device, mask.long()), rows[:, 0].tolist(), merged_labels, learned)
 
 
 def _to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:

@@ -39,11 +39,13 @@ class Visible(NamedTuple):
     """What the language model sees of a batch's frames: features (R, D), all segments in prompt order.
 
     unused: features that belong to no segment and must take part in the graph all the same (see train.encoder).
+    loss: added to that of the text.
     """
 
     features: Tensor | None
     lengths: list[int]  # rows of each segment; R in all
     unused: Tensor | None = None
+    loss: Tensor | None = None
 
 
 class Encoder(Protocol):
@@ -93,6 +95,7 @@ class BTCChatModel(nn.Module):
         self.mm_projector = mm_projector
         self.llm = llm
         self.processor = processor
+        self.label_smoothing = 0.0  # of the loss, see mean_loss
         self.base: Base | None = None  # where the language model has an adapter: what it belongs to
 
     @property
@@ -207,6 +210,7 @@ class BTCChatModel(nn.Module):
             labels=labels,
             multiple=LENGTH_MULTIPLE if self.training and labels is not None else 1,
         )
+        merged = merged._replace(loss=visible.loss)
         if visible.unused is None:
             return merged
         return merged._replace(inputs_embeds=merged.inputs_embeds + 0.0 * visible.unused.sum())
@@ -223,7 +227,10 @@ class BTCChatModel(nn.Module):
         pixel_values: Tensor | None = None,
         encoder: Encoder | None = None,
     ) -> Output:
-        """Loss (mean over all supervised tokens of the batch) with labels, logits without; see :meth:`embed`."""
+        """Loss (mean over all supervised tokens of the batch, plus the encoder's own) with labels, logits without.
+
+        See :meth:`embed`.
+        """
         merged = self.embed(
             input_ids,
             attention_mask,
@@ -242,7 +249,8 @@ class BTCChatModel(nn.Module):
         if not len(merged.learned):
             return Output(loss=head(hidden[:, :1]).sum() * 0.0)
         before = hidden.flatten(0, 1)[merged.learned - 1]  # a token is predicted from the hidden state before it
-        return Output(loss=mean_loss(head, before, merged.labels.flatten()[merged.learned]))
+        loss = mean_loss(head, before, merged.labels.flatten()[merged.learned], self.label_smoothing)
+        return Output(loss=loss if merged.loss is None else loss + merged.loss)
 
     # -- in training ------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Processor: the only way from a record or a question to model input.
 
-A request is a record whose last answer is missing. Both go through the same lines, so that a model is asked in the
-tokens, and shown the pixels, that it was taught with.
+A request is a record whose last answer is missing. Both take the same path, so that a question reaches the model in the
+same tokens and pixels as in training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +38,7 @@ class Sample(TypedDict, total=False):
     modality: str
     cut: str | None  # what was cut off in training, where the text was too long
     cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
+    changed: Tensor  # (g, g), see train.map_loss
 
 
 class Batch(TypedDict, total=False):
@@ -50,6 +51,7 @@ class Batch(TypedDict, total=False):
     modalities: list[str]
     frame_counts: list[int]
     cached: tuple[Tensor | None, list[str | None]]
+    changed: Tensor  # (P, g, g), of the pairs
 
 
 def request(
@@ -158,7 +160,7 @@ class Processor:
         video_change_tokens: bool | None = None,
         reading: Reading = DEFAULT,
     ) -> "Processor":
-        """Of a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); no weights are read.
+        """The processor of a checkpoint folder, a hub id or the packaged model (``"tiny"``, None); no weights are read.
 
         base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
         BTCChatConfig of the same name.
@@ -294,6 +296,8 @@ class Processor:
             features, keys = zip(*(sample["cached"] for sample in samples), strict=True)
             batch["frame_counts"] = [len(own) for own in keys]
             batch["cached"] = (torch.stack(sum(features, [])) if any(features) else None, sum(keys, []))
+        if changed := [sample["changed"] for sample in samples if "changed" in sample]:
+            batch["changed"] = torch.stack(changed)
         return batch
 
 

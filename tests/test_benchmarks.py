@@ -17,8 +17,10 @@ import ablate_clues
 import bf16_cpu
 import full_size
 import generate
+import growth
 import inputs
 import preprocess
+import quantize
 import records
 import relayout
 import score
@@ -29,6 +31,7 @@ import trace_files
 import train_step
 from benchmarks import scenes  # tests/media has a module of this name
 from btcchat.checkpoint.weights import weight_files
+from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.encoders.markdown import table
 from btcchat.synthetic.write import SampleCounts, write_dataset
 
@@ -80,7 +83,7 @@ def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monk
     (tmp_path / "mine").write_text("keep")
     for folder in (tmp_path, tmp_path / "mine"):
         monkeypatch.setattr(sys, "argv", ["relayout.py", str(folder)])
-        with pytest.raises(SystemExit, match=f"{folder} is there already; name a new folder"):
+        with pytest.raises(SystemExit, match=f"{folder} already exists; give a new folder"):
             relayout.main()
     assert (tmp_path / "mine").read_text() == "keep"
 
@@ -249,3 +252,35 @@ def test_the_server_is_measured_with_answers_together_and_one_at_a_time(capsys):
     printed = capsys.readouterr().out
     for words in ("| together ", "| one at a time ", "4 new tokens, 2 clients: ", "first token alone", "MiB after 20;"):
         assert words in printed
+
+
+def test_growth_has_a_row_a_size_and_an_exponent(monkeypatch, capsys):
+    measured = {(kind, size): (1 + size / 1000, 100.0) for kind in growth.WORK for size in (growth.SMALLEST, 100, 1000)}
+    monkeypatch.setattr(growth, "write_pairs", lambda folder: None)
+    monkeypatch.setattr(growth, "measure", lambda folder, kind, size: measured[kind, size])
+    growth.main(["--captions", "100", "1000", "--checks", "--scores", "100"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:5]] == ["caption", "caption", "score"]
+    assert lines[3].split("|")[5].strip() == "1.04"  # 0.99 s after 0.09 s
+
+
+def test_growth_runs_the_commands_it_says(tmp_path):
+    growth.write_pairs(tmp_path)
+    for kind in ("caption", "data check"):  # score: needs Java for a second
+        seconds, peak = growth.measure(tmp_path, kind, 3)
+        assert seconds > 0 and peak > 0
+
+
+def test_quantize_compares_operators_and_speed(capsys):
+    quantize.main(["operators", "--sizes", "1", "--repeats", "1"])
+    assert "int8: oneDNN qlinear, a scale a row (btcchat)" in capsys.readouterr().out
+    words = "speed --width 64 --layers 1 --batch 1 --new-tokens 1 --repeats 1"
+    quantize.main(words.split())
+    assert "bfloat16, int4" in capsys.readouterr().out
+
+
+def test_quantize_compares_captions_pair_by_pair():
+    references = ("a road is built .",) * 5
+    rows = [Prediction(str(n), "a road is built .", references, changed=True, place="") for n in range(4)]
+    printed = quantize.differences({kind: [rows] for kind in (quantize.PLAIN, *quantize.KINDS)})
+    assert "4 of 4" in printed and "+0.0 (+0.0 to +0.0" in printed

@@ -239,14 +239,14 @@ def test_a_stopped_run_goes_on_where_it_ended(folder, monkeypatch, capsys):
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel(stop_after=2))
     assert cli.main(words) == 130
-    assert "the same command again continues" in capsys.readouterr().err
+    assert "Run the same command again to resume" in capsys.readouterr().err
     assert len(rows(folder / "out.jsonl")) == 4
     second = FakeModel()
     monkeypatch.setattr(options, "load_model", lambda args: second)
     assert cli.main(words) == 0
     assert second.batches == [2, 1]
     assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(7)]
-    assert "3 captions written to out.jsonl, 4 there already" in capsys.readouterr().err
+    assert "3 captions written to out.jsonl, 4 already there" in capsys.readouterr().err
 
 
 def test_a_finished_list_needs_no_model(folder, model, monkeypatch):

@@ -1,4 +1,4 @@
-"""examples/change_encoder_plugin: its own tests pass, and it is found as a module and as an installed package."""
+"""examples/: their own tests pass, and a plugin is found as a module and as an installed package."""
 
 import os
 import shutil
@@ -40,6 +40,12 @@ def test_the_module_is_short():
 
 def test_its_own_tests_pass(example):
     assert " passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", folder=example)
+
+
+def test_the_tests_of_the_tower_pass(tmp_path):
+    tower = tmp_path / "tower"
+    shutil.copytree(EXAMPLE.parent / "efficientnet_tower", tower, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    assert " passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", folder=tower)
 
 
 def test_a_module_on_pythonpath_is_enabled_by_the_flag(example, tmp_path):

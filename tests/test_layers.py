@@ -21,6 +21,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
         # Reading a checkpoint folder: a processor is made from one without weights.
         "checkpoint.schema",
         "checkpoint.config",
+        "checkpoint.published",
         "checkpoint.hub",
         "checkpoint.weights",
         "checkpoint.adapter",

@@ -99,7 +99,7 @@ VALUES = {
     f"no model at {'x' * 80}: File name too long": lambda model: model.from_pretrained("x" * 5000),
     "num_video_frames is 0, expected at least 1": lambda model: load_frames("video", [IMAGE], 0),
     "register: data set 'mine': annotation is 5, expected a text": lambda model: register("mine", annotation=5),
-    "the question has \\ud800 at position 3, which is no character": lambda model: model.ask("a \ud800"),
+    "the question has \\ud800 at position 3, which is not a character": lambda model: model.ask("a \ud800"),
     "a text of dates has \\ud800 at position 1": lambda model: model.caption(IMAGE, IMAGE, dates=["\ud800", "2010"]),
     "num_beams is 1000; it must be a whole number from 1 to 256": lambda model: model.ask("Q", num_beams=1000),
     "records is empty; give at least one": lambda model: model.answer([]),

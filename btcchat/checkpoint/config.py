@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from btcchat.checkpoint import published
 from btcchat.checkpoint.schema import (
     ChangeEncoderConfig,
     ChangeThreshold,
     LLMConfig,
     ProjectorConfig,
+    Quantization,
     RootConfig,
     VisionTowerConfig,
 )
@@ -26,6 +28,7 @@ from btcchat.compat.configs import BASE_FIELDS
 from btcchat.errors import BTCChatError
 from btcchat.files import read_json, write_json
 from btcchat.limits.schema import check
+from btcchat.multimodal_projector import projector_name
 from btcchat.outputs.ours import NAME
 from btcchat.plugins import PluginRecord, records, require
 from btcchat.plugins.recorded import read_records, warn_of_scripts
@@ -58,10 +61,11 @@ class BTCChatConfig:
     video_change_tokens: bool = False  # the same between a video's frames
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
-    pair_prompt: str = ""  # what stands before a pair's question, <image> a date; empty: a line of each image
+    pair_prompt: str = ""  # what comes before a pair's question, <image> a date; empty: a line of each image
     question_first: bool = False  # the last question of a conversation is also written before the images
     training_gsd: float | None = None  # ground sampling distance of what it was trained on, in metres
     change_threshold: ChangeThreshold | None = None  # of its change maps, with what it was calibrated on
+    quantization: Quantization | None = None  # of its weights: see checkpoint.quantize
     plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins
     published: RootConfig = field(
         default_factory=RootConfig
@@ -140,6 +144,8 @@ class BTCChatConfig:
         change_encoder = parts["mm_projector"].pop("change_encoder", None)
         # Published part configs list every default of transformers' base class; what is left is the projector's own.
         parts["mm_projector"] = {k: v for k, v in parts["mm_projector"].items() if k not in BASE_FIELDS}
+        if "mm_projector_type" in parts["mm_projector"]:
+            parts["mm_projector"]["mm_projector_type"] = projector_name(parts["mm_projector"])
         options: dict[str, Any] = {key: value for key, value in root.items() if key in flat and value is not None}
         return cls(**parts, change_encoder=change_encoder, plugins=plugins, **options)
 
@@ -156,16 +162,22 @@ class BTCChatConfig:
         self.record_plugins()
         warn_of_scripts(self.plugins)
         tree = asdict(self)
-        for optional in ("plugins", "question_first", "training_gsd", "change_threshold"):
+        for optional in ("plugins", "question_first", "training_gsd", "change_threshold", "quantization"):
             if not tree[optional]:
                 del tree[optional]
         change_encoder = tree.pop("change_encoder")
         parts = {part: tree.pop(part) for part in PARTS}
         parts["mm_projector"] |= {"model_type": "v2l_projector", "change_encoder": change_encoder}
+        reason = published.obstacle(self, adapter=bool(more))
+        if reason is None:
+            published.add_keys(parts)
+        else:
+            published.say(reason)
         for part in ("vision_tower", "mm_projector"):
             write_json(folder / part / "config.json", parts[part], sort_keys=True)
         copies = {f"{part}_cfg": config for part, config in parts.items()}
         names: RootConfig = {"model_type": "llava_llama", "architectures": ["LlavaLlamaModel"], "saved_by": NAME}
+        names["published_layout"] = reason is None
         write_json(folder / "config.json", {**names, **tree, **copies, **(more or {})}, sort_keys=True)
 
 

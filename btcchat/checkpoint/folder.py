@@ -103,7 +103,7 @@ def open_folder(
     if owner is not None:
         return _open_adapter(folder, owner, base, vision_tower)
     if base is not None:
-        raise BTCChatError(f"{folder} is no adapter, it has its own weights; leave out base {base}")
+        raise BTCChatError(f"{folder} is not an adapter, it has its own weights; leave out base {base}")
     if llava_next.recognise(folder):
         return llava_next.open_folder(folder, vision_tower)
     if vision_tower is not None:

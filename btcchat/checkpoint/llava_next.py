@@ -72,8 +72,8 @@ def recognise(folder: Path) -> bool:
         return True
     names = ", ".join(map(str, _architectures(root))) or "none"
     raise BTCChatError(
-        f"{folder} is no model of this kind (architectures {names}, model_type {root.get('model_type')}): expected the "
-        f"folders llm/, vision_tower/ and mm_projector/, or a LLaVA-NeXT folder ({', '.join(ARCHITECTURES)})"
+        f"{folder} is not a model of this kind (architectures {names}, model_type {root.get('model_type')}): expected "
+        f"the folders llm/, vision_tower/ and mm_projector/, or a LLaVA-NeXT folder ({', '.join(ARCHITECTURES)})"
     )
 
 
@@ -130,8 +130,8 @@ def _tower_config(
         config = read_json(file)
     except BTCChatError as error:
         raise BTCChatError(
-            f"{folder} leaves its vision tower's sizes to '{name}', which is not to be had: {error}; give the folder "
-            "of the same tower's config.json as vision_tower (--vision-tower)"
+            f"{folder} leaves its vision tower's sizes to '{name}', which could not be downloaded: {error}; give the "
+            "folder of the same tower's config.json as vision_tower (--vision-tower)"
         ) from None
     way_out = "give the tower that it was trained with as vision_tower (--vision-tower)"
     check(config, VisionTowerConfig, str(file), way_out)

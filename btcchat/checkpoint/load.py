@@ -14,7 +14,7 @@ from torch import nn
 
 from btcchat.change_encoder import UNUSED_KEYS as UNUSED_CHANGE_KEYS
 from btcchat.change_encoder import canonical
-from btcchat.checkpoint import adapter, layout, llava_next
+from btcchat.checkpoint import adapter, layout, llava_next, quantize
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.extras import check_extras
 from btcchat.checkpoint.folder import (
@@ -63,12 +63,13 @@ Model = TypeVar("Model", bound=BTCChatModel)
 class Placement:
     """Where a model runs and in what. device: auto, or a torch device; dtype: auto, a name of DTYPES or a torch dtype.
 
-    attention: of the language model, as in transformers; None takes the fastest there is.
+    attention: of the language model, as in transformers; None takes the fastest there is. quantize: int8, int4 or None.
     """
 
     device: str = "auto"
     dtype: str | torch.dtype = "auto"
     attention: str | None = None
+    quantize: str | None = None
 
 
 def load(
@@ -84,6 +85,8 @@ def load(
 ) -> Model:
     """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError where weights do not fit the config."""
     check_extras(path)
+    if placement.quantize is not None:
+        quantize.check_available(placement.quantize, pick_device(placement.device))
     source = open_checkpoint(
         path,
         base=base,
@@ -101,7 +104,10 @@ def load(
     model.base = adapter.read_base(folder)
     if model.base is not None:
         adapter.read(model.llm, folder / "llm")
-    return model.requires_grad_(True).eval()
+    model.requires_grad_(True).eval()
+    if placement.quantize is not None:
+        quantize.quantize(model, placement.quantize)
+    return model
 
 
 def from_parts(
@@ -153,9 +159,11 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     device = pick_device(placement.device)
     dtype = pick_dtype(placement.dtype, device, source.llm_folder)
     attention = placement.attention or pick_attention(device, dtype)
+    quantize.check_stored(config.quantization, placement.quantize, device, source.llm_folder.parent)
     with init_empty_weights():
         llm = build_language_model(config.llm, attn_implementation=attention)
         tower = vision_tower_of(config)
+    quantize.make_room(config.quantization, llm, tower)
     tied = {"lm_head.weight": "model.embed_tokens.weight"} if llm.config.tie_word_embeddings else None
     load_strict(llm, source.llm, unused=UNUSED_LLM_KEYS, tied=tied, device=device, dtype=dtype)
     llm.tie_weights()

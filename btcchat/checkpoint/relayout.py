@@ -64,6 +64,8 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
         )
     tower = vision_tower if leaves_out_tower(folder) else None
     model = _checked(folder, tower)
+    if model.config.quantization is not None:
+        raise BTCChatError(f"{src} holds quantised weights, which that code does not read; use what it was made of")
     root = llava_next.published_config(model.config, vision_tower)
     source = open_folder(folder, tower)
     places: dict[str, tuple[Path, str]] = {}
@@ -89,7 +91,7 @@ def _copy(src: Path, out: Path) -> None:
 
 
 def write_weights(weights: Weights, folder: Path) -> None:
-    """``weights`` byte by byte, one shard for each file they lie in."""
+    """``weights`` byte by byte, one shard for each file that they are in."""
     folder.mkdir(exist_ok=True)
     files = weights.files()
     index: dict[str, str] = {}

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from btcchat.checkpoint import adapter
+from btcchat.checkpoint import adapter, quantize
 from btcchat.checkpoint.config import PARTS, read_config
 from btcchat.checkpoint.schema import LLMConfig
-from btcchat.checkpoint.weights import check_finite
+from btcchat.checkpoint.weights import SCALE, check_finite
 from btcchat.compat.configs import published_rope, published_tokenizer
 from btcchat.compat.noise import no_bars
 from btcchat.errors import BTCChatError
@@ -43,6 +43,7 @@ def save(
     state_dict: the weights, where the model itself does not hold them whole (ZeRO-3). Raises BTCChatError where a
     weight is not finite, ``folder`` holds files of a checkpoint that `save` has not written, or another process saves.
     """
+    quantize.check_savable(model)
     state = _cast(model.state_dict() if state_dict is None else state_dict, dtype)
     check_finite(state, folder)
     check_ours(folder)
@@ -106,7 +107,7 @@ def saved_by_us(file: Path) -> bool:
     """Whether a JSON file says so."""
     try:
         return file.is_file() and read_json(file).get("saved_by") == NAME
-    except BTCChatError:  # it is no JSON object
+    except BTCChatError:  # it is not a JSON object
         return False
 
 
@@ -119,6 +120,7 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
     if name := model.config.llm.get("model_type"):
         llm["model_type"] = name  # a plugin may give a family of transformers another name
     llm["tokenizer_model_max_length"] = model.config.model_max_length
+    llm.setdefault("tokenizer_padding_side", "right")  # VILA's, which its loader reads
     llm.pop("_name_or_path", None)
     write_json(path, llm, sort_keys=True)
     model.config.llm = llm
@@ -140,4 +142,6 @@ def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, 
 
 
 def _cast(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    return {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in state.items()}
+    return {
+        k: v.to(dtype) if dtype and v.is_floating_point() and not k.endswith(SCALE) else v for k, v in state.items()
+    }

@@ -17,6 +17,10 @@ Positions = Annotated[int, Field(ge=1, le=2**24)]
 Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
+QuantizedKind = Literal["int8", "int4"]
+QuantizedPart = Literal["llm", "vision_tower"]
+
+
 class LLMConfig(TypedDict, total=False):
     """llm/config.json, in the words of transformers."""
 
@@ -31,6 +35,7 @@ class LLMConfig(TypedDict, total=False):
     head_dim: Count | None
     max_position_embeddings: Positions
     tokenizer_model_max_length: Count | None  # VILA's: tokens of the longest sample
+    tokenizer_padding_side: str | None  # VILA's
     bos_token_id: int | None
     eos_token_id: int | list[int] | None
     pad_token_id: int | None
@@ -133,11 +138,19 @@ class ChangeThreshold(TypedDict):
     chosen_on: str  # the pairs it was calibrated on, in words
 
 
+class Quantization(TypedDict):
+    """``quantization`` in config.json: of the linear layers of ``parts``."""
+
+    kind: QuantizedKind
+    parts: Annotated[list[QuantizedPart], Field(min_length=1)]
+
+
 class RootConfig(TypedDict, total=False):
     """config.json of a folder in any layout; those of LLaVA-NeXT describe all parts there."""
 
     model_type: str
     architectures: list[str] | None
+    published_layout: bool  # whether the published code opens it; written, never read
     saved_by: str | None  # btcchat, in a folder that `save` may replace
     base_model: BaseModel | None  # of an adapter folder: see adapter.Base
     plugins: Any  # that parts come from: see plugins.recorded, which checks it
@@ -157,6 +170,7 @@ class RootConfig(TypedDict, total=False):
     question_first: bool | None
     training_gsd: Annotated[float, Field(gt=0, le=1000)] | None  # metres of a pixel in what it was trained on
     change_threshold: ChangeThreshold | None
+    quantization: Quantization | None
     mm_projector_type: str
     mm_resampler_type: str | None
     cc_expert_args: str | dict[str, Any] | None

@@ -24,6 +24,7 @@ from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
 
+SCALE = "weight_scale"  # ends the key of what quantised weights are multiplied by, which is not cast
 FLOATS = ("F16", "BF16", "F32", "F64")  # data types of floating-point weights, as safetensors names them
 
 
@@ -66,7 +67,7 @@ def weight_names(file: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of one part of a checkpoint: its name for each -> the file it lies in and its key there."""
+    """The weights of one part of a checkpoint: its name for each -> its file and its key there."""
 
     folder: Path
     places: dict[str, tuple[Path, str]]
@@ -148,7 +149,7 @@ def load_strict(
         logger.info("%s: %d weights that no code uses were dropped (%s ...)", weights.folder, len(dropped), dropped[0])
     state = {}
     for key, tensor in Weights(weights.folder, {key: weights.places[key] for key in names}).read():
-        cast = dtype if tensor.is_floating_point() else None
+        cast = dtype if tensor.is_floating_point() and not key.endswith(SCALE) else None
         state[names[key]] = tensor.to(device=device, dtype=cast)
     for key, shared in (tied or {}).items():
         state.setdefault(key, state[shared])
@@ -191,6 +192,12 @@ def match_strict(
         target, stored = expected[names[key]], weights.places[key][1]
         if shape != (want := tuple(target.shape)):
             raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, the config says {want}")
+        quantised = target.dtype in (torch.int8, torch.uint8)
+        if quantised and kind not in ("I8", "U8"):
+            raise BTCChatError(
+                f"{folder}: weight '{stored}' is of type {kind}, and config.json says that it is quantised; save or "
+                "download the folder again"
+            )
         if target.is_floating_point() and kind not in FLOATS:
             raise BTCChatError(
                 f"{folder}: weight '{stored}' is of type {kind}, and quantised weights are not read; take the "

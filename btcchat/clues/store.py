@@ -33,7 +33,7 @@ CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of c
     "video": "What happens in this video? Answer in one or two sentences.",
 }
 AGAIN = "run btcchat augment with that --out again"
-FAULT = "is no clue; choose another folder of clues"
+FAULT = "is not a clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
 
 
@@ -139,7 +139,7 @@ class ClueWriter(Clues):
     def __init__(self, folder: str | Path, about: dict[str, Any], writer: int = 0) -> None:
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
-            raise BTCChatError(f"{folder} is a file; clues go to a folder")
+            raise BTCChatError(f"{folder} is a file; give a folder for the clues")
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / (f"clues-{writer}.jsonl" if writer else "clues.jsonl")
         self._lock = Lock(beside(file), str(folder))

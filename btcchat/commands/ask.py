@@ -32,11 +32,11 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     about = media(args)
     if args.question is None:
-        raise BTCChatError('no QUESTION; it stands first: btcchat ask "What changed?" --pair BEFORE AFTER')
+        raise BTCChatError('QUESTION is missing; put it first: btcchat ask "What changed?" --pair BEFORE AFTER')
     if not args.question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     if about is None:
-        raise BTCChatError("a question is about something: give --image, --pair, --series or --video")
+        raise BTCChatError("there is nothing to ask about: give --image, --pair, --series or --video")
     modality, source = about
     check_dates(args, modality)
     check_clues(args)

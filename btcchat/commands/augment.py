@@ -14,7 +14,7 @@ Ask a clue model one fixed question about the images of every record, and keep w
   btcchat train ... --data_mixture levir_cc --prompt_augmentation cached --clues clues/levir_cc
 
 The clue model is any checkpoint; an adapter it has is switched off. Records of the same images share a clue, found
-again by what the image files hold. The same command again continues where a stopped one ended."""
+again by what the image files hold. The same command again resumes an interrupted one."""
 
 
 def add(commands: Commands) -> None:
@@ -22,16 +22,16 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("augment", help=about, description=AUGMENT, **RAW)
     add_mixture(parser)
     add = parser.add_argument
-    add("--clue_model", "--clue-model", required=True, metavar="PATH_OR_ID", help="the checkpoint that is asked")
-    add("--out", required=True, metavar="DIR", help="folder of the clues, of one clue model; added to")
-    add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="at a time (default 8)")
+    add("--clue_model", "--clue-model", required=True, metavar="PATH_OR_ID", help="checkpoint that writes the clues")
+    add("--out", required=True, metavar="DIR", help="folder for the clues of this clue model; existing ones are kept")
+    add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="samples at a time (default 8)")
     longest = "longest clue (default 64)"
     add("--max-new-tokens", "--max_new_tokens", type=at_least_1, default=64, metavar="N", help=longest)
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
     add_device(parser)
     add_images(parser)
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
                         progress.print(complaint(fault))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again continues")
+            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
             return 130
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""
-    there = f", {before} there already" if before else ""
+    there = f", {before} already there" if before else ""
     bad = f", {failed} records failed (named above)" if failed else ""
     say(f"{written} clues written to {args.out}{there}{empty}{bad}")
     return SOME_FAILED if failed else 0

@@ -36,17 +36,24 @@ Caption what changed between two dates, for one pair or for many.
   btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
   btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
 
-The same command again continues where a stopped one ended: pairs that --out already has are left alone."""
+If the command is interrupted, run it again: it skips the pairs that --out already has."""
 
 
 def add(commands: Commands) -> None:
-    about = "caption what changed, in one pair or in many"
+    about = "say what changed in one pair of images, or in many"
     parser = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
-    parser.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="the two dates: PNG, JPEG, TIFF, WebP, ...")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="BEFORE AFTER",
+        help="the two images, the earlier one first: PNG, JPEG, TIFF, WebP, ...",
+    )
     parser.add_argument("--example", action="store_true", help="caption the packaged example pair")
-    parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the image after")
+    parser.add_argument("--change-map", metavar="PNG", help="also draw where it changed, over the later image")
     parser.add_argument("--pairs", metavar="LIST", help="a CSV of pairs, or a folder with subfolders A and B")
-    parser.add_argument("--out", metavar="FILE", help="with --pairs: JSON lines, one a pair; appended to")
+    parser.add_argument(
+        "--out", metavar="FILE", help="with --pairs: a file of JSON lines, one for each pair; it is appended to"
+    )
     parser.add_argument("--batch-size", type=at_least_1, default=16, metavar="N", help="pairs at a time (default 16)")
     add_model(parser, run)
 
@@ -59,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pairs is not None:
         return _caption_pairs(args)
     if args.out is not None:
-        raise BTCChatError("--out goes with --pairs; one caption is printed")
+        raise BTCChatError("--out needs --pairs; a single caption is printed")
     if args.images and args.example:
         raise BTCChatError("give either BEFORE AFTER or --example")
     images = [EXAMPLE / "before.png", EXAMPLE / "after.png"] if args.example else args.images
@@ -132,13 +139,13 @@ def _caption_pairs(args: argparse.Namespace) -> int:
                         progress.print(complaint(reason))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; {args.out} is whole, the same command again continues")
+            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
             return 130
     if args.json:
         counts = {"answered": answered, "already_there": skipped, "failed": failed}
         print(json.dumps({"out": args.out, **counts, **reading.record()}))
     else:
-        there = f", {skipped} there already" if skipped else ""
+        there = f", {skipped} already there" if skipped else ""
         bad = f", {failed} failed (named above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
         say(f"{count} written to {args.out}{there}{bad}")

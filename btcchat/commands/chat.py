@@ -20,7 +20,7 @@ CHAT = "Talk about an image, a pair, a series of dates or a video. /help there l
 
 
 def add(commands: Commands) -> None:
-    about = "talk about them; answers appear as they are written"
+    about = "hold a conversation about an image, a pair, a series or a video"
     parser = commands.add_parser("chat", help=about, description=CHAT, **RAW)
     add_media(parser)
     add_model(parser, run)

@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         "--hidden-size", type=at_least_1, metavar="N", help="channels of a token, at most (default 1024)"
     )
     add("--json", action="store_true", help="print JSON")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise BTCChatError(f"--option {text}: expected NAME=VALUE, as gain=0.5")
+        raise BTCChatError(f"--option {text}: expected NAME=VALUE, such as gain=0.5")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

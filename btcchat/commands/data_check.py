@@ -21,14 +21,20 @@ whose change_flag, captions and mask contradict each other are listed and counte
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser(
-        "check", help="every fault of a mixture, before training", description=DESCRIPTION, **RAW
+        "check", help="find every fault in a mixture before training", description=DESCRIPTION, **RAW
     )
     add_mixture(parser)
     add = parser.add_argument
     add_reading(parser, "; its tokenizer, context and sizes are what is checked")
-    add("--workers", type=whole_number, default=None, metavar="N", help="processes (default: one a core)")
-    add("--faults", type=whole_number, default=5, metavar="N", help="faults of a kind that are named (default 5)")
-    add("--out", metavar="FILE", help="all faults, as JSON lines of set, where, kind and fault")
+    add(
+        "--workers",
+        type=whole_number,
+        default=None,
+        metavar="N",
+        help="number of processes (default: one for each core)",
+    )
+    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to name (default 5)")
+    add("--out", metavar="FILE", help="write all faults to this file, as JSON lines of set, where, kind and fault")
     seed = "--seed of the training, which decides the rows of a random share (default 42, as in training)"
     add("--seed", type=whole_number, default=42, metavar="N", help=seed)
     add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
@@ -36,7 +42,7 @@ def add(commands: Commands) -> None:
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
     disagreement = "stop: pairs whose change_flag, captions and mask contradict each other count too (default keep)"
     add("--disagreement", choices=("keep", "stop"), default="keep", help=disagreement)
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=check_data, parser=parser, many_images=True)
 
 

@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     about = "print the data sets and mixtures that are known"
     parser = commands.add_parser("list", help=about, description=DESCRIPTION, **RAW)
     parser.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of YAML files of your own")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=list_data, parser=parser)
 
 

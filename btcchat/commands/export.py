@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 
 from btcchat.commands.options import RAW, Commands
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, choose
 
 EXPORT = """\
 Write a model in another form.
 
-  btcchat export --merge ADAPTER OUT       a LoRA adapter and its base -> a plain checkpoint
-  btcchat export --llava-next MODEL OUT    a folder that the code of CCExpert and LLaVA-OneVision reads"""
+  btcchat export --merge ADAPTER OUT         a LoRA adapter and its base -> a plain checkpoint
+  btcchat export --llava-next MODEL OUT      a folder that the code of CCExpert and LLaVA-OneVision reads
+  btcchat export --quantize KIND MODEL OUT   large weights in int8 or int4, for a CPU (docs/quantize.md)"""
+OTHERS = {"merge": ("vision_tower",), "llava_next": ("base", "dtype"), "quantize": ("base", "dtype", "vision_tower")}
 
 
 def add(commands: Commands) -> None:
@@ -19,24 +21,29 @@ def add(commands: Commands) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--merge", metavar="ADAPTER", help="an adapter folder; its base is loaded with it")
     what.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
+    bits = "KIND is int8 or int4; a model whose weights are not quantised yet"
+    what.add_argument("--quantize", nargs=2, metavar=("KIND", "MODEL"), help=bits)
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     base = "with --merge: where the base is now (default: where it was in training)"
     parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
     types = ("auto", "float32", "bfloat16", "float16")
-    parser.add_argument("--dtype", choices=types, help="with --merge: of the weights (default auto: the base's)")
+    parser.add_argument(
+        "--dtype", choices=types, help="with --merge: precision of the weights (default auto: the base's)"
+    )
     tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
-    others = {"merge": ("vision_tower",), "llava_next": ("base", "dtype")}["merge" if args.merge else "llava_next"]
-    for name in others:
+    for name in next(others for export, others in OTHERS.items() if getattr(args, export) is not None):
         if getattr(args, name) is not None:
-            raise BTCChatError(f"--{name.replace('_', '-')} does not go with this export; see btcchat export --help")
+            raise BTCChatError(f"--{name.replace('_', '-')} cannot be used with this export; see btcchat export --help")
     if args.merge is not None:
         return _merge(args)
+    if args.quantize is not None:
+        return _quantize(args.quantize[0], args.quantize[1], args.out)
     from btcchat.checkpoint.relayout import export_llava_next
 
     export_llava_next(args.llava_next, args.out, vision_tower=args.vision_tower)
@@ -46,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
-        raise BTCChatError(f"{args.out} is there already; name a new folder")
+        raise BTCChatError(f"{args.out} already exists; give a new folder")
     import torch
 
     from btcchat import BTCChat
@@ -58,7 +65,7 @@ def _merge(args: argparse.Namespace) -> int:
 
     folder = resolve(args.merge)
     if adapter.read_base(folder) is None:
-        raise BTCChatError(f"{args.merge} is no adapter; it is a plain checkpoint already")
+        raise BTCChatError(f"{args.merge} is not an adapter; it is a plain checkpoint already")
     # Added up in float32: half precision would lose small steps twice.
     model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
     stored = args.dtype or "auto"
@@ -69,4 +76,32 @@ def _merge(args: argparse.Namespace) -> int:
     if (folder / SELECTION).is_file():
         shutil.copy(folder / SELECTION, args.out)  # how it was chosen, which evaluations tell
     print(f"{args.out}: {args.merge} merged, in {stored}")
+    return 0
+
+
+def _quantize(kind: str, path: str, out: str) -> int:
+    choose("quantize", kind, dict.fromkeys(("int8", "int4")))
+    if Path(out).exists():
+        raise BTCChatError(f"{out} is there already; name a new folder")
+    import torch
+
+    from btcchat import BTCChat
+    from btcchat.checkpoint import adapter
+    from btcchat.checkpoint.folder import open_folder
+    from btcchat.checkpoint.hub import resolve
+    from btcchat.checkpoint.load import DTYPES, stored_dtype
+
+    folder = resolve(path)
+    if adapter.read_base(folder) is not None:
+        raise BTCChatError(f"{path} is an adapter; merge it first: btcchat export --merge {path} OUT")
+    source = open_folder(folder)
+    if source.config.quantization is not None:
+        raise BTCChatError(
+            f"{path} is {source.config.quantization['kind']} already; name the checkpoint it was made of"
+        )
+    model = BTCChat.from_pretrained(folder, device="cpu", dtype=torch.float32, quantize=kind)
+    model.save_pretrained(out, dtype=DTYPES.get(stored_dtype(source.llm_folder)))
+    parts = model.config.quantization["parts"] if model.config.quantization else []
+    names = " and ".join(part.replace("_", " ").replace("llm", "language model") for part in parts)
+    print(f"{out}: {path} with the {names} in {kind}")
     return 0

@@ -15,14 +15,14 @@ Weights are copied byte by byte, so it needs little memory. Such a folder can al
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser(
-        "import", help="turn a published LLaVA-NeXT folder into ours", description=ABOUT, **RAW
+        "import", help="convert a published LLaVA-NeXT folder to btcchat's layout", description=ABOUT, **RAW
     )
     parser.add_argument("layout", choices=("llava-next",), help="the published layout")
     parser.add_argument("src", metavar="SRC", help="folder or hub id")
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     tower = "folder or hub id of the vision tower, whose sizes SRC leaves out (default: the one its config.json names)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 

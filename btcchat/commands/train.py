@@ -11,7 +11,7 @@ Train in this process: on the CPU, or on one GPU. Several processes: docs/traini
   btcchat train tiny/1_align                               one of them
   btcchat train release/3b/sft --learning_rate 5e-5        with another value of a flag
   btcchat train release/3b/sft --smoke                     tried out: two steps, random weights, drawn scenes, CPU
-  btcchat train mine.yaml --resume True                    a preset of your own; continues a stopped run
+  btcchat train mine.yaml --resume True                    a preset of your own; resumes an interrupted run
   btcchat train tiny/2_change_encoder --plugin my_package --chg_type mine    with a part of a plugin
   btcchat train --model_name_or_path CHECKPOINT --data_mixture levir_cc --tune_mm_projector True --output_dir OUT
 

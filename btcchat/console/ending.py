@@ -1,4 +1,4 @@
-"""How a command ends: what escapes from it becomes one line and an exit code (design.md, "Exit codes")."""
+"""How a command ends: what escapes from it becomes one line and an exit code (docs/errors.md)."""
 
 import os
 import sys

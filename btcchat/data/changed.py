@@ -58,8 +58,8 @@ def disagreement(row: Mapping[str, Any], mask_changed: bool | None = None) -> st
     """
     if row.get("modality") != "pair":
         return None
-    said = {"change_flag": flag_of(row), "captions": _captions_say(row.get("captions")), "mask": mask_changed}
-    changed, unchanged = (" and ".join(name for name in said if said[name] is value) for value in (True, False))
+    claims = {"change_flag": flag_of(row), "captions": _captions_say(row.get("captions")), "mask": mask_changed}
+    changed, unchanged = (" and ".join(name for name in claims if claims[name] is value) for value in (True, False))
     return f"changed by its {changed}, unchanged by its {unchanged}" if changed and unchanged else None
 
 

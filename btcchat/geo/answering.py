@@ -23,7 +23,7 @@ class PairModel(Protocol):
     def distances(self, dates: Sequence[Frames], pairs: Sequence[Pair]) -> np.ndarray:
         """The dates of T tiles -> (T, P, g, g): how far the pairs are apart at each patch, 0 to 1."""
 
-    def answers(self, asked: Sequence[tuple[str | None, Frames]]) -> list[str]:
+    def answers(self, requested: Sequence[tuple[str | None, Frames]]) -> list[str]:
         """Answers to questions about 2 or more dates; None asks for a caption."""
 
 
@@ -44,12 +44,13 @@ class BTCChatPairs:
         array: np.ndarray = found.float().unflatten(0, (len(dates), len(pairs))).cpu().numpy()
         return array
 
-    def answers(self, asked: Sequence[tuple[str | None, Frames]]) -> list[str]:
+    def answers(self, requested: Sequence[tuple[str | None, Frames]]) -> list[str]:
         from btcchat.processor import request
 
         caption = self.model.config.caption_question
         records = [
-            request(question or caption, "pair" if len(frames) == 2 else "series", frames) for question, frames in asked
+            request(question or caption, "pair" if len(frames) == 2 else "series", frames)
+            for question, frames in requested
         ]
         return self.model.answer(records, self.options)
 
@@ -97,7 +98,7 @@ class TileWork:
 
     def _answer(self, rows: dict[int, TileRow], shown: Sequence[tuple[TilePixels, Frames]]) -> None:
         """Captions of all pairs of the tiles and answers to the questions, in one batch."""
-        asked: list[tuple[str | None, Frames]] = []
+        requested: list[tuple[str | None, Frames]] = []
         places: list[tuple[TileRow, int]] = []  # a row, and the number of its pair, or -1 for an answer
         for tile, frames in shown:
             row = rows[tile.number]
@@ -105,13 +106,13 @@ class TileWork:
             if self.min_change is not None and max(pair["change"] for pair in row["pairs"]) < self.min_change:
                 continue
             for number, (first, second) in enumerate(self.pairs):
-                asked.append((None, [frames[first], frames[second]]))
+                requested.append((None, [frames[first], frames[second]]))
                 places.append((row, number))
-            asked += [(question, frames) for question in self.questions]
+            requested += [(question, frames) for question in self.questions]
             places += [(row, -1)] * len(self.questions)
-        if not asked or self.model is None:
+        if not requested or self.model is None:
             return
-        for (row, number), text in zip(places, self.model.answers(asked), strict=True):
+        for (row, number), text in zip(places, self.model.answers(requested), strict=True):
             if number < 0:
                 row["answers"].append(text)
             else:

@@ -80,7 +80,7 @@ def choose_grid(
     if aoi is not None:
         shape = shape.intersection(projection.projected(aoi[0], aoi[1], target))
         if shape.is_empty or not shape.area:
-            raise BTCChatError("--aoi lies outside of what both dates cover; check its coordinate system")
+            raise BTCChatError("--aoi is outside of what both dates cover; check its coordinate system")
     x, y, across, down = _pixels(last, target, gsd, shape)
     left, bottom, right, top = shape.bounds
     first, end = math.ceil((left - x) / across - 1e-3), math.floor((right - x) / across + 1e-3)

@@ -31,7 +31,7 @@ class Files:
 
 
 def find_files(source: Source, *, allow_remote: bool = False) -> Files:
-    """Raises BTCChatError for a folder that is no product, and for a remote file unless it is allowed."""
+    """Raises BTCChatError for a folder that is not a product, and for a remote file unless it is allowed."""
     if isinstance(source, str | os.PathLike):
         source = os.fspath(source)
         if os.path.isdir(source):

@@ -20,7 +20,7 @@ VALID = 0.9  # share of a measured tile
 TEXTURE = 0.15  # of the median tile's, at least
 UPSAMPLE = 20  # a twentieth of a pixel
 WARN, REFUSE = 1.0, 3.0  # pixels
-SPREAD = 1.0  # pixels between the tiles, above which there is no one shift
+SPREAD = 1.0  # pixels between the tiles, above which no single shift fits
 
 
 @dataclass(frozen=True)

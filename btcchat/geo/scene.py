@@ -97,7 +97,8 @@ def _check_placed(raster: Raster) -> None:
     if raster.placed_by is not None:
         by, command = PLACED_BY[raster.placed_by]
         raise BTCChatError(
-            f"image '{raster.name}' is placed by {by}, not enough for a map; rectify it first: {command} IN OUT"
+            f"image '{raster.name}' is georeferenced only by {by}, which is not enough for a map; "
+            f"rectify it first: {command} IN OUT"
         )
     if raster.crs is None:
         raise BTCChatError(

@@ -92,7 +92,7 @@ class _Layer:
         return values, valid
 
     def _warped(self, target: Affine, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """values, valid, and which pixels lie on the raster."""
+        """values, valid, and which pixels are on the raster."""
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
 
@@ -124,7 +124,7 @@ class _Layer:
         xs, ys = self._to_source.transform(xs, ys)
         across, down = ~self.raster.transform * (np.asarray(xs), np.asarray(ys))
         if not (np.isfinite(across).all() and np.isfinite(down).all()):
-            raise BTCChatError(f"image '{self.raster.name}' cannot be brought to the grid here; give another --crs")
+            raise BTCChatError(f"image '{self.raster.name}' cannot be resampled to the grid here; give another --crs")
         ratio = max(1.0, min(np.ptp(across) / size[0], np.ptp(down) / size[1]))
         pad = math.ceil(PAD * ratio)
         left, right = max(0, math.floor(across.min()) - pad), min(self.raster.width, math.ceil(across.max()) + pad)

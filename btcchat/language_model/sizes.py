@@ -20,9 +20,11 @@ PLACES = {
 def check_sizes(config: PretrainedConfig, weights: Weights) -> None:
     """Raise BTCChatError that names a size of ``config`` which is not that of the weights, whose headers are read."""
     folder = weights.folder
-    for key, said, has, shape in _compared(config, weights):
-        if said != has:
-            raise BTCChatError(f"llm/config.json: {key} is {said}, and the weights in {folder} have {has} ({shape})")
+    for key, configured, has, shape in _compared(config, weights):
+        if configured != has:
+            raise BTCChatError(
+                f"llm/config.json: {key} is {configured}, and the weights in {folder} have {has} ({shape})"
+            )
     width, heads, positions = config.hidden_size, config.num_attention_heads, config.max_position_embeddings
     if width % heads:
         raise BTCChatError(f"llm/config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}")

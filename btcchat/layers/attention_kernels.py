@@ -10,8 +10,8 @@ import torch
 def without_cudnn(device: torch.device) -> Iterator[None]:
     """Keep torch's attention from cuDNN, which makes a plan of its own for every new shape, on a GPU.
 
-    torch prefers cuDNN on an H100. There a new shape cost 35 ms, as much as several steps of a 3B model, and every token
-    of an answer is a new shape (docs/gpu.md).
+    torch prefers cuDNN on an H100. There a new shape cost 35 ms, as much as several steps of a 3B model, and every
+    token of an answer is a new shape (docs/gpu.md).
     """
     backends = torch.backends.cuda
     if device.type != "cuda" or not hasattr(backends, "enable_cudnn_sdp"):  # torch has had it since 2.3

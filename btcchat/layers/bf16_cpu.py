@@ -34,8 +34,8 @@ def gelu(x: Tensor, approximate: str) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``F.scaled_dot_product_attention`` of ``(N, heads, L, C)``.
 
-    With gradients, and few keys, the products written out are faster; without, a number of keys that is no multiple of
-    TILE is slower than the next multiple, of which the rest is masked.
+    With gradients, and few keys, the products written out are faster; without, a number of keys that is not a multiple
+    of TILE is slower than the next multiple, of which the rest is masked.
     """
     keys, extra = k.shape[2], -k.shape[2] % TILE
     if not _slow(q):

@@ -9,17 +9,19 @@ from torch.utils.checkpoint import checkpoint
 LOGITS, LOGITS_ON_GPU = 2**23, 2**27
 
 
-def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
+def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy of tokens ``target`` (n,) under ``head(hidden)``, hidden (n, D), in float32.
+
+    smoothing: the share of each target, 0 to 1, that is spread over the whole vocabulary.
 
     The logits of more tokens than `rows_together` are computed a part at a time, and again on the way back; not of
     weights that ZeRO-3 has split (``ds_id``), which are whole only while a module runs.
     """
     rows = rows_together(head, hidden.device)
     if len(target) <= rows or hasattr(head.weight, "ds_id"):
-        return F.cross_entropy(head(hidden).float(), target)
+        return F.cross_entropy(head(hidden).float(), target, label_smoothing=smoothing)
     parts = zip(hidden.split(rows), target.split(rows), strict=True)
-    sums = [checkpoint(_sum, head, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    sums = [checkpoint(_sum, head, *part, smoothing, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.stack(sums).sum() / len(target)
 
 
@@ -28,5 +30,5 @@ def rows_together(head: nn.Module, device: torch.device) -> int:
     return max(1, (LOGITS if device.type == "cpu" else LOGITS_ON_GPU) // len(head.get_parameter("weight")))
 
 
-def _sum(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(head(hidden).float(), target, reduction="sum")
+def _sum(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    return F.cross_entropy(head(hidden).float(), target, reduction="sum", label_smoothing=smoothing)

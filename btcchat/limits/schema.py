@@ -31,7 +31,7 @@ def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") 
     """Raise BTCChatError that names the key, its value and what is accepted, where ``value`` is not of ``schema``.
 
     schema: a TypedDict, whose keys must be there unless it is ``total=False``. Keys that it does not have are not
-    looked at, and nothing is converted: "5" is no number.
+    looked at, and nothing is converted: "5" is not a number.
     """
     try:
         _adapter(schema).validate_python(value, strict=True)

@@ -49,7 +49,7 @@ def load_frames(
     folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the
     last.
     reading: how rasters are read; one of at least twice MAX_SIDE pixels a side is read smaller. Raises TypeError that
-    names the modality where one of them is no image.
+    names the modality if one of them is not an image.
     """
     choose("modality", modality, MODALITIES)
     if isinstance(num_video_frames, bool) or not isinstance(num_video_frames, int):

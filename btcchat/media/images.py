@@ -56,7 +56,7 @@ def load_image(
     Arrays and tensors are uint8, or floating point in 0..1. max_side: a raster of at least twice that many pixels a
     side is read smaller, as is one of more than ``max_pixels``; see `reduced`. Its ``info`` has what was done: "bands"
     (numbers from 1), "range" (the values that became black and white), "full_size" (width, height). Raises TypeError
-    for what is no image.
+    for what is not an image.
     """
     return load_images([source], reading=reading, max_side=max_side, max_pixels=max_pixels)[0]
 
@@ -137,7 +137,7 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
     try:
         driver = raster_driver(path)
     except PermissionError as error:
-        raise BTCChatError(f"image '{path}' may not be read: permission denied") from error
+        raise BTCChatError(f"image '{path}' cannot be read: permission denied") from error
     if driver is not None:
         return _read_raster(path, reading, max_side, max_pixels)
     if reading.bands is not None or reading.nodata not in (None, NO_NODATA):
@@ -203,7 +203,7 @@ def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
         except Image.DecompressionBombError as error:
             raise BTCChatError(f"image '{path}' is too large: {_line(error)}") from error
         except PermissionError as error:
-            raise BTCChatError(f"image '{path}' may not be read: permission denied") from error
+            raise BTCChatError(f"image '{path}' cannot be read: permission denied") from error
         except BTCChatError:
             raise
         except _FAULTS as error:

@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 
 @dataclass(frozen=True)
 class Embedded:
-    """A file that lies inside another: in a column of a Parquet file, or in a tar shard."""
+    """A file that is inside another: in a column of a Parquet file, or in a tar shard."""
 
     name: str  # for messages
     data: bytes

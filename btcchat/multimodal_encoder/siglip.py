@@ -44,7 +44,7 @@ PLACES = {
     "intermediate_size": ("vision_model.encoder.layers.0.mlp.fc1.weight", 0),
 }
 # Bytes of the widest tensor of a block, on the CPU: the images of a batch go through in parts. What is larger than
-# 32 MB glibc takes from the kernel anew each time, which clears it page by page: half as long as the products take.
+# 32 MB glibc takes from the kernel again each time, which clears it page by page: half as long as the products take.
 PART = 20 * 2**20
 ACTIVATIONS = {"gelu_pytorch_tanh": "tanh", "gelu": "none"}  # -> `approximate` of torch's GELU
 

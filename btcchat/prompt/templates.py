@@ -35,7 +35,7 @@ class Template:
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
     end: Mark = END  # special token that ends an answer
     tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
-    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they stand
+    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they are
 
     def with_system(self, system: str) -> "Template":
         """The template with this text in place of its system text. Raises BTCChatError where it has none."""

@@ -59,7 +59,7 @@ class Encoded:
 
 
 def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Encoded:
-    """The pieces of a prompt as ids and labels, behind the tokenizer's own beginning-of-sequence token, if any.
+    """The pieces of a prompt as ids and labels, after the tokenizer's own beginning-of-sequence token, if any.
 
     As in the published code, the text between two placeholders is tokenised on its own, as at the start of a text;
     after a special token it is tokenised as the tokenizer does there.

@@ -39,7 +39,7 @@ class Answers:
         self._lock = Lock(beside(self.path), name)
         try:
             if self.path.exists():
-                for number, record in read_rows(self.path, "is no caption of a pair; choose another --out"):
+                for number, record in read_rows(self.path, "is not a caption of a pair; choose another --out"):
                     self._take(record, number)
             self._file = Appender(self.path, name=name)
         except BaseException:
@@ -68,8 +68,8 @@ class Answers:
         try:
             self.done.add((record.get("id"), record["before"], record["after"]))
             model = record["model"]
-        except (KeyError, TypeError) as error:  # TypeError: a list is no key
-            fault = f"{self.path} line {number} is no caption of a pair; choose another --out"
+        except (KeyError, TypeError) as error:  # TypeError: a list cannot be a key
+            fault = f"{self.path} line {number} is not a caption of a pair; choose another --out"
             raise BTCChatError(fault) from error
         if model != self.model:
             raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")

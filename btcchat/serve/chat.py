@@ -75,7 +75,7 @@ class Chat:
 
     def set_dates(self, dates: list[str]) -> None:
         if self.modality not in ("pair", "series"):
-            raise BTCChatError("dates go with a pair or a series; load one first")
+            raise BTCChatError("dates belong to a pair or a series; load one first")
         if len(dates) != len(self.frames):
             raise BTCChatError(f"got {len(dates)} dates, the {self.modality} has {len(self.frames)} images")
         self.dates, self.history = dates, []

@@ -1,4 +1,4 @@
-"""The scene graph: what stands where on a site, at which of its dates, and how things find free ground."""
+"""The scene graph: what is where on a site, at which of its dates, and how things find free ground."""
 
 from dataclasses import dataclass, field
 

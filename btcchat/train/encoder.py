@@ -9,6 +9,7 @@ from torch import Tensor
 
 from btcchat.model import BTCChatModel, Visible
 from btcchat.train.feature_cache import FeatureCache
+from btcchat.train.map_loss import change_map_loss
 
 # Features (H, S, L, C) from the cache, and a key of each frame, None if its features are among them.
 Cached: TypeAlias = tuple[Tensor | None, list[str | None]]
@@ -21,17 +22,19 @@ class TrainingEncoder:
     every_part: run every part in every step, on a blank pair if a batch has none. Processes that train together
     need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
     tower: computes the features of a frozen tower (train.frozen_tower); None: the tower itself does.
-    cache: keeps those features.
+    cache: keeps those features. mask_loss: weight of the loss that trains change maps on ``changed``, (P, g, g).
     """
 
     every_part: bool = False
     tower: Callable[[Tensor], list[Tensor]] | None = None
     cache: FeatureCache | None = None
-    cached: Cached | None = None  # of one batch, from `Processor.collate`
+    mask_loss: float = 0.0
+    cached: Cached | None = None  # of one batch, from `Processor.collate`, like ``changed``
+    changed: Tensor | None = None
 
-    def with_cached(self, cached: Cached | None) -> "TrainingEncoder":
-        """The same encoder for a batch some of whose frames are in the cache."""
-        return replace(self, cached=cached)
+    def with_cached(self, cached: Cached | None, changed: Tensor | None = None) -> "TrainingEncoder":
+        """The same encoder for a batch some of whose frames are in the cache, and whose pairs may have masks."""
+        return replace(self, cached=cached, changed=changed)
 
     def __call__(
         self, model: BTCChatModel, frames: Tensor | None, modalities: Sequence[str], frame_counts: Sequence[int]
@@ -41,7 +44,15 @@ class TrainingEncoder:
             return self._with_blank_pair(model, frames, modalities, frame_counts)
         if not sum(frame_counts):
             return Visible(None, [])
-        return Visible(*model.segments(self._see(model, frames, self.cached), modalities, frame_counts))
+        depths = self._see(model, frames, self.cached)
+        rows, lengths = model.segments(depths, modalities, frame_counts)
+        if self.changed is None or not model.training:
+            return Visible(rows, lengths)
+        shown = [name for name, count in zip(modalities, frame_counts, strict=True) for _ in range(count)]
+        places = torch.tensor([place for place, name in enumerate(shown) if name == "pair"])
+        places = places.to(depths[0].device, non_blocking=True)
+        loss = change_map_loss(model.distances([depth[places] for depth in depths]), self.changed)
+        return Visible(rows, lengths, loss=self.mask_loss * loss)
 
     def _see(self, model: BTCChatModel, frames: Tensor | None, cached: Cached | None) -> list[Tensor]:
         """S x (F, L, C) of all frames: of the given ones, and of those in the cache."""

@@ -32,7 +32,7 @@ MISSING = {
     "full_determinism": "a run with the same seed on the same machine is the same",
     "group_by_length": "batches are grouped by length unless --random_batches True says otherwise",
     "ignore_data_skip": "a resumed run continues where it stopped",
-    "label_smoothing_factor": "the loss is the plain cross entropy",
+    "label_smoothing_factor": "use --label_smoothing",
     "no_cuda": "use --use_cpu True",
     "remove_unused_columns": "samples have no spare columns",
     "save_only_model": "a checkpoint is for resuming; the finished folder has the model only",
@@ -47,12 +47,12 @@ PUBLISHED = {
 }
 # flag -> its least and its largest value
 RANGES: dict[str, tuple[float, float | None]] = {
-    **dict.fromkeys(("cc_dropout", "clue_dropout", "adam_beta1", "adam_beta2"), (0, 1)),
+    **dict.fromkeys(("cc_dropout", "clue_dropout", "label_smoothing", "adam_beta1", "adam_beta2"), (0, 1)),
     **dict.fromkeys(("cc_head", "num_video_frames", "model_max_length", "max_tokens_per_batch"), (1, None)),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps"), (1, None)),
     **dict.fromkeys(("cc_n_layers", "dataloader_num_workers", "num_train_epochs", "warmup_steps"), (0, None)),
     **dict.fromkeys(("learning_rate", "mm_vision_tower_lr", "mm_projector_lr", "cc_projector_lr"), (0, None)),
-    **dict.fromkeys(("weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
+    **dict.fromkeys(("mask_loss", "weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
 }
 PLUGIN_HELP = "Python module that adds parts; may be given several times, and is read before all other flags."
@@ -165,6 +165,8 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
     check_flags(mode, data_args.clues, data_args.clue_model)
     if dropout and mode == "off":
         raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
+    if training_args.mask_loss and zero_stage(training_args.deepspeed) == 3:
+        raise BTCChatError("--mask_loss needs whole weights, which ZeRO stage 3 splits; use --deepspeed zero2")
     _check_cache(data_args, training_args)
 
 

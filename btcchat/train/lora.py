@@ -1,19 +1,18 @@
 """The flags of LoRA and QLoRA, and how a language model is prepared for them."""
 
-import importlib
 import logging
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.folder import is_language_model, open_folder
 from btcchat.checkpoint.hub import resolve
 from btcchat.errors import BTCChatError
+from btcchat.language_model.linear import linear_layers
+from btcchat.layers.quantized import cuda
 from btcchat.model import BTCChatModel
 from btcchat.train.distributed import zero_stage
 
@@ -111,36 +110,8 @@ def _flag(name: str) -> str:
 def quantise(llm: PreTrainedModel, bits: int, dtype: torch.dtype) -> None:
     """Replace the linear layers, except the head, by bitsandbytes' ones; moving them to the GPU quantises them.
 
-    dtype: of the computation. 4 bits are NF4 (Dettmers et al. 2023, arXiv:2305.14314), 8 bits LLM.int8().
+    dtype: of the computation.
     """
-    library = _import_bitsandbytes(bits)
-    head = llm.get_output_embeddings()
-    linear = {name: m for name, m in llm.named_modules() if isinstance(m, nn.Linear) and m is not head}
-    for name, old in linear.items():
-        if "lora_" in name:
-            continue
-        sizes = (old.in_features, old.out_features, old.bias is not None)
-        if bits == 4:
-            new = library.nn.Linear4bit(*sizes, compute_dtype=dtype, quant_type="nf4")
-            new.weight = library.nn.Params4bit(old.weight.data, requires_grad=False, quant_type="nf4")
-        else:
-            new = library.nn.Linear8bitLt(*sizes, has_fp16_weights=False)
-            new.weight = library.nn.Int8Params(old.weight.data, requires_grad=False, has_fp16_weights=False)
-        new.bias = old.bias
-        parent, _, last = name.rpartition(".")
-        setattr(llm.get_submodule(parent), last, new)
+    library = cuda.import_bitsandbytes(f"--bits {bits}", "leave the flag out (plain LoRA)")
+    cuda.replace(library, bits, linear_layers(llm), llm, dtype)
     setattr(llm, f"is_loaded_in_{bits}bit", True)  # peft picks its layers by this
-
-
-def _import_bitsandbytes(bits: int) -> ModuleType:
-    if not torch.cuda.is_available():
-        raise BTCChatError(
-            f"--bits {bits} needs a CUDA GPU, and PyTorch finds none here; leave the flag out (plain LoRA)"
-        )
-    try:
-        return importlib.import_module("bitsandbytes")
-    except ImportError as error:
-        raise BTCChatError(
-            f"--bits {bits} needs the package bitsandbytes, which cannot be imported ({error}); "
-            "install it with: pip install bitsandbytes"
-        ) from error

@@ -110,6 +110,11 @@ def load_model(
         video_change_tokens=model_args.video_change_tokens,
         reading=data_args.reading,
     )
+    if model.config.quantization is not None:
+        kind = model.config.quantization["kind"]
+        raise BTCChatError(
+            f"{path} holds {kind} weights, which are not trained; start from the checkpoint it was made of"
+        )
     return _as_flags_say(model, model_args, data_args)
 
 

@@ -30,6 +30,7 @@ from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.freeze import ModelPart, freeze, parts_table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
+from btcchat.train.map_loss import changed_share, check_masks
 from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.start import load_model, starting_point
@@ -68,7 +69,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     model = _model(args, checkpoint)
     parts = _freeze(args, model)
     encoder = _encoder(args, model)
-    dataset, estimate = _data(args, model.processor, encoder.cache)
+    dataset, estimate = _data(args, model, encoder.cache)
     clues = _clues(args, model, dataset, estimate, checkpoint, eval_sets)
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
@@ -94,6 +95,7 @@ def _model(args: RunArguments, checkpoint: str | None) -> BTCChat:
     computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision, torch.float32)
     attention = pick_attention(str(training.device), computed, gradients=True)
     model = load_model(args.model, args.data, checkpoint, device, attention)
+    model.label_smoothing = training.label_smoothing
     if training.lora_enable:
         add_lora(model, args.model.model_name_or_path, training)
         model.to(training.device)
@@ -122,7 +124,7 @@ def _freeze(args: RunArguments, model: BTCChat) -> list[ModelPart]:
 def _encoder(args: RunArguments, model: BTCChat) -> TrainingEncoder:
     """How frames become features: whether in all processes together, by a tower in bfloat16, or from the cache."""
     training = args.training
-    encoder = TrainingEncoder(every_part=training.world_size > 1)
+    encoder = TrainingEncoder(every_part=training.world_size > 1, mask_loss=training.mask_loss)
     if training.bf16 and not training.deepspeed and not training.tune_vision_tower:
         encoder.tower = FrozenTower(model.vision_tower)
     if args.data.cache_vision_features is not None:
@@ -136,13 +138,13 @@ def _encoder(args: RunArguments, model: BTCChat) -> TrainingEncoder:
 
 
 def _data(
-    args: RunArguments, processor: Processor, cache: FeatureCache | None
+    args: RunArguments, model: BTCChat, cache: FeatureCache | None
 ) -> tuple[Mixture | StreamMixture, LengthEstimate]:
     """The mixture as samples, and the estimate of their lengths. Raises BTCChatError for a bad row."""
-    training, data = args.training, args.data
+    training, data, processor = args.training, args.data, model.processor
     dataset = build_datasets(
         data.data_mixture,
-        SampleMaker(processor, cache),
+        SampleMaker(processor, cache, model.vision_tower.grid if training.mask_loss else None),
         data_root=data.data_root,
         folder=data.mixture_folder,
         seed=training.seed if training.data_seed is None else training.data_seed,
@@ -152,6 +154,8 @@ def _data(
         raise BTCChatError("the length of a streamed mixture is not known in advance; give --max_steps")
     if data.bad_samples == "stop":
         check_before(dataset, processor)
+    if training.mask_loss:
+        check_masks(model, dataset)
     estimate = LengthEstimate(processor)
     estimate.calibrate(dataset.some(256))
     return dataset, estimate
@@ -159,13 +163,20 @@ def _data(
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """``make(record)`` -> a sample to learn from. Features that ``cache`` has replace its frames."""
+    """``make(record)`` -> a sample to learn from. Features that ``cache`` has replace its frames.
+
+    grid: patches of a side; pairs then have the changed share of each by their masks.
+    """
 
     processor: Processor
     cache: FeatureCache | None = None
+    grid: int | None = None
 
     def __call__(self, record: Record) -> Sample:
         sample = self.processor(record, train=True)
+        if self.grid is not None and record.modality == "pair":
+            padded = self.processor.image_processor.aspect_ratio == "pad"
+            sample["changed"] = changed_share(record, self.grid, padded=padded)
         return sample if self.cache is None else self.cache.take(sample)
 
 

@@ -260,13 +260,13 @@ class Trainer:
             self.faults.append(fault)
         self.cut += batch.pop("cut", [])
         # Ids, mask and labels stay: see merge.
-        moved = {name: batch[name] for name in ("frames", "cached") if name in batch}
+        moved = {name: batch[name] for name in ("frames", "cached", "changed") if name in batch}
         return cast(Batch, batch | send_to_device(moved, self.args.device, non_blocking=True))
 
     def _loss(self, batch: Batch) -> Tensor:
         """The mean over the batch's supervised tokens."""
-        encoder = self.encoder.with_cached(batch.get("cached"))
-        inputs = {name: value for name, value in batch.items() if name != "cached"}
+        encoder = self.encoder.with_cached(batch.get("cached"), batch.get("changed"))
+        inputs = {name: value for name, value in batch.items() if name not in ("cached", "changed")}
         loss: Tensor = self.wrapped(**inputs, encoder=encoder).loss
         if not loss.requires_grad:  # e.g. no pair in the batch, and only the change encoder is trained
             loss = loss + sum(p.sum() * 0.0 for p in self.model.parameters() if p.requires_grad)

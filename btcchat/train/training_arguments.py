@@ -139,6 +139,19 @@ class OptimizerArguments:
 
 
 @dataclass
+class LossArguments:
+    """What is made small."""
+
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "Share of each target, 0 to 1, that is spread over the whole vocabulary."}
+    )
+    mask_loss: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a loss that trains the change map of pairs on the masks of their rows."},
+    )
+
+
+@dataclass
 class MachineArguments:
     """On what it is computed, and how."""
 
@@ -172,7 +185,13 @@ class MachineArguments:
 
 @dataclass
 class TrainingArguments(  # the last one first in --help
-    MachineArguments, OptimizerArguments, EvaluationArguments, TuneArguments, LoraArguments, OutputArguments
+    MachineArguments,
+    LossArguments,
+    OptimizerArguments,
+    EvaluationArguments,
+    TuneArguments,
+    LoraArguments,
+    OutputArguments,
 ):
     """All of them."""
 

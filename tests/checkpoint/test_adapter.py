@@ -195,15 +195,15 @@ def test_adapter_weights_that_do_not_fit_are_named(copies, change, message):
 
 
 def test_other_faults_of_an_adapter_are_named(copies, capsys):
-    with pytest.raises(BTCChatError, match="base is no adapter, it has its own weights; leave out base"):
+    with pytest.raises(BTCChatError, match="base is not an adapter, it has its own weights; leave out base"):
         BTCChat.from_pretrained(copies / "base", base=copies / "base")
     merge = ["--merge", str(copies / "base")]
     for words in ([*merge, "new"], [*merge, str(copies)], [*merge, "new", "--vision-tower", "x"]):
         assert cli.main(["export", *words]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "is no adapter; it is a plain checkpoint already" in said[0]
-    assert "is there already; name a new folder" in said[1]
-    assert "--vision-tower does not go with this export" in said[2]
+    assert "is not an adapter; it is a plain checkpoint already" in said[0]
+    assert "already exists; give a new folder" in said[1]
+    assert "--vision-tower cannot be used with this export" in said[2]
     file = copies / "adapter" / "llm" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "IA3"}))
     with pytest.raises(BTCChatError, match="peft_type is IA3, expected LORA"):

@@ -255,7 +255,7 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
         ({"mm_resampler_type": None}, "unknown weight 'model.vision_resampler."),
         (
             {"model_type": "mistral", "architectures": None},
-            r"no model of this kind \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, LlavaQwenCC",
+            r"not a model of this kind \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, LlavaQwenCC",
         ),
         ({"mm_projector_type": "mlp3x_gelu"}, "weight 'model.mm_projector.4.bias' is missing"),
         ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
@@ -286,7 +286,7 @@ ROW = {
 
 @pytest.fixture
 def lost(published, tmp_path):
-    """A folder whose tower is not to be had by the name it gives, and a data set of one row."""
+    """A folder whose tower cannot be downloaded by the name it gives, and a data set of one row."""
     edit(published, mm_vision_tower="/nowhere/tower")
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROW))

@@ -77,7 +77,7 @@ def test_each_set_of_images_is_asked_about_once(root, base, capsys):
     lines = [json.loads(line) for line in (root / "clues/clues.jsonl").open()]
     assert sorted(line["modality"] for line in lines) == ["image", *["pair"] * 5, "series", "video"]
     assert cli.main(words(root, base, "pairs+mixed")) == 0
-    assert "0 clues written to" in (err := capsys.readouterr().err) and "8 there already" in err
+    assert "0 clues written to" in (err := capsys.readouterr().err) and "8 already there" in err
 
 
 def test_asking_into_a_log_prints_its_progress(root, base, capsys, every_step):
@@ -114,7 +114,7 @@ cli.main(sys.argv[1:])
     assert done.returncode == -9
     assert len((root / "clues/clues.jsonl").read_text().splitlines()) == 3  # two, and the beginning of one
     assert cli.main(words(root, base, "pairs", "--batch_size", "2")) == 0
-    assert "3 clues written to" in (err := capsys.readouterr().err) and "2 there already" in err
+    assert "3 clues written to" in (err := capsys.readouterr().err) and "2 already there" in err
     assert (root / "clues/clues.jsonl").read_text() == whole
 
 

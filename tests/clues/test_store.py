@@ -160,7 +160,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
     with pytest.raises(BTCChatError, match="clues.json is missing; .* is not a folder of clues"):
         Clues(tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(BTCChatError, match="is a file; clues go to a folder"):
+    with pytest.raises(BTCChatError, match="is a file; give a folder for the clues"):
         ClueWriter(tmp_path / "file", ABOUT)
     (written / "clues.json").write_text("[]")
     with pytest.raises(BTCChatError, match="clues.json holds a list, .*; write the clues again with btcchat augment"):
@@ -171,7 +171,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
     (written / "clues.json").write_text(json.dumps(ABOUT))
     for line in ('{"id": 1}', '{"modality": "pair", "files": ["a.png"], "clue": ""}', "[]", "no json"):
         (written / "clues.jsonl").write_text(line + "\n")
-        with pytest.raises(BTCChatError, match="clues.jsonl line 1 is no clue"):
+        with pytest.raises(BTCChatError, match="clues.jsonl line 1 is not a clue"):
             Clues(written)
 
 

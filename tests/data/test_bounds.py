@@ -177,7 +177,7 @@ ROW = {"modality": "pair", "images": ["a.png", "b.png"], "conversations": TURNS}
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"task": "\ud800"}, r"a text has \\ud800 at position 1, which is no character"),
+        ({"task": "\ud800"}, r"a text has \\ud800 at position 1, which is not a character"),
         ({"dates": ["a", "b\udcff"]}, r"a date has \\udcff at position 2"),
         ({"conversations": [TURNS[0], {"from": "gpt", "value": "a \ud800"}]}, r"a text has \\ud800 at position 3"),
         ({"images": [{"bytes": b"x", "path": "a", "more": 1}, "b"]}, "an object with bytes, more, path in 'images'"),

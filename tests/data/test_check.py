@@ -229,7 +229,7 @@ def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys)
     (root / "sets.yaml").write_text("broken: {annotation: broken.json}")
     assert checked(root, "broken", "--workers", "0") == 3
     out = capsys.readouterr().out
-    assert "  broken: broken.json row 101: not JSON" in out and "what is behind it was not read" in out
+    assert "  broken: broken.json row 101: not JSON" in out and "the rest was not read" in out
     assert out.splitlines()[1].split()[:2] == ["broken", "101"]
 
 
@@ -309,7 +309,7 @@ def test_shards_are_checked_too(root, capsys):
         ("x-1.tar sample 2", "unreadable"),
         ("x-*.tar shard 3", "row"),
     ]
-    assert "what is behind it was not read" in faults[3]["fault"]
+    assert "the rest was not read" in faults[3]["fault"]
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["tars", "7"]
 
 

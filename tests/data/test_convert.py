@@ -456,7 +456,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         == f"{tmp_path}/no does not exist; give the folder of the data set, or its annotation file"
     )
     assert line(splits=["tset"]) == f"no split 'tset' in {src}; it has test, train, val"
-    assert line(images=tmp_path / "no").startswith(f"--images {tmp_path}/no is no folder")
+    assert line(images=tmp_path / "no").startswith(f"--images {tmp_path}/no is not a folder")
     assert line("second_cc") == f"no SECOND-CC-AUG.json in {src}; give the folder that has it, or the file itself"
     assert line("rsvqa_hr") == f"no USGS_split_*_questions.json in {src}; give the folder that has them"
     assert line("era").startswith(f"{src} has no folder of a split; expected Train/CLASS/*.mp4")
@@ -467,7 +467,7 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         (text, '{"info": [1, {}]}', "LevirCCcaptions.json: no 'images'; expected {'images': [...]}"),
         (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a number, expected an object"),
         (text, '{"images": []}', f"{src} has no rows"),
-        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is no name of a split"),
+        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is not the name of a split"),
         ('"val"', '""', "LevirCCcaptions.json row 3: no 'split'"),
     ):
         (src / "LevirCCcaptions.json").write_text(text.replace(old, new))

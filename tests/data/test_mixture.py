@@ -74,7 +74,7 @@ def test_a_split_is_named_behind_a_colon(answers, sets):
     for mixture, message in {
         "halves:three": "unknown split of halves 'three'; choose from one, train, two",
         "ten:val": "data set 'ten' has no splits; leave out ':val'",
-        "both:val": "'both' is a mixture, :val goes with a set",
+        "both:val": "'both' is a mixture, :val is for a single set",
     }.items():
         with pytest.raises(BTCChatError, match=message):
             answers(mixture)
@@ -145,7 +145,7 @@ def test_a_sample_is_said_in_the_yaml_or_in_the_mixture(answers, sets):
         ("ten@last:3", "'@last:3' of 'ten' is neither all, first:N, end:N, random:N, N% nor written, random_choice"),
         ("ten@first:1@end:1", "both @first:1 and @end:1 of 'ten'; give one"),
         ("ten@flatten_list@2%@random_choice", "both @flatten_list and @random_choice of 'ten'; give one"),
-        ("both@first:3", "'both' is a mixture, @first:3 goes with a set"),
+        ("both@first:3", "'both' is a mixture, @first:3 is for a single set"),
         ("one+tow", r"unknown data set 'tow' \(did you mean 'two'\?\); choose from .* two, .*"),
         ("levir_c", r"did you mean 'levir_cc'\?"),
         ("nowhere.yaml", "nowhere.yaml cannot be read: No such file"),

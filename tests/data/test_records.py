@@ -71,7 +71,7 @@ BAD = {
     "levir_cc.json row 2: no answer": row(conversations=[TALK[0], {"from": "gpt", "value": " "}]),
     "levir_cc.json row 2: answer 2 has no text": row(conversations=[*TALK, TALK[0], {"from": "gpt", "value": " "}]),
     "levir_cc.json row 2: the conversation ends with a question": row(conversations=[*TALK, TALK[0]]),
-    "levir_cc.json row 2: no question; in front of its answer": row(conversations=TALK[1:]),
+    "levir_cc.json row 2: no question; an answer must follow": row(conversations=TALK[1:]),
     "levir_cc.json row 2: turn 2 is the human's, expected the gpt's": row(conversations=[TALK[0], *TALK]),
     "levir_cc.json row 2: turn 4 is the gpt's, expected the human's": row(conversations=[TALK[1], *TALK, TALK[1]]),
     "levir_cc.json row 2: a list, a record is a JSON object": [],

@@ -164,7 +164,7 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
     write_rows(root / "held_test.jsonl", rows)
     for options in (["--mask-threshold", "1.5"], ["--mask-threshold", "-0.1"]):
         assert main(words(root, "held", tmp_path / "run", *options)) == 2
-        assert "a number from 0 to 1, which goes with --masks" in capsys.readouterr().err
+        assert "expected a number from 0 to 1, together with --masks" in capsys.readouterr().err
     assert main([word for word in words(root, "held", tmp_path, "--mask-threshold", "0.5") if word != "--masks"]) == 2
     assert not (tmp_path / "run").exists()
 
@@ -175,8 +175,8 @@ def test_every_value_of_a_mask_but_0_is_a_change(tmp_path, mode):
     mask = np.array([[0, 128, 255, 1]], np.uint8)
     Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
     Image.fromarray(np.array([[10, 20, 30, 40]], np.uint8)).save(tmp_path / "map.png")
-    record = SimpleNamespace(row={"mask": "mask.png"}, where="rows.json row 1")
-    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    record = SimpleNamespace(row={"mask": "mask.png"}, where="rows.json row 1", image_root=str(tmp_path))
+    sample = SimpleNamespace(record=record)
     unchanged, changed = count(sample, tmp_path / "map.png")
     assert np.flatnonzero(unchanged).tolist() == [10] and np.flatnonzero(changed).tolist() == [20, 30, 40]
 
@@ -200,8 +200,8 @@ def test_what_is_not_0_in_a_mask_is_a_change_whatever_its_type_and_tags(tmp_path
     mask[0] = changed
     write(tmp_path / "mask.tif", mask, nodata=nodata)
     Image.new("L", (4, 4), 9).save(tmp_path / "map.png")
-    record = SimpleNamespace(row={"mask": "mask.tif"}, where="row 1")
-    sample = SimpleNamespace(record=record, records=SimpleNamespace(image_root=str(tmp_path)))
+    record = SimpleNamespace(row={"mask": "mask.tif"}, where="row 1", image_root=str(tmp_path))
+    sample = SimpleNamespace(record=record)
     assert count(sample, tmp_path / "map.png")[:, 9].tolist() == [12, 4]
 
 

@@ -11,6 +11,7 @@ from btcchat.cli import main
 from btcchat.data.changed import pair_changed, says_no_change
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions import java as java_module
+from btcchat.eval.captions import ngrams
 from btcchat.eval.captions.bootstrap import difference, interval
 from btcchat.eval.captions.changes import SAME, accuracy, confusion
 from btcchat.eval.captions.counts import bleu_scores
@@ -396,3 +397,10 @@ def test_scoring_loads_no_torch():
 
     code = "import sys, btcchat.eval.captions.card, btcchat.eval.captions.predictions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ngrams_that_are_not_kept_are_counted_again(monkeypatch):
+    rows = [(f"{word} houses are built .", (f"a {word} is built .", "no change .")) for word in ("two", "road", "lake")]
+    kept = ngrams.NGramScorer(rows).cider_d(range(3))
+    monkeypatch.setattr(ngrams, "KEPT", 1)
+    assert kept.any() and (ngrams.NGramScorer(rows).cider_d(range(3)) == kept).all()

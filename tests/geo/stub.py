@@ -28,9 +28,9 @@ class StubModel:
         side = len(grey) // SIDE * SIDE
         return grey[:side, :side].reshape(SIDE, side // SIDE, SIDE, side // SIDE).mean(axis=(1, 3))
 
-    def answers(self, asked):
-        self.asked += asked
-        return [question or self.caption(frames) for question, frames in asked]
+    def answers(self, requested):
+        self.asked += requested
+        return [question or self.caption(frames) for question, frames in requested]
 
     def caption(self, frames):
         before, after = (self.patches(frame) for frame in (frames[0], frames[-1]))

@@ -28,6 +28,17 @@ def test_the_loss_in_parts_and_its_gradients_are_those_of_the_whole(rows, monkey
     assert seen == [rows]
 
 
+@pytest.mark.parametrize("rows", [7, ROWS + 1])
+def test_smoothing_spreads_a_share_of_each_target_over_the_vocabulary(rows, monkeypatch):
+    monkeypatch.setattr(loss_of, "LOGITS", 50 * ROWS)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50, bias=False)
+    hidden, target = torch.randn(rows, 8), torch.randint(50, (rows,))
+    logs = head(hidden).log_softmax(-1)
+    wanted = -(0.9 * logs[range(rows), target] + 0.1 * logs.mean(-1)).mean()
+    torch.testing.assert_close(mean_loss(head, hidden, target, 0.1), wanted)
+
+
 def test_more_logits_exist_together_on_a_gpu_and_fewer_tokens_of_a_large_vocabulary():
     small, large = (torch.nn.Linear(1, size, bias=False) for size in (32_000, 152_064))
     assert [rows_together(small, torch.device(name)) for name in ("cpu", "cuda")] == [262, 4194]

@@ -134,7 +134,7 @@ def test_quit_leaves(talk):
         ("/image a.png b.png", "an image needs 1"),
         ("/pairs a.png b.png", "unknown command '/pairs' (did you mean '/pair'?)"),
         ('/image "a.png', "cannot read that line: no closing quotation"),
-        ("/dates 2010", "dates go with a pair or a series"),
+        ("/dates 2010", "dates belong to a pair or a series"),
     ],
 )
 def test_a_fault_is_one_line_and_the_chat_goes_on(talk, line, words):

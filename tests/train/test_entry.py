@@ -31,7 +31,7 @@ def test_false_is_false():
         (["--group_by_length", "True"], "there is no flag --group_by_length here; batches are grouped by length"),
         (["--save_strategy", "often"], "unknown --save_strategy 'often'; choose from epoch, no, steps"),
         (["--bf16", "True", "--fp16", "True"], "--bf16 True and --fp16 True: a run computes in one of them"),
-        (["--label_smoothing_factor=0.1"], "there is no flag --label_smoothing_factor here; the loss is the plain"),
+        (["--label_smoothing_factor=0.1"], "there is no flag --label_smoothing_factor here; use --label_smoothing"),
         (["--do_train", "True"], "there is no flag --do_train here; training is all that is done"),
         (["--hub_model_id", "me/mine"], "there is no flag --hub_model_id here; upload the finished folder"),
         (["--cc_dropout", "1.5"], "--cc_dropout is 1.5, expected 0 to 1"),

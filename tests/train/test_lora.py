@@ -8,7 +8,7 @@ import torch
 
 from btcchat import BTCChat, BTCChatError
 from btcchat.checkpoint import adapter
-from btcchat.train import lora
+from btcchat.layers.quantized import cuda
 from btcchat.train.flags import parse_arguments
 from tests.train.runs import complete_checkpoints
 
@@ -118,4 +118,4 @@ def test_qlora_without_a_gpu_or_bitsandbytes_is_one_clear_line(run, monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(BTCChatError, match="--bits 8 needs the package bitsandbytes, which cannot be imported"):
-        lora._import_bitsandbytes(8)
+        cuda.import_bitsandbytes("--bits 8", "")

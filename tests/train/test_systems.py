@@ -96,7 +96,7 @@ def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):
         monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     text = DOCS.read_text(encoding="utf-8")
-    commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("    btcchat train ")]
+    commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("btcchat train ")]
     assert len(commands) == 3 and all("--smoke" in words for words in commands)
     for words in commands:  # without --smoke, which writes a model
         parse_arguments(expand(["--preset", *(word for word in words if word != "--smoke")]))
@@ -108,7 +108,7 @@ def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
 
 def test_the_data_step_of_the_docs_works_as_it_stands(tmp_path, monkeypatch, capsys):
     text = DOCS.read_text(encoding="utf-8")
-    commands = [line.split() for line in text.splitlines() if line.startswith("    btcchat data ")]
+    commands = [line.split() for line in text.splitlines() if line.startswith("btcchat data ")]
     assert [words[2] for words in commands] == ["convert", "convert", "check"]
     levir_cc(tmp_path / "LEVIR-CC")
     ccexpert(tmp_path / "CC-Foundation")

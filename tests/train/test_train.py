@@ -164,7 +164,8 @@ def test_attention_is_chosen_by_what_autocast_computes_in(monkeypatch, precision
     """The weights are float32, which flash-attention cannot read."""
     seen = []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(train_module, "load_model", lambda *given: seen.append(given[-1]))
-    training = SimpleNamespace(device=torch.device("cuda", 0), bits=16, mixed_precision=precision, lora_enable=False)
+    monkeypatch.setattr(train_module, "load_model", lambda *given: seen.append(given[-1]) or SimpleNamespace())
+    device, options = torch.device("cuda", 0), {"bits": 16, "lora_enable": False, "label_smoothing": 0.0}
+    training = SimpleNamespace(device=device, mixed_precision=precision, **options)
     train_module._model(SimpleNamespace(training=training, model=None, data=None), None)
     assert seen == [expected]

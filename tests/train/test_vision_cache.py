@@ -135,7 +135,7 @@ def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_pa
         batch = model.processor.collate([cache.take(sample) for sample in samples])
         assert [key is None for key in batch["cached"][1]] == [index in known for index in range(4)]
         encode = TrainingEncoder(cache=cache).with_cached(batch["cached"])
-        found, counts, _ = encode(model, *(batch[name] for name in ("frames", "modalities", "frame_counts")))
+        found, counts, *_ = encode(model, *(batch[name] for name in ("frames", "modalities", "frame_counts")))
         assert counts == lengths
         torch.testing.assert_close(found, whole)
 

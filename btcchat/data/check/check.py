@@ -95,7 +95,7 @@ def _open_set(term: Term, root: str | None, seed: int) -> CheckedSet:
             broken.append(Checked(rows.name, faults=[("row", "has no records")]))
     except BTCChatError as error:
         where, _, fault = str(error).partition(": ")
-        broken.append(Checked(where, faults=[("row", f"{fault}; what is behind it was not read")]))
+        broken.append(Checked(where, faults=[("row", f"{fault}; the rest was not read")]))
     chosen = range(count) if broken else sample(term.sampling, count, name=term.name, seed=seed)
     in_epoch = None
     if not isinstance(chosen, range):  # a random share: all rows are checked, as another seed takes others
@@ -154,7 +154,7 @@ def _of_shard(shards: Shards, shard: int, checked_set: CheckedSet) -> Iterator[C
             yield _check_row(row, where, checked_set, None)
     except BTCChatError as error:
         where = f"{shards.path} shard {shard + 1}"
-        yield Checked(where, faults=[("row", f"{error}; what is behind it was not read")])
+        yield Checked(where, faults=[("row", f"{error}; the rest was not read")])
 
 
 def _of_rows(rows: Rows, chosen: range, checked_set: CheckedSet) -> Iterator[Checked]:

@@ -109,7 +109,7 @@ def _article(shown: Shown, processor: Processor) -> str:
 
 
 def _captions(record: Record) -> str:
-    """All captions of a record; what stands in its conversation is marked as learned."""
+    """All captions of a record; those in its conversation are marked as learned."""
     if not record.captions:
         return ""
     answers = {turn["value"] for turn in record.conversations if turn["from"] == "gpt"}

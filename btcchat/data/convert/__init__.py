@@ -127,5 +127,6 @@ def _wanted_splits(converter: Converter[Any], src: str | Path, splits: Sequence[
     for split in wanted:
         if not re.fullmatch(r"\w[\w .()-]*", split):
             row = next(row for row in converter.rows() if row.split == split)
-            raise BTCChatError(f"{row.where}: '{split}' is no name of a split" if split else f"{row.where}: no 'split'")
+            fault = f"'{split}' is not the name of a split" if split else "no 'split'"
+            raise BTCChatError(f"{row.where}: {fault}")
     return wanted

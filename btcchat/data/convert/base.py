@@ -44,7 +44,7 @@ class Converter(Generic[Content]):
         if not self.src.exists():
             raise BTCChatError(f"{self.src} does not exist; give the folder of the data set, or its annotation file")
         if images is not None and not Path(images).is_dir():
-            raise BTCChatError(f"--images {images} is no folder; give the one the paths of the images start in")
+            raise BTCChatError(f"--images {images} is not a folder; give the one that the paths of the images start in")
         self.folder = self.src if self.src.is_dir() else self.src.parent
         self.root = Path(images) if images is not None else self.folder
 

@@ -21,7 +21,9 @@ def parse_mapping(texts: list[str]) -> dict[str, str]:
     for part in ",".join(texts).split(","):
         name, equals, field = (piece.strip() for piece in part.partition("="))
         if not (name and equals and field):
-            raise BTCChatError(f"--map {part}: expected NAME=FIELD, as question=Q,answer=A,image=path1,image2=path2")
+            raise BTCChatError(
+                f"--map {part}: expected NAME=FIELD, such as question=Q,answer=A,image=path1,image2=path2"
+            )
         if not IMAGE.fullmatch(name):
             choose("name in --map", name, dict.fromkeys(NAMES))
         name = "image" if name == "image1" else name

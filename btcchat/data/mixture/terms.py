@@ -50,9 +50,11 @@ def terms(
             if "mixture" not in description:
                 sets = [_term(mixture, *of_split(name, description, requested, split), options)]
             elif requested:
-                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{requested} goes with a set")
+                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{requested} is for a single set")
             elif options:
-                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} goes with a set")
+                raise BTCChatError(
+                    f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} is for a single set"
+                )
             elif len(inside) == MOST_NESTED:
                 raise BTCChatError(f"data mixture '{inside[0]}' is nested more than {MOST_NESTED} mixtures deep")
             elif name in inside:

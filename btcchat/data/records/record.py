@@ -46,6 +46,7 @@ class Record:
     captions: list[str] | None = None
     row: dict[str, Any] = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
     view: Transpose | None = None  # how its frames are shown
+    image_root: str = ""  # what the paths of ``row`` are relative to
     literal: bool = False  # a person typed its text: <image> in it is not a placeholder
 
     @property
@@ -155,17 +156,28 @@ def parse(row: object, where: str, image_root: str) -> Record:
         check_encodable(text or "", f"{where}: a text")
     for date in dates or ():
         check_encodable(str(date), f"{where}: a date")
-    return Record(where, modality, sources, conversations, dates, row.get("task"), row.get("clue"), captions, row)
+    return Record(
+        where,
+        modality,
+        sources,
+        conversations,
+        dates,
+        row.get("task"),
+        row.get("clue"),
+        captions,
+        row,
+        image_root=image_root,
+    )
 
 
 def check_encodable(text: str, name: str) -> None:
-    """Raise BTCChatError where a text has what is no character: half of a surrogate pair, or bytes not in UTF-8."""
+    """Raise BTCChatError if a text cannot be encoded: half of a surrogate pair, or bytes that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         got = text[error.start].encode("ascii", "backslashreplace").decode()
         raise BTCChatError(
-            f"{name} has {got} at position {error.start + 1}, which is no character; use UTF-8"
+            f"{name} has {got} at position {error.start + 1}, which is not a character; use UTF-8"
         ) from None
 
 
@@ -255,7 +267,7 @@ def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
             speaker = f"turn {number + greeting + 1} is the {turn['from']}'s"
             raise BTCChatError(f"{where}: {speaker}, expected the {SPEAKERS[number % 2]}'s: they take turns")
     if len(turns) == greeting:
-        raise BTCChatError(f"{where}: no question; in front of its answer a turn 'from': 'human' must stand")
+        raise BTCChatError(f"{where}: no question; an answer must follow a turn with 'from': 'human'")
     if turns[-1]["from"] == "human":
         raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
     return turns

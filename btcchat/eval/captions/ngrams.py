@@ -12,6 +12,7 @@ Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluati
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from btcchat.eval.captions.java import eval_package
 CaptionRow = tuple[str, tuple[str, ...]]  # prediction, references
 Vector = tuple[dict[tuple[str, ...], float], list[float], int]  # n-gram -> weight, norm of each order, length
 ORDERS = (1, 2, 3, 4)
+KEPT = 2**14  # texts whose n-grams are kept, 6 KB each; others are counted again
 SIGMA = 6.0  # of CIDEr-D's penalty for a difference in length
 BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
 
@@ -30,13 +32,17 @@ class NGramScorer:
 
     def __init__(self, rows: Sequence[CaptionRow]):
         self.rows = list(rows)
-        bleu = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
-        self._bleu: dict[CaptionRow, list[int]] = {}
-        self._rouge: dict[CaptionRow, float] = {}
-        for prediction, references in dict.fromkeys(self.rows):
-            self._bleu[prediction, references] = _bleu_counts(bleu, prediction, references)
-            self._rouge[prediction, references] = _rouge_l(prediction, references)
-        self._ngrams = {text: _ngrams(text) for row in self._bleu for text in (row[0], *row[1])}
+        self._different = list(dict.fromkeys(self.rows))
+        self._ngrams = lru_cache(KEPT)(_ngrams)
+
+    @cached_property
+    def _bleu(self) -> dict[CaptionRow, list[int]]:
+        scorer = eval_package("pycocoevalcap.bleu.bleu_scorer").BleuScorer
+        return {row: _bleu_counts(scorer, *row) for row in self._different}
+
+    @cached_property
+    def _rouge(self) -> dict[CaptionRow, float]:
+        return {row: _rouge_l(*row) for row in self._different}
 
     def bleu(self, part: Sequence[int]) -> np.ndarray:
         """(rows, 10) counts, as counts.Counts has them; the reference length is that of the closest one."""
@@ -50,21 +56,19 @@ class NGramScorer:
         counts = Counter(self.rows[number] for number in part)
         frequency: Counter[tuple[str, ...]] = Counter()
         for (_, references), repeats in counts.items():
-            for ngram in set().union(*(self._ngrams[text] for text in references)):
+            for ngram in set().union(*(self._ngrams(text) for text in references)):
                 frequency[ngram] += repeats
         weight = {ngram: math.log(len(part)) - math.log(number) for ngram, number in frequency.items()}
         unseen = math.log(len(part))
-        vectors: dict[str, Vector] = {}
 
+        @lru_cache(KEPT)
         def vector(text: str) -> Vector:
-            if text not in vectors:
-                weights = {ngram: tf * weight.get(ngram, unseen) for ngram, tf in self._ngrams[text].items()}
-                squares = [0.0] * len(ORDERS)
-                for ngram, value in weights.items():
-                    squares[len(ngram) - 1] += value * value
-                # The library takes the number of bigrams for the length.
-                vectors[text] = weights, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
-            return vectors[text]
+            weights = {ngram: tf * weight.get(ngram, unseen) for ngram, tf in self._ngrams(text).items()}
+            squares = [0.0] * len(ORDERS)
+            for ngram, value in weights.items():
+                squares[len(ngram) - 1] += value * value
+            # The library takes the number of bigrams for the length.
+            return weights, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
 
         score = {}
         for prediction, references in counts:

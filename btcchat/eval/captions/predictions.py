@@ -157,7 +157,9 @@ def paired(
     ):
         if names:
             shown = listed([f"'{name}'" for name in names], "id")
-            raise BTCChatError(f"{file} has {shown} that {other_file} has not; two runs are compared on the same pairs")
+            raise BTCChatError(
+                f"{file} has {shown} that {other_file} does not have; two runs are compared on the same pairs"
+            )
     for row in first.rows:
         if second_rows[row.id].references != row.references:
             places = f"{path} {row.place} and {other} {second_rows[row.id].place}"

@@ -122,7 +122,7 @@ def _check_masks(samples: Sequence[Sample]) -> None:
     faults = []
     for sample in samples:
         try:
-            mask_source(sample)
+            mask_source(sample.record)
         except BTCChatError as error:
             faults.append(str(error))
     if faults:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from typing_extensions import TypedDict
 
-from btcchat.data.records.record import media_source
+from btcchat.data.records.record import Record, media_source
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.bootstrap import DRAWS, times
 from btcchat.eval.runs.samples import Sample
@@ -38,16 +38,21 @@ class ThresholdScores(MaskScores):
     chosen: str
 
 
-def mask_source(sample: Sample) -> Path | Embedded:
-    """Where the mask of a pair is: a path, or what is embedded. Raises BTCChatError that names the row."""
-    record = sample.record
+def mask_source(record: Record, flag: str = "--masks") -> Path | Embedded:
+    """Where the mask of a pair is: a path, or what is embedded. Raises BTCChatError that names the row and the flag."""
     if record.row.get("mask") is None:
-        raise BTCChatError(f"{record.where}: no 'mask', which --masks needs of every pair: an image, 0 where unchanged")
-    source = media_source(record.row["mask"], "mask", 1, record.where, sample.records.image_root)
+        raise BTCChatError(f"{record.where}: no 'mask', which {flag} needs of every pair: an image, 0 where unchanged")
+    source = media_source(record.row["mask"], "mask", 1, record.where, record.image_root)
     try:
         return existing_file(source, "mask")
     except BTCChatError as error:
         raise BTCChatError(f"{record.where}: {error}") from error
+
+
+def changed_pixels(source: Path | Embedded) -> np.ndarray:
+    """bool (H, W) of a mask: 128 and 255 are both a change, of roads and buildings."""
+    changed: np.ndarray = np.asarray(load_image(source, reading=MASK)).max(-1) > 0
+    return changed
 
 
 def count(sample: Sample, path: Path) -> np.ndarray:
@@ -57,9 +62,8 @@ def count(sample: Sample, path: Path) -> np.ndarray:
             levels = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
-    source = mask_source(sample)
-    # (H, W); 128 and 255 are both a change, of roads and buildings
-    changed = np.asarray(load_image(source, reading=MASK)).any(-1)
+    source = mask_source(sample.record)
+    changed = changed_pixels(source)
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(

@@ -9,4 +9,3 @@ from btcchat.geo.rows import TileRow
 Batches: TypeAlias = Sequence[Sequence[int]]  # numbers of tiles; a batch is always read and answered together
 Rows: TypeAlias = Iterator[list[TileRow]]
 LoadModel: TypeAlias = Callable[[], PairModel]
-ENGINES = ("local", "ray")

@@ -1,1 +1,1 @@
-"""The HTTP server: an engine behind OpenAI's routes and a few of our own. It needs the extra `serve`."""
+"""The HTTP server: an engine with OpenAI's routes and a few of its own. It needs the extra `serve`."""

@@ -1,4 +1,4 @@
-"""The app: its routes, behind what guards them."""
+"""The app: its routes, and what guards them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -29,7 +29,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class Said(BaseModel):
+class AnswerMessage(BaseModel):
     role: str = "assistant"
     content: str
     refusal: None = None
@@ -37,7 +37,7 @@ class Said(BaseModel):
 
 class Choice(BaseModel):
     index: int = 0
-    message: Said
+    message: AnswerMessage
     logprobs: None = None
     finish_reason: str
 
@@ -80,8 +80,8 @@ def routes(service: Service) -> APIRouter:
             "model": chat.model,
         }
         if not chat.stream:
-            said = Said(content=await live.whole())
-            choice = Choice(message=said, finish_reason=live.finish_reason)
+            message = AnswerMessage(content=await live.whole())
+            choice = Choice(message=message, finish_reason=live.finish_reason)
             completion = Completion(**head, choices=[choice], usage=Usage(**live.usage()), btcchat=about | live.notes)
             return Response(completion.model_dump_json(), media_type="application/json")
         pieces = live.pieces()

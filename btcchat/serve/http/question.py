@@ -107,9 +107,9 @@ def check_tokens(tokens: int | None, settings: Settings, name: str, *, status: i
     return min(DEFAULT_TOKENS, settings.max_new_tokens) if tokens is None else tokens
 
 
-def reading_of(asked: Any, settings: Settings) -> Reading:
+def reading_of(fields: Any, settings: Settings) -> Reading:
     """How the images are read: as the request says, else as the server was started. Raises BTCChatError."""
-    words = [getattr(asked, name) or getattr(settings, name) for name in ("bands", "stretch", "nodata")]
+    words = [getattr(fields, name) or getattr(settings, name) for name in ("bands", "stretch", "nodata")]
     try:
         return Reading.parse(*words)
     except BTCChatError as error:

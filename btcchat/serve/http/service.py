@@ -1,4 +1,4 @@
-"""The model behind the routes: loading it, reading what clients send, and having it answered."""
+"""The model that the routes use: loading it, reading what clients send, and having it answered."""
 
 import asyncio
 import logging

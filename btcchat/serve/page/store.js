@@ -33,7 +33,7 @@ const entries = {
   },
 };
 
-// A browser that keeps nothing (a private window, a full disk) is no fault.
+// A browser that keeps nothing (a private window, a full disk) is not a fault.
 export async function restore() {
   const read = (name) => transact("readonly", (store) => store.get(name)).catch(() => null);
   const [files, rest] = await Promise.all([read("files"), read("rest")]);

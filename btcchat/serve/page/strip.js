@@ -5,7 +5,7 @@ import { chooser } from "./intake.js";
 import { nameOf } from "./stage.js";
 import { changed, current, isComplete, MODALITIES, on, state } from "./state.js";
 
-// The strip is drawn anew after each change; the focus goes to what has this data-key then, which may have moved.
+// The strip is drawn again after each change; the focus goes to what has this data-key then, which may have moved.
 let focusKey = null;
 
 function button(name, label, at, act, disabled = false) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 1 of the tiny model: tower, projector and language model learn to say what stands where in one image.
+# Stage 1 of the tiny model: tower, projector and language model learn to say what is where in one image.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 2 of the tiny model: a fresh change encoder learns to pass on what stands at both dates and what changed.
+# Stage 2 of the tiny model: a fresh change encoder learns to pass on what is there at both dates and what changed.
 # The baseline without a change module: CHG_TYPE=concat CHANGE_TOKENS=False OUT_CHANGE=runs/tiny/concat
 set -euo pipefail
 cd "$(dirname "$0")/../../.."

@@ -225,9 +225,13 @@ def test_replicas_share_a_port_and_their_metrics():
     with command("--replicas", "2") as (process, url):
         asked = [requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code for _ in range(12)]
         assert set(asked) <= {200, 503} and 200 in asked  # one of them may not have its model yet
-        metrics = requests.get(f"{url}/metrics", timeout=30).text
-        total = re.search(r'btcchat_requests_total{route="/v1/chat/completions",status="200"} (\S+)', metrics)
-        assert float(total[1]) == asked.count(200)
+
+        def counted() -> float:
+            metrics = requests.get(f"{url}/metrics", timeout=30).text
+            total = re.search(r'btcchat_requests_total{route="/v1/chat/completions",status="200"} (\S+)', metrics)
+            return float(total[1]) if total else 0
+
+        wait_until(lambda: counted() == asked.count(200))  # an answer is counted after it was sent
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 143
