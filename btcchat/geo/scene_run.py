@@ -115,8 +115,9 @@ def threshold_of(plan: Plan, facts: ModelFacts) -> float:
     threshold = facts.threshold if given is None else given
     if threshold is None:
         raise BTCChatError(
-            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), "
-            "chosen on pairs with masks: btcchat eval MODEL SET --masks"
+            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), or choose it "
+            "on pairs with masks: btcchat eval MODEL SET:val --masks --out RUN, then btcchat export --change-threshold "
+            "RUN MODEL OUT"
         )
     return threshold
 
