@@ -15,12 +15,12 @@ from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
-from btcchat.geo.answering import BTCChatPairs, PairModel
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from btcchat.geo.facts import ModelFacts, model_facts
 from btcchat.geo.inputs import Files, find_files, stac_files
+from btcchat.geo.pair_model import BTCChatPairs, PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import FAILED
 from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 
 from btcchat import __version__
 from btcchat.errors import BTCChatError
-from btcchat.geo.answering import PairModel, TileWork
+from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.facts import ModelFacts
 from btcchat.geo.folder import prepare, write_run
 from btcchat.geo.log import TileLog
 from btcchat.geo.outputs.write import write_outputs
+from btcchat.geo.pair_model import PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED, TileRow
 from btcchat.geo.settings import digest
