@@ -162,8 +162,9 @@ def _dry_run(plan: Plan, request: Request) -> int:
             break
     work(shown)
     seconds = (time.monotonic() - start) / max(1, len(shown)) * len(plan.numbers)
-    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, by {len(shown)} tiles one after another"]
-    print("\n".join(lines))
+    print(
+        "\n".join([*plan.text(), f"expected time: about {_duration(seconds)}, measured on {len(shown)} of the tiles"])
+    )
     return 0
 
 
@@ -182,13 +183,15 @@ def _report(args: argparse.Namespace, out: str, record: dict[str, Any]) -> None:
         names = ("counts", "summary", "summary_by_model", "changes", "warnings", "seconds")
         print(json.dumps({"out": out, **{name: record[name] for name in names if name in record}}, ensure_ascii=False))
         return
+    if args.list is not None:
+        print(f"{out}:")
     for line in record["summary"]:
         print(line)
     if record.get("summary_by_model"):
         print(record["summary_by_model"])
     counts = record["counts"]
     left_out = "".join(f", {counts[name]} {name}" for name in ("skipped", "failed") if counts[name])
-    say(f"{counts['done']} tiles in {out}{left_out}; {Path(out) / 'report.html'} shows them")
+    say(f"tiles in {out}: {counts['done']} done{left_out}; {Path(out) / 'report.html'} shows them")
 
 
 def _read_list(path: str) -> list[tuple[str, str, list[str]]]:

@@ -107,6 +107,8 @@ class SceneRun:
             **decides,
             "threshold_from": "--threshold" if plan.settings.threshold is not None else self.facts.chosen_on,
             "settings_hash": digest(decides),
+            "map_type": plan.settings.map_dtype,
+            "formats": list(plan.settings.formats),
             "btcchat": __version__,
         }
 

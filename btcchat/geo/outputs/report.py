@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btcchat.assets import PACKAGE
-from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
+from btcchat.geo.folder import output
 from btcchat.geo.outputs.features import TileFeatures
 from btcchat.geo.outputs.pictures import date_pictures, map_picture
 from btcchat.geo.projection import name
@@ -31,7 +31,7 @@ PLACE = "https://www.openstreetmap.org/?mlat={0:.6f}&mlon={1:.6f}#map=17/{0:.6f}
 
 
 def write_report(path: Path, run: "SceneRun", features: TileFeatures, summary: Sequence[str]) -> None:
-    with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+    with output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(_page(run, features, summary))
 
 
