@@ -125,6 +125,8 @@ def _facts(run: "SceneRun") -> Iterator[tuple[str, str]]:
         yield f"date {number}", f"{scene.date or 'unknown'}: {', '.join(raster.name for raster in scene.rasters)}"
     yield "grid", f"{name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m"
     yield "tiles", f"{plan.tiles.side} pixels = {plan.tiles.ground_side:,.0f} m a side, {plan.tiles.margin} shared"
+    if plan.aoi is not None:
+        yield "area of interest", plan.aoi["file"]
     yield "overlap of the dates", f"{plan.overlap.share:.0%} of the smaller one"
     for scene, found in zip(plan.scenes, plan.registrations, strict=False):
         yield f"registration of {scene.name}", found.text()
