@@ -37,7 +37,7 @@ COMMANDS = {
     "train": ["{}.yaml", "--model_name_or_path {} --data_mixture set.yaml --data_root . --output_dir o"],
     "check": ["change_encoder {}"],
     "import": ["llava-next {} o"],
-    "export": ["--merge {} o", "--llava-next {} o"],
+    "export": ["--merge {} o", "--llava-next {} o", "--change-threshold {} tiny o"],
     "eval": ["{} levir_cc", "tiny {}", "tiny {}.yaml"],
     "report": ["{}"],
     "score": ["{}", "p.jsonl --references {}"],

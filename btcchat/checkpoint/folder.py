@@ -166,6 +166,7 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
     weights = [key.removeprefix("layers.change.") for key in stored if key.startswith("layers.change.")]
     name = CHG_TYPES.get(choice.chg_type or "", choice.chg_type)
     if choice.starts:
+        source.config.change_threshold = None  # of the maps of the one that is replaced
         return _fresh_config(source, folder, choice, name, weights)
     source.config.require_plugins(folder, "change encoder")
     requested = dict(choice.options or {})

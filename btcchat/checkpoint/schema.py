@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
 
-from btcchat.limits.schema import Count, Number, Share
+from btcchat.limits.schema import Count, Metres, Number, Share
 
 Layers = Annotated[int, Field(ge=1, le=1000)]
 Pixels = Annotated[int, Field(ge=1, le=8192)]  # a side of what a vision tower reads
@@ -167,7 +167,7 @@ class RootConfig(TypedDict, total=False):
     conv_version: str | None
     caption_question: str | None
     pair_prompt: str | None
-    training_gsd: Annotated[float, Field(gt=0, le=1000)] | None  # metres of a pixel in what it was trained on
+    training_gsd: Metres | None  # of a pixel in what it was trained on
     change_threshold: ChangeThreshold | None
     quantization: Quantization | None
     mm_projector_type: str

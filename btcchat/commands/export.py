@@ -12,8 +12,16 @@ Write a model in another form.
 
   btcchat export --merge ADAPTER OUT         a LoRA adapter and its base -> a plain checkpoint
   btcchat export --llava-next MODEL OUT      a folder that the code of CCExpert and LLaVA-OneVision reads
-  btcchat export --quantize KIND MODEL OUT   large weights in int8 or int4, for a CPU (docs/quantize.md)"""
-OTHERS = {"merge": ("vision_tower",), "llava_next": ("base", "dtype"), "quantize": ("base", "dtype", "vision_tower")}
+  btcchat export --quantize KIND MODEL OUT   large weights in int8 or int4, for a CPU (docs/quantize.md)
+  btcchat export --change-threshold RUN MODEL OUT
+                                             a copy with the threshold that RUN, of btcchat eval --masks, chose for
+                                             its change maps (docs/scenes.md)"""
+OTHERS = {
+    "merge": ("vision_tower",),
+    "llava_next": ("base", "dtype"),
+    "quantize": ("base", "dtype", "vision_tower"),
+    "change_threshold": ("base", "dtype", "vision_tower"),
+}
 
 
 def add(commands: Commands) -> None:
@@ -23,6 +31,8 @@ def add(commands: Commands) -> None:
     what.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
     bits = "KIND is int8 or int4; a model whose weights are not quantised yet"
     what.add_argument("--quantize", nargs=2, metavar=("KIND", "MODEL"), help=bits)
+    threshold = "RUN is the folder of btcchat eval MODEL SET:val --masks"
+    what.add_argument("--change-threshold", nargs=2, metavar=("RUN", "MODEL"), help=threshold)
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     base = "with --merge: where the base is now (default: where it was in training)"
     parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
@@ -44,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
         return _merge(args)
     if args.quantize is not None:
         return _quantize(args.quantize[0], args.quantize[1], args.out)
+    if args.change_threshold is not None:
+        from btcchat.eval.maps.calibrate import export_calibrated
+
+        run, model = args.change_threshold
+        threshold = export_calibrated(run, model, args.out)
+        print(f"{args.out}: changed is what has more than {threshold['value']}, chosen on {threshold['chosen_on']}")
+        return 0
     from btcchat.checkpoint.relayout import export_llava_next
 
     export_llava_next(args.llava_next, args.out, vision_tower=args.vision_tower)

@@ -15,12 +15,12 @@ from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
-from btcchat.geo.answering import BTCChatPairs, PairModel
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from btcchat.geo.facts import ModelFacts, model_facts
 from btcchat.geo.inputs import Files, find_files, stac_files
+from btcchat.geo.pair_model import BTCChatPairs, PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import FAILED
 from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of
@@ -162,8 +162,9 @@ def _dry_run(plan: Plan, request: Request) -> int:
             break
     work(shown)
     seconds = (time.monotonic() - start) / max(1, len(shown)) * len(plan.numbers)
-    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, by {len(shown)} tiles one after another"]
-    print("\n".join(lines))
+    print(
+        "\n".join([*plan.text(), f"expected time: about {_duration(seconds)}, measured on {len(shown)} of the tiles"])
+    )
     return 0
 
 
@@ -182,13 +183,15 @@ def _report(args: argparse.Namespace, out: str, record: dict[str, Any]) -> None:
         names = ("counts", "summary", "summary_by_model", "changes", "warnings", "seconds")
         print(json.dumps({"out": out, **{name: record[name] for name in names if name in record}}, ensure_ascii=False))
         return
+    if args.list is not None:
+        print(f"{out}:")
     for line in record["summary"]:
         print(line)
     if record.get("summary_by_model"):
         print(record["summary_by_model"])
     counts = record["counts"]
     left_out = "".join(f", {counts[name]} {name}" for name in ("skipped", "failed") if counts[name])
-    say(f"{counts['done']} tiles in {out}{left_out}; {Path(out) / 'report.html'} shows them")
+    say(f"tiles in {out}: {counts['done']} done{left_out}; {Path(out) / 'report.html'} shows them")
 
 
 def _read_list(path: str) -> list[tuple[str, str, list[str]]]:

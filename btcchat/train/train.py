@@ -33,6 +33,7 @@ from btcchat.train.lora import add_lora
 from btcchat.train.map_loss import changed_share, check_masks
 from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
+from btcchat.train.scene_facts import note_scene_facts
 from btcchat.train.start import load_model, starting_point
 from btcchat.train.trainer import Hook, Trainer
 from btcchat.train.training_arguments import TrainingArguments
@@ -70,6 +71,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     parts = _freeze(args, model)
     encoder = _encoder(args, model)
     dataset, estimate = _data(args, model, encoder.cache)
+    note_scene_facts(model.config, parts, dataset)
     clues = _clues(args, model, dataset, estimate, checkpoint, eval_sets)
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:

@@ -72,6 +72,7 @@ DESCRIPTIONS = {
     "annotation: a, splits: {a: b}": "splits is {'a': 'b'}, expected a list",
     "annotation: a, streaming: maybe": "streaming is 'maybe', expected true or false",
     "annotation: a, gsd: large": "gsd is 'large', expected a number",
+    "annotation: a, gsd: 0": "gsd is 0, expected more than 0",
     "annotation: a, 5: 6": "must give annotation and may give",
     "mixture: 5": "mixture is 5, expected a text",
     "mixture: [a]": r"mixture is \['a'\], expected a text",

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic reads no other on Python < 3
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.limits.schema import check
+from btcchat.limits.schema import Metres, check
 from btcchat.limits.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Description(TypedDict, total=False):
     source: str  # where it is downloaded
     license: str
     citation: str
-    gsd: float | None  # ground sampling distance, metres a pixel
+    gsd: Metres | None  # ground sampling distance, of a pixel
 
 
 _registered: dict[str, Description] = {}

@@ -14,7 +14,7 @@ from btcchat.change_encoder.change_map import at_size, save_map
 from btcchat.console.progress import Progress
 from btcchat.data.records import CODES
 from btcchat.errors import BTCChatError
-from btcchat.eval.maps.masks import LEVELS, ThresholdScores, best_level, count, level_of, mask_scores, mask_source
+from btcchat.eval.maps.masks import LEVELS, ThresholdScores, calibrate, count, level_of, mask_scores, mask_source
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import EvalSet, Sample, other_split, whole_splits
@@ -79,14 +79,18 @@ class ChangeMaps:
             return None
         counts = self._counts(eval_set, folder)
         if self.threshold is not None:
-            level, chosen = level_of(self.threshold), "given"
-        elif name in self.chosen_on:
-            val = self.chosen_on[name]
-            level = best_level(self._counts(val, folder))
-            chosen = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
-        else:
-            level, chosen = best_level(counts), "chosen on this split by IoU"
-        return {"threshold": level / (LEVELS - 1), "chosen": chosen, **mask_scores(counts, level)}
+            level = level_of(self.threshold)
+            return {"threshold": level / (LEVELS - 1), "chosen": "given", **mask_scores(counts, level)}
+        of = self.chosen_on.get(name, eval_set)
+        label = of.name if of.sampling == "all" else f"{of.name}@{of.sampling}"
+        found = calibrate(self._counts(of, folder), label)
+        where = "this split" if of is eval_set else f"{label} ({found['maps']} pairs)"
+        return {
+            "threshold": found["value"],
+            "chosen": f"chosen on {where} by IoU",
+            "calibration": found,
+            **mask_scores(counts, level_of(found["value"])),
+        }
 
     def _only_chosen_on(self) -> list[EvalSet]:
         """The sets that choose a threshold and are not evaluated themselves, each once."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.data.records.record import Record, media_source
 from btcchat.errors import BTCChatError
@@ -31,11 +31,21 @@ class MaskScores(_MaskScores):
     """Of a set's pairs, by `mask_scores`: the share of changed pixels in percent, and the scores of each map."""
 
 
+class Calibration(TypedDict):
+    """The threshold, 0 to 1, with the best IoU (percent) over so many maps of a set that is not a test split."""
+
+    set: str
+    maps: int
+    value: float
+    IoU: float
+
+
 class ThresholdScores(MaskScores):
     """As metrics.json has them: with the threshold, 0 to 1, and how it was chosen."""
 
     threshold: float
     chosen: str
+    calibration: NotRequired[Calibration]  # where it was not given
 
 
 def mask_source(record: Record, flag: str = "--masks") -> Path | Embedded:
@@ -83,6 +93,13 @@ def best_level(counts: np.ndarray) -> int:
     unchanged, changed = counts.sum(0)
     hits, false_alarms = (pixels[::-1].cumsum()[::-1] for pixels in (changed, unchanged))  # at or above each level
     return int(np.argmax(hits / np.maximum(changed.sum() + false_alarms, 1)))
+
+
+def calibrate(counts: np.ndarray, name: str) -> Calibration:
+    """The threshold of the maps and masks of the set ``name``, (N, 2, 256)."""
+    level = best_level(counts)
+    iou = _row(_outcomes(counts, level))["IoU"] or 0.0  # nothing changed in any mask
+    return {"set": name, "maps": len(counts), "value": level / (LEVELS - 1), "IoU": iou}
 
 
 def mask_scores(counts: np.ndarray, level: int) -> MaskScores:
