@@ -113,7 +113,7 @@ def test_target_modules_are_chosen_by_name(run):
 
 def test_qlora_without_a_gpu_or_bitsandbytes_is_an_error_of_one_line(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BTCChatError, match="--bits 4 needs a CUDA GPU, and PyTorch finds none here"):
+    with pytest.raises(BTCChatError, match="--bits 4 needs a CUDA GPU, but PyTorch finds none here"):
         run(**LORA, bits=4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
