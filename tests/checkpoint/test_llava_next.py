@@ -154,8 +154,8 @@ def test_any_resolution_is_read_as_one_square_with_a_warning(published, caplog):
 def test_settings_that_are_read_differently_are_logged_once(published, tmp_path, caplog):
     edit(published, mm_patch_merge_type="spatial_unpad", rope_scaling={"type": "linear", "factor": 2.0})
     import_llava_next(published, tmp_path / "ours")
-    told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.folder"]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.folder"]
+    assert messages == [
         f"{published}: mm_patch_merge_type spatial_unpad is not supported; it is read as flat, without image_newline",
         f'{published}: rope_scaling {{"type": "linear", "factor": 2.0}} is ignored, as in the published code',
     ]
@@ -172,10 +172,10 @@ def config_of(folder, name="config.json") -> dict:
 
 def test_an_export_keeps_the_imported_config(onevision, tmp_path, caplog):
     edit(onevision, use_mm_proj=None, rope_scaling={"type": "linear", "factor": 2.0})
-    said = config_of(onevision)
+    stored = config_of(onevision)
     import_llava_next(onevision, tmp_path / "ours")
     export_llava_next(tmp_path / "ours", tmp_path / "back")
-    assert config_of(tmp_path / "back") == said
+    assert config_of(tmp_path / "back") == stored
     assert equal(weights(tmp_path / "back"), weights(onevision))
     caplog.clear()
     model = BTCChat.from_pretrained(tmp_path / "ours", device="cpu", image_aspect_ratio="pad", caption_question="New?")
@@ -183,7 +183,7 @@ def test_an_export_keeps_the_imported_config(onevision, tmp_path, caplog):
     model.save_pretrained(tmp_path / "trained")
     export_llava_next(tmp_path / "trained", tmp_path / "changed")
     changed = config_of(tmp_path / "changed")
-    assert {name: changed[name] for name in said if changed[name] != said[name]} == {
+    assert {name: changed[name] for name in stored if changed[name] != stored[name]} == {
         "image_aspect_ratio": "pad",
         "mm_patch_merge_type": "flat",
         "tokenizer_model_max_length": 99,
@@ -346,11 +346,11 @@ def test_an_adapter_knows_the_tower_of_its_published_base(lost, base, tmp_path):
 def test_the_output_folder_is_checked_first(move, tmp_path, monkeypatch):
     """Before a model is downloaded."""
     (tmp_path / "file").write_text("")
-    for out, message in [("file/out", "cannot be made: .*file is not a folder"), ("file", "file already exists")]:
+    for out, message in [("file/out", "cannot be created: .*file is not a writable"), ("file", "file already exists")]:
         with pytest.raises(BTCChatError, match=message):
             move("nobody/nothing", tmp_path / out)
     monkeypatch.setattr("btcchat.files.os.access", lambda path, mode: False)
-    with pytest.raises(BTCChatError, match="out cannot be made: .* is not a folder you may write to"):
+    with pytest.raises(BTCChatError, match="out cannot be created: .* is not a writable folder"):
         move("nobody/nothing", tmp_path / "out")
 
 
@@ -386,8 +386,8 @@ def test_no_shard_is_ever_in_memory(move, published, tmp_path):
 
 def test_newer_transformers_keys_for_rotary_embeddings_and_dtype_are_kept(published, tmp_path):
     rope = {"rope_theta": 5e5, "rope_type": "default"}
-    said = {name: value for name, value in config_of(published).items() if name not in ("rope_theta", "torch_dtype")}
-    write_json(published / "config.json", said | {"rope_parameters": rope, "dtype": "bfloat16"})
+    stored = {name: value for name, value in config_of(published).items() if name not in ("rope_theta", "torch_dtype")}
+    write_json(published / "config.json", stored | {"rope_parameters": rope, "dtype": "bfloat16"})
     import_llava_next(published, tmp_path / "ours")
     for folder in (published, tmp_path / "ours"):
         assert rope_of(BTCChat.from_pretrained(folder, device="cpu").llm) == (5e5, None)
@@ -401,7 +401,7 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(base, tmp_path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("btcchat.checkpoint.relayout._copy_tensors", full)
-    with pytest.raises(BTCChatError, match="out cannot be written: No space left on device; make room"):
+    with pytest.raises(BTCChatError, match="out cannot be written: No space left on device; free some space"):
         import_llava_next(base / "published", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -425,9 +425,9 @@ def test_a_wrong_tower_is_an_error_that_names_the_key_and_the_way_out(changes, m
 
 
 def test_a_size_missing_from_a_towers_config_is_its_default(base, tmp_path):
-    said = config_of(base / "tower")
-    short = {key: value for key, value in said.items() if siglip.DEFAULTS[key] != value}
-    assert 0 < len(short) < len(said)
+    stored = config_of(base / "tower")
+    short = {key: value for key, value in stored.items() if siglip.DEFAULTS[key] != value}
+    assert 0 < len(short) < len(stored)
     write_json(tmp_path / "config.json", {"model_type": "siglip", "vision_config": short})
     BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
     del short["intermediate_size"]

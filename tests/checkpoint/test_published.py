@@ -58,8 +58,8 @@ def test_a_part_that_the_published_code_lacks_is_named_once(tmp_path, caplog, op
         configs = [saved(model, tmp_path / name) for name in ("a", "b")]
     assert all(config["."]["published_layout"] is False for config in configs)
     assert "architectures" not in configs[0]["vision_tower"]
-    said = [record.message for record in caplog.records if record.name == published.logger.name]
-    assert said == [f"the published code cannot open the saved model: it does not support {part}"]
+    messages = [record.message for record in caplog.records if record.name == published.logger.name]
+    assert messages == [f"the published code cannot open the saved model: it does not support {part}"]
 
 
 def test_the_published_code_cannot_open_quantised_weights_adapters_or_plugins(tmp_path):

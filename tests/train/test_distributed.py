@@ -51,7 +51,7 @@ def launch(data_root, checkpoint, tmp_path):
             for launcher in launchers
         ]
         try:
-            said = [process.communicate(timeout=500)[0] for process in running]
+            outputs = [process.communicate(timeout=500)[0] for process in running]
         finally:
             for process in running:
                 if process.poll() is None:
@@ -60,7 +60,7 @@ def launch(data_root, checkpoint, tmp_path):
                         process.wait(timeout=60)
                     except subprocess.TimeoutExpired:
                         os.killpg(process.pid, signal.SIGKILL)
-        assert all(process.returncode == 0 for process in running), "\n".join(said)[-3000:]
+        assert all(process.returncode == 0 for process in running), "\n".join(outputs)[-3000:]
         return out
 
     return go

@@ -232,7 +232,7 @@ def test_two_processes_answer_together_and_keep_the_best_model(data_root, checkp
     assert sorted(path.name for path in (out / "evaluations").iterdir()) == ["step-2", "step-4"]
     chosen = json.loads((out / "best/selection.json").read_text())
     lines = (out / f"evaluations/step-{chosen['step']}/predictions.jsonl").read_text().splitlines()
-    said = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
-    assert list(said) == list(COLOURS)
+    answers = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+    assert list(answers) == list(COLOURS)
     model = BTCChat.from_pretrained(out / "best", device="cpu", dtype="float32")
-    assert answer_all(model, read_sets("scenes:val", data_root=scenes, folder=scenes), Ranks()) == said
+    assert answer_all(model, read_sets("scenes:val", data_root=scenes, folder=scenes), Ranks()) == answers

@@ -1,4 +1,4 @@
-"""The sums behind a log line."""
+"""The sums that a log line is computed from."""
 
 import json
 

@@ -51,13 +51,13 @@ def test_the_flags_of_a_preset_parse(name, monkeypatch):
     assert training.tune_vision_tower == ("vision_tower" in TRAINED[name])
     assert training.tune_language_model or training.lora_enable or "llm" not in TRAINED[name]
     if training.mm_tunable_parts:
-        said = {
+        selected = {
             "change_encoder": training.tune_cc_projector,
             "mm_projector": training.tune_single_projector,
             "llm": training.tune_language_model,
             "vision_tower": training.tune_vision_tower,
         }
-        assert {part for part, tuned in said.items() if tuned} == TRAINED[name]
+        assert {part for part, tuned in selected.items() if tuned} == TRAINED[name]
     assert model.model_name_or_path
 
 

@@ -184,6 +184,6 @@ def test_an_adapter_is_off_while_its_model_writes_clues(run, checkpoint, tmp_pat
     assert tuned.ask(question, **options) != clue
     words = ["caption", *record.sources, "--model", str(tmp_path / "out"), "--device", "cpu", "--json"]
     assert cli.main([*words, "--prompt_augmentation", "online"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["clue"] == clue
-    assert said["caption"] == tuned.caption(*record.sources, clue=clue)
+    result = json.loads(capsys.readouterr().out)
+    assert result["clue"] == clue
+    assert result["caption"] == tuned.caption(*record.sources, clue=clue)

@@ -49,10 +49,10 @@ def test_a_flag_that_cannot_be_read_is_an_error_of_one_line(flags, message):
 
 
 def test_help_names_every_template_and_change_encoder():
-    said = {field.name: field.metadata["help"] for field in (*fields(ModelArguments), *fields(DataArguments))}
-    assert [name for name in TEMPLATES if name not in said["version"]] == []
-    assert [name for name in (*CHG_TYPES, *CHANGE_ENCODERS) if name not in said["chg_type"]] == []
-    assert "LLaVA-OneVision" in said["from_origin"]
+    help_texts = {field.name: field.metadata["help"] for field in (*fields(ModelArguments), *fields(DataArguments))}
+    assert [name for name in TEMPLATES if name not in help_texts["version"]] == []
+    assert [name for name in (*CHG_TYPES, *CHANGE_ENCODERS) if name not in help_texts["chg_type"]] == []
+    assert "LLaVA-OneVision" in help_texts["from_origin"]
 
 
 def test_llava_nexts_names_of_parts_select_ours(run, tmp_path):
