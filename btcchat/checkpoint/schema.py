@@ -22,7 +22,7 @@ QuantizedPart = Literal["llm", "vision_tower"]
 
 
 class LLMConfig(TypedDict, total=False):
-    """llm/config.json, in the words of transformers."""
+    """llm/config.json, with the keys of transformers."""
 
     model_type: str
     architectures: list[str]
@@ -83,7 +83,7 @@ class VisionTowerConfig(TypedDict, total=False):
 
 
 class PreprocessorConfig(TypedDict, total=False):
-    """vision_tower/preprocessor_config.json, in the words of transformers."""
+    """vision_tower/preprocessor_config.json, with the keys of transformers."""
 
     size: Pixels | dict[str, Pixels]
     image_mean: Triple
@@ -114,7 +114,7 @@ class ChangeEncoderConfig(TypedDict, total=False):
 
 
 class AdapterConfig(TypedDict, total=False):
-    """llm/adapter_config.json, in the words of peft's LoraConfig."""
+    """llm/adapter_config.json, with the keys of peft's LoraConfig."""
 
     peft_type: str
     r: Annotated[int, Field(ge=1, le=65536)]
