@@ -1,7 +1,7 @@
-"""A model is asked in the tokens, and shown the pixels, that it was taught with, however a record is written.
+"""At inference a model gets the same tokens and pixels as in training, however a record is written.
 
-Training reads a record with its answer; an answer is asked for by the same record without it, or by a person's question
-(`request`), which writes no ``<image>``. All of them are compared over the product of what can differ.
+Training reads a record with its answer; inference reads the same record without it, or a person's question (`request`),
+which has no ``<image>``. All of them are compared over the product of everything that can differ.
 """
 
 from dataclasses import replace
@@ -73,7 +73,7 @@ def model(request, tmp_path_factory):
 
 
 def written(question: str, style: str, frames: int, segments: int) -> str:
-    """``question`` as a record of a data set writes it."""
+    """``question`` as written in a data set's record."""
     count = {"none": 0, "one": min(frames, 1), "one per frame": frames, "one per segment": segments}[style]
     return "<image>\n" * count + question
 
@@ -127,12 +127,12 @@ def test_training_and_inference_read_the_same_tokens_and_pixels(model):
 
 
 def learned_by_the_way(model, sample, length: int) -> set[int]:
-    """What is learned of the prompt."""
+    """The ids in the prompt that have a label."""
     return set(sample["labels"][:length].tolist()) - {IGNORE_INDEX}
 
 
 def known_to_be_learned(model) -> set[int]:
-    """The answers of earlier turns; in ChatML also its own tokens and the header of an answer, as published."""
+    """The answers of earlier turns; in ChatML also its special tokens and the header of an answer, as published."""
     tokenizer = model.tokenizer
     texts = [f" {EARLIER}", EARLIER] + ([] if model.config.conv_version == "v1" else ["assistant\n", FRAME])
     ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]

@@ -25,5 +25,5 @@ class ImageArguments:
 
     @property
     def reading(self) -> Reading:
-        """Raises BTCChatError for a flag that makes no sense."""
+        """How images are read. Raises BTCChatError for an invalid value."""
         return Reading.parse(self.bands, self.stretch, self.nodata)

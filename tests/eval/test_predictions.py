@@ -23,9 +23,9 @@ def without(name: str) -> dict:
     ("rows", "words"),
     [
         ([HOUSE, '{"id": "b", "predic'], "line 2: not JSON"),
-        ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} a line"),
+        ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} per line"),
         ([HOUSE, "[" * 100_000], "line 2: not JSON"),
-        ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number of too many digits)"),
+        ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number with too many digits)"),
         (["{}"], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'; it has no fields; give --id-field NAME"),
         ([HOUSE, row(id="b", prediction=None)], "line 2: 'prediction' is null; expected a text"),
         ([HOUSE, row(id="b", prediction=["a house"])], "line 2: 'prediction' is a list"),

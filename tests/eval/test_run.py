@@ -291,7 +291,7 @@ def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp
     (tmp_path / "run/run.json").write_text(json.dumps(began))
     assert main(command) == 2 and "was begun with torch 1.0, not " in capsys.readouterr().err
     assert main([*words(root, "pairs:val", tmp_path / "gpu"), "--device", "cuda"]) == 2
-    assert "device cuda was asked for" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
+    assert "device cuda was requested" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):
     assert ids == ["questions/0", "questions/1", "questions/2", "clips/clip_0", "clips/clip_1"]
 
 
-def test_a_batch_is_answered_as_one_by_one(root, tmp_path):
+def test_a_batch_gets_the_same_answers_as_one_by_one(root, tmp_path):
     for size in ("1", "7"):
         assert main(words(root, "pairs:val", tmp_path / size, "--batch-size", size)) == 0
     assert (tmp_path / "1/predictions.jsonl").read_text() == (tmp_path / "7/predictions.jsonl").read_text()
