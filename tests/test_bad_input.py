@@ -115,7 +115,7 @@ def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     [
         ("", "list of pairs 'list.csv' is empty"),
         ("before,after\n", "'list.csv' lists no pairs"),
-        ("old,new\na.png,b.png\n", "has no column before and after; got old, new, expected before,after[,id]"),
+        ("old,new\na.png,b.png\n", "has no column before and after; found old, new, expected before,after[,id]"),
         ("before,new\na.png,b.png\n", "has no column after"),
         ("\nbefore,after\n", "has no column before and after"),
         ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
@@ -149,8 +149,8 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
     lines = err.splitlines()
     for row, words in {
         3: "no after; a pair needs before and after", 4: "no before", 5: "image 'missing.png' not found",
-        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is that of list.csv row 2",
-        8: "4 cells, the header has 3", 10: "image 'bbbb",
+        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is already used by list.csv row 2",
+        8: "4 cells, but the header has 3", 10: "image 'bbbb",
     }.items():  # fmt: skip
         assert sum(f"list.csv row {row}: {words}" in line for line in lines) == 1, (row, err)
     assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (named above)"
@@ -182,7 +182,7 @@ def test_a_folder_of_pairs_needs_a_and_b(folder, capsys):
     for side in "AB":
         (folder / "train" / side).mkdir(parents=True)
     line = fault(capsys, ["caption", "--pairs", ".", "--out", "out.jsonl"])
-    assert "needs subfolders A (before) and B (after); train has them" in line
+    assert "needs subfolders A (before) and B (after); give train, which has them" in line
     assert "'train' lists no pairs" in fault(capsys, ["caption", "--pairs", "train", "--out", "out.jsonl"])
 
 

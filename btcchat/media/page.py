@@ -17,7 +17,7 @@ def write_page(path: str | Path, pieces: Iterable[str]) -> None:
     """Write a page that has ours.HTML, whole or not at all. Raises BTCChatError, also for another file of that name."""
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
-        raise BTCChatError(f"--out {path} cannot be written: give a file in a folder that is there")
+        raise BTCChatError(f"--out {path} cannot be written: give a file in an existing folder")
     check_replaceable(path, "--out", is_page)
     with atomic_write(path, name=f"--out {path}") as part:
         with part.open("w", encoding="utf-8", errors="replace") as file:  # half an emoji becomes a question mark
