@@ -201,7 +201,7 @@ def test_other_faults_of_an_adapter_are_named(copies, capsys):
     for words in ([*merge, "new"], [*merge, str(copies)], [*merge, "new", "--vision-tower", "x"]):
         assert cli.main(["export", *words]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "is not an adapter; it is a plain checkpoint already" in said[0]
+    assert "is already a plain checkpoint, not an adapter" in said[0]
     assert "already exists; give a new folder" in said[1]
     assert "--vision-tower cannot be used with this export" in said[2]
     file = copies / "adapter" / "llm" / "adapter_config.json"

@@ -1,6 +1,4 @@
-"""Published layouts become our records: each on a miniature, LEVIR-CC on real files; bad rows are reported line by
-line.
-"""
+"""Published layouts become our records: each on a miniature, LEVIR-CC on real files; each bad row is reported."""
 
 import json
 import shutil
@@ -303,7 +301,7 @@ def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(make, tmp_pat
     head, *named, more, last = capsys.readouterr().err.splitlines()
     count = len(named) + int(more.split()[1])
     assert head == f"missing: a file that does not exist ({count})" and len(named) == 2 < count
-    assert more == f"  and {count - 2} more (--faults N names more)"
+    assert more == f"  and {count - 2} more (--faults N lists more)"
     assert last == f"btcchat: error: {count} faults (listed above); nothing was written"
     assert cli.main([*command, "--faults", "99"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == count + 2
@@ -338,7 +336,8 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
         "LR_split_val_questions.json row 4: answers_ids is [4], expected an active answer of LR_split_val_answers.json",
     ("cdvqa", "Val_questions.json", '"img_id": 1', '"img_id": 9'):
         "Val_questions.json row 3: img_id 9 is not in Val_images.json",
-    ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; questions and answers must",
+    ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; "
+    "questions and answers must alternate",
     ("levir_cc", "LevirCCcaptions.json", f'"imgid": 0, {FLAG}, "sentences"', f'"imgid": 0, {FLAG}, "nothing"'):
         "LevirCCcaptions.json row 1: no 'sentences'; found filepath, filename, imgid, split, changeflag, nothing",
 }  # fmt: skip

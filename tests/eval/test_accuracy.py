@@ -153,7 +153,7 @@ def test_several_sets_of_captions_are_scored_and_compared_each_by_itself(root, t
     assert main(["compare", *map(str, runs)]) == 0
     assert capsys.readouterr().out.startswith(f"A: {runs[0]}\n   {line}\nB: {runs[1]}\n\n")
     assert main(["score", str(runs[0]), "--id-field", "id"]) == 2
-    assert "pairs:val is one of several sets, scored as btcchat eval did" in capsys.readouterr().err
+    assert "pairs:val is one of several sets; leave it out" in capsys.readouterr().err
     one = make_run(root, "pairs", right_until(2), tmp_path / "one", selected=chosen)
     capsys.readouterr()
     assert main(["score", str(one)]) == 0 and capsys.readouterr().out.startswith(f"{line}\n\npreset levir-cc")
@@ -165,8 +165,8 @@ def test_files_that_cannot_be_scored_or_compared_are_one_line_errors(root, tmp_p
     other = make_run(root, "clips", right_until(9), tmp_path / "other")
     write_rows(tmp_path / "captions.jsonl", [{"id": 1, "prediction": "a", "references": ["a"]}])
     faults = {
-        "--baseline is for files of captions; questions has questions": ["score", str(run), "--baseline"],
-        "--id-field is for files of captions": ["compare", str(run), str(run), "--id-field", "x"],
+        "--baseline is only for files of captions, but questions has questions": ["score", str(run), "--baseline"],
+        "--id-field is only for files of captions": ["compare", str(run), str(run), "--id-field", "x"],
         "is of questions,": ["compare", str(run), str(other)],
         "captions.jsonl is a file; only runs": ["compare", str(run), str(tmp_path / "captions.jsonl")],
     }
