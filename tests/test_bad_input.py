@@ -47,7 +47,7 @@ IMAGE_FAULTS = [
     ("truncated.png", "image 'truncated.png' (64 x 64) is truncated or damaged"),
     ("empty.png", "image 'empty.png' is empty (0 bytes)"),
     ("large.png", "200 x 200 = 40,000 pixels, the limit is 10,000"),
-    ("folder.png", "image 'folder.png' is a folder, a file is expected"),
+    ("folder.png", "image 'folder.png' is a folder, but a file is expected"),
     ("clip.mp4", "image 'clip.mp4' is a video file; give it as a video"),
     ("https://example.org/a.png", "is an address; download it"),
 ]
@@ -69,14 +69,14 @@ def test_an_unusable_image_is_an_error(folder, capsys, monkeypatch, name, words)
 @pytest.mark.parametrize(
     "command, words",
     [
-        (["caption", "a.png"], "got 1 image (a.png), a caption needs 2"),
+        (["caption", "a.png"], "got 1 image (a.png), but a caption needs 2"),
         (["caption", "a.png", "b.png", "a.png"], "3 images (a.png, b.png, a.png), a pair needs 2 (before, after)"),
         (["ask", "Q", "--pair", "a.png"], "1 image (a.png), a pair needs 2 (before, after)"),
         (["ask", "Q", "--series", "a.png"], "a series needs 2 to 16 dates"),
         (["ask", "Q", "--series", *["a.png"] * 17], "17 images (a.png, a.png, a.png, a.png, ...), a series"),
         (["ask", "", "--image", "a.png"], "the question is empty"),
         (["ask", " \n", "--image", "a.png"], "the question is empty"),
-        (["ask", "Q"], "give --image, --pair, --series or --video"),
+        (["ask", "Q"], "add --image, --pair, --series or --video"),
         (["ask", "--series", "a.png", "b.png", "What changed?"], "QUESTION is missing; put it first"),
         (["ask", "Q", "--image", "a.png", "--video", "clip.mp4"], "not allowed with"),
         (["ask", "Q", "--image", "a.png", "--dates", "2010"], "--dates needs --pair or --series"),
@@ -115,7 +115,7 @@ def test_an_unusable_video_is_an_error(folder, capsys, monkeypatch, name, words)
     [
         ("", "list of pairs 'list.csv' is empty"),
         ("before,after\n", "'list.csv' lists no pairs"),
-        ("old,new\na.png,b.png\n", "has no column before and after; got old, new, expected before,after[,id]"),
+        ("old,new\na.png,b.png\n", "has no column before and after; found old, new, expected before,after[,id]"),
         ("before,new\na.png,b.png\n", "has no column after"),
         ("\nbefore,after\n", "has no column before and after"),
         ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
@@ -149,11 +149,11 @@ def test_bad_rows_are_reported_and_the_others_are_captioned(folder, capsys, monk
     lines = err.splitlines()
     for row, words in {
         3: "no after; a pair needs before and after", 4: "no before", 5: "image 'missing.png' not found",
-        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is that of list.csv row 2",
-        8: "4 cells, the header has 3", 10: "image 'bbbb",
+        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is already used by list.csv row 2",
+        8: "4 cells, but the header has 3", 10: "image 'bbbb",
     }.items():  # fmt: skip
         assert sum(f"list.csv row {row}: {words}" in line for line in lines) == 1, (row, err)
-    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (named above)"
+    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (listed above)"
     assert len(lines) == 8 and out == ""
     assert (folder / "out.jsonl").read_text().count("\n") == 2
 
@@ -182,7 +182,7 @@ def test_a_folder_of_pairs_needs_subfolders_a_and_b(folder, capsys):
     for side in "AB":
         (folder / "train" / side).mkdir(parents=True)
     line = fault(capsys, ["caption", "--pairs", ".", "--out", "out.jsonl"])
-    assert "needs subfolders A (before) and B (after); train has them" in line
+    assert "needs subfolders A (before) and B (after); give train, which has them" in line
     assert "'train' lists no pairs" in fault(capsys, ["caption", "--pairs", "train", "--out", "out.jsonl"])
 
 

@@ -203,10 +203,10 @@ def test_other_faults_of_an_adapter_are_errors(copies, capsys):
     merge = ["--merge", str(copies / "base")]
     for words in ([*merge, "new"], [*merge, str(copies)], [*merge, "new", "--vision-tower", "x"]):
         assert cli.main(["export", *words]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert "is not an adapter; it is a plain checkpoint already" in lines[0]
-    assert "already exists; give a new folder" in lines[1]
-    assert "--vision-tower cannot be used with this export" in lines[2]
+    said = capsys.readouterr().err.splitlines()
+    assert "is already a plain checkpoint, not an adapter" in said[0]
+    assert "already exists; give a new folder" in said[1]
+    assert "--vision-tower cannot be used with this export" in said[2]
     file = copies / "adapter" / "llm" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "IA3"}))
     with pytest.raises(BTCChatError, match="peft_type is IA3, expected LORA"):

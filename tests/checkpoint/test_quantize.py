@@ -97,7 +97,7 @@ def test_a_quantised_folder_cannot_be_trained_exported_to_another_layout_or_quan
         load(out, quantize="int4")
     assert load(out, quantize="int8").config.quantization["kind"] == "int8"
     assert main(["export", "--quantize", "int4", str(out), str(tmp_path / "twice")]) == 2
-    assert "is int8 already; name the checkpoint it was made of" in capsys.readouterr().err
+    assert "is already int8; give the checkpoint it was made from" in capsys.readouterr().err
     with pytest.raises(BTCChatError, match="has int8 weights, which run only on a CPU; use --device cpu"):
         quantize.check_stored({"kind": "int8", "parts": ["llm"]}, None, "cuda", out)
 

@@ -93,7 +93,7 @@ def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
     ]
     assert sum(map(len, lengths)) == 8 and max(map(len, lengths)) < 8
     assert max(int(each.max()) * len(each) for each in lengths) <= 1.1 * 400  # text is estimated
-    with pytest.raises(BTCChatError, match="a batch may have 9; raise --max_tokens_per_batch"):
+    with pytest.raises(BTCChatError, match="a batch may only have 9; raise --max_tokens_per_batch"):
         run("images", **TUNE, max_tokens_per_batch=9, output_dir=f"{trainer.args.output_dir}2")
 
 
