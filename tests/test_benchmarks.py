@@ -19,6 +19,7 @@ import full_size
 import generate
 import growth
 import inputs
+import mutants_listed
 import preprocess
 import quantize
 import records
@@ -284,3 +285,9 @@ def test_quantize_compares_captions_pair_by_pair():
     rows = [Prediction(str(n), "a road is built .", references, changed=True, place="") for n in range(4)]
     printed = quantize.differences({kind: [rows] for kind in (quantize.PLAIN, *quantize.KINDS)})
     assert "4 of 4" in printed and "+0.0 (+0.0 to +0.0" in printed
+
+
+def test_each_listed_mutation_still_has_its_place_in_the_code():
+    found = mutants_listed.listed()
+    assert len(found) == len(mutants_listed.LISTED)
+    assert all((Path(__file__).parents[1] / test).exists() for mutation in found for test in mutation.tests)
