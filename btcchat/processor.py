@@ -110,7 +110,7 @@ def _check_history(history: object) -> None:
     expected = [("assistant", "user")[number % 2] for number in range(len(roles))][::-1]
     if roles != expected:
         order = ", ".join(message["from"] for message in history)
-        raise BTCChatError(f"history must take turns and end with an answer ('gpt'); its turns are {order}")
+        raise BTCChatError(f"history must alternate and end with an answer ('gpt'); its turns are {order}")
 
 
 def about(

@@ -117,10 +117,10 @@ VALUES = {
     "history[1] must be a turn": lambda model: model.ask("Q", history=[TURN, {"role": "gpt", "content": "a house"}]),
     "history[1] must be a turn {'from'": lambda model: model.ask("Q", history=[TURN, ("gpt", "a house")]),
     "unknown speaker of history[0] 'robot'": lambda model: model.ask("Q", history=[{"from": "robot", "value": "a"}]),
-    "history must take turns and end with an answer ('gpt'); its turns are human": lambda model: model.ask(
+    "history must alternate and end with an answer ('gpt'); its turns are human": lambda model: model.ask(
         "Q", history=[TURN]
     ),
-    "history must take turns and end with an answer ('gpt'); its turns are human, human": lambda model: model.stream(
+    "history must alternate and end with an answer ('gpt'); its turns are human, human": lambda model: model.stream(
         "Q", history=[TURN, TURN]
     ),
     "unknown modality 'pairs' (did you mean 'pair'?)": lambda model: request("Q", "pairs", [IMAGE, IMAGE]),

@@ -20,7 +20,7 @@ class ImageArguments:
         metadata={"help": "More than 8 bits to grey levels: shared by all dates, per-date, none or LOW,HIGH."},
     )
     nodata: str | None = field(
-        default=None, metadata={"help": "The value that is no data, or none. Default: as the file says."}
+        default=None, metadata={"help": "The value that is no data, or none. Default: taken from the file."}
     )
 
     @property
