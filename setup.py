@@ -106,7 +106,6 @@ EXTRAS = {
         "psutil",  # the memory of a server under load
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
-        "pytest-xdist>=3.6",  # -n auto: the suite in several processes, which halves its time on two cores
         "pytest-timeout>=2.3",  # a test that hangs fails by name
         "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
         "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules

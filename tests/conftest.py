@@ -8,12 +8,6 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The processes of ``-n auto``: a training in one of them takes up to 3 GB."""
-    return min(4, os.cpu_count() or 1)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """``../shared``; without it (a user's clone) the test is skipped, but CI must have it."""
