@@ -91,7 +91,7 @@ def test_data_check_reads_files_with_the_requested_bands(tmp_path, pair, capsys)
     ]
     assert cli.main(command) == 0
     assert cli.main([*command, "--bands", "5,4,3"]) == 3
-    assert "has 3 bands, --bands is 5,4,3" in capsys.readouterr().out
+    assert "has 3 bands, but --bands is 5,4,3" in capsys.readouterr().out
 
 
 def test_an_invalid_reading_is_an_error():

@@ -217,7 +217,7 @@ def test_the_pixels_of_a_sample_are_counted_together(tmp_path, monkeypatch, open
     Image.new("RGB", (6, 6)).save(tmp_path / "a.png")
     assert len(load_frames("pair", [tmp_path / "a.png"] * 2)) == 2
     opened.clear()
-    words = "the first 3 of 16 images have 108 pixels together, a sample may have 100"
+    words = "the first 3 of 16 images have 108 pixels together, but a sample may only have 100"
     refused(lambda: load_frames("series", [tmp_path / "a.png"] * 16), words)
     assert len(opened) == 3
 

@@ -187,13 +187,13 @@ def test_the_command_takes_the_mapping_in_parts(converted, tmp_path, capsys):
 def test_the_documented_example_works(tmp_path, monkeypatch, capsys):
     docs = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     text = re.search(r"```csv\n(.+?)```", docs, re.DOTALL)[1]
-    command = re.search(r"^btcchat (data convert generic .+)$", docs, re.MULTILINE)[1]
+    command = re.search(r"^btcchat (data convert generic (?:.*\\\n)*.+)$", docs, re.MULTILINE)[1]
     monkeypatch.chdir(tmp_path)
     Path("harbour.csv").write_text(text)
     Path("tiles").mkdir()
     for name in re.findall(r"\d+_\d+\.png", text):
         Image.new("RGB", (8, 8)).save(f"tiles/{name}")
-    assert cli.main(command.split()) == 0
+    assert cli.main(command.replace("\\\n", " ").split()) == 0
     assert "1 train, 1 val records written to annotations/harbour" in capsys.readouterr().err
     record = Records("annotations/harbour/val.jsonl", "tiles")[0]
     assert (record.modality, record.row["id"], record.row["question_type"]) == ("pair", "13", "count")

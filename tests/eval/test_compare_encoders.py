@@ -102,7 +102,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
     monkeypatch.setattr(comparing, "estimate", none)
     assert main(["compare-encoders", "concat", pooled, *words]) == 0
     again = capsys.readouterr()
-    assert "all 4 trainings are in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
+    assert "all 4 trainings are already in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
     assert main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"]) == 1
     told = capsys.readouterr().err
     assert "is trained again: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
