@@ -105,7 +105,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
     assert "all 4 trainings are already in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
     assert main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"]) == 1
     told = capsys.readouterr().err
-    assert "is trained again: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
+    assert "will be retrained: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
 
 
 def plan(scenes, start, tmp_path, *encoders: str, **more) -> ComparisonPlan:

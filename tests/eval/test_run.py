@@ -419,7 +419,7 @@ BAD = {
     "bad.jsonl row 2: no 'id' (a text or a number)": pair(1, id=None),
     "bad.jsonl row 2: no 'captions', the list of its references": pair(1, captions=None),
     "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
-    "bad.jsonl row 2: its id 'pair_0' is that of bad.jsonl row 1": pair(0),
+    "bad.jsonl row 2: its id 'pair_0' is already used by bad.jsonl row 1": pair(0),
     "bad.jsonl row 2: no question": pair(1, conversations=[{"from": "gpt", "value": "a house"}]),
     "bad.jsonl row 2: '<video>' in turn 1 is not": pair(1, conversations=conversation("<video>\nWhat?", "a house")),
     "bad.jsonl row 2: image '": pair(1, images=["gone.png", "0.png"]),

@@ -130,7 +130,7 @@ def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
         ("tokenizer.json", "{", "tokenizer.json is not JSON .*; download or save the checkpoint again$"),
         ("tokenizer.json", "[]", "tokenizer.json holds a list, expected an object"),
         ("tokenizer.json", "{}", "tokenizer.json has no 'model'; download or save"),
-        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer.json is not a tokenizer .Ex"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}', "tokenizer.json is not a tokenizer .Exception: "),
         ("tokenizer_config.json", "[1]", "tokenizer_config.json holds a list, expected an object"),
         ("vocab.json", "{", "vocab.json with .*merges.txt is not a tokenizer .Exception: "),
     ],

@@ -139,7 +139,7 @@ def _read_set(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
         sample = replace(_sample(record, records, index, kind, prefix), kept=kept[index])
         first = places.setdefault(sample.id, record.where)
         if first != record.where:
-            raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
+            raise BTCChatError(f"{record.where}: its id '{sample.id}' is already used by {first}")
         samples.append(sample)
         digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
     if kind is None:
