@@ -41,8 +41,8 @@ LISTED = [  # (file, what it has once, the fault, what the fault is, the tests t
     ),
     (
         "btcchat/eval/maps/masks.py",
-        "np.asarray(load_image(source, reading=MASK)).any(-1)",
-        "(np.asarray(load_image(source, reading=MASK)) > 128).any(-1)",
+        "np.asarray(load_image(source, reading=MASK)).max(-1) > 0",
+        "np.asarray(load_image(source, reading=MASK)).max(-1) > 128",
         "128 in a mask does not count as a change",
         "tests/eval/test_masks.py",
     ),

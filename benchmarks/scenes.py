@@ -33,10 +33,10 @@ from btcchat.eval.encoders.machine import machine, reset_peak
 from btcchat.eval.encoders.machine import memory as memory_in_use
 from btcchat.eval.encoders.markdown import table
 from btcchat.geo import warp
-from btcchat.geo.answering import BTCChatPairs
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import ModelFacts, model_facts
 from btcchat.geo.inputs import find_files
+from btcchat.geo.pair_model import BTCChatPairs
 from btcchat.geo.plan import Plan
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings
@@ -51,10 +51,13 @@ GOAL = 1.1  # times the memory of the smallest scene
 class Stub:
     """Answers at once."""
 
+    def see(self, dates):
+        return dates
+
     def distances(self, dates, pairs):
         return np.zeros((len(dates), len(pairs), 27, 27), np.float32)
 
-    def answers(self, asked):
+    def answers(self, dates, asked):
         return ["nothing has changed ."] * len(asked)
 
 
@@ -104,6 +107,7 @@ def run(paths: list[Path], out: Path, model, facts: ModelFacts) -> tuple[float, 
     with (
         clocked(warp._Layer, "read", seconds, "I/O and warp"),
         clocked(warp.Raster, "read", seconds, "I/O"),
+        clocked(type(model), "see", seconds, "model"),
         clocked(type(model), "distances", seconds, "model"),
         clocked(type(model), "answers", seconds, "model"),
         Plan([find_files(path) for path in paths], settings) as plan,

@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports them
+if TYPE_CHECKING:  # for editors and type checkers; at runtime __getattr__ imports them
     from btcchat import plugins
     from btcchat.api import BTCChat
     from btcchat.data.records import Record

@@ -30,9 +30,9 @@ from btcchat.processor import about, request
 class BTCChat(BTCChatModel):
     """One image, a pair, a series or a video, and a question in; text out.
 
-    Build one with :meth:`from_pretrained` or :meth:`from_parts`; the constructor only joins parts that exist. An image
-    is a path, a PIL image, a numpy array (H, W) or (H, W, 3) or a torch tensor (3, H, W), of uint8 or of floating point
-    in 0..1.
+    Build one with :meth:`from_pretrained` or :meth:`from_parts`; the constructor only joins existing parts. An image is
+    a path, a PIL image, a numpy array (H, W) or (H, W, 3) or a torch tensor (3, H, W), of uint8 or floating point in
+    0..1.
     """
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
@@ -72,20 +72,20 @@ class BTCChat(BTCChatModel):
         """Load a checkpoint folder, a hub id, or the packaged model (``"tiny"`` or None); the model is in ``eval()``.
 
         device: auto (cuda, else mps, else cpu) or a torch device. dtype: auto, float32, bfloat16, float16.
-        base: for an adapter folder, where its base is now; by default where it was in training.
-        vision_tower: for a LLaVA-NeXT folder, which leaves out the sizes of its tower: where to find them, if not under
-        the name that it gives.
-        fresh_change_encoder: start a fresh change encoder of ``chg_type`` (default: of the checkpoint's kind, with its
+        base: for an adapter folder, where its base is now; by default where it was during training.
+        vision_tower: for a LLaVA-NeXT folder, which lacks the sizes of its tower: the tower to take them from, if not
+        the one that it names.
+        fresh_change_encoder: start a fresh change encoder of ``chg_type`` (default: the checkpoint's kind, with its
         options), whatever the checkpoint has; the other parts are kept. Its weights are drawn from torch's random
         state. from_origin: the same for a checkpoint without one (an original VILA-1.5 checkpoint).
         cc_args: options of the change encoder by name; cc_n_layers, cc_head and cc_dropout are the published names of
-        three of them. Without a fresh change encoder they give what a published folder leaves out, and must agree
-        with what it says.
+        three of them. Without a fresh change encoder they supply what a published folder does not record, and
+        must agree with what it does.
         fresh_mm_projector: start a fresh projector of ``mm_projector_type`` (default: the checkpoint's).
-        attn_implementation: of the language model, as in transformers; by default the fastest there is.
-        quantize: int8 or int4, for inference: the large linear layers in so many bits (docs/quantize.md).
-        reading: bands, stretch and no-data value of the images; later ``model.processor.reading``.
-        The others replace a field of the checkpoint's BTCChatConfig of the same name.
+        attn_implementation: of the language model, as in transformers; by default the fastest available.
+        quantize: int8 or int4, for inference: quantise the large linear layers (docs/quantize.md).
+        reading: bands, stretch and no-data value of the images; can be changed later as ``model.processor.reading``.
+        The others override the field of the same name in the checkpoint's BTCChatConfig.
         Raises BTCChatError for an unknown path, a missing or malformed file, or weights that do not fit the config.
         """
         if cc_args is not None and not isinstance(cc_args, Mapping):
@@ -140,7 +140,7 @@ class BTCChat(BTCChatModel):
         vision_resolution: int | None = None,
         num_video_frames: int | None = None,
     ) -> "BTCChat":
-        """Join a published vision tower and language model with a fresh projector and change encoder, to be trained.
+        """Join a published vision tower and language model with a fresh projector and change encoder, for training.
 
         vision_tower: a folder or hub id, e.g. google/siglip2-base-patch16-256. llm: a causal LM of the families in
         docs/backbones.md, e.g. Qwen/Qwen3-0.6B, whose template conv_version names. change_encoder: its config, by
@@ -176,11 +176,11 @@ class BTCChat(BTCChatModel):
         max_shard_size: str = "5GB",
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write the checkpoint folder, complete or not at all. A checkpoint that btcchat saved there is replaced.
+        """Write the checkpoint folder, completely or not at all. A checkpoint that btcchat saved there is replaced.
 
-        dtype: what floating-point weights are cast to; None writes them as they are. state_dict: the weights, where
-        the model itself does not hold them whole (ZeRO-3). Raises BTCChatError for an empty path, a folder with
-        files of another checkpoint, or a weight that is not finite.
+        dtype: cast floating-point weights to it; None leaves them unchanged. state_dict: the weights, if the model
+        itself holds only a share of them (ZeRO-3). Raises BTCChatError for an empty path, a folder with files of
+        another checkpoint, or a weight that is not finite.
         """
         if not isinstance(folder, str | Path):
             raise wrong_type("folder", folder, "a path")
@@ -195,7 +195,7 @@ class BTCChat(BTCChatModel):
         save(self, nameable(folder), dtype=dtype, max_shard_size=max_shard_size, state_dict=state_dict)
 
     def adapter_off(self) -> AbstractContextManager[None]:
-        """``with model.adapter_off(): ...`` answers with the base model, from the same weights. Needs an adapter."""
+        """``with model.adapter_off(): ...`` answers with the base model, using the same weights. Needs an adapter."""
         return adapter.off(self)
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> str:
-        """What changed between two dates, in a sentence. Options: see :meth:`ask`."""
+        """Describe in a sentence what changed between two dates. Options: see :meth:`ask`."""
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, stop)
         question = self.config.caption_question
         record = request(question, "pair", [before, after], dates=dates, task=task, clue=clue)
@@ -246,8 +246,8 @@ class BTCChat(BTCChatModel):
 
         series, video: also a folder; video: also a file. dates: one for each image. history: the chat so far,
         ``[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]``, about the same images.
-        max_new_tokens to stop: see :class:`generation.GenerationOptions`. Raises BTCChatError for what cannot be read,
-        and for a prompt longer than the model reads.
+        max_new_tokens to stop: see :class:`generation.GenerationOptions`. Raises BTCChatError for input that cannot
+        be read, and for a prompt that is too long for the model.
         """
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, num_beams, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
@@ -273,7 +273,7 @@ class BTCChat(BTCChatModel):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> Generator[str, None, None]:
-        """Like :meth:`ask`, but yield the answer piece by piece. Closing the generator stops the work."""
+        """Like :meth:`ask`, but yield the answer piece by piece. Closing the generator stops it."""
         options = GenerationOptions(max_new_tokens, temperature, top_p, repetition_penalty, 1, seed, stop)
         shown = about(image=image, pair=pair, series=series, video=video)
         record = request(question, *shown, dates=dates, history=history, task=task, clue=clue)
@@ -299,11 +299,11 @@ class BTCChat(BTCChatModel):
 
     @torch.inference_mode()
     def change_map(self, before: ImageLike, after: ImageLike) -> np.ndarray:
-        """Where it changed: float32 (H, W) in 0..1 at the size of ``after``; 0 means alike, 1 opposite.
+        """Where the scene changed: float32 (H, W) in 0..1 at the size of ``after``; 0 means alike, 1 opposite.
 
-        It is the cosine distance of the two dates' features in the change encoder (in the vision tower where that has
-        no features of its own): one value for each patch, interpolated. It says how far the features moved, not how
-        probable a change is: choose a threshold on validation pairs.
+        It is the cosine distance of the two dates' features in the change encoder (or in the vision tower, if the
+        encoder has no features of its own): one value for each patch, interpolated. It says how far the features moved,
+        not how probable a change is: choose a threshold on validation pairs.
         """
         frames = load_frames("pair", [before, after], reading=self.processor.reading)
         distances = self.distances(self.see(self.processor.pixels(frames)))

@@ -1,4 +1,4 @@
-"""The command ``btcchat``: its options, its notes on stderr, its exit codes. The commands are in btcchat/commands/."""
+"""The command ``btcchat``: its options, messages on stderr and exit codes. Subcommands are in btcchat/commands/."""
 
 import argparse
 import logging
@@ -28,12 +28,12 @@ Say what changed between two dates of the same place, or ask about an image, a s
   btcchat train tiny/1_align
   btcchat score predictions.jsonl
 
-Without --model it is the packaged tiny model, a demonstration on synthetic scenes."""
+Without --model, btcchat uses the packaged tiny model, a demonstration trained on synthetic scenes."""
 
 
 @ends_in_order
 def main(argv: list[str] | None = None) -> int:
-    """Run one command -> its exit code; after a fault, one line on stderr. See `console.ending`."""
+    """Run one command and return its exit code; an error is one line on stderr. See `console.ending`."""
     return ending.run(lambda: _command(sys.argv[1:] if argv is None else argv), complain)
 
 
@@ -52,7 +52,7 @@ def _command(argv: list[str]) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; ``parse_args(argv).run(args)`` runs one, where ``run`` is not None."""
+    """The parser of all commands; ``parse_args(argv).run(args)`` runs one, unless ``run`` is None."""
     parser = Parser(prog="btcchat", description=DESCRIPTION, **RAW)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     parser.set_defaults(run=None, parser=parser, loads_plugins=False)
@@ -77,9 +77,9 @@ class _Stderr(logging.Handler):
 
 @contextmanager
 def _notes(verbose: bool, many: bool) -> Iterator[None]:
-    """Send the package's log to stderr, and keep the libraries below it quiet.
+    """Send the package's log to stderr, and silence the libraries that it uses.
 
-    What was done to the images (stretched, of different size) is reported without -v too, but not over many pairs.
+    How images were changed (stretched, of different size) is reported even without -v, but not for a list of pairs.
     """
     package, data = logging.getLogger("btcchat"), logging.getLogger("btcchat.media")
     handler = _Stderr()
@@ -87,11 +87,11 @@ def _notes(verbose: bool, many: bool) -> Iterator[None]:
     package.addHandler(handler)
     package.setLevel(logging.INFO if verbose else logging.WARNING)
     data.setLevel(logging.NOTSET if many else logging.INFO)
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its faults come as exceptions too
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its errors are raised as well
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         with warnings.catch_warnings():
-            # transformers 4.36.2 on a torch of today: _register_pytree_node, resume_download
+            # transformers 4.36.2 on a recent torch: _register_pytree_node, resume_download
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:

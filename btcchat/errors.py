@@ -1,4 +1,4 @@
-"""Errors a user can fix, and the look-up that names the choices."""
+"""Errors that a user can fix, and a look-up whose error lists the choices."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONGEST = 300  # characters of a message
-# C0 and C1 (tab and newline among them), line separators, signs that turn the writing direction, half characters.
+# C0 and C1 (including tab and newline), line separators, marks that change the text direction, surrogates.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 class BTCChatError(ValueError):
-    """A fault the user can fix. The message is one line: what was got, what was expected, the way out.
+    """An error that the user can fix. The message is one line: what was found, what was expected, what to do.
 
-    As text it is a `one_line`, whatever the names in it are; ``args`` has the message as it was given.
+    ``str(error)`` is always made a `one_line`; ``args`` has the original message.
     """
 
     def __str__(self) -> str:
@@ -22,19 +22,19 @@ class BTCChatError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """A message of at most LONGEST characters on one line; a longer one loses its middle, as the way out comes last."""
+    """A message of at most LONGEST characters on one line; a longer one is cut in the middle: the way out is last."""
     text = printable(re.sub(r"\s*\n\s*", " ", text.strip()))
     end = LONGEST // 3
     return text if len(text) <= LONGEST else f"{text[: LONGEST - end - 3]}...{text[-end:]}"
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters as escapes: those of a file name must not reach a terminal."""
+    """``text`` with control characters escaped: those in a file name must not reach a terminal."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def wrong_type(name: str, value: object, expected: str) -> TypeError:
-    """The error of an argument ``name`` whose value is not of a type that is accepted."""
+    """The error for an argument ``name`` whose value has a wrong type."""
     return TypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 
@@ -46,8 +46,8 @@ def choose(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def unknown(kind: str, name: str, table: Iterable[str]) -> str:
-    """What an error says of a name that is not in ``table``: the nearest one that is, and all choices."""
-    import difflib  # here, as it would be a twentieth of the time of `btcchat --help`
+    """The message for a name that is not in ``table``, with the nearest name and all choices."""
+    import difflib  # imported here: it takes a twentieth of the time of `btcchat --help`
 
     near = difflib.get_close_matches(str(name), list(table), n=1, cutoff=0.5)
     hint = f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, JSON, and JSON lines (JSONL). Every reader and writer of them is here."""
+"""Files: atomic writes, JSON, and JSON lines (JSONL). All code that reads or writes JSON is here."""
 
 import json
 import logging
@@ -18,19 +18,19 @@ from btcchat.outputs.lock import Lock, beside
 logger = logging.getLogger(__name__)
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
-MOST_JSON = 2**28  # bytes of a file that is read whole, and of a line of JSONL
+MOST_JSON = 2**28  # bytes of a JSON file, and of a line of JSONL
 KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
 
 
-# -- whole or not at all ---------------------------------------------------------------------------------------------
+# -- atomic writes ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = "", sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, which replaces ``path`` when the block ends.
 
-    If anything is raised, also an interrupt, the temporary file is removed and ``path`` is as it was. The temporary
-    name is unique, so any number of processes may write one file. Missing folders are made.
+    After any exception, including an interrupt, the temporary file is removed and ``path`` is unchanged. The temporary
+    name is unique, so any number of processes may write one file. Missing folders are created.
 
     name: what an error calls the file (default: the path). way_out: what the user can do about the error.
     sync: the file is on disk before it gets its name. Raises BTCChatError for an OSError of this file.
@@ -44,7 +44,7 @@ def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch(exist_ok=False)
-        mode = part.stat().st_mode  # what the umask gives; some libraries (safetensors) write for the owner only
+        mode = part.stat().st_mode  # set by the umask; some libraries (safetensors) write for the owner only
         yield part
         if sync:
             with part.open("r+b") as file:
@@ -62,17 +62,17 @@ def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = ""
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What killed processes left of `atomic_write` in ``folder``, and what others are writing there now."""
+    """Temporary files of `atomic_write` in ``folder``: left by killed processes, or being written now."""
     return list(folder.glob(f".*{TEMPORARY}"))
 
 
 def cannot_write(name: str | Path, error: OSError, way_out: str = "") -> BTCChatError:
-    """The one line for a file that cannot be written."""
+    """The error for a file that cannot be written."""
     return BTCChatError(f"{name} cannot be written: {_reason(error)}{_then(way_out)}")
 
 
 def check_new_folder(path: Path) -> None:
-    """Raises BTCChatError if ``path`` is taken by anything but an empty folder, or no folder can be made there."""
+    """Raise BTCChatError if ``path`` exists and is not an empty folder, or if no folder can be created there."""
     try:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise BTCChatError(f"{path} already exists; give a new folder")
@@ -80,15 +80,15 @@ def check_new_folder(path: Path) -> None:
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {_reason(error)}; give another folder") from None
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise BTCChatError(f"{path} cannot be made: {above} is not a folder you may write to; give another folder")
+        raise BTCChatError(f"{path} cannot be created: {above} is not a writable folder; give another folder")
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into, which becomes the new folder ``path`` when the block ends, or nothing.
 
-    Raises BTCChatError as `check_new_folder` does, where another process writes there, and for a disk that fills up on
-    the way.
+    Raises BTCChatError as `check_new_folder` does, if another process is writing there, or if the disk fills up while
+    writing.
     """
     check_new_folder(path)
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}{TEMPORARY}")
@@ -102,7 +102,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         if _names_another(error, path, temporary):
             raise
-        raise cannot_write(path, error, "make room, or give another folder") from error
+        raise cannot_write(path, error, "free some space, or give another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,23 +121,23 @@ def parse_json(data: bytes) -> Any:
 
 
 def why_not_json(error: ValueError | RecursionError) -> str:
-    """What `json` found wrong, in a few words."""
+    """The error of `json` in a few words."""
     if isinstance(error, json.JSONDecodeError):
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         return f"{error.msg}, {place}"
     # Python raises a plain ValueError for a number that is too long to convert.
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
 def json_kind(value: object) -> str:
-    """What a JSON value is, for an error: "a list", "a number"."""
+    """The kind of a JSON value, for an error: "a list", "a number"."""
     return KINDS.get(type(value), "a number")
 
 
 def read_json(path: str | Path, *keys: str, schema: Any = None, missing: str = "", way_out: str = "") -> dict[str, Any]:
-    """The JSON object in a file. keys: the ones it must have. schema: a TypedDict that it is held against.
+    """The JSON object in a file. keys: those it must have. schema: a TypedDict to check it against.
 
-    missing: what the error for a file that does not exist adds (default: way_out). way_out: what any other error adds.
+    missing: ends the error for a file that does not exist (default: way_out). way_out: ends any other error.
     Raises BTCChatError, one line that begins with ``path``.
     """
     try:
@@ -190,8 +190,8 @@ def read_rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row) of every line of a JSONL file that is not blank.
 
-    The last line of a file that an `Appender` writes may have been cut short by a kill; it is left out. whole: the
-    file is of another origin, so its last line must be a row too, with a newline or without.
+    A kill may have truncated the last line of a file that an `Appender` writes; this line is skipped. whole: the file
+    has another origin, so its last line must be a row too, with or without a newline.
     Raises BTCChatError with path and line number for a line that is not a JSON object; ``fault`` replaces the reason.
     """
     try:
@@ -210,7 +210,7 @@ def bounded_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     for number in count(1):
         line = file.readline(MOST_JSON + 1)
         if len(line) > MOST_JSON:
-            raise BTCChatError(f"{name} line {number} is longer than {MOST_JSON:,} bytes; write one object a line")
+            raise BTCChatError(f"{name} line {number} is longer than {MOST_JSON:,} bytes; write one object per line")
         if not line:
             return
         yield line
@@ -220,18 +220,18 @@ def _row(line: bytes, where: str, fault: str | None) -> dict[str, Any]:
     try:
         row = parse_json(line)
     except BTCChatError as error:
-        raise BTCChatError(f"{where} {fault}" if fault else f"{where}: {error}; expected one object a line") from None
+        raise BTCChatError(f"{where} {fault}" if fault else f"{where}: {error}; expected one object per line") from None
     if not isinstance(row, dict):
-        got = f": got {json_kind(row)}, expected one object {{...}} a line"
+        got = f": got {json_kind(row)}, expected one object {{...}} per line"
         raise BTCChatError(f"{where} {fault}" if fault else f"{where}{got}")
     return row
 
 
 class Appender:
-    """Appends rows to a JSONL file, in such a way that a killed run can read them with `read_rows` and continue.
+    """Appends rows to a JSONL file, so that a run that was killed can read them with `read_rows` and continue.
 
-    What comes after the last whole line is dropped when the file is opened. ``name`` and ``way_out`` as in
-    `atomic_write`. Its user has locked the file. Raises BTCChatError if it cannot be written, or has no whole row.
+    Anything after the last complete line is dropped when the file is opened. ``name`` and ``way_out`` as in
+    `atomic_write`. The caller must lock the file. Raises BTCChatError if it cannot be written or has no complete row.
     """
 
     def __init__(self, path: str | Path, *, name: str | None = None, way_out: str = "") -> None:
@@ -247,7 +247,7 @@ class Appender:
         data = memoryview(b"".join(map(json_line, rows)))
         end = os.fstat(self._file.fileno()).st_size
         try:
-            while data:  # a disk that fills up takes only some of it
+            while data:  # a disk that is nearly full takes only part of it
                 data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -262,15 +262,15 @@ class Appender:
         with self._path.open("rb") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
         size = self._path.stat().st_size
-        if size and not whole:  # such as a JSON file of one line: nothing says that it is ours
-            raise BTCChatError(f"{self._name} has no whole row and may be another file; remove it, or give another one")
+        if size and not whole:  # e.g. a JSON file of one line: it may not be ours
+            raise BTCChatError(f"{self._name} has no complete row and may be another file; remove it or give another")
         if whole < size:
-            logger.warning("%s: its last line was cut short when a run was stopped, and is dropped", self._path)
+            logger.warning("%s: its last line was cut short when a run was stopped, so it is dropped", self._path)
             self._file.truncate(whole)
 
 
 def _names_another(error: OSError, path: Path, temporary: Path) -> bool:
-    """Whether an error on the way to ``path`` is about another file, e.g. one that is read to write it."""
+    """Whether an error while writing ``path`` is about another file, e.g. one that is being read."""
     if error.filename is None:
         return False
     file = Path(str(error.filename))
@@ -278,12 +278,12 @@ def _names_another(error: OSError, path: Path, temporary: Path) -> bool:
 
 
 def _encoded(text: str) -> bytes:
-    """One more newline, in UTF-8; half of a surrogate pair, which UTF-8 has no bytes for, as the escape of JSON."""
+    """``text`` and a newline in UTF-8; a lone surrogate, which UTF-8 cannot encode, becomes a JSON escape."""
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or " ".join(str(error).split())  # libraries raise OSErrors of their own without strerror
+    return error.strerror or " ".join(str(error).split())  # some libraries raise OSErrors without strerror
 
 
 def _then(way_out: str) -> str:

@@ -1,7 +1,7 @@
-"""From a batch to text: greedy, sampled, streamed, and by beam search.
+"""Generate text for a batch: greedy, sampled, streamed, or with beam search.
 
-A `Decoder` writes many answers at once, each with its own options; they join and leave between steps. Beam search
-is in decoding/beam_search.py.
+A `Decoder` writes many answers at once, each with its own options; they join and leave between steps. Beam search is
+in decoding/beam_search.py.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from btcchat.model import BTCChatModel
 
 Pieces: TypeAlias = Generator[str, None, None]  # of an answer
-Options: TypeAlias = GenerationOptions | Sequence[GenerationOptions]  # one for all rows, or one a row
+Options: TypeAlias = GenerationOptions | Sequence[GenerationOptions]  # one for all rows, or one per row
 GREEDY = GenerationOptions()
 
 
 def generate_ids(model: "BTCChatModel", batch: Mapping[str, Any], options: Options = GREEDY) -> list[list[int]]:
-    """A collated batch -> the new ids of each row, the one that ends an answer included."""
+    """A collated batch -> the new ids of each row, including the id that ends an answer."""
     return [generation.ids for generation in _written(model, batch, options)]
 
 
@@ -40,8 +40,8 @@ def generate(model: "BTCChatModel", batch: Mapping[str, Any], options: Options =
 
 
 def stream(model: "BTCChatModel", batch: Mapping[str, Any], options: GenerationOptions = GREEDY) -> Pieces:
-    """A batch of one row -> pieces of its answer as it is written; closing the iterator stops the writing."""
-    if options.num_beams > 1:  # a search knows its answer only at its end
+    """A batch of one row -> pieces of its answer as it is written; closing the iterator stops generation."""
+    if options.num_beams > 1:  # a search has its answer only at the end
         yield from generate(model, batch, options)
         return
     decoder = Decoder(model)
@@ -60,7 +60,7 @@ def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) 
     if not isinstance(each, Sequence) or not all(isinstance(own, GenerationOptions) for own in each):
         raise wrong_type("options", options, "GenerationOptions, or a list with one for each record")
     if len(each) != len(prompts):
-        raise BTCChatError(f"got {len(each)} generation options for {len(prompts)} rows; give one, or one a row")
+        raise BTCChatError(f"got {len(each)} generation options for {len(prompts)} rows; give one, or one per row")
     decoder = Decoder(model)
     rows = [decoder.prepare(len(row), own) for row, own in zip(prompts, each, strict=True)]
     for own in dict.fromkeys(each):
@@ -78,7 +78,7 @@ def _written(model: "BTCChatModel", batch: Mapping[str, Any], options: Options) 
 
 @torch.no_grad()  # not inference_mode: weights that ZeRO-3 gathers in it could not be trained on
 def read_prompts(model: "BTCChatModel", batch: Mapping[str, Any]) -> list[Tensor]:
-    """What the language model reads of each row, (N, D)."""
+    """The language model's input embeddings for each row, (N, D)."""
     merged = model.embed(**{name: value for name, value in batch.items() if name != "labels"})
     return [row[:length] for row, length in zip(merged.inputs_embeds, merged.lengths, strict=True)]
 
@@ -100,21 +100,21 @@ class Generation:
         self.ids = text.ids  # one more after each step
         self.finish_reason: str | None = None  # "stop", "length", "cancelled", "error"
         self.error: BTCChatError | None = None
-        # Its own random numbers: the same seed gives the same answer whatever else is in the batch or in other threads.
+        # Its own generator: the same seed gives the same answer whatever else is in the batch or in other threads.
         self.random = Random(options.seed)
         self._text = text
 
     @property
     def text(self) -> str:
-        """The answer so far, without stop string."""
+        """The answer so far, without the stop string."""
         return self._text.whole()
 
     def read(self) -> str:
-        """The text that is new since the last call and will not change. All pieces together are `text`."""
+        """The text that is new since the last call and will not change. All pieces together make `text`."""
         return self._text.read(self.finish_reason is not None)
 
     def cancel(self) -> None:
-        """Write no more; the decoder's next step drops it. Any thread may call this."""
+        """Stop writing; the decoder's next step drops this answer. Any thread may call this."""
         self.finish_reason = self.finish_reason or "cancelled"
 
     @property
@@ -122,7 +122,7 @@ class Generation:
         return self.options.temperature == 0 and self.options.repetition_penalty == 1
 
     def add(self, token: int, end_ids: Sequence[int]) -> None:
-        """A new token; -1 where the logits are not finite."""
+        """Add a new token; -1 means that the logits are not finite."""
         if token < 0:
             self.error = BTCChatError(NOT_FINITE)
             self.finish_reason = "error"
@@ -135,9 +135,9 @@ class Generation:
 
 
 class Decoder:
-    """Answers that one model is writing, a token each in every step. Use it from one thread.
+    """The answers that one model is writing, one token each per step. Use it from one thread.
 
-    An exception that the model raises in a step, such as too little memory, leaves the decoder unusable.
+    An exception from the model in a step, e.g. out of memory, leaves the decoder unusable.
     """
 
     def __init__(self, model: "BTCChatModel"):
@@ -151,7 +151,7 @@ class Decoder:
         self._embed, self._llm, self._head = llm.get_input_embeddings(), llm.get_decoder(), llm.get_output_embeddings()
         lent = lend_cache(self, self._llm)
         self._cache = KeyValueCache() if lent is None else lent
-        # ZeRO-3: a layer's weights are complete only while all processes run it, so all make as many passes.
+        # ZeRO-3: a layer's weights are complete only while all processes run it, so all make the same number of passes.
         split = hasattr(self._embed.weight, "ds_id") and torch.distributed.is_initialized()
         self._in_step = split and torch.distributed.get_world_size() > 1
 
@@ -161,22 +161,22 @@ class Decoder:
         Raises BTCChatError if the prompt leaves no room for an answer, or for beam search.
         """
         if options.num_beams > 1:
-            raise BTCChatError(f"num_beams is {options.num_beams}; a Decoder has no beam search, call generate instead")
+            raise BTCChatError(f"num_beams is {options.num_beams}; a Decoder has no beam search; call generate instead")
         generation = self.prepare(len(inputs_embeds), options)
         self.waiting.append((generation, inputs_embeds))
         return generation
 
     def prepare(self, length: int, options: GenerationOptions) -> Generation:
-        """An answer to a prompt of ``length`` tokens that has not joined; as long as the model has room for."""
+        """An answer, not joined yet, to a prompt of ``length`` tokens; it is limited to the model's remaining room."""
         longest = self.model.config.model_max_length
         if length >= longest:
-            raise BTCChatError(f"the prompt has {length} tokens with its images, the model reads at most {longest}")
+            raise BTCChatError(f"the prompt has {length} tokens with its images, but the model reads at most {longest}")
         text = AnswerText([], self._detokenizer, (*self._stop, *options.stop))
         return Generation(options, min(options.max_new_tokens, longest - length), text)
 
     @torch.no_grad()  # not inference_mode: see read_prompts
     def step(self) -> list[Generation]:
-        """One more token for every answer -> these answers; none means that nothing is left to do.
+        """Add a token to every answer and return these answers; an empty list means that nothing is left to do.
 
         Those with a ``finish_reason`` have left. An answer whose logits are not finite gets no token and leaves with
         an ``error``; the others are not affected.
@@ -196,7 +196,7 @@ class Decoder:
         return stepped
 
     def finish(self) -> None:
-        """Step until all answers are written, and the other processes' too where they share the weights."""
+        """Step until all answers are written, including those of other processes that share the weights."""
         while self.step():
             pass
         while self._anyone_works(False):
@@ -213,16 +213,16 @@ class Decoder:
 
     def _prefill(self, prompts: list[Tensor]) -> Tensor:
         if self._anyone_works(True):
-            self._embed(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))  # as other passes begin
+            self._embed(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))  # as other passes start
         padded = pad_sequence(prompts, batch_first=True)  # (N, longest, D)
         hidden = self._cache.prefill(self._llm, padded, [len(prompt) for prompt in prompts])  # (N, 1, D)
-        logits: Tensor = self._head(hidden)[:, 0]  # of each prompt's last token alone
+        logits: Tensor = self._head(hidden)[:, 0]  # only of each prompt's last token
         return logits
 
     def _add_tokens(self, logits: Tensor) -> None:
-        """The next token of each active row, from (rows, vocabulary)."""
+        """Choose the next token of each active row from logits (rows, vocabulary)."""
         highest, likeliest = logits.max(-1)  # NaN counts as the highest
-        tokens = torch.where(highest.isfinite(), likeliest, -1).tolist()  # a greedy step's one wait for the device
+        tokens = torch.where(highest.isfinite(), likeliest, -1).tolist()  # a greedy step's only wait for the device
         others = [i for i, row in enumerate(self.active) if tokens[i] >= 0 and not row.is_greedy]
         if others:  # on the CPU: on a GPU, the order in which a cumulative sum is computed can vary
             for i, own in zip(others, logits[others].float().cpu(), strict=True):
@@ -232,7 +232,7 @@ class Decoder:
             row.add(token, self._end_ids)
 
     def _leave(self) -> None:
-        """Take out the answers that are finished or cancelled."""
+        """Remove answers that are finished or cancelled."""
         self.waiting = [(row, one) for row, one in self.waiting if row.finish_reason is None]
         for number in reversed(range(len(self.active))):
             if self.active[number].finish_reason is not None:
@@ -241,7 +241,7 @@ class Decoder:
                 self.active.pop()
 
     def _anyone_works(self, this_one: bool) -> bool:
-        """Before a pass: whether any of the processes that share the weights makes one; False without others."""
+        """Before a pass: whether any process that shares the weights makes one; False in a single process."""
         if not self._in_step:
             return False
         working = torch.tensor(int(this_one), device=self.model.device)

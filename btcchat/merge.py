@@ -1,6 +1,6 @@
 """Put image features where the placeholders are: token ids + features -> input embeddings, labels, mask.
 
-Vectorised over the batch; no loop over samples. Length of a merged sample = its ids, with each placeholder
+Vectorised over the batch, without a loop over samples. A merged sample is as long as its ids with each placeholder
 replaced by the M features of its segment.
 """
 
@@ -11,7 +11,7 @@ import torch
 from btcchat.errors import BTCChatError
 from btcchat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
-# In training the length of a batch is a multiple of this: oneDNN makes a kernel for every new shape, and keeps it.
+# In training the length of a batch is a multiple of this: oneDNN compiles and keeps a kernel for every new shape.
 LENGTH_MULTIPLE = 16
 
 
@@ -20,8 +20,8 @@ class Merged(NamedTuple):
     attention_mask: torch.Tensor  # (B, N') 1 = a token
     lengths: list[int]  # tokens of each sample
     labels: torch.Tensor | None  # (B, N')
-    learned: torch.Tensor | None  # (n,) flat places b * N' + i of the labels that the token before them is to predict
-    loss: torch.Tensor | None = None  # added to that of the text
+    learned: torch.Tensor | None  # (n,) flat indices b * N' + i of the labels that the token before predicts
+    loss: torch.Tensor | None = None  # added to the loss of the text
 
 
 def merge(
@@ -36,17 +36,17 @@ def merge(
 ) -> Merged:
     """Replace each placeholder of ``input_ids`` (B, N) by the next segment's features.
 
-    features: (sum of lengths, D), all segments of the batch in prompt order, None without; lengths: of each segment.
-    Padding of the input (attention_mask 0) is dropped; the merged rows are padded on the right, to a length that is a
-    ``multiple``. Ids, mask and labels are best on the CPU: there it is decided what goes where, and the embeddings'
-    device, where the result is, is not waited for.
-    Raises BTCChatError when placeholders and segments do not match in number.
+    features: (sum of lengths, D), all segments of the batch in prompt order, or None; lengths: of each segment.
+    Padding of the input (attention_mask 0) is dropped; merged rows are padded on the right, to a length that is a
+    multiple of ``multiple``. Keep ids, mask and labels on the CPU: indices are computed there, without waiting for the
+    embeddings' device, which has the result.
+    Raises BTCChatError if the numbers of placeholders and segments differ.
     """
     device = embed.get_parameter("weight").device
     input_ids, real = input_ids.cpu(), attention_mask.cpu().bool()
     is_image = (input_ids == IMAGE_TOKEN_INDEX) & real
     if int(is_image.sum()) != len(lengths):
-        raise BTCChatError(f"the prompts hold {int(is_image.sum())} image placeholders, the images make {len(lengths)}")
+        raise BTCChatError(f"the prompts have {int(is_image.sum())} placeholders for {len(lengths)} segments of images")
 
     repeats = real.long()  # how often each id is in the merged row: 0 = padding
     repeats[is_image] = torch.tensor(lengths, dtype=torch.long)
@@ -59,7 +59,7 @@ def merge(
     rows = repeats.sum(1, keepdim=True)  # (B, 1) merged length of each sample
     width = -(-int(rows.max()) // multiple) * multiple
     mask = torch.arange(width)[None] < rows  # (B, N')
-    places = mask.flatten().nonzero()[:, 0]  # of (B * N'), those with a token
+    places = mask.flatten().nonzero()[:, 0]  # those of (B * N') with a token
     inputs_embeds = embeds.new_zeros(mask.numel(), embeds.shape[-1])
     inputs_embeds = inputs_embeds.index_put((_to(device, places),), embeds).unflatten(0, mask.shape)  # (B, N', D)
     merged_labels, learned = None, None
@@ -67,12 +67,12 @@ def merge(
         merged_labels = torch.full(mask.shape, IGNORE_INDEX, dtype=labels.dtype)
         merged_labels[mask] = labels.cpu().flatten().repeat_interleave(repeats.flatten())
         is_learned = merged_labels >= 0
-        is_learned[:, 0] = False  # nothing is before it
+        is_learned[:, 0] = False  # nothing precedes it
         learned = _to(device, is_learned.flatten().nonzero()[:, 0])
         merged_labels = _to(device, merged_labels)
     return Merged(inputs_embeds, _to(device, mask.long()), rows[:, 0].tolist(), merged_labels, learned)
 
 
 def _to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """Without waiting for what the device still has to do."""
+    """Copy ``tensor`` without waiting for pending work of the device."""
     return tensor.to(device, non_blocking=True)

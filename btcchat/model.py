@@ -1,6 +1,6 @@
 """The network: frames -> vision tower -> change encoder -> projector -> merge with the prompt -> language model.
 
-api.py adds what a user calls: loading, saving, asking.
+api.py adds the user's methods: loading, saving, asking.
 """
 
 from collections.abc import Sequence
@@ -28,28 +28,28 @@ from btcchat.prompt.token_layout import TokenLayout
 
 
 @dataclass
-class Output(ModelOutput):  # a kind that DeepSpeed finds the tensors of
-    """``loss`` where labels were given, else ``logits`` (B, N', vocabulary)."""
+class Output(ModelOutput):  # DeepSpeed finds the tensors in this class
+    """``loss`` if labels were given, else ``logits`` (B, N', vocabulary)."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
 
 
 class Visible(NamedTuple):
-    """What the language model sees of a batch's frames: features (R, D), all segments in prompt order.
+    """The features of a batch's frames that the language model sees, (R, D), all segments in prompt order.
 
-    unused: features that belong to no segment and must take part in the graph all the same (see train.encoder).
-    loss: added to that of the text.
+    unused: features that belong to no segment but must be part of the graph (see train.encoder).
+    loss: added to the loss of the text.
     """
 
     features: Tensor | None
-    lengths: list[int]  # rows of each segment; R in all
+    lengths: list[int]  # rows of each segment; R in total
     unused: Tensor | None = None
     loss: Tensor | None = None
 
 
 class Encoder(Protocol):
-    """Another way from a batch's frames to features: in training (train.encoder), or for frames seen before."""
+    """A replacement for `BTCChatModel.encode`: in training (train.encoder), or for frames that were seen before."""
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class SeenBefore:
-    """An `Encoder` where the vision tower has run already. depths: what `BTCChatModel.see` gave, S x (F, L, C)."""
+    """An `Encoder` that skips the vision tower. depths: the result of `BTCChatModel.see`, S x (F, L, C)."""
 
     depths: Sequence[Tensor]
 
@@ -96,7 +96,7 @@ class BTCChatModel(nn.Module):
         self.llm = llm
         self.processor = processor
         self.label_smoothing = 0.0  # of the loss, see mean_loss
-        self.base: Base | None = None  # where the language model has an adapter: what it belongs to
+        self.base: Base | None = None  # of the language model's adapter, if it has one
 
     @property
     def config(self) -> BTCChatConfig:
@@ -122,12 +122,12 @@ class BTCChatModel(nn.Module):
     # -- from frames to features -----------------------------------------------------------------------------------
 
     def pixel_values(self, frames: Tensor) -> Tensor:
-        """uint8 frames (F, 3, H, W) -> what the tower reads, normalised on the device; floating point as it is."""
+        """uint8 frames (F, 3, H, W) -> the tower's input, normalised on the device; floating point is not changed."""
         frames = frames.to(self.device, non_blocking=True)
         return frames if frames.is_floating_point() else self.image_processor.normalise(frames)
 
     def see(self, frames: Tensor) -> list[Tensor]:
-        """Frames (F, 3, H, W) -> what the vision tower gives of them: S x (F, L, C)."""
+        """Frames (F, 3, H, W) -> the vision tower's features S x (F, L, C)."""
         return self.vision_tower(self.pixel_values(frames))
 
     def encode(
@@ -135,7 +135,7 @@ class BTCChatModel(nn.Module):
     ) -> tuple[Tensor, list[int]]:
         """Frames of a batch (sum of frame_counts, 3, H, W) -> features (R, D) of its segments in prompt order.
 
-        Returns their lengths too, R in all. One vision forward, one change-encoder forward for all pairs, one
+        Also returns their lengths, R in total. One vision forward, one change-encoder forward for all pairs, one
         projector forward for all segments.
         """
         return self.segments(self.see(frames), modalities, frame_counts)
@@ -143,12 +143,12 @@ class BTCChatModel(nn.Module):
     def segments(
         self, depths: Sequence[Tensor], modalities: Sequence[str], frame_counts: Sequence[int]
     ) -> tuple[Tensor, list[int]]:
-        """As :meth:`encode`, from what the vision tower gave of the frames, S x (F, L, C)."""
+        """Like :meth:`encode`, but from the vision tower's features of the frames, S x (F, L, C)."""
         plan = _Plan(self.layout, modalities, frame_counts)
         groups = []
         if plan.frames:
             index = torch.tensor(plan.frames).to(depths[-1].device, non_blocking=True)
-            groups.append(depths[-1][index])  # (frames used as they are, L, C)
+            groups.append(depths[-1][index])  # (frames without change tokens, L, C)
         if plan.pairs:
             index = torch.tensor(plan.pairs).to(depths[-1].device, non_blocking=True)  # (P, 2)
             pairs = torch.stack([depth[index] for depth in depths], dim=2)  # (P, 2, S, L, C)
@@ -158,18 +158,17 @@ class BTCChatModel(nn.Module):
         rows = torch.cat([self.mm_projector(group).flatten(0, 1) for group in groups])  # (R, D), group by group
         if len(rows) != sum(plan.lengths):
             raise BTCChatError(
-                f"the parts give {len(rows)} rows of features, their num_tokens promise {sum(plan.lengths)}; the "
-                "num_tokens or segments of the change encoder or the projector is wrong"
+                f"the parts return {len(rows)} rows of features, but their num_tokens say {sum(plan.lengths)}; correct "
+                "num_tokens or segments of the change encoder or the projector"
             )
         if not plan.in_order:
             rows = rows[plan.rows().to(rows.device, non_blocking=True)]
         return rows, plan.lengths
 
     def distances(self, depths: Sequence[Tensor]) -> Tensor:
-        """How far the dates of pairs are apart at each patch: S x (2 B, L, C) -> (B, g, g) in 0..1 or so.
+        """The distance between the dates of each pair at each patch: S x (2 B, L, C) -> (B, g, g), about 0..1.
 
-        It is the change encoder's own distance, and in an encoder without one the cosine distance of the tower's
-        features.
+        It is the change encoder's own distance or, if it has none, the cosine distance of the tower's features.
         """
         features = torch.stack(list(depths), dim=1).unflatten(0, (-1, 2))  # (B, 2, S, L, C)
         if isinstance(self.change_encoder, MeasuresDistance):
@@ -190,10 +189,9 @@ class BTCChatModel(nn.Module):
         pixel_values: Tensor | None = None,
         encoder: Encoder | None = None,
     ) -> Merged:
-        """A batch of `Processor.collate` -> what the language model reads.
+        """A batch of `Processor.collate` -> the language model's input.
 
-        pixel_values: floating-point frames in place of uint8 ones. encoder: makes features of the frames in place of
-        :meth:`encode`.
+        pixel_values: floating-point frames instead of uint8 ones. encoder: replaces :meth:`encode`.
         """
         frames = pixel_values if frames is None else frames
         visible = Visible(None, [])
@@ -227,7 +225,7 @@ class BTCChatModel(nn.Module):
         pixel_values: Tensor | None = None,
         encoder: Encoder | None = None,
     ) -> Output:
-        """Loss (mean over all supervised tokens of the batch, plus the encoder's own) with labels, logits without.
+        """The loss (mean over all supervised tokens of the batch, plus the encoder's own) or, without labels, logits.
 
         See :meth:`embed`.
         """
@@ -241,7 +239,7 @@ class BTCChatModel(nn.Module):
             pixel_values=pixel_values,
             encoder=encoder,
         )
-        # Neither mask nor positions: padding is on the right, where no token looks, and both would be waited for.
+        # No mask or positions: no token attends to padding, which is on the right, and both would need a wait.
         hidden = self.llm.get_decoder()(inputs_embeds=merged.inputs_embeds, use_cache=False)[0]  # (B, N', D)
         head = self.llm.get_output_embeddings()
         if merged.labels is None or merged.learned is None:
@@ -255,14 +253,14 @@ class BTCChatModel(nn.Module):
     # -- in training ------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> "BTCChatModel":
-        """As usual, but a part none of whose parameters is trained stays in ``eval()`` (BatchNorm, dropout)."""
+        """As in torch, but a part without trained parameters stays in ``eval()`` (BatchNorm, dropout)."""
         super().train(mode)
         for part in (self.vision_tower, self.change_encoder, self.mm_projector, self.llm):
             if mode and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
         if mode and recomputes(self.llm):
-            # A frozen one is recomputed too: transformers asks the decoder, from 4.53 on each block. What is in the
-            # blocks, dropout too, stays in eval().
+            # Recompute a frozen one too: transformers checks the decoder, from 4.53 each block. Modules inside the
+            # blocks, including dropout, stay in eval().
             decoder: Any = self.llm.get_decoder()
             for module in (decoder, *decoder.layers):
                 module.training = True
@@ -271,10 +269,10 @@ class BTCChatModel(nn.Module):
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, every_n_layers: int = 1
     ) -> None:
-        """Keep only what goes into each block of tower and language model, and compute the rest again backwards.
+        """Keep only the inputs of each block of tower and language model, and recompute the rest in the backward pass.
 
-        The options are those of ``torch.utils.checkpoint.checkpoint``. every_n_layers: of the language model, where
-        transformers can choose (5.24).
+        The options are those of ``torch.utils.checkpoint.checkpoint``. every_n_layers: of the language model, if
+        transformers supports it (5.24).
         """
         options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         self.vision_tower.gradient_checkpointing_enable()
@@ -282,13 +280,13 @@ class BTCChatModel(nn.Module):
 
 
 class _Plan:
-    """Which frames are used as they are, which make pairs, and where the rows of each segment are."""
+    """Which frames are used directly, which form pairs, and where the rows of each segment are."""
 
     def __init__(self, layout: TokenLayout, modalities: Sequence[str], frame_counts: Sequence[int]) -> None:
         self.frames: list[int] = []  # indices into the batch's frames
         self.pairs: list[list[int]] = []  # [before, after] indices
         self.lengths: list[int] = []  # of each segment in prompt order
-        chosen: list[tuple[bool, int]] = []  # of each segment: whether it is a change, and its number in its group
+        chosen: list[tuple[bool, int]] = []  # per segment: whether it is a change, and its number in its group
         start = 0
         for modality, count in zip(modalities, frame_counts, strict=True):
             self.lengths += layout.lengths(modality, count)
@@ -310,11 +308,11 @@ class _Plan:
 
     @property
     def in_order(self) -> bool:
-        """Whether the segments are in prompt order as the groups give them."""
+        """Whether the groups already have the segments in prompt order."""
         return self.starts == sorted(self.starts)
 
     def rows(self) -> Tensor:
-        """Of each row in prompt order, where it is in the groups (R,)."""
+        """The index in the groups of each row in prompt order (R,)."""
         lengths = torch.tensor(self.lengths)
         shift = torch.tensor(self.starts) - (lengths.cumsum(0) - lengths)
         return torch.arange(sum(self.lengths)) + shift.repeat_interleave(lengths)

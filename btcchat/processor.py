@@ -1,6 +1,6 @@
 """Processor: the only way from a record or a question to model input.
 
-A request is a record whose last answer is missing. Both take the same path, so that a question reaches the model in the
+A request is a record whose last answer is missing. Both take the same path, so a question reaches the model with the
 same tokens and pixels as in training.
 """
 
@@ -36,7 +36,7 @@ class Sample(TypedDict, total=False):
     labels: Tensor  # (N,), IGNORE_INDEX everywhere but the answers
     frames: Tensor  # uint8 (T, 3, H, W) at the tower's size
     modality: str
-    cut: str | None  # what was cut off in training, where the text was too long
+    cut: str | None  # in training: how much was cut off a text that was too long
     cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
     changed: Tensor  # (g, g), see train.map_loss
 
@@ -47,7 +47,7 @@ class Batch(TypedDict, total=False):
     input_ids: Tensor  # (B, N)
     labels: Tensor  # (B, N)
     attention_mask: Tensor  # (B, N) bool
-    frames: Tensor | None  # uint8 (sum of T, 3, H, W); None where no sample shows anything
+    frames: Tensor | None  # uint8 (sum of T, 3, H, W); None if no sample has images
     modalities: list[str]
     frame_counts: list[int]
     cached: tuple[Tensor | None, list[str | None]]
@@ -64,11 +64,11 @@ def request(
     task: str | None = None,
     clue: str | None = None,
 ) -> Record:
-    """The record of a question that a person asks: ``<image>`` in its text is text, the images come first.
+    """The record of a person's question: ``<image>`` in its text is plain text, and the images come first.
 
-    source: what `media.load_frames` takes. history: the conversation so far, ``[{"from": "human", "value": ...},
+    source: as in `media.load_frames`. history: the conversation so far, ``[{"from": "human", "value": ...},
     {"from": "gpt", "value": ...}, ...]``; dates, task and clue belong to its first question. Raises BTCChatError for
-    an empty question or a history that is not such a list, TypeError that names an argument of a wrong type.
+    an empty question or a malformed history, and TypeError naming an argument of a wrong type.
     """
     if not isinstance(modality, str):
         raise wrong_type("modality", modality, f"one of {', '.join(MODALITIES)}")
@@ -110,7 +110,7 @@ def _check_history(history: object) -> None:
     expected = [("assistant", "user")[number % 2] for number in range(len(roles))][::-1]
     if roles != expected:
         order = ", ".join(message["from"] for message in history)
-        raise BTCChatError(f"history must take turns and end with an answer ('gpt'); its turns are {order}")
+        raise BTCChatError(f"history must alternate and end with an answer ('gpt'); its turns are {order}")
 
 
 def about(
@@ -120,7 +120,7 @@ def about(
     series: Sources | None = None,
     video: Sources | None = None,
 ) -> tuple[str, Sources | None]:
-    """(modality, source) of the one that is given; text where none is. Raises BTCChatError where several are."""
+    """(modality, source) of the given one; text if there is none. Raises BTCChatError if several are given."""
     given = {"image": image, "pair": pair, "series": series, "video": video}
     chosen = [name for name, source in given.items() if source is not None]
     if len(chosen) > 1:
@@ -130,9 +130,9 @@ def about(
 
 @dataclass
 class Processor:
-    """A model's way of reading records: its wording, template, limits (``config``), tokenizer, pixels and layout.
+    """Turns records into a model's input, by its wording, template, limits (``config``), tokenizer, pixels and layout.
 
-    reading: how images become grey levels, in training, evaluation and every answer; it may be set at any time.
+    reading: how images become grey levels, in training, evaluation and every answer; it can be set at any time.
     """
 
     config: BTCChatConfig
@@ -162,8 +162,8 @@ class Processor:
     ) -> "Processor":
         """The processor of a checkpoint folder, a hub id or the packaged model (``"tiny"``, None); no weights are read.
 
-        base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others replace a field of the checkpoint's
-        BTCChatConfig of the same name.
+        base, vision_tower, reading: as in `BTCChat.from_pretrained`. The others override the field of the same name in
+        the checkpoint's BTCChatConfig.
         """
         fields: dict[str, Any] = {
             "conv_version": conv_version,
@@ -190,16 +190,16 @@ class Processor:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest sample, image tokens among them."""
+        """Maximum tokens in a sample, image tokens included."""
         return self.config.model_max_length
 
     def check(self) -> None:
-        """Raise BTCChatError where the model's wording does not fit its parts: now, not at the first pair."""
+        """Raise BTCChatError if the model's wording does not fit its parts, before the first pair is read."""
         prompt.check_pair_prompt(self.config.pair_prompt, self.layout.num_segments("pair", 2))
         check_vocabulary(self.tokenizer, self.config.llm.get("vocab_size", self.tokenizer.vocab_size))
 
     def load_frames(self, record: Record) -> list[Image.Image]:
-        """The RGB frames of a record in order of time, as they are shown (``record.view``)."""
+        """The RGB frames of a record in temporal order, as they are shown (``record.view``)."""
         frames = load_frames(
             record.modality, record.sources, num_video_frames=self.config.num_video_frames, reading=self.reading
         )
@@ -221,11 +221,11 @@ class Processor:
     ) -> Sample:
         """A record -> model input. frames: those of `load_frames`, or their `pixels`; None loads them.
 
-        system: a text in place of the template's own; raises BTCChatError where the template has none.
+        system: replaces the template's system text; raises BTCChatError if the template has none.
 
-        train: the conversation ends with an answer that is learned, and text that is too long is cut (``cut`` says
-        so); otherwise it ends with a question. Raises BTCChatError where the record does not fit its frames, is too
-        long, or leaves nothing to learn.
+        train: the conversation ends with an answer to learn, and text that is too long is cut (see ``cut``); otherwise
+        it ends with a question. Raises BTCChatError if the record does not fit its frames, is too long, or has nothing
+        to learn.
         """
         if frames is None:
             frames = self.load_frames(record)
@@ -236,7 +236,7 @@ class Processor:
         encoded = prompt.fit(whole, lengths, self.max_length, train=train)
         if train and all(label == IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
-                f"no answer is left of {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
+                f"no answer is left in {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
             )
         lost = len(whole.input_ids) - len(encoded.input_ids)
         cut = f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None
@@ -249,38 +249,33 @@ class Processor:
         }
 
     def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
-        """The chat of a record with so many frames. Raises BTCChatError where its text does not fit them."""
+        """The chat of a record with ``num_frames`` frames. Raises BTCChatError if its text does not fit them."""
         return prompt.turns_from_record(
             record.conversations,
             segments=self.layout.num_segments(record.modality, num_frames),
             modality=record.modality,
             frames=num_frames,
             hints=prompt.Hints(record.dates, record.task, record.clue),
-            wording=prompt.Wording(
-                self.config.conv_version,
-                self.config.pair_prompt,
-                self.config.caption_question,
-                self.config.question_first,
-            ),
+            wording=prompt.Wording(self.config.conv_version, self.config.pair_prompt, self.config.caption_question),
             literal=record.literal,
         )
 
     def check_text(self, record: Record) -> None:
-        """Raise BTCChatError where a record's text does not fit its frames; none of them is read."""
+        """Raise BTCChatError if a record's text does not fit its frames; no frame is read."""
         frames = len(record.sources) if isinstance(record.sources, list) else 1
         if record.modality == "video":
-            if frames == 1 and written(record) > 1:  # one for each frame, and only the file knows how many it has
+            if frames == 1 and written(record) > 1:  # one for each frame, and their number is only in the file
                 return
             frames = self.most_frames(frames if frames > 1 else -1)
         prompt.render(self.turns(record, frames), self.template)
 
     def most_frames(self, frames: int) -> int:
-        """Frames that are taken of a video that has so many; -1: of a file that nobody has opened."""
+        """Number of frames taken from a video with ``frames`` frames; -1: a file that is not opened yet."""
         most = self.config.num_video_frames
         return most if frames < 0 else min(frames, most)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Pad texts on the right to the longest; put all frames of the batch one after another."""
+        """Pad texts on the right to the longest; concatenate all frames of the batch."""
         lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
         shown = [sample["frames"] for sample in samples if len(sample["frames"])]
         batch: Batch = {

@@ -1,6 +1,6 @@
-"""Registries: a table of named parts for each kind, which plugins add rows to; and what builds a part from its config.
+"""Registries: a table of named parts for each kind, which plugins can extend, and building a part from its config.
 
-The tables are where the parts are (`btcchat.change_encoder.CHANGE_ENCODERS`, ...).
+Each table is next to its parts (`btcchat.change_encoder.CHANGE_ENCODERS`, ...).
 """
 
 import inspect
@@ -14,11 +14,11 @@ from btcchat.errors import BTCChatError, unknown
 
 T = TypeVar("T")
 
-OURS = "btcchat"  # the origin of the rows that the package itself has
-MAIN = "__main__"  # the origin of what a script or a notebook registers
+OURS = "btcchat"  # the origin of the package's own rows
+MAIN = "__main__"  # the origin of rows from a script or a notebook
 REGISTRIES: dict[str, "Registry[Any]"] = {}  # by kind
 
-# The plugin that is being imported: the rows that are written meanwhile are its own.
+# The plugin that is being imported: rows added meanwhile are its own.
 loading: ContextVar[str | None] = ContextVar("loading", default=None)
 
 
@@ -31,10 +31,10 @@ class Row(Generic[T]):
 
 
 class Registry(MutableMapping[str, T]):
-    """Name -> part. ``registry[name] = part`` adds a row; a name that is taken is an error that names both origins.
+    """Name -> part. ``registry[name] = part`` adds a row; a name in use is an error that names both origins.
 
-    The same class or function, defined again by the same module (a notebook cell that runs twice, importlib.reload),
-    replaces its row.
+    If the same module defines the class or function again (a notebook cell that runs twice, importlib.reload), its row
+    is replaced.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, T]) -> None:
@@ -63,11 +63,11 @@ class Registry(MutableMapping[str, T]):
         return len(self._rows)
 
     def origin(self, name: str) -> str | None:
-        """The module that registered ``name``: a plugin, `OURS` or `MAIN`; None where it is not in the table."""
+        """The module that registered ``name``: a plugin, `OURS` or `MAIN`; None if it is not in the table."""
         return self._rows[name].origin if name in self._rows else None
 
     def find(self, name: str) -> T:
-        """The part ``name``, of a plugin too that is enabled or installed and not imported yet.
+        """The part ``name``; it may be of an enabled or installed plugin that is not imported yet.
 
         Raises BTCChatError for an unknown name, and for an enabled plugin that cannot be loaded.
         """
@@ -81,14 +81,14 @@ class Registry(MutableMapping[str, T]):
 
 
 def build(table: Registry[Any], name: str, options: Mapping[str, Any], **sizes: Any) -> Any:
-    """The part ``name`` of a table, built with its sizes and options. See `build_part`."""
+    """Build the part ``name`` of a table with its sizes and options. See `build_part`."""
     return build_part(table.kind, name, table.find(name), options, **sizes)
 
 
 def build_part(kind: str, name: str, part: Callable[..., Any], options: Mapping[str, Any], **sizes: Any) -> Any:
-    """Return ``part(**sizes, **options)``; an option the part does not have is an error that lists its own.
+    """Return ``part(**sizes, **options)``; an option that the part does not have is an error that lists its options.
 
-    So is a part from outside the package that cannot be built: see `construct`.
+    A part from outside the package that cannot be built is an error too: see `construct`.
     """
     parameters = inspect.signature(part).parameters
     known = sorted(set(parameters) - set(sizes))
@@ -101,7 +101,7 @@ def build_part(kind: str, name: str, part: Callable[..., Any], options: Mapping[
 
 
 def _names(part: object) -> list[tuple[str, str]]:
-    """Module and name of the classes and functions that a part is, or is made of."""
+    """Module and name of the classes and functions in a part."""
     if isinstance(part, tuple):  # a language model's classes, a text preset
         members = list(part)
     elif is_dataclass(part) and not isinstance(part, type):  # a prompt template
@@ -112,7 +112,7 @@ def _names(part: object) -> list[tuple[str, str]]:
 
 
 def _caller() -> str:
-    """The module whose code adds a row."""
+    """The module whose code is adding a row."""
     frame = inspect.currentframe()
     while frame is not None:
         module = str(frame.f_globals.get("__name__", MAIN))  # code given to exec() may have no name

@@ -1,4 +1,4 @@
-"""Folders of today's language models and of SigLIP 2 as they are published, but tiny and with random weights."""
+"""Folders of recent language models and of SigLIP 2 in their published layout, but tiny and with random weights."""
 
 import json
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ LLAMA3 = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_
 
 @dataclass(frozen=True)
 class Family:
-    """What config.json, tokenizer.json and tokenizer_config.json of one family say."""
+    """The contents of config.json, tokenizer.json and tokenizer_config.json of one family."""
 
     template: str
     config: dict[str, Any]
     special: tuple[str, ...]
     tokenizer: dict[str, Any]
-    added: tuple[str, ...] = ()  # tokens of a name that are not special
+    added: tuple[str, ...] = ()  # named tokens that are not special
 
 
 QWEN_TOKENIZER = {
@@ -108,7 +108,7 @@ FAMILIES = {
         },
     ),
 }
-# What the installed libraries have: of transformers 4.36 neither Qwen3 nor LLaMA 3's way with merges.
+# The families that the installed libraries support: 4.36 has neither Qwen3 nor LLaMA 3's ignore_merges.
 HAS_QWEN3, HAS_LLAMA3 = hasattr(transformers, "Qwen3Config"), hasattr(models.BPE, "ignore_merges")
 AVAILABLE = [
     name for name in FAMILIES if (HAS_QWEN3 or name != "qwen3") and (HAS_LLAMA3 or not name.startswith("llama"))
@@ -125,7 +125,7 @@ SIGLIP2_VISION = {
 
 
 def write_language_model(folder: Path, name: str, *, seed: int = 0) -> Path:
-    """The folder of a published language model of a family."""
+    """Write the folder of a language model of a family, as published."""
     family = FAMILIES[name]
     tokenizer = _tokenizer(name)
     ends = {f"{kind}_token_id": _id(tokenizer, family.tokenizer.get(f"{kind}_token")) for kind in ("bos", "eos")}
@@ -145,7 +145,7 @@ def write_language_model(folder: Path, name: str, *, seed: int = 0) -> Path:
 
 
 def write_tokenizer(folder: Path, name: str) -> None:
-    """tokenizer.json with merges as lists of two, as today's files have them, and tokenizer_config.json."""
+    """Write tokenizer.json with merges as lists of two, as in recent files, and tokenizer_config.json."""
     content = json.loads(_tokenizer(name).to_str())
     merges = content["model"]["merges"]
     content["model"]["merges"] = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
@@ -157,7 +157,7 @@ def write_tokenizer(folder: Path, name: str) -> None:
 
 
 def write_siglip2(folder: Path) -> Path:
-    """A fixed-resolution SigLIP 2: the classes and names of SigLIP, both halves in one file, bilinear resizing."""
+    """Write a fixed-resolution SigLIP 2: SigLIP's classes and names, both halves in one file, bilinear resizing."""
     torch.manual_seed(1)
     tower = build_vision_tower(SIGLIP2_VISION, select_layer=-1, select_feature="cls_patch")
     text = {"text_model.embeddings.token_embedding.weight": torch.zeros(2, 2), "logit_scale": torch.zeros(1)}

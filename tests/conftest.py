@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the folder of real data and golden numbers that lies beside the checkout."""
+"""Fixtures shared by all tests, e.g. the folder of real data and golden numbers next to the checkout."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """``../shared``; a user's clone has none and skips, CI must have it."""
+    """``../shared``; without it (a user's clone) the test is skipped, but CI must have it."""
     if not SHARED.is_dir():
         message = f"needs the folder {SHARED} (real images and golden numbers), which is not distributed"
         if os.environ.get("CI"):
@@ -21,7 +21,7 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Golden numbers are compared with one thread: torch 2.13 may compute one thread's share in low precision."""
+    """Compare golden numbers with one thread: torch 2.13 may compute a thread's share in low precision."""
     import torch
 
     before = torch.get_num_threads()
@@ -32,14 +32,14 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(same_environment, tmp_path_factory, monkeypatch):
-    """A user's cache folder is neither read nor written."""
+    """Neither read nor write the user's cache folder."""
     if "XDG_CACHE_HOME" not in os.environ:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True)
 def same_environment():
-    """The Trainer's arguments write to the environment (ACCELERATE_USE_FSDP, ...), which the next test must not see."""
+    """Restore the environment, to which training arguments write (ACCELERATE_USE_FSDP, ...), for the next test."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -48,8 +48,8 @@ def same_environment():
 
 
 @pytest.fixture(autouse=True)
-def said_again():
-    """What is logged once in a process is logged once in each test."""
+def forget_notes():
+    """Messages that are logged once per process are logged once per test."""
     from btcchat.media import notes
 
     notes.forget()
@@ -57,7 +57,7 @@ def said_again():
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
-    """The name of each image file that is opened, as often as it is."""
+    """The name of each image file, once for each time it is opened."""
     from btcchat.media import images
 
     names, opening = [], images._opened
@@ -67,6 +67,6 @@ def opened(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def every_step(monkeypatch):
-    """Progress of a long command is printed at every step, not now and then."""
+    """Print the progress of a long command at every step, not only now and then."""
     monkeypatch.setattr("btcchat.console.progress.SECONDS", 0.0)
     monkeypatch.setattr("btcchat.console.progress.SHARE", 0.0)

@@ -1,4 +1,4 @@
-"""A model that answers at once with what it was given, for tests of everything around it."""
+"""A fake model that answers at once by repeating its input, for tests of everything around a model."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ from btcchat.media import Reading, load_frames
 
 
 class FakeModel:
-    """Reads its images as the real one does; ``calls`` has the keyword options of every call."""
+    """Reads images like the real one; ``calls`` has the keyword options of every call."""
 
     def __init__(self, stop_after: int | None = None):
         self.config = SimpleNamespace(num_video_frames=4, caption_question="caption", pair_prompt="")

@@ -13,7 +13,7 @@ GEOCHAT = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"
 
 def image(path: Path, mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    shade = zlib.crc32(path.as_posix().encode()) % 200  # each its own
+    shade = zlib.crc32(path.as_posix().encode()) % 200  # a different shade for each
     Image.new(mode, (32, 32), shade if mode != "RGB" else (shade, 50, 90)).save(path)
 
 
@@ -33,7 +33,7 @@ def karpathy(names: dict[str, str], **more) -> dict:
             "imgid": number,
             "split": split,
             "changeflag": 1,
-        }  # as its captions say
+        }  # must match its captions
         entries.append(entry | {"sentences": sentences} | more)
     return {"images": entries, "dataset": "MINI"}
 
@@ -86,7 +86,7 @@ def geochat_instruct(root: Path) -> None:
 
 
 def rsvqa(root: Path, prefix: str, splits: list[str], images: str) -> None:
-    """Every file lists all ids; those of other splits are not active and have nothing else."""
+    """Every file lists all ids; those of other splits are inactive and have no other fields."""
     for mine, split in enumerate(splits):
         questions, answers, pictures = [], [], []
         for number in range(2 * len(splits)):

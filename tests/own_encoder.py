@@ -1,4 +1,4 @@
-"""A change encoder that is not of the package, as a user would write one."""
+"""A change encoder from outside the package, as a user would write it."""
 
 import torch
 from torch import Tensor, nn

@@ -1,6 +1,6 @@
-"""What a user can get wrong about the inputs: each one line on stderr, exit code 2, and no model loaded for it.
+"""Wrong inputs are errors of one line on stderr with exit code 2, before a model is loaded.
 
-Faults of checkpoints are in tests/checkpoint/test_checkpoint.py.
+Faulty checkpoints are in tests/checkpoint/test_checkpoint.py.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def fault(capsys, words: list[str]) -> str:
-    """Run a command that must fail; its line on stderr without the start."""
+    """Run a command that must fail and return its line on stderr without the prefix."""
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -47,14 +47,14 @@ IMAGE_FAULTS = [
     ("truncated.png", "image 'truncated.png' (64 x 64) is truncated or damaged"),
     ("empty.png", "image 'empty.png' is empty (0 bytes)"),
     ("large.png", "200 x 200 = 40,000 pixels, the limit is 10,000"),
-    ("folder.png", "image 'folder.png' is a folder, a file is expected"),
+    ("folder.png", "image 'folder.png' is a folder, but a file is expected"),
     ("clip.mp4", "image 'clip.mp4' is a video file; give it as a video"),
     ("https://example.org/a.png", "is an address; download it"),
 ]
 
 
 @pytest.mark.parametrize("name, words", IMAGE_FAULTS)
-def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
+def test_an_unusable_image_is_an_error(folder, capsys, monkeypatch, name, words):
     monkeypatch.setitem(load_images.__kwdefaults__, "max_pixels", 10_000)
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     for command in (
@@ -69,14 +69,14 @@ def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
 @pytest.mark.parametrize(
     "command, words",
     [
-        (["caption", "a.png"], "got 1 image (a.png), a caption needs 2"),
+        (["caption", "a.png"], "got 1 image (a.png), but a caption needs 2"),
         (["caption", "a.png", "b.png", "a.png"], "3 images (a.png, b.png, a.png), a pair needs 2 (before, after)"),
         (["ask", "Q", "--pair", "a.png"], "1 image (a.png), a pair needs 2 (before, after)"),
         (["ask", "Q", "--series", "a.png"], "a series needs 2 to 16 dates"),
         (["ask", "Q", "--series", *["a.png"] * 17], "17 images (a.png, a.png, a.png, a.png, ...), a series"),
         (["ask", "", "--image", "a.png"], "the question is empty"),
         (["ask", " \n", "--image", "a.png"], "the question is empty"),
-        (["ask", "Q"], "give --image, --pair, --series or --video"),
+        (["ask", "Q"], "add --image, --pair, --series or --video"),
         (["ask", "--series", "a.png", "b.png", "What changed?"], "QUESTION is missing; put it first"),
         (["ask", "Q", "--image", "a.png", "--video", "clip.mp4"], "not allowed with"),
         (["ask", "Q", "--image", "a.png", "--dates", "2010"], "--dates needs --pair or --series"),
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
         (["caption", "a.png", "b.png", "--example"], "either BEFORE AFTER or --example"),
     ],
 )
-def test_a_command_that_cannot_be_run(folder, capsys, monkeypatch, command, words):
+def test_a_command_with_wrong_arguments_is_an_error(folder, capsys, monkeypatch, command, words):
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     assert words in fault(capsys, command)
 
@@ -105,7 +105,7 @@ def test_a_command_that_cannot_be_run(folder, capsys, monkeypatch, command, word
         ("folder.png", "folder 'folder.png' has no frames"),
     ],
 )
-def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
+def test_an_unusable_video_is_an_error(folder, capsys, monkeypatch, name, words):
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     assert words in fault(capsys, ["ask", "Q", "--video", name])
 
@@ -115,7 +115,7 @@ def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
     [
         ("", "list of pairs 'list.csv' is empty"),
         ("before,after\n", "'list.csv' lists no pairs"),
-        ("old,new\na.png,b.png\n", "has no column before and after; got old, new, expected before,after[,id]"),
+        ("old,new\na.png,b.png\n", "has no column before and after; found old, new, expected before,after[,id]"),
         ("before,new\na.png,b.png\n", "has no column after"),
         ("\nbefore,after\n", "has no column before and after"),
         ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
@@ -123,14 +123,14 @@ def test_a_video_that_cannot_be_used(folder, capsys, monkeypatch, name, words):
         (f"before,after\na.png,{'b' * (2**20 + 1)}\n", "'list.csv' row 2: not CSV (a cell has more than 1,048,576 cha"),
     ],
 )
-def test_a_list_that_is_no_list(folder, capsys, monkeypatch, text, words):
+def test_a_malformed_list_of_pairs_is_an_error(folder, capsys, monkeypatch, text, words):
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     (folder / "list.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert words in fault(capsys, ["caption", "--pairs", "list.csv", "--out", "out.jsonl"])
     assert not (folder / "out.jsonl").exists()
 
 
-def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch):
+def test_bad_rows_are_reported_and_the_others_are_captioned(folder, capsys, monkeypatch):
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     (folder / "list.csv").write_text(
         "before,after,id\n"
@@ -149,11 +149,11 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
     lines = err.splitlines()
     for row, words in {
         3: "no after; a pair needs before and after", 4: "no before", 5: "image 'missing.png' not found",
-        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is that of list.csv row 2",
-        8: "4 cells, the header has 3", 10: "image 'bbbb",
+        6: "image 'truncated.png' (64 x 64) is truncated", 7: "the id 'good' is already used by list.csv row 2",
+        8: "4 cells, but the header has 3", 10: "image 'bbbb",
     }.items():  # fmt: skip
         assert sum(f"list.csv row {row}: {words}" in line for line in lines) == 1, (row, err)
-    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (named above)"
+    assert lines[-1] == "btcchat: 2 captions written to out.jsonl, 7 failed (listed above)"
     assert len(lines) == 8 and out == ""
     assert (folder / "out.jsonl").read_text().count("\n") == 2
 
@@ -169,7 +169,7 @@ def test_bad_rows_are_named_and_the_others_are_done(folder, capsys, monkeypatch)
         ("out.jsonl", '{"before": "a", "after": "b", "caption": "c", "model": "m"}\n', "captions of model m, not tiny"),
     ],
 )
-def test_an_out_file_of_something_else_is_left_alone(folder, capsys, monkeypatch, out, content, words):
+def test_an_out_file_with_other_contents_is_not_changed(folder, capsys, monkeypatch, out, content, words):
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     (folder / "list.csv").write_text("before,after\na.png,b.png\n")
     if content is not None:
@@ -178,15 +178,15 @@ def test_an_out_file_of_something_else_is_left_alone(folder, capsys, monkeypatch
     assert content is None or (folder / out).read_text() == content
 
 
-def test_a_folder_of_pairs_needs_a_and_b(folder, capsys):
+def test_a_folder_of_pairs_needs_subfolders_a_and_b(folder, capsys):
     for side in "AB":
         (folder / "train" / side).mkdir(parents=True)
     line = fault(capsys, ["caption", "--pairs", ".", "--out", "out.jsonl"])
-    assert "needs subfolders A (before) and B (after); train has them" in line
+    assert "needs subfolders A (before) and B (after); give train, which has them" in line
     assert "'train' lists no pairs" in fault(capsys, ["caption", "--pairs", "train", "--out", "out.jsonl"])
 
 
-def test_a_file_without_its_partner_is_named(folder, capsys, monkeypatch):
+def test_an_image_without_its_counterpart_is_reported(folder, capsys, monkeypatch):
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
     for name in ("site/A/1.png", "site/B/1.png", "site/A/2.png", "site/B/3.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def checkpoint(tmp_path_factory):
     return str(folder / "checkpoint")
 
 
-def test_cuda_where_there_is_none(folder, capsys, checkpoint):
+def test_cuda_on_a_machine_without_it_is_an_error(folder, capsys, checkpoint):
     import torch
 
     if torch.cuda.is_available():
@@ -218,17 +218,17 @@ def test_cuda_where_there_is_none(folder, capsys, checkpoint):
     assert "cuda" in line and "--device cpu" in line
 
 
-def test_an_unknown_model_path(folder, capsys):
+def test_an_unknown_model_path_is_an_error(folder, capsys):
     assert "no model at ./nowhere" in fault(capsys, ["caption", "a.png", "b.png", "--model", "./nowhere"])
 
 
-def test_a_prompt_longer_than_the_context_gives_the_numbers(folder, capsys, checkpoint):
+def test_the_error_for_a_prompt_that_is_too_long_gives_both_numbers(folder, capsys, checkpoint):
     line = fault(capsys, ["ask", "why " * 1000, "--image", "a.png", "--model", checkpoint])
     assert "512" in line and sum(part.isdigit() for part in line.replace(",", " ").split()) >= 2
 
 
 def test_an_image_tag_in_a_question_is_text(folder, capsys, checkpoint):
-    """Were it a placeholder, there would be more of them than images, which is an error."""
+    """If it were a placeholder, there would be more placeholders than images, which is an error."""
     words = ["--image", "a.png", "--model", checkpoint, "--max-new-tokens", "4"]
     assert cli.main(["ask", "What is an <image> and a </s>?", *words]) == 0
     assert "error" not in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The benchmarks run, at toy sizes, and say what they should; their numbers are not tested."""
+"""The benchmarks run at toy sizes and print what they should; their numbers are not tested."""
 
 import json
 import os
@@ -19,6 +19,7 @@ import full_size
 import generate
 import growth
 import inputs
+import mutants_listed
 import preprocess
 import quantize
 import records
@@ -50,7 +51,7 @@ def test_the_full_size_model_is_written_sharded_then_loaded_and_asked(tmp_path, 
     monkeypatch.setattr(sys, "argv", ["full_size.py", str(folder), "--new-tokens", "3", "--remove"])
     full_size.main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("This writes about 7 GB"), "the disk it needs is said first"
+    assert lines[0].startswith("This writes about 7 GB"), "the disk space that it needs is printed first"
     printed = "\n".join(lines)
     assert "2 x 25 from the tower -> 25 change tokens -> 9 in the prompt" in printed
     for row in ("peak memory of loading", "vision (2 images)", "change encoder", "prefill", "per token (mean of 2)"):
@@ -67,10 +68,10 @@ def test_the_full_size_model_is_sharded_bfloat16(tmp_path, monkeypatch):
     assert len(weight_files(tmp_path / "big" / "llm")) > 1
     parameters = 2 * 32000 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 96 + 2 * 64) + 64
     size = sum(file.stat().st_size for file in weight_files(tmp_path / "big" / "llm"))
-    assert 2 * parameters <= size < 2 * parameters + 50_000  # two bytes a weight, and the headers
+    assert 2 * parameters <= size < 2 * parameters + 50_000  # two bytes per weight, plus headers
 
 
-def test_a_disk_too_small_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**9))
     monkeypatch.setattr(sys, "argv", ["full_size.py", str(tmp_path / "big")])
     with pytest.raises(SystemExit, match="1.0 GB free, 7 GB are needed"):
@@ -78,7 +79,7 @@ def test_a_disk_too_small_is_said_before_anything_is_written(tmp_path, monkeypat
     assert not (tmp_path / "big").exists()
 
 
-def test_a_folder_that_is_there_is_neither_written_to_nor_removed(tmp_path, monkeypatch):
+def test_an_existing_folder_is_neither_written_to_nor_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(relayout.subprocess, "run", lambda *_, **__: pytest.fail("something was written"))
     (tmp_path / "mine").write_text("keep")
     for folder in (tmp_path, tmp_path / "mine"):
@@ -103,7 +104,7 @@ def test_startup_times_whole_processes(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_minutes_of_the_tiny_recipe_follow_from_some_steps(tmp_path, capsys):
+def test_the_minutes_of_the_tiny_recipe_are_estimated_from_a_few_steps(tmp_path, capsys):
     tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "0_init")
     (tmp_path / "1_align").symlink_to("0_init")
     tiny_model(tmp_path).save_pretrained(tmp_path / "2_change_encoder")
@@ -124,7 +125,7 @@ def test_the_operators_are_compared(monkeypatch, capsys):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_a_scene_is_read_in_a_process_of_its_own(monkeypatch, capsys):
+def test_a_scene_is_read_in_a_separate_process(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inputs.py", "--side", "1100"])
     inputs.main()
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:5]]
@@ -156,12 +157,12 @@ def test_the_ablation_of_clues_trains_and_scores_each_way(tmp_path, capsys):
     assert out[-3].startswith("clue 1: ")
 
 
-def test_an_ablation_that_cannot_run_is_one_line(tmp_path):
+def test_an_ablation_that_cannot_run_is_an_error_of_one_line(tmp_path):
     with pytest.raises(SystemExit, match="ablate_clues.py: error: no model at"):
         ablate_clues.main(["--train", "2", "--test", "1", "--model", str(tmp_path / "none")])
 
 
-def test_all_ways_of_a_training_step_have_the_same_loss():
+def test_all_variants_of_a_training_step_have_the_same_loss():
     words = ["--small", "--samples", "6", "--batch-size", "2", "--max-tokens", "700", "--dtype", "float32"]
     found = {way: train_step.measure(way, train_step.arguments(words)) for way in train_step.WAYS}
     assert found["btcchat"]["loss"] == pytest.approx(found["published"]["loss"], abs=1e-4)
@@ -171,7 +172,7 @@ def test_all_ways_of_a_training_step_have_the_same_loss():
     assert found["published"]["batches"] == 3
 
 
-def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
+def test_the_files_entered_by_a_caption_are_listed(capsys):
     assert trace_files.main([]) == 0
     caption, *lines, entered, count = capsys.readouterr().out.splitlines()
     files = {}
@@ -188,7 +189,7 @@ def test_the_files_of_a_caption_are_those_whose_functions_are_called(capsys):
     assert count == f"{len(way)} files" and len(way) <= 12
 
 
-def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
+def test_preprocessing_is_timed_against_hugging_faces_processor(tmp_path, capsys):
     values = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
     for number, value in enumerate(values):
         Image.fromarray(value).save(tmp_path / f"{number}.png")
@@ -203,7 +204,7 @@ def test_preprocessing_is_timed_against_hugging_faces(tmp_path, capsys):
         preprocess.main([str(tmp_path / "..")])
 
 
-def test_captions_are_timed_part_by_part_and_against_the_published_way(capsys):
+def test_captions_are_timed_by_part_and_against_the_published_code(capsys):
     sizes = ["--smoke", "--pairs", "3", "--batches", "1", "2", "--dtypes", "float32", "--threads", "1", "--turns", "2"]
     generate.main([*sizes, "--as-published"])
     lines = capsys.readouterr().out.splitlines()
@@ -222,7 +223,7 @@ def test_scoring_is_timed_and_compared_with_pycocoevalcap(tmp_path, monkeypatch,
     captions = ["many houses are built", "no change has occurred", "trees disappear"]
     rows = [{"id": n, "prediction": "many houses appear", "references": captions[n:]} for n in range(3)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setenv("PATH", os.environ["PATH"])  # which the benchmark changes
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # the benchmark changes it
     score.main([str(tmp_path / "p.jsonl"), "--presets", "levir-cc", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
@@ -239,14 +240,14 @@ def test_the_products_of_a_pair_are_counted_from_the_sizes():
     assert found["projector"] == pytest.approx(2 * 4 * (4 * 32 * 32 + 32 * 32) / 1e9)
 
 
-def test_scenes_are_made_run_and_measured(tmp_path, monkeypatch, capsys):
+def test_scenes_are_created_run_and_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["scenes.py", "--sides", "300", "--memory"])
     scenes.main()
     assert "| 300           |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_server_is_measured_with_answers_together_and_one_at_a_time(capsys):
+def test_the_server_is_measured_with_batched_and_with_single_answers(capsys):
     sizes = ["--tokens", "4", "--clients", "2", "--requests", "4", "--long", "8", "--settle", "0.1"]
     serve.main(["--smoke", *sizes, "--memory-requests", "20"])
     printed = capsys.readouterr().out
@@ -254,7 +255,7 @@ def test_the_server_is_measured_with_answers_together_and_one_at_a_time(capsys):
         assert words in printed
 
 
-def test_growth_has_a_row_a_size_and_an_exponent(monkeypatch, capsys):
+def test_growth_has_a_row_per_size_and_an_exponent(monkeypatch, capsys):
     measured = {(kind, size): (1 + size / 1000, 100.0) for kind in growth.WORK for size in (growth.SMALLEST, 100, 1000)}
     monkeypatch.setattr(growth, "write_pairs", lambda folder: None)
     monkeypatch.setattr(growth, "measure", lambda folder, kind, size: measured[kind, size])
@@ -264,7 +265,7 @@ def test_growth_has_a_row_a_size_and_an_exponent(monkeypatch, capsys):
     assert lines[3].split("|")[5].strip() == "1.04"  # 0.99 s after 0.09 s
 
 
-def test_growth_runs_the_commands_it_says(tmp_path):
+def test_growth_runs_the_commands_that_it_names(tmp_path):
     growth.write_pairs(tmp_path)
     for kind in ("caption", "data check"):  # score: needs Java for a second
         seconds, peak = growth.measure(tmp_path, kind, 3)
@@ -284,3 +285,9 @@ def test_quantize_compares_captions_pair_by_pair():
     rows = [Prediction(str(n), "a road is built .", references, changed=True, place="") for n in range(4)]
     printed = quantize.differences({kind: [rows] for kind in (quantize.PLAIN, *quantize.KINDS)})
     assert "4 of 4" in printed and "+0.0 (+0.0 to +0.0" in printed
+
+
+def test_each_listed_mutation_still_has_its_place_in_the_code():
+    found = mutants_listed.listed()
+    assert len(found) == len(mutants_listed.LISTED)
+    assert all((Path(__file__).parents[1] / test).exists() for mutation in found for test in mutation.tests)

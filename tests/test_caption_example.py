@@ -1,4 +1,4 @@
-"""``btcchat caption --example``: the packaged pair, for a first look without images of one's own."""
+"""``btcchat caption --example``: the packaged pair, for a first look without your own images."""
 
 import json
 
@@ -19,27 +19,27 @@ def model(monkeypatch) -> FakeModel:
     return fake
 
 
-def test_the_example_is_answered_as_its_two_files_are(model, capsys):
+def test_the_example_is_captioned_like_its_two_files(model, capsys):
     assert cli.main(["caption", *PAIR]) == 0
     named = capsys.readouterr().out
     assert cli.main(["caption", "--example"]) == 0
     assert capsys.readouterr().out == named != ""
 
 
-def test_the_files_of_the_example_are_named_on_stderr_before_the_model_is_loaded(monkeypatch, capsys):
-    said = []
+def test_the_files_of_the_example_are_printed_on_stderr_before_the_model_is_loaded(monkeypatch, capsys):
+    shown = []
 
     def load_model(args):
-        said.append(capsys.readouterr().err)
+        shown.append(capsys.readouterr().err)
         return FakeModel()
 
     monkeypatch.setattr(options, "load_model", load_model)
     assert cli.main(["caption", "--example"]) == 0
-    (first,) = said
+    (first,) = shown
     assert first.count("\n") == 1 and all(path in first for path in PAIR)
 
 
-def test_the_json_of_the_example_is_alone_on_stdout(model, capsys):
+def test_stdout_has_only_the_json_of_the_example(model, capsys):
     assert cli.main(["caption", "--example", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [record["before"], record["after"]] == PAIR
@@ -52,7 +52,7 @@ def test_the_json_of_the_example_is_alone_on_stdout(model, capsys):
         (["--pairs", "list.csv", "--out", "answers.jsonl"], "leave out BEFORE AFTER and --example"),
     ],
 )
-def test_the_example_beside_other_images_is_an_error_in_one_line(monkeypatch, capsys, words, fault):
+def test_the_example_together_with_other_images_is_an_error(monkeypatch, capsys, words, fault):
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     assert cli.main(["caption", "--example", *words]) == 2
     out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""docs/change_encoder.md: the code that it shows is the example's, and its commands work in the order of the page."""
+"""docs/change_encoder.md shows the code of the example, and its commands work in the order of the page."""
 
 import os
 import re
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "change_encoder.md").read_text(encoding="utf-8")
 MODULE = "gated_change_encoder.py"
 TUTORIAL, _, FURTHER = PAGE.partition("## Where to go from here")
-# The same commands on less: (what the page has, what is run here).
+# Smaller versions of the commands: (on the page, run here).
 SMALLER = [
     ("--pairs 600", "--pairs 20"),
     ("@first:500", "@first:16"),
@@ -28,7 +28,7 @@ SMALLER = [
     ("btcchat train tiny/3_llm", "btcchat train tiny/3_llm --max_steps 4"),
     ("--seeds 1", "--seeds 1 --steps 4 --repeats 1"),
 ]
-# What pip writes as the command; a process that it starts imports it again, hence the guard.
+# The command as pip writes it; a process that it starts imports it again, hence the guard.
 BTCCHAT = """#!{python}
 import sys
 from btcchat.cli import main
@@ -47,14 +47,14 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("btcchat ")]
 
 
-def test_the_code_of_the_page_is_the_example():
+def test_the_code_on_the_page_is_the_examples():
     example = ROOT / "examples" / "change_encoder_plugin" / MODULE
     assert example.read_text(encoding="utf-8") in blocks("python")
 
 
 @pytest.fixture(scope="module")
 def plugin():
-    """The example, enabled as `--plugin` would; nothing of it is left for other tests."""
+    """The example, enabled as by `--plugin`, and removed afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples" / "change_encoder_plugin"))
         patch.setenv("BTCCHAT_PLUGINS", "")

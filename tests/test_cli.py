@@ -44,7 +44,7 @@ def make_list(folder, count: int, name: str = "list.csv") -> None:
     (folder / name).write_text("\n".join(["before,after,id", *lines]) + "\n")
 
 
-# -- the command as such ---------------------------------------------------------------------------------------------
+# -- the command itself ----------------------------------------------------------------------------------------------
 
 
 HELP = [
@@ -59,7 +59,7 @@ HELP = [
 
 
 @pytest.mark.parametrize("words", HELP)
-def test_help_comes_without_torch(words):
+def test_help_does_not_import_torch(words):
     code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
     code += "assert not stop.code\nassert not {'torch', 'numpy', 'PIL', 'transformers'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
@@ -73,13 +73,13 @@ def test_python_dash_m_runs_the_command():
 
 
 @pytest.mark.parametrize("words", [["captoin"], ["caption", "--devise", "cpu"], ["caption", "--device", "gpu"]])
-def test_a_mistyped_command_or_option_is_one_line(capsys, words):
+def test_a_mistyped_command_or_option_is_an_error_of_one_line(capsys, words):
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("btcchat: error: ") and err.count("\n") == 1
 
 
-def test_caption_alone_explains_itself(capsys, model):
+def test_caption_without_arguments_prints_its_usage(capsys, model):
     assert cli.main(["caption"]) == 2
     err = capsys.readouterr().err
     assert "usage: btcchat caption" in err and "before,after[,id]" in err
@@ -95,7 +95,7 @@ def test_caption_prints_the_caption_and_nothing_else(folder, model, capsys):
     assert capsys.readouterr() == ("caption: pair 30x10 30x10\n", "")
 
 
-def test_decoding_is_greedy_unless_asked_otherwise(folder, model):
+def test_decoding_is_greedy_by_default(folder, model):
     cli.main(["caption", "a.png", "b.png"])
     cli.main(["caption", "a.png", "b.png", "--temperature", "0.5", "--seed", "7", "--max-new-tokens", "5"])
     first, second = model.calls
@@ -103,13 +103,13 @@ def test_decoding_is_greedy_unless_asked_otherwise(folder, model):
     assert (second["max_new_tokens"], second["temperature"], second["seed"]) == (5, 0.5, 7)
 
 
-def test_dates_of_different_size_are_one_line_on_stderr(folder, model, capsys):
+def test_dates_of_different_sizes_print_one_line_on_stderr(folder, model, capsys):
     assert cli.main(["caption", "a.png", "b.png"]) == 0
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "differ in size (20 x 10, 30 x 10)" in err
 
 
-def test_json_is_one_object(folder, model, capsys):
+def test_json_output_is_one_object(folder, model, capsys):
     assert cli.main(["caption", "a.png", "b.png", "--json", "--model", "some/model"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "model": "some/model", "before": "a.png", "after": "b.png", "caption": "caption: pair 20x10 30x10",
@@ -135,7 +135,7 @@ def test_json_is_one_object(folder, model, capsys):
         (["--video", "."], "Q: video 20x10 30x10"),
     ],
 )
-def test_ask_says_what_the_files_are(folder, model, capsys, words, answer):
+def test_ask_passes_files_with_their_modality(folder, model, capsys, words, answer):
     assert cli.main(["ask", "Q", *words]) == 0
     assert capsys.readouterr().out == answer + "\n"
 
@@ -145,7 +145,7 @@ def test_dates_reach_the_model(folder, model):
     assert model.calls[0]["dates"] == ["2010", "2014"]
 
 
-def test_the_options_of_a_model_reach_it(folder, monkeypatch):
+def test_the_options_for_the_model_reach_it(folder, monkeypatch):
     import btcchat
 
     given = {}
@@ -166,7 +166,7 @@ def test_the_options_of_a_model_reach_it(folder, monkeypatch):
     assert given == expected | {"reading": Reading(bands=(3,), stretch="per-date")}
 
 
-def test_the_libraries_are_quiet_unless_asked(folder, monkeypatch, capsys):
+def test_the_libraries_are_silent_by_default(folder, monkeypatch, capsys):
     def load(args):
         warnings.warn("torch.utils._pytree._register_pytree_node is deprecated", FutureWarning, stacklevel=1)
         logging.getLogger("btcchat.model").info("attention: sdpa")
@@ -214,7 +214,7 @@ def test_paths_are_relative_to_the_list(folder, model):
         "id,before,after\n\n,before0.png,after0.png\r\n",
     ],
 )
-def test_lists_are_read_as_spreadsheets_write_them(folder, model, text):
+def test_lists_saved_by_spreadsheets_are_read(folder, model, text):
     make_list(folder, 1)
     (folder / "list.csv").write_text(text, encoding="utf-8")
     assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl"]) == 0
@@ -223,7 +223,7 @@ def test_lists_are_read_as_spreadsheets_write_them(folder, model, text):
     ]
 
 
-def test_a_folder_of_a_and_b_is_a_list(folder, model):
+def test_a_folder_with_a_and_b_is_a_list_of_pairs(folder, model):
     for side, width in (("A", 10), ("B", 50)):
         (folder / "site" / side).mkdir(parents=True)
         for i in (1, 2, 10):
@@ -234,7 +234,7 @@ def test_a_folder_of_a_and_b_is_a_list(folder, model):
     ]  # fmt: skip
 
 
-def test_a_stopped_run_goes_on_where_it_ended(folder, monkeypatch, capsys):
+def test_a_stopped_run_resumes_where_it_ended(folder, monkeypatch, capsys):
     make_list(folder, 7)
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--batch-size", "2"]
     monkeypatch.setattr(options, "load_model", lambda args: FakeModel(stop_after=2))
@@ -260,7 +260,7 @@ def test_a_finished_list_needs_no_model(folder, model, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, -1])
-def test_a_line_that_a_kill_cut_short_is_answered_again(folder, model, capsys, cut):
+def test_a_line_truncated_by_a_kill_is_answered_again(folder, model, capsys, cut):
     make_list(folder, 3)
     words = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
     assert cli.main(words) == 0
@@ -273,8 +273,8 @@ def test_a_line_that_a_kill_cut_short_is_answered_again(folder, model, capsys, c
     assert "cut short" in capsys.readouterr().err
 
 
-def test_a_killed_process_leaves_whole_batches(folder):
-    """The real thing: SIGKILL between two batches."""
+def test_a_killed_process_leaves_complete_batches(folder):
+    """A real kill: SIGKILL between two batches."""
     make_list(folder, 6)
     code = (
         "import os, sys\nfrom btcchat import cli\nfrom btcchat.commands import options\n"
@@ -292,7 +292,7 @@ def test_a_killed_process_leaves_whole_batches(folder):
     assert [row["id"] for row in rows(folder / "out.jsonl")] == [f"site {i}" for i in range(4)]
 
 
-def test_mended_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
+def test_fixed_rows_are_added_and_nothing_is_duplicated(folder, model, capsys):
     make_list(folder, 3)
     text = (folder / "list.csv").read_text()
     (folder / "list.csv").write_text(text.replace("after1.png", "gone.png"))
@@ -311,7 +311,7 @@ def test_captioning_into_a_log_prints_its_progress(folder, model, capsys, every_
     assert "btcchat: 1 of 5 pairs (20 %), " in capsys.readouterr().err
 
 
-def test_json_of_many_is_a_summary(folder, model, capsys):
+def test_the_json_output_for_many_pairs_is_a_summary(folder, model, capsys):
     make_list(folder, 3)
     (folder / "after2.png").write_bytes(b"no image")
     assert cli.main(["caption", "--pairs", "list.csv", "--out", "out.jsonl", "--json"]) == 3
@@ -321,7 +321,7 @@ def test_json_of_many_is_a_summary(folder, model, capsys):
     assert err.count("\n") == 1 and "list.csv row 4: " in err and "not an image" in err
 
 
-def test_captions_of_another_stretch_are_not_mixed(folder, model, capsys):
+def test_captions_made_with_different_stretches_are_not_mixed(folder, model, capsys):
     make_list(folder, 1)
     command = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
     assert cli.main([*command, "--stretch", "per-date"]) == 0
@@ -338,8 +338,8 @@ def test_the_real_pairs_are_listed(shared):
 
 
 @pytest.mark.slow
-def test_help_is_there_in_a_moment():
-    """Far above what benchmarks/startup.py measures and prints: this one only catches a heavy import."""
+def test_help_appears_quickly():
+    """The limit is far above the time that benchmarks/startup.py measures: it only catches a heavy import."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "btcchat", "--help"], capture_output=True, check=True)
     assert time.perf_counter() - start < 2
@@ -351,7 +351,7 @@ def test_a_reader_that_stops_early_gets_no_traceback():
     assert done.returncode == 0 and "Traceback" not in done.stderr and done.stdout.count("\n") == 1
 
 
-# -- what is there already -------------------------------------------------------------------------------------------
+# -- existing files --------------------------------------------------------------------------------------------------
 
 
 def test_a_change_map_replaces_neither_an_input_nor_another_image(folder, monkeypatch, capsys):
@@ -365,7 +365,7 @@ def test_a_change_map_replaces_neither_an_input_nor_another_image(folder, monkey
         assert cli.main(["caption", "a.png", "b.png", "--change-map", name]) == 2
         assert "--change-map" in capsys.readouterr().err
     assert before == {name: Path(name).read_bytes() for name in before}
-    for _ in range(2):  # one of ours is drawn again
+    for _ in range(2):  # our own map is replaced
         assert cli.main(["caption", "a.png", "b.png", "--change-map", "map.png"]) == 0
     assert cli.main(["caption", "a.png", "map.png", "--change-map", "map.png"]) == 2
     assert "--change-map map.png is the input map.png" in capsys.readouterr().err
@@ -374,7 +374,7 @@ def test_a_change_map_replaces_neither_an_input_nor_another_image(folder, monkey
 @pytest.mark.parametrize(
     "content", [b'{"id": 1, "text": "mine"}', b'{"a": 1}\n', b"notes", b'{"id": 1, "te', b"before,after\n"]
 )
-def test_pairs_are_not_appended_to_another_file(folder, model, capsys, content):
+def test_captions_are_not_appended_to_a_different_file(folder, model, capsys, content):
     make_list(folder, 2)
     (folder / "mine").write_bytes(content)
     assert cli.main(["caption", "--pairs", "list.csv", "--out", "mine"]) == 2

@@ -15,7 +15,7 @@ COMMAND = "import sys; from btcchat.cli import main; sys.exit(main())"  # as the
 
 
 def python(*words: str, folder: Path, path: tuple[Path, ...] = ()) -> str:
-    """What ``python WORDS`` prints in ``folder``, with this checkout and ``path`` to import from."""
+    """The output of ``python WORDS`` in ``folder``, with this checkout and ``path`` on the import path."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BTCCHAT_")}
     places = os.pathsep.join(map(str, (ROOT, *path)))
     environment = inherited | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -28,7 +28,7 @@ def python(*words: str, folder: Path, path: tuple[Path, ...] = ()) -> str:
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory) -> Path:
-    """A copy, because pip and Python write into the folder."""
+    """A copy of the example, because pip and Python write into the folder."""
     folder = tmp_path_factory.mktemp("example") / EXAMPLE.name
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*"))
     return folder

@@ -17,7 +17,7 @@ from btcchat.commands.options import Parser
 from tests.fake_model import FakeModel
 
 LONG = "x" * 5000
-# Each command (as its parser is called) -> bad inputs of it: "Q" is a question, {} stands for each of `NAMES`.
+# Each command (the name of its parser) -> bad inputs: "Q" is a question, {} stands for each of `NAMES`.
 COMMANDS = {
     "caption": [
         "{} a.png",
@@ -37,7 +37,7 @@ COMMANDS = {
     "train": ["{}.yaml", "--model_name_or_path {} --data_mixture set.yaml --data_root . --output_dir o"],
     "check": ["change_encoder {}"],
     "import": ["llava-next {} o"],
-    "export": ["--merge {} o", "--llava-next {} o"],
+    "export": ["--merge {} o", "--llava-next {} o", "--change-threshold {} tiny o"],
     "eval": ["{} levir_cc", "tiny {}", "tiny {}.yaml"],
     "report": ["{}"],
     "score": ["{}", "p.jsonl --references {}"],
@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def _model(args, path=None):
-    """The packaged model is not needed for a bad input, but another one may be it."""
+    """A bad input does not need the packaged model, but another model may be the bad input."""
     name = getattr(args, "model", None) if path is None else path
     if name in (None, "tiny"):
         return FakeModel()
@@ -83,12 +83,12 @@ def _leaves(parser: argparse.ArgumentParser, name: str = "") -> set[str]:
     return set().union(*(_leaves(one, f"{name} {key}") for key, one in subparsers[0].choices.items()))
 
 
-def test_no_command_is_left_out():
+def test_every_command_is_tested_here():
     assert set(COMMANDS) == _leaves(cli.build_parser())
 
 
 @pytest.mark.parametrize(("command", "words", "name"), CASES, ids=range(len(CASES)))
-def test_a_bad_input_is_exit_code_2_and_one_line(folder, monkeypatch, capsys, command, words, name):
+def test_a_bad_input_gives_exit_code_2_and_one_line(folder, monkeypatch, capsys, command, words, name):
     monkeypatch.setattr("huggingface_hub.snapshot_download", _no_hub)
     code = cli.main([*command.split(), *(word.replace("{}", name) for word in words.split())])
     error = capsys.readouterr().err
@@ -97,11 +97,11 @@ def test_a_bad_input_is_exit_code_2_and_one_line(folder, monkeypatch, capsys, co
 
 
 def _no_hub(*_, **__):
-    raise OSError("the hub is not asked in tests")
+    raise OSError("tests do not use the hub")
 
 
 @pytest.mark.parametrize("command", ["ask Q --image a.png", "data list", "train tiny/1_align", "score p.jsonl"])
-def test_a_bug_is_exit_code_1_in_every_command(folder, monkeypatch, capsys, tmp_path, command):
+def test_a_bug_gives_exit_code_1_in_every_command(folder, monkeypatch, capsys, tmp_path, command):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def broken(self, *words):
@@ -116,7 +116,7 @@ def test_a_bug_is_exit_code_1_in_every_command(folder, monkeypatch, capsys, tmp_
     assert len(list(tmp_path.glob("btcchat-*.log"))) == 1
 
 
-def test_pairs_of_which_some_fail_are_exit_code_3(folder, capsys):
+def test_some_failing_pairs_give_exit_code_3(folder, capsys):
     (folder / "l.csv").write_text(f"before,after\n{LONG},b.png\na.png,b.png\n\udcff.png,b.png\n", errors="replace")
     assert cli.main(["caption", "--pairs", "l.csv", "--out", "o.jsonl"]) == 3
     error = capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_pairs_of_which_some_fail_are_exit_code_3(folder, capsys):
     assert "1 caption written to o.jsonl, 2 failed" in error
 
 
-def test_an_interrupt_is_exit_code_130(folder, monkeypatch, capsys):
+def test_an_interrupt_gives_exit_code_130(folder, monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt
 
@@ -133,7 +133,7 @@ def test_an_interrupt_is_exit_code_130(folder, monkeypatch, capsys):
     assert capsys.readouterr().err == "btcchat: interrupted\n"
 
 
-# -- in a process of its own -----------------------------------------------------------------------------------------
+# -- in a separate process -------------------------------------------------------------------------------------------
 
 
 def btcchat(words: str, prefix: str = "", **options) -> tuple[int, str]:
@@ -144,14 +144,14 @@ def btcchat(words: str, prefix: str = "", **options) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("words", ["ask Q --series locked", "data list --mixture-folder locked", "caption locked/a b"])
-def test_a_folder_without_permission_is_exit_code_2(folder, words):
+def test_a_folder_without_permission_gives_exit_code_2(folder, words):
     (folder / "locked").mkdir(mode=0)
     prefix = "" if os.geteuid() else "setpriv --inh-caps=-all --bounding-set=-all"  # root may read all, unless
     code, error = btcchat(words, prefix)
     assert code == 2 and "ermission denied" in error
 
 
-def test_a_full_disk_is_exit_code_2(folder):
+def test_a_full_disk_gives_exit_code_2(folder):
     def full():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))

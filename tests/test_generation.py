@@ -35,7 +35,7 @@ def picture(seed: int) -> Image.Image:
 
 
 def requests() -> list[Record]:
-    """Unequal lengths, with and without images; the last two are equally long."""
+    """Different lengths, with and without images; the last two have equal lengths."""
     pairs = [request(q, "pair", [picture(n), picture(n + 9)]) for n, q in enumerate(QUESTIONS[:3])]
     text = [request(QUESTIONS[3], "text")]
     return [*pairs, *text, request(QUESTIONS[0], "image", picture(3)), request(QUESTIONS[0], "image", picture(4))]
@@ -46,7 +46,7 @@ def batch_of(model, records: list[Record]) -> dict:
 
 
 def with_language_model(model, **config):
-    """Another random language model, e.g. of grouped queries."""
+    """The model with another random language model, e.g. with grouped queries."""
     attention = config.pop("attention", "sdpa")
     torch.manual_seed(7)
     model.llm = build_language_model(model.config.llm | config, attn_implementation=attention).eval()
@@ -73,7 +73,7 @@ def prompts(model, asked: list[Record]) -> list[torch.Tensor]:
 
 
 def by_transformers(model, batch, count: int, num_beams: int = 1) -> list[list[int]]:
-    """What transformers' own generate makes of a left-padded batch."""
+    """The output of transformers' own generate for a left-padded batch."""
     ends = prompt.end_ids(model.tokenizer, model.config.conv_version)
     with torch.no_grad():
         merged = embedded(model, batch)
@@ -101,18 +101,18 @@ def by_transformers(model, batch, count: int, num_beams: int = 1) -> list[list[i
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "grouped queries"])
-def test_greedy_ids_are_those_of_transformers(tmp_path, kind, attention):
+def test_greedy_ids_equal_those_of_transformers(tmp_path, kind, attention):
     model = tiny_model(tmp_path, llm="qwen2" if kind == "qwen2" else "llama")
     groups = {"num_attention_heads": 4, "num_key_value_heads": 2} if kind == "grouped queries" else {}
     model = with_language_model(model, attention=attention, **groups)
     batch = batch_of(model, requests())
     ids = generate_ids(model, batch, GenerationOptions(max_new_tokens=20))
     assert ids == by_transformers(model, batch, 20)
-    assert len({tuple(row) for row in ids}) > 3  # the rows do not all say the same
+    assert len({tuple(row) for row in ids}) > 3  # the rows differ
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_batch_gives_what_one_by_one_gives(tmp_path, dtype):
+def test_a_batch_gives_the_answers_of_one_by_one(tmp_path, dtype):
     model = tiny_model(tmp_path).to(dtype)
     options = GenerationOptions(max_new_tokens=24)
     alone = [generate_ids(model, batch_of(model, [one]), options)[0] for one in requests()]
@@ -124,8 +124,8 @@ def test_a_batch_gives_what_one_by_one_gives(tmp_path, dtype):
     assert [row.ids for row in rows] == alone
 
 
-def test_32_captions_in_bfloat16_are_those_one_by_one_whatever_their_lengths():
-    """The packaged model: other than a toy, its near-equal words are told apart by the last bits."""
+def test_32_captions_of_any_lengths_in_bfloat16_equal_those_one_by_one():
+    """The packaged model: unlike in a toy model, the last bits decide between its nearly equal words."""
     model = BTCChat.from_pretrained(dtype="bfloat16", device="cpu")
     asked = [request("what " * (1 + n % 7) + "changed", "pair", [picture(n), picture(n + 40)]) for n in range(32)]
     merged = prompts(model, asked)
@@ -143,8 +143,8 @@ def test_32_captions_in_bfloat16_are_those_one_by_one_whatever_their_lengths():
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [(torch.float32, 1), (torch.bfloat16, 6)])
-def test_in_bfloat16_on_a_cpu_each_prompt_is_read_alone(tmp_path, monkeypatch, dtype, passes):
-    """Only CPUs with AMX give other sums otherwise, so the answers alone do not show it everywhere."""
+def test_in_bfloat16_on_a_cpu_prompts_are_read_one_by_one(tmp_path, monkeypatch, dtype, passes):
+    """Otherwise only CPUs with AMX give different sums, so answers alone do not prove this everywhere."""
     model = tiny_model(tmp_path).to(dtype)
     shapes, forward = [], model.llm.get_decoder().forward
     monkeypatch.setattr(
@@ -164,7 +164,7 @@ def test_an_answer_ends_with_its_end_token(model, batch, monkeypatch):
 
 
 def test_a_wrong_number_of_options_is_an_error(model, batch):
-    with pytest.raises(BTCChatError, match="got 2 generation options for 6 rows; give one, or one a row"):
+    with pytest.raises(BTCChatError, match="got 2 generation options for 6 rows; give one, or one per row"):
         generate(model, batch, [GenerationOptions()] * 2)
 
 
@@ -180,13 +180,13 @@ MIXED = [
 ]
 
 
-def test_rows_of_different_options_get_what_each_gets_alone(model, batch):
+def test_rows_with_different_options_get_the_answers_they_get_alone(model, batch):
     alone = [generate_ids(model, batch_of(model, [q]), o)[0] for q, o in zip(requests(), MIXED, strict=True)]
     assert generate_ids(model, batch, MIXED) == alone
     assert len({len(row) for row in alone}) > 3
 
 
-def test_the_same_seed_gives_the_same_answer_at_any_place_of_any_batch(model):
+def test_the_same_seed_gives_the_same_answer_anywhere_in_any_batch(model):
     asked, sampled = requests(), GenerationOptions(max_new_tokens=20, temperature=2.0, seed=11)
     alone = generate(model, batch_of(model, asked[:1]), sampled)[0]
     for place in (0, 2, 4):
@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_answer_at_any_place_of_any_batch(model):
     assert generate(model, batch_of(model, asked[:1]), GenerationOptions(20, temperature=2.0, seed=12))[0] != alone
 
 
-def test_sampling_in_two_threads_is_repeatable_and_leaves_the_global_random_state_alone(model, batch):
+def test_sampling_in_two_threads_is_repeatable_and_keeps_the_global_random_state(model, batch):
     states = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     options = [GenerationOptions(30, temperature=2.0, seed=seed) for seed in (5, 6)]
     expected = [generate(model, batch, one) for one in options]
@@ -226,7 +226,7 @@ def test_a_row_that_joins_later_gets_the_answer_it_gets_alone(model):
     assert not decoder.active and not decoder.waiting
 
 
-def test_a_step_names_the_answers_that_got_a_token_and_finished_ones_leave(model):
+def test_a_step_returns_the_answers_that_got_a_token_and_finished_ones_leave(model):
     decoder = Decoder(model)
     embeds = prompts(model, requests()[:2])
     short, long = (decoder.join(one, GenerationOptions(n)) for one, n in zip(embeds, (1, 3), strict=True))
@@ -236,7 +236,7 @@ def test_a_step_names_the_answers_that_got_a_token_and_finished_ones_leave(model
     assert (long.finish_reason, len(long.ids)) == ("length", 3)
 
 
-def test_a_cancelled_row_stops_and_the_others_do_not_notice(model):
+def test_a_cancelled_row_stops_and_the_others_are_not_affected(model):
     options = GenerationOptions(12)
     alone = [generate_ids(model, batch_of(model, [one]), options)[0] for one in requests()]
     decoder = Decoder(model)
@@ -250,18 +250,18 @@ def test_a_cancelled_row_stops_and_the_others_do_not_notice(model):
     assert [row.ids for row in rows] == [alone[0][:4], *alone[1:5], []]
 
 
-def test_an_answer_is_no_longer_than_the_room_its_own_prompt_leaves(model, batch, monkeypatch):
+def test_an_answer_fits_in_the_room_that_its_prompt_leaves(model, batch, monkeypatch):
     lengths = [len(one) for one in prompts(model, requests())]
     monkeypatch.setitem(model.config.llm, "tokenizer_model_max_length", max(lengths) + 2)
     ids = generate_ids(model, batch, GenerationOptions(max_new_tokens=8))
     assert list(map(len, ids)) == [min(8, max(lengths) + 2 - length) for length in lengths]
     monkeypatch.setitem(model.config.llm, "tokenizer_model_max_length", max(lengths))
-    with pytest.raises(BTCChatError, match=rf"the prompt has {max(lengths)} tokens .*, the model reads at most"):
+    with pytest.raises(BTCChatError, match=rf"the prompt has {max(lengths)} tokens .*, but the model reads at most"):
         generate(model, batch)
 
 
-def test_processes_that_share_their_weights_make_as_many_passes(model, monkeypatch):
-    """Under ZeRO-3 a process that is done keeps the others company, with the same modules in the same order."""
+def test_processes_that_share_their_weights_make_the_same_number_of_passes(model, monkeypatch):
+    """Under ZeRO-3 a finished process keeps running passes with the others: the same modules in the same order."""
     calls, others = [], iter([1] * 7 + [0] * 9)  # another process makes 7 passes
     for name in ("get_input_embeddings", "get_decoder", "get_output_embeddings"):
         module, forward = getattr(model.llm, name)(), getattr(model.llm, name)().forward
@@ -280,7 +280,7 @@ def test_processes_that_share_their_weights_make_as_many_passes(model, monkeypat
 # -- the cache -------------------------------------------------------------------------------------------------------
 
 
-def test_steps_write_into_the_same_memory_and_a_join_that_needs_more_gets_more(model):
+def test_steps_reuse_memory_and_a_join_that_needs_more_gets_more(model):
     embeds = prompts(model, requests())
     decoder = Decoder(model)
     cache = decoder._cache
@@ -297,10 +297,10 @@ def test_steps_write_into_the_same_memory_and_a_join_that_needs_more_gets_more(m
     assert first.ids == generate_ids(model, batch_of(model, requests()[:1]), GenerationOptions(8))[0]
     decoder.join(embeds[0], GenerationOptions(8))
     decoder.step()
-    assert cache.keys[0].shape[2] < 400  # an idle cache does not keep the size of its longest answer
+    assert cache.keys[0].shape[2] < 400  # an idle cache shrinks after its longest answer
 
 
-def test_the_last_row_moves_into_the_place_of_one_that_leaves():
+def test_the_last_row_replaces_one_that_leaves():
     cache = KeyValueCache()
     cache.reserve(3, 4)
     cache.keys = [torch.arange(3.0)[:, None, None, None].expand(3, 1, cache.columns, 2).clone()]
@@ -339,7 +339,7 @@ def test_weights_that_give_nan_are_an_error_and_not_an_empty_answer(tmp_path, op
         list(stream(model, batch_of(model, requests()[:1]), GenerationOptions(**options)))
 
 
-def test_a_row_of_nan_spoils_neither_the_others_nor_the_row_that_takes_its_place(model):
+def test_a_row_of_nan_affects_neither_the_others_nor_the_row_that_replaces_it(model):
     options = GenerationOptions(10)
     embeds = prompts(model, requests())
     alone = [generate_ids(model, batch_of(model, [one]), options)[0] for one in requests()]
@@ -361,7 +361,7 @@ def drawn(uniform: float, logits: torch.Tensor = LOGITS, written: tuple[int, ...
     return choose_token(logits, GenerationOptions(**{"temperature": 1.0, **options}), written, uniform)
 
 
-def test_a_uniform_number_falls_on_a_token_in_proportion_to_its_probability():
+def test_a_uniform_number_selects_a_token_in_proportion_to_its_probability():
     assert [drawn(u) for u in (0.0, 0.49, 0.51, 0.74, 0.76, 0.94, 0.96, 1 - 2**-53)] == [0, 0, 1, 1, 2, 2, 3, 3]
     shares = np.bincount([drawn((n + 0.5) / 1000) for n in range(1000)]) / 1000
     np.testing.assert_allclose(shares, LOGITS.exp(), atol=2e-3)
@@ -375,7 +375,7 @@ def test_temperature_flattens_or_sharpens():
     assert drawn(0.999, logits=LOGITS * 1e36, temperature=0.001) == 0
 
 
-def test_top_p_keeps_the_fewest_tokens_that_reach_it():
+def test_top_p_keeps_the_fewest_tokens_whose_probabilities_reach_it():
     order = LOGITS[[3, 1, 0, 2]]  # tokens 2, 1, 3, 0 by probability
     almost = 1 - 2**-53
     assert drawn(almost, order, top_p=0.45) == drawn(almost, order, top_p=1e-9) == 2
@@ -389,7 +389,7 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it():
         assert found <= set(nucleus) and len(found) > len(nucleus) / 3
 
 
-def test_a_token_that_cannot_come_is_never_drawn():
+def test_a_token_with_probability_0_is_never_drawn():
     logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf])
     assert {drawn(u, logits) for u in (0.0, 0.25, 0.5, 0.75, 1 - 2**-53)} == {1, 3}
 
@@ -398,7 +398,7 @@ def test_the_repetition_penalty_divides_positive_and_multiplies_negative_logits_
     logits = torch.tensor([2.0, 1.9, -1.0, -1.5])
     greedy = {"temperature": 0.0, "repetition_penalty": 2.0}
     assert drawn(0, logits, (), **greedy) == 0
-    assert drawn(0, logits, (0, 0), **greedy) == 1  # once, however often it was written
+    assert drawn(0, logits, (0, 0), **greedy) == 1  # applied once, however often it was written
     assert drawn(0, logits, (0, 1), **greedy) == 0
     assert drawn(0, logits[2:], (0,), **greedy) == 1  # -1 becomes -2
     assert logits.tolist() == [2.0, pytest.approx(1.9), -1.0, -1.5]
@@ -423,8 +423,8 @@ def test_a_stop_string_over_several_tokens_ends_an_answer_and_is_cut_off(model, 
     assert generate(model, batch, stopped)[0] == free[0][: free[0].index(stop)].strip()
     few = generate_ids(model, batch, stopped)[0]
     assert few == ids[0][: len(few)] and len(few) < len(ids[0])
-    said = model.tokenizer.decode(few, skip_special_tokens=True), model.tokenizer.decode(few[:-1])
-    assert stop in said[0] and stop not in said[1]  # no token more than needed
+    texts = model.tokenizer.decode(few, skip_special_tokens=True), model.tokenizer.decode(few[:-1])
+    assert stop in texts[0] and stop not in texts[1]  # no token more than needed
 
 
 def test_the_templates_own_stop_string_ends_an_answer(tmp_path):
@@ -436,7 +436,7 @@ def test_the_templates_own_stop_string_ends_an_answer(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 4.0, "seed": 3}, {"num_beams": 2}])
 @pytest.mark.parametrize("llm", ["llama", "qwen2"])
-def test_the_pieces_of_a_stream_are_the_answer(tmp_path, llm, options):
+def test_the_pieces_of_a_stream_make_the_answer(tmp_path, llm, options):
     model = tiny_model(tmp_path, llm=llm)
     for one in requests()[:3]:
         batch = batch_of(model, [one])
@@ -449,7 +449,7 @@ def test_the_pieces_of_a_stream_are_the_answer(tmp_path, llm, options):
             assert all(pieces) and (len(pieces) > 3 or stop or options.get("num_beams"))
 
 
-def test_a_closed_stream_makes_no_more_steps_and_starts_no_thread(model, monkeypatch):
+def test_a_closed_stream_runs_no_more_steps_and_starts_no_thread(model, monkeypatch):
     import threading
 
     steps, forward = [], model.llm.get_decoder().forward
@@ -486,7 +486,7 @@ def pieces_of(tokenizer, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[li
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "byte-level", "byte-level, cleaning up"])
-def test_streamed_text_is_the_decoded_text_without_half_characters(tmp_path, kind):
+def test_streamed_text_equals_the_decoded_text_without_half_characters(tmp_path, kind):
     tokenizer = tokenizers(tmp_path)[kind]
     chance = random.Random(0)
     written = [tokenizer(text, add_special_tokens=False).input_ids * times for text in TEXTS for times in (1, 4)]
@@ -496,12 +496,12 @@ def test_streamed_text_is_the_decoded_text_without_half_characters(tmp_path, kin
     for ids in [*written, *noise]:
         pieces, whole = pieces_of(tokenizer, ids)
         decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if tokenizer.clean_up_tokenization_spaces:  # which transformers 5 leaves to the caller
+        if tokenizer.clean_up_tokenization_spaces:  # transformers 5 leaves this to the caller
             decoded = tokenizer.clean_up_tokenization(decoded)
         assert "".join(pieces) == whole == decoded
     for ids in written[:4]:
         assert "�" not in "".join(pieces_of(tokenizer, ids)[0])
-    assert len(list(filter(None, pieces_of(tokenizer, written[0])[0]))) > 10  # and it does stream
+    assert len(list(filter(None, pieces_of(tokenizer, written[0])[0]))) > 10  # it does stream
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "byte-level", "byte-level, cleaning up"])
@@ -524,14 +524,14 @@ def test_the_cost_of_streaming_does_not_grow_with_the_answer(tmp_path):
     assert max(sizes) < 30
 
 
-def test_a_tokenizer_of_sentencepiece_is_tested(tmp_path):
+def test_a_sentencepiece_tokenizer_is_among_those_tested(tmp_path):
     assert isinstance(tokenizers(tmp_path)["sentencepiece"], LlamaTokenizer)
 
 
 # -- beam search -----------------------------------------------------------------------------------------------------
 
 
-def test_beam_search_is_that_of_transformers_also_beside_greedy_rows(model):
+def test_beam_search_equals_that_of_transformers_even_in_a_batch_with_greedy_rows(model):
     asked = requests()[:3]
     beams, greedy = GenerationOptions(10, num_beams=3), GenerationOptions(6)
     batch = batch_of(model, asked)
@@ -542,7 +542,7 @@ def test_beam_search_is_that_of_transformers_also_beside_greedy_rows(model):
     assert expected != by_transformers(model, batch, 10)
 
 
-def test_a_searched_answer_ends_at_its_end_token_without_the_padding(model, batch, monkeypatch):
+def test_an_answer_of_beam_search_ends_at_its_end_token_without_padding(model, batch, monkeypatch):
     found = by_transformers(model, batch, 10, num_beams=2)
     monkeypatch.setattr(prompt, "end_ids", lambda *_: sorted(set(found[0][3:] + found[3][3:])))
     ids = generate_ids(model, batch, GenerationOptions(10, num_beams=2))
@@ -551,7 +551,7 @@ def test_a_searched_answer_ends_at_its_end_token_without_the_padding(model, batc
 
 
 def test_a_decoder_refuses_beam_search(model):
-    with pytest.raises(BTCChatError, match="num_beams is 2; a Decoder has no beam search, call generate instead"):
+    with pytest.raises(BTCChatError, match="num_beams is 2; a Decoder has no beam search; call generate instead"):
         Decoder(model).join(prompts(model, requests()[:1])[0], GenerationOptions(num_beams=2))
 
 
@@ -588,13 +588,13 @@ def test_a_decoder_refuses_beam_search(model):
         ({"num_beams": 2, "repetition_penalty": 2}, "repetition_penalty is 2.0 and num_beams is 2; beam search does"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_named_with_what_is_accepted(options, message):
+def test_an_invalid_option_is_an_error_with_the_accepted_values(options, message):
     with pytest.raises(BTCChatError) as error:
         GenerationOptions(**options)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_options_are_plain_values_that_can_be_compared_and_kept():
+def test_options_are_plain_values_that_can_be_compared_and_hashed():
     given = GenerationOptions(np.int64(5), temperature=np.float32(0.5), seed=np.int64(3), stop=["a"])
     assert given == GenerationOptions(5, 0.5, seed=3, stop=("a",)) and hash(given)
     assert (type(given.max_new_tokens), type(given.temperature), type(given.seed)) == (int, float, int)

@@ -1,4 +1,4 @@
-"""The numbers of the published code, and that the check that compares them can fail."""
+"""Our numbers match those of the published code, and the check that compares them can fail."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import golden
 
 
 def rows_of(output: str, name: str) -> str:
-    """The printed lines of one set."""
+    """The lines printed for one set."""
     lines = output.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(name))
     end = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
@@ -30,7 +30,7 @@ def test_every_set_of_the_golden_folder_passes(shared, capsys):
     assert "FAIL" not in output
 
 
-def test_a_folder_without_sets_is_no_pass(tmp_path, capsys):
+def test_a_folder_without_sets_does_not_pass(tmp_path, capsys):
     assert golden.main([str(tmp_path)]) == 1
     assert "no golden set" in capsys.readouterr().out
 
@@ -54,7 +54,7 @@ def rename(file):
 
 
 NAN = float("nan")
-# what is wrong -> (the set that must fail, the file, what is done to it)
+# fault -> (the set that must fail, the file, the change to it)
 PERTURBATIONS = {
     "change tokens off by 3e-4": ("attentive_n2", "io.safetensors", lambda f: shift(f, "output", 3e-4)),
     "a weight off by 0.01": ("attentive_n0", "state_dict.safetensors", lambda f: shift(f, "Conv1.bias", 0.01)),
@@ -140,6 +140,6 @@ def copy(shared, tmp_path, system="unirs"):
     return tmp_path / "golden"
 
 
-def test_gradients_stay_as_they_were(tmp_path):
+def test_gradients_have_not_changed(tmp_path):
     golden.main([str(tmp_path)])
     assert torch.is_grad_enabled()

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py without a GPU: rows cannot harm each other, the report is always whole, and toy sizes run."""
+"""benchmarks/gpu.py without a GPU: rows cannot affect each other, the report is always complete, toy sizes run."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def rows(tmp_path, monkeypatch):
     return make
 
 
-def test_a_row_that_fails_dies_or_hangs_costs_only_itself(rows, tmp_path, capsys):
+def test_a_row_that_fails_dies_or_hangs_does_not_affect_others(rows, tmp_path, capsys):
     listed = [*map(rows, ("bad", "killed", "missing", "broken")), rows("endless", 1.5), rows("good", word="seen")]
     results = gpu.run(listed, TINY, tmp_path / "out" / "gpu.md", 60)
     assert [result.outcome for result in results] == [
@@ -70,10 +70,10 @@ def test_a_row_that_fails_dies_or_hangs_costs_only_itself(rows, tmp_path, capsys
         "stopped at its limit of 2 s",
         "done",
     ]
-    assert results[4].seconds < 20, "it would sleep for a minute"
+    assert results[4].seconds < 20, "otherwise it would sleep for a minute"
     report = (tmp_path / "out" / "gpu.md").read_text()
     assert "seen on cpu" in report and "half" not in report, "the latest text of a row replaces the one before"
-    assert "before the fault" in report and "a first number" in report, "what was measured before a fault is kept"
+    assert "before the fault" in report and "a first number" in report, "results from before an error are kept"
     assert "| failed: RuntimeError: out \\| of memory |" in report
     log = (tmp_path / "out" / "gpu.log").read_text()
     assert 'raise RuntimeError("out | of memory")' in log, "the traceback"
@@ -81,7 +81,7 @@ def test_a_row_that_fails_dies_or_hangs_costs_only_itself(rows, tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[-1].endswith("done")
 
 
-def test_the_report_is_whole_after_each_row(rows, tmp_path, monkeypatch):
+def test_the_report_is_complete_after_each_row(rows, tmp_path, monkeypatch):
     reports, write = [], gpu.write
     monkeypatch.setattr(gpu, "write", lambda out, text: (write(out, text), reports.append(out.read_text())))
     gpu.run([rows("good"), rows("bad"), rows("good")], TINY, tmp_path / "gpu.md", 60)
@@ -93,7 +93,7 @@ def test_the_report_is_whole_after_each_row(rows, tmp_path, monkeypatch):
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_rows_after_the_last_minute_are_not_started(rows, tmp_path):
+def test_rows_are_not_started_after_the_time_limit(rows, tmp_path):
     results = gpu.run([rows("good"), rows("good")], TINY, tmp_path / "gpu.md", 0)
     assert [result.outcome for result in results] == ["not run: the limit of 0 minutes is reached"] * 2
 
@@ -106,7 +106,7 @@ def test_every_row_has_a_short_limit_and_a_function():
         assert callable(getattr(__import__(module, fromlist=[function]), function))
 
 
-# -- what is carried -------------------------------------------------------------------------------------------------
+# -- the pack --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_pack_holds_golden_sets_and_wheels_without_other_libraries(golden_fold
     golden, packages = pack.unpack(tmp_path / "pack", tmp_path)
     assert (golden / "unirs" / "projector" / "io.bin").read_bytes() == b"golden"
     assert (packages / "lacking_here").is_dir()
-    assert not (packages / "torch").exists(), "what is installed is not replaced by a build for another Python"
+    assert not (packages / "torch").exists(), "an installed package is not replaced by a build for another Python"
 
 
 def test_a_pack_over_its_limits_is_an_error(golden_folder, tmp_path, monkeypatch):
@@ -191,7 +191,7 @@ def test_attention_of_grouped_queries_is_counted():
     assert counted == 2 * 2 * 8 * 10 * 30 * (16 + 16)
 
 
-def test_steps_of_fixed_shapes_answer_as_the_plain_loop():
+def test_steps_of_fixed_shapes_answer_like_the_plain_loop():
     *_, text = decoding.measure(TINY)
     assert [row[:2] for row in cells(text)][0] == ["float32", "12 of 12"]
 
@@ -204,7 +204,7 @@ def test_a_training_step_is_measured_with_and_without_checkpointing():
     assert last < first, "it learns the batch"
 
 
-def test_the_adapter_alone_is_trained():
+def test_only_the_adapter_is_trained():
     pytest.importorskip("peft", reason="needs the extra train, which dev includes")
     *_, text = training.lora(TINY)
     assert [row[0] for row in cells(text)] == ["LoRA", "LoRA", "LoRA, gradient checkpointing"]
@@ -217,7 +217,7 @@ def test_attentions_are_compared():
     assert float(cells(text)[1][-1]) < 0.1
 
 
-def test_one_process_exchanges_with_itself():
+def test_one_process_communicates_with_itself():
     *_, text = one_process.exchange(TINY)
     assert [row[0] for row in cells(text)] == ["1", "4"] and text.startswith("gloo, one process.")
 
@@ -230,7 +230,7 @@ def test_without_a_gpu_a_row_says_so(monkeypatch):
         need("no_such_package_here")
 
 
-def test_a_golden_number_that_is_off_fails_the_row(shared, tmp_path, monkeypatch, capsys):
+def test_a_wrong_golden_number_fails_the_row(shared, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         golden_numbers.golden, "CHECKS", {"unirs/attentive*": golden_numbers.golden.CHECKS["unirs/attentive*"]}
     )
@@ -245,7 +245,7 @@ def test_a_golden_number_that_is_off_fails_the_row(shared, tmp_path, monkeypatch
         list(golden_numbers.measure(TINY))
 
 
-def test_bfloat16_has_its_own_tolerances_for_what_is_computed_in_it():
+def test_bfloat16_has_its_own_tolerances_for_numbers_computed_in_it():
     row = golden_numbers.Row
     assert golden_numbers.in_bfloat16(row("texts", 1, 0)) == row("texts", 1, 0)
     assert golden_numbers.in_bfloat16(row("pixels", 1, golden_numbers.GREY)).tolerance == golden_numbers.GREY

@@ -39,7 +39,7 @@ def test_a_pair_is_captioned_or_asked_about_and_drawn(answer):
     assert answer(before, after, "houses")[0] == answer.model.ask("houses", pair=[before, after])
 
 
-def test_what_cannot_be_answered_is_said_on_the_page(answer):
+def test_an_invalid_question_shows_an_error_on_the_page(answer):
     picture = Image.open(EXAMPLE / "before.png")
     with pytest.raises(Error, match="Choose two images"):
         answer(picture, None, "")

@@ -8,7 +8,7 @@ import pytest
 import btcchat
 
 PACKAGE = Path(btcchat.__file__).parent
-LAYERS = [  # low to high; the longest name that fits a module decides
+LAYERS = [  # low to high; the longest matching name decides a module's layer
     {"errors", "files", "limits", "compat", "assets", "console", "outputs"},
     {"registry", "contract", "plugins"},
     {"layers", "media"},
@@ -18,7 +18,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
         "multimodal_projector",
         "language_model",
         "prompt",
-        # Reading a checkpoint folder: a processor is made from one without weights.
+        # Reading a checkpoint folder: a processor is built from one without weights.
         "checkpoint.schema",
         "checkpoint.config",
         "checkpoint.published",
@@ -33,7 +33,7 @@ LAYERS = [  # low to high; the longest name that fits a module decides
     {"data.records"},
     {"processor", "merge", "model"},
     {"data", "checkpoint", "generation", "decoding"},
-    {"api"},  # the facade: what a user calls on a model
+    {"api"},  # the facade: the methods that a user calls
     {"clues", "synthetic", "train", "eval", "serve"},
     {"geo"},
     {"commands", "cli", "__main__", "__init__"},  # __init__ names the public classes for editors
@@ -70,13 +70,13 @@ def imported(path: Path) -> set[str]:
 
 
 def home(full: str) -> str:
-    """``btcchat.BTCChat`` -> ``api``; the package's own facts (``__version__``) are of no layer."""
+    """``btcchat.BTCChat`` -> ``api``; the package's own facts (``__version__``) have no layer."""
     name = full.removeprefix("btcchat.")
     return btcchat._HOME[name].removeprefix("btcchat.") if name in btcchat._HOME else name.replace("__version__", "")
 
 
 def shorter(name: str):
-    """The name, and the modules it may be of: the last parts may be what is imported from one."""
+    """The name and its parent modules: the last parts may be objects imported from a module."""
     parts = name.split(".")
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
@@ -89,14 +89,14 @@ def test_a_module_imports_from_its_own_layer_or_a_lower_one(module):
     assert not above, f"btcchat.{module} imports from layers above it: {', '.join(above)}"
 
 
-def test_records_are_values_that_import_media_and_errors_alone():
+def test_records_import_only_media_and_errors():
     for name, path in modules().items():
         if name.startswith("data.records"):
             others = {other.split(".")[0] for other in imported(path) if not other.startswith("data.records")}
             assert others <= {"media", "errors", "files", "limits"}, name
 
 
-def test_data_is_given_a_processor_and_never_imports_the_model():
+def test_data_never_imports_the_model():
     for name, path in modules().items():
         if name.startswith("data"):
             assert not {"model", "api", "generation"} & imported(path), name
@@ -107,8 +107,8 @@ def test_at_most_twelve_files_are_in_the_root_of_the_package():
     assert len(files) <= 12, files
 
 
-def test_no_module_is_a_leftover_without_an_importer():
-    """Every module is imported by another one, by a test or a benchmark, or is run."""
+def test_every_module_is_used():
+    """Every module is imported by another module, a test or a benchmark, or is run as a script."""
     root = PACKAGE.parent
     texts = [
         path.read_text(encoding="utf-8") for folder in ("tests", "benchmarks") for path in (root / folder).rglob("*.py")

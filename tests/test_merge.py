@@ -1,4 +1,4 @@
-"""Do image features land on their placeholders, and nothing else move?"""
+"""Image features land on their placeholders, and nothing else moves."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_labels_are_masked_on_image_tokens_and_padding(embed):
     assert merged.labels.tolist() == [[-100, -100, -100, 7], [8, -100, -100, -100]]
 
 
-def test_what_is_learned_is_every_label_but_that_of_a_first_token(embed):
+def test_every_label_is_learned_except_that_of_a_first_token(embed):
     ids = torch.tensor([[1, IMG, 7], [8, 9, 0]])
     labels = torch.tensor([[IGNORE_INDEX, IGNORE_INDEX, 7], [8, 9, IGNORE_INDEX]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
@@ -47,7 +47,7 @@ def test_what_is_learned_is_every_label_but_that_of_a_first_token(embed):
     assert merge(embed, ids, mask, torch.zeros(2, 2), [2]).learned is None
 
 
-def test_a_length_is_a_multiple_where_asked(embed):
+def test_a_length_is_a_multiple_if_requested(embed):
     ids, mask = torch.tensor([[1, IMG, 7], [8, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])
     exact = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids)
     padded = merge(embed, ids, mask, torch.ones(2, 2), [2], labels=ids, multiple=8)
@@ -71,6 +71,6 @@ def test_gradients_reach_features_and_embeddings(embed):
     assert features.grad.eq(1).all() and embed.weight.grad[1].eq(1).all() and not embed.weight.grad[2].any()
 
 
-def test_a_wrong_number_of_placeholders_says_got_and_expected(embed):
-    with pytest.raises(BTCChatError, match="hold 1 image placeholders, the images make 2"):
+def test_the_error_for_a_wrong_number_of_placeholders_gives_both_numbers(embed):
+    with pytest.raises(BTCChatError, match="have 1 placeholders for 2 segments of images"):
         merge(embed, torch.tensor([[1, IMG]]), torch.ones(1, 2), torch.zeros(2, 2), [1, 1])

@@ -41,7 +41,7 @@ def model(request, tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model"), change_encoder=encoder, num_video_frames=4)
 
 
-def test_a_mixed_batch_gives_what_one_by_one_gives(model):
+def test_a_mixed_batch_gives_the_outputs_of_one_by_one(model):
     asked = requests()
     together = model.embed(**batch_of(model, asked))
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_all_its_supervised_tokens(model):
     torch.testing.assert_close(loss, expected)
 
 
-def test_nothing_supervised_is_a_loss_of_zero_and_not_nan(model):
+def test_without_supervised_tokens_the_loss_is_zero_and_not_nan(model):
     batch = batch_of(model, requests()[:1])
     assert model(labels=torch.full_like(batch["input_ids"], -100), **batch).loss.item() == 0
 
@@ -79,7 +79,7 @@ def test_swapping_the_dates_changes_the_features(model):
     assert (there - back).abs().max() > 1e-3
 
 
-def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model):
+def test_segments_follow_the_modality_and_are_not_guessed_from_the_number_of_frames(model):
     v = model.change_encoder.segments
     shown = [("pair", 2), ("video", 2), ("series", 3), ("image", 1)]
     assert [model.layout.num_segments(*x) for x in shown] == [v, 2, 3, 1]
@@ -91,7 +91,7 @@ def test_segments_follow_from_modality_and_never_from_the_count_of_frames(model)
         model.layout.num_segments("series", 17)
 
 
-def test_an_encoder_that_pools_its_tokens_says_how_many_are_left(tmp_path):
+def test_an_encoder_that_pools_tokens_declares_how_many_are_left(tmp_path):
     encoder = {"change_encoder_type": "difference_aware", "mlp_dim": 24, "downsample_ratio": 2}
     model = tiny_model(tmp_path, change_encoder=encoder, mm_vision_select_layer=[-2, -1], series_change_tokens=True)
     pixels = torch.rand(2, 3, 32, 32)
@@ -102,7 +102,7 @@ def test_an_encoder_that_pools_its_tokens_says_how_many_are_left(tmp_path):
 
 
 @pytest.mark.parametrize("modality", ["series", "video"])
-def test_change_tokens_may_stand_between_consecutive_frames(tmp_path, modality):
+def test_change_tokens_may_be_inserted_between_consecutive_frames(tmp_path, modality):
     model = tiny_model(tmp_path, **{f"{modality}_change_tokens": True})
     other = {"series": "video", "video": "series"}[modality]
     assert model.layout.num_segments(other, 3) == 3
@@ -120,11 +120,11 @@ def test_change_tokens_may_stand_between_consecutive_frames(tmp_path, modality):
     assert isinstance(model.ask("When?", **{modality: frames}, dates=dates, max_new_tokens=2), str)
 
 
-def test_streaming_says_what_ask_says_and_the_same_input_gives_the_same_answer(model):
+def test_streaming_gives_the_answer_of_ask_and_answers_are_repeatable(model):
     pair = (picture(0), picture(1))
-    said = model.ask("What changed?", pair=pair, max_new_tokens=12)
-    assert "".join(model.stream("What changed?", pair=pair, max_new_tokens=12)).strip() == said
-    assert model.ask("What changed?", pair=pair, max_new_tokens=12) == said
+    answer = model.ask("What changed?", pair=pair, max_new_tokens=12)
+    assert "".join(model.stream("What changed?", pair=pair, max_new_tokens=12)).strip() == answer
+    assert model.ask("What changed?", pair=pair, max_new_tokens=12) == answer
 
 
 def test_sampling_repeats_with_its_seed(model):
@@ -132,10 +132,10 @@ def test_sampling_repeats_with_its_seed(model):
     state = torch.random.get_rng_state()
     first = [model.ask("What changed?", seed=seed, **options) for seed in (1, 2)]
     assert first == [model.ask("What changed?", seed=seed, **options) for seed in (1, 2)] and first[0] != first[1]
-    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's own randomness is left alone
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's random state is not changed
 
 
-def test_a_closed_stream_stops_writing(model, monkeypatch):
+def test_a_closed_stream_stops_generation(model, monkeypatch):
     steps = []
     decoder = model.llm.get_decoder()
     forward = decoder.forward
@@ -161,12 +161,12 @@ def test_history_is_read_and_its_images_are_not_shown_twice(model):
     assert "two houses" in text and text.index("What changed?") < text.index("two houses") < text.index("Where?")
 
 
-def test_a_prompt_longer_than_the_context_says_by_how_much(model):
+def test_the_error_for_a_prompt_longer_than_the_context_gives_both_lengths(model):
     with pytest.raises(BTCChatError, match=r"\d+ tokens.* 512"):
         model.ask("houses " * 600, image=picture(0))
 
 
-def test_an_answer_never_runs_over_the_context(model):
+def test_an_answer_never_exceeds_the_context(model):
     batch = batch_of(model, [request("houses " * 60, "image", picture(0))])
     length = int(model.embed(**batch).attention_mask.sum())
     model.config.llm["tokenizer_model_max_length"] = length + 3
@@ -184,7 +184,7 @@ def test_an_answer_never_runs_over_the_context(model):
         ({"temperature": -1.0}, "temperature is -1.0"),
     ],
 )
-def test_wrong_options_get_one_clear_line(model, options, message):
+def test_wrong_options_are_errors_of_one_line(model, options, message):
     with pytest.raises(BTCChatError, match=message):
         model.ask("What changed?", **options)
 
@@ -198,9 +198,9 @@ def test_a_frozen_part_stays_in_eval_and_a_trained_one_does_not(tmp_path):
     assert model.train().change_encoder.training
 
 
-def test_a_third_party_change_encoder_is_registered_by_one_row(tmp_path, monkeypatch):
+def test_a_third_party_change_encoder_is_registered_with_one_row(tmp_path, monkeypatch):
     class Difference(torch.nn.Module):
-        """After minus before, in fewer tokens than a frame has."""
+        """After minus before, with fewer tokens than a frame."""
 
         segments = 1
 

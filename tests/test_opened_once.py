@@ -1,4 +1,4 @@
-"""A command opens each image file once, where one question or record is about it."""
+"""A command opens each image file once for a question or record."""
 
 import io
 import json
@@ -77,7 +77,7 @@ def test_a_command_opens_each_image_once(folder, opened, capsys, words, files):
         (["--video", "dates"], DATES),
     ],
 )
-def test_a_chat_opens_the_images_it_begins_with_once(folder, opened, monkeypatch, capsys, words, files):
+def test_a_chat_opens_its_first_images_once(folder, opened, monkeypatch, capsys, words, files):
     monkeypatch.setattr("sys.stdin", io.StringIO("What is it?\nAnd now?\n"))
     assert cli.main(["chat", *words, "--max-new-tokens", "2"]) == 0
     assert "error" not in capsys.readouterr().err

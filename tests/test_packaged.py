@@ -1,4 +1,4 @@
-"""The packaged tiny model really works, on held-out synthetic scenes. The figures: benchmarks/tiny_quality.py."""
+"""The packaged tiny model works on held-out synthetic scenes. benchmarks/tiny_quality.py prints the figures."""
 
 from pathlib import Path
 
@@ -32,19 +32,21 @@ def test_its_weights_are_small():
     assert len(files) == 3 and sum(file.stat().st_size for file in files) <= 12e6
 
 
-def test_the_example_pair_is_described_as_it_is(model):
+def test_the_example_pair_is_described_correctly(model):
     named = parse_caption(model.caption(ASSETS / "example" / "before.png", ASSETS / "example" / "after.png"))
     assert sorted(c[:2] for c in named) == [("house", "built"), ("trees", "built")]
 
 
 @pytest.mark.slow
-def test_it_tells_changed_from_unchanged_and_built_from_removed(model):
+def test_it_distinguishes_changed_from_unchanged_and_built_from_removed(model):
     samples = [make_pair(seed, heldout=True) for seed in range(5_000, 5_256)]
-    said, said_swapped = captions(model, samples), captions(model, [swap(sample) for sample in samples])
-    right = [bool(parse_caption(text)) == sample.truth["changed"] for text, sample in zip(said, samples, strict=True)]
-    assert sum(right) >= 0.97 * len(samples), said
+    answers, answers_swapped = captions(model, samples), captions(model, [swap(sample) for sample in samples])
+    right = [
+        bool(parse_caption(text)) == sample.truth["changed"] for text, sample in zip(answers, samples, strict=True)
+    ]
+    assert sum(right) >= 0.97 * len(samples), answers
     inverted, found = 0, 0
-    for sample, text, swapped in zip(samples, said, said_swapped, strict=True):
+    for sample, text, swapped in zip(samples, answers, answers_swapped, strict=True):
         for change in sample.truth["changes"]:
             if (change["kind"], change["action"]) in [c[:2] for c in parse_caption(text)]:
                 found += 1
@@ -58,5 +60,5 @@ def test_it_answers_questions_about_one_image(model):
     asked = [(sample.images[0], sample.questions[seed % 4]) for seed, sample in enumerate(samples)]
     rng = np.random.default_rng(0)
     records = [request(question.worded(rng), "image", Image.fromarray(image)) for image, question in asked]
-    said = model.answer(records, GenerationOptions(30))
-    assert sum(text == question.answer for text, (_, question) in zip(said, asked, strict=True)) >= 22
+    answers = model.answer(records, GenerationOptions(30))
+    assert sum(text == question.answer for text, (_, question) in zip(answers, asked, strict=True)) >= 22

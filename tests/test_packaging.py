@@ -29,19 +29,19 @@ def constraints(name: str) -> dict[str, str]:
 
 
 def outside(requirements: list[Requirement], versions: dict[str, str]) -> list[str]:
-    """Those that a set of versions does not meet or lacks."""
+    """The requirements that a set of versions does not meet or lacks."""
     named = {str(one): versions.get(one.name.lower().replace("_", "-")) for one in requirements}
     return [text for text, version in named.items() if version is None or version not in Requirement(text).specifier]
 
 
-def test_both_tested_sets_meet_what_is_required():
+def test_both_tested_sets_of_versions_meet_the_requirements():
     always = [*listed("REQUIRED"), *listed("EVAL"), *listed("TRAIN"), *listed("SERVE"), *listed("DOCS")]
     assert outside(always, constraints("current")) == []
     assert outside([*always, *listed("PINNED")], constraints("pinned")) == []
     assert outside(listed("PINNED"), constraints("current")), "the check can fail"
 
 
-def test_the_ends_of_the_tested_versions_are_those_of_the_constraints():
+def test_the_oldest_and_newest_tested_versions_are_those_of_the_constraints():
     assert constraints("pinned")["transformers"] == "4.36.2"
     assert constraints("pinned")["transformers"].startswith(TESTED[0])
     assert constraints("current")["transformers"].startswith(f"{TESTED[-1]}.")
@@ -53,7 +53,7 @@ def test_the_supported_pythons_are_3_10_to_3_13():
     assert [f"3.{minor}" for minor in range(9, 15) if f"3.{minor}" in supported] == ["3.10", "3.11", "3.12", "3.13"]
 
 
-def test_the_files_around_the_repository_can_be_read():
+def test_the_metadata_files_of_the_repository_can_be_read():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     assert any(step.get("run") == ".ci/run" for job in workflow["jobs"].values() for step in job["steps"])
     for form in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):

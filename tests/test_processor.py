@@ -1,4 +1,4 @@
-"""The Processor: samples and batches of them, without weights, and never other tokens than the model was taught."""
+"""The Processor makes samples and batches without weights, with exactly the tokens the model was trained on."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def picture(seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
     return Image.fromarray(noise)
 
 
-def test_a_processor_needs_no_weights_and_reads_as_its_model_does(model, tmp_path):
+def test_a_processor_needs_no_weights_and_reads_like_its_model(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     for file in (tmp_path / "saved").rglob("*.safetensors"):
         keep_header(file)
@@ -33,12 +33,12 @@ def test_a_processor_needs_no_weights_and_reads_as_its_model_does(model, tmp_pat
 
 
 def keep_header(file) -> None:
-    """Cut the weights away; sizes are in the header of a safetensors file."""
+    """Overwrite the weights; sizes are in the header of a safetensors file."""
     data = file.read_bytes()
     length = 8 + int.from_bytes(data[:8], "little")
     with file.open("r+b") as open_file:
         open_file.seek(length)
-        open_file.write(b"\xff" * (len(data) - length))  # not a number anywhere
+        open_file.write(b"\xff" * (len(data) - length))  # NaN everywhere
 
 
 def test_frames_are_8_bit_at_the_size_of_the_tower_and_normalised_by_the_model(model):
@@ -54,7 +54,7 @@ def test_frames_are_8_bit_at_the_size_of_the_tower_and_normalised_by_the_model(m
         assert torch.equal(model(**floats).logits, model(**batch).logits)
 
 
-def test_frames_that_are_loaded_already_are_not_loaded_again(model):
+def test_frames_that_are_already_loaded_are_not_loaded_again(model):
     record = Record("r", "pair", ["missing.png", "gone.png"], [{"from": "human", "value": "What?"}])
     frames = [picture(0), picture(1)]
     by_image = model.processor(record, frames, train=False)
@@ -64,23 +64,23 @@ def test_frames_that_are_loaded_already_are_not_loaded_again(model):
         model.processor(record, train=False)
 
 
-def test_the_layout_is_what_a_forward_pass_gives(model):
+def test_the_layout_matches_a_forward_pass(model):
     for modality, frames in (("image", 1), ("pair", 2), ("series", 3), ("video", 4)):
         pixels = torch.zeros(frames, 3, 32, 32, dtype=torch.uint8)
         features, lengths = model.encode(pixels, [modality], [frames])
         assert lengths == model.layout.lengths(modality, frames) and len(features) == sum(lengths)
 
 
-def test_parts_that_give_another_number_of_tokens_are_an_error(model, monkeypatch):
+def test_parts_that_return_a_wrong_number_of_tokens_are_an_error(model, monkeypatch):
     import dataclasses
 
     wrong = dataclasses.replace(model.processor.layout, change_tokens=3)
     monkeypatch.setattr(model.processor, "layout", wrong)
-    with pytest.raises(BTCChatError, match="the parts give 4 rows of features, their num_tokens promise 3"):
+    with pytest.raises(BTCChatError, match="the parts return 4 rows of features, but their num_tokens say 3"):
         model.encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["pair"], [2])
 
 
-def test_a_typed_placeholder_is_text_and_a_written_one_is_not(model):
+def test_a_placeholder_is_text_in_a_request_but_not_in_a_record(model):
     typed = model.processor(request("what is <image> ?", "image", picture(0)), train=False)
     written = Record("r", "image", [picture(0)], [{"from": "human", "value": "what is <image> ?"}])
     assert (typed["input_ids"] == IMAGE_TOKEN_INDEX).sum() == 1
@@ -90,14 +90,14 @@ def test_a_typed_placeholder_is_text_and_a_written_one_is_not(model):
     assert "<image>" not in asked
 
 
-def test_a_request_is_checked_when_it_is_made():
+def test_a_request_is_checked_when_it_is_created():
     with pytest.raises(BTCChatError, match="the question is empty"):
         request(" \n", "image", picture(0))
     with pytest.raises(TypeError, match="question must be a string, not int"):
         request(5)
 
 
-def test_an_answer_that_is_cut_away_and_a_sample_that_is_cut_say_so(model, monkeypatch):
+def test_a_truncated_sample_is_reported_and_one_without_an_answer_is_an_error(model, monkeypatch):
     turns = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": "a house " * 20}]
     record = Record("file row 3", "image", [picture(0)], turns)
     whole = len(model.processor(record, train=True)["input_ids"])
@@ -108,11 +108,11 @@ def test_an_answer_that_is_cut_away_and_a_sample_that_is_cut_say_so(model, monke
     asked = Record("r", "image", [picture(0)], turns[:1])
     prompt = len(model.processor(asked, train=False)["input_ids"]) + tokens
     monkeypatch.setitem(model.config.llm, "tokenizer_model_max_length", prompt)
-    with pytest.raises(BTCChatError, match=f"no answer is left of .* tokens; raise --model_max_length .{prompt}."):
+    with pytest.raises(BTCChatError, match=f"no answer is left in .* tokens; raise --model_max_length .{prompt}."):
         model.processor(record, train=True)
 
 
-def test_saved_wording_comes_back_with_the_processor(tmp_path):
+def test_saved_wording_is_loaded_with_the_processor(tmp_path):
     model = tiny_model(
         tmp_path / "t",
         change_encoder={"change_encoder_type": "concat"},
@@ -138,7 +138,7 @@ def sample(ids, frames, modality):
     }
 
 
-def test_short_texts_are_padded_and_frames_follow_each_other(model):
+def test_short_texts_are_padded_and_frames_are_concatenated(model):
     pair, text = sample([1, -200, 5, 6], 2, "pair"), sample([1, 0], 0, "text")
     clip = sample([1, -200, -200, -200, 7], 3, "video")
     batch = model.processor.collate([pair, text, clip])
@@ -172,7 +172,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_samples_tokens(model):
     alone = [model(**model.processor.collate([each])).loss.item() for each in samples]
     together = model(**model.processor.collate(samples)).loss.item()
     assert together == pytest.approx(np.average(alone, weights=counts), abs=1e-5)
-    assert max(alone) - min(alone) > 1e-3  # else the mean would say nothing
+    assert max(alone) - min(alone) > 1e-3  # otherwise the mean would prove nothing
 
 
 def test_the_system_text_of_a_template_can_be_replaced(tmp_path):

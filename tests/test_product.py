@@ -1,4 +1,4 @@
-"""Any change encoder with any language model: each pair of them runs, learns, answers and saves."""
+"""Any change encoder with any language model: each combination runs, learns, answers and saves."""
 
 import itertools
 
@@ -20,7 +20,7 @@ ENCODERS = {
 }
 
 
-def test_every_change_encoder_is_here():
+def test_every_change_encoder_is_tested_here():
     assert set(ENCODERS) == set(CHANGE_ENCODERS)
 
 
@@ -42,7 +42,7 @@ def sample(model, number: int) -> dict:
     return model.processor(Record("test", "pair", pair, turns), train=True)
 
 
-def test_a_batch_of_pairs_gives_what_one_by_one_gives(model):
+def test_a_batch_of_pairs_gives_the_outputs_of_one_by_one(model):
     asked = [request("What changed?", "pair", [picture(n), picture(n + 1)]) for n in range(2)]
     asked.append(request("What is in the image?", "image", picture(5)))
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_a_batch_of_pairs_gives_what_one_by_one_gives(model):
     assert model.answer(asked, options) == [model.answer([r], options)[0] for r in asked]
 
 
-def test_what_is_saved_loads_bit_equal(model, tmp_path):
+def test_a_saved_model_loads_bit_equal(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     again = BTCChat.from_pretrained(tmp_path / "saved", device="cpu")
     state = again.state_dict()

@@ -1,4 +1,4 @@
-"""How images are read is one value, which every command takes and every way to the model uses."""
+"""One value says how images are read; every command accepts it and every path to the model uses it."""
 
 import json
 
@@ -32,18 +32,18 @@ def pair(tmp_path):
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data show mine"])
-def test_every_command_that_reads_images_takes_the_flags(command):
+def test_every_command_that_reads_images_has_the_flags(command):
     parser = cli.build_parser()
     assert reading_of(parser.parse_args(command.split())) == Reading()
     assert reading_of(parser.parse_args([*command.split(), *FLAGS])) == READING
 
 
-def test_training_takes_the_flags():
+def test_training_has_the_flags():
     assert DataArguments(data_mixture="mine").reading == Reading()
     assert DataArguments("mine", bands="3,2,1", stretch="per-date", nodata="-9999").reading == READING
 
 
-def test_a_flag_that_makes_no_sense_is_found_before_anything_is_loaded(pair, capsys, monkeypatch):
+def test_an_invalid_flag_is_an_error_before_anything_is_loaded(pair, capsys, monkeypatch):
     from btcchat.commands import options
 
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
@@ -52,7 +52,7 @@ def test_a_flag_that_makes_no_sense_is_found_before_anything_is_loaded(pair, cap
         assert "--stretch shard: expected shared, per-date, none or LOW,HIGH" in capsys.readouterr().err
 
 
-def test_the_model_its_processor_its_maps_and_its_clues_read_alike(model, pair):
+def test_the_model_its_processor_its_maps_and_its_clues_read_images_alike(model, pair):
     def pixels() -> np.ndarray:
         return model.processor(request("What changed?", "pair", pair), train=False)["frames"].numpy()
 
@@ -68,13 +68,13 @@ def test_the_model_its_processor_its_maps_and_its_clues_read_alike(model, pair):
         model.processor.reading = READING
 
 
-def test_a_processor_without_a_model_reads_as_the_flags_say():
+def test_a_processor_without_a_model_follows_the_flags():
     args = cli.build_parser().parse_args(["data", "check", "mine", *FLAGS])
     assert load_processor(args).reading == READING
     assert Processor.from_pretrained("tiny", reading=READING).reading == READING
 
 
-def test_data_check_reads_files_with_the_bands_that_are_asked_for(tmp_path, pair, capsys):
+def test_data_check_reads_files_with_the_requested_bands(tmp_path, pair, capsys):
     talk = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": "a cloud"}]
     (tmp_path / "rows.jsonl").write_text(json.dumps({"modality": "pair", "images": pair, "conversations": talk}))
     (tmp_path / "sets.yaml").write_text("mine: {annotation: rows.jsonl, images: .}")
@@ -91,17 +91,17 @@ def test_data_check_reads_files_with_the_bands_that_are_asked_for(tmp_path, pair
     ]
     assert cli.main(command) == 0
     assert cli.main([*command, "--bands", "5,4,3"]) == 3
-    assert "has 3 bands, --bands is 5,4,3" in capsys.readouterr().out
+    assert "has 3 bands, but --bands is 5,4,3" in capsys.readouterr().out
 
 
-def test_a_reading_that_is_none_is_refused():
+def test_an_invalid_reading_is_an_error():
     with pytest.raises(TypeError, match="reading must be a btcchat.media.Reading"):
         BTCChat.from_pretrained(reading="shared")
     with pytest.raises(BTCChatError, match="unknown stretch 'per date' .did you mean 'per-date'"):
         Reading(stretch="per date")
 
 
-def test_a_caption_of_16_bit_files_says_how_they_were_read(pair, capsys):
+def test_a_caption_of_16_bit_files_reports_how_they_were_read(pair, capsys):
     assert (
         cli.main(["caption", *pair, "--json", "--stretch", "per-date", "--device", "cpu", "--max-new-tokens", "2"]) == 0
     )

@@ -1,4 +1,4 @@
-"""What README shows works as it is written there."""
+"""The commands and code in README work as written."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ def test_a_command_of_the_readme_parses(line):
     assert callable(arguments.run)
 
 
-def test_the_quick_start_is_two_commands_each_complete_and_both_run_in_ci():
+def test_the_quick_start_is_two_complete_commands_and_both_run_in_ci():
     found = re.findall(r"<!-- ci: (\w+) -->\n```sh\n(.*?)\n```\n<!-- ci: end -->", README, re.DOTALL)
     assert found == [
         ("example", 'pip install torch==2.13.0 -e ".[pinned]" && btcchat caption --example'),
@@ -49,7 +49,7 @@ def test_the_python_of_the_readme_runs_on_the_packaged_model(tmp_path, monkeypat
     assert capsys.readouterr().out.strip(), "the caption is printed"
 
 
-def test_the_example_answer_in_the_readme_is_what_the_packaged_model_says():
+def test_the_example_answer_in_the_readme_is_the_packaged_models():
     from btcchat import BTCChat
 
     shown = re.search(r"<!-- example answer -->\n```\n(.*?)\n```", README, re.DOTALL)[1]
@@ -57,7 +57,7 @@ def test_the_example_answer_in_the_readme_is_what_the_packaged_model_says():
     assert model.caption(EXAMPLE / "before.png", EXAMPLE / "after.png") == shown
 
 
-def test_the_readme_is_for_five_minutes():
+def test_the_readme_is_short():
     sections = re.split(r"^## ", README, flags=re.MULTILINE)[1:]
     sizes = {name: len([line for line in body if line.strip()]) for name, *body in map(str.splitlines, sections)}
     topics = ["From the command line", "From Python", "Scenes", "Server", "Training"]
@@ -66,7 +66,7 @@ def test_the_readme_is_for_five_minutes():
     assert "\n|" not in README, "tables are in docs/"
 
 
-def test_every_script_that_readme_and_results_name_is_there():
+def test_every_script_named_in_readme_and_results_exists():
     results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:benchmarks|docs|scripts)/[\w/]+\.(?:py|sh|png)", README + results))
     assert {"benchmarks/golden.py", "benchmarks/full_size.py", "docs/example.png"} <= named

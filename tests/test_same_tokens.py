@@ -1,7 +1,7 @@
-"""A model is asked in the tokens, and shown the pixels, that it was taught with, however a record is written.
+"""At inference a model gets the same tokens and pixels as in training, however a record is written.
 
-Training reads a record with its answer; an answer is asked for by the same record without it, or by a person's question
-(`request`), which writes no ``<image>``. All of them are compared over the product of what can differ.
+Training reads a record with its answer; inference reads the same record without it, or a person's question (`request`),
+which has no ``<image>``. All of them are compared over the product of everything that can differ.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from torch import nn
 
 from btcchat import Record, request
 from btcchat.change_encoder import CHANGE_ENCODERS
-from btcchat.prompt import CAPTION_QUESTION, IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from btcchat.prompt import CAPTION_QUESTION, IGNORE_INDEX
 from tests.test_model import picture
 from tests.tiny import ATTENTIVE, tiny_model
 
@@ -73,7 +73,7 @@ def model(request, tmp_path_factory):
 
 
 def written(question: str, style: str, frames: int, segments: int) -> str:
-    """``question`` as a record of a data set writes it."""
+    """``question`` as written in a data set's record."""
     count = {"none": 0, "one": min(frames, 1), "one per frame": frames, "one per segment": segments}[style]
     return "<image>\n" * count + question
 
@@ -126,38 +126,13 @@ def test_training_and_inference_read_the_same_tokens_and_pixels(model):
     assert compared > 300
 
 
-@pytest.mark.parametrize("earlier", [0, 2])
-def test_a_model_that_reads_the_question_first_reads_the_last_one_before_the_images_too(tmp_path, earlier):
-    model = tiny_model(tmp_path, num_video_frames=4)
-    plain = tiny_model(tmp_path / "plain", num_video_frames=4)
-    model.config.question_first = True
-    texts = ["Is there a pond?", "Where is it?"][:earlier] + ["How many houses?"]
-    history = [{"from": who, "value": text} for q in texts[:-1] for who, text in (("human", q), ("gpt", EARLIER))]
-    for modality, number in FRAMES.items():
-        frames = [picture(seed) for seed in range(number)]
-        hints = {"dates": DATES[:2], "clue": "about 4 %"} if modality == "pair" else {}
-        asked = request(texts[-1], modality, frames, history=history, **hints)
-        first, *others = asked.conversations
-        shown = [{**first, "value": written(first["value"], "one", number, number)}, *others]
-        record = Record("record", modality, frames, [*shown, {"from": "gpt", "value": "three ."}], **hints)
-        tokens = model.processor(asked, train=False)["input_ids"].tolist()
-        assert model.processor(record, train=True)["input_ids"][: len(tokens)].tolist() == tokens
-        without = plain.processor(asked, train=False)["input_ids"].tolist()
-        if modality == "text":
-            assert tokens == without
-            continue
-        lead = model.tokenizer.decode(tokens[: tokens.index(IMAGE_TOKEN_INDEX)])
-        assert len(tokens) > len(without) and f"USER: {texts[-1]}" in lead
-        assert tokens[-8:] == without[-8:], "the rest of the conversation is as it was"
-
-
 def learned_by_the_way(model, sample, length: int) -> set[int]:
-    """What is learned of the prompt."""
+    """The ids in the prompt that have a label."""
     return set(sample["labels"][:length].tolist()) - {IGNORE_INDEX}
 
 
 def known_to_be_learned(model) -> set[int]:
-    """The answers of earlier turns; in ChatML also its own tokens and the header of an answer, as published."""
+    """The answers of earlier turns; in ChatML also its special tokens and the header of an answer, as published."""
     tokenizer = model.tokenizer
     texts = [f" {EARLIER}", EARLIER] + ([] if model.config.conv_version == "v1" else ["assistant\n", FRAME])
     ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]

@@ -1,4 +1,4 @@
-"""The benchmark that trains change encoders on real pairs, whole, at toy sizes."""
+"""The benchmark that trains change encoders on real pairs, from start to end at toy sizes."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ UNCHANGED = ["there is no difference", "the two scenes seem identical"]
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    """METEOR without its table of paraphrases, which takes seconds to read; no test here checks its scores."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -39,9 +39,9 @@ def levir(tmp_path_factory):
                 mask[:8] = 255 * changed  # a quarter of it
                 (root / "images/val/label").mkdir(exist_ok=True)
                 Image.fromarray(mask).save(root / "images/val/label" / name)
-            said = [f"{number} houses on the left", "a house is built"] if changed else UNCHANGED
+            captions = [f"{number} houses on the left", "a house is built"] if changed else UNCHANGED
             entry = {"filepath": split, "filename": name, "split": split, "changeflag": changed}
-            entries.append(entry | {"sentences": [{"raw": f" {text} ."} for text in said]})
+            entries.append(entry | {"sentences": [{"raw": f" {text} ."} for text in captions]})
     (root / "LevirCCcaptions.json").write_text(json.dumps({"images": entries}))
     return root
 
@@ -62,7 +62,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 @pytest.mark.slow
-def test_real_numbers_have_every_row(levir, start, tmp_path, capsys, monkeypatch):
+def test_real_numbers_prints_every_row(levir, start, tmp_path, capsys, monkeypatch):
     from tests.tiny import tiny_model
 
     def small(folder):
@@ -81,7 +81,7 @@ def test_real_numbers_have_every_row(levir, start, tmp_path, capsys, monkeypatch
     assert drawn == [*names, "everything changed"] and tables(out)[2][-1][1:] == ["12.5", "22.2", "-"]
     same = '"the scene is the same as before" for all'
     assert {same, "most frequent in train", "nearest in train"} <= set(changed)
-    assert "pairs 6 instead of 2000" in out and "6 pairs in each of two stages" in out  # what is given wins
+    assert "pairs 6 instead of 2000" in out and "6 pairs in each of two stages" in out  # given values take precedence
     assert f"attentive-1, scenes: {start}, not trained alike" in out
     numbers = json.loads((tmp_path / "out" / "real_numbers.json").read_text())["scores"]
     assert (
@@ -89,7 +89,7 @@ def test_real_numbers_have_every_row(levir, start, tmp_path, capsys, monkeypatch
     )
 
 
-def test_a_row_that_is_none_is_one_line(capsys):
+def test_an_unknown_row_is_an_error_of_one_line(capsys):
     with pytest.raises(SystemExit):
         real_numbers.main(["--pretrained", "concta=here"])
     assert "takes NAME=FOLDER, NAME one of attentive-0, attentive-1, concat" in capsys.readouterr().err

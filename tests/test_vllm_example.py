@@ -1,4 +1,4 @@
-"""examples/vllm_prompt_embeds.py up to vLLM's call: a stand-in runs the language model as vLLM would."""
+"""examples/vllm_prompt_embeds.py up to the call of vLLM: a stand-in runs the language model as vLLM would."""
 
 import sys
 import types
@@ -31,7 +31,7 @@ def checkpoint(tmp_path):
 
 
 class LLM:
-    """vllm.LLM as far as the example calls it: transformers writes the answers."""
+    """The part of vllm.LLM that the example calls; transformers writes the answers."""
 
     def __init__(self, model, **options):
         assert options == {
@@ -64,7 +64,7 @@ class LLM:
             yield types.SimpleNamespace(outputs=[types.SimpleNamespace(token_ids=ids[0].tolist())])
 
 
-def test_the_answers_are_those_of_btcchat(example, checkpoint, monkeypatch):
+def test_the_answers_equal_those_of_btcchat(example, checkpoint, monkeypatch):
     module = types.SimpleNamespace(LLM=LLM, SamplingParams=types.SimpleNamespace)
     monkeypatch.setitem(sys.modules, "vllm", module)
     model = BTCChat.from_pretrained(checkpoint, device="cpu")

@@ -1,4 +1,4 @@
-"""An installed wheel finds what comes with it, with nothing of the checkout in sight."""
+"""An installed wheel finds its own files without the checkout."""
 
 import json
 import os
@@ -20,7 +20,7 @@ BUILD = "import setuptools.build_meta as build; build.build_wheel('..')"
 def site(tmp_path_factory):
     """The unpacked wheel: what pip would put into site-packages."""
     work = tmp_path_factory.mktemp("wheel")
-    source = work / "source"  # a copy, because building leaves files beside setup.py
+    source = work / "source"  # a copy, because building leaves files next to setup.py
     source.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -38,10 +38,10 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def python(site, tmp_path):
-    """``python("-m", "btcchat", "--help")`` -> what it printed, run in an empty folder."""
+    """``python("-m", "btcchat", "--help")`` -> its output, run in an empty folder."""
 
     def run(*arguments: str) -> str:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}  # before anything that is installed
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}  # precedes installed packages
         command = [sys.executable, *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def python(site, tmp_path):
     return run
 
 
-def test_the_package_is_that_of_the_wheel(python, site):
+def test_the_imported_package_is_the_wheels(python, site):
     where = python("-c", "import btcchat, sys; print(btcchat.__file__); print(*sys.path, sep='\\n')").splitlines()
     assert where[0] == str(site / "btcchat" / "__init__.py")
 
@@ -60,7 +60,7 @@ def test_the_page_of_the_server_is_in_the_wheel(site):
     assert here and {path for path in here if not (site / path).is_file()} == set()
 
 
-def test_the_command_says_what_it_can_do(python):
+def test_the_command_prints_its_help(python):
     assert "btcchat caption before.png after.png" in python("-m", "btcchat", "--help")
     assert "levir_cc" in python("-m", "btcchat", "data", "convert", "--list")
 
@@ -72,7 +72,7 @@ def test_the_shipped_sets_and_mixtures_are_found(python):
     assert any(line.startswith("change_captions ") and " = levir_cc@random_choice+" in line for line in printed)
 
 
-def test_a_mixture_of_ones_own_is_built(python, tmp_path):
+def test_your_own_mixture_is_built(python, tmp_path):
     turns = [{"from": "human", "value": "Is it?"}, {"from": "gpt", "value": "yes"}]
     (tmp_path / "rows.jsonl").write_text(json.dumps({"modality": "text", "conversations": turns}) + "\n")
     (tmp_path / "mine.yaml").write_text("mine: {annotation: rows.jsonl}\n")
@@ -84,12 +84,12 @@ def test_a_preset_and_its_deepspeed_config_are_found(python):
     assert "release/3b/sft" in python("-m", "btcchat", "train", "--list")
     code = "from btcchat.train.presets import expand; print(expand(['--preset', 'release/3b/sft']))"
     assert "'every_modality'" in python("-c", code)
-    for name in ("zero2_offload", "scripts/zero2_offload.json"):  # the second as in the published command
+    for name in ("zero2_offload", "scripts/zero2_offload.json"):  # the published command uses the second
         code = f"from btcchat.train.distributed import deepspeed_config as d; print(d('{name}')['zero_optimization'])"
         assert "'stage': 2" in python("-c", code)
 
 
-def test_recipes_come_along(python, site):
+def test_recipes_are_included(python, site):
     there = {str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*") if path.is_file()}
     found = {
         str(path.relative_to(site / "btcchat" / "scripts")) for path in (site / "btcchat" / "scripts").rglob("*.*")

@@ -1,4 +1,4 @@
-"""What a caller in Python can get wrong: each an error that names the argument."""
+"""Wrong arguments of a Python caller are errors that name the argument."""
 
 from pathlib import Path
 
@@ -117,10 +117,10 @@ VALUES = {
     "history[1] must be a turn": lambda model: model.ask("Q", history=[TURN, {"role": "gpt", "content": "a house"}]),
     "history[1] must be a turn {'from'": lambda model: model.ask("Q", history=[TURN, ("gpt", "a house")]),
     "unknown speaker of history[0] 'robot'": lambda model: model.ask("Q", history=[{"from": "robot", "value": "a"}]),
-    "history must take turns and end with an answer ('gpt'); its turns are human": lambda model: model.ask(
+    "history must alternate and end with an answer ('gpt'); its turns are human": lambda model: model.ask(
         "Q", history=[TURN]
     ),
-    "history must take turns and end with an answer ('gpt'); its turns are human, human": lambda model: model.stream(
+    "history must alternate and end with an answer ('gpt'); its turns are human, human": lambda model: model.stream(
         "Q", history=[TURN, TURN]
     ),
     "unknown modality 'pairs' (did you mean 'pair'?)": lambda model: request("Q", "pairs", [IMAGE, IMAGE]),
@@ -147,8 +147,8 @@ def test_an_argument_of_a_wrong_value_is_an_error_that_names_it(model, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_what_the_checks_let_through(model, tmp_path):
-    """A path of any kind, tuples in the place of lists, a greeting before the first question."""
+def test_valid_arguments_pass_the_checks(model, tmp_path):
+    """Any kind of path, tuples instead of lists, and a greeting before the first question."""
     IMAGE.save(tmp_path / "a.png")
     plain = model.ask("Q", image=IMAGE, max_new_tokens=4)
     for source in (tmp_path / "a.png", str(tmp_path / "a.png"), [IMAGE], (Path(tmp_path / "a.png"),)):
@@ -158,6 +158,6 @@ def test_what_the_checks_let_through(model, tmp_path):
     assert dated == model.ask("Q", pair=list(pair), dates=["2010", "2014"], max_new_tokens=4, stop=(".",))
     answered = [TURN, {"from": "gpt", "value": "a house"}]
     greeted = [{"from": "gpt", "value": "Hello."}, *answered]
-    told = model.ask("Q", image=IMAGE, history=answered, max_new_tokens=4)
-    assert model.ask("Q", image=IMAGE, history=greeted, max_new_tokens=4) == told
+    answer = model.ask("Q", image=IMAGE, history=answered, max_new_tokens=4)
+    assert model.ask("Q", image=IMAGE, history=greeted, max_new_tokens=4) == answer
     assert model.answer((request("Q", "image", IMAGE),), GenerationOptions(4)) == [plain]

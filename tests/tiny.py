@@ -1,4 +1,4 @@
-"""A random model of a few thousand weights, for tests that need a whole one."""
+"""A random model of a few thousand weights, for tests that need a complete model."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ CORPUS = [
 
 
 def rope_of(model) -> tuple:
-    """rope_theta and rope_scaling that a language model computes with, in the words of transformers 4."""
+    """rope_theta and rope_scaling that a language model computes with, under the names of transformers 4."""
     config = published_rope(model.config.to_dict())
     return config["rope_theta"], config.get("rope_scaling")
 
@@ -38,7 +38,7 @@ def qwen2_tokenizer():
 
 
 def tiny_model(folder: Path, *, change_encoder: dict | None = ATTENTIVE, seed: int = 0, llm: str = "llama", **fields):
-    """A random model; ``folder`` is where its tokenizer's file lies. Fields: those of BTCChatConfig."""
+    """A random model; its tokenizer's file is in ``folder``. fields: of BTCChatConfig."""
     if llm == "qwen2":
         tokenizer, fields = qwen2_tokenizer(), {"conv_version": "qwen_1_5", **fields}
     else:

@@ -1,4 +1,4 @@
-"""Turns of a chat for tests, by the function that makes every turn."""
+"""Turns of a chat for tests, built by the function that builds every turn."""
 
 from btcchat.prompt import Hints, Turn, Wording, turns_from_record
 
@@ -21,6 +21,6 @@ def turns_of(
 
 
 def user_turn(question: str, segments: int = 0, *, modality: str = "series", **words) -> Turn:
-    """What a person asks, after its placeholders."""
+    """A person's question, after its placeholders."""
     message = {"from": "human", "value": question}
     return turns_of([message], segments=segments, modality=modality, literal=True, **words)[0]

@@ -45,7 +45,7 @@ def check_attributes(name: str, encoder: Any) -> None:
 
 
 def check_encoder(name: str, encoder: nn.Module, build: Build, sizes: Sizes, device: str) -> None:
-    """Raise BTCChatError where an encoder from outside the package does not keep its contract, and log warnings.
+    """Raise BTCChatError where an encoder from outside the package breaks the contract, and log warnings.
 
     encoder: the one of the model, which stays as it is; sizes are its own.
     """

@@ -1,13 +1,13 @@
-"""LoRA adapters of the language model, through peft: a folder of what was trained, which names its base.
+"""LoRA adapters of the language model, through peft: a folder with the trained weights, which names its base.
 
 It is a checkpoint folder (see config.py) without the weights that were not trained:
 
     config.json     also ``base_model``: where the base is, a fingerprint of it, and the parts taken from it
     llm/            config.json, and adapter_config.json and adapter_model.safetensors in peft's own layout
-    mm_projector/   the projector and the change encoder, whole
-    vision_tower/   config.json; its weights only where they were trained
+    mm_projector/   the whole projector and change encoder
+    vision_tower/   config.json; its weights only if they were trained
 
-The base is loaded as any checkpoint is, so an adapter is small, and one base in memory serves with and without it.
+The base is loaded like any checkpoint, so an adapter is small, and one base in memory answers with and without it.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 @dataclass
 class Base:
-    """The checkpoint an adapter belongs to: a folder or hub id, what its weights look like, the parts taken from it."""
+    """The checkpoint an adapter belongs to: its folder or hub id, a hash of its weights, the parts taken from it."""
 
     path: str
     fingerprint: str
@@ -48,7 +48,7 @@ class Base:
 
     @classmethod
     def of(cls, path: str | Path, source: CheckpointSource) -> "Base":
-        """``source`` is what ``path``, a folder or a hub id, holds."""
+        """The base at ``path``, a folder or a hub id, opened as ``source``."""
         local = Path(path).expanduser()
         return cls(str(local.resolve()) if local.is_dir() else str(path), fingerprint(source))
 
@@ -57,7 +57,7 @@ class Base:
 
 
 class HasAdapter(Protocol):
-    """A model whose language model may have an adapter, which ``base`` then belongs to."""
+    """A model whose language model may have an adapter; ``base`` is then the adapter's."""
 
     llm: PreTrainedModel
     base: Base | None
@@ -76,18 +76,18 @@ def read_base(folder: Path) -> Base | None:
 
 
 def check_base(adapter: Path, base: Base, folder: Path, source: CheckpointSource) -> None:
-    """Raise BTCChatError where ``folder``, opened, does not hold the weights that the adapter was trained on."""
+    """Raise BTCChatError if ``folder``, opened as ``source``, lacks the weights that the adapter was trained on."""
     if fingerprint(source) != base.fingerprint:
         raise BTCChatError(
-            f"{adapter} is an adapter of {base.path}, and the weights in {folder} are others; "
-            "name the folder it was trained on with --base (Python: base=)"
+            f"{adapter} is an adapter of {base.path}, but {folder} has different weights; "
+            "name the folder that it was trained on with --base (Python: base=)"
         )
 
 
 def fingerprint(source: CheckpointSource) -> str:
-    """A hash over the frozen parts' weights: their names, types, shapes and 256 bytes from the middle of each.
+    """A hash of the frozen parts' weights: their names, types, shapes and 256 bytes from the middle of each.
 
-    Shards do not matter, and nothing is read whole: for 3B parameters it takes milliseconds.
+    It does not depend on the shards and reads no weight completely: for 3B parameters it takes milliseconds.
     """
     rows = []
     for part, weights in (("llm", source.llm), ("vision_tower", source.vision_tower)):
@@ -117,7 +117,7 @@ def lora_layers(llm: PreTrainedModel) -> dict[str, "BaseTunerLayer"]:
 
 
 def linear_names(llm: PreTrainedModel) -> list[str]:
-    """The last names of the language model's linear layers, but for the output head: what LoRA adapts by default."""
+    """The last names of the language model's linear layers except the output head: LoRA adapts these by default."""
     head = llm.get_output_embeddings()
     linear = (name for name, module in llm.named_modules() if isinstance(module, nn.Linear) and module is not head)
     return sorted({name.rpartition(".")[2] for name in linear if "lora_" not in name})
@@ -131,7 +131,7 @@ def attach(
     lora_alpha: float = 8,
     lora_dropout: float = 0.0,
 ) -> None:
-    """Put fresh LoRA layers into ``llm``; they change nothing yet. The options, and their defaults, are peft's."""
+    """Put fresh LoRA layers into ``llm``; they change no answer yet. The options and their defaults are peft's."""
     peft = import_peft()
     known = dict.fromkeys(linear_names(llm))
     for name in target_modules:
@@ -152,10 +152,10 @@ def import_peft() -> ModuleType:
 
 @contextlib.contextmanager
 def off(model: HasAdapter) -> Iterator[None]:
-    """The base's answers from the same weights: within the context the adapter is passed by."""
+    """Within the context the adapter is bypassed, so that the same weights give the base's answers."""
     layers = lora_layers(model.llm).values()
     if not layers:
-        raise BTCChatError("the model has no adapter that could be switched off; it is a plain checkpoint")
+        raise BTCChatError("the model has no adapter to switch off; it is a plain checkpoint")
     trained = {name: p.requires_grad for name, p in model.llm.named_parameters()}
     for layer in layers:
         layer.enable_adapters(False)
@@ -164,13 +164,13 @@ def off(model: HasAdapter) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
-        for name, parameter in model.llm.named_parameters():  # peft thaws what it enables
+        for name, parameter in model.llm.named_parameters():  # peft unfreezes what it enables
             parameter.requires_grad_(trained[name])
 
 
 @torch.no_grad()
 def merge(model: HasAdapter) -> None:
-    """Add the adapter to the weights it adapts; what is left is a plain model."""
+    """Add the adapter to the weights it adapts, which leaves a plain model."""
     for name, layer in lora_layers(model.llm).items():
         layer.merge(safe_merge=True)
         parent, _, last = name.rpartition(".")
@@ -183,7 +183,7 @@ def merge(model: HasAdapter) -> None:
 
 
 def write(llm: PreTrainedModel, base: Base, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """llm/ of an adapter folder. state: the language model's weights, the adapter's among them."""
+    """Write llm/ of an adapter folder. state: the language model's weights, including the adapter's."""
     llm.config.save_pretrained(folder)
     config = llm.peft_config[NAME]
     config.base_model_name_or_path = base.path
@@ -201,7 +201,7 @@ def read(llm: PreTrainedModel, folder: Path) -> None:
     rank = config.get("r", 8)
     for key, shape in _stored(folder / WEIGHTS).items():
         if "lora_A" in key and shape[:1] != (rank,):
-            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {shape}, the config says r {rank}")
+            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {shape}, but the config says r {rank}")
     attach(
         llm,
         target_modules=config.get("target_modules", []),
@@ -213,11 +213,11 @@ def read(llm: PreTrainedModel, folder: Path) -> None:
     own = {_peft_key(name): p for name, p in llm.named_parameters() if "lora_" in name}
     if differing := sorted(own.keys() ^ weights.keys()):
         where = "missing" if differing[0] in own else "unknown"
-        raise BTCChatError(f"{folder / WEIGHTS}: weight '{differing[0]}' is {where}; adapter_config.json says other")
+        raise BTCChatError(f"{folder / WEIGHTS}: weight '{differing[0]}' is {where} according to adapter_config.json")
     for key, parameter in own.items():
         if parameter.shape != weights[key].shape:
             got, want = tuple(weights[key].shape), tuple(parameter.shape)
-            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {got}, the config says {want}")
+            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {got}, but the config says {want}")
         parameter.copy_(weights[key])
 
 

@@ -43,9 +43,9 @@ AGAIN = "download or save the checkpoint again"
 
 @dataclass
 class BTCChatConfig:
-    """What a checkpoint is. ``llm``, ``vision_tower``, ``mm_projector`` and ``change_encoder`` hold the part configs.
+    """The config of a checkpoint. ``llm``, ``vision_tower``, ``mm_projector`` and ``change_encoder`` are its parts'.
 
-    ``change_encoder`` is None where the folder does not say (published folders): then the weights decide.
+    ``change_encoder`` is None if the folder does not say (published folders): then the weights decide.
     """
 
     llm: LLMConfig = field(default_factory=LLMConfig)
@@ -54,28 +54,27 @@ class BTCChatConfig:
     change_encoder: ChangeEncoderConfig | None = None
     mm_vision_select_layer: int | list[int] = -2  # index into the tower's hidden states; a list = several depths
     mm_vision_select_feature: str = "cls_patch"  # cls_patch keeps every token, patch drops token 0
-    vision_resolution: int = -1  # pixels a side; -1 = the tower's own image_size
-    image_aspect_ratio: str = "resize"  # what becomes of an image that is not square
+    vision_resolution: int = -1  # pixels per side; -1 = the tower's own image_size
+    image_aspect_ratio: str = "resize"  # how to handle an image that is not square
     num_video_frames: int = 8  # frames sampled from a video
     series_change_tokens: bool = False  # put the change tokens of consecutive dates between a series' dates
-    video_change_tokens: bool = False  # the same between a video's frames
+    video_change_tokens: bool = False  # the same for a video's frames
     conv_version: str = "v1"  # conversation template
     caption_question: str = CAPTION_QUESTION
-    pair_prompt: str = ""  # what comes before a pair's question, <image> a date; empty: a line of each image
-    question_first: bool = False  # the last question of a conversation is also written before the images
-    training_gsd: float | None = None  # ground sampling distance of what it was trained on, in metres
-    change_threshold: ChangeThreshold | None = None  # of its change maps, with what it was calibrated on
+    pair_prompt: str = ""  # text before a pair's question, <image> for each date; empty: a line per image
+    training_gsd: float | None = None  # ground sampling distance of the training images, in metres
+    change_threshold: ChangeThreshold | None = None  # of its change maps, and the data it was calibrated on
     quantization: Quantization | None = None  # of its weights: see checkpoint.quantize
-    plugins: list[PluginRecord] = field(default_factory=list)  # that parts come from; see record_plugins
+    plugins: list[PluginRecord] = field(default_factory=list)  # from which parts come; see record_plugins
     published: RootConfig = field(
         default_factory=RootConfig
-    )  # config.json of the LLaVA-NeXT folder it comes from, for an export
+    )  # config.json of the LLaVA-NeXT folder it was imported from, for an export
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Raise BTCChatError for a field whose value is not known."""
+        """Raise BTCChatError for a field with an unknown value."""
         self.mm_vision_select_layer = read_layers(self.mm_vision_select_layer)
         check(self.change_encoder or {}, ChangeEncoderConfig, "change encoder")
         get_template(self.conv_version)  # raises for an unknown name
@@ -87,14 +86,14 @@ class BTCChatConfig:
 
     @property
     def known_change_encoder(self) -> ChangeEncoderConfig:
-        """Its config. Raises BTCChatError while the weights have not decided."""
+        """The change encoder's config. Raises BTCChatError before the weights have decided it."""
         if self.change_encoder is None:
             raise BTCChatError("the config does not say which change encoder the model has")
         return self.change_encoder
 
     @property
     def part_names(self) -> dict[str, str | None]:
-        """Kind of part -> its name here, which may be an alias or a path that its registry does not have."""
+        """Kind of part -> its name in this config, which may be an alias or a path unknown to the registry."""
         return {
             "change encoder": (self.change_encoder or {}).get("change_encoder_type"),
             "vision tower": self.vision_tower.get("vision_tower_type"),
@@ -104,11 +103,11 @@ class BTCChatConfig:
         }
 
     def record_plugins(self) -> None:
-        """Note in ``plugins`` which ones the parts come from; a part may have been replaced since it was loaded."""
+        """Update ``plugins`` to those the parts come from; a part may have been replaced since it was loaded."""
         self.plugins = records(self.part_names)
 
     def require_plugins(self, folder: Path, kind: str) -> None:
-        """Raise BTCChatError where the part ``kind`` of a checkpoint folder comes from a plugin that is missing."""
+        """Raise BTCChatError if the part ``kind`` of a checkpoint folder comes from a plugin that is not enabled."""
         require(self.plugins, folder, [kind])
 
     @property
@@ -127,7 +126,7 @@ class BTCChatConfig:
         return self.llm["hidden_size"]
 
     def has_change_tokens(self, modality: str) -> bool:
-        """Whether change tokens stand between the frames of this modality. (A pair has nothing else.)"""
+        """Whether change tokens go between the frames of this modality. (A pair has only change tokens.)"""
         return {"series": self.series_change_tokens, "video": self.video_change_tokens}.get(modality, False)
 
     @classmethod
@@ -135,7 +134,7 @@ class BTCChatConfig:
         root: RootConfig = read_config(folder / "config.json", RootConfig)
         check_supported(root, folder)
         plugins = read_records(root.get("plugins"), folder)
-        # open_checkpoint requires those of the change encoder and the projector, unless a fresh one takes their place.
+        # open_checkpoint requires those of the change encoder and the projector, unless a fresh part replaces them.
         require(plugins, folder, ["vision tower", "prompt template", "language model"])
         flat = {f.name for f in fields(cls)} - {*PARTS, "change_encoder", "plugins"}
         parts: dict[str, Any] = {
@@ -150,19 +149,19 @@ class BTCChatConfig:
         return cls(**parts, change_encoder=change_encoder, plugins=plugins, **options)
 
     def describe_tower(self, tower: "VisionTower") -> None:
-        """Take the vision tower's config and resolution as they are now; a resize changes both."""
+        """Record the vision tower's current config and resolution; a resize changes both."""
         self.vision_tower = cast(VisionTowerConfig, dict(tower.config))
         self.vision_resolution = tower.resolution
 
     def write(self, folder: Path, more: RootConfig | None = None) -> None:
         """Write the part configs that are ours (not llm/, which its own library writes), then config.json last.
 
-        more: what else config.json says.
+        more: further keys of config.json.
         """
         self.record_plugins()
         warn_of_scripts(self.plugins)
         tree = asdict(self)
-        for optional in ("plugins", "question_first", "training_gsd", "change_threshold", "quantization"):
+        for optional in ("plugins", "training_gsd", "change_threshold", "quantization"):
             if not tree[optional]:
                 del tree[optional]
         change_encoder = tree.pop("change_encoder")
@@ -182,7 +181,7 @@ class BTCChatConfig:
 
 
 def check_supported(root: RootConfig, folder: Path) -> None:
-    """Raises BTCChatError where the config.json of a published folder asks for what no code here does."""
+    """Raise BTCChatError if the config.json of a published folder needs a feature that is not supported."""
     for key, meaning in (("s2", "multi-scale S2 features"), ("mm_use_im_start_end", "image start/end tokens")):
         if root.get(key):
             raise BTCChatError(f"{folder / 'config.json'}: {key} is true; {meaning} are not supported")
@@ -203,6 +202,6 @@ def read_layers(layers: str | int | list[int]) -> int | list[int]:
 
 
 def read_config(path: Path, schema: type[Any]) -> Any:
-    """The JSON object in a file of a checkpoint folder, of a type of schema.py. Raises BTCChatError."""
+    """The JSON object in a file of a checkpoint folder, checked against a type of schema.py. Raises BTCChatError."""
     layout = "a checkpoint folder has config.json, llm/, vision_tower/ and mm_projector/"
     return read_json(path, schema=schema, missing=layout, way_out=AGAIN)

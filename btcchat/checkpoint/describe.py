@@ -20,10 +20,10 @@ SIZES = ("hidden_size", "grid", "num_depths")  # arguments of a change encoder t
 def describe_checkpoint(
     path: str | Path | None, *, vision_tower: str | Path | None = None, encoder_options: dict[str, Any] | None = None
 ) -> tuple[ModelParts, Prompts]:
-    """Of a checkpoint folder, a hub id or (None) the packaged model; no weights are read.
+    """The facts of a checkpoint folder, a hub id or (None) the packaged model; no weights are read.
 
-    vision_tower, encoder_options: as in `BTCChat.from_pretrained`, which is expected to load the same checkpoint and
-    gives the warnings about it.
+    vision_tower, encoder_options: as in `BTCChat.from_pretrained`. Warnings are left to it, as it is expected to load
+    the same checkpoint.
     """
     with _quiet("btcchat.checkpoint"):
         choice = EncoderChoice(options=encoder_options)
@@ -74,7 +74,7 @@ def prompts_of(config: BTCChatConfig) -> Prompts:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Without the warnings of a package of ours."""
+    """Silence the warnings of one of our packages."""
     package = logging.getLogger(name)
     before = package.level
     package.setLevel(logging.ERROR)

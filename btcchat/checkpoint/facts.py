@@ -1,21 +1,21 @@
-"""A model in a few plain facts, as run.json keeps them and a report shows them."""
+"""A few facts about a model, which run.json records and a report shows."""
 
 from typing import Any
 
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
 
 class EncoderFacts(TypedDict):
     type: str
-    options: dict[str, Any]  # those of its config, and the defaults of the others
+    options: dict[str, Any]  # from its config, completed with defaults
     segments: int  # of a pair
     tokens_per_pair: int
 
 
 class TowerFacts(TypedDict):
     type: str
-    name: str | None  # what the config calls it, if it does
-    resolution: int  # pixels a side
+    name: str | None  # from the config, if it gives one
+    resolution: int  # pixels per side
     layers: int | None
     width: int
     select_layers: list[int]
@@ -43,7 +43,7 @@ class ModelParts(TypedDict):
 
 
 class Prompts(TypedDict):
-    """What decides the wording of a prompt, by the names of BTCChatConfig."""
+    """The fields of BTCChatConfig that decide the wording of a prompt."""
 
     conv_version: str
     caption_question: str
@@ -51,7 +51,7 @@ class Prompts(TypedDict):
 
 
 def parts_text(parts: ModelParts) -> dict[str, str]:
-    """The name of each part -> its facts in words."""
+    """Name of each part -> its facts in words."""
     encoder, tower = parts["change_encoder"], parts["vision_tower"]
     projector, llm = parts["mm_projector"], parts["llm"]
     segments = f"{encoder['segments']} segment{'s' * (encoder['segments'] != 1)}"

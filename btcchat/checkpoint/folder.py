@@ -1,4 +1,4 @@
-"""Open a checkpoint, in whatever layout: its parts, and how they are put together. No weights are read."""
+"""Open a checkpoint in any layout: find its parts and how they fit together. No weights are read."""
 
 import logging
 import re
@@ -23,17 +23,17 @@ from btcchat.multimodal_projector import projector_name
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_HEADS = 8  # the published evaluator's default; no published folder says its own
+DEFAULT_HEADS = 8  # the published evaluator's default; published folders do not record theirs
 
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """What a caller says about the change encoder.
+    """The caller's choice of change encoder.
 
-    fresh: one of ``chg_type`` starts afresh with ``options``; the weights of the folder's own are not read. Without
+    fresh: start a new one of ``chg_type`` with ``options``; the weights of the folder's own are not read. Without
     ``chg_type`` it is of the folder's kind, or attentive if the folder has none. from_origin: the same, for a folder
-    that must have none (an original VILA-1.5 checkpoint). Otherwise the options are what a published folder does not
-    say, and must agree with one that does.
+    that must have none (an original VILA-1.5 checkpoint). Otherwise the options fill in what a published folder does
+    not record, and must agree with a folder that does.
     """
 
     fresh: bool = False
@@ -43,13 +43,13 @@ class EncoderChoice:
 
     @property
     def starts(self) -> bool:
-        """Whether the change encoder starts afresh."""
+        """Whether to start a fresh change encoder."""
         return self.fresh or self.from_origin
 
 
 @dataclass(frozen=True)
 class ProjectorChoice:
-    """What a caller says about the projector: whether one of ``type`` (default: the folder's) starts afresh."""
+    """The caller's choice of projector. fresh: start a new one of ``type`` (default: the folder's type)."""
 
     fresh: bool = False
     type: str | None = None
@@ -70,8 +70,8 @@ def open_checkpoint(
 ) -> CheckpointSource:
     """A checkpoint folder, a hub id, or (None) the packaged model, with its whole config.
 
-    base: for an adapter folder, where its base is now. vision_tower: for a LLaVA-NeXT folder, the tower whose sizes it
-    leaves out, if not the one it names. fields: of BTCChatConfig that replace what the checkpoint says.
+    base: for an adapter folder, where its base is now. vision_tower: for a LLaVA-NeXT folder, the tower to take sizes
+    from, if not the one it names. fields: of BTCChatConfig, which override the checkpoint's.
     Raises BTCChatError for an unknown path, a missing or malformed file, or a wrong field.
     """
     folder = resolve(path)
@@ -85,7 +85,7 @@ def open_checkpoint(
         if not hasattr(config, name) or name in (*PARTS, "change_encoder"):
             raise BTCChatError(f"unknown option '{name}' of from_pretrained; see BTCChatConfig for the fields")
         setattr(config, name, value)
-    if config.published and "image_aspect_ratio" in (fields or {}):  # from here on, of an export too
+    if config.published and "image_aspect_ratio" in (fields or {}):  # an export keeps the change
         config.published |= {"image_aspect_ratio": config.image_aspect_ratio, "mm_patch_merge_type": "flat"}
     if not mm_projector.fresh:
         config.require_plugins(folder, "projector")
@@ -103,21 +103,21 @@ def open_folder(
     if owner is not None:
         return _open_adapter(folder, owner, base, vision_tower)
     if base is not None:
-        raise BTCChatError(f"{folder} is not an adapter, it has its own weights; leave out base {base}")
+        raise BTCChatError(f"{folder} is not an adapter but has its own weights; leave out base {base}")
     if llava_next.recognise(folder):
         return llava_next.open_folder(folder, vision_tower)
     if vision_tower is not None:
-        raise BTCChatError(f"{folder} holds its own vision tower; leave vision_tower out")
+        raise BTCChatError(f"{folder} has its own vision tower; leave vision_tower out")
     return layout.open_folder(folder)
 
 
 def leaves_out_tower(path: str | Path | None) -> bool:
-    """Whether the sizes of the vision tower are not in the folder or hub id: a published LLaVA-NeXT folder."""
+    """Whether a folder or hub id lacks the sizes of its vision tower, as published LLaVA-NeXT folders do."""
     return llava_next.recognise(resolve(path))
 
 
 def is_language_model(path: str | Path | None) -> bool:
-    """Whether a folder or hub id is a language model alone, which `load.from_parts` joins with a vision tower."""
+    """Whether a folder or hub id is only a language model, which `load.from_parts` joins with a vision tower."""
     folder = resolve(path)
     if (folder / "llm").is_dir() or not (folder / "config.json").is_file():
         return False
@@ -128,14 +128,14 @@ def is_language_model(path: str | Path | None) -> bool:
 def _open_adapter(
     folder: Path, owner: adapter.Base, base: str | Path | None, vision_tower: str | Path | None
 ) -> CheckpointSource:
-    """The base is at ``base`` if given, else where it was in training; it must have the weights it had then."""
+    """An adapter with its base: ``base`` if given, else the one it was trained on. The weights must be the same."""
     try:
         base_folder = resolve(base or owner.path)
     except BTCChatError:
         if base is not None:
             raise
         raise BTCChatError(
-            f"{folder} is an adapter of {owner.path}, which is not there; name its folder with --base (Python: base=)"
+            f"{folder} is an adapter of {owner.path}, which was not found; name its folder with --base (Python: base=)"
         ) from None
     if (base_folder / "config.json").is_file() and adapter.read_base(base_folder) is not None:
         raise BTCChatError(
@@ -143,7 +143,7 @@ def _open_adapter(
             "trained on with --base (Python: base=)"
         )
     if vision_tower is None and leaves_out_tower(base_folder):
-        vision_tower = folder / "vision_tower"  # whose config.json says what the base leaves out
+        vision_tower = folder / "vision_tower"  # its config.json has the sizes that the base lacks
     source = open_folder(base_folder, vision_tower)
     adapter.check_base(folder, owner, base_folder, source)
     tower = source.vision_tower if "vision_tower" in owner.parts else Weights.of(folder / "vision_tower")
@@ -161,11 +161,12 @@ def _open_adapter(
 
 
 def _change_encoder_config(source: CheckpointSource, folder: Path, choice: EncoderChoice) -> dict[str, Any]:
-    """Which change encoder the folder holds, or, where it is to be fresh, which one to make."""
+    """The config of the folder's change encoder, or of the fresh one to build."""
     stored = {} if source.mm_projector is None else source.mm_projector.places
     weights = [key.removeprefix("layers.change.") for key in stored if key.startswith("layers.change.")]
     name = CHG_TYPES.get(choice.chg_type or "", choice.chg_type)
     if choice.starts:
+        source.config.change_threshold = None  # of the maps of the one that is replaced
         return _fresh_config(source, folder, choice, name, weights)
     source.config.require_plugins(folder, "change encoder")
     requested = dict(choice.options or {})
@@ -173,7 +174,7 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
     kind = config["change_encoder_type"]
     if name is not None and name != kind:
         raise BTCChatError(
-            f"chg_type is {name}, the checkpoint has {kind} ({folder}); leave it out, or start {name} afresh with "
+            f"chg_type is {name}, but the checkpoint has {kind} ({folder}); leave it out, or start a fresh {name} with "
             "fresh_change_encoder (--fresh_change_encoder True)"
         )
     check_options(kind, requested)
@@ -183,8 +184,8 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
     for option, value in requested.items():
         if option not in has or has[option] != value:
             raise BTCChatError(
-                f"{option} is {value}, the checkpoint has {has.get(option, 'none')} ({folder}); leave it out, or start "
-                "a fresh change encoder with fresh_change_encoder (--fresh_change_encoder True)"
+                f"{option} is {value}, but the checkpoint has {has.get(option, 'none')} ({folder}); leave it out, or "
+                "start a fresh change encoder with fresh_change_encoder (--fresh_change_encoder True)"
             )
     return config
 
@@ -192,11 +193,11 @@ def _change_encoder_config(source: CheckpointSource, folder: Path, choice: Encod
 def _fresh_config(
     source: CheckpointSource, folder: Path, choice: EncoderChoice, name: str | None, weights: list[str]
 ) -> dict[str, Any]:
-    """The config of a fresh change encoder ``name``. weights: the names of those of the folder's own."""
+    """The config of a fresh change encoder ``name``. weights: names of the weights of the folder's own encoder."""
     if weights and not choice.fresh:
         raise BTCChatError(
             f"{folder} has a change encoder already, and from_origin is for a checkpoint without one; to replace it, "
-            "use fresh_change_encoder (--fresh_change_encoder True), to keep it, drop from_origin"
+            "use fresh_change_encoder (--fresh_change_encoder True); to keep it, drop from_origin"
         )
     options = dict(choice.options or {})
     config: dict[str, Any] = {"change_encoder_type": name or "attentive"}
@@ -210,7 +211,7 @@ def _fresh_config(
 def _stored_config(
     source: CheckpointSource, folder: Path, requested: dict[str, Any], weights: list[str]
 ) -> dict[str, Any]:
-    """What the folder says about its change encoder. What its weights leave open is taken out of ``requested``."""
+    """The config of the folder's change encoder. Options that it does not record are taken from ``requested``."""
     if source.config.change_encoder is not None:
         return canonical(source.config.change_encoder)
     if not weights:
@@ -218,7 +219,7 @@ def _stored_config(
     layers = {m.group(1) for key in weights if (m := re.match(r"selftrans\.(\d+)\.", key))}
     config = {"change_encoder_type": "attentive", "cc_n_layers": len(layers), "cc_dropout": 0.0}
     if "cc_head" not in requested:
-        logger.warning("%s does not say its cc_head; %d is assumed (cc_head= sets it)", folder, DEFAULT_HEADS)
+        logger.warning("%s does not record its cc_head; assuming %d (set it with cc_head=)", folder, DEFAULT_HEADS)
     return config | {"cc_head": requested.pop("cc_head", DEFAULT_HEADS)}
 
 
@@ -228,7 +229,7 @@ def _projector_config(config: BTCChatConfig, folder: Path, choice: ProjectorChoi
         return config.mm_projector
     if not choice.fresh:
         raise BTCChatError(
-            f"mm_projector_type is {choice.type}, the checkpoint has {stored} ({folder}); leave it out, or start "
-            f"{choice.type} afresh with fresh_mm_projector (--fresh_mm_projector True)"
+            f"mm_projector_type is {choice.type}, but the checkpoint has {stored} ({folder}); leave it out, or start "
+            f"a fresh {choice.type} with fresh_mm_projector (--fresh_mm_projector True)"
         )
     return {"mm_projector_type": choice.type}

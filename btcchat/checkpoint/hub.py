@@ -1,4 +1,4 @@
-"""Names of models -> a folder: a folder, a hub id, or ``tiny`` (also None) for the packaged model."""
+"""Find the folder of a model: a local folder, a hub id, or ``tiny`` (also None) for the packaged model."""
 
 import functools
 import logging
@@ -12,13 +12,13 @@ from btcchat.errors import BTCChatError, wrong_type
 logger = logging.getLogger(__name__)
 
 PACKAGED = "tiny"
-CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # what is downloaded of one
+CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # the files of a checkpoint to download
 
 
 def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Path:
     """A checkpoint folder for a local path, a hub id (downloaded), or ``tiny`` or None (the packaged model).
 
-    A folder named ``tiny`` in the current folder takes precedence. patterns: the files that are downloaded.
+    A folder named ``tiny`` in the current folder takes precedence. patterns: the files to download.
     """
     if path is None or (str(path) == PACKAGED and not Path(PACKAGED).is_dir()):
         packaged = Path(str(files("btcchat") / "assets" / "tiny"))
@@ -52,9 +52,9 @@ def resolve(path: str | Path | None, patterns: Sequence[str] = CHECKPOINT) -> Pa
         return Path(snapshot_download(str(path), allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RequestException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BTCChatError(f"no model at {path}: no such folder, and the hub did not give it ({reason})") from None
+        raise BTCChatError(f"no model at {path}: no such folder, and the download failed: {reason}") from None
 
 
-@functools.cache  # one line, however often the name is looked up
+@functools.cache  # warn once, however often the name is looked up
 def _note_local_folder(folder: Path) -> None:
-    logger.warning("the model 'tiny' is the folder %s here, not the packaged model", folder)
+    logger.warning("the model 'tiny' is the local folder %s, not the packaged model", folder)

@@ -1,4 +1,4 @@
-"""Where the parts of a checkpoint folder lie. This is our layout, VILA-1.5's; llava_next.py has the other one."""
+"""Where the parts of a checkpoint folder are. This is our layout, VILA-1.5's; llava_next.py has the other one."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +12,15 @@ from btcchat.multimodal_encoder import check_sizes
 
 @dataclass
 class CheckpointSource:
-    """What a model is made of. Weights go by the names of our layout, wherever they lie."""
+    """The parts that a model is built from. Weights have the names of our layout, whichever files hold them."""
 
     config: BTCChatConfig
     llm: Weights
     vision_tower: Weights
     mm_projector: Weights | None  # projector and change encoder; None: both start fresh
     llm_folder: Path  # with the tokenizer, and a config.json that says the weights' dtype
-    tower_folder: Path  # with preprocessor_config.json, where there is one
-    notes: list[str] = field(default_factory=list)  # what its files say and is read otherwise, told when it is loaded
+    tower_folder: Path  # with preprocessor_config.json, if there is one
+    notes: list[str] = field(default_factory=list)  # warnings to log when it is loaded
 
 
 def open_folder(folder: Path) -> CheckpointSource:
@@ -40,7 +40,7 @@ def open_folder(folder: Path) -> CheckpointSource:
 
 
 def open_parts(config: BTCChatConfig, llm_folder: Path, tower_folder: Path) -> CheckpointSource:
-    """A language model and a vision tower from folders of their own, to be joined by fresh parts."""
+    """A language model and a vision tower in separate folders, to be joined by fresh parts."""
     tower = Weights.of(tower_folder)
     check_sizes(config.vision_tower, tower, tower_folder / "config.json", "download or save the tower again")
     llm = Weights.of(llm_folder)

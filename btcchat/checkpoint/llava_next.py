@@ -1,6 +1,6 @@
-"""The layout of published LLaVA-NeXT folders, CCExpert's and LLaVA-OneVision's among them.
+"""The layout of published LLaVA-NeXT folders, including CCExpert's and LLaVA-OneVision's.
 
-One set of weights holds all parts, and one config.json describes them, but for the sizes of the vision tower: these
+One set of weights holds all parts, and one config.json describes them, except for the sizes of the vision tower: these
 are in the config.json of the tower that ``mm_vision_tower`` names.
 """
 
@@ -25,8 +25,8 @@ from btcchat.multimodal_encoder import check_sizes, siglip
 
 logger = logging.getLogger(__name__)
 
-# What config.json calls such a model -> model_type of its language model. Either name does: published OneVision folders
-# have the model_type llava, which others have too.
+# Architecture or model_type in config.json -> model_type of the language model. Either is enough: published OneVision
+# folders have the model_type llava, which other models have too.
 ARCHITECTURES = {"LlavaQwenForCausalLM": "qwen2", "LlavaQwenCCForCausalLM": "qwen2"}
 MODEL_TYPES = {"llava_qwen": "qwen2", "llava_qwen_cc": "qwen2"}
 
@@ -53,18 +53,18 @@ PROMPTS = {  # by the change encoder of a published folder: the question it was 
         "pair_prompt": "This is the Image1 <image>. This is the second Image2 <image>.\n",
     },
 }
-MORE_LLM_FIELDS = (  # of the language model, beside what every version of transformers has in to_dict()
+MORE_LLM_FIELDS = (  # of the language model, besides those that every version of transformers has in to_dict()
     "use_sliding_window", "tokenizer_model_max_length", "tokenizer_padding_side", "rope_theta", "rope_parameters",
 )  # fmt: skip
-MLP_DIM = 4608  # of the published change encoder, whatever its width, where cc_expert_args does not say
-UNTOLD = (  # fields that a published folder has no place for
+MLP_DIM = 4608  # of the published change encoder, whatever its width, if cc_expert_args does not say
+UNSTORED = (  # fields that a published folder cannot store
     "conv_version", "caption_question", "pair_prompt", "mm_vision_select_feature", "num_video_frames",
-    "series_change_tokens", "video_change_tokens", "question_first",
+    "series_change_tokens", "video_change_tokens",
 )  # fmt: skip
 
 
 def recognise(folder: Path) -> bool:
-    """Whether ``folder`` is in this layout. Raises BTCChatError for one that is in none."""
+    """Whether ``folder`` is in this layout. Raises BTCChatError if it is in neither layout."""
     if (folder / "llm").is_dir():
         return False
     root: RootConfig = read_config(folder / "config.json", RootConfig)
@@ -72,8 +72,8 @@ def recognise(folder: Path) -> bool:
         return True
     names = ", ".join(map(str, _architectures(root))) or "none"
     raise BTCChatError(
-        f"{folder} is not a model of this kind (architectures {names}, model_type {root.get('model_type')}): expected "
-        f"the folders llm/, vision_tower/ and mm_projector/, or a LLaVA-NeXT folder ({', '.join(ARCHITECTURES)})"
+        f"{folder} is not a model that btcchat reads (architectures {names}, model_type {root.get('model_type')}); "
+        f"expected llm/, vision_tower/ and mm_projector/, or a LLaVA-NeXT folder ({', '.join(ARCHITECTURES)})"
     )
 
 
@@ -83,7 +83,7 @@ def _architectures(root: RootConfig) -> list[str]:
 
 
 def _language_model(root: RootConfig) -> str | None:
-    """model_type of the language model in a published folder; None where config.json is of another layout."""
+    """model_type of the language model in a published folder; None if config.json is of another layout."""
     kinds = (ARCHITECTURES.get(name) for name in _architectures(root) if isinstance(name, str))
     return next(filter(None, kinds), MODEL_TYPES.get(str(root.get("model_type"))))
 
@@ -91,7 +91,7 @@ def _language_model(root: RootConfig) -> str | None:
 def open_folder(folder: Path, vision_tower: str | Path | None = None) -> CheckpointSource:
     """A published folder as if it were ours. vision_tower: its tower, if not the one that config.json names.
 
-    Raises BTCChatError where the tower is not found, or the folder holds what is not supported.
+    Raises BTCChatError if the tower is not found or the folder needs an unsupported feature.
     """
     root: RootConfig = read_config(folder / "config.json", RootConfig)
     check_supported(root, folder)
@@ -99,10 +99,10 @@ def open_folder(folder: Path, vision_tower: str | Path | None = None) -> Checkpo
     parts = {part: stored.rename(prefixes) for part, prefixes in PREFIXES.items()}
     known = {key for part in parts.values() for _, key in part.places.values()}
     if unknown := sorted(set(stored.places) - known):
-        raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} are); no part has it")
+        raise BTCChatError(f"{folder}: unknown weight '{unknown[0]}' ({len(unknown)} in all); no part uses it")
     tower = _tower_config(folder, root, vision_tower, parts["vision_tower"])
     try:
-        # Published configs are known to name another vocabulary than the weights have.
+        # Some published configs give a vocabulary size that differs from the weights'.
         config = _config(root, parts["llm"].shape("model.embed_tokens.weight")[0], tower)
     except BTCChatError as error:
         raise BTCChatError(f"{folder / 'config.json'}: {error}") from None
@@ -123,15 +123,15 @@ def _tower_config(
     name = str(vision_tower or root.get("mm_vision_tower") or "")
     if not name:
         raise BTCChatError(
-            f"{folder / 'config.json'} names no mm_vision_tower; say which with vision_tower (--vision-tower)"
+            f"{folder / 'config.json'} names no mm_vision_tower; give it as vision_tower (--vision-tower)"
         )
     try:
         file = resolve(name, ["config.json"]) / "config.json"
         config = read_json(file)
     except BTCChatError as error:
         raise BTCChatError(
-            f"{folder} leaves its vision tower's sizes to '{name}', which could not be downloaded: {error}; give the "
-            "folder of the same tower's config.json as vision_tower (--vision-tower)"
+            f"{folder} takes its vision tower's sizes from '{name}', which could not be downloaded: {error}; give a "
+            "folder with that tower's config.json as vision_tower (--vision-tower)"
         ) from None
     way_out = "give the tower that it was trained with as vision_tower (--vision-tower)"
     check(config, VisionTowerConfig, str(file), way_out)
@@ -139,7 +139,7 @@ def _tower_config(
     check(sizes, VisionTowerConfig, str(file), way_out)
     numbers = [int(m[1]) for name in weights.places if (m := re.search(r"\.layers\.(\d+)\.", name))]
     total = sizes.get("num_hidden_layers", siglip.DEFAULTS["num_hidden_layers"])
-    if numbers and max(numbers) + 1 < total:  # those above the one that is read may be left out
+    if numbers and max(numbers) + 1 < total:  # layers above the selected one may be left out
         sizes["num_stored_layers"] = max(numbers) + 1
     check_sizes({"model_type": config.get("model_type"), **sizes}, weights, file, way_out)
     named = {"_name_or_path": root.get("mm_vision_tower") or name}
@@ -153,11 +153,11 @@ def _notes(root: RootConfig) -> Iterator[str]:
     elif merge.startswith("spatial"):
         yield f"mm_patch_merge_type {merge} is not supported; it is read as flat, without image_newline"
     if root.get("rope_scaling"):
-        yield f"rope_scaling {json.dumps(root['rope_scaling'])} is left out, as the published code does"
+        yield f"rope_scaling {json.dumps(root['rope_scaling'])} is ignored, as in the published code"
 
 
 def _config(root: RootConfig, vocabulary: int, tower: VisionTowerConfig) -> BTCChatConfig:
-    """config.json of a published folder in the words of ours."""
+    """Translate config.json of a published folder into our config."""
     encoder = choose("mm_resampler_type", str(root.get("mm_resampler_type") or "none"), RESAMPLERS)
     aspect = str(root.get("image_aspect_ratio") or "square")
     parts: dict[str, Any] = {
@@ -181,10 +181,10 @@ def _layer(root: RootConfig) -> str | int | list[int]:
 
 
 def _assumed(encoder: str) -> dict[str, Any]:
-    """What a published folder does not say."""
+    """Settings that a published folder does not record."""
     return {
         "conv_version": "qwen_1_5",
-        "mm_vision_select_feature": "cls_patch",  # its SigLIP tower keeps every token, whatever config.json says
+        "mm_vision_select_feature": "cls_patch",  # its SigLIP tower keeps every token, whatever the config
         **PROMPTS.get(encoder, {}),
     }
 
@@ -208,26 +208,26 @@ def _encoder_options(root: RootConfig, tower: VisionTowerConfig, encoder: str) -
     width = options.pop("embedding_dim", tower["hidden_size"])
     if width != tower["hidden_size"]:
         raise BTCChatError(
-            f"cc_expert_args: embedding_dim is {width}, the vision tower's hidden_size {tower['hidden_size']}; "
+            f"cc_expert_args: embedding_dim is {width}, but the vision tower's hidden_size is {tower['hidden_size']}; "
             "name the tower that the model was trained with"
         )
     return options
 
 
 def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> dict[str, object]:
-    """The config.json that describes ``config`` in a published folder; of an imported one, changed where the model is.
+    """The config.json that describes ``config`` in a published folder; an imported one is updated where it differs.
 
     vision_tower: its mm_vision_tower, if not the one the model was imported with. Raises BTCChatError for a part that
-    this layout has no place for; of a field that it has none for, a warning tells.
+    this layout cannot store, and warns of such a field.
     """
     root = _published(config, vision_tower)
     encoder = config.known_change_encoder["change_encoder_type"]
     assumed = BTCChatConfig(**_assumed(encoder))
-    for name in UNTOLD:
+    for name in UNSTORED:
         has, read = getattr(config, name), getattr(assumed, name)
         if has != read:
             logger.warning(
-                "%s %r cannot be said in a LLaVA-NeXT folder, and is %r where it is read again (from_pretrained(%s=))",
+                "%s %r cannot be stored in a LLaVA-NeXT folder; it loads as %r (set it with from_pretrained(%s=))",
                 *(name, has, read, name),
             )
     if not config.published:
@@ -251,15 +251,15 @@ def _published(config: BTCChatConfig, vision_tower: str | None) -> dict[str, obj
         encoder = {"mm_resampler_type": None}
         parts.remove("mm_vision_resampler")
     else:
-        mlp = options.get("mlp_dim") or 4 * width  # as built; the published code's own default is another
+        mlp = options.get("mlp_dim") or 4 * width  # as built; the published code has another default
         encoder["cc_expert_args"] = options | {"embedding_dim": width, "mlp_dim": mlp}
     projector = config.mm_projector["mm_projector_type"]
     if not re.fullmatch(r"linear|identity|mlp\d+x_gelu", projector):
-        raise BTCChatError(f"a LLaVA-NeXT folder has no projector '{projector}'; it knows linear and mlpNx_gelu")
+        raise BTCChatError(f"a LLaVA-NeXT folder has no projector '{projector}'; it supports linear and mlpNx_gelu")
     name = vision_tower or config.vision_tower.get("_name_or_path")
     if not name:
         raise BTCChatError(
-            "a LLaVA-NeXT folder names the tower that its code builds, and this model does not; say which with "
+            "a LLaVA-NeXT folder names the tower that its code builds, and this model does not; give it as "
             "vision_tower (--vision-tower), e.g. google/siglip-so400m-patch14-384"
         )
     layers = config.mm_vision_select_layer
@@ -273,7 +273,7 @@ def _published(config: BTCChatConfig, vision_tower: str | None) -> dict[str, obj
         "mm_tunable_parts": ",".join(parts),
         "mm_use_im_patch_token": False,
         "mm_use_im_start_end": False,
-        "mm_vision_select_feature": "patch",  # as published; the tower's code does not look at it
+        "mm_vision_select_feature": "patch",  # as published; the tower's code ignores it
         "mm_vision_select_layer": json.dumps(layers) if isinstance(layers, list) else layers,
         "mm_vision_tower": str(name),
         "use_mm_proj": True,
@@ -287,4 +287,4 @@ def _inverse(kind: str, table: dict[str, str], ours: str | None) -> str:
         if name == ours:
             return theirs
     known = ", ".join(sorted(set(table.values())))
-    raise BTCChatError(f"a LLaVA-NeXT folder has no {kind} '{ours}'; it knows {known}; keep this model in our layout")
+    raise BTCChatError(f"a LLaVA-NeXT folder has no {kind} '{ours}'; it supports {known}; keep btcchat's layout")

@@ -1,4 +1,4 @@
-"""Load whole models: a checkpoint folder (see config.py), or its parts from folders of their own."""
+"""Load whole models: from a checkpoint folder (see config.py), or from separate folders of their parts."""
 
 import logging
 import re
@@ -44,7 +44,7 @@ from btcchat.compat.torch_floor import has_fast_bfloat16
 from btcchat.errors import BTCChatError, choose
 from btcchat.language_model import UNUSED_KEYS as UNUSED_LLM_KEYS
 from btcchat.language_model import build_language_model, pick_attention
-from btcchat.layers.empty_weights import NoStartValues, init_empty_weights
+from btcchat.layers.empty_weights import NoInitialValues, init_empty_weights
 from btcchat.media.frames import PLACEHOLDER
 from btcchat.model import BTCChatModel
 from btcchat.multimodal_encoder import UNUSED_KEYS as UNUSED_VISION_KEYS
@@ -54,16 +54,16 @@ from btcchat.processor import Processor
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SMALL = 1 << 30  # bytes: below this a model on the CPU is simply run in float32
+SMALL = 1 << 30  # bytes: below this a model on the CPU runs in float32
 
 Model = TypeVar("Model", bound=BTCChatModel)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model runs and in what. device: auto, or a torch device; dtype: auto, a name of DTYPES or a torch dtype.
+    """Where and how a model runs. device: auto or a torch device; dtype: auto, a name in DTYPES or a torch dtype.
 
-    attention: of the language model, as in transformers; None takes the fastest there is. quantize: int8, int4 or None.
+    attention: of the language model, as in transformers; None picks the fastest. quantize: int8, int4 or None.
     """
 
     device: str = "auto"
@@ -83,7 +83,7 @@ def load(
     change_encoder: EncoderChoice = STORED_ENCODER,
     mm_projector: ProjectorChoice = STORED_PROJECTOR,
 ) -> Model:
-    """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError where weights do not fit the config."""
+    """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError if weights do not fit the config."""
     check_extras(path)
     if placement.quantize is not None:
         quantize.check_available(placement.quantize, pick_device(placement.device))
@@ -137,13 +137,13 @@ def from_parts(
 def _fit_pair_prompt(config: BTCChatConfig, *, given: bool) -> None:
     """Leave out the checkpoint's pair_prompt if it does not fit the fresh parts, which are built without weights.
 
-    given: it is the caller's own, who should see the error. Raises BTCChatError for parts that do not fit each other,
-    before any weight is read.
+    given: the caller passed it, and should see the error instead. Raises BTCChatError for parts that do not fit each
+    other, before any weight is read.
     """
     segments = token_layout(config)[0].num_segments("pair", 2)
     if config.pair_prompt and not given and config.pair_prompt.count(PLACEHOLDER) != segments:
         logger.warning(
-            "the checkpoint's pair_prompt %r is left out: the fresh change encoder needs a text with %d %s",
+            "the checkpoint's pair_prompt %r is left out: with the fresh change encoder it would need %d %s",
             *(config.pair_prompt, segments, PLACEHOLDER),
         )
         config.pair_prompt = ""
@@ -152,8 +152,8 @@ def _fit_pair_prompt(config: BTCChatConfig, *, given: bool) -> None:
 def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, fresh: Collection[str] = ()) -> Model:
     """The model that ``source`` describes, with its weights.
 
-    fresh: "change" (the change encoder) and "single" (the projector) start afresh, as both do where the source has
-    no weights of them.
+    fresh: of "change" (the change encoder) and "single" (the projector), the parts to initialise; both are if the
+    source has no weights for them.
     """
     config = source.config
     device = pick_device(placement.device)
@@ -169,7 +169,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     llm.tie_weights()
     load_strict(tower, source.vision_tower, unused=UNUSED_VISION_KEYS, device=device, dtype=dtype)
     resize_tower(tower, config)
-    if source.mm_projector is not None:  # their sizes are held against the weights' before they take memory
+    if source.mm_projector is not None:  # compare their sizes with the weights' before they take memory
         _load_layers(_empty_layers(config, tower, fresh), source.mm_projector, match_strict)
     change_encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     check_parts(config, tower, change_encoder, projector, device)
@@ -196,11 +196,11 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
 
 
 def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collection[str]) -> dict[str, nn.Module]:
-    """The layers that are not ``fresh``, without memory; one whose constructor needs values is left out."""
+    """The layers that are not ``fresh``, without memory; a layer whose constructor needs values is left out."""
     layers: dict[str, nn.Module] = {}
     for name, build in {"single": projector_of, "change": change_encoder_of}.items():
         if name not in fresh:
-            with torch.device("meta"), NoStartValues(), suppress(BTCChatError):
+            with torch.device("meta"), NoInitialValues(), suppress(BTCChatError):
                 layers[name] = build(config, tower)
     return layers
 
@@ -212,7 +212,7 @@ def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[
     not read. UniRS names the projector layers.single.*, original VILA-1.5 layers.*.
     """
     single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
-    prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." begins the other one too
+    prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." matches both
     owner = {key: next((prefixes[p] for p in prefixes if key.startswith(p)), None) for key in weights.places}
     replaced = [key for key, layer in owner.items() if layer is not None and layer not in layers]
     if replaced:
@@ -229,7 +229,7 @@ def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[
 
 
 def pick_device(device: str) -> str:
-    """auto -> cuda, mps or cpu; a device that is not there is an error."""
+    """auto -> cuda, mps or cpu; a device that is not available is an error."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, colon, number = str(device).partition(":")
@@ -240,12 +240,12 @@ def pick_device(device: str) -> str:
         kind == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
-        raise BTCChatError(f"device {device} was asked for, and PyTorch finds none here; use --device cpu or auto")
+        raise BTCChatError(f"device {device} was requested, but PyTorch finds none here; use --device cpu or auto")
     return str(device)
 
 
 def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch.dtype:
-    """auto: the stored dtype; on a CPU float32 where the model is small or the CPU has no instructions for it."""
+    """auto: the stored dtype; on a CPU float32 if the model is small or the CPU has no instructions for it."""
     if isinstance(dtype, torch.dtype):
         if not dtype.is_floating_point:
             raise BTCChatError(f"dtype is {dtype}, expected one of {', '.join(DTYPES)}")
@@ -261,6 +261,6 @@ def pick_dtype(dtype: str | torch.dtype, device: str, llm_folder: Path) -> torch
 
 
 def stored_dtype(llm_folder: Path) -> str:
-    """What config.json says of the weights: torch_dtype, or as newer transformers writes it dtype."""
+    """The dtype of the weights in config.json: torch_dtype, or dtype in newer transformers."""
     config: LLMConfig = read_config(llm_folder / "config.json", LLMConfig)
     return str(config.get("torch_dtype") or config.get("dtype") or "float32")

@@ -1,4 +1,4 @@
-"""The parts of a model from its config: built, and what they make of a sample counted. No weights are read."""
+"""Build a model's parts from its config, and count the tokens they make of a sample. No weights are read."""
 
 from functools import partial
 
@@ -42,7 +42,7 @@ def projector_of(config: BTCChatConfig, tower: VisionTower) -> ProjectorModule:
     projector = build_projector(
         config.mm_projector, in_features=tower.hidden_size, out_features=config.llm["hidden_size"]
     )
-    projector.num_tokens(tower.num_tokens)  # raises now where the two do not fit
+    projector.num_tokens(tower.num_tokens)  # raises here if the two do not fit
     return projector
 
 
@@ -53,7 +53,7 @@ def check_parts(
     mm_projector: ProjectorModule,
     device: str = "cpu",
 ) -> None:
-    """Check parts from outside the package against their contracts, in small instances of their own.
+    """Check parts from outside the package against their contracts, on small instances.
 
     Raises BTCChatError naming the part. See `check_vision_tower` for the tower.
     """
@@ -69,12 +69,12 @@ def check_parts(
 
 
 def check_vision_tower(config: BTCChatConfig, tower: VisionTowerModule) -> None:
-    """The same for the tower of the model, with its weights: it is too large to be built twice."""
+    """The same for the model's own tower, with its weights: it is too large to build twice."""
     check_tower(tower_name(config.vision_tower), tower)
 
 
 def tokens_of(change_encoder: ChangeEncoder, tower: VisionTower) -> int:
-    """L': the tokens of a change segment before the projector."""
+    """L': tokens of a change segment before the projector."""
     count = tower.num_tokens
     return change_encoder.num_tokens(count) if isinstance(change_encoder, PoolsTokens) else count
 
@@ -87,7 +87,7 @@ def resize_tower(tower: VisionTower, config: BTCChatConfig) -> None:
 def layout_of(
     config: BTCChatConfig, tower: VisionTower, change_encoder: ChangeEncoder, mm_projector: Projector
 ) -> TokenLayout:
-    """The counts of a sample's tokens that follow from the parts."""
+    """How many tokens a sample has, as its parts determine it."""
     return TokenLayout(
         image_tokens=mm_projector.num_tokens(tower.num_tokens),
         change_tokens=mm_projector.num_tokens(tokens_of(change_encoder, tower)),
@@ -97,7 +97,7 @@ def layout_of(
 
 
 def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, VisionTowerModule]:
-    """The layout, and the vision tower that it was counted with: parts without memory for weights."""
+    """The layout, and the vision tower that it was computed with: parts without memory for weights."""
     with init_empty_weights():
         tower = vision_tower_of(config)
         resize_tower(tower, config)
@@ -110,7 +110,7 @@ def read_tokenizer(source: CheckpointSource) -> PreTrainedTokenizerBase:
 
 
 def read_image_processor(source: CheckpointSource, tower: VisionTower) -> ImageProcessor:
-    """As the checkpoint's preprocessor_config.json says, at the tower's size."""
+    """The image processor of the checkpoint's preprocessor_config.json, at the tower's size."""
     file = source.tower_folder / "preprocessor_config.json"
     config = read_config(file, PreprocessorConfig) if file.exists() else tower.default_preprocessor_config()
     processor = ImageProcessor.from_config(config, aspect_ratio=source.config.image_aspect_ratio)

@@ -1,4 +1,4 @@
-"""Whether the published code (UniRS on VILA-1.5) opens a folder that is saved here, and what it reads there."""
+"""Whether the published code (UniRS on VILA-1.5) can open a folder that we save, and the keys that it reads."""
 
 import logging
 from functools import cache
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TOWER = {"architectures": ["SiglipVisionModel"]}  # by which it picks the class of the tower
+TOWER = {"architectures": ["SiglipVisionModel"]}  # it picks the tower's class by this
 PAIRS = "mm_projector"  # in mm_projector_type: the projector has a change encoder (layers.change, layers.single)
 
 
 def obstacle(config: "BTCChatConfig", *, adapter: bool) -> str | None:
-    """The part that the published code lacks, in words; None where it has them all."""
+    """The part that the published code does not support, in words; None if it supports all."""
     encoder, names = config.change_encoder or {}, config.part_names
     if adapter:
         return "an adapter"
@@ -38,12 +38,12 @@ def obstacle(config: "BTCChatConfig", *, adapter: bool) -> str | None:
 
 
 def add_keys(parts: dict[str, dict[str, Any]]) -> None:
-    """What it reads in the configs of the parts and nobody here does."""
+    """Add the keys of the part configs that only the published code reads."""
     parts["vision_tower"] |= TOWER
     parts["mm_projector"]["mm_projector_type"] = PAIRS
 
 
 @cache
 def say(reason: str) -> None:
-    """Once a process."""
-    logger.info("the published code does not open what is saved: it has no place for %s", reason)
+    """Log once per process that the published code cannot open the model."""
+    logger.info("the published code cannot open the saved model: it does not support %s", reason)

@@ -1,7 +1,7 @@
 """``--quantize``: a model's large linear layers in 8 or 4 bits, for inference.
 
 On a CPU: the language model's, and with int8 the vision tower's too. On CUDA: the language model's, by bitsandbytes.
-Embeddings, the head, the change encoder and the projector stay as they are.
+Embeddings, the head, the change encoder and the projector are not quantised.
 """
 
 import logging
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BITS = {"int8": 8, "int4": 4}
-TOWER = ("int8",)  # kinds that leave the tower's features as they were (benchmarks/quantize.py)
+TOWER = ("int8",)  # kinds that barely change the tower's features (benchmarks/quantize.py)
 
 
 def check_available(kind: str, device: str) -> None:
@@ -41,37 +41,37 @@ def check_available(kind: str, device: str) -> None:
         raise BTCChatError(f"{flag} runs on a CPU or a CUDA GPU, not on {place}; use --device cpu or leave it out")
     elif not cpu.works(kind):
         raise BTCChatError(
-            f"{flag}: PyTorch {torch.__version__} has no {kind} product for this CPU; leave it out, or use --dtype "
-            "bfloat16 to halve the memory"
+            f"{flag}: PyTorch {torch.__version__} has no {kind} matrix product for this CPU; leave it out, or use "
+            "--dtype bfloat16 to halve the memory"
         )
 
 
 def check_stored(stored: Quantization | None, requested: str | None, device: str, path: str | Path | None) -> None:
-    """Raise BTCChatError where weights that are stored as ``stored`` cannot be used as ``requested`` on ``device``."""
+    """Raise BTCChatError if weights stored as ``stored`` cannot be used as ``requested`` on ``device``."""
     if stored is None:
         return
     kind = stored["kind"]
     if requested not in (None, kind):
         raise BTCChatError(
-            f"{path} is {kind} already, and --quantize is {requested}; use the checkpoint it was made of"
+            f"{path} is already {kind}, but --quantize is {requested}; use the checkpoint it was quantised from"
         )
     if device != "meta":
         if device != "cpu":
             raise BTCChatError(
-                f"{path} holds {kind} weights, which run on a CPU; use --device cpu, or the checkpoint it was made of "
-                f"with --quantize {kind}"
+                f"{path} has {kind} weights, which run only on a CPU; use --device cpu, or --quantize {kind} with the "
+                "checkpoint it was quantised from"
             )
         check_available(kind, device)
 
 
 def make_room(stored: Quantization | None, llm: PreTrainedModel, tower: VisionTowerModule) -> None:
-    """Replace the layers of parts without weights by those that ``stored`` weights fit into."""
+    """Replace layers of the parts, which have no weights yet, by layers that take the ``stored`` weights."""
     if stored is not None:
         _replace_on_cpu(stored["kind"], stored["parts"], llm, tower, loaded=False)
 
 
 def quantize(model: "BTCChatModel", kind: str) -> None:
-    """Quantise the layers of a loaded model where it is; see `check_available`. An adapter stays as it is."""
+    """Quantise the layers of a loaded model on its device; see `check_available`. An adapter is not quantised."""
     if model.config.quantization is not None:
         return
     parts: list[QuantizedPart] = ["llm"]
@@ -90,7 +90,7 @@ def check_savable(model: "BTCChatModel") -> None:
     """Raise BTCChatError for weights of bitsandbytes."""
     if model.config.quantization is not None and model.device.type == "cuda":
         raise BTCChatError(
-            "a model that is quantised on a GPU is not saved; load it with device='cpu' (btcchat export --quantize)"
+            "a model quantised on a GPU cannot be saved; load it with device='cpu' (btcchat export --quantize)"
         )
 
 
@@ -102,4 +102,4 @@ def _replace_on_cpu(
     if "vision_tower" in parts:
         layers = {name: m for name, m in tower.named_modules() if isinstance(m, nn.Linear)}
         done += replace(layers, tower)
-    logger.info("%d linear layers are %s", done, kind)
+    logger.info("%d linear layers quantised to %s", done, kind)

@@ -1,4 +1,4 @@
-"""Whole checkpoint folders from one layout into the other, byte by byte: no model is ever in memory."""
+"""Convert checkpoint folders between the two layouts, byte by byte: no model is ever in memory."""
 
 import json
 import logging
@@ -19,22 +19,22 @@ from btcchat.model import BTCChatModel
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 24  # bytes in memory at a time
-LLM_FILES = (  # that go along as they are, where they are there
+LLM_FILES = (  # copied unchanged, if present
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
     "added_tokens.json", "generation_config.json",
 )  # fmt: skip
 
 
 def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | Path | None = None) -> None:
-    """Write a published LLaVA-NeXT folder or hub id as a folder of our layout. Weights that no code uses go along.
+    """Write a published LLaVA-NeXT folder or hub id as a folder of our layout. Unused weights are copied too.
 
-    vision_tower: the tower whose sizes the folder leaves out, if not the one it names. Raises BTCChatError before
-    anything is written where a weight is unknown, missing or misshapen.
+    vision_tower: the tower to take sizes from, if not the one that the folder names. Raises BTCChatError before
+    anything is written if a weight is unknown, missing or misshapen.
     """
     check_new_folder(Path(out))
     folder = resolve(src)
     if not llava_next.recognise(folder):
-        raise BTCChatError(f"{folder} is in our layout already; there is nothing to import")
+        raise BTCChatError(f"{folder} is already in btcchat's layout; there is nothing to import")
     model = _checked(folder, vision_tower)
     source = llava_next.open_folder(folder, vision_tower)
     config = model.config
@@ -52,20 +52,20 @@ def import_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | P
 def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | None = None) -> None:
     """Write a model as a published LLaVA-NeXT folder, which the code of CCExpert and LLaVA-OneVision reads.
 
-    vision_tower: hub id or folder that such code builds the tower from, if not the one the model was imported with.
-    Raises BTCChatError for a model that this layout has no place for.
+    vision_tower: hub id or folder that this code builds the tower from, if not the one the model was imported with.
+    Raises BTCChatError for a model that this layout cannot store.
     """
     check_new_folder(Path(out))
     folder = resolve(src)
     if adapter.read_base(folder) is not None:
         raise BTCChatError(
-            f"{folder} is an adapter, and a LLaVA-NeXT folder has no place for one; merge it first: "
+            f"{folder} is an adapter, and a LLaVA-NeXT folder cannot store one; merge it first: "
             f"btcchat export --merge {src} OUT"
         )
     tower = vision_tower if leaves_out_tower(folder) else None
     model = _checked(folder, tower)
     if model.config.quantization is not None:
-        raise BTCChatError(f"{src} holds quantised weights, which that code does not read; use what it was made of")
+        raise BTCChatError(f"{src} has quantised weights, which that code cannot read; use the model it was made from")
     root = llava_next.published_config(model.config, vision_tower)
     source = open_folder(folder, tower)
     places: dict[str, tuple[Path, str]] = {}
@@ -80,7 +80,7 @@ def export_llava_next(src: str | Path, out: str | Path, *, vision_tower: str | N
 
 
 def _checked(folder: Path, vision_tower: str | Path | None) -> BTCChatModel:
-    """The model without its weights: every key and shape fits, and none is read."""
+    """The model without its weights, after a check of every key and shape."""
     return load(BTCChatModel, folder, Placement(device="meta"), base=None, vision_tower=vision_tower, fields={})
 
 
@@ -91,7 +91,7 @@ def _copy(src: Path, out: Path) -> None:
 
 
 def write_weights(weights: Weights, folder: Path) -> None:
-    """``weights`` byte by byte, one shard for each file that they are in."""
+    """Copy ``weights`` byte by byte into ``folder``, one shard for each file that they are in."""
     folder.mkdir(exist_ok=True)
     files = weights.files()
     index: dict[str, str] = {}
@@ -108,10 +108,10 @@ def write_weights(weights: Weights, folder: Path) -> None:
 
 
 def _copy_tensors(src: Path, names: dict[str, str], out: Path) -> int:
-    """Write the tensors ``names`` (new name -> key in ``src``) to a file of their own; returns their bytes.
+    """Write the tensors ``names`` (new name -> key in ``src``) to the file ``out``; returns their size in bytes.
 
-    A safetensors file is 8 bytes that say how long the header is, the header (JSON: dtype, shape, place of each
-    tensor), and the tensors; https://huggingface.co/docs/safetensors. The library would hold a whole file and a copy.
+    A safetensors file is 8 bytes with the length of the header, the header (JSON: dtype, shape, place of each tensor),
+    and the tensors; https://huggingface.co/docs/safetensors. The library would hold a whole file and a copy.
     """
     with src.open("rb") as file, out.open("wb") as target:
         start = 8 + int.from_bytes(file.read(8), "little")

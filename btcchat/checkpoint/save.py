@@ -25,7 +25,7 @@ from btcchat.model import BTCChatModel
 from btcchat.outputs.lock import Lock
 from btcchat.outputs.ours import NAME
 
-TRAINING = "training.json"  # of a training, which writes it before anything else: see train.run_record
+TRAINING = "training.json"  # a training writes it before anything else: see train.run_record
 UNFINISHED = ".unfinished.json"  # the config.json of a folder whose parts are being replaced
 
 
@@ -37,11 +37,11 @@ def save(
     max_shard_size: str = "5GB",
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write ``model`` to ``folder``; a fault on the way leaves what was there before.
+    """Write ``model`` to ``folder``; an error while writing leaves the old contents.
 
-    Floating-point weights are written as they are, or cast to ``dtype``. A folder with a config.json is complete.
-    state_dict: the weights, where the model itself does not hold them whole (ZeRO-3). Raises BTCChatError where a
-    weight is not finite, ``folder`` holds files of a checkpoint that `save` has not written, or another process saves.
+    Floating-point weights are written unchanged, or cast to ``dtype``. A folder with a config.json is complete.
+    state_dict: the weights, if the model itself holds only a share of them (ZeRO-3). Raises BTCChatError if a weight
+    is not finite, ``folder`` holds files that `save` did not write, or another process is saving there.
     """
     quantize.check_savable(model)
     state = _cast(model.state_dict() if state_dict is None else state_dict, dtype)
@@ -70,13 +70,13 @@ def save(
         for part, weights in (("vision_tower", _part(state, "vision_tower.")), ("mm_projector", layers)):
             if model.base is None or part not in model.base.parts:
                 save_file(weights, temporary / part / "model.safetensors", metadata={"format": "pt"})
-        for file in temporary.rglob("*.safetensors"):  # written for the owner only; a cluster's colleagues read too
+        for file in temporary.rglob("*.safetensors"):  # saved for the owner only; others may read too
             file.chmod((temporary / "config.json").stat().st_mode)
         preprocessing = model.image_processor.to_config()
         write_json(temporary / "vision_tower" / "preprocessor_config.json", preprocessing, sort_keys=True)
         folder.mkdir(exist_ok=True)
         with Lock(folder / ".saving.lock", str(folder)):
-            check_ours(folder)  # files may have come while the weights were written
+            check_ours(folder)  # files may have appeared while the weights were written
             _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -95,7 +95,7 @@ def _replace(folder: Path, new: Path) -> None:
 
 
 def check_ours(folder: Path) -> None:
-    """Raise BTCChatError where `save` would replace files in ``folder`` that neither it nor a training has written."""
+    """Raise BTCChatError if `save` would replace files in ``folder`` that neither it nor a training wrote."""
     if any(saved_by_us(folder / name) for name in ("config.json", UNFINISHED, TRAINING)):
         return
     for name in (*PARTS, "config.json"):
@@ -104,7 +104,7 @@ def check_ours(folder: Path) -> None:
 
 
 def saved_by_us(file: Path) -> bool:
-    """Whether a JSON file says so."""
+    """Whether a JSON file says that btcchat wrote it."""
     try:
         return file.is_file() and read_json(file).get("saved_by") == NAME
     except BTCChatError:  # it is not a JSON object
@@ -127,7 +127,7 @@ def _fix_llm_config(path: Path, model: BTCChatModel, dtype: torch.dtype | None) 
 
 
 def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Its files as published code reads them, whichever version wrote them."""
+    """Rewrite the tokenizer's files as published code expects them, whichever version wrote them."""
     config = published_tokenizer(read_json(folder / "tokenizer_config.json"))
     if isinstance(tokenizer, LlamaTokenizer):  # transformers 5 leaves these out
         config |= {"add_bos_token": tokenizer.add_bos_token, "add_eos_token": tokenizer.add_eos_token}
@@ -137,7 +137,7 @@ def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def _part(state: Mapping[str, Tensor], prefix: str, new: str = "") -> dict[str, Tensor]:
-    """The weights whose keys begin with ``prefix``, which ``new`` replaces."""
+    """The weights whose keys begin with ``prefix``, which becomes ``new``."""
     return {new + k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
 
 

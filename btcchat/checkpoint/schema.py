@@ -1,18 +1,18 @@
-"""The JSON files of a checkpoint folder, as far as code here reads them; `config.read_config` holds files against them.
+"""The keys that this package reads from a checkpoint's JSON files; `config.read_config` checks files against them.
 
-Other keys are allowed everywhere and are written back as they were read. A number that decides how much memory is taken
+Other keys are allowed everywhere and are written back unchanged. A number that decides how much memory is taken
 before the weights are looked at has an upper bound, far above that of any published model.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
-from btcchat.limits.schema import Count, Number, Share
+from btcchat.limits.schema import Count, Metres, Number, Share
 
 Layers = Annotated[int, Field(ge=1, le=1000)]
-Pixels = Annotated[int, Field(ge=1, le=8192)]  # a side of what a vision tower reads
+Pixels = Annotated[int, Field(ge=1, le=8192)]  # side of the images that a vision tower reads
 Positions = Annotated[int, Field(ge=1, le=2**24)]
 Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
@@ -22,7 +22,7 @@ QuantizedPart = Literal["llm", "vision_tower"]
 
 
 class LLMConfig(TypedDict, total=False):
-    """llm/config.json, in the words of transformers."""
+    """llm/config.json, with the keys of transformers."""
 
     model_type: str
     architectures: list[str]
@@ -34,7 +34,7 @@ class LLMConfig(TypedDict, total=False):
     num_key_value_heads: Count | None
     head_dim: Count | None
     max_position_embeddings: Positions
-    tokenizer_model_max_length: Count | None  # VILA's: tokens of the longest sample
+    tokenizer_model_max_length: Count | None  # VILA's: maximum tokens in a sample
     tokenizer_padding_side: str | None  # VILA's
     bos_token_id: int | None
     eos_token_id: int | list[int] | None
@@ -51,12 +51,12 @@ class LLMConfig(TypedDict, total=False):
     pretraining_tp: Annotated[int, Field(ge=1, le=64)]
     initializer_range: Number
     torch_dtype: str | None  # of the stored weights
-    dtype: str | None  # the same, by the name that newer transformers gives it
+    dtype: str | None  # the same in newer transformers
     _name_or_path: str | None
 
 
 class TokenizerConfig(TypedDict, total=False):
-    """llm/tokenizer_config.json; its other keys are for transformers."""
+    """llm/tokenizer_config.json; transformers reads its other keys."""
 
     tokenizer_class: str | None
 
@@ -66,12 +66,12 @@ class VisionTowerConfig(TypedDict, total=False):
 
     vision_tower_type: str | None
     model_type: str
-    model_name: str  # of a tower of timm or open_clip
+    model_name: str  # of a timm or open_clip tower
     pretrained: bool | str | None
     hidden_size: Count
     intermediate_size: Count
     num_hidden_layers: Layers
-    num_stored_layers: Layers  # fewer where a published folder leaves out the layers above the selected one
+    num_stored_layers: Layers  # fewer if a published folder leaves out layers above the selected one
     num_attention_heads: Count
     num_channels: Count
     image_size: Pixels | None
@@ -83,7 +83,7 @@ class VisionTowerConfig(TypedDict, total=False):
 
 
 class PreprocessorConfig(TypedDict, total=False):
-    """vision_tower/preprocessor_config.json, in the words of transformers."""
+    """vision_tower/preprocessor_config.json, with the keys of transformers."""
 
     size: Pixels | dict[str, Pixels]
     image_mean: Triple
@@ -114,7 +114,7 @@ class ChangeEncoderConfig(TypedDict, total=False):
 
 
 class AdapterConfig(TypedDict, total=False):
-    """llm/adapter_config.json, in the words of peft's LoraConfig."""
+    """llm/adapter_config.json, with the keys of peft's LoraConfig."""
 
     peft_type: str
     r: Annotated[int, Field(ge=1, le=65536)]
@@ -139,21 +139,21 @@ class ChangeThreshold(TypedDict):
 
 
 class Quantization(TypedDict):
-    """``quantization`` in config.json: of the linear layers of ``parts``."""
+    """``quantization`` in config.json: how the linear layers of ``parts`` are stored."""
 
     kind: QuantizedKind
     parts: Annotated[list[QuantizedPart], Field(min_length=1)]
 
 
 class RootConfig(TypedDict, total=False):
-    """config.json of a folder in any layout; those of LLaVA-NeXT describe all parts there."""
+    """config.json of a folder in any layout; in LLaVA-NeXT folders it describes all parts."""
 
     model_type: str
     architectures: list[str] | None
     published_layout: bool  # whether the published code opens it; written, never read
     saved_by: str | None  # btcchat, in a folder that `save` may replace
     base_model: BaseModel | None  # of an adapter folder: see adapter.Base
-    plugins: Any  # that parts come from: see plugins.recorded, which checks it
+    plugins: Any  # from which parts come: plugins.recorded checks it
     s2: bool | None
     mm_use_im_start_end: bool | None
     vocab_size: Count
@@ -167,8 +167,7 @@ class RootConfig(TypedDict, total=False):
     conv_version: str | None
     caption_question: str | None
     pair_prompt: str | None
-    question_first: bool | None
-    training_gsd: Annotated[float, Field(gt=0, le=1000)] | None  # metres of a pixel in what it was trained on
+    training_gsd: Metres | None  # per pixel of the training images
     change_threshold: ChangeThreshold | None
     quantization: Quantization | None
     mm_projector_type: str

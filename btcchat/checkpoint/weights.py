@@ -1,11 +1,11 @@
 """Weight files: strict, safe reading into a module, and writing.
 
-Only safetensors are read. A folder that has nothing but ``pytorch_model*.bin`` (a pickle) is refused;
-``python -m btcchat.checkpoint.weights FOLDER`` writes safetensors beside it, through torch's tensors-only unpickler.
+Only safetensors are read. A folder with only ``pytorch_model*.bin`` (a pickle) is refused;
+``python -m btcchat.checkpoint.weights FOLDER`` writes safetensors next to it, through torch's tensors-only unpickler.
 """
 
 import logging
-import pickle  # for the name of its error only
+import pickle  # only for its error class
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
 
-SCALE = "weight_scale"  # ends the key of what quantised weights are multiplied by, which is not cast
+SCALE = "weight_scale"  # ends the key of the factors of quantised weights, which are not cast
 FLOATS = ("F16", "BF16", "F32", "F64")  # data types of floating-point weights, as safetensors names them
 
 
@@ -71,7 +71,7 @@ class Weights:
 
     folder: Path
     places: dict[str, tuple[Path, str]]
-    prefixes: dict[str, str] | None = None  # how its names come from the files' keys; None: they are these
+    prefixes: dict[str, str] | None = None  # key prefix in the files -> prefix of its names; None: equal
 
     @classmethod
     def of(cls, folder: Path) -> "Weights":
@@ -90,7 +90,7 @@ class Weights:
                         yield name, handle.get_tensor(key)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """From the file's header."""
+        """The shape of a weight, from the file's header."""
         if name not in self.places:
             raise BTCChatError(f"{self.folder}: weight '{self.key(name)}' is missing")
         file, key = self.places[name]
@@ -98,7 +98,7 @@ class Weights:
             return tuple(handle.get_slice(key).get_shape())
 
     def headers(self) -> Iterator[tuple[str, tuple[int, ...], str]]:
-        """(name, shape, data type such as "F32") of each; nothing else of the files is read."""
+        """(name, shape, data type such as "F32") of each weight; only headers are read."""
         for file in self.files():
             with _open(file) as handle:
                 for name, (where, key) in self.places.items():
@@ -107,17 +107,17 @@ class Weights:
                         yield name, tuple(header.get_shape()), header.get_dtype()
 
     def rename(self, prefixes: dict[str, str]) -> "Weights":
-        """Those whose name starts with one of ``prefixes`` (old -> new), by their new names."""
+        """The weights whose names start with one of ``prefixes`` (old -> new), under their new names."""
         renamed = {new: place for name, place in self.places.items() if (new := _rename(name, prefixes)) is not None}
         return Weights(self.folder, renamed, prefixes)
 
     def key(self, name: str) -> str:
-        """What ``name``, which may be missing, is called in the files."""
+        """The key of ``name``, which may be missing, in the files."""
         return _rename_back(name, self.prefixes)
 
 
 def check_header(file: Path) -> None:
-    """Raise BTCChatError where ``file`` is missing, or is not as long as its header says."""
+    """Raise BTCChatError if ``file`` is missing, or is not as long as its header says."""
     with _open(file):
         pass
 
@@ -139,14 +139,14 @@ def load_strict(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Put ``weights``, or those of a folder, into ``module`` (which may be on the meta device), all or an error.
+    """Load ``weights``, or those of a folder, into ``module`` (which may be on the meta device): all, or an error.
 
-    Keys as in `match_strict`. Floating-point weights are cast to ``dtype``. Raises BTCChatError as it does.
+    Arguments and errors as in `match_strict`. Floating-point weights are cast to ``dtype``.
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
     names = match_strict(module, weights, prefixes=prefixes, unused=unused, tied=tied)
     if dropped := [key for key in weights.places if key not in names]:
-        logger.info("%s: %d weights that no code uses were dropped (%s ...)", weights.folder, len(dropped), dropped[0])
+        logger.info("%s: %d unused weights were left out (%s ...)", weights.folder, len(dropped), dropped[0])
     state = {}
     for key, tensor in Weights(weights.folder, {key: weights.places[key] for key in names}).read():
         cast = dtype if tensor.is_floating_point() and not key.endswith(SCALE) else None
@@ -166,10 +166,10 @@ def match_strict(
 ) -> dict[str, str]:
     """Key in the files -> name in ``module``, of all weights that are used. Only headers are read.
 
-    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key that no
-    prefix covers is unknown. unused: regular expressions (whole key, as in the file) of weights that published
-    checkpoints hold and no code uses. tied: {key: the key whose weight it shares}; such a key may be absent. Raises
-    BTCChatError naming the first missing, unknown or misshapen key, or one of a type that is not read.
+    prefixes: {key prefix in the file: key prefix in the module}; without it keys are equal, with it a key without a
+    listed prefix is unknown. unused: regular expressions (whole key, as in the file) of weights that published
+    checkpoints hold but no code uses. tied: {key: the key whose weight it shares}; such a key may be absent. Raises
+    BTCChatError naming the first missing, unknown or misshapen key, or one of an unsupported type.
     """
     folder, expected = weights.folder, module.state_dict()
     names: dict[str, str] = {}
@@ -185,22 +185,22 @@ def match_strict(
     if missing:
         key = weights.key(_rename_back(missing[0], prefixes))
         raise BTCChatError(
-            f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are); "
+            f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are missing); "
             "the config describes more than the folder holds"
         )
     for key, shape, kind in Weights(folder, {key: weights.places[key] for key in names}).headers():
         target, stored = expected[names[key]], weights.places[key][1]
         if shape != (want := tuple(target.shape)):
-            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, the config says {want}")
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, but the config says {want}")
         quantised = target.dtype in (torch.int8, torch.uint8)
         if quantised and kind not in ("I8", "U8"):
             raise BTCChatError(
-                f"{folder}: weight '{stored}' is of type {kind}, and config.json says that it is quantised; save or "
+                f"{folder}: weight '{stored}' is of type {kind}, but config.json says that it is quantised; save or "
                 "download the folder again"
             )
         if target.is_floating_point() and kind not in FLOATS:
             raise BTCChatError(
-                f"{folder}: weight '{stored}' is of type {kind}, and quantised weights are not read; take the "
+                f"{folder}: weight '{stored}' is of type {kind}, and quantised weights cannot be read; use a "
                 f"checkpoint in {', '.join(FLOATS)}"
             )
     return names
@@ -211,7 +211,7 @@ class NotFiniteError(BTCChatError):
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], output: Path) -> None:
-    """Raise NotFiniteError where a weight is not finite, so that it is not written to ``output``."""
+    """Raise NotFiniteError if a weight is not finite, before it is written to ``output``."""
     for key, weight in weights.items():
         if weight.is_floating_point() and weight.numel():
             low, high = weight.detach().aminmax()  # NaN counts as both
@@ -233,7 +233,7 @@ def _rename_back(name: str, prefixes: dict[str, str] | None) -> str:
 
 
 def convert_pickles(folder: Path) -> None:
-    """Write model.safetensors beside the .bin, .pt or .pth files of ``folder``; a pickle with code is refused."""
+    """Write model.safetensors next to the .bin, .pt or .pth files of ``folder``; a pickle with code is refused."""
     state = {}
     for file in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt")) + sorted(folder.glob("*.pth")):
         try:

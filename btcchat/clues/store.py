@@ -50,7 +50,7 @@ class Clues:
     """The clues of ``folder``, by modality and the images' content. ``about``: what clues.json says of the model.
 
     reading: how images are read now. Raises BTCChatError for a folder without clues or of images that were read in
-    another way, or a line that is none.
+    another way, or a line that is not a clue.
     """
 
     def __init__(self, folder: str | Path, *, reading: Reading = DEFAULT) -> None:

@@ -1,7 +1,7 @@
 """The commands of ``btcchat``, in the order of its help: one file each.
 
 A file has ``add(commands)``, which adds a parser whose default ``run`` is the function that runs the command.
-Only ``run`` imports what is heavy, so that ``--help`` comes at once.
+Only ``run`` has heavy imports, so that ``--help`` is fast.
 """
 
 from btcchat.commands import (

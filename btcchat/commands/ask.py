@@ -36,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
     if about is None:
-        raise BTCChatError("there is nothing to ask about: give --image, --pair, --series or --video")
+        raise BTCChatError("no images are given; add --image, --pair, --series or --video")
     modality, source = about
     check_dates(args, modality)
     check_clues(args)
     answering = generation(args)
     frames = checked(args, modality, source)
     model = options.load_model(args)
-    if modality == "video":  # the model says how many frames; the clue model is shown the same ones
+    if modality == "video":  # the model determines the number of frames; the clue model gets the same ones
         from btcchat.media.frames import load_frames
 
         frames = load_frames(modality, frames, model.config.num_video_frames, reading=options.reading(args))

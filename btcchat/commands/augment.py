@@ -8,13 +8,13 @@ from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 
 AUGMENT = """\
-Ask a clue model one fixed question about the images of every record, and keep what it says for training and serving.
+Ask a clue model one fixed question about the images of every record, and store the answers for training and serving.
 
   btcchat augment levir_cc --clue_model Efficient-Large-Model/VILA1.5-3b --out clues/levir_cc
   btcchat train ... --data_mixture levir_cc --prompt_augmentation cached --clues clues/levir_cc
 
-The clue model is any checkpoint; an adapter it has is switched off. Records of the same images share a clue, found
-again by what the image files hold. The same command again resumes an interrupted one."""
+The clue model is any checkpoint; its adapter, if any, is switched off. Records with the same images share a clue;
+images are identified by their content. If the command is interrupted, run it again to resume."""
 
 
 def add(commands: Commands) -> None:
@@ -24,8 +24,8 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("--clue_model", "--clue-model", required=True, metavar="PATH_OR_ID", help="checkpoint that writes the clues")
     add("--out", required=True, metavar="DIR", help="folder for the clues of this clue model; existing ones are kept")
-    add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="samples at a time (default 8)")
-    longest = "longest clue (default 64)"
+    add("--batch-size", "--batch_size", type=at_least_1, default=8, metavar="N", help="batch size (default 8)")
+    longest = "maximum number of tokens in a clue (default 64)"
     add("--max-new-tokens", "--max_new_tokens", type=at_least_1, default=64, metavar="N", help=longest)
     frames = "frames taken of a video (default: what the clue model was trained with)"
     add("--num-video-frames", "--num_video_frames", type=at_least_1, metavar="N", help=frames)
@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Every record that can be asked about is; the others are named, and the exit code tells."""
+    """Ask about every record; name those that fail, and return an exit code for failures."""
     from btcchat.clues.ask import describe, records_of, write_clues
     from btcchat.clues.store import ClueWriter
     from btcchat.console.progress import Progress
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     with ClueWriter(args.out, describe(args.clue_model, model, args.max_new_tokens)) as clues:
         before = len(clues)
         try:
-            total = len(mixture) if hasattr(mixture, "__len__") else None  # a streamed one is not counted
+            total = len(mixture) if hasattr(mixture, "__len__") else None  # a streamed mixture is not counted
             with Progress("records", total) as progress:
                 faults = write_clues(
                     model,
@@ -67,6 +67,6 @@ def run(args: argparse.Namespace) -> int:
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""
     there = f", {before} already there" if before else ""
-    bad = f", {failed} records failed (named above)" if failed else ""
+    bad = f", {failed} records failed (listed above)" if failed else ""
     say(f"{written} clues written to {args.out}{there}{empty}{bad}")
     return SOME_FAILED if failed else 0

@@ -1,4 +1,4 @@
-"""``btcchat caption``: what changed, in one pair or in many."""
+"""``btcchat caption``: describe what changed in one pair or in many."""
 
 import argparse
 import json
@@ -34,13 +34,13 @@ Caption what changed between two dates, for one pair or for many.
   btcchat caption before.png after.png --change-map where.png
   btcchat caption --example                              the packaged example pair
   btcchat caption --pairs list.csv --out answers.jsonl   columns before,after[,id]; paths relative to the list
-  btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), files of equal names
+  btcchat caption --pairs folder --out answers.jsonl     subfolders A (before) and B (after), with matching file names
 
 If the command is interrupted, run it again: it skips the pairs that --out already has."""
 
 
 def add(commands: Commands) -> None:
-    about = "say what changed in one pair of images, or in many"
+    about = "describe what changed in one pair of images, or in many"
     parser = commands.add_parser("caption", help=about, description=CAPTION, **RAW)
     parser.add_argument(
         "images",
@@ -54,7 +54,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="with --pairs: a file of JSON lines, one for each pair; it is appended to"
     )
-    parser.add_argument("--batch-size", type=at_least_1, default=16, metavar="N", help="pairs at a time (default 16)")
+    parser.add_argument(
+        "--batch-size", type=at_least_1, default=16, metavar="N", help="batch size in pairs (default 16)"
+    )
     add_model(parser, run)
 
 
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         args.parser.print_help(sys.stderr)
         raise BTCChatError("caption needs BEFORE AFTER, or --pairs with --out, or --example")
     if len(images) == 1:
-        raise BTCChatError(f"got 1 image ({images[0]}), a caption needs 2 (BEFORE AFTER); ask about one: {ONE_IMAGE}")
+        raise BTCChatError(f"got 1 image ({images[0]}), but a caption needs 2 (BEFORE AFTER); for one, use {ONE_IMAGE}")
     map_path = _map_path(args, images)
     if args.example:
         say(f"captioning the packaged example: {images[0]} (before), {images[1]} (after)")
@@ -97,7 +99,7 @@ def _map_path(args: argparse.Namespace, images: Sequence[str | Path]) -> Path | 
         return None
     path = Path(args.change_map)
     if path.suffix.lower() != ".png":
-        raise BTCChatError(f"--change-map {path}: the map is a PNG; give it a name that ends in .png")
+        raise BTCChatError(f"--change-map {path}: the map is a PNG; use a name that ends in .png")
     if not path.parent.is_dir():
         raise BTCChatError(f"the folder of --change-map does not exist: {path.parent}")
     check_replaceable(path, "--change-map", is_drawn_map, inputs=images)
@@ -105,7 +107,7 @@ def _map_path(args: argparse.Namespace, images: Sequence[str | Path]) -> Path | 
 
 
 def _caption_pairs(args: argparse.Namespace) -> int:
-    """Many pairs: every row that can be answered is; the others are named, and the exit code tells."""
+    """Caption every pair of a list; name those that fail, and return an exit code for failures."""
     from btcchat.console.progress import Progress
     from btcchat.data.pairs import read_pairs
     from btcchat.decoding.options import GenerationOptions
@@ -114,9 +116,9 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     if args.images or args.example:
         raise BTCChatError("--pairs takes its images from a list; leave out BEFORE AFTER and --example")
     if args.change_map is not None:
-        raise BTCChatError("--change-map is drawn for one pair; leave out --pairs")
+        raise BTCChatError("--change-map works for one pair only; leave out --pairs")
     if args.out is None:
-        raise BTCChatError("--pairs needs --out FILE.jsonl, where the captions go")
+        raise BTCChatError("--pairs needs --out FILE.jsonl for the captions")
     reading = options.reading(args)
     pairs, faults = read_pairs(args.pairs)
     for fault in faults:
@@ -146,7 +148,7 @@ def _caption_pairs(args: argparse.Namespace) -> int:
         print(json.dumps({"out": args.out, **counts, **reading.record()}))
     else:
         there = f", {skipped} already there" if skipped else ""
-        bad = f", {failed} failed (named above)" if failed else ""
+        bad = f", {failed} failed (listed above)" if failed else ""
         count = f"{answered} caption{'s' * (answered != 1)}"
         say(f"{count} written to {args.out}{there}{bad}")
     return SOME_FAILED if failed else 0

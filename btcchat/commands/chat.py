@@ -1,4 +1,4 @@
-"""``btcchat chat``: talk about them; answers appear as they are written."""
+"""``btcchat chat``: a conversation about images; answers appear as they are generated."""
 
 import argparse
 
@@ -16,7 +16,7 @@ from btcchat.commands.options import (
     media,
 )
 
-CHAT = "Talk about an image, a pair, a series of dates or a video. /help there lists the commands."
+CHAT = "Talk about an image, a pair, a series of dates or a video. Type /help to list the commands."
 
 
 def add(commands: Commands) -> None:

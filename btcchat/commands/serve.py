@@ -1,4 +1,4 @@
-"""``btcchat serve``: a web page and an API, over one model that answers many requests at once."""
+"""``btcchat serve``: a web page and an API for one model that answers many requests at once."""
 
 import argparse
 
@@ -14,7 +14,7 @@ Serve a web page and an API that OpenAI's clients can use.
   btcchat serve --model CHECKPOINT --port 9000
   btcchat serve --host 0.0.0.0 --api-key-file keys.txt    other machines too, with a key
 
-docs/serving.md has the API, its limits, and what is done for security."""
+docs/serving.md describes the API, its limits, and security."""
 
 
 def add(commands: Commands) -> None:
@@ -29,20 +29,20 @@ def add(commands: Commands) -> None:
     )
     add_images(parser)
     add = parser.add_argument_group("where").add_argument
-    add("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine only)")
-    add("--port", type=_port, default=8000, help="port to listen at (default 8000; 0 takes a free one)")
+    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    add("--port", type=_port, default=8000, help="port to listen on (default 8000; 0 picks a free one)")
     add("--replicas", type=at_least_1, default=1, metavar="N", help="processes, each with the model (default 1)")
     engines = "uvicorn (default), or ray: replicas on the machines of a Ray cluster"
     add("--engine", choices=("uvicorn", "ray"), default="uvicorn", help=engines)
-    add = parser.add_argument_group("who may use it").add_argument
-    add("--api-key-file", metavar="FILE", help="file of keys, one on each line; a request needs one of them")
-    add("--insecure", action="store_true", help="serve anyone who reaches --host, without a key")
+    add = parser.add_argument_group("access").add_argument
+    add("--api-key-file", metavar="FILE", help="file of keys, one per line; each request needs one of them")
+    add("--insecure", action="store_true", help="serve anyone who can reach --host, without a key")
     add(
         "--allow-urls",
         type=_list,
         default=(),
         metavar="HOSTS",
-        help="hosts that images may be fetched from, e.g. a.org,b.org",
+        help="hosts that images may be downloaded from, e.g. a.org,b.org",
     )
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="web pages of this origin may use the API")
     add = parser.add_argument_group("limits").add_argument
@@ -51,28 +51,34 @@ def add(commands: Commands) -> None:
         type=at_least_1,
         default=64,
         metavar="N",
-        help="most requests that wait; further ones are refused (default 64)",
+        help="maximum requests in the queue; further ones are refused (default 64)",
     )
-    add("--max-batch", type=at_least_1, default=16, metavar="N", help="answers written at the same time (default 16)")
-    cache = "tokens of all answers that are written, with their prompts (default 8192)"
+    add("--max-batch", type=at_least_1, default=16, metavar="N", help="answers generated at the same time (default 16)")
+    cache = "total tokens of all answers being generated, with their prompts (default 8192)"
     add("--max-batch-tokens", type=at_least_1, default=8192, metavar="N", help=cache)
-    add("--max-images", type=at_least_1, default=16, metavar="N", help="most images of a request (default 16)")
-    add("--max-megapixels", type=at_least_1, default=64, metavar="N", help="most megapixels of an image (default 64)")
-    add("--max-body", type=at_least_1, default=64, metavar="MIB", help="most MiB of a request (default 64)")
-    add("--max-new-tokens", type=at_least_1, default=1024, metavar="N", help="most tokens of an answer (default 1024)")
+    add("--max-images", type=at_least_1, default=16, metavar="N", help="maximum images per request (default 16)")
+    add("--max-megapixels", type=at_least_1, default=64, metavar="N", help="maximum megapixels per image (default 64)")
+    add("--max-body", type=at_least_1, default=64, metavar="MIB", help="maximum MiB per request (default 64)")
+    add(
+        "--max-new-tokens",
+        type=at_least_1,
+        default=1024,
+        metavar="N",
+        help="maximum tokens per answer (default 1024)",
+    )
     add(
         "--max-seconds",
         type=at_least_1,
         default=300,
         metavar="S",
-        help="most seconds from a request to the end of its answer (default 300)",
+        help="maximum seconds from a request to the end of its answer (default 300)",
     )
     add(
         "--drain-seconds",
         type=at_least_1,
         default=30,
         metavar="S",
-        help="seconds that answers have to finish when the server is stopped (default 30)",
+        help="seconds for answers to finish when the server is stopped (default 30)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     parser.set_defaults(run=run, parser=parser, many_images=True)
@@ -107,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     _check_installed("ray" if args.engine == "ray" else "serve")
 
     def listening(address: str) -> None:
-        say(f"serving {settings.model_id} at {address} (Ctrl-C ends it)")
+        say(f"serving {settings.model_id} at {address} (press Ctrl-C to stop)")
 
     if args.engine == "ray":
         from btcchat.serve.http.ray_serve import serve_on_ray
@@ -121,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_installed(extra: str) -> None:
-    """Before torch is imported, which takes seconds."""
+    """Check for packages before torch is imported, which takes seconds."""
     needed = ["fastapi", "uvicorn", "multipart", "prometheus_client", "fastapi_offline"]
     for name in [*needed, "ray"] if extra == "ray" else needed:
         require(name, "btcchat serve", f"'btcchat[{extra}]'")

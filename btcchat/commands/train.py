@@ -1,25 +1,25 @@
-"""``btcchat train``: a preset, or flags, without a shell script."""
+"""``btcchat train``: train with a preset or flags, without a shell script."""
 
 import argparse
 
 from btcchat.commands.options import RAW, Commands
 
 TRAIN = """\
-Train in this process: on the CPU, or on one GPU. Several processes: docs/training.md.
+Train in this process, on the CPU or one GPU. For several processes see docs/training.md.
 
-  btcchat train --list                                     the presets
-  btcchat train tiny/1_align                               one of them
-  btcchat train release/3b/sft --learning_rate 5e-5        with another value of a flag
-  btcchat train release/3b/sft --smoke                     tried out: two steps, random weights, drawn scenes, CPU
-  btcchat train mine.yaml --resume True                    a preset of your own; resumes an interrupted run
-  btcchat train tiny/2_change_encoder --plugin my_package --chg_type mine    with a part of a plugin
+  btcchat train --list                                     list the presets
+  btcchat train tiny/1_align                               train with one of them
+  btcchat train release/3b/sft --learning_rate 5e-5        override a flag
+  btcchat train release/3b/sft --smoke                     try it out: two steps, random weights, synthetic scenes, CPU
+  btcchat train mine.yaml --resume True                    your own preset; resumes an interrupted run
+  btcchat train tiny/2_change_encoder --plugin my_package --chg_type mine    use a part from a plugin
   btcchat train --model_name_or_path CHECKPOINT --data_mixture levir_cc --tune_mm_projector True --output_dir OUT
 
 `python -m btcchat.train.train_mem --help` lists the flags."""
 
 
 def add(commands: Commands) -> None:
-    # With no prefix character every word is a positional argument: flags are parsed where torch may be imported.
+    # Without prefix characters every word is a positional argument; flags are parsed later, when torch may be imported.
     usage = "btcchat train [PRESET] [--plugin MODULE] [--FLAG VALUE ...]"
     plain = RAW | {"prefix_chars": "\0", "add_help": False, "usage": usage}
     parser = commands.add_parser("train", help="train a model, from a preset or from flags", description=TRAIN, **plain)

@@ -1,6 +1,6 @@
-"""The words of llm/config.json and tokenizer_config.json, which transformers 5 changed.
+"""The keys of llm/config.json and tokenizer_config.json, which transformers 5 changed.
 
-What is saved is written in those of 4.36, which published code and every version read.
+We save those of 4.36, which the published code and every version can read.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ BASE_FIELDS = (
 
 
 def setting_faults() -> tuple[type[Exception], ...]:
-    """What transformers' config classes raise for settings that they cannot use. From 5 on they check each field."""
+    """The errors of transformers' config classes for invalid settings. From version 5 they check each field."""
     faults = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
     try:
         from huggingface_hub.errors import StrictDataclassError
-    except ImportError:  # huggingface_hub before 0.30, whose transformers checks nothing
+    except ImportError:  # huggingface_hub before 0.30, used by a transformers that checks nothing
         return faults
     return (*faults, StrictDataclassError)
 
 
 def rope_kinds() -> frozenset[str]:
-    """The kinds of rotary embeddings that the installed transformers computes; before 4.43 it has no list of them."""
+    """The kinds of rotary embeddings that the installed transformers computes; versions before 4.43 have no list."""
     try:
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
     except ImportError:
@@ -44,8 +44,8 @@ def rope_kinds() -> frozenset[str]:
 def published_rope(config: dict[str, Any]) -> dict[str, Any]:
     """A language model's config with the ``rope_theta`` and ``rope_scaling`` that transformers 4.36 reads.
 
-    4 ignores the rope_parameters of 5, and would compute with a rope_theta of 10000. Of rope_scaling, 4.36 knows two
-    kinds, reads them from ``type`` alone, and refuses the ``rope_type`` that 4.43 to 4.57 put beside it.
+    4 ignores the rope_parameters of 5, and would compute with a rope_theta of 10000. 4.36 knows two kinds of
+    rope_scaling, reads them only from ``type``, and rejects the ``rope_type`` that 4.43 to 4.57 add.
     """
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     config = {name: value for name, value in config.items() if name != "rope_parameters"}
@@ -65,12 +65,12 @@ def rope_kind(rope: Mapping[str, Any]) -> str:
 
 
 def published_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
-    """tokenizer_config.json without the names that transformers before 5 does not know."""
+    """tokenizer_config.json without the keys that transformers before 5 does not know."""
     config = {name: value for name, value in config.items() if name not in ("backend", "is_local", "local_files_only")}
     extra = config.pop("extra_special_tokens", None)
     if isinstance(extra, list):
         config["additional_special_tokens"] = extra
-    elif extra:  # a dict: named tokens, which before 4.46 are unknown by any name
+    elif extra:  # a dict: named tokens, which versions before 4.46 do not support
         config["extra_special_tokens"] = extra
     classes = {"TokenizersBackend": "PreTrainedTokenizerFast", "Qwen2TokenizerFast": "Qwen2Tokenizer"}
     name = str(config.get("tokenizer_class"))

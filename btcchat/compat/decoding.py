@@ -1,4 +1,4 @@
-"""How a language model is called: transformers 4.36 to 5.24 differ in names, and in what ``generate`` returns."""
+"""Calls to a language model: transformers 4.36 to 5.24 differ in names and in the output of ``generate``."""
 
 import importlib.util
 import inspect
@@ -15,7 +15,7 @@ def cache_argument(decoder: "nn.Module") -> str:
 
 
 def takes_finished_masks() -> bool:
-    """Whether a mask of four dimensions reaches the attention as it is: since transformers 4.53."""
+    """Whether a mask of four dimensions reaches the attention unchanged, as it does since transformers 4.53."""
     return importlib.util.find_spec("transformers.masking_utils") is not None
 
 
@@ -34,7 +34,7 @@ def new_tokens(ids: "Tensor") -> "Tensor":
 
 
 def checkpoint_activations(llm: "PreTrainedModel", options: dict[str, Any], every_n_layers: int) -> None:
-    """Recompute every n-th block backwards. Before transformers 5.24 it has another name, and n is 1."""
+    """Recompute every n-th block in the backward pass. Before transformers 5.24 the name differs, and n is 1."""
     if hasattr(llm, "activation_checkpointing_enable"):
         llm.activation_checkpointing_enable(activation_checkpointing_kwargs=options, every_n_layers=every_n_layers)
     else:

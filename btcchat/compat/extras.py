@@ -1,4 +1,4 @@
-"""Packages that only some tasks need, and an installation may lack."""
+"""Packages that only some tasks need, and that may not be installed."""
 
 import importlib.util
 
@@ -6,10 +6,10 @@ from btcchat.errors import BTCChatError
 
 
 def require(package: str, purpose: str, install: str = "'btcchat[train]'") -> None:
-    """Raise BTCChatError where ``package`` is not installed. It imports nothing, so it is cheap before large work."""
+    """Raise BTCChatError if ``package`` is not installed. Imports nothing, so it is cheap to call before long work."""
     try:
         missing = importlib.util.find_spec(package) is None
-    except ValueError:  # its place in sys.modules is taken by something else
+    except ValueError:  # something else took its place in sys.modules
         missing = True
     if missing:
         raise BTCChatError(

@@ -13,7 +13,7 @@ NEWER = {
 
 
 def newer_families() -> dict[str, tuple[type[Any], type[Any]]]:
-    """model_type -> (config class, model class), of those that the installed transformers has."""
+    """model_type -> (config class, model class), for those that the installed transformers has."""
     return {
         name: (getattr(transformers, config), getattr(transformers, model))
         for name, (_, config, model) in NEWER.items()
@@ -22,9 +22,9 @@ def newer_families() -> dict[str, tuple[type[Any], type[Any]]]:
 
 
 def check_release(model_type: str) -> None:
-    """Raise BTCChatError where a family needs a newer transformers than the installed one."""
+    """Raise BTCChatError if a family needs a newer transformers than the installed one."""
     if model_type in NEWER and not hasattr(transformers, NEWER[model_type][1]):
         raise BTCChatError(
-            f"language model '{model_type}' needs transformers {NEWER[model_type][0]} or newer, and "
+            f"language model '{model_type}' needs transformers {NEWER[model_type][0]} or newer, but "
             f"{transformers.__version__} is installed; install a newer one: pip install -U 'transformers<6'"
         )

@@ -1,4 +1,4 @@
-"""Warnings and progress bars of libraries about their own parts: nothing that a user could act on."""
+"""Silence warnings and progress bars of libraries that a user can do nothing about."""
 
 import warnings
 from collections.abc import Iterator
@@ -6,20 +6,20 @@ from contextlib import contextmanager
 
 KNOWN = (  # beginnings of the messages, as regular expressions
     r".*_register_pytree_node",  # transformers 4.36 on torch from 2.2
-    r"`broadcast_buffers` is deprecated",  # torch from 2.13, of what accelerate passes
-    r"`resume_download`",  # huggingface_hub from 0.23, of what transformers 4.36 passes
+    r"`broadcast_buffers` is deprecated",  # torch from 2.13, about an argument that accelerate passes
+    r"`resume_download`",  # huggingface_hub from 0.23, about one that transformers 4.36 passes
 )
 
 
 def ignore_known_warnings() -> None:
-    """In the current context of ``warnings``, or for the whole process."""
+    """Ignore ``KNOWN`` in the current context of ``warnings``, or in the whole process."""
     for message in KNOWN:
         warnings.filterwarnings("ignore", message, FutureWarning)
 
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Around the first import of transformers."""
+    """Ignore known warnings around the first import of transformers."""
     with warnings.catch_warnings():
         ignore_known_warnings()
         yield
@@ -27,7 +27,7 @@ def quiet_import() -> Iterator[None]:
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Without the bar that transformers from 5.0 draws while it writes a file of weights."""
+    """Hide the progress bar that transformers from 5.0 draws while it writes a file of weights."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

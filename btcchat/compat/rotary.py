@@ -7,7 +7,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 
 
 def build_with_one_table(model_class: type[Any], config: PretrainedConfig, attention: str) -> PreTrainedModel:
-    """``model_class`` of ``config``. transformers 4.36 makes a table a layer, each of max_position_embeddings rows."""
+    """Build a ``model_class``. transformers 4.36 makes a table for each layer, of max_position_embeddings rows."""
     if not hasattr(LlamaAttention, "_init_rope"):
         model: PreTrainedModel = model_class._from_config(config, attn_implementation=attention)
         return model

@@ -1,10 +1,10 @@
-"""Workarounds that libraries of training need to work together; each one names the version it is for."""
+"""Workarounds for training libraries that do not fit together; each one names the version it is for."""
 
 
 def forget_accelerator() -> None:
     """Let the next run of this process have its own device, precision and DeepSpeed config.
 
-    accelerate keeps those of the first run in state that all Accelerators share, and in the environment.
+    accelerate keeps those of the first run in the environment and in state that all Accelerators share.
     """
     import os
 
@@ -18,7 +18,7 @@ def forget_accelerator() -> None:
 def build_models_whole() -> None:
     """Let transformers build a language model in one piece, into which a checkpoint's weights are read.
 
-    accelerate from 1.1 tells it of a ZeRO-3 config as soon as there is one, and it would split the empty model.
+    accelerate from 1.1 passes it a ZeRO-3 config as soon as there is one, and transformers would split the empty model.
     """
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 

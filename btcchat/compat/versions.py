@@ -1,4 +1,4 @@
-"""The versions of transformers that the whole suite was run on: both ends of what setup.py allows, and one between."""
+"""The versions of transformers that the tests were run on: the oldest and newest in setup.py, and one in between."""
 
 import functools
 import logging
@@ -8,9 +8,9 @@ logger = logging.getLogger(__name__)
 TESTED = ("4.36", "4.57", "5.24")  # constraints/pinned.txt has the first, constraints/current.txt the last
 
 
-@functools.cache  # one line a process
+@functools.cache  # one line per process
 def warn_untested() -> None:
-    """Warn where another release of transformers is installed than those in ``TESTED``."""
+    """Warn if the installed release of transformers is not in ``TESTED``."""
     import transformers
 
     if ".".join(transformers.__version__.split(".")[:2]) not in TESTED:

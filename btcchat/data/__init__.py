@@ -1,4 +1,4 @@
-"""Records, mixtures, batches: what a model is trained on and evaluated with."""
+"""Records, mixtures and batches: the data that a model is trained and evaluated on."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ __all__ = ["register"]
 def __getattr__(name: str) -> Any:
     if name != "register":
         raise AttributeError(f"module 'btcchat.data' has no attribute '{name}'")
-    from btcchat.data.mixture.descriptions import register  # not above: records alone must not import mixtures
+    from btcchat.data.mixture.descriptions import register  # imported late: records alone must not import mixtures
 
     return register

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from btcchat.errors import BTCChatError
 
 # Samples are sorted by length within windows of this many batches: long enough that padding is small,
-# short enough that two epochs do not meet the same batches.
+# short enough that two epochs do not have the same batches.
 WINDOW = 32
 # Each length is first multiplied by a number drawn from this range. The answer "nothing has changed" is short: sorted
 # by exact lengths, unchanged pairs would fill whole batches, changed ones others, and a BatchNorm would
-# tell them apart.
+# distinguish them.
 BLUR = (0.82, 1.22)
 
 
@@ -22,9 +22,9 @@ BLUR = (0.82, 1.22)
 class Batching:
     """How the samples of a mixture become the batches of one process."""
 
-    batch_size: int  # the most samples of a batch
-    max_tokens: int | None = None  # the most tokens of a batch, with their padding
-    seed: int = 0  # of the order; a streamed mixture has a seed of its own
+    batch_size: int  # samples in a batch, at most
+    max_tokens: int | None = None  # tokens in a batch including padding, at most
+    seed: int = 0  # for the order; a streamed mixture has its own seed
     accumulate: int = 1  # batches of each process in one step
     rank: int = 0  # this process, of ``world``
     world: int = 1
@@ -35,18 +35,18 @@ class Batching:
 
 
 class GroupedBatches:
-    """A batch sampler: every sample once an epoch, over all ranks, in batches of similar length.
+    """A batch sampler: every sample once per epoch, over all ranks, in batches of similar length.
 
-    lengths: tokens of each sample with its image tokens. There are ``accumulate * world`` batches a step, so none is
-    dropped or repeated, every rank has the same number of batches in every epoch, and no accumulation of gradients
-    reaches into the next epoch. The batches of a step are neighbours in length: a rank with captions would wait for one
-    with videos. Raises BTCChatError where the samples are too few for one step, or one exceeds ``max_tokens``.
+    lengths: tokens of each sample including its image tokens. A step has ``accumulate * world`` batches. No batch is
+    dropped or repeated, every rank has the same number of batches in every epoch, and gradients are not accumulated
+    across epochs. The batches of a step are similar in length, as a rank with captions would wait for one with videos.
+    Raises BTCChatError if there are too few samples for one step, or if a sample exceeds ``max_tokens``.
     """
 
     def __init__(self, lengths: ArrayLike, batching: Batching):
         self.lengths, self.batching, self.epoch = np.asarray(lengths), batching, 0
         batch_size, max_tokens, multiple = batching.batch_size, batching.max_tokens, batching.batches_per_step
-        self.sizes: list[int] | None = None  # of the batches, longest samples first; None: all the same
+        self.sizes: list[int] | None = None  # of the batches, longest samples first; None if all have the same size
         if max_tokens is None:
             self.num_batches = math.ceil(len(self.lengths) / (batch_size * multiple)) * multiple
         else:
@@ -82,7 +82,9 @@ class GroupedBatches:
         return np.array_split(order, self.num_batches)
 
     def _by_tokens(self, order: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
-        """Sorted over all samples: which lengths meet is the same in every epoch, and so is the number of batches."""
+        """Sort over all samples: the same lengths share a batch in every epoch, so the number of batches is
+        constant.
+        """
         order = order[np.argsort(-self.lengths[order], kind="stable")]
         return np.split(order, np.cumsum(sizes)[:-1])
 
@@ -92,12 +94,12 @@ def blurred(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def coarse(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
-    """Lengths rounded up by at most a quarter, so that many are equal and their samples change places by chance."""
+    """Round lengths up by at most a quarter, so that many are equal and their samples are shuffled among each other."""
     lengths = np.maximum(lengths, 1)
     if lengths.max() > max_tokens:
         raise BTCChatError(
-            f"the longest sample has about {lengths.max()} tokens, a batch may have {max_tokens}; raise "
-            "--max_tokens_per_batch, or lower --model_max_length"
+            f"the longest sample has about {lengths.max()} tokens, but a batch may only have {max_tokens}; "
+            "raise --max_tokens_per_batch, or lower --model_max_length"
         )
     step = 2 ** np.maximum(np.log2(lengths).astype(int) - 2, 0)
     rounded: np.ndarray = np.minimum(-(-lengths // step) * step, max_tokens)
@@ -105,7 +107,7 @@ def coarse(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
 
 
 def batch_sizes(lengths: np.ndarray, batch_size: int, max_tokens: int | None, multiple: int = 1) -> list[int]:
-    """Samples of each batch when descending ``lengths`` are cut up. Their number is a multiple, if there are enough."""
+    """Batch sizes when splitting descending ``lengths``; the number of batches is a multiple, if possible."""
     sizes, start = [], 0
     while start < len(lengths):
         size = batch_size if max_tokens is None else min(batch_size, int(max_tokens // lengths[start]))

@@ -1,12 +1,12 @@
-"""Whether a pair changed, as its data say: by its flag, by captions that say that nothing changed, and by its mask."""
+"""Whether a pair changed according to its data: its flag, captions that say that nothing changed, and its mask."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-DISAGREEMENT = ("keep", "drop", "stop")  # what can be done with a pair whose data disagree
-# What says that nothing changed. The rest of such a caption must be words of FILLER, which name no thing: "no change in
-# the scene", but not "no change in the scene but a road is built", nor "the road stays the same".
+DISAGREEMENT = ("keep", "drop", "stop")  # how to handle a pair whose data disagree
+# Phrases that say that nothing changed. All other words of such a caption must be in FILLER, which names no objects:
+# "no change in the scene", but not "no change in the scene but a road is built", nor "the road stays the same".
 NO_CHANGE = re.compile(
     r"\b(?:no (?:(?:obvious|visible|significant|noticeable|apparent|clear|major|real) )?(?:change|difference)s?"
     r"|nothing (?:(?:has|have|had|is|was) )?(?:(?:been )?changed|changes|happened|new|different|differs|else)"
@@ -28,9 +28,9 @@ FILLER = frozenset(_FILLER.split())
 
 
 def says_no_change(caption: str) -> bool:
-    """Whether a caption says that nothing changed: NO_CHANGE and FILLER, whatever its case and punctuation.
+    """Whether a caption says that nothing changed (NO_CHANGE and FILLER), ignoring case and punctuation.
 
-    An empty caption says nothing: False.
+    An empty caption does not: False.
     """
     words = " ".join(re.findall(r"\w+", caption.lower().replace("n't", " not")))
     rest, matches = NO_CHANGE.subn(" ", words)
@@ -38,29 +38,29 @@ def says_no_change(caption: str) -> bool:
 
 
 def pair_changed(references: Iterable[str]) -> bool:
-    """What most of a pair's references say; changed where they are divided."""
+    """Whether the pair changed according to most of its references; True if they are evenly divided."""
     unchanged = [says_no_change(text) for text in references]
     return 2 * sum(unchanged) <= len(unchanged)
 
 
 def flag_of(row: Mapping[str, Any]) -> bool | None:
-    """Whether the pair has changed, by the data: ``change_flag``, or the ``truth`` of a synthetic one."""
+    """Whether the pair has changed according to ``change_flag``, or to the ``truth`` of a synthetic pair."""
     truth = row.get("truth")
     flag = row.get("change_flag", truth.get("changed") if isinstance(truth, dict) else None)
     return {0: False, 1: True}.get(flag) if isinstance(flag, int) else None
 
 
 def disagreement(row: Mapping[str, Any], mask_changed: bool | None = None) -> str | None:
-    """How the flag, the captions and the mask of a pair contradict each other; None where they do not.
+    """How the flag, the captions and the mask of a pair contradict each other; None if they do not.
 
-    Captions say what most of them say, and nothing where they are divided. mask_changed: whether the mask has a
-    change; None where there is no mask.
+    The majority of the captions counts; if they are evenly divided, they are ignored. mask_changed: whether the mask
+    has a change; None without a mask.
     """
     if row.get("modality") != "pair":
         return None
     claims = {"change_flag": flag_of(row), "captions": _captions_say(row.get("captions")), "mask": mask_changed}
     changed, unchanged = (" and ".join(name for name in claims if claims[name] is value) for value in (True, False))
-    return f"changed by its {changed}, unchanged by its {unchanged}" if changed and unchanged else None
+    return f"changed according to {changed}, unchanged according to {unchanged}" if changed and unchanged else None
 
 
 def _captions_say(captions: object) -> bool | None:

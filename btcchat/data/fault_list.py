@@ -1,19 +1,19 @@
-"""Faults of a data set, sorted by kind: of each kind the first are kept to be printed, and the rest are counted."""
+"""Faults of a data set by kind: the first of each kind are kept for printing, and the rest are counted."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 from btcchat.errors import printable
 
-FILE_FAULTS = {  # kind -> what it means; of every check that opens files
-    "missing": "a file that is not there",
+FILE_FAULTS = {  # kind -> description; used by every check that opens files
+    "missing": "a file that does not exist",
     "unreadable": "a file that cannot be decoded",
 }
-DISAGREE = {"disagreement": "change_flag, captions and mask of a pair that contradict each other"}
+DISAGREE = {"disagreement": "a pair whose change_flag, captions and mask contradict each other"}
 
 
 class FaultList:
-    """kinds: name -> what it means, in the order in which they are printed. shown: faults kept of each."""
+    """kinds: name -> description, in the order of printing. shown: faults kept of each kind."""
 
     def __init__(self, kinds: Mapping[str, str], shown: int):
         self.kinds, self.shown = kinds, shown
@@ -27,7 +27,7 @@ class FaultList:
             first.append(f"  {printable(text)}")
 
     def lines(self, rest: str) -> list[str]:
-        """The lines to print. rest: where those that are only counted can be found."""
+        """The lines to print. rest: where to find the faults that are only counted."""
         lines = []
         for kind in (kind for kind in self.kinds if self.counts[kind]):
             count, first = self.counts[kind], self._first[kind]

@@ -1,4 +1,4 @@
-"""How long a sample will be, guessed before its row is read: batches are made of samples of similar length."""
+"""Estimate the length of a sample before its row is read: batches are made of samples of similar length."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ from btcchat.processor import Processor
 
 
 class LengthEstimate:
-    """``estimate(modality, frames, characters)`` -> about how many tokens a sample has in a batch of training.
+    """``estimate(modality, frames, characters)``: about how many tokens a sample takes in a training batch.
 
-    Its image tokens count, and so does the padding. frames -1: the video decides.
-    clue_tokens: about how many a clue adds to a prompt.
+    Image tokens and padding count. frames -1: depends on the video.
+    clue_tokens: about how many tokens a clue adds to a prompt.
     """
 
     def __init__(self, processor: Processor, *, characters_per_token: float = 4.0, clue_tokens: int = 0):
@@ -25,7 +25,7 @@ class LengthEstimate:
 
     def __call__(self, modality: str, frames: int, characters: int) -> int:
         frames = self.processor.most_frames(frames) if modality == "video" else frames
-        if (modality, frames) not in self._image_tokens:  # looked up: there may be millions of rows
+        if (modality, frames) not in self._image_tokens:  # cached: there may be millions of rows
             self._image_tokens[modality, frames] = sum(self.processor.layout.lengths(modality, frames))
         image_tokens = self._image_tokens[modality, frames]
         text_tokens = int(characters / self.characters_per_token) + self._around
@@ -33,7 +33,7 @@ class LengthEstimate:
         return -(-min(tokens, self.processor.max_length) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
     def calibrate(self, records: Iterable[Record]) -> None:
-        """Take ``characters_per_token`` from what some records say: other languages, other tokenizers."""
+        """Measure ``characters_per_token`` on some records, since it depends on the language and the tokenizer."""
         texts = [turn["value"] for record in records for turn in record.conversations]
         tokens = sum(len(self.processor.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
         if tokens:

@@ -39,14 +39,13 @@ def train_loader(
     prefetch_factor: int | None = None,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Batches as `collate_good` makes them. The keywords are those of DataLoader.
+    """A loader of batches made by `collate_good`. The keywords are those of DataLoader.
 
-    The loader of an indexed mixture ends after an epoch, and ``set_epoch`` shuffles it; that of a streamed one never
-    ends.
+    For an indexed mixture it ends after an epoch, and ``set_epoch`` shuffles it; for a streamed one it never ends.
     """
     options: dict[str, Any] = {
         "collate_fn": partial(collate_good, collate=collate),
-        "generator": torch.Generator(),  # of its own: the model's random numbers do not depend on the loader
+        "generator": torch.Generator(),  # separate, so that the model's random numbers do not depend on the loader
         "num_workers": num_workers,
         "worker_init_fn": end_with_parent,
         "persistent_workers": persistent_workers,
@@ -56,14 +55,13 @@ def train_loader(
     if isinstance(mixture, StreamMixture):
         return DataLoader(StreamedBatches(mixture, estimate, batching), batch_size=None, **options)
     batches = EpochBatches(GroupedBatches(mixture.lengths(estimate), batching))
-    return EpochLoader(mixture, batch_sampler=batches, **options)  # type: ignore[arg-type]  # has all of Dataset
+    return EpochLoader(mixture, batch_sampler=batches, **options)  # type: ignore[arg-type]  # has all methods of Dataset
 
 
 def collate_good(samples: list[Sample | BadSample], collate: Callable[[Sequence[Sample]], Batch]) -> dict[str, Any]:
-    """The batch of the samples that are good, with ``faults``, a line for each that is not, and ``cut``, for each that
-    is not whole.
+    """Collate the good samples. ``faults`` has a line for each bad sample, ``cut`` for each truncated one.
 
-    If no sample is good, the batch is one token without a label, so that this process keeps step with the others.
+    If no sample is good, the batch is one token without a label, so that this process stays in step with the others.
     """
     good = [sample for sample in samples if not isinstance(sample, BadSample)]
     faults = [sample.fault for sample in samples if isinstance(sample, BadSample)]
@@ -77,13 +75,13 @@ class EpochLoader(DataLoader):
     batch_sampler: "EpochBatches"
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Which epoch is iterated next, from its batch ``first`` on."""
+        """Set the epoch that is iterated next, starting at its batch ``first``."""
         self.batch_sampler.batches.set_epoch(epoch)
         self.batch_sampler.first = first
 
 
 class EpochBatches:
-    """Batches of (epoch, index): they carry the epoch to worker processes that outlive it. first: see set_epoch."""
+    """Batches of (epoch, index), so that worker processes, which outlive an epoch, know it. first: see set_epoch."""
 
     def __init__(self, batches: GroupedBatches):
         self.batches, self.first = batches, 0
@@ -97,7 +95,7 @@ class EpochBatches:
 
 
 class StreamedBatches(IterableDataset):
-    """Batches of similar length out of windows of records, epoch after epoch, without end."""
+    """Batches of similar length from windows of records, epoch after epoch, without end."""
 
     def __init__(self, mixture: StreamMixture[Sample], estimate: Estimate, batching: Batching):
         self.mixture, self.estimate, self.batching = mixture, estimate, batching
@@ -113,7 +111,7 @@ class StreamedBatches(IterableDataset):
                 held = list(islice(records, WINDOW * self.batching.batch_size))
                 if not held and not window:
                     raise BTCChatError(
-                        f"no record of the streamed mixture is left for reader {reader + 1} of {readers} (processes x "
+                        f"the streamed mixture has too few records for reader {reader + 1} of {readers} (processes x "
                         "workers); lower --dataloader_num_workers"
                     )
                 if not held:

@@ -1,4 +1,4 @@
-"""Lists of before/after pairs: a CSV with columns before, after and perhaps id, or a folder with subfolders A and B."""
+"""Lists of before/after pairs: a CSV with columns before, after and optionally id, or a folder with A and B inside."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +13,7 @@ COLUMNS = ("before", "after")
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of a list. ``before`` and ``after`` are paths as written there, relative to ``folder``."""
+    """One row of a list. ``before`` and ``after`` are paths as written in the list, relative to ``folder``."""
 
     before: str
     after: str
@@ -31,9 +31,9 @@ class Pair:
 
 
 def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
-    """-> the usable pairs in order, and one line for each row that is not.
+    """Return the usable pairs in order, and one line for each unusable row.
 
-    Row 1 of a CSV is its header, as a spreadsheet counts. Raises BTCChatError where the list as a whole is unusable.
+    Row 1 of a CSV is its header, as in a spreadsheet. Raises BTCChatError if the list as a whole is unusable.
     """
     source = Path(source)
     pairs, faults = _read_folder(source) if source.is_dir() else _read_csv(source)
@@ -45,7 +45,7 @@ def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
         name = pair.id if pair.id is not None else (pair.before, pair.after)
         if name in seen:
             repeated = f"the id '{pair.id}'" if pair.id is not None else "the pair"
-            faults.append(f"{pair.place}: {repeated} is that of {seen[name]}")
+            faults.append(f"{pair.place}: {repeated} is already used by {seen[name]}")
             continue
         seen[name] = pair.place
         try:
@@ -64,7 +64,7 @@ def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise BTCChatError(
-            f"'{path}' has no column {' and '.join(missing)}; got {', '.join(header)}, expected before,after[,id]"
+            f"'{path}' has no column {' and '.join(missing)}; found {', '.join(header)}, expected before,after[,id]"
         )
     pairs, faults = [], []
     for number, cells in rows:
@@ -72,7 +72,7 @@ def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
             continue
         place = f"{path.name} row {number}"
         if len(cells) > len(header):
-            faults.append(f"{place}: {len(cells)} cells, the header has {len(header)}")
+            faults.append(f"{place}: {len(cells)} cells, but the header has {len(header)}")
             continue
         row = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
         empty = [name for name in COLUMNS if not row.get(name)]
@@ -86,7 +86,7 @@ def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
 def _read_folder(folder: Path) -> tuple[list[Pair], list[str]]:
     if not (folder / "A").is_dir() or not (folder / "B").is_dir():
         below = sorted(str(path.parent) for path in folder.glob("**/A") if (path.parent / "B").is_dir())
-        hint = f"; {below[0]} has them" if below else ""
+        hint = f"; give {below[0]}, which has them" if below else ""
         raise BTCChatError(f"folder '{folder}' needs subfolders A (before) and B (after){hint}")
     before, after = ([path.name for path in list_images(folder / side)] for side in "AB")
     pairs = [

@@ -1,1 +1,1 @@
-"""What the decoding loop of generation.py is made of: options, sampling, text of an answer, beam search."""
+"""The parts of the decoding loop in generation.py: options, sampling, the text of an answer, beam search."""

@@ -1,16 +1,16 @@
-"""The text of an answer while its tokens arrive: where it stops, and what of it can be shown already."""
+"""The text of an answer while its tokens arrive: where it stops, and how much of it can already be shown."""
 
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-HALF = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for the first bytes of a character
+HALF = "\N{REPLACEMENT CHARACTER}"  # a tokenizer writes this for an incomplete character
 OVERLAP = 8  # tokens decoded again for context: a tokenizer drops the space before the first token it decodes
 CLEANED = 8  # characters at the end of a text that clean_up_tokenization_spaces may still change; its patterns have 4
 
 
 class Detokenizer:
-    """ids -> text without special tokens, as ``tokenizer.decode(ids, skip_special_tokens=True)`` in several times less.
+    """ids -> text without special tokens: ``tokenizer.decode(ids, skip_special_tokens=True)``, several times faster.
 
     transformers collects the special ids again for every token.
     """
@@ -25,7 +25,7 @@ class Detokenizer:
 
     def raw(self, ids: Sequence[int]) -> str:
         plain = [id for id in ids if id not in self.special]
-        skip: bool = self.tokenizer.is_fast  # there it costs nothing, and knows added special tokens too
+        skip: bool = self.tokenizer.is_fast  # a fast tokenizer does this at no cost, and knows added special tokens too
         text: str = self.tokenizer.decode(plain, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         return text
 
@@ -35,12 +35,12 @@ class Detokenizer:
 
 
 class AnswerText:
-    """Text of ``ids``, a list that grows, up to the first of the ``stop`` strings."""
+    """The text of ``ids``, a growing list, up to the first of the ``stop`` strings."""
 
     def __init__(self, ids: list[int], detokenizer: Detokenizer, stop: tuple[str, ...]):
         self.ids, self.detokenizer, self.stop = ids, detokenizer, stop
         self._settled = ""  # text of ids[:_end]
-        self._start = self._end = 0  # ids[_start:_end] are the context in which the later ones are decoded
+        self._start = self._end = 0  # ids[_start:_end] are the context for decoding the later ones
         self._shown = 0  # characters that `read` has returned
 
     def whole(self) -> str:
@@ -48,11 +48,11 @@ class AnswerText:
         return self._cut(self.detokenizer(self.ids))[0]
 
     def stopped(self) -> bool:
-        """Whether a stop string is there."""
+        """Whether the text contains a stop string."""
         return bool(self.stop) and self._cut(self._so_far())[1]
 
     def read(self, finished: bool) -> str:
-        """What is new since the last call and will not change: no half character, no beginning of a stop string."""
+        """The new text since the last call that will not change: no half character, no beginning of a stop string."""
         if finished:
             text = self.whole()
             shown, self._shown = self._shown, len(text)
@@ -68,7 +68,7 @@ class AnswerText:
         return text[shown:]
 
     def _so_far(self) -> str:
-        """As `Detokenizer` on all ids, but it decodes only the last ones again."""
+        """The same as `Detokenizer` on all ids, but decodes only the last ones again."""
         raw = self.detokenizer.raw
         context = raw(self.ids[self._start : self._end])
         text = self._settled + raw(self.ids[self._start :])[len(context) :]

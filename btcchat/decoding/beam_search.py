@@ -21,7 +21,7 @@ NOT_FINITE = "the model computes values that are not finite (NaN or infinity); c
 
 @torch.no_grad()
 def search(model: "BTCChatModel", prompts: Sequence[Tensor], *, num_beams: int, max_new_tokens: int) -> list[list[int]]:
-    """Prompts (N, D) -> the new ids of each, the one that ends an answer included."""
+    """Prompts (N, D) -> the new ids of each, including the id that ends an answer."""
     llm: Any = model.llm
     longest = max(map(len, prompts))
     padded = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in prompts])  # (B, longest, D)
@@ -50,14 +50,14 @@ def _check_finite(ids: Tensor, scores: Tensor) -> Tensor:
 
 
 def _to_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
-    """Without the padding."""
+    """``ids`` without the padding."""
     end = next((place for place, id in enumerate(ids) if id in end_ids), len(ids) - 1)
     return ids[: end + 1]
 
 
 @contextmanager
 def _last_only(head: nn.Module) -> Iterator[None]:
-    """Predict from a row's last token alone: transformers 4.36 would do it from every token of the prompt."""
+    """Compute logits of a row's last token only: transformers 4.36 computes them for every token of the prompt."""
     hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
     try:
         yield

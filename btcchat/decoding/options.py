@@ -1,4 +1,4 @@
-"""How an answer is written. This module imports no torch: the commands make their flags from it."""
+"""Options for generating an answer. This module imports no torch: the commands build their flags from it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ def _option(default: T, help: str) -> T:
     return field(default=default, metadata={"help": help})
 
 
-# name -> (type, test, the values accepted in words)
+# name -> (type, test, the accepted values in words)
 NUMBERS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "max_new_tokens": (Integral, lambda x: x >= 1, "a whole number of at least 1"),
     # Below 0.001 the most likely token is drawn anyway; far below, the quotient overflows.
@@ -30,7 +30,7 @@ NUMBERS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
 class GenerationOptions:
     """Greedy unless ``temperature`` is above 0 (sampling) or ``num_beams`` is above 1 (beam search).
 
-    Raises BTCChatError that names the field, what it got and what it accepts.
+    Raises BTCChatError naming the field, its value and the accepted values.
     """
 
     max_new_tokens: int = _option(128, "longest answer, in tokens")

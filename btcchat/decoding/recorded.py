@@ -1,8 +1,8 @@
-"""Steps of the decoding loop that a GPU repeats without Python: CUDA graphs.
+"""CUDA graphs: a GPU repeats steps of the decoding loop without Python.
 
 Python needs about 1 ms to launch one layer on one token, several times what a GPU needs to compute it. A CUDA graph
-repeats what was launched once, with the same shapes at the same addresses. So a step here has one of a few shapes: rows
-are rounded up to a power of two, and columns to a multiple of COLUMNS. What is too much is masked.
+repeats a recorded sequence of launches with the same shapes and addresses. So a step here has one of a few shapes: rows
+are rounded up to a power of two, and columns to a multiple of COLUMNS. The excess is masked.
 """
 
 import logging
@@ -24,19 +24,19 @@ COLUMNS = 128
 
 Weights: TypeAlias = tuple[int, ...]  # their addresses
 
-_idle: "weakref.WeakKeyDictionary[nn.Module, RecordedCache]" = weakref.WeakKeyDictionary()  # by the model they are for
+_idle: "weakref.WeakKeyDictionary[nn.Module, RecordedCache]" = weakref.WeakKeyDictionary()  # by model
 _failed: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()  # models whose steps could not be recorded
 _lock = threading.Lock()
 
 
 def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
-    """A cache for answers of ``decoder`` that records its steps; None where that is not possible.
+    """A cache for answers of ``decoder`` that records its steps, or None if that is not possible.
 
-    It is lent until ``owner`` is gone: then its memory and its graphs wait for the next owner.
+    It is lent until ``owner`` is garbage-collected; then its memory and graphs are kept for the next owner.
     """
     if not can_record(decoder):
         return None
-    # What is made in inference mode cannot be written to outside of it.
+    # Tensors created in inference mode cannot be written to outside of it.
     weights = (torch.is_inference_mode_enabled(), *(parameter.data_ptr() for parameter in decoder.parameters()))
     with _lock:
         cache = _idle.pop(decoder, None)
@@ -47,7 +47,7 @@ def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
 
 
 def can_record(decoder: nn.Module) -> bool:
-    """Whether all weights are whole and on one GPU, and transformers leaves a finished mask as it is."""
+    """Whether all weights are complete and on one GPU, and transformers accepts a finished mask."""
     weights = list(decoder.parameters())
     on_gpu = {weight.device.type for weight in weights} == {"cuda"} and len({weight.device for weight in weights}) == 1
     return on_gpu and not hasattr(weights[0], "ds_id") and takes_finished_masks() and decoder not in _failed
@@ -57,17 +57,17 @@ def _give_back(cache: "RecordedCache", of: "weakref.ref[nn.Module]") -> None:
     decoder = of()
     if decoder is None or decoder in _failed:
         return
-    with torch.inference_mode():  # where the cache may have been made
-        while cache.lengths:  # answers that nobody waited for
+    with torch.inference_mode():  # the cache may have been created in it
+        while cache.lengths:  # answers that were abandoned
             cache.remove(len(cache.lengths) - 1)
     with _lock:
         _idle[decoder] = cache
 
 
 class RecordedCache(KeyValueCache):
-    """A cache that computes steps in a few shapes, and records each shape the second time it comes.
+    """A cache that computes steps in a few shapes, and records each shape the second time it occurs.
 
-    weights: the addresses at which the graphs read. An empty cache keeps its size, as they also hold its own addresses.
+    weights: the addresses that the graphs read. An empty cache keeps its size, as graphs also hold its own addresses.
     """
 
     def __init__(self, weights: Weights = ()) -> None:
@@ -96,7 +96,7 @@ class RecordedCache(KeyValueCache):
             step.inputs[:count] = inputs_embeds
             step.ends.copy_(torch.tensor([*self.lengths, *[0] * (rows - count)]))
             hidden = step(lambda: self._extend_at(decoder, step.inputs, step.ends, columns))[:count]
-        except RuntimeError as fault:  # such as too little memory, or a layer that waits for the GPU
+        except RuntimeError as fault:  # e.g. too little memory, or a layer that waits for the GPU
             logger.warning("decoding is slower: its steps cannot be recorded as CUDA graphs (%s)", _first_line(fault))
             _failed.add(decoder)
             self._steps = {}
@@ -120,7 +120,7 @@ class RecordedCache(KeyValueCache):
 
 
 class _Step:
-    """A step of one shape: the first time computed as usual, which prepares all kernels, then recorded."""
+    """A step of one shape: computed as usual the first time, which prepares all kernels, then recorded."""
 
     def __init__(self, like: Tensor, rows: int) -> None:
         self.inputs = like.new_zeros(rows, 1, like.shape[-1])
@@ -130,13 +130,13 @@ class _Step:
         self.hidden = self.inputs  # (rows, 1, D), where the graph writes it
 
     def __call__(self, compute: Callable[[], Tensor]) -> Tensor:
-        """What ``compute`` makes of ``inputs`` and ``ends``; valid up to the next call."""
+        """The result of ``compute`` for ``inputs`` and ``ends``, valid until the next call."""
         if self.inputs.device.type != "cuda" or self.is_first:
             self.is_first = False
             return compute()
         if self.graph is None:
             graph = torch.cuda.CUDAGraph()
-            # thread_local: what other threads do meanwhile, such as pinning memory, does no harm.
+            # thread_local: other threads may do other CUDA work meanwhile, e.g. pin memory.
             with (
                 torch.cuda.device(self.inputs.device),
                 torch.cuda.graph(graph, capture_error_mode="thread_local"),
@@ -149,7 +149,7 @@ class _Step:
 
 @contextmanager
 def _masked_attention(decoder: Any) -> Iterator[None]:
-    """torch's attention in place of flash-attention, which takes no finished mask."""
+    """Use torch's attention instead of flash-attention, which accepts no finished mask."""
     name = decoder.config._attn_implementation
     if not str(name).startswith("flash"):
         yield

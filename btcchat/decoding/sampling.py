@@ -11,8 +11,8 @@ from btcchat.decoding.options import GenerationOptions
 def choose_token(logits: Tensor, options: GenerationOptions, written: Iterable[int], uniform: float) -> int:
     """The token that ``options`` choose from ``logits`` (vocabulary,), on the CPU.
 
-    written: the tokens of the answer so far; the repetition penalty is about these, and not about the prompt, most of
-    which are image features without ids. uniform: the row's random number in [0, 1).
+    written: the tokens of the answer so far. Only these are penalised for repetition: most of the prompt is image
+    features, which have no ids. uniform: the row's random number in [0, 1).
     """
     if options.repetition_penalty != 1:
         logits = _penalised(logits, sorted(set(written)), options.repetition_penalty)
@@ -35,10 +35,10 @@ def _penalised(logits: Tensor, tokens: list[int], penalty: float) -> Tensor:
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """The fewest most likely tokens whose probabilities reach ``top_p`` (Holtzman et al. 2020, arXiv:1904.09751)."""
-    # All tokens below this add up to less than 1 - top_p, so none is in the nucleus: few are left to sort.
+    # All tokens below this add up to less than 1 - top_p, so none is in the nucleus, and few are left to sort.
     few = (probabilities >= (1 - top_p) / len(probabilities)).nonzero()[:, 0]
     ordered, order = probabilities[few].sort(descending=True, stable=True)
-    inside = ordered.cumsum(0) - ordered < top_p  # what comes before a token does not reach top_p yet
+    inside = ordered.cumsum(0) - ordered < top_p  # the tokens before it do not reach top_p yet
     return few[order[inside]], ordered[inside]
 
 

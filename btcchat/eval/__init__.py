@@ -1,4 +1,5 @@
-"""Scoring captions against references: BLEU, METEOR, ROUGE-L, CIDEr-D and S*m, equal to pycocoevalcap.
+"""Scoring captions against references: BLEU, METEOR, ROUGE-L, CIDEr-D and S*m, with the same numbers as pycocoevalcap.
 
-``score_captions`` in score.py is the Python entry, ``btcchat score`` the command. Needs the extra ``eval``, no torch.
+From Python, call ``score_captions`` in captions/score.py; the command is ``btcchat score``. Needs the extra ``eval``
+but not torch.
 """

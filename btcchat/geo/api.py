@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btcchat.decoding.options import GenerationOptions
-from btcchat.geo.answering import BTCChatPairs
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import facts_of, model_facts
 from btcchat.geo.inputs import PathLike, Source, find_files
 from btcchat.geo.outputs.features import properties
+from btcchat.geo.pair_model import BTCChatPairs
 from btcchat.geo.plan import Plan
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings

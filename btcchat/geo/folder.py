@@ -1,13 +1,15 @@
 """The folder of a run: new, or of the same run that is resumed; and its run.json."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-from btcchat.files import cannot_write, read_json, temporary_files, write_json
+from btcchat.files import atomic_write, cannot_write, read_json, temporary_files, write_json
 
 RUN = "run.json"
 MAKER = "btcchat scenes"
+MAKE_ROOM = "make room, then run again with --resume"
 
 
 def prepare(out: Path, settings: str, *, resume: bool) -> None:
@@ -33,6 +35,11 @@ def prepare(out: Path, settings: str, *, resume: bool) -> None:
         )
     for path in temporary_files(out):
         path.unlink(missing_ok=True)
+
+
+def output(path: Path) -> AbstractContextManager[Path]:
+    """`atomic_write` of a file that is made of the rows, which a resumed run makes again."""
+    return atomic_write(path, sync=True, way_out=MAKE_ROOM)
 
 
 def write_run(out: Path, record: dict[str, Any]) -> None:

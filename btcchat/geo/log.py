@@ -6,6 +6,7 @@ from typing import cast
 
 from btcchat.errors import BTCChatError
 from btcchat.files import Appender, json_line, parse_json
+from btcchat.geo.folder import MAKE_ROOM
 from btcchat.geo.rows import TileRow
 
 NAME = "tiles.jsonl"
@@ -20,7 +21,7 @@ class TileLog:
         self._places: dict[int, int] = {}
         self.statuses: dict[int, str] = {}
         self._end = 0
-        self._appender = Appender(self.path, name=f"{self.path}")
+        self._appender = Appender(self.path, way_out=MAKE_ROOM)
         self._file = self.path.open("rb")
         try:
             for line in self._file:

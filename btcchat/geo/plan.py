@@ -1,6 +1,7 @@
 """A run before its first tile: the dates opened, on one grid, in register, with one stretch."""
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from btcchat.geo.job import Job, TileReader, date_pairs
 from btcchat.geo.projection import name, projected
 from btcchat.geo.registration import Registration, Shift, decide, measure
 from btcchat.geo.scene import Scene
-from btcchat.geo.settings import Settings
+from btcchat.geo.settings import Settings, digest
 from btcchat.geo.stretch import overview, ranges
 from btcchat.geo.tiles import Tiles
 from btcchat.geo.warp import RESAMPLING, OnGrid
@@ -41,7 +42,9 @@ class Plan:
         if not 2 <= len(files) <= MOST_DATES:
             raise BTCChatError(f"got {len(files)} scene{'s' * (len(files) != 1)}; a run needs 2 to {MOST_DATES} dates")
         if dates and len(dates) != len(files):
-            raise BTCChatError(f"got {len(dates)} dates for {len(files)} scenes; give one for each")
+            raise BTCChatError(
+                f"got {len(dates)} date{'s' * (len(dates) != 1)} for {len(files)} scenes; give one for each"
+            )
         self.settings, self.warnings, self._stack = settings, list[str](), ExitStack()
         try:
             given = list(dates) or [None] * len(files)
@@ -82,6 +85,7 @@ class Plan:
         return {
             "dates": [scene.record() for scene in self.scenes],
             "grid": self.tiles.grid.record(),
+            "aoi": self.aoi,
             "overlap_of_dates": round(self.overlap.share, 4),
             "resampling": [RESAMPLING if date.resampled else "none" for date in self.on_grid],
             "ranges": [None if one is None else list(one) for one in self.job.ranges],
@@ -116,18 +120,19 @@ class Plan:
         for earlier, later in zip(self.scenes, self.scenes[1:], strict=False):
             if not in_order(earlier.date, later.date):
                 self.warn(
-                    f"{earlier.name} is of {earlier.date}, after {later.name} of {later.date}; "
+                    f"{earlier.name} is dated {earlier.date}, later than {later.name} ({later.date}); "
                     "give the earlier one first"
                 )
         counts = [scene.stored_bands for scene in self.scenes]
         if len(set(counts)) > 1:
             shown = ", ".join(str(list(scene.rasters[0].channels.chosen)) for scene in self.scenes)
-            numbers = ", ".join(map(str, counts))
+            numbers = " and ".join(map(str, counts))
             self.warn(f"the dates have {numbers} bands, perhaps of different sensors; those shown are {shown}")
 
     def _lay_grid(self, aoi: str | Path | None) -> None:
         settings = self.settings
         area = None if aoi is None else read_area(aoi)
+        self.aoi = None if area is None else {"file": os.path.abspath(str(aoi)), "hash": digest(area[0].wkb_hex)}
         grid, self.overlap = choose_grid(self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area)
         self.tiles = Tiles(grid, settings.tile, settings.overlap)
         within = self.overlap.shape

@@ -44,7 +44,7 @@ class Registration:
 
     def text(self) -> str:
         if self.pixels is None:
-            why = f"{self.tiles} tiles have enough texture in both"
+            why = f"tiles with enough texture in both: {self.tiles}"
             if self.spread is not None:
                 why = f"it differs by {self.spread:.1f} pixels between tiles"
             return f"the shift between the dates could not be measured ({why})"

@@ -14,8 +14,8 @@ from btcchat.media.raster import Raster
 from btcchat.media.reading import Reading
 
 PLACED_BY = {
-    "gcps": ("ground control points alone", "gdalwarp -tps"),
-    "rpcs": ("a sensor model (RPC) alone", "gdalwarp -rpc"),
+    "gcps": ("ground control points", "gdalwarp -tps"),
+    "rpcs": ("a sensor model (RPC)", "gdalwarp -rpc"),
 }
 
 

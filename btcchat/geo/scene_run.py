@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 
 from btcchat import __version__
 from btcchat.errors import BTCChatError
-from btcchat.geo.answering import PairModel, TileWork
+from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.facts import ModelFacts
 from btcchat.geo.folder import prepare, write_run
 from btcchat.geo.log import TileLog
 from btcchat.geo.outputs.write import write_outputs
+from btcchat.geo.pair_model import PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED, TileRow
 from btcchat.geo.settings import digest
@@ -106,6 +107,8 @@ class SceneRun:
             **decides,
             "threshold_from": "--threshold" if plan.settings.threshold is not None else self.facts.chosen_on,
             "settings_hash": digest(decides),
+            "map_type": plan.settings.map_dtype,
+            "formats": list(plan.settings.formats),
             "btcchat": __version__,
         }
 
@@ -115,8 +118,9 @@ def threshold_of(plan: Plan, facts: ModelFacts) -> float:
     threshold = facts.threshold if given is None else given
     if threshold is None:
         raise BTCChatError(
-            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), "
-            "chosen on pairs with masks: btcchat eval MODEL SET --masks"
+            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), or choose it "
+            "on pairs with masks: btcchat eval MODEL SET:val --masks --out RUN, then btcchat export --change-threshold "
+            "RUN MODEL OUT"
         )
     return threshold
 

@@ -1,4 +1,4 @@
-"""Language models: a causal LM of the LLaMA family (Qwen2 and Qwen3 among it) through transformers."""
+"""Language models: a causal LM of the LLaMA family (including Qwen2 and Qwen3) through transformers."""
 
 import copy
 import importlib.util
@@ -29,14 +29,14 @@ LANGUAGE_MODELS: Registry[tuple[type[PretrainedConfig], type[PreTrainedModel]]] 
     },
 )
 
-# Weights old checkpoints carry and nothing uses: rotary frequencies follow from the config.
+# Weights in old checkpoints that nothing uses: rotary frequencies follow from the config.
 UNUSED_KEYS = [r".*\.rotary_emb\.inv_freq"]
 
 
 def build_language_model(config: Mapping[str, Any], *, attn_implementation: str = "sdpa") -> PreTrainedModel:
-    """Build the causal LM that ``config`` (the contents of llm/config.json) describes, weights uninitialised or random.
+    """Build the causal LM that ``config`` (the contents of llm/config.json) describes, with unset or random weights.
 
-    Raises BTCChatError for a model_type without a family here, or settings that transformers cannot use.
+    Raises BTCChatError for an unknown model_type, or settings that transformers cannot use.
     """
     _, model_class = _family(config)
     made = read_settings(config)
@@ -60,7 +60,7 @@ def _family(config: Mapping[str, Any]) -> tuple[type[PretrainedConfig], type[Pre
 
 
 def read_settings(config: Mapping[str, Any]) -> PretrainedConfig:
-    """The contents of llm/config.json as transformers' class. Raises BTCChatError as `build_language_model` does."""
+    """The contents of llm/config.json as a transformers config. Raises BTCChatError as `build_language_model` does."""
     config_class, _ = _family(config)
     if config.get("use_sliding_window"):
         raise BTCChatError("the language model's use_sliding_window is true; only full attention is supported")
@@ -89,9 +89,9 @@ def _plain_rope(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) -> str:
-    """flash-attention 2 where it is installed and can run, else PyTorch's own scaled dot product attention.
+    """flash-attention 2 if it is installed and can run, else PyTorch's scaled dot product attention.
 
-    With ``gradients`` in bfloat16 on a CPU the products written out, which are faster (benchmarks/bf16_cpu.py).
+    With ``gradients`` in bfloat16 on a CPU, explicit matrix products, which are faster (benchmarks/bf16_cpu.py).
     """
     flash = importlib.util.find_spec("flash_attn") is not None
     half = dtype in (torch.float16, torch.bfloat16)

@@ -1,10 +1,10 @@
-"""The SentencePiece tokenizer that was published with LLaMA: tokenizer.model to ids, the same on every transformers.
+"""The SentencePiece tokenizer that was published with LLaMA, with the same ids on every version of transformers.
 
-transformers 5 has only the fast form of it, which cuts texts in another way. What a text becomes is in
-tests/language_model/test_llama_tokenizer.py. Two forms were published:
+transformers 5 has only its fast form, which splits texts differently. tests/language_model/test_llama_tokenizer.py
+records the expected ids. Two forms were published:
 
-- ``legacy``: each stretch of text between special tokens begins with a space of its own, SentencePiece's dummy prefix.
-- otherwise only the text as a whole does, unless it begins with a special token.
+- ``legacy``: each stretch of text between special tokens gets a space at its start, SentencePiece's dummy prefix.
+- otherwise only the whole text gets one, unless it begins with a special token.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ from btcchat.errors import BTCChatError
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space inside a piece
 # normalizer_spec { add_dummy_prefix: false } in protobuf's wire format, where a message that follows another of the
-# same field is merged into it. Python's protobuf holds one description of this format, and transformers brings its own.
+# same field is merged into it. Python's protobuf allows one description of this format, and transformers has its own.
 NO_PREFIX = b"\x1a\x02\x18\x00"
 
 
 class LlamaTokenizer(PreTrainedTokenizer):
-    """Reads ``vocab_file``; raises BTCChatError where it is not a SentencePiece model.
+    """Reads ``vocab_file``; raises BTCChatError if it is not a SentencePiece model.
 
-    legacy: the older of the two forms; a folder whose tokenizer_config.json does not say has the older.
+    legacy: the older of the two forms, which is the default if tokenizer_config.json does not say.
     """
 
     vocab_files_names = {"vocab_file": "tokenizer.model"}
@@ -45,12 +45,12 @@ class LlamaTokenizer(PreTrainedTokenizer):
         names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "clean_up_tokenization_spaces": False}
         kept = {"legacy": self.legacy, "add_bos_token": add_bos_token, "add_eos_token": add_eos_token}
         super().__init__(**{**names, **options, **kept})
-        # A space at the beginning of what SentencePiece is given may be dropped; it is kept after these pieces.
+        # SentencePiece may drop a space at the beginning of its input; it keeps one after these pieces.
         self._before = str(self.unk_token)
         self._before_pieces = len(self._pieces.encode(self._before))
 
     def _load(self, model: bytes) -> None:
-        """The SentencePiece model, which but for the legacy form adds no space of its own."""
+        """Load the SentencePiece model, which adds a space only in the legacy form."""
         self._model = model
         try:
             if not model:
@@ -101,7 +101,7 @@ class LlamaTokenizer(PreTrainedTokenizer):
         return str(self._pieces.id_to_piece(index))
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of tokens, without the space that begins every text, or in the legacy form every stretch."""
+        """The text of tokens, without the space at the start of every text or, in the legacy form, every stretch."""
         whole, text, stretch = {*self.all_special_tokens, *self.get_added_vocab()}, "", list[str]()
         for number, token in enumerate(tokens):
             if token not in whole:
@@ -120,7 +120,7 @@ class LlamaTokenizer(PreTrainedTokenizer):
         clean_up_tokenization_spaces: bool | None = None,
         **options: Any,
     ) -> str:
-        """As transformers 5 does; 4 would put spaces around added tokens."""
+        """Decode as transformers 5 does; 4 would put spaces around added tokens."""
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
         text = self.convert_tokens_to_string(self.convert_ids_to_tokens(ids, skip_special_tokens=skip_special_tokens))
         cleans = (
@@ -139,7 +139,7 @@ class LlamaTokenizer(PreTrainedTokenizer):
         return {**pieces, **self.added_tokens_encoder}
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write tokenizer.model as it was read."""
+        """Write tokenizer.model unchanged."""
         file = Path(save_directory) / "-".join(filter(None, (filename_prefix, "tokenizer.model")))
         file.write_bytes(self._model)
         return (str(file),)

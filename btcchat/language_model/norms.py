@@ -1,4 +1,4 @@
-"""LLaMA's norm as one kernel on a GPU, in place of the eight that transformers launches."""
+"""LLaMA's norm as one kernel on a GPU, instead of the eight that transformers launches."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 
 class FusedRMSNorm(LlamaRMSNorm):
-    """As transformers' norm. On a GPU the last step is not rounded to bfloat16 in between, so it is a little closer."""
+    """transformers' norm. On a GPU it skips the rounding to bfloat16 before the last step: a bit more exact."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         if not is_fused(hidden_states, self.weight):
@@ -17,12 +17,12 @@ class FusedRMSNorm(LlamaRMSNorm):
 
 
 def is_fused(x: Tensor, weight: Tensor) -> bool:
-    """On a GPU, where torch (since 2.4) has the norm, and both have one dtype."""
+    """Whether to use torch's norm: on a GPU, with torch from 2.4, and equal dtypes."""
     return x.device.type == "cuda" and x.dtype == weight.dtype and hasattr(torch.nn.functional, "rms_norm")
 
 
 def fuse_norms(model: nn.Module) -> None:
-    """Make every `LlamaRMSNorm` of a model a `FusedRMSNorm`; the weights stay what they are."""
+    """Make every `LlamaRMSNorm` of a model a `FusedRMSNorm`; the weights do not change."""
     for module in model.modules():
         if type(module) is LlamaRMSNorm:
             module.__class__ = FusedRMSNorm

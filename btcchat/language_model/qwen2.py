@@ -1,6 +1,6 @@
-"""Qwen2 (Yang et al. 2024, arXiv:2407.10671) on a transformers that has only LLaMA.
+"""Qwen2 (Yang et al. 2024, arXiv:2407.10671), built on transformers' LLaMA.
 
-Its arithmetic is LLaMA's but for biases on the projections of queries, keys and values.
+It is LLaMA with biases on the projections of queries, keys and values.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-# What a config.json leaves out, where it is not LLaMA's: the published Qwen2Config's.
+# Defaults of the published Qwen2Config that differ from LLaMA's.
 DEFAULTS = {
     "vocab_size": 151936,
     "intermediate_size": 22016,

@@ -1,4 +1,4 @@
-"""The sizes that llm/config.json says, held against the weights before anything of these sizes is built."""
+"""Compare the sizes in llm/config.json with the weights before anything of these sizes is built."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from btcchat.checkpoint.weights import Weights
 from btcchat.errors import BTCChatError
 
 MOST_ROTARY_BYTES = 2**31  # of the sines and cosines of all positions
-# Size in the config -> a weight that has it, and at which place of its shape.
+# Size in the config -> a weight that has it, and the axis of its shape.
 PLACES = {
     "vocab_size": ("model.embed_tokens.weight", 0),
     "hidden_size": ("model.embed_tokens.weight", 1),
@@ -18,12 +18,12 @@ PLACES = {
 
 
 def check_sizes(config: PretrainedConfig, weights: Weights) -> None:
-    """Raise BTCChatError that names a size of ``config`` which is not that of the weights, whose headers are read."""
+    """Raise BTCChatError naming a size in ``config`` that differs from the weights', of which only headers are read."""
     folder = weights.folder
     for key, configured, has, shape in _compared(config, weights):
         if configured != has:
             raise BTCChatError(
-                f"llm/config.json: {key} is {configured}, and the weights in {folder} have {has} ({shape})"
+                f"llm/config.json: {key} is {configured}, but the weights in {folder} have {has} ({shape})"
             )
     width, heads, positions = config.hidden_size, config.num_attention_heads, config.max_position_embeddings
     if width % heads:
@@ -31,8 +31,8 @@ def check_sizes(config: PretrainedConfig, weights: Weights) -> None:
     size = _head_size(config)
     if positions * size * 8 > MOST_ROTARY_BYTES:  # a sine and a cosine in float32
         raise BTCChatError(
-            f"llm/config.json: max_position_embeddings is {positions:,}, at most "
-            f"{MOST_ROTARY_BYTES // 8 // size:,} are possible at {heads} heads of a hidden_size {width}"
+            f"llm/config.json: max_position_embeddings is {positions:,}, expected at "
+            f"most {MOST_ROTARY_BYTES // 8 // size:,} for {heads} heads and hidden_size {width}"
         )
 
 
@@ -42,7 +42,7 @@ def _head_size(config: PretrainedConfig) -> int:
 
 
 def _compared(config: PretrainedConfig, weights: Weights) -> Iterator[tuple[str, int, int, str]]:
-    """(key, what the config says, what the weights have, how it is seen)."""
+    """(key, value in the config, value in the weights, how the latter was found)."""
     for key, (name, axis) in PLACES.items():
         if name in weights.places:
             shape = weights.shape(name)

@@ -1,4 +1,4 @@
-"""Tokenizers of a language model's folder: SentencePiece (LLaMA), byte-level BPE (Qwen2), or any tokenizer.json."""
+"""Load a language model's tokenizer: SentencePiece (LLaMA), byte-level BPE (Qwen2), or any tokenizer.json."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from btcchat.files import read_json
 from btcchat.language_model.llama_tokenizer import LlamaTokenizer
 from btcchat.limits.regular import regular
 
-# How a text is cut into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
+# How a text is split into words before BPE: contractions, letters, single digits, punctuation, line ends, spaces.
 # The pattern of the published tokenizer.json.
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -36,8 +36,8 @@ QWEN2 = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of an llm/ folder: tokenizer.model as published with LLaMA, else tokenizer.json, else vocab.json.
 
-    A tokenizer.json is read as it is, whichever class tokenizer_config.json names. Raises BTCChatError where there is
-    none of these files, or one cannot be read.
+    A tokenizer.json is read as it is, whichever class tokenizer_config.json names. Raises BTCChatError if none of these
+    files exists, or if one cannot be read.
     """
     warn_untested()
     names = ("tokenizer.model", "tokenizer.json", "vocab.json")
@@ -51,22 +51,22 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = _load(folder, settings)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-        tokenizer("A text.")  # some faults show only now
+        tokenizer("A text.")  # some errors appear only now
     except BTCChatError:
         raise
     except Exception as error:  # noqa: BLE001 - the libraries raise Exception itself, and protobuf's own
         fault = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BTCChatError(f"{folder} has no tokenizer that can be read ({fault}); {AGAIN}") from None
+        raise BTCChatError(f"{folder} has no readable tokenizer ({fault}); {AGAIN}") from None
     return tokenizer
 
 
 def _load(folder: Path, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     name = settings.get("tokenizer_class")
-    # transformers would follow a path in the settings, whose author's machine it is of; the file beside them is meant.
+    # transformers would follow paths in the settings, which are of their author's machine; use the file in this folder.
     options: dict[str, Any] = {
         key: str(folder / Path(settings[key]).name) for key in FILES if isinstance(settings.get(key), str)
     }
-    # What a folder does not say is not left to transformers, whose default was True before release 5.
+    # Set explicitly, because transformers' default was True before release 5.
     options["clean_up_tokenization_spaces"] = bool(settings.get("clean_up_tokenization_spaces", False))
     tokenizer: PreTrainedTokenizerBase
     if (folder / "tokenizer.model").exists() and name in (None, *LLAMA):
@@ -80,19 +80,19 @@ def _load(folder: Path, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Raise BTCChatError where the language model's ``rows`` embeddings are too few for the tokenizer.
+    """Raise BTCChatError if the language model has too few embeddings, ``rows``, for the tokenizer.
 
-    Added tokens are not counted: published folders have some that no text of theirs uses.
+    Added tokens are not counted: published folders have some that none of their texts use.
     """
     if tokenizer.vocab_size > rows:
         raise BTCChatError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, the language model embeddings of {rows} (vocab_size); "
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the model has {rows} embeddings (vocab_size); "
             "use the tokenizer that the model was trained with"
         )
 
 
 class Qwen2TokenizerFast(PreTrainedTokenizerFast):
-    """Byte-level BPE, by its published name."""
+    """Byte-level BPE, under its published name."""
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_tokenizer_class = None
@@ -100,13 +100,13 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
     def __init__(self, tokenizer_object: Tokenizer, **options: Any):
         for name in self.vocab_files_names:
             options.pop(name, None)
-        special = dict.fromkeys(("unk_token", "bos_token"))  # none, unless the folder names one
+        special = dict.fromkeys(("unk_token", "bos_token"))  # None, unless the folder names one
         ends = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
         super().__init__(tokenizer_object=tokenizer_object, **{**special, **ends, **options})
 
     @classmethod
     def convert_to_native_format(cls, **options: Any) -> dict[str, Any]:
-        """transformers 5 would read the files once more before ``__init__``."""
+        """Do nothing: transformers 5 would read the files a second time before ``__init__``."""
         return options
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Qwen2TokenizerFast(PreTrainedTokenizerFast):
 
 
 def byte_level_bpe(model: models.BPE) -> Tokenizer:
-    """The published pipeline around a vocabulary."""
+    """A vocabulary with the published steps before and after it."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -129,7 +129,7 @@ def byte_level_bpe(model: models.BPE) -> Tokenizer:
 
 
 def _read(folder: Path) -> Tokenizer:
-    """tokenizer.json, else vocab.json with merges.txt. Raises BTCChatError where they are broken."""
+    """Read tokenizer.json, else vocab.json with merges.txt. Raises BTCChatError if they are broken."""
     file, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     try:
         if file.exists():
@@ -139,14 +139,14 @@ def _read(folder: Path) -> Tokenizer:
         return byte_level_bpe(models.BPE.from_file(str(vocabulary), str(merges)))
     except BTCChatError:
         raise
-    except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more special
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more specific
         what = file if file.exists() else f"{vocabulary} with {merges}"
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BTCChatError(f"{what} is not a tokenizer ({reason}); download or save it again") from None
 
 
 def with_line_merges(file: Path) -> dict[str, Any]:
-    """A tokenizer.json with "a b" for each merge, which tokenizers before 0.20 reads; later ones write ["a", "b"]."""
+    """A tokenizer.json with merges as "a b", which tokenizers before 0.20 can read; later ones write ["a", "b"]."""
     content: dict[str, Any] = read_json(file, "model", way_out="download or save the checkpoint again")
     model = content["model"]
     if isinstance(model, dict) and isinstance(model.get("merges"), list):

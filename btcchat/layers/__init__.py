@@ -1,1 +1,1 @@
-"""Small neural parts that several folders use."""
+"""Small neural network parts that several folders use."""

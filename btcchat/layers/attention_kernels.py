@@ -1,4 +1,4 @@
-"""Which kernels torch's attention may take on a GPU."""
+"""Which kernels torch's attention may use on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def without_cudnn(device: torch.device) -> Iterator[None]:
-    """Keep torch's attention from cuDNN, which makes a plan of its own for every new shape, on a GPU.
+    """Keep torch's attention on a GPU from using cuDNN, which makes a new plan for every new shape.
 
     torch prefers cuDNN on an H100. There a new shape cost 35 ms, as much as several steps of a 3B model, and every
     token of an answer is a new shape (docs/gpu.md).

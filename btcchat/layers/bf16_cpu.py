@@ -1,6 +1,6 @@
-"""Two operators whose bfloat16 kernels for the CPU are slow in torch 2.x, computed another way there.
+"""Two operators whose bfloat16 kernels for the CPU are slow in torch 2.x, computed differently there.
 
-Everywhere else they are torch's own. benchmarks/bf16_cpu.py compares both.
+Otherwise they are torch's own. benchmarks/bf16_cpu.py compares both.
 """
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 CHUNK = 2**16  # values that stay in the cache from one operator to the next
 SCALE, CUBIC = 2 * (2 / torch.pi) ** 0.5, 0.044715
-TILE = 32  # keys that an AMX product takes at a time
-FEW = 256  # keys: above, to keep every weight for the backward pass takes too much memory
+TILE = 32  # keys that an AMX product processes at a time
+FEW = 256  # keys; beyond that, keeping every weight for the backward pass takes too much memory
 
 
 def _slow(x: Tensor) -> bool:
@@ -20,7 +20,7 @@ def _slow(x: Tensor) -> bool:
 def gelu(x: Tensor, approximate: str) -> Tensor:
     """``F.gelu``; the tanh form without gradients, in place.
 
-    (1 + tanh(u)) / 2 is sigmoid(2u), which has a fast kernel. In float32, rounded once.
+    (1 + tanh(u)) / 2 is sigmoid(2u), which has a fast kernel. Computed in float32 and rounded once.
     """
     if approximate != "tanh" or torch.is_grad_enabled() or not _slow(x) or not x.is_contiguous():
         return F.gelu(x, approximate=approximate)
@@ -34,14 +34,14 @@ def gelu(x: Tensor, approximate: str) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """``F.scaled_dot_product_attention`` of ``(N, heads, L, C)``.
 
-    With gradients, and few keys, the products written out are faster; without, a number of keys that is not a multiple
-    of TILE is slower than the next multiple, of which the rest is masked.
+    With gradients and few keys, explicit matrix products are faster. Without gradients, a number of keys that is not a
+    multiple of TILE is slower than the next multiple, so keys are padded and masked.
     """
     keys, extra = k.shape[2], -k.shape[2] % TILE
     if not _slow(q):
         return F.scaled_dot_product_attention(q, k, v)
     if torch.is_grad_enabled() and keys <= FEW:
-        with torch.autocast("cpu", enabled=False):  # which would take the softmax in float32
+        with torch.autocast("cpu", enabled=False):  # it would compute the softmax in float32
             weights: Tensor = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
             return weights @ v
     if torch.is_grad_enabled() or not extra or keys < 8 * TILE:

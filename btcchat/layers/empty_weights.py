@@ -1,4 +1,4 @@
-"""Building modules whose weights are loaded later: no memory for parameters, and no start values."""
+"""Build modules whose weights are loaded later: no memory for parameters, and no initialisation."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ KEPT = ("requires_grad_", "retain_grad_")  # end like in-place operators, but do
 
 @contextmanager
 def init_empty_weights() -> Iterator[None]:
-    """What is built inside has its parameters on the meta device and real buffers."""
-    with parameters_on_meta(include_buffers=False), NoStartValues():
+    """Modules built inside have parameters on the meta device and real buffers."""
+    with parameters_on_meta(include_buffers=False), NoInitialValues():
         yield
 
 
-class NoStartValues(TorchFunctionMode):
+class NoInitialValues(TorchFunctionMode):
     """Inside, in-place operators and ``nn.init`` leave meta tensors alone.
 
     There is nothing to write, and torch would import its compiler and sympy to run ``normal_``: about a second.
@@ -28,7 +28,7 @@ class NoStartValues(TorchFunctionMode):
         self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        target = args[0] if args else (kwargs or {}).get("tensor")  # what nn.init calls its argument
+        target = args[0] if args else (kwargs or {}).get("tensor")  # the name of nn.init's argument
         in_place = name.endswith("_") and not name.endswith("__") and name not in KEPT
         if in_place and isinstance(target, Tensor) and target.is_meta:
             return target

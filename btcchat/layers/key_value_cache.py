@@ -1,7 +1,7 @@
 """Keys and values of all answers that are being written, in tensors that are allocated once.
 
-Row r holds one answer: its prompt from column 0 on, then what was written, ``lengths[r]`` tokens in all. Rows in use
-are always the first ones. Everything that has to know how transformers calls a cache is in this file.
+Row r holds one answer: its prompt from column 0, then the written tokens, ``lengths[r]`` tokens in total. Rows in use
+are always the first ones. Everything that depends on how transformers calls a cache is in this file.
 """
 
 from typing import Any
@@ -13,30 +13,30 @@ from transformers.cache_utils import Cache
 from btcchat.compat.decoding import cache_argument
 from btcchat.layers.attention_kernels import without_cudnn
 
-COLUMNS = 64  # columns are allocated in multiples of this, so that few joining rows make the cache grow
-LANES = 16  # numbers that torch's attention for the CPU sums side by side
+COLUMNS = 64  # columns are allocated in multiples of this, so that the cache rarely grows when rows join
+LANES = 16  # numbers that torch's attention for the CPU sums in parallel
 
 
 class KeyValueCache(Cache):
-    """Of each layer, (rows, key/value heads, columns, head dimension). Made for rows that join and leave."""
+    """For each layer, (rows, key/value heads, columns, head dimension). Rows can join and leave."""
 
     is_compileable = False
 
     def __init__(self) -> None:
-        self.layers: list[Any] = []  # transformers 4.5x on would keep its own here, and looks for their kinds
+        self.layers: list[Any] = []  # transformers from 4.5x keeps its own layers here, and inspects them
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.lengths: list[int] = []  # tokens of each row in use
-        self._written: list[int] = []  # columns of each row that hold anything, padding of its prompt included
-        self.rows = self.columns = 0  # what is allocated
+        self._written: list[int] = []  # columns of each row that are not empty, including prompt padding
+        self.rows = self.columns = 0  # allocated
         self._before = 0  # columns before those of a forward pass
         self._count = 0  # rows of an extending pass
         self._place: tuple = ()  # where an extending pass writes; empty while prompts are read
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Room for ``rows`` more rows, and for ``columns`` tokens in each row."""
+        """Make room for ``rows`` more rows, and for ``columns`` tokens in each row."""
         rows, columns = len(self.lengths) + rows, -(-columns // COLUMNS) * COLUMNS
-        if not self.lengths:  # an empty cache takes the size of what comes, so one long answer does not keep its memory
+        if not self.lengths:  # an empty cache is resized, so that one long answer does not hold memory for ever
             if (rows, columns) != (self.rows, self.columns):
                 self.rows, self.columns, self.keys, self.values = rows, columns, [], []
             return
@@ -48,14 +48,14 @@ class KeyValueCache(Cache):
                     tensors[layer][: old.shape[0], :, : old.shape[2]] = old
 
     def prefill(self, decoder: nn.Module, inputs_embeds: Tensor, lengths: list[int]) -> Tensor:
-        """Prompts (N, L, D), padded on the right, become N further rows. -> hidden state (N, 1, D) after each.
+        """Add N rows for prompts (N, L, D), padded on the right -> the hidden state after each (N, 1, D).
 
         The caller has reserved room for them.
         """
         longest = inputs_embeds.shape[1]
         positions = torch.arange(longest, device=inputs_embeds.device)[None]  # (1, L)
         self._before, self._place = 0, ()
-        # No mask: padding is on the right, where no token looks.
+        # No mask: padding is on the right, and no token attends to it.
         hidden = self._run(decoder, inputs_embeds, None, positions)  # (N, L, D)
         self.lengths += lengths
         self._written += [longest] * len(lengths)
@@ -63,7 +63,7 @@ class KeyValueCache(Cache):
         return hidden.take_along_dim(last.to(hidden.device, non_blocking=True), 1)
 
     def extend(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
-        """One more token in each row in use: (n, 1, D) -> hidden states (n, 1, D)."""
+        """Add a token to each row in use: (n, 1, D) -> hidden states (n, 1, D)."""
         count, longest, width = len(self.lengths), max(self.lengths), max(self.lengths) + 1
         ends = torch.tensor(self.lengths, device=inputs_embeds.device)  # (n,)
         if sums_vary(inputs_embeds):
@@ -82,9 +82,9 @@ class KeyValueCache(Cache):
         return hidden
 
     def remove(self, row: int) -> None:
-        """Free a row; the last one moves into its place.
+        """Free a row; the last row moves into its place.
 
-        What is left of them is cleared. Until it is written again it is masked, but a NaN gets through a mask.
+        The old contents are cleared: until they are overwritten they are masked, but a NaN passes through a mask.
         """
         last = len(self.lengths) - 1
         columns = max(self._written[row], self._written[last])
@@ -99,7 +99,7 @@ class KeyValueCache(Cache):
     # -- transformers ----------------------------------------------------------------------------------------------
 
     def _run(self, decoder: nn.Module, inputs_embeds: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
-        # Without a mask transformers takes the causal kernels, which read no mask at all.
+        # Without a mask transformers uses the causal kernels, which read no mask at all.
         with without_cudnn(inputs_embeds.device):
             hidden: Tensor = decoder(
                 inputs_embeds=inputs_embeds,
@@ -134,18 +134,18 @@ class KeyValueCache(Cache):
         return None
 
     def get_mask_sizes(self, query: "int | Tensor", layer_idx: int = 0) -> tuple[int, int]:
-        """Columns that are attended to, and how many of the first ones are left out. transformers 4.5x on asks.
+        """Number of columns attended to, and of skipped columns before them; called by transformers from 4.5x.
 
-        query: how many tokens are new, or in 4.5x their columns.
+        query: the number of new tokens, or in 4.5x their columns.
         """
         return self._before + (query if isinstance(query, int) else len(query)), 0
 
 
 def sums_vary(x: Tensor) -> bool:
-    """Whether a row may get another answer beside other rows than alone, from sums in another order.
+    """Whether a row's answer may depend on the other rows, because sums are taken in a different order.
 
     In bfloat16 on a CPU the last bit decides between two words often enough to be noticed. On CPUs with AMX, oneDNN
-    chooses a kernel by the number of tokens, so prompts are read one by one. Attention sums LANES columns side by side
-    and the remaining ones after them, so it is given a multiple of LANES: masked columns then only add zeros.
+    chooses a kernel by the number of tokens, so prompts are read one by one. Attention sums LANES columns in parallel
+    and the remaining ones after them, so it gets a multiple of LANES: masked columns then only add zeros.
     """
     return x.dtype == torch.bfloat16 and x.device.type == "cpu"

@@ -1,11 +1,11 @@
-"""The loss of the language model, with the logits of few tokens at a time."""
+"""The loss of the language model, computed for a few tokens' logits at a time."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-# Logits, in float32, that exist together: of 262 tokens of a vocabulary of 32,000 on the CPU, of 4,194 on a GPU
+# float32 logits in memory at once: with a vocabulary of 32,000, those of 262 tokens on the CPU, of 4,194 on a GPU
 LOGITS, LOGITS_ON_GPU = 2**23, 2**27
 
 
@@ -14,8 +14,8 @@ def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float 
 
     smoothing: the share of each target, 0 to 1, that is spread over the whole vocabulary.
 
-    The logits of more tokens than `rows_together` are computed a part at a time, and again on the way back; not of
-    weights that ZeRO-3 has split (``ds_id``), which are whole only while a module runs.
+    The logits of more tokens than `rows_together` are computed in parts, and again in the backward pass, except if
+    ZeRO-3 has split the weights (``ds_id``), which are complete only while a module runs.
     """
     rows = rows_together(head, hidden.device)
     if len(target) <= rows or hasattr(head.weight, "ds_id"):
@@ -26,7 +26,7 @@ def mean_loss(head: nn.Module, hidden: Tensor, target: Tensor, smoothing: float 
 
 
 def rows_together(head: nn.Module, device: torch.device) -> int:
-    """Tokens whose logits exist together: more on a GPU, where each part is a start of many kernels."""
+    """Tokens whose logits are in memory at once: more on a GPU, where each part launches many kernels."""
     return max(1, (LOGITS if device.type == "cpu" else LOGITS_ON_GPU) // len(head.get_parameter("weight")))
 
 

@@ -1,7 +1,7 @@
-"""Linear layers in bfloat16 on a CPU, with their weights in the layout that oneDNN's products read.
+"""Linear layers in bfloat16 on a CPU, with their weights in the layout that oneDNN's matrix products read.
 
-torch's own linear layer brings the weights into that layout in every call. Here it is done once, and what follows the
-product (GELU, or the sum with a residual) happens before its result leaves the cache. benchmarks/bf16_cpu.py compares.
+torch's own linear layer converts the weights to that layout in every call. Here this is done once, and the step after
+the product (GELU, or adding a residual) runs before its result leaves the cache. benchmarks/bf16_cpu.py compares both.
 """
 
 import math
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from btcchat.compat.torch_floor import has_fast_bfloat16
 
-OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")  # of torch's compiler, not public: they may be missing
+OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")  # of torch's compiler, private: they may be missing
 
 
 def packs(x: Tensor, layers: Sequence[nn.Module]) -> bool:
-    """Whether `PackedLinear` can compute what these layers make of ``x`` (no gradients), and gains by it."""
+    """Whether `PackedLinear` can compute these layers' outputs for ``x`` (no gradients), and is faster."""
     if x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.is_grad_enabled() or not _has_operators():
         return False
     return all(type(layer) is nn.Linear and _is_plain(layer) for layer in layers)
@@ -29,15 +29,15 @@ def _has_operators() -> bool:
 
 
 def _is_plain(layer: nn.Linear) -> bool:
-    """Whether its result follows from its weights alone, and a change of them is noticed."""
+    """Whether its result depends only on its weights, and a change of them can be detected."""
     weight = layer.weight
     hooked = layer._forward_hooks or layer._forward_pre_hooks
-    split = hasattr(weight, "ds_id")  # ZeRO-3: whole only while a layer runs
+    split = hasattr(weight, "ds_id")  # ZeRO-3: complete only while a layer runs
     return weight.dtype == torch.bfloat16 and layer.bias is not None and not (hooked or split or weight.is_inference())
 
 
 def flops(x_shape: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
-    """For `FlopCounterMode`, which does not know the operator: of one product, from the shapes."""
+    """The operations of one product, from its shapes, for `FlopCounterMode`, which does not know the operator."""
     return 2 * x_shape[-1] * math.prod(out_shape)
 
 
@@ -49,11 +49,11 @@ def flop_formulas() -> dict[Any, Any]:
 class PackedLinear:
     """One or more layers ``(..., C)`` -> ``(..., D)`` that read the same input, as one product.
 
-    The packed weights are made in the first call, and again after the layers' weights have changed. A copy of it, or
-    what is read from a pickle, has none.
+    The weights are packed in the first call, and again after the layers' weights have changed. Copies and unpickled
+    objects start without packed weights.
     """
 
-    _made_of: Sequence[tuple[Tensor, int, int]] = ()  # with the address and version of its values
+    _made_of: Sequence[tuple[Tensor, int, int]] = ()  # parameter, address and version of its values
     _weight: Any = None
     _bias: Tensor | None = None
 
@@ -63,7 +63,7 @@ class PackedLinear:
     def __call__(
         self, x: Tensor, *layers: nn.Linear, gelu: str | None = None, residual: Tensor | None = None
     ) -> Tensor:
-        """The layers' results side by side in the last dimension; after that GELU of a form, or + residual."""
+        """The layers' results side by side in the last dimension, followed by GELU (of a form) or + residual."""
         self._pack(layers)
         operator: Any = torch.ops.mkldnn._linear_pointwise
         if residual is not None:

@@ -13,6 +13,7 @@ from btcchat.errors import BTCChatError
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Metres = Annotated[float, Field(gt=0, le=1000)]  # of a pixel on the ground
 EXPECTED = {  # pydantic's type of a fault -> what is accepted; a limit follows
     "int_type": "a whole number",
     "float_type": "a number",

@@ -1,4 +1,4 @@
-"""Images and video in; upright 8-bit RGB frames out."""
+"""Convert images and video to upright 8-bit RGB frames."""
 
 from btcchat.media.frames import load_frames
 from btcchat.media.images import load_image

@@ -20,7 +20,7 @@ def is_array(source: object) -> "TypeIs[np.ndarray | Tensor]":
 
 
 def image_of_array(source: "np.ndarray | Tensor") -> Image.Image:
-    """A grey or RGB image of an array (H, W) or (H, W, 3), or of a tensor (3, H, W). Raises BTCChatError for others."""
+    """Make an image of an array (H, W) or (H, W, 3), or a tensor (3, H, W). Raises BTCChatError for others."""
     if _is_tensor(source):
         tensor = source.detach().cpu()
         if tensor.ndim != 3 or tensor.shape[0] != 3:
@@ -43,6 +43,6 @@ def image_of_array(source: "np.ndarray | Tensor") -> Image.Image:
 
 
 def _is_tensor(source: object) -> "TypeIs[Tensor]":
-    """Reading images does not import torch; where there is a tensor, somebody has."""
+    """Check without importing torch, which any caller with a tensor has imported."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)

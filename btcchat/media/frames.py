@@ -1,4 +1,4 @@
-"""What a sample shows: its RGB frames in order of time, and how many of them its modality has."""
+"""The RGB frames of a sample in chronological order, and how many its modality needs."""
 
 import logging
 import os
@@ -23,14 +23,14 @@ NEEDS = {
     "series": "2 to 16 dates",
     "video": "at least 1 frame",
 }
-PLACEHOLDER = "<image>"  # how a record's text writes the place of an image
+PLACEHOLDER = "<image>"  # marks the position of an image in the text of a record
 
-# What a sample is about: one image or file, or a list of them in order of time.
+# The source of a sample: one image or file, or a list of them in chronological order.
 Sources: TypeAlias = ImageLike | Sequence[ImageLike]
 
 
 def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> None:
-    """Raise BTCChatError where a sample of ``modality`` cannot have ``count`` frames; it names the ``sources``."""
+    """Raise BTCChatError, naming the ``sources``, if a sample of ``modality`` cannot have ``count`` frames."""
     fewest, most = choose("modality", modality, MODALITIES)
     if fewest <= count and (most is None or count <= most):
         return
@@ -43,7 +43,7 @@ def check_count(modality: str, count: int, sources: Sequence[object] = ()) -> No
 def load_frames(
     modality: str, source: Sources | None, num_video_frames: int = 8, *, reading: Reading = DEFAULT
 ) -> list[Image.Image]:
-    """What a question is about -> its RGB frames in order of time.
+    """The RGB frames of a sample in chronological order.
 
     image: one that `load_image` takes. pair: two of them, before first. series: 2 to 16, or a folder. video: a file, a
     folder of frames or a list of them, of which at most ``num_video_frames`` are taken, evenly from the first to the
@@ -75,12 +75,12 @@ def load_frames(
     sizes = [f"{frame.width} x {frame.height}" for frame in frames]
     from_files = not any(isinstance(item, Image.Image) or is_array(item) for item in sources)  # reported before
     if modality in ("pair", "series") and from_files and len(set(sizes)) > 1:
-        log.info("the dates differ in size (%s); each is resized to what the model reads", ", ".join(sizes))
+        log.info("the images differ in size (%s); each is resized to the input size of the model", ", ".join(sizes))
     return frames
 
 
 def evenly(total: int, wanted: int) -> list[int]:
-    """At most ``wanted`` indices below ``total``, evenly from the first to the last; a single one is the middle."""
+    """At most ``wanted`` indices below ``total``, evenly spaced from first to last; a single one is the middle."""
     if total <= wanted:
         return list(range(total))
     if wanted == 1:
@@ -101,7 +101,7 @@ def _is_one_file(source: Sources | None) -> TypeGuard[FileLike]:
 
 
 def _listed(modality: str, source: Sources | None) -> list[ImageLike]:
-    """A single path or image, a folder, or a sequence -> a list."""
+    """Turn a single path or image, a folder, or a sequence into a list."""
     if isinstance(source, str | os.PathLike) and modality in ("series", "video") and os.path.isdir(source):
         files: list[ImageLike] = [*list_images(source)]
         if not files:

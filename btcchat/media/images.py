@@ -1,6 +1,6 @@
-"""Image files, and images in memory -> 8-bit RGB images, or one clear line.
+"""Read image files, and images in memory, as 8-bit RGB images; errors are one clear line.
 
-GDAL reads TIFF, JPEG 2000 and what has more than 8 bits (raster/), Pillow the rest. Grey and palette become RGB, EXIF
+GDAL reads TIFF, JPEG 2000 and images of more than 8 bits (raster/), Pillow the rest. Grey and palette become RGB, EXIF
 rotation is applied, transparency and no data become black, more than 8 bits a band are stretched (radiometry.py). Of a
 file with several pages or animation frames the first one counts.
 """
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 128 * 2**20  # a full Sentinel-2 tile (10980 x 10980 = 121 million) fits, a decompression bomb does not
-MOST_PIXELS = 2 * MAX_PIXELS  # of all images of a sample, which are in memory together
-MAX_SIDE = 2048  # pixels of the longer side that no vision tower makes use of more of; see `reduced`
-# Named, so that Pillow tries no others: PostScript, for one, would be run.
+MAX_PIXELS = 128 * 2**20  # allows a full Sentinel-2 tile (10980 x 10980 = 121 million) but not a decompression bomb
+MOST_PIXELS = 2 * MAX_PIXELS  # in all images of a sample, which are in memory together
+MAX_SIDE = 2048  # pixels of the longer side; no vision tower uses more; see `reduced`
+# Listed, so that Pillow tries no other formats: PostScript, for one, would be executed.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "PPM")
-# What Pillow's decoders raise on damaged files (UnidentifiedImageError is an OSError).
+# Errors that Pillow's decoders raise for damaged files (UnidentifiedImageError is an OSError).
 _FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, struct.error,
     zlib.error,
@@ -51,12 +51,12 @@ ImageLike: TypeAlias = Union[FileLike, Image.Image, np.ndarray, "Tensor"]  # noq
 def load_image(
     source: ImageLike, *, reading: Reading = DEFAULT, max_side: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """An image -> upright 8-bit RGB. Raises BTCChatError for what is unreadable or over the limit.
+    """Read an image as upright 8-bit RGB. Raises BTCChatError if it is unreadable or over the limit.
 
     Arrays and tensors are uint8, or floating point in 0..1. max_side: a raster of at least twice that many pixels a
-    side is read smaller, as is one of more than ``max_pixels``; see `reduced`. Its ``info`` has what was done: "bands"
-    (numbers from 1), "range" (the values that became black and white), "full_size" (width, height). Raises TypeError
-    for what is not an image.
+    side is read smaller, as is one of more than ``max_pixels``; see `reduced`. Its ``info`` records how it was read:
+    "bands" (numbers from 1), "range" (the values that became black and white), "full_size" (width, height). Raises
+    TypeError if ``source`` is not an image.
     """
     return load_images([source], reading=reading, max_side=max_side, max_pixels=max_pixels)[0]
 
@@ -76,12 +76,12 @@ def load_images(
         total += opened[-1].num_pixels
         if len(sources) > 1 and total > MOST_PIXELS:
             raise BTCChatError(
-                f"the first {len(opened)} of {len(sources)} images have {total:,} pixels together, a sample may have "
-                f"{MOST_PIXELS:,}; crop them or make them smaller"
+                f"the first {len(opened)} of {len(sources)} images have {total:,} pixels together, but a sample may "
+                f"only have {MOST_PIXELS:,}; crop them or make them smaller"
             )
     deep = [image.pixels for image in opened if isinstance(image.pixels, Deep)]
     if 0 < len(deep) < len(opened) and reading.stretch != "none":
-        note = "has more than 8 bits and is stretched, other dates have 8 bits and are not: their grey levels differ"
+        note = "has more than 8 bits and is stretched, other dates have 8 bits and are not, so their grey levels differ"
         once(log, note, deep[0].name, logging.WARNING)
     frames = iter(stretched(deep, reading.stretch))
     return [image.shown(next(frames) if isinstance(image.pixels, Deep) else None) for image in opened]
@@ -100,7 +100,7 @@ def reduced(width: int, height: int, max_side: int | None, max_pixels: int) -> t
 
 @dataclass
 class _Opened:
-    """An image before its stretch, with its EXIF orientation and what ``info`` says of it."""
+    """An image before its stretch, with its EXIF orientation and its ``info``."""
 
     pixels: Image.Image | Deep
     orientation: int = 1
@@ -166,7 +166,7 @@ def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, 
 
 
 def _orientation(path: Path | Embedded) -> int:
-    """EXIF's, which GDAL does not look at: 1 is upright."""
+    """The EXIF orientation, which GDAL ignores: 1 is upright."""
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
@@ -187,14 +187,14 @@ def _orientation(path: Path | Embedded) -> int:
 
 
 def check_type(source: object, name: str) -> None:
-    """Raise TypeError, which has ``name`` in it, where ``source`` is nothing that `load_image` takes."""
+    """Raise TypeError that names ``name`` if `load_image` does not accept ``source``."""
     if not isinstance(source, str | os.PathLike | Embedded | Image.Image) and not is_array(source):
         raise wrong_type(name, source, "a path, a PIL image, a numpy array or a torch tensor")
 
 
 @contextmanager
 def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
-    """Image.open with a clear line. Pillow's warnings (its own size limit, odd metadata) are left out."""
+    """Image.open with one-line errors. Pillow's warnings (its own size limit, odd metadata) are suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -227,7 +227,7 @@ def _decoded(image: Image.Image, name: str, max_side: int | None, max_pixels: in
     _check_size(name, image.width, image.height, max_pixels)
     try:
         if getattr(image, "is_animated", False):
-            log.info("%s has %d frames; the first one is read", name, getattr(image, "n_frames", 0))
+            log.info("%s has %d frames; only the first one is read", name, getattr(image, "n_frames", 0))
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             values = np.asarray(image)[..., None]  # (H, W, 1)
             return _Opened(Deep(values, np.isfinite(values), name, whole_range(values.dtype)), _exif(image))
@@ -258,7 +258,7 @@ def _exif(image: Image.Image) -> int:
 
 
 def _shrunk(image: Image.Image, factor: int) -> Image.Image:
-    """Each pixel the mean of ``factor`` x ``factor``; strip by strip, as copies of a whole large image are dear."""
+    """Each pixel the mean of ``factor`` x ``factor``; strip by strip, to avoid copies of a whole large image."""
     rows = factor * 64
     strips = [
         _plain(image.crop((0, top, image.width, min(image.height, top + rows)))).reduce(factor)
@@ -281,7 +281,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
-    if image.mode == "La":  # premultiplied grey; Pillow knows only this way out of it
+    if image.mode == "La":  # premultiplied grey; Pillow's only conversion from it
         image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")

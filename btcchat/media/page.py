@@ -1,4 +1,4 @@
-"""HTML pages that need nothing beside them. Whatever comes from data is escaped."""
+"""Self-contained HTML pages. All text from data is escaped."""
 
 import base64
 import io
@@ -14,13 +14,13 @@ from btcchat.outputs.ours import check_replaceable, is_page
 
 
 def write_page(path: str | Path, pieces: Iterable[str]) -> None:
-    """Write a page that has ours.HTML, whole or not at all. Raises BTCChatError, also for another file of that name."""
+    """Write a page marked with ours.HTML, whole or not at all. Raises BTCChatError, also if another file is there."""
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
-        raise BTCChatError(f"--out {path} cannot be written: give a file in a folder that is there")
+        raise BTCChatError(f"--out {path} cannot be written: give a file in an existing folder")
     check_replaceable(path, "--out", is_page)
     with atomic_write(path, name=f"--out {path}") as part:
-        with part.open("w", encoding="utf-8", errors="replace") as file:  # half an emoji becomes a question mark
+        with part.open("w", encoding="utf-8", errors="replace") as file:  # a lone surrogate becomes "?"
             file.writelines(pieces)
 
 
@@ -32,7 +32,7 @@ def data_uri(image: Image.Image, kind: str = "png", *, quality: int = 80) -> str
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence], *, own: str | None = None) -> str:
-    """Rows under a head; the first cell of a row is its name, and the row named ``own`` stands out.
+    """Rows under a header; the first cell of a row is its name, and the row named ``own`` is highlighted.
 
     A cell is a text, or a text and a small one below it.
     """

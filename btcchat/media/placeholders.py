@@ -1,4 +1,4 @@
-"""Words that other projects write in the place of an image or a video; here they would be learned as text."""
+"""Placeholders of other projects for an image or a video; here they would be learned as text."""
 
 import re
 
@@ -17,20 +17,20 @@ _FOREIGN = re.compile(
 
 
 def foreign_placeholder(text: str) -> str | None:
-    """The first word of ``text`` that is a placeholder of another project, ``"<video>"``; None where it has none."""
+    """The first word of ``text`` that is a placeholder of another project, such as ``"<video>"``, or None."""
     others = text.replace(PLACEHOLDER, "")
-    if "<" not in others and "[" not in others:  # as nearly every row: a million of them are looked at
+    if "<" not in others and "[" not in others:  # true for nearly every row, of which there may be a million
         return None
     return next((match[0] for match in _FOREIGN.finditer(text) if match[0] != PLACEHOLDER), None)
 
 
 def stray_placeholder(text: str, *, is_answer: bool) -> str | None:
-    """The first placeholder in a turn of a record that no image takes: a foreign one, or one in an answer."""
+    """The first placeholder in a turn that no image can replace: a foreign one, or one in an answer."""
     return foreign_placeholder(text) or (PLACEHOLDER if is_answer and PLACEHOLDER in text else None)
 
 
 def check_placeholders(text: str, turn: int, *, is_answer: bool, shows_images: bool) -> None:
-    """Raise BTCChatError where a turn of a record has a placeholder that would be learned as text."""
+    """Raise BTCChatError if a turn of a record has a placeholder that would be learned as text."""
     stray = stray_placeholder(text, is_answer=is_answer)
     if stray == PLACEHOLDER:
         raise BTCChatError(f"{PLACEHOLDER} in turn {turn}, an answer; images are shown in questions")

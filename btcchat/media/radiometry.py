@@ -1,8 +1,8 @@
-"""More than 8 bits a band -> 8 bits: satellite products hold reflectances or counts, not grey levels.
+"""Convert more than 8 bits per band to 8 bits: satellite products hold reflectances or counts, not grey levels.
 
-The frames of a sample share one range, over all their bands, so that what has not changed looks the same and colours
-keep their ratios. The range is that of the date with the fewest extremes, so that clouds, shadows and the like in one
-date do not set it; see `shared_range`. 8-bit images are never stretched.
+The frames of a sample share one range, over all their bands, so that unchanged areas look the same and colours keep
+their ratios. The range is that of the date with the fewest extremes, so that clouds, shadows and the like in one date
+do not set it; see `shared_range`. 8-bit images are never stretched.
 """
 
 import logging
@@ -18,18 +18,18 @@ from btcchat.media.reading import Stretch
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 1_000_000  # values the percentiles are taken from: a full Sentinel-2 tile would need seconds
+SAMPLE = 1_000_000  # values used for the percentiles: all of a Sentinel-2 tile would take seconds
 LOW, MEDIAN, HIGH = 0.02, 0.5, 0.98  # quantiles of a date
-# Quantiles of all dates together, which the range has to hold: a tenth of one of two dates is 5 % of both.
+# Quantiles of all dates together that the range must contain: a tenth of one of two dates is 5 % of both.
 POOLED_LOW, POOLED_HIGH = 0.07, 0.93
 GRID = np.linspace(0, 1, 1001)
-ROWS = 2**22  # values that are stretched at a time
+ROWS = 2**22  # values stretched at a time
 MID_GREY = 127
 
 
 @dataclass
 class Deep:
-    """An image before its stretch: values, valid (H, W, 1 or 3). whole: what is black and white without a stretch."""
+    """An image before its stretch: values, valid (H, W, 1 or 3). whole: the range shown without a stretch."""
 
     values: np.ndarray
     valid: np.ndarray
@@ -47,7 +47,7 @@ def whole_range(dtype: np.dtype, bits: int | None = None) -> tuple[float, float]
 
 
 def stretched(images: Sequence[Deep], stretch: Stretch) -> list[tuple[Image.Image, tuple[float, float]]]:
-    """-> the frames as RGB with what is no data in black, each with the values that became 0 and 255; logged.
+    """Return the frames as RGB, no data in black, each with the values that became 0 and 255; these are logged.
 
     Raises BTCChatError for an image without a valid pixel.
     """
@@ -112,14 +112,14 @@ def shared_range(dates: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
-    """The image as RGB: ``limits`` became black and white, and what is no data is black."""
+    """The image as RGB: ``limits`` become black and white, and no data becomes black."""
     low, high = limits
     height, width, bands = image.values.shape
     pixels = np.zeros((height, width, 3), np.uint8)
     step = max(1, ROWS // (width * bands))
     for top in range(0, height, step):
         part, valid = image.values[top : top + step], image.valid[top : top + step]
-        if high <= low:  # one value everywhere: neither dark nor bright
+        if high <= low:  # a single value everywhere becomes mid-grey
             pixels[top : top + step] = np.where(valid, MID_GREY, 0)
             continue
         wide = np.result_type(part.dtype, np.float32).type  # 32-bit integers need float64
@@ -132,7 +132,7 @@ def grey_levels(image: Deep, limits: tuple[float, float]) -> Image.Image:
 def _warn_of_other_units(
     images: Sequence[Deep], dates: Sequence[np.ndarray], ranges: Sequence[tuple[float, float]]
 ) -> None:
-    """Warn where the dates are not of one sensor or one processing: shared, one of them is all dark or all bright."""
+    """Warn if the dates seem to differ in sensor or processing: in a shared range, one is all dark or all bright."""
     clear = []
     for date, (low, high) in zip(dates, ranges, strict=True):
         inside = date[(low <= date) & (date <= high)]
@@ -140,7 +140,7 @@ def _warn_of_other_units(
     darkest, brightest = min(clear), max(clear)
     if darkest[0] > 0:
         differ = brightest[0] > 2 * darkest[0]
-    else:  # a ratio says nothing of values around or below 0, such as decibels
+    else:  # a ratio is meaningless for values around or below 0, such as decibels
         differ = bool(darkest[2] < brightest[1])
     if differ:
         names = " and ".join(images[clear.index(date)].name for date in (darkest, brightest))

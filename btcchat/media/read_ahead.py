@@ -1,4 +1,4 @@
-"""Reading the images of the next batches while the model computes."""
+"""Read the images of the next batches while the model computes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 READERS = 4  # threads that read and resize images
-AHEAD = 2  # batches they are ahead
+AHEAD = 2  # batches to read ahead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def read_ahead(read: Callable[[Item], Result], groups: Iterable[Sequence[Item]]) -> Iterator[list[Result]]:
-    """``[read(item) for item in group]`` of each group; the next groups are read meanwhile, by threads."""
+    """Yield ``[read(item) for item in group]`` for each group, while threads read the next groups."""
     with ThreadPoolExecutor(READERS) as pool:
         waiting: deque[list[Future[Result]]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""How images become grey levels: which bands, which stretch, which value is no data. One value for all commands."""
+"""How images become grey levels: bands, stretch and no-data value. One object for all commands."""
 
 import math
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from btcchat.errors import BTCChatError, unknown, wrong_type
 
 STRETCHES = {
     "shared": "one range of values for all dates of a sample",
-    "per-date": "a range of its own for each date",
+    "per-date": "a separate range for each date",
     "none": "the whole range of the data type; of floating point, 0 to 1",
 }
 FLAGS = ("bands", "stretch", "nodata")
-NO_NODATA = "none"  # --nodata none: every value is shown, whatever the file says
+NO_NODATA = "none"  # --nodata none: every value is shown, even if the file has a no-data value
 
 Stretch: TypeAlias = str | tuple[float, float]
 
@@ -39,7 +39,7 @@ class Reading:
 
     @classmethod
     def parse(cls, bands: str | None = None, stretch: str | None = None, nodata: str | None = None) -> "Reading":
-        """From the words of --bands, --stretch and --nodata. Raises BTCChatError that names the flag."""
+        """Parse the texts of --bands, --stretch and --nodata. Raises BTCChatError that names the flag."""
         given: dict[str, Any] = {}
         if bands is not None:
             given["bands"] = _numbers("--bands", bands, int, "three band numbers such as 4,3,2, or one")
@@ -51,7 +51,7 @@ class Reading:
         return cls(**given)
 
     def record(self) -> dict[str, Any]:
-        """For JSON: what run.json, --json and caches keep."""
+        """The reading for JSON: in run.json, --json and caches."""
         stretch = self.stretch if isinstance(self.stretch, str) else "{:g},{:g}".format(*self.stretch)
         nodata = self.nodata if self.nodata is None else str(self.nodata)  # JSON has no NaN
         return {"bands": self.bands and ",".join(map(str, self.bands)), "stretch": stretch, "nodata": nodata}

@@ -1,4 +1,4 @@
-"""Where an image or a video comes from: a file, or bytes inside another file."""
+"""The source of an image or a video: a file, or bytes inside another file."""
 
 import io
 import os
@@ -35,11 +35,11 @@ class Embedded:
         return self.name
 
 
-FileLike: TypeAlias = str | os.PathLike[str] | Embedded  # what a file is given as
+FileLike: TypeAlias = str | os.PathLike[str] | Embedded  # types that specify a file
 
 
 def existing_file(source: FileLike, kind: str) -> Path | Embedded:
-    """The path of a regular file with something in it, or the reason why not."""
+    """The path of a non-empty regular file. Raises BTCChatError with the reason if it is not one."""
     if isinstance(source, Embedded):
         if not source.data:
             raise BTCChatError(f"{kind} '{source}' is empty (0 bytes)")
@@ -53,7 +53,7 @@ def existing_file(source: FileLike, kind: str) -> Path | Embedded:
         regular(path)
     except IsADirectoryError:
         hint = "; a folder of frames is a series or a video" if kind == "image" else ""
-        raise BTCChatError(f"{kind} '{path}' is a folder, a file is expected{hint}") from None
+        raise BTCChatError(f"{kind} '{path}' is a folder, but a file is expected{hint}") from None
     except (FileNotFoundError, NotADirectoryError):
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
         raise BTCChatError(f"{kind} '{path}' not found{where}") from None
@@ -66,7 +66,7 @@ def existing_file(source: FileLike, kind: str) -> Path | Embedded:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files of a folder in natural order (frame2 before frame10); other and hidden files are left out."""
+    """The image files of a folder in natural order (frame2 before frame10); other and hidden files are ignored."""
     try:
         paths = list(Path(folder).iterdir())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Frames of a video file, evenly in time, through PyAV, with no more than those frames in memory."""
+"""Read frames of a video file with PyAV, evenly spaced in time, with only those frames in memory."""
 
 import logging
 import struct
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Named, because FFmpeg otherwise reads text files as moving ASCII art, and playlists that lead to other files.
+# Listed, since FFmpeg would also read text files as ASCII art, and playlists that refer to other files.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,h264,hevc,asf,flv,ogg,gif,mxf,ivf"
 MAX_DECODED = 2**40  # pixels of all frames together: five hours of full HD at 30 frames a second
-STILLS = ("attached_pic", "timed_thumbnails")  # dispositions of streams that are pictures beside the video
-# What a display matrix does to a picture, by the signs of its a, b, c, d: x' = a x + c y, y' = b x + d y.
+STILLS = ("attached_pic", "timed_thumbnails")  # dispositions of streams that are pictures accompanying the video
+# The effect of a display matrix on a picture, by the signs of its a, b, c, d: x' = a x + c y, y' = b x + d y.
 TURNS = {
     (0, 1, -1, 0): Transpose.ROTATE_270,  # PIL turns counterclockwise
     (-1, 0, 0, -1): Transpose.ROTATE_180,
@@ -40,7 +40,7 @@ TURNS = {
 
 @dataclass(frozen=True)
 class Track:
-    """The stream that is the video. times: of its frames, in its time base; their numbers where it has no times."""
+    """The video stream. times: of its frames, in its time base; frame numbers if it has no times."""
 
     index: int
     size: tuple[int, int]  # as stored: width, height
@@ -87,7 +87,7 @@ def _open(path: Path | Embedded) -> "InputContainer":
 
 
 def _track(path: Path | Embedded) -> Track:
-    """The best video stream: one with several frames before a still, the default one, the largest."""
+    """The best video stream: prefer one with several frames over a still, then the default one, then the largest."""
     with _open(path) as container:
         streams = [stream for stream in container.streams.video if not _is_still(stream)]
         if not streams:
@@ -95,7 +95,7 @@ def _track(path: Path | Embedded) -> Track:
             raise BTCChatError(f"video '{path}' has no moving picture, only {' and '.join(sorted(kinds)) or 'nothing'}")
         known = [stream for stream in streams if stream.codec_context is not None]
         if not known:
-            raise BTCChatError(f"video '{path}' has a codec that is not known; convert it to MP4 (H.264)")
+            raise BTCChatError(f"video '{path}' has an unknown codec; convert it to MP4 (H.264)")
         stamps: dict[int, list[tuple[int | None, int | None]]] = {stream.index: [] for stream in known}
         for packet in container.demux(known):
             if packet.size:
@@ -116,7 +116,7 @@ def _is_still(stream: "VideoStream") -> bool:
 
 
 def _times(stamps: Sequence[tuple[int | None, int | None]]) -> Sequence[int]:
-    """The times at which the frames are shown; their numbers where some are unknown, or the clock was set back."""
+    """The times at which frames are shown; frame numbers if some times are unknown or not increasing."""
     shown = {pts for pts, _ in stamps if pts is not None}
     decoded = [dts for _, dts in stamps if dts is not None]
     if len(shown) < len(stamps) or decoded != sorted(decoded):
@@ -194,7 +194,7 @@ def _decode(
 
 
 def _upright(frame: "VideoFrame") -> Image.Image:
-    """As a player shows it: turned and mirrored as its display matrix says."""
+    """The frame as a player shows it, rotated and mirrored by its display matrix."""
     image: Image.Image = frame.to_image()
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

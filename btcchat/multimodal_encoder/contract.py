@@ -35,7 +35,7 @@ def check_attributes(name: str, tower: Any) -> None:
 
 
 def check_tower(name: str, tower: nn.Module) -> None:
-    """Raise BTCChatError where a tower from outside the package does not keep its contract.
+    """Raise BTCChatError where a tower from outside the package breaks the contract.
 
     The tower is the one of the model, with its weights; it is as it was afterwards. Without weights (on the device
     meta) nothing is checked.

@@ -43,7 +43,7 @@ def check_attributes(name: str, projector: Any) -> None:
 
 
 def check_projector(name: str, projector: nn.Module, build: Build, sizes: Sizes, device: str) -> None:
-    """Raise BTCChatError where a projector from outside the package does not keep its contract, and log warnings.
+    """Raise BTCChatError where a projector from outside the package breaks the contract, and log warnings.
 
     projector: the one of the model, which stays as it is; sizes are its own.
     """

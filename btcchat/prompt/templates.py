@@ -173,7 +173,7 @@ def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:
     for number, turn in enumerate(turns):
         expected = ("user", "assistant")[number % 2]
         if turn.role != expected:
-            raise BTCChatError(f"turn {number + 1} is the {turn.role}'s, expected the {expected}'s: they take turns")
+            raise BTCChatError(f"turn {number + 1} has role {turn.role}, expected {expected}: the two must alternate")
     if len(turns) % 2:
         turns.append(assistant_turn())
     if not turns:

@@ -33,7 +33,6 @@ class Wording:
     template: str | Template = "v1"
     pair_prompt: str = ""
     caption_question: str = CAPTION_QUESTION
-    question_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def turns_from_record(
     Dates, one an image, are written before the placeholders of their image. Where there are more segments than dates (a
     series with change tokens), the first date has one and the others share the rest evenly; one segment for two dates
     (a fused pair) has both. Task and clue are in the first question. The question for a caption, in the words of the
-    converters, becomes ``caption_question``. With ``question_first`` the last question of the conversation is also
-    written before the placeholders, so that a causal model knows what to look for in the images.
+    converters, becomes ``caption_question``.
     Raises BTCChatError where a role is unknown, the number of ``<image>`` or of dates does not fit, or a placeholder
     would be read as text: an ``<image>`` of no image, ``<video>`` and other projects' placeholders.
     """
@@ -93,9 +91,6 @@ def turns_from_record(
             questions[0], runs, marked = [*shown, last], _runs(segments, groups, segments, modality), ""
         else:
             questions[0], runs = ["", f"\n{question}"], iter([_placeholders(groups)])
-            if wording.question_first:
-                last = question if len(texts) == 1 else texts[-1]
-                questions[0], marked = [f"{last.strip()}\n", f"\n{marked}{question}"], ""
 
     turns, remaining = [], iter(questions)
     for role, value in spoken:

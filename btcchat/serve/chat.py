@@ -125,7 +125,11 @@ class Chat:
             self.set_dates(words)
         elif command == "/reset":
             self.history = []
-            note("forgotten; the images stay" if self.frames else "nothing was said yet")
+            note(
+                "the conversation is forgotten; the images are kept"
+                if self.frames
+                else "there is nothing to forget yet"
+            )
         elif command == "/help":
             note(HELP)
         return command != "/quit"

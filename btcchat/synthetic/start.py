@@ -7,7 +7,7 @@ The same seed gives the same folder. Stage 2 adds a fresh change encoder, as for
 import argparse
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -157,20 +157,16 @@ def sine_positions(grid: int, width: int, scale: float = 0.5) -> torch.Tensor:
     return scale * torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     from btcchat.synthetic import corpus
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write the starting checkpoint to")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--question_first", action="store_true", help="write the question before the images too")
-    for size in fields(Sizes):
-        parser.add_argument(f"--{size.name}", type=int, default=size.default, help=f"default {size.default}")
-    arguments = parser.parse_args(argv)
-    sizes = Sizes(**{size.name: getattr(arguments, size.name) for size in fields(Sizes)})
+    arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        tokenizer = train_tokenizer(corpus(arguments.seed), sizes.vocabulary, Path(folder))
-        model = init_model(tokenizer, sizes, seed=arguments.seed, question_first=arguments.question_first)
+        tokenizer = train_tokenizer(corpus(arguments.seed), Sizes.vocabulary, Path(folder))
+        model = init_model(tokenizer, seed=arguments.seed)
         model.save_pretrained(arguments.out)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{arguments.out}: {millions:.2f} M parameters, vocabulary {len(tokenizer)}")

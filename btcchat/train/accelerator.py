@@ -17,7 +17,7 @@ REPORTS = ("tensorboard", "wandb")
 
 
 def build_accelerator(args: "TrainingArguments") -> Accelerator:
-    """A fresh one for this run, also where another run of this process had one."""
+    """A new Accelerator for this run, even if an earlier run in this process had one."""
     forget_accelerator()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     # accelerate from 1.0 starts several processes on CPUs only if `cpu` is True.
@@ -32,7 +32,7 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
             broadcast_buffers=args.ddp_broadcast_buffers,
         ),
     ]
-    # DeepSpeed itself keeps gradients back until the last batch of a step, and rejects being told to.
+    # DeepSpeed itself defers the exchange of gradients to a step's last batch, and rejects accelerate doing so too.
     accumulation = GradientAccumulationPlugin(
         num_steps=args.gradient_accumulation_steps, sync_each_batch=bool(args.deepspeed)
     )
@@ -53,7 +53,7 @@ def build_accelerator(args: "TrainingArguments") -> Accelerator:
 
 
 def _deepspeed(args: "TrainingArguments") -> DeepSpeedPlugin:
-    """The config with the sizes of this run where it says "auto"; accelerate fills in those that the model decides."""
+    """The config with "auto" replaced by this run's sizes; accelerate fills in those that depend on the model."""
     config: dict[str, Any] = {**(args.deepspeed or {})}
     own = {
         "train_micro_batch_size_per_gpu": args.per_device_train_batch_size,
@@ -61,6 +61,6 @@ def _deepspeed(args: "TrainingArguments") -> DeepSpeedPlugin:
         "gradient_clipping": args.max_grad_norm,
     }
     config |= {name: value for name, value in own.items() if config.get(name, "auto") == "auto"}
-    # The optimizer is ours, on the CPU too: see distributed.offloaded.
+    # We build the optimizer ourselves, on the CPU too: see distributed.offloaded.
     config |= {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
     return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)

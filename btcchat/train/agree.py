@@ -1,4 +1,4 @@
-"""Flags of a training command that the checkpoint decides already: they must agree with it."""
+"""Check the training flags whose values the checkpoint already fixes: they must agree with it."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from btcchat.train.arguments import ModelArguments
 TOWER_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size"
 )  # fmt: skip
-# flag -> the flag that starts its part afresh, which then is as the flag says
+# flag -> the flag that replaces its part by a fresh one, for which any value is allowed
 REPLACED_WITH = {"mm_projector": "fresh_mm_projector", "mm_vision_select_layer": "fresh_change_encoder"}
-# The widths and depths that the names google/siglip-* and google/siglip2-* stand for, as on the hub.
+# Widths and depths of google/siglip-* and google/siglip2-*, as on the hub.
 SIGLIP = {
     "base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     "large": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
@@ -40,7 +40,7 @@ def check_agreement(flags: ModelArguments, config: BTCChatConfig) -> None:
             replace = REPLACED_WITH.get(name)
             or_replace = f", or add --{replace} True" if replace else ""
             raise BTCChatError(
-                f"--{name} is {value}, the checkpoint's config.json says {stored}; leave the flag out{or_replace}"
+                f"--{name} is {value}, but the checkpoint's config.json says {stored}; leave the flag out{or_replace}"
             )
     encoder = config.change_encoder  # known: the model has been built from it
     if flags.chg and encoder is not None and encoder["change_encoder_type"] == "concat":
@@ -50,7 +50,7 @@ def check_agreement(flags: ModelArguments, config: BTCChatConfig) -> None:
 
 
 def _check_tower(name: str, stored: Mapping[str, Any]) -> None:
-    """Compare the sizes in a hub id or in a folder's config.json; a tower of timm or open_clip is compared by name."""
+    """Compare the sizes in a hub id or in a folder's config.json; a timm or open_clip tower is compared by name."""
     expected: Mapping[str, Any]
     if "model_name" in stored:
         expected = {"model_name": name}
@@ -63,11 +63,11 @@ def _check_tower(name: str, stored: Mapping[str, Any]) -> None:
         sizes = ", ".join(f"{key} {stored[key]}" for key in TOWER_KEYS if key in stored)
         raise BTCChatError(
             f"--vision_tower {name} is neither a folder here nor google/siglip-SIZE-patchP-R (or siglip2), and cannot "
-            f"be compared with the checkpoint's tower ({sizes}); leave the flag out, the checkpoint brings its tower"
+            f"be compared with the checkpoint's tower ({sizes}); leave the flag out: the checkpoint includes its tower"
         )
     for key in ("model_name", *TOWER_KEYS):
         if key in expected and expected[key] != stored.get(key):
             raise BTCChatError(
-                f"--vision_tower is {name} ({key} {expected[key]}), the checkpoint's vision_tower/config.json says "
-                f"{key} {stored.get(key)}; leave the flag out, the checkpoint brings its tower"
+                f"--vision_tower is {name} ({key} {expected[key]}), but the checkpoint's vision_tower/config.json says "
+                f"{key} {stored.get(key)}; leave the flag out: the checkpoint includes its tower"
             )

@@ -45,7 +45,10 @@ class ModelArguments:
     )
     chg_type: str | None = field(
         default=None,
-        metadata={"help": "Change encoder: Chg2Cap (attentive), cc_expert (difference_aware), concat. Default: saved."},
+        metadata={
+            "help": "Change encoder: Chg2Cap (attentive), cc_expert (difference_aware) or concat. Default: the "
+            "checkpoint's."
+        },
     )
     cc_args: JsonFlag = field(
         default=None,
@@ -63,23 +66,23 @@ class ModelArguments:
     cc_expert_args: JsonFlag = field(default=None, metadata={"help": "CCExpert's name for --cc_args."})
     series_change_tokens: bool | None = field(
         default=None,
-        metadata={"help": "Put the change tokens of consecutive dates between the dates of a series. Default: saved."},
+        metadata={"help": "Insert change tokens between the dates of a series. Default: the checkpoint's setting."},
     )
     video_change_tokens: bool | None = field(
-        default=None, metadata={"help": "The same between the frames of a video. Default: saved."}
+        default=None, metadata={"help": "The same for the frames of a video. Default: the checkpoint's setting."}
     )
     vision_tower: str | None = field(
         default=None,
         metadata={
-            "help": "A folder or google/siglip-SIZE-patchP-R; checked against the checkpoint. A published LLaVA-NeXT "
-            "folder, which leaves its tower's sizes out, takes them from it; a language model is joined with it."
+            "help": "A folder or google/siglip-SIZE-patchP-R; must agree with the checkpoint. Needed for a published "
+            "LLaVA-NeXT folder, which lacks its tower's sizes, and for a language model, which is joined with it."
         },
     )
     mm_projector: str | None = field(
         default=None,
         metadata={
-            "help": "Projector, e.g. mlp_downsample; checked against the checkpoint. With --fresh_mm_projector it is "
-            "set.",
+            "help": "Projector, e.g. mlp_downsample; must agree with the checkpoint unless --fresh_mm_projector "
+            "replaces it.",
             "aliases": ["--mm_projector_type"],
         },
     )
@@ -90,18 +93,18 @@ class ModelArguments:
         },
     )
     mm_use_im_start_end: bool | None = field(
-        default=None, metadata={"help": "Tokens around an image; checked against the checkpoint: only False is known."}
+        default=None, metadata={"help": "Special tokens around an image; only False is supported."}
     )
     mm_use_im_patch_token: bool | None = field(default=None, metadata={"help": "As --mm_use_im_start_end."})
     mm_vision_select_layer: LayersFlag = field(
         default=None,
         metadata={
-            "help": "Hidden layer of the vision tower, or several: '[-11,-8,-5,-2]'. Checked against the checkpoint; "
-            "with a fresh change encoder it is set."
+            "help": "Hidden layer of the vision tower, or several: '[-11,-8,-5,-2]'. Must agree with the checkpoint "
+            "unless the change encoder is fresh."
         },
     )
     mm_vision_select_feature: str | None = field(
-        default=None, metadata={"help": "cls_patch or patch; checked against the checkpoint."}
+        default=None, metadata={"help": "cls_patch or patch; must agree with the checkpoint."}
     )
 
     def __post_init__(self) -> None:
@@ -112,12 +115,12 @@ class ModelArguments:
 
     @property
     def starts_change_encoder(self) -> bool:
-        """Whether the change encoder starts afresh."""
+        """Whether the run starts with a fresh change encoder."""
         return self.from_origin or self.fresh_change_encoder
 
     @property
     def encoder_options(self) -> dict[str, Any]:
-        """Options of the change encoder, of all flags. Raises BTCChatError if two give one different values."""
+        """Options of the change encoder, from all flags. Raises BTCChatError if two flags disagree on one."""
         return encoder_options(vars(self))
 
 
@@ -141,13 +144,13 @@ class DataArguments(ImageArguments):
     max_tokens_per_batch: int | None = field(
         default=None,
         metadata={
-            "help": "Most tokens of a process's batch, its padding and image tokens included (text is estimated); "
-            "--per_device_train_batch_size is then the most samples. Default: only that."
+            "help": "Maximum tokens in a process's batch, padding and image tokens included (text is estimated); "
+            "--per_device_train_batch_size still limits its samples. Default: no limit on tokens."
         },
     )
     random_batches: bool = field(
         default=False,
-        metadata={"help": "Batches of samples drawn at random, the same for every model, not of similar length."},
+        metadata={"help": "Draw batches at random, the same for every model, instead of grouping similar lengths."},
     )
     version: str | None = field(
         default=None,
@@ -162,28 +165,29 @@ class DataArguments(ImageArguments):
     )
     pair_prompt: str | None = field(
         default=None,
-        metadata={"help": "Text before a pair's question; <image> marks a date, as in the data. Default: saved."},
+        metadata={"help": "Text before a pair's question; <image> marks a date. Default: the checkpoint's."},
     )
     image_aspect_ratio: str | None = field(
-        default=None, metadata={"help": "Image that is not square: pad, resize or square. Default: the checkpoint's."}
+        default=None, metadata={"help": "For an image that is not square: pad, resize or square. Default: as saved."}
     )
     num_video_frames: int | None = field(
         default=None, metadata={"help": "Frames sampled from a video. Default: the checkpoint's."}
     )
     model_max_length: int | None = field(
-        default=None, metadata={"help": "Tokens of a sample with its image tokens; longer text is cut. Default: saved."}
+        default=None,
+        metadata={"help": "Maximum tokens in a sample, images included; longer text is cut. Default: as saved."},
     )
     cache_vision_features: str | None = field(
         default=None,
-        metadata={"help": "Folder that keeps the frozen vision tower's features of each image; see docs/training.md."},
+        metadata={"help": "Folder that caches the frozen vision tower's features of each image; see docs/training.md."},
     )
     augment_pairs: bool = field(
         default=False,
-        metadata={"help": "Show pairs mirrored or turned, both dates alike; words such as left and right are swapped."},
+        metadata={"help": "Flip and rotate pairs at random, both dates alike; words such as left are swapped too."},
     )
     prompt_augmentation: str = field(
         default="off",
-        metadata={"help": "Clues in the prompts: off, cached (of --clues) or online (asked before the first step)."},
+        metadata={"help": "Clues in prompts: off, cached (read from --clues) or online (written before step 1)."},
     )
     clues: str | None = field(default=None, metadata={"help": "With cached: the folder that btcchat augment wrote."})
     clue_model: str | None = field(
@@ -194,7 +198,7 @@ class DataArguments(ImageArguments):
     )
     clue_dropout: float = field(
         default=0.0,
-        metadata={"help": "Share of the prompts without a clue, 0 to 1, so that the model works without clues."},
+        metadata={"help": "Share of prompts left without a clue, 0 to 1, so that the model also works without clues."},
     )
 
 

@@ -1,6 +1,6 @@
 """The checkpoint-N folders of a run."""
 
-import pickle  # for the name of its error only
+import pickle  # only for its error class
 import re
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ from btcchat.train.run_record import RunRecord
 from btcchat.train.run_state import NAME as STATE
 from btcchat.train.run_state import TrainState
 
-NAME, PART = "checkpoint-", "tmp-checkpoint-"  # of a folder that is complete, and of one that is not
+NAME, PART = "checkpoint-", "tmp-checkpoint-"  # prefixes of a complete and of an unfinished folder
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -36,9 +36,9 @@ def number(checkpoint: Path) -> int:
 
 
 def fault(checkpoint: Path) -> str | None:
-    """Which file of a checkpoint is missing or cut short, so that it cannot be resumed; None where all are there.
+    """Why a checkpoint cannot be resumed (a missing or truncated file), or None if it is complete.
 
-    Of weights and of the optimizer's state only the headers are read.
+    Only the headers of the weights and of the optimizer's state are read.
     """
     try:
         _check(checkpoint)
@@ -67,7 +67,7 @@ def _check(checkpoint: Path) -> None:
     if folder.is_dir():
         own = sorted(folder.glob("*_optim_states.pt"))
         if len(own) < processes:
-            raise BTCChatError(f"{folder} has the optimizer of {len(own)} of {processes} processes")
+            raise BTCChatError(f"{folder} has the optimizer state of only {len(own)} of {processes} processes")
         for file in folder.glob("*.pt"):
             _check_archive(file)
     else:
@@ -77,25 +77,25 @@ def _check(checkpoint: Path) -> None:
 
 
 def _check_tensors(file: Path) -> None:
-    """Raise BTCChatError where torch cannot load ``file``; no tensor is read."""
+    """Raise BTCChatError if torch cannot load ``file``; no tensor is read."""
     if not file.is_file():
         raise BTCChatError(f"{file} is missing")
     try:
         torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise BTCChatError(f"{file} cannot be read ({(str(error).splitlines() or ['cut short'])[0]})") from None
+        raise BTCChatError(f"{file} cannot be read ({(str(error).splitlines() or ['truncated'])[0]})") from None
 
 
 def _check_archive(file: Path) -> None:
-    """The same for a file of DeepSpeed, which holds objects of its own: its table of contents is at the end."""
+    """The same for a DeepSpeed file, which holds DeepSpeed's own objects: only its table of contents is read."""
     try:
         torch._C.PyTorchFileReader(str(file))
     except RuntimeError:
-        raise BTCChatError(f"{file} cannot be read; it is cut short") from None
+        raise BTCChatError(f"{file} cannot be read; it is truncated") from None
 
 
 def step_of(checkpoint: Path) -> int:
-    """The number of optimizer steps after which it was written."""
+    """The number of optimizer steps after which a checkpoint was written."""
     return TrainState.read(checkpoint).global_step
 
 

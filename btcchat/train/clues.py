@@ -35,15 +35,15 @@ def prepare_clues(
 ) -> AddClue | None:
     """The step that adds a clue to a record, or None without prompt augmentation.
 
-    With online, the clues are written now, to output_dir/clues; a resumed run (``checkpoint``) uses those it wrote
-    before. Raises BTCChatError if a record has no clue: one of the mixture, or of those that are ``evaluated`` while
-    training.
+    With online, the clues are written now, to output_dir/clues; a resumed run (``checkpoint``) reuses the clues it
+    wrote before. Raises BTCChatError if a record of the mixture, or one that is ``evaluated`` while training, has no
+    clue.
     """
     mode = args.data.prompt_augmentation
     if mode == "off":
         return None
     if model.config.conv_version == "plain":
-        raise BTCChatError(f"--prompt_augmentation {mode}: template plain writes no question and no clue; use v1")
+        raise BTCChatError(f"--prompt_augmentation {mode}: template plain has no room for a clue; use --version v1")
 
     def records() -> Iterator[Record]:
         return chain(records_of(mixture), evaluated)
@@ -62,7 +62,7 @@ def prepare_clues(
 
 
 def _write_clues(args: RunArguments, model: BTCChat, records: Iterator[Record], folder: Path) -> None:
-    """Write the clues of all records to ``folder``; each process writes those of its share."""
+    """Write the clues of all records to ``folder``; each process writes its share."""
     name, training = args.data.clue_model, args.training
     clue_model = _clue_model(args, model)
     about = describe(args.model.model_name_or_path if name in (None, SELF) else name, clue_model)
@@ -81,11 +81,11 @@ def _write_clues(args: RunArguments, model: BTCChat, records: Iterator[Record], 
 
 
 def _clue_model(args: RunArguments, model: BTCChat) -> BTCChat:
-    """The model that --clue_model names, or ``model`` itself, whose adapter is off while it writes clues."""
+    """The model that --clue_model names, or ``model`` itself, whose adapter is switched off meanwhile."""
     fresh = next((flag for flag in FRESH if getattr(args.model, flag)), None)
     if fresh is not None and args.data.clue_model in (None, SELF):
         raise BTCChatError(
-            f"--{fresh} starts a fresh {FRESH[fresh]}, and clues would be written with it; name the original "
+            f"--{fresh} starts a fresh {FRESH[fresh]}, and clues that it writes would be random; name the original "
             f"checkpoint: --clue_model {args.model.model_name_or_path}"
         )
 

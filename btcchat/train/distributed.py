@@ -1,4 +1,4 @@
-"""Several processes that train together: under torchrun (DDP) or DeepSpeed (ZeRO), on one machine or on many."""
+"""Training in several processes: under torchrun (DDP) or DeepSpeed (ZeRO), on one machine or on many."""
 
 import atexit
 import logging
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.compat.extras import require
@@ -32,7 +32,7 @@ class OffloadConfig(TypedDict, total=False):
 
 
 class ZeroConfig(TypedDict, total=False):
-    """``zero_optimization`` of a DeepSpeed config, as far as code here reads it."""
+    """The part of ``zero_optimization`` in a DeepSpeed config that this package reads."""
 
     stage: int
     stage3_gather_16bit_weights_on_model_save: bool
@@ -40,7 +40,7 @@ class ZeroConfig(TypedDict, total=False):
 
 
 class DeepSpeedConfig(TypedDict, total=False):
-    """A DeepSpeed config, as far as code here reads it. DeepSpeed gets the other keys too."""
+    """The part of a DeepSpeed config that this package reads. DeepSpeed gets all keys."""
 
     zero_optimization: ZeroConfig
 
@@ -64,13 +64,13 @@ def deepspeed_config(name: str) -> DeepSpeedConfig:
     missing = [tool for tool in ("ninja", "g++") if shutil.which(tool) is None]
     if _offloads_optimizer(config) and missing:
         raise BTCChatError(
-            f"{path} offloads the optimizer, whose code DeepSpeed compiles here: install {' and '.join(missing)}"
+            f"{path} offloads the optimizer, which DeepSpeed compiles on this machine: install {' and '.join(missing)}"
         )
     return config
 
 
 def zero_stage(config: DeepSpeedConfig | None) -> int:
-    """The stage of ZeRO, 0 without it."""
+    """The ZeRO stage; 0 without ZeRO."""
     return (config or {}).get("zero_optimization", {}).get("stage", 0)
 
 
@@ -89,7 +89,7 @@ def set_single_process_group() -> None:
 
 
 def check_processes(args: "TrainingArguments") -> None:
-    """Raise BTCChatError if a run cannot be started with these processes."""
+    """Raise BTCChatError if the run was started with too few processes."""
     gpus = 0 if args.use_cpu else torch.cuda.device_count()
     if gpus > 1 and args.world_size == 1:
         raise BTCChatError(
@@ -132,7 +132,7 @@ def average_statistics(model: nn.Module) -> None:
 
 
 def end_process(code: int) -> NoReturn:
-    """Exit. One of several processes exits without Python's teardown.
+    """Exit, skipping Python's teardown if the run has several processes.
 
     The threads of torch's gloo outlive ``destroy_process_group`` (torch 2.13), and one that wakes in the teardown
     aborts a run that has written everything: "terminate called without an active exception", exit code 134.

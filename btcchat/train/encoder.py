@@ -1,4 +1,4 @@
-"""How a batch's frames become features in training. Answers need none of this, so it is not in the model."""
+"""How a batch's frames become features in training. Inference needs none of this, so it is not in the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from btcchat.model import BTCChatModel, Visible
 from btcchat.train.feature_cache import FeatureCache
 from btcchat.train.map_loss import change_map_loss
 
-# Features (H, S, L, C) from the cache, and a key of each frame, None if its features are among them.
+# Features (H, S, L, C) from the cache, and a key for each frame: None if its features are among them.
 Cached: TypeAlias = tuple[Tensor | None, list[str | None]]
 
 
@@ -19,10 +19,10 @@ Cached: TypeAlias = tuple[Tensor | None, list[str | None]]
 class TrainingEncoder:
     """``model(**batch, encoder=...)``; use `with_cached` for a batch with cached features.
 
-    every_part: run every part in every step, on a blank pair if a batch has none. Processes that train together
-    need it: each must take part in every exchange of gradients (and of weights, ZeRO-3).
+    every_part: run every part in every step, on a blank pair if a batch has no pair. Training in several processes
+    needs it: each process must take part in every exchange of gradients (and of weights, under ZeRO-3).
     tower: computes the features of a frozen tower (train.frozen_tower); None: the tower itself does.
-    cache: keeps those features. mask_loss: weight of the loss that trains change maps on ``changed``, (P, g, g).
+    cache: stores those features. mask_loss: weight of the loss that trains change maps on ``changed``, (P, g, g).
     """
 
     every_part: bool = False
@@ -55,11 +55,11 @@ class TrainingEncoder:
         return Visible(rows, lengths, loss=self.mask_loss * loss)
 
     def _see(self, model: BTCChatModel, frames: Tensor | None, cached: Cached | None) -> list[Tensor]:
-        """S x (F, L, C) of all frames: of the given ones, and of those in the cache."""
+        """Features of all frames, the given ones and the cached ones: S x (F, L, C)."""
         tower = self.tower if self.tower is not None and model.training else model.vision_tower
         depths = None if frames is None else tower(model.pixel_values(frames))
         if cached is not None:
-            assert self.cache is not None  # it has made the batch's ``cached``
+            assert self.cache is not None  # it made the batch's ``cached``
             return self.cache.complete(depths, *cached, model.device)
         assert depths is not None  # without a cache all frames are given
         return depths
@@ -67,9 +67,9 @@ class TrainingEncoder:
     def _with_blank_pair(
         self, model: BTCChatModel, frames: Tensor | None, modalities: Sequence[str], frame_counts: Sequence[int]
     ) -> Visible:
-        """The batch, and a blank pair after it whose features are ``unused``.
+        """The batch followed by a blank pair, whose features are ``unused``.
 
-        The change encoder sees nothing else, so it is in ``eval()``: a blank does not count in BatchNorm's statistics.
+        The change encoder sees only this pair, so it runs in ``eval()``: a blank must not enter BatchNorm's statistics.
         """
         tower, cached = model.vision_tower, self.cached
         if cached is None:

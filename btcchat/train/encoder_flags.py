@@ -1,4 +1,4 @@
-"""Flags with the options of the change encoder: one dict of them, and which of a preset's are replaced by others."""
+"""The flags that set options of the change encoder: merged into one dict, and a preset's overridden by later ones."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from btcchat.train.json_flag import read_json_flag
 logger = logging.getLogger(__name__)
 
 OBJECTS = ("cc_args", "cc_expert_args")  # JSON objects of options; the second is CCExpert's name of the flag
-SINGLE = ("cc_n_layers", "cc_head", "cc_dropout")  # UniRS's flags of one option each
+SINGLE = ("cc_n_layers", "cc_head", "cc_dropout")  # UniRS's flags, one option each
 
 
 def options_by_flag(flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -21,14 +21,14 @@ def options_by_flag(flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def encoder_options(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Option -> value, of all these flags. Raises BTCChatError if two flags give an option different values."""
+    """Option -> value, from all these flags. Raises BTCChatError if two flags disagree on an option."""
     from btcchat.change_encoder import merge_options  # torch
 
     return merge_options({f"--{name}": options for name, options in options_by_flag(flags).items()})
 
 
 def encoder_name(flags: Mapping[str, Any]) -> str | None:
-    """The change encoder that --chg and --chg_type name, None where they do not; published names are replaced."""
+    """The change encoder that --chg and --chg_type name, or None if they name none; published names become ours."""
     from btcchat.change_encoder import CHG_TYPES  # torch
 
     name = flags.get("chg_type")
@@ -38,11 +38,11 @@ def encoder_name(flags: Mapping[str, Any]) -> str | None:
 
 
 def override(preset: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """``preset`` without the encoder options that ``flags``, which come after it, replace or make pointless.
+    """``preset`` without the encoder options that the later ``flags`` replace or make pointless.
 
-    An option that ``flags`` give is theirs, by whichever flag each of the two gives it; --cc_args and --cc_expert_args
-    replace each other whole. If ``flags`` name another change encoder, the options that it does not have are left out
-    with a line in the log.
+    An option in ``flags`` wins, whichever flags set it on the two sides; --cc_args and --cc_expert_args replace each
+    other as a whole. If ``flags`` name another change encoder, options that it does not have are left out, and this is
+    logged.
     """
     before = options_by_flag(preset)
     if not before:
@@ -70,8 +70,8 @@ def _known(options: Mapping[str, Mapping[str, Any]], encoder: str) -> dict[str, 
 
     known = {flag: {key: v for key, v in given.items() if has_option(encoder, key)} for flag, given in options.items()}
     left_out = sorted({key for flag, given in options.items() for key in given if key not in known[flag]})
-    if left_out and int(os.environ.get("RANK", 0)) == 0:  # one process of several says so
-        logger.info("the preset's %s left out: change encoder '%s' does not have them", _are(left_out), encoder)
+    if left_out and int(os.environ.get("RANK", 0)) == 0:  # only the first process logs it
+        logger.info("the preset's %s left out: change encoder '%s' has no such option", _are(left_out), encoder)
     return known
 
 

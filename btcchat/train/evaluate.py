@@ -67,8 +67,8 @@ def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[Ev
     test_splits = _test_splits(sets)
     if test_splits and not args.i_know_this_is_the_test_split:
         raise BTCChatError(
-            f"--eval_mixture has the test split {test_splits[0]}, and the best model would be chosen on it; use a val "
-            "split, or give --i_know_this_is_the_test_split True, and every report will mention it"
+            f"--eval_mixture has the test split {test_splits[0]}, and the best model would be selected on it; use "
+            "a val split, or add --i_know_this_is_the_test_split True (every report will then mention it)"
         )
     names = dict.fromkeys(name for eval_set in sets for name in score_names(eval_set))
     if args.metric_for_best_model not in (None, *names):
@@ -78,7 +78,7 @@ def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[Ev
 
 
 class Evaluation(Hook):
-    """A hook of ``trainer``. clues: those of the training, if it has any."""
+    """Evaluates ``trainer``'s model on ``sets`` during the run. clues: those of the training, if it has any."""
 
     def __init__(self, trainer: Trainer, sets: list[EvalSet], clues: ClueSource | None = None) -> None:
         self.trainer, self.sets, self.clues = trainer, sets, clues
@@ -87,7 +87,7 @@ class Evaluation(Hook):
 
     @property
     def precision(self) -> str:
-        """Of the answers. It is that of the training; `btcchat eval` may use another."""
+        """The precision of the answers: that of the training. `btcchat eval` may use another."""
         return "bfloat16" if self.trainer.args.bf16 else str(self.trainer.model.llm.dtype).removeprefix("torch.")
 
     def begin(self, trainer: Trainer) -> None:
@@ -97,7 +97,7 @@ class Evaluation(Hook):
             self.best = ranks.from_first(self._best_before(step) if ranks.first else None)
 
     def _best_before(self, step: int) -> float:
-        """The score to beat in a run that is resumed at ``step``: that of the best model up to there."""
+        """The score to beat in a run that is resumed at ``step``: that of the best model up to that step."""
         self._rename()
         path = self.folder / "best" / SELECTION
         if not path.is_file():
@@ -148,7 +148,7 @@ class Evaluation(Hook):
         return metrics
 
     def _keep(self, ranks: Ranks, selection: Selection) -> None:
-        """Save the model as it is now as best/. Every process takes part: under ZeRO-3 each has a piece of it."""
+        """Save the current model as best/. Every process must call it: under ZeRO-3 each holds a piece of the model."""
         folder = self.folder / NEXT
         if ranks.first:
             (folder / SELECTION).unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def answer_all(
 ) -> dict[str, str]:
     """id -> answer, in every process.
 
-    Each process answers the same number of batches: under ZeRO-3 all run each layer together.
+    Each process answers the same number of batches, because under ZeRO-3 they run each layer together.
     """
     all_batches = [batch for eval_set in sets for batch in batches(eval_set.samples, BATCH_SIZE)]
     mine = all_batches[ranks.number :: ranks.world]
@@ -215,7 +215,7 @@ def _named_scores(scores: SetScores) -> dict[str, float]:
 def deciding_score(metrics: EvaluationMetrics, requested: str | None) -> tuple[str, float]:
     """The score that selects the best model, and its mean over the sets that have it.
 
-    It is ``requested`` (--metric_for_best_model), else S*m, overall or accuracy.
+    It is ``requested`` (--metric_for_best_model) if given, otherwise S*m, overall or accuracy.
     """
     sets = [_named_scores(scores) for scores in metrics["sets"].values()]
     for name in [requested] if requested else KEY_SCORES:
@@ -226,7 +226,7 @@ def deciding_score(metrics: EvaluationMetrics, requested: str | None) -> tuple[s
 
 
 def score_names(eval_set: EvalSet) -> list[str]:
-    """The scores that a set will have, by the names of `all_scores`."""
+    """The scores that a set will have, named as in `all_scores`."""
     texts = [sample.references[0] for sample in eval_set.samples]
     rows = rows_of(eval_set, texts)
     if eval_set.kind == CLASSES:

@@ -1,4 +1,4 @@
-"""The packages that a run's flags need, looked for before torch is imported and any model is built."""
+"""Check for the packages that a run's flags need, before torch is imported and any model is built."""
 
 import argparse
 import shutil
@@ -15,7 +15,7 @@ PACKAGES = {"deepspeed": "deepspeed", "lora_enable": "peft"}
 
 
 def check_extras(argv: Sequence[str]) -> None:
-    """Raise BTCChatError for a package that the flags in ``argv``, a preset's among them, need and that is missing."""
+    """Raise BTCChatError if a package that the flags in ``argv`` need, those of a preset included, is missing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("preset", "bits", *PACKAGES):
         parser.add_argument(*dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")), dest=name, nargs="?")
@@ -26,12 +26,12 @@ def check_extras(argv: Sequence[str]) -> None:
     for part in (*(part for name in presets for part in chain(name)), typed):
         flags |= part
     for name, package in PACKAGES.items():
-        if _meant(flags.get(name)):
+        if _parsed(flags.get(name)):
             require(package, f"--{name} {flags[name]}")
-    if (bits := _meant(flags.get("bits"))) in (4, 8) and shutil.which("nvidia-smi"):  # else the GPU is what is missing
+    if (bits := _parsed(flags.get("bits"))) in (4, 8) and shutil.which("nvidia-smi"):  # else the GPU is the error
         require("bitsandbytes", f"--bits {bits} (on a CUDA GPU)", "bitsandbytes")
 
 
-def _meant(value: Any) -> Any:
-    """The value of a flag as it was typed."""
+def _parsed(value: Any) -> Any:
+    """The value that a flag's text stands for."""
     return yaml.safe_load(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
-"""Features of a frozen vision tower, kept on disk by image (``--cache_vision_features``).
+"""Features of a frozen vision tower, cached on disk per image (``--cache_vision_features``).
 
 DIR/TOWER/about.json               tower, layers, preprocessing and precision that the features depend on
-DIR/TOWER/ab/abcd....safetensors   the features of one image, by the SHA-256 of its pixels
+DIR/TOWER/ab/abcd....safetensors   the features of one image, named by the SHA-256 of its pixels
 """
 
 import hashlib
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureCache:
-    """Features (S, L, C) of images. about: everything else that they depend on; each value of it has its own folder.
+    """Features (S, L, C) of images. about: everything else that they depend on; each value of it gets its own folder.
 
-    Any number of processes may read and write it: a file gets its name when it is complete.
+    Any number of processes may read and write the cache: a file gets its name only when it is complete.
     """
 
     def __init__(self, root: str | Path, about: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class FeatureCache:
 
     @classmethod
     def of(cls, root: str | Path, model: BTCChatModel, computed: dict[str, Any]) -> "FeatureCache":
-        """For the tower and image processor of ``model``. computed: the precision in which the tower computes."""
+        """The cache for the tower and image processor of ``model``. computed: the precision the tower computes in."""
         tower, processor = model.vision_tower, model.image_processor
         about = {
             "tower": weights_hash(tower),
@@ -56,7 +56,7 @@ class FeatureCache:
         return hashlib.sha256(f"{tuple(frame.shape)} ".encode() + frame.numpy().tobytes()).hexdigest()
 
     def take(self, sample: Sample) -> Sample:
-        """The sample with the features that are in the cache (``cached``) in place of their frames."""
+        """The sample with frames replaced by their features (``cached``) where the cache has them."""
         keys = [self.key(frame) for frame in sample["frames"]]
         known = [self.load(key) for key in keys]
         fresh = [number for number, features in enumerate(known) if features is None]
@@ -72,7 +72,7 @@ class FeatureCache:
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError) as error:  # e.g. after a power cut
-            logger.warning("%s is damaged (%s) and is computed again", path, error)
+            logger.warning("%s is damaged (%s); its features are computed again", path, error)
             return None
 
     def store(self, keys: list[str], features: Tensor) -> None:
@@ -83,9 +83,9 @@ class FeatureCache:
     def complete(
         self, fresh: list[Tensor] | None, cached: Tensor | None, keys: list[str | None], device: torch.device
     ) -> list[Tensor]:
-        """S x (F, L, C) of all frames, from S x (U, L, C) just computed, which are stored, and cached (H, S, L, C).
+        """Features of all frames, S x (F, L, C), from ``cached`` (H, S, L, C) and ``fresh`` ones, S x (U, L, C).
 
-        keys: of the F frames in their order, None for the cached ones.
+        The fresh ones are stored. keys: of the F frames in order, None for the cached ones.
         """
         if fresh is not None:
             self.store([key for key in keys if key is not None], torch.stack(fresh, dim=1))
@@ -96,14 +96,14 @@ class FeatureCache:
         if fresh is None:
             return list(depths)
         known = torch.tensor([key is None for key in keys], device=device)
-        place = known.argsort(stable=True).argsort()  # of each frame, in fresh ones and then cached ones
+        place = known.argsort(stable=True).argsort()  # of each frame, in the fresh ones followed by the cached ones
         return [torch.cat(pair)[place] for pair in zip(fresh, depths, strict=True)]
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def _write(self, path: Path, data: bytes) -> None:
-        way_out = "make room there, name another folder, or leave the flag out"
+        way_out = "free some space, choose another folder, or leave the flag out"
         with atomic_write(path, name=f"--cache_vision_features: {path}", way_out=way_out) as part:
             part.write_bytes(data)
 

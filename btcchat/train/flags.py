@@ -1,4 +1,4 @@
-"""From the command line to arguments, with errors for flags that are unknown, have no effect or contradict others."""
+"""Parse the command line, with errors for flags that are unknown, have no effect or contradict others."""
 
 import argparse
 import difflib
@@ -19,7 +19,7 @@ from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
-# Flags of transformers' Trainer that people know and this loop has not -> the way out
+# Well-known flags of transformers' Trainer that this loop does not have -> what to do instead
 EVALUATION = "evaluate with --eval_mixture and --eval_strategy, or a checkpoint with btcchat eval"
 MISSING = {
     **dict.fromkeys(("do_eval", "load_best_model_at_end", "greater_is_better"), EVALUATION),
@@ -27,21 +27,21 @@ MISSING = {
     **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token"), "upload the finished folder yourself"),
     **dict.fromkeys(("half_precision_backend", "fp16_backend", "fp16_opt_level"), "use --bf16 or --fp16"),
     "auto_find_batch_size": "set --per_device_train_batch_size",
-    "dataloader_drop_last": "samples are spread evenly over the batches, none is dropped",
-    "do_train": "training is all that is done; leave it out",
-    "full_determinism": "a run with the same seed on the same machine is the same",
-    "group_by_length": "batches are grouped by length unless --random_batches True says otherwise",
+    "dataloader_drop_last": "samples are spread evenly over the batches, so none is dropped",
+    "do_train": "this command always trains; leave the flag out",
+    "full_determinism": "runs with the same seed on the same machine are identical",
+    "group_by_length": "batches are grouped by length by default; --random_batches True disables that",
     "ignore_data_skip": "a resumed run continues where it stopped",
     "label_smoothing_factor": "use --label_smoothing",
     "no_cuda": "use --use_cpu True",
-    "remove_unused_columns": "samples have no spare columns",
-    "save_only_model": "a checkpoint is for resuming; the finished folder has the model only",
+    "remove_unused_columns": "samples have no unused columns",
+    "save_only_model": "checkpoints are for resuming; the finished folder has only the model",
     "save_safetensors": "weights are always written as safetensors",
-    "torch_compile": "it is not supported",
+    "torch_compile": "torch.compile is not supported",
 }
-# Flags of the published command lines that decide nothing here: they are ignored with a warning. flag -> why
+# Flags of the published commands that have no effect here, and are ignored with a warning -> why
 PUBLISHED = {
-    "lazy_preprocess": "records are always read when they are needed",
+    "lazy_preprocess": "records are always read lazily",
     "per_device_eval_batch_size": "--eval_mixture is answered 16 samples at a time",
     "vflan_no_system_prompt": "no data set here leaves out the system prompt",
 }
@@ -55,7 +55,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys(("mask_loss", "weight_decay", "adam_epsilon", "max_grad_norm"), (0, None)),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
 }
-PLUGIN_HELP = "Python module that adds parts; may be given several times, and is read before all other flags."
+PLUGIN_HELP = "Python module that adds parts; may be repeated, and is imported before the other flags are read."
 REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb", "none": None}  # --report_to -> package
 
 
@@ -83,7 +83,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
     argv = _without_published(sys.argv[1:] if argv is None else argv)
     try:
         parsed = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    except ValueError as error:  # of the parser, e.g. a truth value that is none
+    except ValueError as error:  # from the parser, e.g. an invalid truth value
         raise BTCChatError(" ".join(str(error).split())) from None
     model_args, data_args, training_args, rest = parsed
     if rest:
@@ -92,7 +92,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
             raise BTCChatError(f"there is no flag {flag} here; {way_out}")
         near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists them")
+        raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists the flags")
     check(model_args, data_args, training_args)
     return model_args, data_args, training_args
 
@@ -103,7 +103,7 @@ def _without_published(argv: list[str]) -> list[str]:
         parser.add_argument(f"--{flag}", nargs="?")
     published, rest = parser.parse_known_args(argv)
     for flag in vars(published):
-        logger.warning("--%s has nothing to decide here: %s", flag, PUBLISHED[flag])
+        logger.warning("--%s has no effect here: %s", flag, PUBLISHED[flag])
     return rest
 
 
@@ -117,11 +117,11 @@ TUNABLE_PARTS = {
 
 
 def read_tunable_parts(args: TrainingArguments) -> None:
-    """Set the ``tune_*`` flags by --mm_tunable_parts. Raises BTCChatError if one of them is given too."""
+    """Set the ``tune_*`` flags from --mm_tunable_parts. Raises BTCChatError if one of them is given too."""
     if not args.mm_tunable_parts:
         return
     for flag in (*TUNABLE_PARTS.values(), "tune_mm_projector"):
-        optional = flag in ("tune_cc_projector", "tune_single_projector")  # their default is None: False is given too
+        optional = flag in ("tune_cc_projector", "tune_single_projector")  # None by default, so False was given
         if getattr(args, flag) or (optional and getattr(args, flag) is not None):
             raise BTCChatError(f"--mm_tunable_parts and --{flag} both select the trained parts; give only one of them")
     for part in args.mm_tunable_parts.split(","):
@@ -148,16 +148,14 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         if isinstance(value, int | float) and not (low <= value and (high is None or value <= high)):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
     if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
-        raise BTCChatError(
-            "--num_train_epochs and --max_steps are both 0; give one of them, which sets how long to train"
-        )
+        raise BTCChatError("--num_train_epochs and --max_steps are both 0; set one of them to say how long to train")
     if training_args.eval_mixture is None:
         for name in ("metric_for_best_model", "eval_steps"):
             if getattr(training_args, name) is not None:
                 raise BTCChatError(f"--{name} {getattr(training_args, name)} has no effect without --eval_mixture")
     if data_args.random_batches and data_args.max_tokens_per_batch is not None:
         raise BTCChatError(
-            "--max_tokens_per_batch makes batches by the samples' lengths, and --random_batches ignores them; leave "
+            "--max_tokens_per_batch builds batches from the samples' lengths, which --random_batches ignores; leave "
             "one of them out"
         )
     _ = data_args.reading  # raises BTCChatError
@@ -175,7 +173,7 @@ def _check_cache(data_args: DataArguments, training_args: TrainingArguments) -> 
         return
     if training_args.tune_vision_tower:
         raise BTCChatError(
-            "--cache_vision_features keeps the features of a frozen vision tower, and --tune_vision_tower True trains "
+            "--cache_vision_features keeps the features of a frozen vision tower, but --tune_vision_tower True trains "
             "it; leave one of them out"
         )
     if zero_stage(training_args.deepspeed) == 3:

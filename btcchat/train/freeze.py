@@ -28,10 +28,10 @@ class ModelPart:
 
 
 def freeze(model: BTCChatModel, flags: TrainingArguments) -> list[ModelPart]:
-    """Set ``requires_grad`` of every parameter by the ``tune_*`` flags and return the parts.
+    """Set ``requires_grad`` of every parameter from the ``tune_*`` flags and return the parts.
 
-    ``tune_mm_projector`` is the change encoder and the projector proper; ``tune_cc_projector`` (the change encoder)
-    and ``tune_single_projector`` (the projector proper), if given, override it; likewise ``mm_projector_lr`` and
+    ``tune_mm_projector`` covers the change encoder and the projector; ``tune_cc_projector`` (the change encoder)
+    and ``tune_single_projector`` (the projector), if given, override it; likewise ``mm_projector_lr`` and
     ``cc_projector_lr``. Raises BTCChatError if nothing is left to train, or if a frozen part has a learning rate.
     """
     general, rate = flags.tune_mm_projector, flags.mm_projector_lr
@@ -71,7 +71,7 @@ def _check_rates(parts: list[ModelPart], flags: TrainingArguments) -> None:
 
 
 def _llm_with_adapter(llm: PreTrainedModel, flags: TrainingArguments) -> list[ModelPart]:
-    """The frozen language model and its LoRA adapter. Raises BTCChatError if its own weights should be trained too."""
+    """The frozen language model and its LoRA adapter. Raises BTCChatError if the flags train its own weights too."""
     if flags.tune_language_model:
         raise BTCChatError(
             "--tune_language_model True, but the checkpoint is an adapter; continue with --lora_enable True, "
@@ -87,13 +87,13 @@ def _llm_with_adapter(llm: PreTrainedModel, flags: TrainingArguments) -> list[Mo
 
 
 def _refined(flags: TrainingArguments, name: str, general: bool) -> tuple[bool, str]:
-    """(trainable, the flag that decides it): the part's own flag, or without one --tune_mm_projector."""
+    """(trainable, the flag that decides it): the part's own flag if given, else --tune_mm_projector."""
     own = getattr(flags, name)
     return (general, "tune_mm_projector") if own is None else (own, name)
 
 
 def parts_table(parts: Iterable[ModelPart], learning_rate: float) -> str:
-    """Which parts are trained, one per line. learning_rate: of the parts without their own."""
+    """Which parts are trained, one per line. learning_rate: that of the parts without their own."""
     parts = list(parts)
     rows = [("module", "parameters", "trainable", "lr")]
     for part in parts:

@@ -1,4 +1,4 @@
-"""A frozen vision tower in a run of mixed precision, computed as for answers: in bfloat16 throughout."""
+"""A frozen vision tower in a mixed-precision run, computed as at inference: in bfloat16 throughout."""
 
 import copy
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class FrozenTower:
-    """``tower(pixel_values)``, without gradients, by a copy of its weights in bfloat16.
+    """``tower(pixel_values)``, without gradients, computed by a copy of its weights in bfloat16.
 
     Autocast would cast every weight again in each forward (it keeps the casts of trained weights only), and pass
-    float32 from block to block. The copy takes half of the tower's memory. The tower itself is unchanged and is what is
-    saved.
+    float32 from block to block. The copy takes half of the tower's memory. The tower itself is unchanged, and it is
+    the one that is saved.
     """
 
     def __init__(self, tower: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Flags that ask for a GPU this machine does not have; the error says which flags to add."""
+"""Check for flags that need a GPU this machine does not have; the error says which flags to add."""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def check_hardware(args: "TrainingArguments") -> None:
-    """Raise BTCChatError for precisions that this machine cannot compute in."""
+    """Raise BTCChatError if the flags select a precision that this machine cannot compute in."""
     has_tf32, has_bf16 = is_torch_tf32_available(), is_torch_bf16_gpu_available()
     has_gpu = torch.cuda.is_available() or has_bf16
     wrong, add = [], []
-    # A CPU computes in bfloat16 too, where --use_cpu selects it, or DeepSpeed finds no GPU.
+    # A CPU computes in bfloat16 too, if --use_cpu selects it or DeepSpeed finds no GPU.
     on_cpu = args.use_cpu or (args.deepspeed and not has_gpu)
     if args.bf16 and not on_cpu and not has_bf16:
         wrong.append("--bf16 True")
@@ -27,7 +27,7 @@ def check_hardware(args: "TrainingArguments") -> None:
     if args.fp16 and not args.bf16 and (args.use_cpu or not has_gpu):
         wrong.append("--fp16 True")
         add.append("--fp16 False")
-    if wrong and args.bits != 16 and not has_gpu:  # alone it is checked by lora.py
+    if wrong and args.bits != 16 and not has_gpu:  # lora.py checks --bits on its own
         wrong.append(f"--bits {args.bits}")
         add.append("--bits 16")
     if wrong:

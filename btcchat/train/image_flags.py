@@ -20,10 +20,10 @@ class ImageArguments:
         metadata={"help": "More than 8 bits to grey levels: shared by all dates, per-date, none or LOW,HIGH."},
     )
     nodata: str | None = field(
-        default=None, metadata={"help": "The value that is no data, or none. Default: as the file says."}
+        default=None, metadata={"help": "The value that is no data, or none. Default: taken from the file."}
     )
 
     @property
     def reading(self) -> Reading:
-        """Raises BTCChatError for a flag that makes no sense."""
+        """How images are read. Raises BTCChatError for an invalid value."""
         return Reading.parse(self.bands, self.stretch, self.nodata)

@@ -7,7 +7,7 @@ from btcchat.errors import BTCChatError
 
 
 def read_json_flag(name: str, value: Any) -> dict[str, Any] | None:
-    """The value of a JSON flag, given as text or read already. Raises BTCChatError if it is not an object."""
+    """The value of a JSON flag, given as text or already parsed. Raises BTCChatError if it is not an object."""
     if value is None or isinstance(value, dict):
         return value
     try:

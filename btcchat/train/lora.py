@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LoraArguments:
-    """An adapter of the language model in place of its own weights. The defaults are the published ones."""
+    """Train an adapter of the language model instead of its own weights. The defaults are the published ones."""
 
     lora_enable: bool = field(
         default=False, metadata={"help": "Train a LoRA adapter of the language model; its own weights are frozen."}
@@ -37,7 +37,7 @@ class LoraArguments:
     )
     bits: int = field(
         default=16,
-        metadata={"help": "4 or 8: quantise the frozen LM to so many bits (QLoRA, on a CUDA GPU); 16: do not."},
+        metadata={"help": "4 or 8: quantise the frozen LM to that many bits (QLoRA, on a CUDA GPU); 16: do not."},
     )
 
 
@@ -53,11 +53,11 @@ def check_lora(args: "TrainingArguments") -> None:
             raise BTCChatError(f"--{_flag(flag)} has no effect without --lora_enable True")
         return
     if args.tune_language_model:
-        raise BTCChatError("--lora_enable True and --tune_language_model True: train the adapter or the LM itself")
+        raise BTCChatError("--lora_enable and --tune_language_model are both True; train the adapter or the LM itself")
     if args.bits not in (4, 8, 16):
         raise BTCChatError(f"--bits is {args.bits}, expected 4, 8 or 16")
     if args.bits != 16 and zero_stage(args.deepspeed) == 3:
-        raise BTCChatError(f"--bits {args.bits} does not work with ZeRO-3, which splits whole weights; use zero2")
+        raise BTCChatError(f"--bits {args.bits} does not work with ZeRO-3, which splits weights; use --deepspeed zero2")
     for name, low, high in (("r", 1, None), ("lora_alpha", 1, None), ("lora_dropout", 0, 1)):
         value = options.get(name, low)
         if value < low or (high is not None and value > high):
@@ -84,8 +84,8 @@ def add_lora(model: BTCChatModel, path: str, args: "TrainingArguments") -> None:
     options = requested_options(args)
     if model.base is None and is_language_model(path):
         raise BTCChatError(
-            f"LoRA is an adapter of a checkpoint, and {path} is a language model alone; train without --lora_enable "
-            "first (the projector, for example), and start from what that saves"
+            f"--lora_enable needs a checkpoint to adapt, and {path} is only a language model; train without it first "
+            "(the projector, for example), then start from the saved checkpoint"
         )
     if args.bits != 16:
         quantise(model.llm, args.bits, torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else torch.float32)
@@ -98,7 +98,7 @@ def add_lora(model: BTCChatModel, path: str, args: "TrainingArguments") -> None:
         own = getattr(config, name)
         own = sorted(own) if name == "target_modules" else own
         if own != value:
-            raise BTCChatError(f"--{_flag(name)} is {value}, the adapter has {own}; leave the flag out")
+            raise BTCChatError(f"--{_flag(name)} is {value}, but the adapter has {own}; leave the flag out")
     modules = ", ".join(sorted(config.target_modules))
     logger.info("LoRA: r %d, alpha %d, on %s", config.r, config.lora_alpha, modules)
 
@@ -110,7 +110,7 @@ def _flag(name: str) -> str:
 def quantise(llm: PreTrainedModel, bits: int, dtype: torch.dtype) -> None:
     """Replace the linear layers, except the head, by bitsandbytes' ones; moving them to the GPU quantises them.
 
-    dtype: of the computation.
+    dtype: that of the computation.
     """
     library = cuda.import_bitsandbytes(f"--bits {bits}", "leave the flag out (plain LoRA)")
     cuda.replace(library, bits, linear_layers(llm), llm, dtype)

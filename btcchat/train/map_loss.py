@@ -1,4 +1,4 @@
-"""A loss on change maps (``--mask_loss``): the change encoder's distance learns to be the mask of the pair's row."""
+"""A loss on change maps (``--mask_loss``): the change encoder's distance is trained to match the pair's mask."""
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ FLAG = "--mask_loss"
 
 
 def check_masks(model: BTCChatModel, dataset: Mixture | StreamMixture) -> None:
-    """Raise BTCChatError where ``--mask_loss`` has no change map to train, or a pair no mask.
+    """Raise BTCChatError if there is no change map for ``--mask_loss`` to train, or if a pair has no mask.
 
-    Rows that are streamed are checked when they come.
+    Streamed rows are checked when they are read.
     """
     encoder, config = model.change_encoder, model.config.change_encoder
     name = None if config is None else config.get("change_encoder_type")
     if not isinstance(encoder, MeasuresDistance):
-        raise BTCChatError(f"{FLAG} trains a change map, and the change encoder '{name}' has none; leave {FLAG} out")
+        raise BTCChatError(f"{FLAG} trains a change map, but the change encoder '{name}' has none; leave {FLAG} out")
     if not any(parameter.requires_grad for parameter in encoder.parameters()):
         raise BTCChatError(f"{FLAG} trains the change encoder '{name}', which is frozen; set --tune_cc_projector True")
     if isinstance(dataset, StreamMixture):
@@ -38,9 +38,9 @@ def check_masks(model: BTCChatModel, dataset: Mixture | StreamMixture) -> None:
 
 
 def changed_share(record: Record, grid: int, *, padded: bool) -> Tensor:
-    """The changed share of each patch (g, g) by the mask of a pair's row, in the view in which the pair is shown.
+    """The share of each patch that changed, (g, g), from the mask of a pair's row, flipped and rotated like the pair.
 
-    padded: the grid covers the square that the image was padded to. Raises BTCChatError that names the row.
+    padded: the grid covers the square that the image was padded to. Raises BTCChatError naming the row.
     """
     mask = Image.fromarray(changed_pixels(mask_source(record, FLAG)).astype(np.uint8))
     shown = mask if record.view is None else mask.transpose(record.view)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
 METER = "meter.json"  # in a checkpoint: the counts that a resumed run continues
 
@@ -37,7 +37,7 @@ class MeterState(TypedDict):
 class Meter:
     """Sums since the last log line and over the whole run, which a resumed run continues.
 
-    ``add`` costs no synchronisation with a GPU. ``sums`` is over all processes, so every process must call it.
+    ``add`` does not synchronise with the GPU. ``sums`` is over all processes, so every process must call it.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Meter:
         return {"loss": loss, "batches": batches, "samples": samples, "tokens": tokens, "seconds": seconds}
 
     def read(self) -> dict[str, float]:
-        """The figures of a log line; the next one counts from here."""
+        """The figures of a log line, and a fresh start for the next one."""
         sums = self.sums()
         self.total = {"loss": self.total["loss"] + sums["loss"], "batches": self.total["batches"] + sums["batches"]}
         self._restart()
@@ -75,7 +75,7 @@ class Meter:
         }
 
     def mean_loss(self) -> float:
-        """Over the whole run."""
+        """The mean loss over the whole run. Every process must call it."""
         sums = self.sums()
         return (self.total["loss"] + sums["loss"]) / max(self.total["batches"] + sums["batches"], 1)
 
@@ -83,7 +83,7 @@ class Meter:
         return {"window": self.sums(), "total": self.total}
 
     def load_state(self, state: MeterState, main_process: bool) -> None:
-        """Continue from ``state``. Its sums are over all processes, so only the main process takes them over."""
+        """Continue from ``state``. Its sums are over all processes, so only the main process continues them."""
         self.total = {"loss": state["total"]["loss"], "batches": state["total"]["batches"]}
         window = state["window"]
         self._restart(window["seconds"])

@@ -1,4 +1,4 @@
-"""The optimizer with its groups of weights, and the schedule of their learning rates."""
+"""The optimizer with its parameter groups, and the schedule of their learning rates."""
 
 import importlib.util
 import math
@@ -20,7 +20,7 @@ Groups = Iterable[dict[str, Any]]
 
 
 def build_optimizer(model: nn.Module, args: TrainingArguments, parts: Sequence[ModelPart]) -> torch.optim.Optimizer:
-    """Of the trainable weights: biases and norms do not decay, and a part may have a learning rate of its own."""
+    """The optimizer of the trainable weights: biases and norms do not decay, a part may have its own learning rate."""
     decayed = decayed_parameters(model)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     groups = [
@@ -32,7 +32,7 @@ def build_optimizer(model: nn.Module, args: TrainingArguments, parts: Sequence[M
 
 
 def decayed_parameters(model: nn.Module) -> set[str]:
-    """Names of the weights that decay: all but biases and those of norms over channels."""
+    """Names of the weights that decay: all but biases and those of LayerNorm and RMSNorm."""
     norms = {name for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) or "RMSNorm" in type(m).__name__}
     names = (name for name, _ in model.named_parameters())
     return {name for name in names if "bias" not in name and name.rpartition(".")[0] not in norms}
@@ -41,7 +41,7 @@ def decayed_parameters(model: nn.Module) -> set[str]:
 def build_schedule(
     optimizer: torch.optim.Optimizer, args: TrainingArguments, max_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Raises BTCChatError for an unknown schedule, or options that it does not have."""
+    """The learning-rate schedule. Raises BTCChatError if it is unknown, or for options that it does not have."""
     try:
         schedule: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
             args.lr_scheduler_type,

@@ -1,4 +1,4 @@
-"""The output folder of a run: it belongs to one run at a time, and holds nothing of anyone else that we replace."""
+"""The output folder of a run: it belongs to one run at a time, and files that no run wrote are never replaced."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ from btcchat.train.run_record import NAME as RECORD
 from btcchat.train.trainer import Hook, Trainer
 from btcchat.train.training_arguments import TrainingArguments
 
-# What a run writes and replaces there, beside the model's own files.
+# What a run writes and replaces there, besides the model's own files.
 NAMES = (
     RECORD, "trainer_state.json", "checkpoint-*", "tmp-checkpoint-*", ".tmp-checkpoint-*", "best", "best.partial",
     "evaluations",
@@ -22,9 +22,9 @@ OTHER = "give another --output_dir"
 
 @contextmanager
 def output_folder(args: TrainingArguments) -> Iterator[Lock | None]:
-    """Lock --output_dir for this run; None in the processes that do not write.
+    """Lock --output_dir for this run; yields None in the processes that do not write.
 
-    Raises BTCChatError where another run writes there, or it holds files of another origin that would be replaced.
+    Raises BTCChatError if another run is writing there, or if the run would replace files that btcchat did not write.
     """
     if args.process_index != 0:
         yield None
@@ -47,19 +47,19 @@ def output_folder(args: TrainingArguments) -> Iterator[Lock | None]:
 
 
 def check_ours(folder: Path) -> None:
-    """Raise BTCChatError where ``folder`` holds something that a run would replace and that none of ours has written.
+    """Raise BTCChatError if ``folder`` holds something that a run would replace but that no btcchat run wrote.
 
-    A run writes training.json before anything else, so what is in a folder with that file is ours.
+    A run writes training.json before anything else, so everything in a folder with that file is ours.
     """
     if not save.saved_by_us(folder / RECORD):
         for path in (path for name in NAMES for path in sorted(folder.glob(name))):
             if not save.saved_by_us(path / RECORD):  # a checkpoint has a copy
-                raise BTCChatError(f"{path} already exists, and no training of btcchat wrote it; {OTHER}")
+                raise BTCChatError(f"{path} already exists, and btcchat train did not write it; {OTHER}")
     save.check_ours(folder)
 
 
 class Watch(Hook):
-    """Stops a run whose output folder is deleted, instead of making it again without what it held."""
+    """Stops a run whose output folder is deleted, instead of recreating the folder without its checkpoints."""
 
     def __init__(self, lock: Lock, folder: str) -> None:
         self.lock, self.folder = lock, folder

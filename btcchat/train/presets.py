@@ -17,7 +17,7 @@ from btcchat.train.encoder_flags import OBJECTS, SINGLE, override
 ENCODER = ("chg", "chg_type", "from_origin", "fresh_change_encoder", *OBJECTS, *SINGLE)
 SMOKE = "smoke"  # scripts/v1_5/smoke.yaml: flags that --smoke sets in place of the preset's
 
-Flags: TypeAlias = dict[str, Any]  # name -> value, as YAML has it: text, a number, a truth value or None
+Flags: TypeAlias = dict[str, Any]  # name -> value, as read from YAML: text, a number, a truth value or None
 
 
 def presets() -> dict[str, Path]:
@@ -45,7 +45,7 @@ def load_preset(name: str) -> Flags:
 
 
 def chain(name: str) -> list[Flags]:
-    """The flags of a preset's files, the one that it extends in the end first. Imports no torch; see `load_preset`."""
+    """The flags of a preset's files, starting with the base of all. Does not import torch; see `load_preset`."""
     return _read(Path(name) if name.endswith((".yaml", ".yml")) else choose("preset", name, presets()))
 
 
@@ -65,9 +65,9 @@ def _read(path: Path) -> list[Flags]:
 
 
 def expand(argv: list[str]) -> list[str]:
-    """Replace ``--preset NAME`` (and ``--smoke``) by flags. The other flags come after them and so override them.
+    """Replace ``--preset NAME`` (and ``--smoke``) by its flags. The other flags follow, so they override them.
 
-    If they name another change encoder than the preset, the preset's options that it does not have are left out.
+    If they name a different change encoder, options of the preset that it does not have are left out.
     ``--smoke`` writes a random model and a few scenes to ``OUTPUT_DIR/smoke``.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -97,7 +97,7 @@ def to_argv(flags: Flags) -> list[str]:
 
 
 def _encoder_flags(argv: list[str]) -> Flags:
-    """Those of ``argv`` that are about the change encoder, with values as a preset would have them."""
+    """The flags in ``argv`` that concern the change encoder, with values parsed as in a preset."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for name in ENCODER:
         parser.add_argument(

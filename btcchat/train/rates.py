@@ -1,4 +1,4 @@
-"""Parts of the model with a learning rate of their own."""
+"""Separate learning rates for parts of the model."""
 
 from collections.abc import Iterable
 

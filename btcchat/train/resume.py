@@ -1,4 +1,4 @@
-"""What a checkpoint has beside the model: the state of optimizer, schedule and random numbers, to resume from."""
+"""What a checkpoint holds besides the model: the state of optimizer, schedule and random numbers, to resume from."""
 
 import logging
 import random
@@ -13,23 +13,23 @@ from accelerate import Accelerator
 logger = logging.getLogger(__name__)
 
 OPTIMIZER, SCHEDULE, SCALER = "optimizer.pt", "scheduler.pt", "scaler.pt"
-DEEPSPEED = "deepspeed"  # folder of the pieces of all processes
+DEEPSPEED = "deepspeed"  # folder with the pieces of all processes
 
 
 class Resumable:
-    """The parts of a run that change with each step, beside ``model``, which is as accelerate has wrapped it."""
+    """The parts of a run that change with each step, besides the weights. model: as accelerate has wrapped it."""
 
     def __init__(
         self,
         accelerator: Accelerator,
-        model: Any,  # an engine of DeepSpeed has more methods than a module
+        model: Any,  # a DeepSpeed engine has more methods than a module
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> None:
         self.accelerator, self.model, self.optimizer, self.schedule = accelerator, model, optimizer, schedule
 
     def save(self, folder: Path) -> None:
-        """Into the folder of a checkpoint. Every process must call it."""
+        """Write the state into a checkpoint's folder. Every process must call it."""
         if self._deepspeed:
             self.model.save_checkpoint(str(folder), tag=DEEPSPEED)
         if self.accelerator.is_main_process:
@@ -41,7 +41,7 @@ class Resumable:
         torch.save(random_state(), folder / random_name(self.accelerator.process_index))
 
     def load(self, folder: Path) -> None:
-        """From the folder of a checkpoint. Every process must call it."""
+        """Read the state from a checkpoint's folder. Every process must call it."""
         if self._deepspeed:
             self.model.load_checkpoint(str(folder), tag=DEEPSPEED)
         else:
@@ -53,7 +53,7 @@ class Resumable:
         if own.is_file():
             set_random_state(_load(own))
         else:
-            logger.warning("%s has no %s: resumed with more processes, which draw another dropout", folder, own.name)
+            logger.warning("%s has no %s: more processes than before the stop, so dropout differs", folder, own.name)
 
     @property
     def _deepspeed(self) -> bool:
@@ -65,7 +65,7 @@ def random_name(process: int) -> str:
 
 
 def random_state() -> dict[str, Any]:
-    """Of Python, numpy and torch, as values that ``torch.load(weights_only=True)`` reads."""
+    """The random state of Python, numpy and torch, as values that ``torch.load(weights_only=True)`` can read."""
     _, keys, *position = cast(tuple[Any, ...], np.random.get_state(legacy=True))
     state: dict[str, Any] = {
         "python": random.getstate(),
@@ -76,7 +76,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """That which `random_state` returned."""
+    """Restore a state that `random_state` returned."""
     keys, *position = state["numpy"]
     random.setstate(state["python"])
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *position))

@@ -1,4 +1,4 @@
-"""training.json: everything a run was started with. It is saved with the weights and with every checkpoint."""
+"""training.json: how a run was started. It is saved with the weights and with every checkpoint."""
 
 import dataclasses
 import importlib.metadata
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
 from btcchat.checkpoint import save
 from btcchat.data.mixture import Mixture
@@ -38,7 +38,7 @@ HARMLESS = {
     *("resume", "resume_from_checkpoint", "overwrite_output_dir", "logging_dir", "disable_tqdm", "run_name"),
     "cache_vision_features",
 }
-COMPARED = ("torch", "transformers")  # packages whose version should not
+COMPARED = ("torch", "transformers")  # packages whose version should not change
 
 
 class RunStart(TypedDict):
@@ -76,8 +76,8 @@ class RunRecord(TypedDict):
     versions: dict[str, str | None]
     machine: MachineRecord
     git_revision: str | None
-    starts: list[RunStart]  # one more each time the run is resumed
-    saved_by: str  # btcchat, whose run may be resumed or replaced
+    starts: list[RunStart]  # one is added each time the run is resumed
+    saved_by: str  # btcchat: only such a run may be resumed or replaced
 
 
 def run_record(
@@ -136,13 +136,13 @@ def write_run_record(folder: Path, record: RunRecord) -> Path:
 
 
 def _warn_of_changes(before: RunRecord, now: RunRecord) -> None:
-    """Warn of all that makes a resumed run differ from the uninterrupted one."""
-    message = "resumed with %s %s, the run began with %s"
+    """Warn of everything that makes a resumed run differ from an uninterrupted one."""
+    message = "resumed with %s %s, but the run began with %s"
     for name in sorted(before["flags"].keys() & now["flags"].keys() - HARMLESS):
         if before["flags"][name] != now["flags"][name]:
             logger.warning(message, f"--{name}", now["flags"][name], before["flags"][name])
     if before["data"] != now["data"]:
-        logger.warning("resumed with other data than the run began with (the fingerprints in %s differ)", NAME)
+        logger.warning("resumed with data that differ from those the run began with (see the fingerprints in %s)", NAME)
     for name in COMPARED:
         if before["versions"].get(name) != now["versions"][name]:
             logger.warning(message, name, now["versions"][name], before["versions"].get(name))

@@ -1,11 +1,11 @@
-"""How far a run is, and its log: trainer_state.json."""
+"""How far a run has got, and its log: trainer_state.json."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
 
 from btcchat.files import read_json, write_json
 from btcchat.limits.schema import Number
@@ -14,7 +14,7 @@ NAME = "trainer_state.json"  # the name under which transformers and its tools k
 
 
 class StateFile(TypedDict):
-    """trainer_state.json, as far as code here reads it."""
+    """The part of trainer_state.json that this package reads."""
 
     max_steps: int
     global_step: Annotated[int, Field(ge=0)]
@@ -33,7 +33,7 @@ class TrainState:
 
     @classmethod
     def read(cls, folder: Path) -> "TrainState":
-        """That of a checkpoint, which may be one of the transformers Trainer."""
+        """Read a checkpoint's state, which transformers' Trainer may have written."""
         state = read_json(folder / NAME, schema=StateFile)
         return cls(state["max_steps"], state["global_step"], state["epoch"], state["log_history"])
 

@@ -27,8 +27,8 @@ class StartingPoint(NamedTuple):
 
 
 def starting_point(args: TrainingArguments) -> StartingPoint:
-    """Raises BTCChatError if a fresh run would mix with an earlier one, or replace a finished one, or if the run that
-    is to be resumed has no complete checkpoint.
+    """Where the run starts. Raises BTCChatError if a fresh run would mix with an earlier one or replace a finished
+    one, or if the run to resume has no complete checkpoint.
     """
     output_dir = Path(args.output_dir)
     delete_unfinished(output_dir)
@@ -38,7 +38,7 @@ def starting_point(args: TrainingArguments) -> StartingPoint:
         chosen = Path(args.resume_from_checkpoint)
         if reason := fault(chosen):
             raise BTCChatError(f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {reason}")
-        earlier = [path for path in earlier if number(path) > step_of(chosen)]  # their run would not be continued
+        earlier = [path for path in earlier if number(path) > step_of(chosen)]  # this run does not continue them
     elif args.resume and earlier:
         return StartingPoint(str(_newest_complete(earlier, args)), [])
     if not args.overwrite_output_dir:
@@ -67,7 +67,7 @@ def _newest_complete(earlier: list[Path], args: TrainingArguments) -> Path:
                 logger.info("resuming from %s", checkpoint)
             return checkpoint
         reasons.append(f"{checkpoint} is not complete ({reason})")
-    raise BTCChatError(f"{reasons[0]}, nor is an earlier one; start again with --overwrite_output_dir True")
+    raise BTCChatError(f"{reasons[0]}, and no earlier one is; start again with --overwrite_output_dir True")
 
 
 def load_model(
@@ -85,7 +85,7 @@ def load_model(
     path = checkpoint or model_args.model_name_or_path
     if checkpoint is None and is_language_model(path):
         return _join(model_args, data_args, device, attention)
-    # A checkpoint to resume has these settings already, so it is loaded with their defaults.
+    # A checkpoint to resume already has these settings, so it is loaded with their defaults.
     fresh = model_args if checkpoint is None else ModelArguments(path)
     tower = model_args.vision_tower
     model = BTCChat.from_pretrained(
@@ -113,16 +113,16 @@ def load_model(
     if model.config.quantization is not None:
         kind = model.config.quantization["kind"]
         raise BTCChatError(
-            f"{path} holds {kind} weights, which are not trained; start from the checkpoint it was made of"
+            f"{path} has {kind} weights, which cannot be trained; start from the checkpoint that it was quantised from"
         )
-    return _as_flags_say(model, model_args, data_args)
+    return _apply_flags(model, model_args, data_args)
 
 
 def _join(model_args: ModelArguments, data_args: DataArguments, device: str, attention: str | None) -> BTCChat:
     """A language model and a vision tower, joined by a fresh projector and change encoder."""
     if model_args.vision_tower is None:
         raise BTCChatError(
-            f"{model_args.model_name_or_path} is a language model; name the vision tower it is joined with, e.g. "
+            f"{model_args.model_name_or_path} is a language model; name the vision tower to join it with, e.g. "
             "--vision_tower google/siglip2-base-patch16-256"
         )
     fields: dict[str, Any] = {
@@ -148,10 +148,10 @@ def _join(model_args: ModelArguments, data_args: DataArguments, device: str, att
     )
     model.processor.reading = data_args.reading
     model.processor.check()
-    return _as_flags_say(model, model_args, data_args)
+    return _apply_flags(model, model_args, data_args)
 
 
-def _as_flags_say(model: BTCChat, model_args: ModelArguments, data_args: DataArguments) -> BTCChat:
+def _apply_flags(model: BTCChat, model_args: ModelArguments, data_args: DataArguments) -> BTCChat:
     if data_args.model_max_length is not None:
         model.config.model_max_length = data_args.model_max_length
     check_agreement(model_args, model.config)

@@ -33,6 +33,7 @@ from btcchat.train.lora import add_lora
 from btcchat.train.map_loss import changed_share, check_masks
 from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
+from btcchat.train.scene_facts import note_scene_facts
 from btcchat.train.start import load_model, starting_point
 from btcchat.train.trainer import Hook, Trainer
 from btcchat.train.training_arguments import TrainingArguments
@@ -60,7 +61,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     data_args, training_args = args.data, args.training
     set_seed(training_args.seed)  # before the model: the weights of a fresh change encoder depend on it
 
-    # Errors in the flags are found first, before weights are read.
+    # Check the flags first, before weights are read.
     eval_sets = read_eval_sets(training_args, data_args)
     terms(data_args.data_mixture, known_sets(data_args.mixture_folder))
     with training_args.accelerator.main_process_first():
@@ -70,6 +71,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     parts = _freeze(args, model)
     encoder = _encoder(args, model)
     dataset, estimate = _data(args, model, encoder.cache)
+    note_scene_facts(model.config, parts, dataset)
     clues = _clues(args, model, dataset, estimate, checkpoint, eval_sets)
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
@@ -91,7 +93,7 @@ def _model(args: RunArguments, checkpoint: str | None) -> BTCChat:
     training = args.training
     # bitsandbytes quantises on the way from the CPU to the GPU
     device = str(training.device) if training.bits == 16 else "cpu"
-    # What autocast computes in, which decides about the attention: the weights are float32.
+    # The attention is chosen by the dtype of autocast: the weights are float32.
     computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision, torch.float32)
     attention = pick_attention(str(training.device), computed, gradients=True)
     model = load_model(args.model, args.data, checkpoint, device, attention)
@@ -122,7 +124,7 @@ def _freeze(args: RunArguments, model: BTCChat) -> list[ModelPart]:
 
 
 def _encoder(args: RunArguments, model: BTCChat) -> TrainingEncoder:
-    """How frames become features: whether in all processes together, by a tower in bfloat16, or from the cache."""
+    """How frames become features: every part in every process, the tower in bfloat16 or not, from a cache or not."""
     training = args.training
     encoder = TrainingEncoder(every_part=training.world_size > 1, mask_loss=training.mask_loss)
     if training.bf16 and not training.deepspeed and not training.tune_vision_tower:
@@ -163,9 +165,9 @@ def _data(
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """``make(record)`` -> a sample to learn from. Features that ``cache`` has replace its frames.
+    """``make(record)`` -> a training sample. Where ``cache`` has the features of its frames, they replace the frames.
 
-    grid: patches of a side; pairs then have the changed share of each by their masks.
+    grid: patches per side; if given, a pair also gets the changed share of each patch, from its mask.
     """
 
     processor: Processor
@@ -228,9 +230,9 @@ def _run(args: RunArguments, trainer: Trainer, checkpoint: str | None) -> None:
         trainer.report_faults()
     trainer.save_model(trainer.output_dir)
     if args.main_process:
-        trainer.state.write(trainer.output_dir)  # it has the log that btcchat report plots
+        trainer.state.write(trainer.output_dir)  # btcchat report plots its log
 
 
 def same_length(modality: str, frames: int, characters: int) -> int:
-    """An estimate that calls all samples alike, so that batches are drawn at random."""
+    """An estimate that gives all samples the same length, so that batches are drawn at random."""
     return 1

@@ -60,7 +60,7 @@ def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
 
 if __name__ == "__main__":
     if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):  # run by its path, as published
-        del sys.path[0]  # a plugin called encoder would be the file of that name here
+        del sys.path[0]  # or a plugin called encoder would be this folder's encoder.py
     code = main()
     from btcchat.train.distributed import end_process
 

@@ -56,16 +56,16 @@ class RunCounts(MeterState):
 
 
 class Hook:
-    """What else happens in a run; ``trainer.hooks`` has them. Every process calls them."""
+    """Code to run at certain points of a training; add it to ``trainer.hooks``. Every process calls it."""
 
     def begin(self, trainer: "Trainer") -> None:
         """Before the first step, of a resumed run too."""
 
     def after_step(self, trainer: "Trainer") -> None:
-        """``trainer.state`` counts the step; its log line and its checkpoint come later."""
+        """After a step, which ``trainer.state`` counts already; its log line and its checkpoint come later."""
 
     def after_epoch(self, trainer: "Trainer") -> None:
-        """All samples have been seen once more, or the run ends."""
+        """After each pass over the samples, and at the end of the run."""
 
 
 class Trainer:
@@ -93,7 +93,7 @@ class Trainer:
             estimate, encoder, max_tokens, parts, record,
         )  # fmt: skip
         self.accelerator = args.accelerator
-        self.wrapped: Any = model  # as accelerate makes it ready for several processes
+        self.wrapped: Any = model  # as accelerate wraps it for several processes
         self.output_dir = Path(args.output_dir)
         self.hooks: list[Hook] = []
         self.stop = False  # a hook sets it to end the run after this step
@@ -108,7 +108,7 @@ class Trainer:
     # -- the run -------------------------------------------------------------------------------------------------------
 
     def train(self, checkpoint: Path | None = None) -> bool:
-        """All steps, from ``checkpoint`` on if there is one; False if that is the end of the run already."""
+        """Run all steps, from ``checkpoint`` if there is one. Returns False if that is already the end of the run."""
         begin = time.perf_counter()
         if checkpoint is not None:
             self.state = TrainState.read(checkpoint)
@@ -210,13 +210,13 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """All steps where the samples are streamed: nobody knows how many they are."""
+        """All steps if the samples are streamed, because their number is unknown."""
         if not isinstance(self.loader, EpochLoader):
             return self.args.max_steps
         return len(self.loader) // self.args.gradient_accumulation_steps
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[LoadedBatch]]:
-        """The batches of each step of an epoch, from its step ``first`` on."""
+        """The batches of each step of an epoch, starting at its step ``first``."""
         count = self.args.gradient_accumulation_steps
         if isinstance(self.loader, EpochLoader):
             self.loader.set_epoch(epoch, first * count)
@@ -231,8 +231,8 @@ class Trainer:
     def _step(self, batches: Sequence[LoadedBatch]) -> None:
         """One step of the optimizer, whose loss is the mean over all supervised tokens of all processes.
 
-        So a step is the same however its samples are spread over batches and processes; a mean of the batches' means
-        would give more weight to the tokens of a batch with short answers.
+        So a step does not depend on how its samples are spread over batches and processes; a mean of the batches'
+        means would give more weight to the tokens of a batch with short answers.
         """
         args, losses = self.args, []
         supervised = [count_supervised(batch) for batch in batches]
@@ -259,7 +259,7 @@ class Trainer:
             logger.warning("left out %s", fault)
             self.faults.append(fault)
         self.cut += batch.pop("cut", [])
-        # Ids, mask and labels stay: see merge.
+        # Ids, mask and labels stay on the CPU: see merge.
         moved = {name: batch[name] for name in ("frames", "cached", "changed") if name in batch}
         return cast(Batch, batch | send_to_device(moved, self.args.device, non_blocking=True))
 
@@ -273,14 +273,14 @@ class Trainer:
         return loss
 
     def _clip(self) -> None:
-        """Shorten the gradient to --max_grad_norm; DeepSpeed has done so."""
+        """Clip the gradient to --max_grad_norm, unless DeepSpeed has already done so."""
         if self.args.deepspeed:
             self.grad_norm = self.wrapped.get_global_grad_norm()
             return
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for parameter in trained:
-            # A part without a sample in this step has a gradient of zero, as it has with several processes. Without
-            # one, Adam would not count the step for that part, and the size of its later steps would differ.
+            # A part without a sample in this step gets a gradient of zero, as it does with several processes. Without
+            # it, Adam would not count the step for that part, and its later steps would differ in size.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.grad_norm = self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm or math.inf)
@@ -302,7 +302,7 @@ class Trainer:
         self.log(figures if memory is None else figures | {"peak_memory_gb": round(memory, 3)})
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """Keep a line, print it and report it. Every process must call it."""
+        """Store a log line, print it and report it. Every process must call it."""
         line = {**figures, "epoch": round(self.state.epoch, 2)}
         self.state.log_history.append({**line, "step": self.state.global_step})
         if self.args.main_process:
@@ -322,11 +322,11 @@ class Trainer:
         if not self.args.main_process:
             return
         if faults:
-            logger.warning("%d times a sample was left out (--bad_samples skip):", len(faults))
+            logger.warning("samples left out (--bad_samples skip), repeats included: %d", len(faults))
             for fault in sorted(set(faults)):
                 logger.warning("  %s", fault)
         if cut:
-            logger.warning("%d times a sample was cut to the length the model reads, first %s", len(cut), cut[0])
+            logger.warning("samples cut to the length the model reads, repeats included: %d, e.g. %s", len(cut), cut[0])
 
     # -- what is saved -------------------------------------------------------------------------------------------------
 
@@ -344,7 +344,7 @@ class Trainer:
                 write_run_record(folder, self.record)
 
     def save_checkpoint(self) -> None:
-        """checkpoint-N: the model, and all that a resumed run needs. It has its name only when it is complete."""
+        """Write checkpoint-N: the model and all that a resumed run needs. It gets its name only when it is complete."""
         self._finite(self.meter.mean_loss())
         folder = self.output_dir / f"{NAME}{self.state.global_step}"
         part = self.output_dir / f"{PART}{self.state.global_step}"
@@ -375,7 +375,7 @@ class Trainer:
 
 
 def count_supervised(batch: Mapping[str, Any]) -> int:
-    """Tokens of a collated batch that are learned. The first token of a sample is not: nothing precedes it."""
+    """Tokens of a collated batch with a loss. The first token of a sample has none: nothing precedes it."""
     return int((batch["labels"][:, 1:] >= 0).sum())
 
 

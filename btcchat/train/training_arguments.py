@@ -1,4 +1,4 @@
-"""How a model is trained: the flags of the loop in trainer.py, under the names that transformers made common."""
+"""How a model is trained: the flags of the loop in trainer.py, named as in transformers."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,11 +34,11 @@ class TuneArguments:
         default=None, metadata={"help": "Train the change encoder. Default: as --tune_mm_projector."}
     )
     tune_single_projector: bool | None = field(
-        default=None, metadata={"help": "Train the projector proper. Default: as --tune_mm_projector."}
+        default=None, metadata={"help": "Train the projector itself. Default: as --tune_mm_projector."}
     )
     tune_language_model: bool = field(default=False, metadata={"help": "Train the language model."})
     mm_tunable_parts: str | None = field(
-        default=None, metadata={"help": "LLaVA-NeXT's flag for the same: mm_vision_tower,mm_vision_resampler,..."}
+        default=None, metadata={"help": "LLaVA-NeXT's flag for these: mm_vision_tower,mm_vision_resampler,..."}
     )
     mm_vision_tower_lr: float | None = field(
         default=None, metadata={"help": "Learning rate of the vision tower. Default: --learning_rate."}
@@ -62,7 +62,7 @@ class EvaluationArguments:
     eval_strategy: str = field(
         default="no",
         metadata={
-            "help": "When it does: no, epoch, or steps (every --eval_steps optimizer steps).",
+            "help": "When to evaluate: no, epoch, or steps (every --eval_steps optimizer steps).",
             "aliases": ["--evaluation_strategy"],
         },
     )
@@ -107,40 +107,40 @@ class OutputArguments:
         default_factory=lambda: ["none"], metadata={"help": "Where else logs go: tensorboard, wandb or none."}
     )
     run_name: str | None = field(default=None, metadata={"help": "The run's name in wandb."})
-    disable_tqdm: bool = field(default=False, metadata={"help": "Show no progress beside the log lines."})
+    disable_tqdm: bool = field(default=False, metadata={"help": "Show only log lines, no progress bar."})
 
 
 @dataclass
 class OptimizerArguments:
-    """The steps: how many, of how many samples, how large."""
+    """The optimizer's steps: their number, their samples and their size."""
 
-    num_train_epochs: float = field(default=3.0, metadata={"help": "How often all samples are seen."})
-    max_steps: int = field(default=-1, metadata={"help": "Optimizer steps of the run, in place of epochs."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Samples of a batch of one process."})
+    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over all samples."})
+    max_steps: int = field(default=-1, metadata={"help": "Optimizer steps of the run, instead of epochs."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Samples in a batch of one process."})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches of each process in one step."})
     optim: str = field(
         default="adamw_torch_fused",
         metadata={"help": "adamw_torch_fused, adamw_torch, adafactor, sgd, adamw_8bit or paged_adamw_8bit."},
     )
-    learning_rate: float = field(default=5e-5, metadata={"help": "The rate after the warm-up."})
-    weight_decay: float = field(default=0.0, metadata={"help": "Of all weights but biases and norms."})
+    learning_rate: float = field(default=5e-5, metadata={"help": "The learning rate after the warm-up."})
+    weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of all weights except biases and norms."})
     adam_beta1: float = field(default=0.9, metadata={"help": "Adam's decay of the mean gradient."})
     adam_beta2: float = field(default=0.999, metadata={"help": "Adam's decay of the mean squared gradient."})
     adam_epsilon: float = field(default=1e-8, metadata={"help": "Adam's epsilon."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Longer gradients are shortened to it; 0: none is."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Clip the gradient to this norm; 0: do not clip."})
     lr_scheduler_type: str = field(
         default="cosine", metadata={"help": "Learning-rate schedule, a name of transformers: cosine, linear, ..."}
     )
     lr_scheduler_kwargs: JsonFlag = field(default=None, metadata={"help": "Further options of the schedule, as JSON."})
-    warmup_ratio: float = field(default=0.03, metadata={"help": "Share of the steps in which the rate rises."})
-    warmup_steps: int = field(default=0, metadata={"help": "Steps in which the rate rises, in place of the share."})
-    seed: int = field(default=42, metadata={"help": "Of fresh weights and dropout."})
-    data_seed: int | None = field(default=None, metadata={"help": "Of the order of the samples. Default: --seed."})
+    warmup_ratio: float = field(default=0.03, metadata={"help": "Share of the steps in which the learning rate rises."})
+    warmup_steps: int = field(default=0, metadata={"help": "Steps in which it rises, instead of --warmup_ratio."})
+    seed: int = field(default=42, metadata={"help": "Seed of fresh weights and dropout."})
+    data_seed: int | None = field(default=None, metadata={"help": "Seed of the order of the samples. Default: --seed."})
 
 
 @dataclass
 class LossArguments:
-    """What is made small."""
+    """The loss that is minimised."""
 
     label_smoothing: float = field(
         default=0.0, metadata={"help": "Share of each target, 0 to 1, that is spread over the whole vocabulary."}
@@ -153,34 +153,34 @@ class LossArguments:
 
 @dataclass
 class MachineArguments:
-    """On what it is computed, and how."""
+    """Hardware, precision and processes."""
 
-    use_cpu: bool = field(default=False, metadata={"help": "Train on the CPU although there is a GPU."})
+    use_cpu: bool = field(default=False, metadata={"help": "Train on the CPU even if there is a GPU."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16; the weights stay float32."})
     fp16: bool = field(default=False, metadata={"help": "Compute in float16, for GPUs without bfloat16."})
     tf32: bool = field(default=False, metadata={"help": "Let an Ampere or newer GPU multiply and convolve in TF32."})
     gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Compute each block again in the backward pass: less memory, more time."}
+        default=False, metadata={"help": "Recompute each block in the backward pass: less memory, more time."}
     )
     gradient_checkpointing_kwargs: JsonFlag = field(
         default=None, metadata={"help": "Options of torch's checkpoint function, as JSON."}
     )
     dataloader_num_workers: int = field(default=1, metadata={"help": "Processes that read and resize images."})
-    dataloader_pin_memory: bool = field(default=True, metadata={"help": "Page-locked batches, for a GPU."})
+    dataloader_pin_memory: bool = field(default=True, metadata={"help": "Page-locked batches: faster copies to a GPU."})
     dataloader_persistent_workers: bool = field(default=False, metadata={"help": "Keep the workers between epochs."})
     deepspeed: ConfigFlag = field(
         default=None, metadata={"help": "DeepSpeed config: a JSON file, or zero1, zero2, zero3, zero2_offload, ..."}
     )
     ddp_backend: str | None = field(default=None, metadata={"help": "nccl, gloo, ...; default: the device's."})
     ddp_find_unused_parameters: bool = field(
-        default=True, metadata={"help": "Let a trained weight have no part in a step."}
+        default=True, metadata={"help": "Allow steps that do not use every trained weight."}
     )
     ddp_bucket_cap_mb: int = field(default=25, metadata={"help": "MiB of gradients that are exchanged together."})
     ddp_broadcast_buffers: bool = field(
         default=False, metadata={"help": "Take the first process's BatchNorm statistics, not the mean of all."}
     )
     ddp_timeout: int = field(default=1800, metadata={"help": "Seconds that a process waits for the others."})
-    local_rank: int = field(default=-1, metadata={"help": "Given by the deepspeed command; the environment decides."})
+    local_rank: int = field(default=-1, metadata={"help": "Set by the deepspeed command; the environment decides."})
 
 
 @dataclass
@@ -193,13 +193,13 @@ class TrainingArguments(  # the last one first in --help
     LoraArguments,
     OutputArguments,
 ):
-    """All of them."""
+    """All training flags."""
 
     def __post_init__(self) -> None:
         for name in ("logging_strategy", "save_strategy", "eval_strategy"):
             choose(f"--{name}", getattr(self, name), STRATEGIES)
         if self.bf16 and self.fp16:
-            raise BTCChatError("--bf16 True and --fp16 True: a run computes in one of them")
+            raise BTCChatError("--bf16 and --fp16 are both True; choose one of them")
         for name in ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs"):
             setattr(self, name, read_json_flag(name, getattr(self, name)))
         if isinstance(self.deepspeed, str) and self.deepspeed:
@@ -217,13 +217,13 @@ class TrainingArguments(  # the last one first in --help
 
     @property
     def device(self) -> torch.device:
-        """The process's device. accelerate says cpu:0 in a run of several processes, which torch.load does not know."""
+        """The process's device. accelerate says cpu:0 in a run of several processes, which torch.load rejects."""
         device: torch.device = self.accelerator.device
         return torch.device("cpu") if device.type == "cpu" else device
 
     @property
     def process_index(self) -> int:
-        """Of this process among ``world_size``."""
+        """The number of this process, from 0 to ``world_size`` - 1."""
         return int(self.accelerator.process_index)
 
     @property

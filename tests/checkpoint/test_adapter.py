@@ -15,7 +15,7 @@ from btcchat.checkpoint.folder import open_folder
 from btcchat.commands.caption import EXAMPLE
 from btcchat.decoding.options import GenerationOptions
 
-LORA = {"r": 4, "lora_alpha": 12, "lora_dropout": 0.1}  # an alpha that is not peft's default
+LORA = {"r": 4, "lora_alpha": 12, "lora_dropout": 0.1}  # alpha differs from peft's default
 SQUARES = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
 
 
@@ -28,7 +28,7 @@ def logits(model) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A base, and an adapter of it whose LoRA weights, projector and change encoder are as if trained."""
+    """A base, and an adapter of it with changed LoRA weights, projector and change encoder, as if trained."""
     root = tmp_path_factory.mktemp("adapter")
     tiny_model(root).save_pretrained(root / "base")
     model = BTCChat.from_pretrained(root / "base", device="cpu")
@@ -45,7 +45,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def copies(folders, tmp_path):
-    """Folders that a test may spoil; the adapter's base is the copy."""
+    """Folders that a test may damage; the adapter's base is the copy."""
     for name in ("base", "adapter"):
         shutil.copytree(folders[0] / name, tmp_path / name)
     file = tmp_path / "adapter" / "config.json"
@@ -63,7 +63,7 @@ def test_an_adapter_loads_as_it_was_saved(folders, tmp_path):
     assert torch.equal(logits(BTCChat.from_pretrained(tmp_path / "again", device="cpu")), expected)
 
 
-def test_an_adapter_folder_holds_what_was_trained_and_names_its_base(folders):
+def test_an_adapter_folder_holds_the_trained_weights_and_names_its_base(folders):
     root, _ = folders
     assert {file.relative_to(root / "adapter").as_posix() for file in (root / "adapter").rglob("*.safetensors")} == {
         "llm/adapter_model.safetensors",
@@ -78,7 +78,7 @@ def test_an_adapter_folder_holds_what_was_trained_and_names_its_base(folders):
     assert adapter.read_base(root / "base") is None
 
 
-def test_peft_reads_the_adapter_too(folders):
+def test_peft_can_read_the_adapter(folders):
     from peft import PeftModel
 
     root, _ = folders
@@ -91,7 +91,7 @@ def test_peft_reads_the_adapter_too(folders):
         assert torch.equal(ours.llm(ids).logits, theirs.eval()(ids).logits)
 
 
-def test_with_the_adapter_off_the_language_model_is_the_bases(folders):
+def test_with_the_adapter_off_the_language_model_equals_the_bases(folders):
     root, expected = folders
     model = BTCChat.from_pretrained(root / "adapter", device="cpu")
     base = BTCChat.from_pretrained(root / "base", device="cpu")
@@ -104,11 +104,11 @@ def test_with_the_adapter_off_the_language_model_is_the_bases(folders):
         assert not torch.equal(model.llm(ids).logits, base.llm(ids).logits)
     assert torch.equal(logits(model), expected)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == trained
-    with pytest.raises(BTCChatError, match="no adapter that could be switched off"), base.adapter_off():
+    with pytest.raises(BTCChatError, match="no adapter to switch off"), base.adapter_off():
         pass
 
 
-def test_a_merged_adapter_is_a_plain_checkpoint_with_its_answers(folders, tmp_path, capsys):
+def test_a_merged_adapter_is_a_plain_checkpoint_with_the_same_answers(folders, tmp_path, capsys):
     root, expected = folders
     shutil.copytree(root / "adapter", tmp_path / "best")
     (tmp_path / "best/selection.json").write_text('{"test splits": ["a:test"]}')
@@ -125,7 +125,7 @@ def test_a_merged_adapter_is_a_plain_checkpoint_with_its_answers(folders, tmp_pa
     assert merged.answer(records, options) == with_adapter.answer(records, options)
 
 
-def test_a_merged_adapter_has_the_dtype_that_its_base_says_in_newer_words(copies, capsys):
+def test_a_merged_adapter_has_the_dtype_of_a_base_saved_by_newer_transformers(copies, capsys):
     file = copies / "base/llm/config.json"
     config = json.loads(file.read_text())
     config["dtype"] = config.pop("torch_dtype").replace("float32", "bfloat16")
@@ -147,9 +147,9 @@ def test_a_trained_tower_is_saved_with_the_adapter(copies):
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_a_base_that_is_not_there_is_named(copies, capsys):
+def test_a_missing_base_is_an_error_that_names_it(copies, capsys):
     (copies / "base").rename(copies / "moved")
-    with pytest.raises(BTCChatError, match=r"adapter is an adapter of .*base, which is not there; name .* with --base"):
+    with pytest.raises(BTCChatError, match=r"adapter is an adapter of .*base, which was not found; .* with --base"):
         BTCChat.from_pretrained(copies / "adapter")
     model = BTCChat.from_pretrained(copies / "adapter", base=copies / "moved", device="cpu")
     assert adapter.lora_layers(model.llm)
@@ -165,11 +165,11 @@ def test_a_base_with_other_weights_is_refused(copies, part):
     state = load_file(file)
     key = sorted(state)[0]
     save_file(state | {key: state[key] + 1}, file, metadata={"format": "pt"})
-    with pytest.raises(BTCChatError, match=r"adapter of .*, and the weights in .*base are others; name the folder"):
+    with pytest.raises(BTCChatError, match=r"adapter of .*, but .*base has different weights; name the folder"):
         BTCChat.from_pretrained(copies / "adapter")
 
 
-def test_the_same_base_in_other_shards_is_the_same(copies):
+def test_a_base_in_different_shards_is_accepted(copies):
     before = adapter.fingerprint(open_folder(copies / "base"))
     model = BTCChat.from_pretrained(copies / "base", device="cpu")
     model.save_pretrained(copies / "sharded", max_shard_size="50KB")
@@ -182,10 +182,13 @@ def test_the_same_base_in_other_shards_is_the_same(copies):
     [
         (lambda state: state.popitem(), "lora_[AB].weight' is missing"),
         (lambda state: state.update(other=torch.zeros(1)), "weight 'other' is unknown"),
-        (lambda state: state.update(dict.fromkeys(list(state)[:1], torch.zeros(1))), r"has shape \(1,\), the config"),
+        (
+            lambda state: state.update(dict.fromkeys(list(state)[:1], torch.zeros(1))),
+            r"has shape \(1,\), but the ",
+        ),
     ],
 )
-def test_adapter_weights_that_do_not_fit_are_named(copies, change, message):
+def test_adapter_weights_that_do_not_fit_are_errors_that_name_them(copies, change, message):
     file = copies / "adapter" / "llm" / adapter.WEIGHTS
     state = load_file(file)
     change(state)
@@ -194,14 +197,14 @@ def test_adapter_weights_that_do_not_fit_are_named(copies, change, message):
         BTCChat.from_pretrained(copies / "adapter")
 
 
-def test_other_faults_of_an_adapter_are_named(copies, capsys):
-    with pytest.raises(BTCChatError, match="base is not an adapter, it has its own weights; leave out base"):
+def test_other_faults_of_an_adapter_are_errors(copies, capsys):
+    with pytest.raises(BTCChatError, match="base is not an adapter but has its own weights; leave out base"):
         BTCChat.from_pretrained(copies / "base", base=copies / "base")
     merge = ["--merge", str(copies / "base")]
     for words in ([*merge, "new"], [*merge, str(copies)], [*merge, "new", "--vision-tower", "x"]):
         assert cli.main(["export", *words]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "is not an adapter; it is a plain checkpoint already" in said[0]
+    assert "is already a plain checkpoint, not an adapter" in said[0]
     assert "already exists; give a new folder" in said[1]
     assert "--vision-tower cannot be used with this export" in said[2]
     file = copies / "adapter" / "llm" / "adapter_config.json"

@@ -1,4 +1,4 @@
-"""Checkpoint folders: what is saved loads back bit-equal; what does not fit is refused by name."""
+"""Checkpoint folders: a saved model loads back bit-equal; an error names what does not fit."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A copy that a test may spoil."""
+    """A copy that a test may damage."""
     return shutil.copytree(saved, tmp_path / "model")
 
 
@@ -38,7 +38,7 @@ def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_what_is_saved_loads_back_bit_equal(saved, tmp_path, dtype):
+def test_a_saved_model_loads_back_bit_equal(saved, tmp_path, dtype):
     model = BTCChat.from_pretrained(saved, device="cpu", dtype=dtype)
     model.save_pretrained(tmp_path / "again")
     again = BTCChat.from_pretrained(tmp_path / "again", device="cpu", dtype=dtype)
@@ -46,8 +46,8 @@ def test_what_is_saved_loads_back_bit_equal(saved, tmp_path, dtype):
     assert json.loads((tmp_path / "again/llm/config.json").read_text())["torch_dtype"] == dtype
 
 
-@pytest.mark.parametrize("name", ["torch_dtype", "dtype"])  # the second in newer transformers
-def test_the_stored_dtype_is_known_by_either_name(folder, name):
+@pytest.mark.parametrize("name", ["torch_dtype", "dtype"])  # newer transformers writes dtype
+def test_the_stored_dtype_is_read_under_either_name(folder, name):
     file = folder / "llm/config.json"
     config = json.loads(file.read_text())
     assert config.pop("torch_dtype") == "float32"
@@ -56,7 +56,7 @@ def test_the_stored_dtype_is_known_by_either_name(folder, name):
 
 
 def test_the_published_folder_loads_saves_and_loads_bit_equal(shared, tmp_path):
-    """All of its own weights come back as they were, but for those that no code uses."""
+    """All of its weights come back unchanged, except those that no code uses."""
     published = shared / "golden/unirs/checkpoint"
     heads = json.loads((shared / "golden/unirs/checkpoint_golden.json").read_text())["eval_args"]["cc_head"]
     model = BTCChat.from_pretrained(published, device="cpu", dtype="bfloat16", cc_head=heads)
@@ -67,11 +67,11 @@ def test_the_published_folder_loads_saves_and_loads_bit_equal(shared, tmp_path):
         assert set(ours) <= set(theirs)
         assert all(".to_v." in key or ".head." in key for key in set(theirs) - set(ours))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    again = BTCChat.from_pretrained(tmp_path / "ours", device="cpu", dtype="bfloat16")  # says its heads itself
+    again = BTCChat.from_pretrained(tmp_path / "ours", device="cpu", dtype="bfloat16")  # records its heads
     assert equal(model, again) and again.config.change_encoder["cc_head"] == heads
 
 
-def test_a_published_folder_that_does_not_say_its_heads_gets_the_default_with_one_line(shared, caplog):
+def test_a_published_folder_without_its_number_of_heads_gets_the_default_and_one_warning(shared, caplog):
     published = shared / "golden/unirs/checkpoint"
     with caplog.at_level("WARNING"):
         model = BTCChat.from_pretrained(published, device="cpu", dtype="float32")
@@ -79,7 +79,7 @@ def test_a_published_folder_that_does_not_say_its_heads_gets_the_default_with_on
     assert [r.message for r in caplog.records if "cc_head" in r.message] and len(caplog.records) == 1
 
 
-def test_sharded_weights_load_as_one_file_does(saved, folder):
+def test_sharded_weights_load_like_a_single_file(saved, folder):
     model = BTCChat.from_pretrained(saved, device="cpu")
     model.save_pretrained(folder, max_shard_size="100KB")
     assert len(list((folder / "llm").glob("*.safetensors"))) > 1
@@ -122,21 +122,21 @@ def test_from_origin_refuses_a_folder_that_has_a_change_encoder(saved):
         BTCChat.from_pretrained(saved, from_origin=True)
 
 
-def test_a_checkpoint_that_does_not_say_its_options_has_the_defaults(tmp_path):
+def test_options_that_a_checkpoint_does_not_record_are_the_defaults(tmp_path):
     tiny_model(tmp_path, change_encoder={"change_encoder_type": "attentive"}).save_pretrained(tmp_path / "model")
     agreeing = {"cc_n_layers": 0, "cc_head": 8, "chg_type": "Chg2Cap"}
     model = BTCChat.from_pretrained(tmp_path / "model", device="cpu", **agreeing, cc_dropout=0.1)
     assert model.config.change_encoder["cc_dropout"] == 0.1
-    with pytest.raises(BTCChatError, match="cc_head is 4, the checkpoint has 8 .*; leave it out"):
+    with pytest.raises(BTCChatError, match="cc_head is 4, but the checkpoint has 8 .*; leave it out"):
         BTCChat.from_pretrained(tmp_path / "model", device="cpu", cc_head=4)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cc_head": 4}, "cc_head is 4, the checkpoint has 8"),
-        ({"cc_n_layers": 3}, "cc_n_layers is 3, the checkpoint has 1"),
-        ({"chg_type": "concat"}, "chg_type is concat, the checkpoint has attentive"),
+        ({"cc_head": 4}, "cc_head is 4, but the checkpoint has 8"),
+        ({"cc_n_layers": 3}, "cc_n_layers is 3, but the checkpoint has 1"),
+        ({"chg_type": "concat"}, "chg_type is concat, but the checkpoint has attentive"),
         ({"cc_args": {"cc_heads": 8}}, "unknown option 'cc_heads'"),
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
@@ -149,8 +149,8 @@ def test_an_option_that_conflicts_names_both_values(saved, options, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_without_one_is_one_clear_line(saved):
-    with pytest.raises(BTCChatError, match="device cuda was asked for"):
+def test_cuda_on_a_machine_without_it_is_an_error_of_one_line(saved):
+    with pytest.raises(BTCChatError, match="device cuda was requested"):
         BTCChat.from_pretrained(saved, device="cuda")
 
 
@@ -159,102 +159,102 @@ def test_a_changed_resolution_resizes_the_tower(folder):
     model.save_pretrained(folder.parent / "concat")
     bigger = BTCChat.from_pretrained(folder.parent / "concat", vision_resolution=48, device="cpu")
     assert bigger.layout.lengths("image", 1) == [9] and bigger.image_processor.size == (48, 48)
-    with pytest.raises(BTCChatError, match=r"h_embedding.weight' has shape \(4, 8\), the config says \(6, 8\)"):
+    with pytest.raises(BTCChatError, match=r"h_embedding.weight' has shape \(4, 8\), but the config says \(6, 8\)"):
         BTCChat.from_pretrained(folder, vision_resolution=48)
 
 
-def spoil_missing_config(folder):
+def damage_missing_config(folder):
     (folder / "config.json").unlink()
 
 
-def spoil_json(folder):
+def damage_json(folder):
     (folder / "config.json").write_text("{")
 
 
-def spoil_missing_key(folder):
+def damage_missing_key(folder):
     edit(folder / "llm/model.safetensors", **{"model.norm.weight": None})
 
 
-def spoil_unknown_key(folder):
+def damage_unknown_key(folder):
     edit(folder / "mm_projector/model.safetensors", **{"layers.change.extra.weight": torch.zeros(1)})
 
 
-def spoil_shape(folder):
+def damage_shape(folder):
     edit(folder / "vision_tower/model.safetensors", **{"vision_model.post_layernorm.bias": torch.zeros(3)})
 
 
-def spoil_weights(folder):
+def damage_weights(folder):
     (folder / "llm/model.safetensors").unlink()
 
 
-def spoil_pickle(folder):
+def damage_pickle(folder):
     state = load_file(folder / "llm/model.safetensors")
     (folder / "llm/model.safetensors").unlink()
     torch.save(state, folder / "llm/pytorch_model.bin")
 
 
-def spoil_truncate(folder):
+def damage_truncate(folder):
     file = folder / "llm/model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
 
 
-def spoil_tokenizer(folder):
+def damage_tokenizer(folder):
     (folder / "llm/tokenizer.model").unlink()
 
 
-def spoil_encoder(folder):
+def damage_encoder(folder):
     change = json.loads((folder / "mm_projector/config.json").read_text())
     change["change_encoder"]["change_encoder_type"] = "attentiv"
     (folder / "mm_projector/config.json").write_text(json.dumps(change))
 
 
-def spoil_tower(folder):
+def damage_tower(folder):
     config = json.loads((folder / "vision_tower/config.json").read_text())
     (folder / "vision_tower/config.json").write_text(json.dumps(config | {"vision_tower_type": "siglp"}))
 
 
-def spoil_tower_size(folder):
+def damage_tower_size(folder):
     config = json.loads((folder / "vision_tower/config.json").read_text())
     (folder / "vision_tower/config.json").write_text(json.dumps(config | {"intermediate_size": 8}))
 
 
-def spoil_projector(folder):
+def damage_projector(folder):
     config = json.loads((folder / "mm_projector/config.json").read_text())
     (folder / "mm_projector/config.json").write_text(json.dumps(config | {"mm_projector_type": "mlp_upsample"}))
 
 
-def spoil_template(folder):
+def damage_template(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"conv_version": "v2"}))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
-        (spoil_missing_config, "config.json is missing"),
-        (spoil_json, "config.json is not JSON"),
-        (spoil_missing_key, "weight 'model.norm.weight' is missing"),
-        (spoil_unknown_key, "unknown weight 'layers.change.extra.weight'"),
-        (spoil_shape, r"'vision_model.post_layernorm.bias' has shape \(3,\), the config says \(16,\)"),
-        (spoil_weights, "has no weights"),
-        (spoil_pickle, "pytorch_model.bin is a pickle, and only safetensors are read"),
-        (spoil_truncate, "cannot be read as safetensors"),
-        (spoil_tokenizer, "has no tokenizer"),
-        (spoil_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
-        (spoil_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
-        (spoil_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
-        (spoil_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
-        (spoil_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3, plain, qwen3"),
+        (damage_missing_config, "config.json is missing"),
+        (damage_json, "config.json is not JSON"),
+        (damage_missing_key, "weight 'model.norm.weight' is missing"),
+        (damage_unknown_key, "unknown weight 'layers.change.extra.weight'"),
+        (damage_shape, r"'vision_model.post_layernorm.bias' has shape \(3,\), but the config says \(16,\)"),
+        (damage_weights, "has no weights"),
+        (damage_pickle, "pytorch_model.bin is a pickle, and only safetensors are read"),
+        (damage_truncate, "cannot be read as safetensors"),
+        (damage_tokenizer, "has no tokenizer"),
+        (damage_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
+        (damage_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
+        (damage_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
+        (damage_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
+        (damage_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3, plain, qwen3"),
     ],
 )
-def test_a_spoiled_folder_is_refused_in_one_line_that_names_the_fault(folder, spoil, message):
-    spoil(folder)
+def test_a_damaged_folder_is_an_error_of_one_line_that_names_the_fault(folder, damage, message):
+    damage(folder)
     with pytest.raises(BTCChatError, match=message) as caught:
         BTCChat.from_pretrained(folder, device="cpu")
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_path_says_what_a_model_is(tmp_path):
+def test_an_unknown_path_is_an_error_that_says_what_is_expected(tmp_path):
     with pytest.raises(BTCChatError, match="no model at .*: neither a folder here nor a hub id"):
         BTCChat.from_pretrained(tmp_path / "nothing" / "here")
     (tmp_path / "file").touch()
@@ -263,7 +263,7 @@ def test_an_unknown_path_says_what_a_model_is(tmp_path):
 
 
 def test_a_pickle_of_tensors_is_converted_and_one_with_code_is_refused(saved, folder):
-    spoil_pickle(folder)
+    damage_pickle(folder)
     convert_pickles(folder / "llm")
     assert equal(BTCChat.from_pretrained(folder), BTCChat.from_pretrained(saved))
     (folder / "llm/model.safetensors").unlink()
@@ -273,7 +273,7 @@ def test_a_pickle_of_tensors_is_converted_and_one_with_code_is_refused(saved, fo
     assert not (folder / "llm/model.safetensors").exists()
 
 
-def test_a_fault_while_saving_leaves_the_old_checkpoint_whole(saved, folder, monkeypatch):
+def test_an_error_while_saving_leaves_the_old_checkpoint_intact(saved, folder, monkeypatch):
     model = BTCChat.from_pretrained(folder, device="cpu")
     with torch.no_grad():
         model.llm.lm_head.weight.zero_()
@@ -289,8 +289,8 @@ def test_a_fault_while_saving_leaves_the_old_checkpoint_whole(saved, folder, mon
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
-    """A Hugging Face SigLIP (both halves in one file, sizes under vision_config) and a causal LM of its own."""
+def test_published_parts_join_into_a_model_that_saves_and_loads(saved, tmp_path):
+    """A Hugging Face SigLIP (both halves in one file, sizes under vision_config) and a separate causal LM."""
     tower = shutil.copytree(saved / "vision_tower", tmp_path / "siglip")
     text = {"text_model.head.weight": torch.zeros(2), "text_model.encoder.layers.9.mlp.fc1.bias": torch.zeros(2)}
     edit(tower / "model.safetensors", **text, logit_scale=torch.zeros(1))
@@ -305,7 +305,7 @@ def test_published_parts_join_to_a_model_that_saves_and_loads(saved, tmp_path):
     assert equal(model, BTCChat.from_pretrained(tmp_path / "joined", device="cpu"))
 
 
-def test_a_tied_qwen2_joins_without_a_head_of_its_own(saved, tmp_path):
+def test_a_tied_qwen2_joins_without_its_own_head(saved, tmp_path):
     model = tiny_model(tmp_path, llm="qwen2")
     tied = build_language_model(model.config.llm | {"tie_word_embeddings": True})
     tied.save_pretrained(tmp_path / "llm")
@@ -316,7 +316,7 @@ def test_a_tied_qwen2_joins_without_a_head_of_its_own(saved, tmp_path):
     assert equal(model.llm, tied) and model.llm.lm_head.weight is model.llm.model.embed_tokens.weight
 
 
-def test_a_change_encoder_goes_by_its_own_name_whatever_it_was_called(saved, tmp_path):
+def test_a_change_encoder_is_saved_under_its_own_name_not_an_alias(saved, tmp_path):
     parts = {"vision_tower": saved / "vision_tower", "llm": saved / "llm", "mm_vision_select_layer": -1}
     model = BTCChat.from_parts(**parts, change_encoder={"change_encoder_type": "cc_expert"}, device="cpu")
     assert model.config.change_encoder == {"change_encoder_type": "difference_aware"}
@@ -326,18 +326,18 @@ def test_a_change_encoder_goes_by_its_own_name_whatever_it_was_called(saved, tmp
     assert again.config.change_encoder == {"change_encoder_type": "difference_aware"}
 
 
-def test_words_that_do_not_fit_a_pair_are_told_when_they_are_given(saved):
+def test_a_pair_prompt_that_does_not_fit_is_an_error_at_loading(saved):
     with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments: 'from <image> to"):
         BTCChat.from_pretrained(saved, pair_prompt="from <image> to <image>. ", device="cpu")
     BTCChat.from_pretrained(saved, pair_prompt="Look at <image>. ", device="cpu")
 
 
-def test_the_hub_s_reason_is_told_whole(monkeypatch):
+def test_the_hubs_reason_is_reported_in_full(monkeypatch):
     reason = "the repository is gated: " + "ask its owner for access and log in, " * 5 + "then try again."
 
     def refuse(*_, **__):
         raise OSError(reason)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(BTCChatError, match=f"{reason}.$"):
+    with pytest.raises(BTCChatError, match=f"{reason}$"):
         BTCChat.from_pretrained("nobody/nothing")

@@ -1,4 +1,4 @@
-"""The facts of a checkpoint, which run.json keeps: those of the model that is loaded, without its weights."""
+"""The facts of a checkpoint, as run.json records them: those of the loaded model, but read without its weights."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_the_facts_are_those_of_the_model(tmp_path, change_encoder, fields, text
     assert shown["change encoder"].endswith(f"{encoder['tokens_per_pair']} tokens per pair")
 
 
-def test_what_a_folder_does_not_say_is_taken_as_the_model_takes_it_and_warned_of_once(tmp_path, caplog):
+def test_facts_that_a_folder_does_not_record_are_those_the_model_assumes_with_one_warning(tmp_path, caplog):
     tiny_model(tmp_path).save_pretrained(tmp_path / "model")
     file = tmp_path / "model" / "mm_projector" / "config.json"
     projector = json.loads(file.read_text())

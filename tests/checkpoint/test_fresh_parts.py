@@ -1,4 +1,4 @@
-"""A fresh change encoder or projector on any checkpoint: the other parts are kept, and what is saved loads again."""
+"""A fresh change encoder or projector on any checkpoint: the other parts are kept, and the saved model loads again."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def mine(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """vila: of an original checkpoint, whose projector is layers.*; base, and adapter of it with an encoder."""
+    """vila: like an original checkpoint, whose projector is layers.*; base; adapter: of base, with an encoder."""
     root = tmp_path_factory.mktemp("fresh")
     tiny_model(root, change_encoder=None).save_pretrained(root / "vila")
     file = root / "vila/mm_projector/model.safetensors"
@@ -89,7 +89,7 @@ def test_a_fresh_change_encoder_keeps_all_other_parts_and_loads_again(source, ki
     assert Processor.from_pretrained(tmp_path / "saved").layout == model.layout
 
 
-def test_what_an_adapter_with_a_fresh_change_encoder_saves_is_an_adapter_of_the_same_base(source, folders, tmp_path):
+def test_an_adapter_with_a_fresh_change_encoder_saves_as_an_adapter_of_the_same_base(source, folders, tmp_path):
     model = BTCChat.from_pretrained(**source("adapter"), **MINE)
     model.save_pretrained(tmp_path / "saved")
     assert adapter.read_base(tmp_path / "saved") == adapter.read_base(folders / "adapter")
@@ -97,16 +97,16 @@ def test_what_an_adapter_with_a_fresh_change_encoder_saves_is_an_adapter_of_the_
 
 
 @pytest.mark.parametrize("kind", ["packaged", "unirs", "ccexpert"])
-def test_a_fresh_encoder_of_the_same_kind_does_not_take_the_stored_weights(source, kind):
+def test_a_fresh_encoder_of_the_same_kind_does_not_load_the_stored_weights(source, kind):
     stored = BTCChat.from_pretrained(**source(kind))
     model = BTCChat.from_pretrained(**source(kind), fresh_change_encoder=True)
     check_kept(model, stored)
-    assert model.config.change_encoder == stored.config.change_encoder  # no chg_type: the stored kind, its options
+    assert model.config.change_encoder == stored.config.change_encoder  # no chg_type: the stored kind with its options
     assert model.change_encoder.state_dict().keys() == stored.change_encoder.state_dict().keys()
     assert not equal(model.change_encoder, stored.change_encoder)
 
 
-def test_a_named_kind_starts_with_its_own_defaults_and_options_replace_those_of_the_checkpoint(source, folders):
+def test_a_fresh_kind_has_its_own_defaults_and_options_override_the_checkpoints(source, folders):
     base = source("base")
     named = BTCChat.from_pretrained(**base, chg_type="Chg2Cap", fresh_change_encoder=True)
     assert named.config.change_encoder == {"change_encoder_type": "attentive"}
@@ -133,7 +133,7 @@ def test_the_same_seed_draws_the_same_weights(source):
     assert torch.equal(weights(3), weights(3, fresh_mm_projector=True))
 
 
-def test_only_the_replaced_weights_may_be_more_than_the_config_describes(folders, tmp_path):
+def test_only_weights_of_replaced_parts_may_be_missing_from_the_config(folders, tmp_path):
     folder = shutil.copytree(folders / "base", tmp_path / "copy")
     file = folder / "mm_projector/model.safetensors"
     state = load_file(file)
@@ -150,8 +150,8 @@ def test_only_the_replaced_weights_may_be_more_than_the_config_describes(folders
         BTCChat.from_pretrained(folder, **options)
 
 
-def test_a_projector_named_as_in_vila_is_kept_beside_a_replaced_encoder(folders, tmp_path):
-    """Its prefix, layers., is also how the encoder's weights begin."""
+def test_a_projector_named_as_in_vila_is_kept_when_the_encoder_is_replaced(folders, tmp_path):
+    """Its prefix, layers., is also that of the encoder's weights."""
     folder = shutil.copytree(folders / "base", tmp_path / "copy")
     file = folder / "mm_projector/model.safetensors"
     save_file({key.replace("layers.single.", "layers."): value for key, value in load_file(file).items()}, file)
@@ -167,12 +167,15 @@ def test_a_projector_named_as_in_vila_is_kept_beside_a_replaced_encoder(folders,
         ({"from_origin": True}, "has a change encoder already.* to replace it, use fresh_change_encoder"),
         (
             {"chg_type": "mine"},
-            "chg_type is mine, the checkpoint has attentive .*start mine afresh with fresh_change_e",
+            "chg_type is mine, but the checkpoint has attentive .*start a fresh mine with fresh_change_e",
         ),
-        ({"cc_head": 4}, r"cc_head is 4, the checkpoint has 8 .*fresh_change_encoder \(--fresh_change_encoder True\)"),
+        (
+            {"cc_head": 4},
+            r"cc_head is 4, but the checkpoint has 8 .*_encoder \(--fresh_change_encoder True\)",
+        ),
         (
             {"mm_projector_type": "linear"},
-            "mm_projector_type is linear, the checkpoint has mlp_downsample .*fresh_mm_p",
+            "mm_projector_type is linear, but the checkpoint has mlp_downsample .*fresh_mm_p",
         ),
     ],
 )
@@ -195,13 +198,13 @@ def test_a_part_that_differs_names_the_option_that_replaces_it(source, options, 
         ({"fresh_mm_projector": True, "mm_projector_type": "mlp"}, "unknown projector 'mlp'"),
     ],
 )
-def test_options_that_do_not_fit_are_one_clear_line_before_weights_are_read(source, options, message, monkeypatch):
+def test_invalid_options_are_errors_before_weights_are_read(source, options, message, monkeypatch):
     monkeypatch.setattr("btcchat.checkpoint.load.load_strict", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(BTCChatError, match=message):
         BTCChat.from_pretrained(**source("base"), **options)
 
 
-def test_an_option_may_be_given_twice_with_one_value(source):
+def test_an_option_may_be_given_twice_with_the_same_value(source):
     twice = {"cc_head": 4, "cc_args": {"cc_head": 4}}
     model = BTCChat.from_pretrained(**source("base"), fresh_change_encoder=True, **twice)
     assert model.config.change_encoder["cc_head"] == 4
@@ -251,7 +254,7 @@ def test_a_fresh_projector_keeps_all_other_parts_and_loads_again(source, kind, n
     assert equal(again, model) and Processor.from_pretrained(tmp_path / "saved").layout == model.layout
 
 
-def test_both_parts_may_start_afresh_together(source):
+def test_both_parts_may_be_fresh_at_once(source):
     before = BTCChat.from_pretrained(**source("unirs"))
     model = BTCChat.from_pretrained(**source("unirs"), **MINE, fresh_mm_projector=True, mm_projector_type="linear")
     check_kept(model, before, ("vision_tower", "llm"))

@@ -1,4 +1,4 @@
-"""Published LLaVA-NeXT folders: as they are, into our layout, and back."""
+"""Published LLaVA-NeXT folders: loaded as they are, imported into our layout, and exported back."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def equal(ours, theirs) -> bool:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """ours/: a model of our own; tower/: its tower's config; published/: it in three shards, with unused weights."""
+    """ours/: one of our models; tower/: its tower's config; published/: ours in three shards, with unused weights."""
     root = tmp_path_factory.mktemp("llava_next")
     model = tiny_model(
         root, change_encoder=DIFFERENCE_AWARE, llm="qwen2", mm_vision_select_layer=[-2, -1], mm_projector=MLP
@@ -72,14 +72,14 @@ def edit(folder, **changes):
     write_json(folder / "config.json", config)
 
 
-def test_a_published_folder_is_the_model_it_was_made_of(base):
+def test_a_published_folder_loads_as_the_model_it_was_made_from(base):
     model = BTCChat.from_pretrained(base / "published", device="cpu")
     assert equal(model.state_dict(), BTCChat.from_pretrained(base / "ours", device="cpu").state_dict())
     assert model.config.conv_version == "qwen_1_5"
     assert model.change_encoder.segments == 2
 
 
-def test_there_and_back_is_bit_equal_with_the_weights_no_code_uses(base, tmp_path):
+def test_import_and_export_are_bit_equal_unused_weights_included(base, tmp_path):
     assert main(["import", "llava-next", str(base / "published"), str(tmp_path / "ours")]) == 0
     assert equal(
         BTCChat.from_pretrained(tmp_path / "ours", device="cpu").state_dict(),
@@ -93,7 +93,7 @@ def test_there_and_back_is_bit_equal_with_the_weights_no_code_uses(base, tmp_pat
     assert (tmp_path / "back" / "merges.txt").exists()
 
 
-ONEVISION = {  # what the config.json of llava-onevision-qwen2-*-ov says, but for sizes and paths
+ONEVISION = {  # config.json of llava-onevision-qwen2-*-ov, except sizes and paths
     "architectures": ["LlavaQwenForCausalLM"],
     "model_type": "llava",
     "cc_expert_args": None,
@@ -116,7 +116,7 @@ ONEVISION = {  # what the config.json of llava-onevision-qwen2-*-ov says, but fo
 
 @pytest.fixture
 def onevision(published):
-    """Layer -2 of all blocks of the tower is read, and the last block is not stored."""
+    """Layer -2 of the whole tower is read, and the last block is not stored."""
     state = weights(published)
     state = {k: v for k, v in state.items() if "encoder.layers.1." not in k and "resampler" not in k}
     for file in published.glob("model*"):
@@ -126,7 +126,7 @@ def onevision(published):
     return published
 
 
-def test_a_onevision_folder_is_known_by_its_architecture(onevision, tmp_path):
+def test_a_onevision_folder_is_recognised_by_its_architecture(onevision, tmp_path):
     assert main(["import", "llava-next", str(onevision), str(tmp_path / "ours")]) == 0
     model = BTCChat.from_pretrained(tmp_path / "ours", device="cpu")
     assert (model.config.llm["model_type"], model.config.conv_version) == ("qwen2", "qwen_1_5")
@@ -135,7 +135,7 @@ def test_a_onevision_folder_is_known_by_its_architecture(onevision, tmp_path):
         BTCChat.from_pretrained(onevision, device="cpu")
 
 
-def test_the_blocks_that_onevision_does_not_store_are_not_missed(onevision):
+def test_blocks_that_onevision_does_not_store_are_not_required(onevision):
     model = BTCChat.from_pretrained(onevision, device="cpu")
     assert model.config.change_encoder == {"change_encoder_type": "concat"}
     assert model.vision_tower.select_layers == [1]
@@ -144,20 +144,20 @@ def test_the_blocks_that_onevision_does_not_store_are_not_missed(onevision):
         BTCChat.from_pretrained(onevision, device="cpu", mm_vision_select_layer=-1)
 
 
-def test_any_resolution_is_read_as_one_square_and_said(published, caplog):
+def test_any_resolution_is_read_as_one_square_with_a_warning(published, caplog):
     edit(published, image_aspect_ratio="anyres_max_9", mm_patch_merge_type="spatial_unpad")
     model = BTCChat.from_pretrained(published, device="cpu")
     assert model.image_processor.aspect_ratio == "square"
     assert "anyres_max_9 is not supported; each image is squashed to one square" in caplog.text
 
 
-def test_what_a_folder_says_and_is_read_otherwise_is_said_once(published, tmp_path, caplog):
+def test_settings_that_are_read_differently_are_logged_once(published, tmp_path, caplog):
     edit(published, mm_patch_merge_type="spatial_unpad", rope_scaling={"type": "linear", "factor": 2.0})
     import_llava_next(published, tmp_path / "ours")
-    told = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.folder"]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records if record.name == "btcchat.checkpoint.folder"]
+    assert messages == [
         f"{published}: mm_patch_merge_type spatial_unpad is not supported; it is read as flat, without image_newline",
-        f'{published}: rope_scaling {{"type": "linear", "factor": 2.0}} is left out, as the published code does',
+        f'{published}: rope_scaling {{"type": "linear", "factor": 2.0}} is ignored, as in the published code',
     ]
     assert rope_of(BTCChat.from_pretrained(tmp_path / "ours", device="cpu").llm)[1] is None
     caplog.clear()
@@ -170,12 +170,12 @@ def config_of(folder, name="config.json") -> dict:
     return json.loads((folder / name).read_text())
 
 
-def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplog):
+def test_an_export_keeps_the_imported_config(onevision, tmp_path, caplog):
     edit(onevision, use_mm_proj=None, rope_scaling={"type": "linear", "factor": 2.0})
-    said = config_of(onevision)
+    stored = config_of(onevision)
     import_llava_next(onevision, tmp_path / "ours")
     export_llava_next(tmp_path / "ours", tmp_path / "back")
-    assert config_of(tmp_path / "back") == said
+    assert config_of(tmp_path / "back") == stored
     assert equal(weights(tmp_path / "back"), weights(onevision))
     caplog.clear()
     model = BTCChat.from_pretrained(tmp_path / "ours", device="cpu", image_aspect_ratio="pad", caption_question="New?")
@@ -183,15 +183,15 @@ def test_an_export_says_what_the_imported_config_said(onevision, tmp_path, caplo
     model.save_pretrained(tmp_path / "trained")
     export_llava_next(tmp_path / "trained", tmp_path / "changed")
     changed = config_of(tmp_path / "changed")
-    assert {name: changed[name] for name in said if changed[name] != said[name]} == {
+    assert {name: changed[name] for name in stored if changed[name] != stored[name]} == {
         "image_aspect_ratio": "pad",
         "mm_patch_merge_type": "flat",
         "tokenizer_model_max_length": 99,
     }
-    assert "caption_question 'New?' cannot be said in a LLaVA-NeXT folder, and is 'Please briefly" in caplog.text
+    assert "caption_question 'New?' cannot be stored in a LLaVA-NeXT folder; it loads as 'Please briefly" in caplog.text
 
 
-def test_a_model_without_change_encoder_names_none_among_what_is_trained(tmp_path):
+def test_a_model_without_a_change_encoder_does_not_list_it_as_trained(tmp_path):
     parts = {"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2", "mm_projector": MLP}
     tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")
     export_llava_next(tmp_path / "model", tmp_path / "out", vision_tower="google/siglip")
@@ -199,8 +199,8 @@ def test_a_model_without_change_encoder_names_none_among_what_is_trained(tmp_pat
 
 
 @pytest.mark.parametrize("way", ["import", "import and export"])
-def test_the_golden_model_answers_the_same_in_our_layout_and_back_in_its_own(way, shared, tmp_path):
-    """Prompt ids and greedy ids exactly, logits to FACTS.md's 1e-4; from the question that `btcchat caption` asks."""
+def test_the_golden_model_answers_the_same_after_import_and_after_export(way, shared, tmp_path):
+    """Prompt ids and greedy ids are equal, logits to 1e-4, for the question that `btcchat caption` asks."""
     root = shared / "golden" / "ccexpert"
     folder, options = tmp_path / "ours", {}
     import_llava_next(root / "checkpoint", folder, vision_tower=root / "vision_tower_folder")
@@ -247,19 +247,25 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mm_vision_tower": "/nowhere/tower"}, "leaves its vision tower's sizes to '/nowhere/tower'.*--vision-tower"),
-        ({"mm_vision_tower": None}, "names no mm_vision_tower; say which with vision_tower"),
+        ({"mm_vision_tower": "/nowhere/tower"}, "takes its vision tower's sizes from '/nowhere/tower'.*--vision-tower"),
+        ({"mm_vision_tower": None}, "names no mm_vision_tower; give it as vision_tower"),
         ({"mm_vision_select_layer": "[-9,-2]"}, "mm_vision_select_layer -9 is out of range: the vision tower has 2 "),
         ({"mm_vision_select_layer": "deep"}, "mm_vision_select_layer is 'deep', expected one layer such as -2"),
         ({"mm_resampler_type": "qformer"}, "unknown mm_resampler_type 'qformer'.*choose from"),
         ({"mm_resampler_type": None}, "unknown weight 'model.vision_resampler."),
         (
             {"model_type": "mistral", "architectures": None},
-            r"not a model of this kind \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, LlavaQwenCC",
+            r"not a model that btcchat reads \(architectures none, model_type mistral\).*LlavaQwenForCausalLM, Llava",
         ),
         ({"mm_projector_type": "mlp3x_gelu"}, "weight 'model.mm_projector.4.bias' is missing"),
-        ({"cc_expert_args": {"embedding_dim": 1152}}, "embedding_dim is 1152, the vision tower's hidden_size 16"),
-        ({"cc_expert_args": {}}, r"lin1.bias' has shape \(24,\), the config says \(4608,\)"),  # the published default
+        (
+            {"cc_expert_args": {"embedding_dim": 1152}},
+            "embedding_dim is 1152, but the .* hidden_size is 16",
+        ),
+        (
+            {"cc_expert_args": {}},
+            r"lin1.bias' has shape \(24,\), but .* \(4608,\)",
+        ),  # the published default
         ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
         ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a text or a JSON object"),
         ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a text"),
@@ -267,7 +273,7 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
         ({"s2": True}, "config.json: s2 is true; multi-scale S2 features are not supported"),
     ],
 )
-def test_a_wrong_folder_gets_one_clear_line_and_nothing_is_written(published, tmp_path, changes, message):
+def test_a_wrong_folder_is_an_error_of_one_line_and_nothing_is_written(published, tmp_path, changes, message):
     edit(published, **changes)
     with pytest.raises(BTCChatError, match=message) as caught:
         import_llava_next(published, tmp_path / "out")
@@ -304,18 +310,18 @@ def lost(published, tmp_path):
         "export --llava-next {model} {}/out",
     ],
 )
-def test_every_command_that_names_a_model_takes_the_tower_of_a_published_folder(command, lost, base, tmp_path, capsys):
+def test_every_command_with_a_model_accepts_the_tower_of_a_published_folder(command, lost, base, tmp_path, capsys):
     words = command.replace("ask {}", "ask What?").replace("{}", str(tmp_path)).format(model=lost).split()
     if words[0] in ("data", "eval"):
         words += ["--data-root", str(tmp_path), "--mixture-folder", str(tmp_path)]
     assert main(words) == 2
-    assert "leaves its vision tower's sizes to '/nowhere/tower'" in capsys.readouterr().err
+    assert "takes its vision tower's sizes from '/nowhere/tower'" in capsys.readouterr().err
     assert main([*words, "--vision-tower", str(base / "tower")]) == 0
 
 
-def test_training_takes_the_sizes_of_the_tower_it_is_told(lost, base):
+def test_training_takes_the_sizes_of_the_given_tower(lost, base):
     data = DataArguments("mine")
-    with pytest.raises(BTCChatError, match="leaves its vision tower's sizes to '/nowhere/tower'"):
+    with pytest.raises(BTCChatError, match="takes its vision tower's sizes from '/nowhere/tower'"):
         load_model(ModelArguments(str(lost)), data, None)
     tower = str(base / "tower")
     assert load_model(ModelArguments(str(lost), vision_tower=tower), data, None).vision_tower.hidden_size == 16
@@ -331,24 +337,24 @@ def test_an_adapter_knows_the_tower_of_its_published_base(lost, base, tmp_path):
     assert BTCChat.from_pretrained(tmp_path / "adapter", device="cpu").vision_tower.hidden_size == 16
     with pytest.raises(BTCChatError, match=r"adapter is an adapter, .*merge it first: btcchat export --merge .*OUT$"):
         export_llava_next(tmp_path / "adapter", tmp_path / "out")
-    with pytest.raises(BTCChatError, match="is in our layout already"):
+    with pytest.raises(BTCChatError, match="is already in btcchat's layout"):
         import_llava_next(tmp_path / "adapter", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("move", [import_llava_next, export_llava_next])
-def test_the_folder_to_write_is_looked_at_first(move, tmp_path, monkeypatch):
+def test_the_output_folder_is_checked_first(move, tmp_path, monkeypatch):
     """Before a model is downloaded."""
     (tmp_path / "file").write_text("")
-    for out, message in [("file/out", "cannot be made: .*file is not a folder"), ("file", "file already exists")]:
+    for out, message in [("file/out", "cannot be created: .*file is not a writable"), ("file", "file already exists")]:
         with pytest.raises(BTCChatError, match=message):
             move("nobody/nothing", tmp_path / out)
     monkeypatch.setattr("btcchat.files.os.access", lambda path, mode: False)
-    with pytest.raises(BTCChatError, match="out cannot be made: .* is not a folder you may write to"):
+    with pytest.raises(BTCChatError, match="out cannot be created: .* is not a writable folder"):
         move("nobody/nothing", tmp_path / "out")
 
 
-def test_of_a_tower_on_the_hub_its_config_is_downloaded(published, base, monkeypatch):
+def test_only_the_config_of_a_tower_on_the_hub_is_downloaded(published, base, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download",
@@ -362,7 +368,7 @@ def test_of_a_tower_on_the_hub_its_config_is_downloaded(published, base, monkeyp
 @pytest.mark.parametrize("move", ["import", "export"])
 @pytest.mark.skipif(not CLEAR.exists(), reason="memory is read from /proc")
 def test_no_shard_is_ever_in_memory(move, published, tmp_path):
-    """Two shards of 64 MiB go along, each of one weight that no code uses, in parts of 16 MiB."""
+    """Two shards of 64 MiB, each with one unused weight, are copied in parts of 16 MiB."""
     folder, size = published, 1 << 26
     index = config_of(published, "model.safetensors.index.json")
     for name in ("model.mm_cc_projector.0.weight", "model.mm_cc_projector.2.weight"):
@@ -378,10 +384,10 @@ def test_no_shard_is_ever_in_memory(move, published, tmp_path):
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors")) > 2 * size
 
 
-def test_newer_transformers_words_for_rotary_embeddings_and_dtype_are_kept(published, tmp_path):
+def test_newer_transformers_keys_for_rotary_embeddings_and_dtype_are_kept(published, tmp_path):
     rope = {"rope_theta": 5e5, "rope_type": "default"}
-    said = {name: value for name, value in config_of(published).items() if name not in ("rope_theta", "torch_dtype")}
-    write_json(published / "config.json", said | {"rope_parameters": rope, "dtype": "bfloat16"})
+    stored = {name: value for name, value in config_of(published).items() if name not in ("rope_theta", "torch_dtype")}
+    write_json(published / "config.json", stored | {"rope_parameters": rope, "dtype": "bfloat16"})
     import_llava_next(published, tmp_path / "ours")
     for folder in (published, tmp_path / "ours"):
         assert rope_of(BTCChat.from_pretrained(folder, device="cpu").llm) == (5e5, None)
@@ -390,12 +396,12 @@ def test_newer_transformers_words_for_rotary_embeddings_and_dtype_are_kept(publi
     assert config_of(tmp_path / "back") == config_of(published)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(base, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("btcchat.checkpoint.relayout._copy_tensors", full)
-    with pytest.raises(BTCChatError, match="out cannot be written: No space left on device; make room"):
+    with pytest.raises(BTCChatError, match="out cannot be written: No space left on device; free some space"):
         import_llava_next(base / "published", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -412,16 +418,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(base, tmp_path, monkeypatch)
         ({"model_type": "clip_vision_model"}, "unknown vision tower model_type 'clip_vision_model'.*choose from sig"),
     ],
 )
-def test_a_wrong_tower_is_named_with_its_key_and_the_way_out(changes, message, base, tmp_path):
+def test_a_wrong_tower_is_an_error_that_names_the_key_and_the_way_out(changes, message, base, tmp_path):
     write_json(tmp_path / "config.json", config_of(base / "tower") | changes)
     with pytest.raises(BTCChatError, match=f"^{tmp_path}/config.json: {message}.*; give the tower .*--vision-tower.$"):
         BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
 
 
-def test_a_size_that_a_tower_leaves_out_is_its_default(base, tmp_path):
-    said = config_of(base / "tower")
-    short = {key: value for key, value in said.items() if siglip.DEFAULTS[key] != value}
-    assert 0 < len(short) < len(said)
+def test_a_size_missing_from_a_towers_config_is_its_default(base, tmp_path):
+    stored = config_of(base / "tower")
+    short = {key: value for key, value in stored.items() if siglip.DEFAULTS[key] != value}
+    assert 0 < len(short) < len(stored)
     write_json(tmp_path / "config.json", {"model_type": "siglip", "vision_config": short})
     BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
     del short["intermediate_size"]
@@ -431,7 +437,7 @@ def test_a_size_that_a_tower_leaves_out_is_its_default(base, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["model", "tower"])
-def test_a_config_that_is_no_object_is_named(which, published, tmp_path):
+def test_a_config_that_is_not_an_object_is_an_error_that_names_it(which, published, tmp_path):
     file = published / "config.json"
     if which == "tower":
         file = tmp_path / "tower" / "config.json"
@@ -443,20 +449,20 @@ def test_a_config_that_is_no_object_is_named(which, published, tmp_path):
     assert f"{file} holds a list, expected an object" in error.value.args[0]
 
 
-def test_a_weight_that_no_part_has_is_named(published):
+def test_an_unknown_weight_is_an_error_that_names_it(published):
     save_file({"model.extra.weight": torch.ones(1)}, published / "model-00003-of-00003.safetensors")
     with pytest.raises(BTCChatError, match="unknown weight 'model.extra.weight'"):
         BTCChat.from_pretrained(published, device="cpu")
 
 
-def test_the_wrong_way_round_is_told(base, tmp_path):
-    with pytest.raises(BTCChatError, match="is in our layout already; there is nothing to import"):
+def test_importing_or_exporting_the_wrong_layout_is_an_error(base, tmp_path):
+    with pytest.raises(BTCChatError, match="is already in btcchat's layout; there is nothing to import"):
         import_llava_next(base / "ours", tmp_path / "out")
     with pytest.raises(BTCChatError, match="already exists; give a new folder"):
         import_llava_next(base / "published", base / "ours")
-    with pytest.raises(BTCChatError, match="this model does not; say which with vision_tower"):
+    with pytest.raises(BTCChatError, match="this model does not; give it as vision_tower"):
         export_llava_next(base / "ours", tmp_path / "out")
-    with pytest.raises(BTCChatError, match="holds its own vision tower; leave vision_tower out"):
+    with pytest.raises(BTCChatError, match="has its own vision tower; leave vision_tower out"):
         BTCChat.from_pretrained(base / "ours", vision_tower=base / "tower")
 
 
@@ -464,11 +470,11 @@ def test_the_wrong_way_round_is_told(base, tmp_path):
     ("parts", "message"),
     [
         ({"change_encoder": ATTENTIVE, "llm": "qwen2", "mm_projector": MLP}, "has no change encoder 'attentive'"),
-        ({"change_encoder": {"change_encoder_type": "concat"}}, "has no language model 'llama'; it knows qwen2"),
+        ({"change_encoder": {"change_encoder_type": "concat"}}, "has no language model 'llama'; it supports qwen2"),
         ({"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2"}, "has no projector 'mlp_downsample'"),
     ],
 )
-def test_a_model_this_layout_has_no_place_for_is_refused(parts, message, tmp_path):
+def test_a_model_that_this_layout_cannot_store_is_refused(parts, message, tmp_path):
     tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")
     with pytest.raises(BTCChatError, match=message):
         export_llava_next(tmp_path / "model", tmp_path / "out", vision_tower="google/siglip")
@@ -477,5 +483,5 @@ def test_a_model_this_layout_has_no_place_for_is_refused(parts, message, tmp_pat
 def test_a_tower_of_another_kind_is_refused(tmp_path):
     config = tiny_model(tmp_path, change_encoder=DIFFERENCE_AWARE, llm="qwen2", mm_projector=MLP).config
     config.vision_tower = {"vision_tower_type": "timm", "model_name": "test_vit"}
-    with pytest.raises(BTCChatError, match="has no vision tower 'timm'; it knows siglip"):
+    with pytest.raises(BTCChatError, match="has no vision tower 'timm'; it supports siglip"):
         published_config(config, "google/siglip")

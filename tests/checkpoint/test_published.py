@@ -1,4 +1,4 @@
-"""Folders that the published code opens have what its loader reads; others say that they are none."""
+"""Folders that the published code can open have the keys its loader reads; for others the log says why not."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ def saved(model, folder):
     return {name: json.loads((folder / name / "config.json").read_text()) for name in (".", *PARTS)}
 
 
-def test_the_keys_that_the_published_loader_reads_are_there(tmp_path):
-    """Golden facts, D: what it takes from config.json and from the parts' own configs, and which weights it expects."""
+def test_the_keys_that_the_published_loader_reads_are_written(tmp_path):
+    """The keys it takes from config.json and the parts' configs, and the weights it expects."""
     configs = saved(tiny_model(tmp_path), tmp_path / "out")
     root, tower, projector, llm = configs["."], *(configs[name] for name in ("vision_tower", "mm_projector", "llm"))
     assert root["published_layout"] is True
     assert (root["model_type"], root["architectures"]) == ("llava_llama", ["LlavaLlamaModel"])
-    assert root["vision_tower_cfg"]["architectures"][0] == "SiglipVisionModel"  # picks the tower's class
+    assert root["vision_tower_cfg"]["architectures"][0] == "SiglipVisionModel"  # selects the tower's class
     assert root["llm_cfg"]["tokenizer_padding_side"] == llm["tokenizer_padding_side"] == "right"
     assert {"mm_vision_select_layer", "mm_vision_select_feature", "vision_resolution"} <= root.keys()
     assert {"num_video_frames", "image_aspect_ratio", "llm_cfg", "mm_projector_cfg"} <= root.keys()
@@ -58,11 +58,11 @@ def test_a_part_that_the_published_code_lacks_is_named_once(tmp_path, caplog, op
         configs = [saved(model, tmp_path / name) for name in ("a", "b")]
     assert all(config["."]["published_layout"] is False for config in configs)
     assert "architectures" not in configs[0]["vision_tower"]
-    said = [record.message for record in caplog.records if record.name == published.logger.name]
-    assert said == [f"the published code does not open what is saved: it has no place for {part}"]
+    messages = [record.message for record in caplog.records if record.name == published.logger.name]
+    assert messages == [f"the published code cannot open the saved model: it does not support {part}"]
 
 
-def test_quantised_weights_adapters_and_plugins_are_not_opened_there(tmp_path):
+def test_the_published_code_cannot_open_quantised_weights_adapters_or_plugins(tmp_path):
     config = tiny_model(tmp_path).config
     assert published.obstacle(config, adapter=False) is None
     assert published.obstacle(config, adapter=True) == "an adapter"
@@ -72,7 +72,7 @@ def test_quantised_weights_adapters_and_plugins_are_not_opened_there(tmp_path):
     assert published.obstacle(config, adapter=False) == "the plugin mine"
 
 
-def test_a_model_saved_again_says_the_same(tmp_path):
+def test_a_model_saved_again_has_the_same_config(tmp_path):
     first = saved(tiny_model(tmp_path), tmp_path / "a")
     save(BTCChat.from_pretrained(tmp_path / "a", device="cpu"), tmp_path / "b")
     assert json.loads((tmp_path / "b/config.json").read_text()) == first["."]

@@ -17,7 +17,7 @@ from btcchat.train.start import DataArguments, ModelArguments, load_model
 from tests.tiny import tiny_model
 
 KINDS = [
-    pytest.param(kind, marks=pytest.mark.skipif(not cpu.works(kind), reason="no such product on this CPU"))
+    pytest.param(kind, marks=pytest.mark.skipif(not cpu.works(kind), reason="this CPU has no such product"))
     for kind in ("int8", "int4")
 ]
 PAIR = [EXAMPLE / "before.png", EXAMPLE / "after.png"]
@@ -47,7 +47,7 @@ def test_the_layers_of_the_language_model_are_quantised_and_its_head_is_not(fold
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_export_answers_as_the_model_quantised_at_loading_does(folder, tmp_path, kind, capsys):
+def test_an_export_answers_like_the_model_quantised_at_loading(folder, tmp_path, kind, capsys):
     out = tmp_path / "out"
     assert main(["export", "--quantize", kind, str(folder), str(out)]) == 0
     parts = "language model and vision tower" if kind == "int8" else "language model"
@@ -60,7 +60,7 @@ def test_an_export_answers_as_the_model_quantised_at_loading_does(folder, tmp_pa
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     answers = [one.caption(*PAIR, max_new_tokens=8) for one in (stored, model)]
     assert answers[0] == answers[1]
-    stored.save_pretrained(tmp_path / "again")  # after an answer, for which the weights were packed
+    stored.save_pretrained(tmp_path / "again")  # after an answer, which packs the weights
     again = load(tmp_path / "again", quantize=kind).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
 
@@ -74,7 +74,7 @@ def test_a_model_cast_to_bfloat16_keeps_its_scales(folder, tmp_path, kind):
     assert half["llm.lm_head.weight"].dtype == torch.bfloat16
 
 
-def test_weights_that_config_says_are_quantised_and_are_not_are_refused(folder, tmp_path):
+def test_plain_weights_under_a_quantised_config_are_refused(folder, tmp_path):
     load(folder).save_pretrained(tmp_path / "out")
     file = tmp_path / "out" / "config.json"
     config = json.loads(file.read_text()) | {"quantization": {"kind": "int8", "parts": ["llm"]}}
@@ -86,19 +86,19 @@ def test_weights_that_config_says_are_quantised_and_are_not_are_refused(folder, 
         load(tmp_path / "out")
 
 
-def test_a_quantised_folder_is_not_trained_nor_exported_to_another_layout_nor_quantised_again(folder, tmp_path, capsys):
+def test_a_quantised_folder_cannot_be_trained_exported_to_another_layout_or_quantised_again(folder, tmp_path, capsys):
     out = tmp_path / "out"
     load(folder, quantize="int8").save_pretrained(out)
-    with pytest.raises(BTCChatError, match="holds int8 weights, which are not trained"):
+    with pytest.raises(BTCChatError, match="has int8 weights, which cannot be trained"):
         load_model(ModelArguments(str(out)), DataArguments("any"), None)
-    with pytest.raises(BTCChatError, match="holds quantised weights, which that code does not read"):
+    with pytest.raises(BTCChatError, match="has quantised weights, which that code cannot read"):
         export_llava_next(out, tmp_path / "next")
-    with pytest.raises(BTCChatError, match="is int8 already, and --quantize is int4"):
+    with pytest.raises(BTCChatError, match="is already int8, but --quantize is int4"):
         load(out, quantize="int4")
     assert load(out, quantize="int8").config.quantization["kind"] == "int8"
     assert main(["export", "--quantize", "int4", str(out), str(tmp_path / "twice")]) == 2
-    assert "is int8 already; name the checkpoint it was made of" in capsys.readouterr().err
-    with pytest.raises(BTCChatError, match="holds int8 weights, which run on a CPU; use --device cpu"):
+    assert "is already int8; give the checkpoint it was made from" in capsys.readouterr().err
+    with pytest.raises(BTCChatError, match="has int8 weights, which run only on a CPU; use --device cpu"):
         quantize.check_stored({"kind": "int8", "parts": ["llm"]}, None, "cuda", out)
 
 
@@ -108,7 +108,7 @@ def test_a_kind_that_cannot_run_is_refused_before_anything_is_loaded(folder, mon
     with pytest.raises(BTCChatError, match="--quantize int8 runs on a CPU or a CUDA GPU, not on meta"):
         BTCChat.from_pretrained(tmp_path / "none", device="meta", quantize="int8")
     monkeypatch.setattr(cpu, "works", lambda kind: False)
-    with pytest.raises(BTCChatError, match=r"--quantize int4: PyTorch .* has no int4 product for this CPU; leave it"):
+    with pytest.raises(BTCChatError, match=r"--quantize int4: PyTorch .* has no int4 matrix product for this CPU"):
         load(tmp_path / "none", quantize="int4")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
@@ -116,7 +116,7 @@ def test_a_kind_that_cannot_run_is_refused_before_anything_is_loaded(folder, mon
         quantize.check_available("int8", "cuda:0")
 
 
-def test_a_missing_operator_is_a_kind_that_does_not_work(monkeypatch):
+def test_a_kind_without_its_operator_does_not_work(monkeypatch):
     def fail(*_):
         raise RuntimeError("could not create a primitive descriptor")
 
@@ -124,7 +124,7 @@ def test_a_missing_operator_is_a_kind_that_does_not_work(monkeypatch):
     assert not cpu.works("int8")
 
 
-def test_on_a_gpu_the_language_model_goes_to_bitsandbytes_and_is_not_saved(folder, monkeypatch, tmp_path):
+def test_on_a_gpu_bitsandbytes_quantises_the_language_model_and_saving_is_refused(folder, monkeypatch, tmp_path):
     model = load(folder)
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
     monkeypatch.setattr(cuda, "import_bitsandbytes", lambda *_: "library")
@@ -133,7 +133,7 @@ def test_on_a_gpu_the_language_model_goes_to_bitsandbytes_and_is_not_saved(folde
     quantize.quantize(model, "int4")
     [(library, bits, layers, root, dtype)] = calls
     assert (library, bits, len(layers), root, dtype) == ("library", 4, 14, model.llm, torch.float32)
-    with pytest.raises(BTCChatError, match="a model that is quantised on a GPU is not saved"):
+    with pytest.raises(BTCChatError, match="a model quantised on a GPU cannot be saved"):
         model.save_pretrained(tmp_path / "out")
 
 

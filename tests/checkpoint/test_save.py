@@ -28,7 +28,7 @@ def files(folder) -> dict:
 
 
 @pytest.mark.parametrize("name", ["llm/notes.txt", "vision_tower/a/b", "mm_projector/model.bin", "config.json"])
-def test_files_of_another_origin_are_neither_deleted_nor_replaced(model, tmp_path, name):
+def test_files_that_btcchat_did_not_write_are_neither_deleted_nor_replaced(model, tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text('{"model_type": "llava_llama"}')
     before = files(tmp_path)
@@ -37,7 +37,7 @@ def test_files_of_another_origin_are_neither_deleted_nor_replaced(model, tmp_pat
     assert files(tmp_path) == before
 
 
-def test_what_was_saved_is_replaced_and_other_files_stay(model, tmp_path):
+def test_a_saved_model_is_replaced_and_other_files_are_kept(model, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     model.save_pretrained(tmp_path)
     (tmp_path / "llm" / "old").touch()
@@ -89,15 +89,15 @@ def test_weights_that_are_not_finite_are_not_saved(model, tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_weight_that_a_half_precision_cannot_hold_is_not_saved(model, tmp_path):
+def test_a_weight_too_large_for_half_precision_is_not_saved(model, tmp_path):
     state = model.state_dict() | {"llm.lm_head.weight": model.llm.lm_head.weight.detach() * 0 + 1e6}
     model.save_pretrained(tmp_path / "a", state_dict=state, dtype=torch.bfloat16)
     with pytest.raises(BTCChatError, match="is not finite"):
         model.save_pretrained(tmp_path / "b", state_dict=state, dtype=torch.float16)
 
 
-def test_nan_weights_answer_with_an_error_and_not_with_nothing(model, tmp_path, capsys):
-    """Also those of a folder that another program wrote."""
+def test_nan_weights_give_an_error_and_not_an_empty_answer(model, tmp_path, capsys):
+    """Also for weights in a folder that another program wrote."""
     from safetensors.torch import load_file, save_file
 
     from btcchat import cli
@@ -122,14 +122,14 @@ def test_nan_weights_answer_with_an_error_and_not_with_nothing(model, tmp_path, 
 EXAMPLE = Path(saving.__file__).parents[1] / "assets" / "example" / "before.png"
 
 
-def test_two_processes_do_not_save_to_one_folder_at_once(model, tmp_path):
+def test_two_processes_cannot_save_to_one_folder_at_once(model, tmp_path):
     with Lock(tmp_path / ".saving.lock", "it"), pytest.raises(BTCChatError, match="is being written by process"):
         model.save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../other/model.safetensors"])
-def test_a_weight_index_does_not_lead_out_of_its_folder(model, tmp_path, name):
+def test_a_weight_index_cannot_name_files_outside_its_folder(model, tmp_path, name):
     model.save_pretrained(tmp_path / "out")
     shutil.copytree(tmp_path / "out" / "llm", tmp_path / "out" / "other")
     (tmp_path / "out/llm/model.safetensors.index.json").write_text(f'{{"weight_map": {{"a": "{name}"}}}}')
@@ -137,7 +137,7 @@ def test_a_weight_index_does_not_lead_out_of_its_folder(model, tmp_path, name):
         weight_files(tmp_path / "out" / "llm")
 
 
-def test_a_shard_that_is_a_link_as_in_the_hubs_cache_is_read(model, tmp_path):
+def test_a_shard_that_is_a_link_is_read_as_in_the_hubs_cache(model, tmp_path):
     model.save_pretrained(tmp_path / "out")
     llm = tmp_path / "out" / "llm"
     (llm / "model.safetensors").rename(tmp_path / "blob")
@@ -146,7 +146,7 @@ def test_a_shard_that_is_a_link_as_in_the_hubs_cache_is_read(model, tmp_path):
     assert weight_files(llm) == [llm / "shard.safetensors"]
 
 
-def test_converted_weights_replace_no_file(tmp_path):
+def test_converting_a_pickle_replaces_no_file(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").write_text("mine")
     with pytest.raises(BTCChatError, match=r"model\.safetensors exists already"):
@@ -154,7 +154,7 @@ def test_converted_weights_replace_no_file(tmp_path):
     assert (tmp_path / "model.safetensors").read_text() == "mine"
 
 
-def test_the_settings_of_a_tokenizer_do_not_lead_out_of_its_folder(model, tmp_path):
+def test_a_tokenizers_settings_cannot_name_files_outside_its_folder(model, tmp_path):
     model.save_pretrained(tmp_path / "out")
     file = tmp_path / "out" / "llm" / "tokenizer_config.json"
     (tmp_path / "tokenizer.model").write_text("another file")
@@ -162,7 +162,7 @@ def test_the_settings_of_a_tokenizer_do_not_lead_out_of_its_folder(model, tmp_pa
     assert len(load_tokenizer(tmp_path / "out" / "llm")) == len(model.tokenizer)
 
 
-def test_the_ground_sampling_distance_and_the_threshold_of_a_model_are_kept(tmp_path):
+def test_a_models_ground_sampling_distance_and_threshold_are_saved(tmp_path):
     threshold = {"value": 0.25, "chosen_on": "12 pairs"}
     model = tiny_model(tmp_path, training_gsd=0.5, change_threshold=threshold)
     model.save_pretrained(tmp_path / "saved")

@@ -8,7 +8,7 @@ from btcchat.checkpoint.hub import resolve
 from btcchat.cli import main
 
 
-def test_tiny_is_the_packaged_model_wherever_a_model_is_named(tmp_path, capsys):
+def test_tiny_names_the_packaged_model_in_every_command(tmp_path, capsys):
     assert resolve("tiny") == resolve(None)
     named, default = (BTCChat.from_pretrained(name, device="cpu").state_dict() for name in ("tiny", None))
     assert all(torch.equal(named[key], value) for key, value in default.items())
@@ -22,10 +22,10 @@ def test_tiny_is_the_packaged_model_wherever_a_model_is_named(tmp_path, capsys):
     assert answers[0] == answers[1]
 
 
-def test_a_folder_named_tiny_is_taken_before_the_packaged_model_with_one_note(tmp_path, monkeypatch, caplog):
+def test_a_folder_named_tiny_takes_precedence_with_one_warning(tmp_path, monkeypatch, caplog):
     (tmp_path / "tiny").mkdir()
     monkeypatch.chdir(tmp_path)
     with caplog.at_level("WARNING"):
         assert [resolve("tiny").resolve() for _ in range(3)] == [tmp_path / "tiny"] * 3
-    assert caplog.text.count(f"the model 'tiny' is the folder {tmp_path / 'tiny'} here") == 1
+    assert caplog.text.count(f"the model 'tiny' is the local folder {tmp_path / 'tiny'}") == 1
     assert resolve(None) != resolve("tiny")

@@ -1,4 +1,4 @@
-"""A checkpoint is written in words that every version of transformers reads, whichever version wrote it."""
+"""A checkpoint has keys that every version of transformers can read, whichever version wrote it."""
 
 import json
 
@@ -31,11 +31,11 @@ from tests.tiny import rope_of, tiny_model
         ({"rope_theta": 5e5, "rope_scaling": None}, {"rope_theta": 5e5, "rope_scaling": None}),
     ],
 )
-def test_rotary_embeddings_are_written_as_published(written, published):
+def test_rotary_embeddings_are_saved_with_the_published_keys(written, published):
     assert published_rope({"hidden_size": 8, **written}) == {"hidden_size": 8, **published}
 
 
-def test_a_tokenizer_is_written_as_published():
+def test_a_tokenizer_is_saved_with_the_published_keys():
     written = {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"], "backend": "tokenizers"}
     found = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<a>"]}
     assert published_tokenizer(written) == found
@@ -44,7 +44,7 @@ def test_a_tokenizer_is_written_as_published():
 
 
 @pytest.mark.parametrize("llm", ["llama", "qwen2"])
-def test_a_saved_folder_has_no_words_of_transformers_5(llm, tmp_path):
+def test_a_saved_folder_has_no_keys_of_transformers_5(llm, tmp_path):
     model = tiny_model(tmp_path, llm=llm)
     model.config.llm["rope_theta"] = 77777.0
     model.llm.config.rope_parameters = {"rope_theta": 77777.0, "rope_type": "default"}
@@ -62,7 +62,7 @@ def test_a_saved_folder_has_no_words_of_transformers_5(llm, tmp_path):
     assert rope_of(BTCChat.from_pretrained(tmp_path / "saved", device="cpu").llm)[0] == 77777.0
 
 
-def test_a_tokenizer_that_adds_no_beginning_adds_none_after_it_was_saved(tmp_path):
+def test_a_tokenizer_without_a_bos_token_still_has_none_after_saving(tmp_path):
     model = tiny_model(tmp_path)
     model.tokenizer.add_bos_token = False
     model.save_pretrained(tmp_path / "saved")
@@ -70,7 +70,7 @@ def test_a_tokenizer_that_adds_no_beginning_adds_none_after_it_was_saved(tmp_pat
     assert again("two").input_ids == again("two", add_special_tokens=False).input_ids
 
 
-def test_defaults_that_published_part_configs_repeat_are_no_options_of_the_projector(tmp_path):
+def test_defaults_repeated_in_published_part_configs_are_not_options_of_the_projector(tmp_path):
     model = tiny_model(tmp_path)
     model.save_pretrained(tmp_path / "saved")
     file = tmp_path / "saved/mm_projector/config.json"

@@ -1,4 +1,4 @@
-"""The names by which a language model is called, in every version of transformers."""
+"""Calls to a language model work in every version of transformers."""
 
 import warnings
 
@@ -18,7 +18,7 @@ def model(tmp_path):
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_blocks_are_recomputed_whatever_the_switch_is_called(model, every):
+def test_blocks_are_recomputed_whatever_the_method_is_called(model, every):
     assert not recomputes(model.llm)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
@@ -28,7 +28,7 @@ def test_blocks_are_recomputed_whatever_the_switch_is_called(model, every):
 
 
 @torch.no_grad()
-def test_our_cache_is_taken_without_a_warning_and_gives_what_a_whole_pass_gives(model):
+def test_our_cache_is_accepted_without_a_warning_and_matches_a_full_pass(model):
     decoder, embed = model.llm.get_decoder(), model.llm.get_input_embeddings()
     embedded = embed(torch.arange(7)[None])  # (1, 7, D)
     cache = KeyValueCache()

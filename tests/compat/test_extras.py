@@ -1,4 +1,4 @@
-"""A package that is missing is named before anything large is imported or built."""
+"""A missing package is reported before anything large is imported or built."""
 
 import subprocess
 import sys
@@ -16,11 +16,11 @@ PEFT = r"needs the package peft, which is not installed; install it with: pip in
 
 @pytest.fixture
 def lacking(monkeypatch):
-    """As if a package were not installed."""
+    """Pretend that a package is not installed."""
     return lambda name: monkeypatch.setitem(sys.modules, name, None)
 
 
-def test_an_adapter_folder_without_peft(tmp_path, lacking, capsys):
+def test_an_adapter_folder_without_peft_is_an_error(tmp_path, lacking, capsys):
     (tmp_path / "config.json").write_text('{"base_model": {"path": "x", "fingerprint": "y"}}')
     check_checkpoint(tmp_path)
     lacking("peft")
@@ -35,7 +35,7 @@ def test_an_adapter_folder_without_peft(tmp_path, lacking, capsys):
 @pytest.mark.parametrize(
     "flags", [["--lora_enable", "True"], ["--lora-enable=True"], ["--preset", "release/3b/sft_lora"]]
 )
-def test_lora_without_peft(flags, lacking):
+def test_lora_without_peft_is_an_error(flags, lacking):
     check_flags(flags)
     lacking("peft")
     with pytest.raises(BTCChatError, match=f"--lora_enable True {PEFT}"):
@@ -44,15 +44,15 @@ def test_lora_without_peft(flags, lacking):
     check_flags(["--preset", "tiny/1_align"])
 
 
-def test_deepspeed_missing(lacking):
+def test_deepspeed_that_is_not_installed_is_an_error(lacking):
     lacking("deepspeed")
     with pytest.raises(BTCChatError, match="--deepspeed zero2 needs the package deepspeed, which is not installed"):
         check_flags(["--deepspeed", "zero2"])
 
 
-def test_bits_without_bitsandbytes(lacking, monkeypatch):
+def test_bits_without_bitsandbytes_is_an_error(lacking, monkeypatch):
     lacking("bitsandbytes")
-    check_flags(["--bits", "4"])  # no GPU, which is said later
+    check_flags(["--bits", "4"])  # without a GPU, a later check reports that
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(
         BTCChatError, match=r"--bits 4 \(on a CUDA GPU\) needs .* bitsandbytes, .* pip install bitsandbytes$"
@@ -64,8 +64,8 @@ def test_bits_without_bitsandbytes(lacking, monkeypatch):
     check_flags(["--preset", "release/3b/sft_qlora", "--smoke"])  # which leaves the flag out
 
 
-def test_the_question_is_asked_before_torch_is_imported():
-    """Importing torch and transformers takes seconds; see the issue's limit of two."""
+def test_a_missing_package_is_reported_before_torch_is_imported():
+    """Importing torch and transformers takes seconds; the error should appear within two."""
     code = (
         "import sys; sys.modules['peft'] = None; from btcchat.train.train_mem import main; "
         "code = main(['--preset', 'release/3b/sft_lora', '--smoke']); print(code, 'torch' in sys.modules)"

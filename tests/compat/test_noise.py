@@ -8,7 +8,7 @@ from btcchat.compat.noise import ignore_known_warnings
 from tests.tiny import tiny_model
 
 
-def test_an_import_says_nothing():
+def test_an_import_prints_nothing():
     code = "from btcchat import BTCChat; import transformers"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stderr) == (0, "")

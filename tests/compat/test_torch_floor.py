@@ -1,4 +1,4 @@
-"""torch before 2.5 lacks a function, and is used without it."""
+"""torch before 2.5 works without a function that it lacks."""
 
 import torch
 
@@ -7,7 +7,7 @@ from btcchat.checkpoint.load import pick_dtype
 from btcchat.compat.torch_floor import has_fast_bfloat16
 
 
-def test_a_torch_that_cannot_say_whether_bfloat16_is_fast_computes_in_float32(tmp_path, monkeypatch):
+def test_a_torch_that_cannot_tell_whether_bfloat16_is_fast_computes_in_float32(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert has_fast_bfloat16() is True
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")

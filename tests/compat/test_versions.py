@@ -1,4 +1,4 @@
-"""What depends on the version of a library is in btcchat/compat; any version that was not tested gives a warning."""
+"""Code that depends on a library's version is in btcchat/compat; an untested version gives a warning."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ PACKAGE = Path(btcchat.__file__).parent
 
 
 @pytest.fixture
-def told(monkeypatch, caplog):
+def warnings_of(monkeypatch, caplog):
     """The warnings with a given version of transformers."""
 
     def warn(version: str) -> list[str]:
@@ -30,23 +30,23 @@ def told(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("version", ["4.36.2", "4.57.6", "5.24.0"])
-def test_a_tested_version_is_not_worth_a_word(told, version):
-    assert told(version) == []
+def test_a_tested_version_gives_no_warning(warnings_of, version):
+    assert warnings_of(version) == []
 
 
 @pytest.mark.parametrize("version", ["4.40.0", "5.99.0", "5.2.4"])
-def test_another_version_is_one_line_once(told, version):
-    [line] = told(version)
+def test_an_untested_version_gives_one_warning(warnings_of, version):
+    [line] = warnings_of(version)
     assert line.startswith(f"transformers {version} is installed; btcchat was tested with 4.36, 4.57, 5.24")
 
 
-def test_the_installed_version_is_a_tested_one(told):
+def test_the_installed_version_is_a_tested_one(warnings_of):
     import transformers
 
-    assert told(transformers.__version__) == []
+    assert warnings_of(transformers.__version__) == []
 
 
-def test_no_version_is_asked_outside_of_compat():
+def test_only_compat_checks_versions():
     libraries = "transformers|torch|peft|accelerate|tokenizers|huggingface_hub"
     asks = re.compile(rf"packaging\.version|\bVersion\(|({libraries})\.__version__ *[<>=!]")
     found = [
@@ -59,5 +59,5 @@ def test_no_version_is_asked_outside_of_compat():
 
 def test_each_file_of_compat_names_the_versions_it_is_for():
     for path in (PACKAGE / "compat").glob("*.py"):
-        if path.name not in ("__init__.py", "extras.py"):  # the last asks whether a package is there at all
+        if path.name not in ("__init__.py", "extras.py"):  # the last checks whether a package is installed at all
             assert re.search(r"\d\.\d|transformers \d", path.read_text(encoding="utf-8")), path.name

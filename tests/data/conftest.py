@@ -1,4 +1,4 @@
-"""What `data check` and `data show` read samples with, in the place of a model's."""
+"""Sample processing for `data check` and `data show`, in place of a model."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from btcchat.prompt.token_layout import TokenLayout
 
 @pytest.fixture(scope="session")
 def maker(tmp_path_factory) -> Processor:
-    """A pair is one segment of 9 tokens, images are 24 x 24; nothing is longer than 300 tokens."""
+    """A pair is one segment of 9 tokens, images are 24 x 24, and samples have at most 300 tokens."""
     from btcchat.synthetic.start import train_tokenizer
     from tests.tiny import CORPUS
 

@@ -1,4 +1,4 @@
-"""Batches: grouping by length, the same for the same seed, and over processes."""
+"""Batches: grouped by length, reproducible by seed, and divided among processes."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_grouped_batches_hold_every_sample_once_over_all_ranks():
         assert max(len(batch) for batches in ranks for batch in batches) <= 8
 
 
-def test_grouped_batches_are_alike_in_length():
+def test_grouped_batches_are_similar_in_length():
     lengths = np.random.default_rng(0).integers(10, 200, 2000)
 
     def padding(batches):
@@ -30,7 +30,7 @@ def test_grouped_batches_are_alike_in_length():
     assert padding(GroupedBatches(lengths, Batching(16, seed=0))) < 0.25
 
 
-def test_the_ranks_of_a_step_have_batches_of_like_length():
+def test_the_ranks_of_a_step_have_batches_of_similar_length():
     lengths = np.random.default_rng(0).choice([100, 250, 1200], 2000, p=[0.6, 0.35, 0.05])
     ranks = [list(GroupedBatches(lengths, Batching(8, seed=0, rank=rank, world=2))) for rank in (0, 1)]
     longest = np.array([[lengths[batch].max() for batch in batches] for batches in ranks])  # (2 ranks, steps)
@@ -39,15 +39,17 @@ def test_the_ranks_of_a_step_have_batches_of_like_length():
 
 
 @pytest.mark.parametrize("max_tokens", [None, 16 * 160])
-def test_short_and_long_answers_to_like_samples_share_a_batch(max_tokens):
+def test_short_and_long_answers_to_similar_samples_share_a_batch(max_tokens):
     lengths = np.array([150, 158] * 512 + [1200] * 64)  # unchanged pairs, changed ones, videos
     batches = [lengths[batch] for batch in GroupedBatches(lengths, Batching(16, seed=0, max_tokens=max_tokens))]
-    assert sum(len(set(batch)) > 1 and 1200 in batch for batch in batches) <= 3, "videos are apart, but for a border"
+    assert sum(len(set(batch)) > 1 and 1200 in batch for batch in batches) <= 3, (
+        "videos are in separate batches, except at a border"
+    )
     shares = [(batch == 158).mean() for batch in batches if 1200 not in batch]
     assert np.std(shares) < 0.25, "0.125 for batches by chance, 0.5 for sorted ones"
 
 
-def test_an_epoch_repeats_itself_and_no_other():
+def test_an_epoch_is_reproducible_and_differs_from_others():
     batches = GroupedBatches([5, 6, 7] * 20, Batching(4, seed=3))
     first = list(batches)
     assert first == list(batches)
@@ -56,6 +58,6 @@ def test_an_epoch_repeats_itself_and_no_other():
     assert first != list(GroupedBatches([5, 6, 7] * 20, Batching(4, seed=4)))
 
 
-def test_more_batches_a_step_than_samples_is_an_error():
+def test_more_batches_per_step_than_samples_is_an_error():
     with pytest.raises(BTCChatError, match="3 samples are fewer than the 4 batches of one step"):
         GroupedBatches([1, 2, 3], Batching(1, seed=0, accumulate=4))

@@ -1,4 +1,4 @@
-"""Before the first step: rows whose text does not fit their frames, and files that are not there, are found."""
+"""Before the first step: rows whose text does not fit their frames and missing files are found."""
 
 import json
 
@@ -18,15 +18,15 @@ GOOD = [
     {"modality": "pair", "images": ["a.png", "b.png"], "conversations": [ANSWER, TWO, ANSWER]},
     {"modality": "series", "images": ["a.png"] * 3, "conversations": [THREE, ANSWER]},
     {"modality": "video", "video": "clip"},
-    {"modality": "video", "video": ["a.png"] * 3, "conversations": [TWO, ANSWER]},  # the model is given two of them
-    {"modality": "video", "video": "b.mp4", "conversations": [THREE, ANSWER]},  # how many it has nobody knows
+    {"modality": "video", "video": ["a.png"] * 3, "conversations": [TWO, ANSWER]},  # the model gets two of them
+    {"modality": "video", "video": "b.mp4", "conversations": [THREE, ANSWER]},  # with an unknown number of frames
     {"modality": "text", "conversations": [PLAIN, ANSWER]},
 ]
 
 
 @pytest.fixture
 def built(tmp_path):
-    """``built("rows", rows)``: the mixture of a set with these rows behind the good ones."""
+    """``built("rows", rows)``: the mixture of a set with these rows after the good ones."""
     (tmp_path / "clip").mkdir()
     for name in ("a.png", "b.png", "b.mp4"):
         (tmp_path / name).touch()
@@ -72,14 +72,14 @@ def test_a_bad_row_is_named(built, maker, row, message, mixture):
         check_before(built(mixture, row), maker)
 
 
-def test_captions_without_a_place_are_named_where_they_are_used(built, maker):
+def test_captions_that_are_not_an_answer_are_named_if_they_are_used(built, maker):
     row = {"modality": "text", "conversations": [PLAIN, ANSWER], "captions": ["b house"]}
     check_before(built("rows", row), maker)
     with pytest.raises(BTCChatError, match="^rows.jsonl row 8: no answer is one of its 'captions'"):
         check_before(built("rows@random_choice", row), maker)
 
 
-def test_only_files_of_the_rows_that_are_used_are_looked_for(built, maker):
+def test_only_files_of_used_rows_are_checked(built, maker):
     rows = {"modality": "image", "image": "none.png"}, {"modality": "image", "image": "a.png"}
     for sampling in ("first:7", "end:1"):
         mixture = built(f"rows@{sampling}", *rows)

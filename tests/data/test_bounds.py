@@ -1,4 +1,4 @@
-"""Data sets that claim more than a machine has, or hold what is none: one line, before memory or time is spent."""
+"""Data sets with huge or impossible values: a one-line error, before memory or time is spent."""
 
 import io
 import json
@@ -27,7 +27,7 @@ KNOWN = {"a": SET, **CHAIN, **DOUBLES, "thousand": {"mixture": "a*1000"}, "milli
 
 
 def refused(use, words: str) -> None:
-    """``use`` is refused in one line, at once and within 50 MB."""
+    """``use`` is refused with a one-line error, at once and within 50 MB."""
     begun = time.process_time()
     tracemalloc.start()
     with pytest.raises(BTCChatError, match=words) as error:
@@ -72,7 +72,8 @@ DESCRIPTIONS = {
     "annotation: a, splits: {a: b}": "splits is {'a': 'b'}, expected a list",
     "annotation: a, streaming: maybe": "streaming is 'maybe', expected true or false",
     "annotation: a, gsd: large": "gsd is 'large', expected a number",
-    "annotation: a, 5: 6": "must give annotation and may give",
+    "annotation: a, gsd: 0": "gsd is 0, expected more than 0",
+    "annotation: a, 5: 6": "must have annotation and may have",
     "mixture: 5": "mixture is 5, expected a text",
     "mixture: [a]": r"mixture is \['a'\], expected a text",
 }
@@ -85,7 +86,7 @@ def test_a_value_of_a_wrong_type_is_named(tmp_path, text):
 
 
 @pytest.mark.parametrize("annotation", ["{split:>999999999}", "{split.__class__}", "{0}", "{", "{x}{split}"])
-def test_only_the_name_of_the_split_is_put_into_an_annotation(annotation):
+def test_only_the_name_of_the_split_is_replaced_in_an_annotation(annotation):
     known = {"mine": {"annotation": annotation, "images": ".", "splits": ["val"]}}
     [term] = terms("mine:val", known)
     assert term.description["annotation"] == annotation.replace("{split}", "val")
@@ -97,7 +98,7 @@ def test_only_the_name_of_the_split_is_put_into_an_annotation(annotation):
         ("s3://b/a.jsonl", "annotation s3://b/a.jsonl is an address"),
         ("gs://b/a.parquet", "annotation gs://b/a.parquet is an address"),
         ("foo://b/a.tar", "tar shard foo://b/a.tar cannot be read: Protocol not known"),
-        ("shard-{0..400000000}.tar", "must count up, by at most 100,000 shards"),
+        ("shard-{0..400000000}.tar", "must count up and name at most 100,000 shards"),
         ("shard-{5..1}.tar", "must count up"),
         ("shard-{0..%s}.tar" % ("9" * 5000), "must count up"),
         ("fifo", "annotation file .*fifo cannot be read: not a regular file"),
@@ -110,7 +111,7 @@ def test_only_the_name_of_the_split_is_put_into_an_annotation(annotation):
     ],
     ids=range(13),
 )
-def test_an_annotation_that_is_no_file_is_refused(tmp_path, annotation, words):
+def test_an_annotation_that_is_not_a_file_is_refused(tmp_path, annotation, words):
     os.mkfifo(tmp_path / "fifo")
     os.mkfifo(tmp_path / "fifo.tar")
     (tmp_path / "sets.yaml").write_text(f'mine: {{annotation: "{annotation}"}}\n')
@@ -126,7 +127,7 @@ def test_an_annotation_that_is_no_file_is_refused(tmp_path, annotation, words):
 
 
 class Zeros(io.RawIOBase):
-    """Many zero bytes that take no memory."""
+    """Many zero bytes without using memory."""
 
     def __init__(self, size: int):
         self.left = size
@@ -155,14 +156,14 @@ def write_tar(path, members: list[tuple[str, int, bytes]]) -> None:
     ],
     ids=["one member", "many of one sample", "a name", "a header"],
 )
-def test_what_a_tar_shard_puts_into_memory_is_bounded(tmp_path, monkeypatch, members):
+def test_the_memory_for_a_tar_shard_is_bounded(tmp_path, monkeypatch, members):
     monkeypatch.setattr(shard_files, "MOST_BYTES", 10_000_000)
     write_tar(tmp_path / "a.tar.gz", members)
     shards = TarShards([str(tmp_path / "a.tar.gz")], ".")
-    refused(lambda: list(shards.rows(0)), "tar shard .*a.tar.gz.*(more than 10,000,000 bytes|a header of 60,000,000)")
+    refused(lambda: list(shards.rows(0)), "tar shard .*a.tar.gz.*(more than 10,000,000 bytes|a header has 60,000,000)")
 
 
-def test_a_cut_shard_is_one_line(tmp_path):
+def test_a_truncated_shard_is_a_one_line_error(tmp_path):
     write_tar(tmp_path / "a.tar.gz", [("0001.png", 500_000, tarfile.REGTYPE)])
     (tmp_path / "a.tar.gz").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:-300])
     refused(lambda: list(TarShards([str(tmp_path / "a.tar.gz")], ".").rows(0)), "a.tar.gz cannot be read")
@@ -185,12 +186,12 @@ ROW = {"modality": "pair", "images": ["a.png", "b.png"], "conversations": TURNS}
         ({"images": [10**400, "b"]}, "10+ in 'images', expected a path"),
     ],
 )
-def test_a_row_with_what_is_none_is_one_line(changes, words):
+def test_a_row_with_an_invalid_value_is_a_one_line_error(changes, words):
     refused(lambda: parse(ROW | changes, "a.jsonl row 1", "."), f"a.jsonl row 1: {words}")
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "[[" + "[" * 200_000, "[{}" + "9" * 6000, "[NaN]"])
-def test_json_that_is_nested_deeply_is_one_line(tmp_path, text):
+def test_deeply_nested_json_is_a_one_line_error(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     refused(lambda: Records(tmp_path / "a.json", "."), "a.json row 1")
 
@@ -205,7 +206,7 @@ def test_a_row_of_very_many_captions_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "fifo", "/dev/zero"], ids=range(5))
-def test_a_name_that_no_image_can_have_is_one_line(tmp_path, monkeypatch, name):
+def test_an_impossible_image_name_is_a_one_line_error(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo")
     refused(lambda: existing_file(name, "image"), "cannot be read: (File name too long|no file can|not a regular)")
@@ -216,7 +217,7 @@ def test_the_pixels_of_a_sample_are_counted_together(tmp_path, monkeypatch, open
     Image.new("RGB", (6, 6)).save(tmp_path / "a.png")
     assert len(load_frames("pair", [tmp_path / "a.png"] * 2)) == 2
     opened.clear()
-    words = "the first 3 of 16 images have 108 pixels together, a sample may have 100"
+    words = "the first 3 of 16 images have 108 pixels together, but a sample may only have 100"
     refused(lambda: load_frames("series", [tmp_path / "a.png"] * 16), words)
     assert len(opened) == 3
 

@@ -1,4 +1,4 @@
-"""Whether a pair changed, as its flag, its captions and its mask say."""
+"""Whether a pair changed according to its flag, its captions and its mask."""
 
 import pytest
 
@@ -6,7 +6,8 @@ from btcchat.data.changed import disagreement, says_no_change
 
 SAME, NEW = "there is no difference .", "a road is built ."
 CAPTIONS_FLAG, FLAG_CAPTIONS = (
-    f"changed by its {a}, unchanged by its {b}" for a, b in (("captions", "change_flag"), ("change_flag", "captions"))
+    f"changed according to {a}, unchanged according to {b}"
+    for a, b in (("captions", "change_flag"), ("change_flag", "captions"))
 )
 
 
@@ -20,9 +21,9 @@ CAPTIONS_FLAG, FLAG_CAPTIONS = (
             None,
             CAPTIONS_FLAG,
         ),
-        ({"change_flag": 0, "captions": [NEW, SAME]}, None, None),  # divided captions say nothing
-        ({"change_flag": 1}, False, "changed by its change_flag, unchanged by its mask"),
-        ({"captions": [SAME]}, True, "changed by its mask, unchanged by its captions"),
+        ({"change_flag": 0, "captions": [NEW, SAME]}, None, None),  # evenly divided captions are ignored
+        ({"change_flag": 1}, False, "changed according to change_flag, unchanged according to mask"),
+        ({"captions": [SAME]}, True, "changed according to mask, unchanged according to captions"),
         (
             {"truth": {"changed": True}, "captions": [SAME]},
             None,
@@ -39,12 +40,12 @@ def test_a_pair_whose_data_contradict_each_other_is_found(row, mask, expected):
 
 
 @pytest.mark.parametrize("text", ["It hasn't changed.", "The scene has not changed", "These dates don't differ"])
-def test_a_caption_may_say_not_in_either_way(text):
+def test_a_caption_may_use_not_or_its_contraction(text):
     assert says_no_change(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "the scene", "No change in the scene, but a road is built.", "the road stays the same"]
 )
-def test_a_caption_that_names_a_thing_or_no_sameness_does_not_say_that_nothing_changed(text):
+def test_a_caption_that_names_a_thing_does_not_say_that_nothing_changed(text):
     assert not says_no_change(text)

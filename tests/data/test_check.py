@@ -1,4 +1,4 @@
-"""`btcchat data check`: every kind of fault is found in its row, and a sound mixture has none."""
+"""`btcchat data check`: every kind of fault is found in its row, and none in a good mixture."""
 
 import json
 import re
@@ -18,7 +18,7 @@ Q = {"from": "human", "value": "<image>\nWhat is new?"}
 A = {"from": "gpt", "value": "a house"}
 PLAIN = Q | {"value": "What is new?"}
 
-# kind -> rows that have this fault, and no other
+# kind -> rows that have only this fault
 BAD = {
     "row": [
         {"modality": "pair", "images": ["a.png"]},
@@ -135,7 +135,7 @@ def test_a_check_into_a_log_prints_its_progress(root, capsys, every_step):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_sound_mixture_is_one_table(root, capsys, workers):
+def test_a_good_mixture_is_one_table(root, capsys, workers):
     assert checked(root, "good*2", "--workers", workers) == 0
     head, row = (line.split() for line in capsys.readouterr().out.splitlines())
     assert " ".join(head) == "set records per epoch text image pair series video images sizes tokens: min mean max"
@@ -184,7 +184,7 @@ def test_placeholders_that_would_be_learned_as_text_are_a_fault(root, shared, ca
     assert f"  case: {name}.jsonl row 1: {fault}" in capsys.readouterr().out
 
 
-def test_flag_captions_and_mask_are_held_against_each_other(root, shared, tmp_path, capsys):
+def test_flag_captions_and_mask_are_compared(root, shared, tmp_path, capsys):
     src = shared / "cases/12-flag-mask-captions-disagree/mci"
     assert cli.main(["data", "convert", "levir_mci", str(src), str(tmp_path / "out")]) == 0
     (root / "case.yaml").write_text(f"case: {{annotation: {tmp_path}/out/train.jsonl, images: {src}}}")
@@ -193,9 +193,9 @@ def test_flag_captions_and_mask_are_held_against_each_other(root, shared, tmp_pa
     out = capsys.readouterr().out
     assert out.splitlines()[0].split()[-1] == "disagreement" and out.splitlines()[1].split()[-1] == "2"
     assert out.splitlines()[2:] == [
-        "disagreement: change_flag, captions and mask of a pair that contradict each other (2)",
-        "  case: train.jsonl row 1: changed by its mask, unchanged by its change_flag and captions",
-        "  case: train.jsonl row 2: changed by its change_flag and captions, unchanged by its mask",
+        "disagreement: a pair whose change_flag, captions and mask contradict each other (2)",
+        "  case: train.jsonl row 1: changed according to mask, unchanged according to change_flag and captions",
+        "  case: train.jsonl row 2: changed according to change_flag and captions, unchanged according to mask",
     ]
     assert checked(root, *check, "--disagreement", "stop") == 3
     assert checked(root, *check, "--disagreement", "stop", "--allow", "disagreement") == 0
@@ -223,7 +223,7 @@ def test_kinds_that_are_allowed_do_not_count(root, capsys):
     assert "unknown kind of fault 'size' (did you mean 'sizes'?)" in capsys.readouterr().err
 
 
-def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys):
+def test_a_broken_file_is_a_fault_and_the_rows_before_the_break_are_checked(root, capsys):
     lines = (root / "good.jsonl").read_text().splitlines()
     (root / "broken.json").write_text(f'[{",".join(lines)}, {{"modality": "pa', encoding="utf-8")
     (root / "sets.yaml").write_text("broken: {annotation: broken.json}")
@@ -233,7 +233,7 @@ def test_a_broken_file_is_a_fault_and_what_is_before_it_is_checked(root, capsys)
     assert out.splitlines()[1].split()[:2] == ["broken", "101"]
 
 
-def test_a_line_that_is_not_json_is_a_fault_and_the_lines_behind_it_are_checked(root, capsys):
+def test_a_line_that_is_not_json_is_a_fault_and_the_lines_after_it_are_checked(root, capsys):
     lines = (root / "good.jsonl").read_text().splitlines()
     (root / "broken.jsonl").write_text("\n".join(['{"modality": "pa', *lines, "{}"]), encoding="utf-8")
     assert checked(root, "broken", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
@@ -250,16 +250,16 @@ def test_a_share_that_training_would_refuse_is_refused(root, capsys):
     with tarfile.open(root / "x-0.tar", "w") as tar:
         tar.add(root / "x.png", "x.png")
     for mixture, said in {
-        "good@random:0": "sampling 'random:0' is 0 records, it has 100",
-        "good@200%": "sampling '200%' is 200 records, it has 100",
-        "good@0%": "sampling '0%' is 0 records",
-        "tars@first:2": "data set 'tars' is streamed, its records are not counted: no @first:2",
+        "good@random:0": "sampling 'random:0' needs 0 records, but it has 100",
+        "good@200%": "sampling '200%' needs 200 records, but it has 100",
+        "good@0%": "sampling '0%' needs 0 records",
+        "tars@first:2": "data set 'tars' is streamed and cannot be counted; leave out @first:2",
     }.items():
         assert checked(root, mixture) == 2
         assert said in capsys.readouterr().err
 
 
-def test_the_longest_caption_counts_where_each_is_used(root, capsys):
+def test_the_longest_caption_counts_if_each_is_used(root, capsys):
     row = {"modality": "pair", "images": ["a.png", "b.png"], "captions": ["a house", "a house is built " * 80]}
     write(root / "bad.jsonl", [row])
     assert checked(root, "bad", "--workers", "0") == 0
@@ -267,7 +267,7 @@ def test_the_longest_caption_counts_where_each_is_used(root, capsys):
     assert "length: " in capsys.readouterr().out
 
 
-def test_captions_that_stand_in_no_answer_are_a_fault_where_they_are_used(root, capsys):
+def test_captions_that_are_not_an_answer_are_a_fault_if_they_are_used(root, capsys):
     write(root / "bad.jsonl", [GOOD[0], GOOD[4] | {"captions": ["b house"]}, GOOD[4]])
     assert checked(root, "bad", "--workers", "0") == 0
     for way in ("random_choice", "flatten_list"):
@@ -313,13 +313,13 @@ def test_shards_are_checked_too(root, capsys):
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["tars", "7"]
 
 
-def test_what_cannot_be_checked_at_all_is_an_error(root, capsys):
+def test_a_mixture_that_cannot_be_checked_is_an_error(root, capsys):
     (root / "taken").mkdir()
     for words, said in (
         (["clouds"], "unknown data set 'clouds'"),
         (["broken"], "does not exist"),
         (["good", "--out", str(root / "none" / "f.jsonl")], "--out"),
-        (["good", "--out", str(root / "taken")], "taken cannot be written: give a file in a folder that is there"),
+        (["good", "--out", str(root / "taken")], "taken cannot be written: give a file in an existing folder"),
         (["good", "--workers", "-1"], "expected a whole number of at least 0"),
     ):
         assert checked(root, *words) == 2
@@ -338,13 +338,13 @@ def test_the_documented_table_is_what_the_command_prints(shared, tmp_path, capsy
     assert capsys.readouterr().out == table
 
 
-def test_the_list_of_faults_replaces_no_other_file(root, capsys):
+def test_the_list_of_faults_does_not_replace_other_files(root, capsys):
     before = (root / "bad.jsonl").read_bytes()
     for _ in range(2):
         assert checked(root, "bad", "--workers", "0", "--out", str(root / "bad.jsonl")) == 2
         assert "bad.jsonl already exists, and btcchat did not write it; give another file" in capsys.readouterr().err
         assert (root / "bad.jsonl").read_bytes() == before
-    for _ in range(2):  # one of ours is written again
+    for _ in range(2):  # a file of ours is overwritten
         assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3
     assert checked(root, "good@first:5", "--workers", "0", "--out", str(root / "faults.jsonl")) == 0
     assert checked(root, "bad", "--workers", "0", "--out", str(root / "faults.jsonl")) == 3

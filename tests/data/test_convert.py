@@ -1,4 +1,4 @@
-"""Published layouts become our records: each on a miniature, LEVIR-CC on real files, bad rows told line by line."""
+"""Published layouts become our records: each on a miniature, LEVIR-CC on real files; each bad row is reported."""
 
 import json
 import shutil
@@ -253,24 +253,24 @@ def bad(make):
         "(PNG, JPEG, TIFF, JPEG 2000, WebP, BMP, GIF, AVIF, PPM)",
         f"LevirCCcaptions.json row 3: image '{folder}/val/label/val_000001.png' not found",
         f"LevirCCcaptions.json row 4: image '{folder}/test/B/test_000001.png' (32 x 32) is truncated or damaged: ",
-        "LevirCCcaptions.json row 5: the id 'train_000001' is that of row 1",
+        "LevirCCcaptions.json row 5: the id 'train_000001' is already used by row 1",
         "LevirCCcaptions.json row 6: caption 4 is empty",
-        "LevirCCcaptions.json row 7: no 'filename'; got filepath, imgid, split, changeflag, sentences",
+        "LevirCCcaptions.json row 7: no 'filename'; found filepath, imgid, split, changeflag, sentences",
         "LevirCCcaptions.json row 8: 'sentences' is a str, expected a list",
     ]
 
 
-def assert_told(lines: list[str], expected: list[str]) -> None:
+def assert_reported(lines: list[str], expected: list[str]) -> None:
     assert len(lines) == len(expected)
     for line, start in zip(lines, expected, strict=True):
         assert line == start or (start.endswith(": ") and line.startswith(start))
 
 
-def test_every_bad_row_is_told_and_nothing_is_written(bad, tmp_path):
+def test_every_bad_row_is_reported_and_nothing_is_written(bad, tmp_path):
     src, expected = bad
     with pytest.raises(BadRows) as caught:
         convert("levir_mci", src, tmp_path / "new" / "out")
-    assert_told(caught.value.faults, expected)
+    assert_reported(caught.value.faults, expected)
     assert str(caught.value) == f"{caught.value.faults[0]} (and 7 more); nothing was written"
     assert not (tmp_path / "new").exists()
 
@@ -283,11 +283,11 @@ def test_the_command_names_the_bad_rows_and_returns_2(bad, tmp_path, capsys):
     *lines, last = err.splitlines()
     named = [
         *("row: a row that cannot be converted (3)", *expected[5:8]),
-        *("id: an id that an earlier row has (1)", expected[4]),
-        *("missing: a file that is not there (2)", expected[0], expected[2]),
+        *("id: an id that an earlier row already has (1)", expected[4]),
+        *("missing: a file that does not exist (2)", expected[0], expected[2]),
         *("unreadable: a file that cannot be decoded (2)", expected[1], expected[3]),
     ]
-    assert_told([line.strip() for line in lines], named)
+    assert_reported([line.strip() for line in lines], named)
     assert last == "btcchat: error: 8 faults (listed above); nothing was written" and not out
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -300,8 +300,8 @@ def test_the_first_faults_of_a_kind_are_named_and_the_rest_counted(make, tmp_pat
     assert cli.main([*command, "--faults", "2"]) == 2
     head, *named, more, last = capsys.readouterr().err.splitlines()
     count = len(named) + int(more.split()[1])
-    assert head == f"missing: a file that is not there ({count})" and len(named) == 2 < count
-    assert more == f"  and {count - 2} more (--faults N names more)"
+    assert head == f"missing: a file that does not exist ({count})" and len(named) == 2 < count
+    assert more == f"  and {count - 2} more (--faults N lists more)"
     assert last == f"btcchat: error: {count} faults (listed above); nothing was written"
     assert cli.main([*command, "--faults", "99"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == count + 2
@@ -321,29 +321,30 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"clue": 3'):
         "LEVIR_CC_Train_Plus.json row 3: 'clue' is a int, expected a str",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"mask": 7'):
-        "LEVIR_CC_Train_Plus.json row 3: 'mask' has 7, expected a path",
+        "LEVIR_CC_Train_Plus.json row 3: 'mask' is 7, expected a path",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"semantic_maps": ["A/1.png", {"size": 2}]'):
-        "LEVIR_CC_Train_Plus.json row 3: 'semantic_maps' has {'size': 2}, expected a path",
+        "LEVIR_CC_Train_Plus.json row 3: 'semantic_maps' is {'size': 2}, expected a path",
     ("unirs", "LEVIR_CC_Train_Plus.json", '{"video"', '{"image": "A/1.png", "video"'):
         "LEVIR_CC_Train_Plus.json row 5: both 'image' and 'video', expected one of them",
     ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": null'):
         "LevirCCcaptions_train_universal.json row 2: 'uid' is a NoneType, expected a str",
     ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": "levir_1"'):
-        "LevirCCcaptions_train_universal.json row 2: the id 'levir_1' is that of row 1",
+        "LevirCCcaptions_train_universal.json row 2: the id 'levir_1' is already used by row 1",
     ("geochat_instruct", "GeoChat_Instruct.json", '"from": "gpt"', '"from": "bot"'):
         "GeoChat_Instruct.json row 1: turn 2 is not {'from': 'human' | 'gpt', 'value': text}",
     ("rsvqa_lr", "LR_split_val_questions.json", '"answers_ids": [3]', '"answers_ids": [4]'):
         "LR_split_val_questions.json row 4: answers_ids is [4], expected an active answer of LR_split_val_answers.json",
     ("cdvqa", "Val_questions.json", '"img_id": 1', '"img_id": 9'):
         "Val_questions.json row 3: img_id 9 is not in Val_images.json",
-    ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; expected a line for each",
+    ("crsvqa", "data/text/10.txt", "yes", ""): "10.txt row 2: 'Is it?' has no answer; "
+    "questions and answers must alternate",
     ("levir_cc", "LevirCCcaptions.json", f'"imgid": 0, {FLAG}, "sentences"', f'"imgid": 0, {FLAG}, "nothing"'):
-        "LevirCCcaptions.json row 1: no 'sentences'; got filepath, filename, imgid, split, changeflag, nothing",
+        "LevirCCcaptions.json row 1: no 'sentences'; found filepath, filename, imgid, split, changeflag, nothing",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("where, line", ROW_FAULTS.items(), ids=lambda value: value if isinstance(value, str) else "")
-def test_a_row_out_of_form_is_told(make, tmp_path, where, line):
+def test_a_malformed_row_is_reported(make, tmp_path, where, line):
     kind, name, old, new = where
     src = make(kind)
     text = (src / name).read_text(encoding="utf-8")
@@ -354,7 +355,7 @@ def test_a_row_out_of_form_is_told(make, tmp_path, where, line):
     assert caught.value.faults == [line]
 
 
-def test_a_file_name_that_no_system_has_is_told(make, tmp_path):
+def test_an_impossible_file_name_is_reported(make, tmp_path):
     src = make("unirs")
     path = src / "LEVIR_CC_Train_Plus.json"
     path.write_text(path.read_text().replace('"clue": "farmland"', f'"mask": "{"m" * 5000}"'))
@@ -364,7 +365,7 @@ def test_a_file_name_that_no_system_has_is_told(make, tmp_path):
     assert line.startswith("LEVIR_CC_Train_Plus.json row 3: image '") and line.endswith("read: File name too long")
 
 
-def test_a_video_that_does_not_decode_is_told(make, tmp_path):
+def test_a_video_that_does_not_decode_is_reported(make, tmp_path):
     src = make("era")
     (src / "Test/NonEvent/a.mp4").write_bytes(b"no video")
     with pytest.raises(BadRows) as caught:
@@ -373,21 +374,21 @@ def test_a_video_that_does_not_decode_is_told(make, tmp_path):
     assert line.startswith(f"Test/NonEvent/a.mp4: video '{src}/Test/NonEvent/a.mp4' cannot be decoded")
 
 
-def test_an_id_that_two_files_share_is_told(make, tmp_path):
+def test_an_id_that_two_files_share_is_reported(make, tmp_path):
     src = make("era")
     (src / "Tra/Fire").mkdir()
     (src / "Tra/Fire/Fire_2.mp4").write_bytes((src / "Tra/Fire_2.mp4").read_bytes())
     with pytest.raises(BadRows) as caught:
         convert("era", src, tmp_path / "out")
-    assert caught.value.faults == ["Tra/Fire_2.mp4: the id 'Fire_2' is that of Tra/Fire/Fire_2.mp4"]
+    assert caught.value.faults == ["Tra/Fire_2.mp4: the id 'Fire_2' is already used by Tra/Fire/Fire_2.mp4"]
 
 
 # -- flag, captions and masks ------------------------------------------------------------------------------------------
 
 
 DISAGREE = [  # of the case's levir_mci
-    "LevirCCcaptions.json row 1: changed by its mask, unchanged by its change_flag and captions",
-    "LevirCCcaptions.json row 2: changed by its change_flag and captions, unchanged by its mask",
+    "LevirCCcaptions.json row 1: changed according to mask, unchanged according to change_flag and captions",
+    "LevirCCcaptions.json row 2: changed according to change_flag and captions, unchanged according to mask",
 ]
 
 
@@ -399,8 +400,8 @@ DISAGREE = [  # of the case's levir_mci
             "levir_cc",
             "flag",
             [
-                "LevirCCcaptions.json row 1: changed by its change_flag, unchanged by its captions",
-                "LevirCCcaptions.json row 2: changed by its captions, unchanged by its change_flag",
+                "LevirCCcaptions.json row 1: changed according to change_flag, unchanged according to captions",
+                "LevirCCcaptions.json row 2: changed according to captions, unchanged according to change_flag",
             ],
         ),
     ],
@@ -412,10 +413,10 @@ def test_pairs_whose_flag_captions_and_mask_disagree_are_kept_and_returned(share
     assert converted == {"train": len(rows(tmp_path / "train.jsonl"))} == {"train": 3 if folder == "mci" else 2}
 
 
-def test_pairs_that_disagree_are_left_out_or_stop_the_conversion_where_that_is_asked(shared, tmp_path, capsys):
+def test_pairs_that_disagree_are_left_out_or_stop_the_conversion_if_requested(shared, tmp_path, capsys):
     src, out = shared / "cases/12-flag-mask-captions-disagree/mci", tmp_path / "out"
     words = ["data", "convert", "levir_mci", str(src), str(out), "--disagreement"]
-    head = "disagreement: change_flag, captions and mask of a pair that contradict each other (2)"
+    head = "disagreement: a pair whose change_flag, captions and mask contradict each other (2)"
     assert cli.main([*words, "stop"]) == 2 and not out.exists()
     *lines, last = capsys.readouterr().err.splitlines()
     assert [line.strip() for line in lines] == [head, *DISAGREE]
@@ -430,7 +431,7 @@ def test_pairs_that_disagree_are_left_out_or_stop_the_conversion_where_that_is_a
     assert cli.main([*words, "ignore"]) == 2
 
 
-def test_a_mask_that_two_rows_share_is_held_against_both(shared, tmp_path):
+def test_a_mask_that_two_rows_share_is_compared_with_both(shared, tmp_path):
     src = shutil.copytree(shared / "cases/12-flag-mask-captions-disagree/mci", tmp_path / "src")
     content = json.loads((src / "LevirCCcaptions.json").read_text())
     content["images"].insert(1, content["images"][0] | {"split": "val"})
@@ -438,10 +439,10 @@ def test_a_mask_that_two_rows_share_is_held_against_both(shared, tmp_path):
     assert [fault.where[-1] for fault in convert("levir_mci", src, tmp_path / "out").disagreements] == ["1", "2", "3"]
 
 
-# -- faults of the whole ---------------------------------------------------------------------------------------------
+# -- faults of the data set ------------------------------------------------------------------------------------------
 
 
-def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
+def test_a_fault_of_the_whole_data_set_is_a_one_line_error(make, tmp_path):
     src, out = make("levir_cc"), tmp_path / "out"
 
     def line(kind="levir_cc", src=src, out=out, **more) -> str:
@@ -455,33 +456,33 @@ def test_what_is_wrong_as_a_whole_is_told_in_one_line(make, tmp_path):
         line(src=tmp_path / "no")
         == f"{tmp_path}/no does not exist; give the folder of the data set, or its annotation file"
     )
-    assert line(splits=["tset"]) == f"no split 'tset' in {src}; it has test, train, val"
+    assert line(splits=["tset"]) == f"no split 'tset' in {src}; choose from test, train, val"
     assert line(images=tmp_path / "no").startswith(f"--images {tmp_path}/no is not a folder")
-    assert line("second_cc") == f"no SECOND-CC-AUG.json in {src}; give the folder that has it, or the file itself"
-    assert line("rsvqa_hr") == f"no USGS_split_*_questions.json in {src}; give the folder that has them"
-    assert line("era").startswith(f"{src} has no folder of a split; expected Train/CLASS/*.mp4")
-    assert line("dubai_cc") == f"no description_jsontr_te_val/*.json in {src}; give the folder that has it"
+    assert line("second_cc") == f"no SECOND-CC-AUG.json in {src}; give the folder that contains it, or the file itself"
+    assert line("rsvqa_hr") == f"no USGS_split_*_questions.json in {src}; give the folder that contains them"
+    assert line("era").startswith(f"{src} has no folder for a split; expected Train/CLASS/*.mp4")
+    assert line("dubai_cc") == f"no description_jsontr_te_val/*.json in {src}; give the folder that contains such files"
     text = (src / "LevirCCcaptions.json").read_text()
     for old, new, expected in (
         (text, text[: len(text) // 2], "LevirCCcaptions.json row 3: not JSON ("),
         (text, '{"info": [1, {}]}', "LevirCCcaptions.json: no 'images'; expected {'images': [...]}"),
         (text, '{"images": [7]}', "LevirCCcaptions.json row 1: a number, expected an object"),
         (text, '{"images": []}', f"{src} has no rows"),
-        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is not the name of a split"),
+        ('"val"', '"../val"', "LevirCCcaptions.json row 3: '../val' is not a valid name for a split"),
         ('"val"', '""', "LevirCCcaptions.json row 3: no 'split'"),
     ):
         (src / "LevirCCcaptions.json").write_text(text.replace(old, new))
         assert line().startswith(expected)
 
 
-def test_a_file_that_is_there_is_not_overwritten(make, tmp_path):
+def test_an_existing_file_is_not_overwritten(make, tmp_path):
     src, out = make("levir_cc"), tmp_path / "out"
     convert("levir_cc", src, out, splits=["val"])
     before = (out / "val.jsonl").read_bytes()
-    with pytest.raises(BTCChatError, match="val.jsonl exists already; remove it or choose another OUT"):
+    with pytest.raises(BTCChatError, match="val.jsonl already exists; remove it or choose another OUT"):
         convert("levir_cc", src, out)
     assert [path.name for path in out.iterdir()] == ["val.jsonl"] and (out / "val.jsonl").read_bytes() == before
-    convert("levir_cc", src, out, splits=["train"])  # another split goes beside it
+    convert("levir_cc", src, out, splits=["train"])  # another split can be added to the folder
     (tmp_path / "file").write_text("")
     with pytest.raises(BTCChatError, match="file/out cannot be written: "):
         convert("levir_cc", src, tmp_path / "file" / "out")
@@ -490,7 +491,7 @@ def test_a_file_that_is_there_is_not_overwritten(make, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
 @pytest.mark.parametrize("large", ["train", "val"])
 def test_a_full_disk_leaves_no_split_of_a_conversion(tmp_path, large):
-    """A limit on the size of a file; what is written meets it only when the files are closed."""
+    """A limit on file size, which is only reached when the files are closed."""
     script = (
         "import resource, signal, sys; from btcchat.data.convert.write import write_splits\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
@@ -516,7 +517,7 @@ def test_an_interrupted_conversion_leaves_nothing(make, tmp_path):
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
-def test_rows_are_the_same_however_the_file_is_cut(tmp_path, monkeypatch, chunk):
+def test_rows_do_not_depend_on_where_the_file_is_split_for_reading(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(read, "CHUNK", chunk)
     content = [{"n": 10**k, "text": "å" * k, "list": [[], {"]": "},"}]} for k in range(9)]
     expected = list(enumerate(content, start=1))
@@ -546,7 +547,7 @@ def test_the_kinds_are_listed(capsys):
     assert lines[0] == "levir_cc          LEVIR-CC: change captions of 10,077 pairs in Texas, five each"
 
 
-def test_too_few_words_are_told(capsys):
+def test_missing_arguments_are_reported(capsys):
     assert cli.main(["data", "convert", "levir_cc", "somewhere"]) == 2
     assert capsys.readouterr().err.endswith("btcchat: error: data convert needs KIND SRC OUT, or --list\n")
 
@@ -558,7 +559,7 @@ def test_converting_needs_no_torch(make, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_grey_and_deep_images_are_as_good_as_any(make, tmp_path):
+def test_grey_and_16_bit_images_are_accepted(make, tmp_path):
     src = make("rsvqa_lr")
     Image.new("I;16", (32, 32), 3000).save(src / "Images_LR/0.tif")
     assert convert("rsvqa_lr", src, tmp_path / "out")["train"] == 2

@@ -1,4 +1,4 @@
-"""Records out of Parquet, saved data sets, folders of the hub, and tar shards: the same records, images included."""
+"""Records from Parquet, saved data sets, folders of the hub, and tar shards are the same, including images."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def talk(answer: str) -> list[dict]:
 
 
 def colours(record) -> list[tuple]:
-    """What its frames show; makes a sample that says all."""
+    """The colours of its frames, as the sample, to compare everything."""
     frames = load_frames(record.modality, record.sources)
     return [record.conversations[-1]["value"], *(frame.getpixel((0, 0)) for frame in frames)]
 
@@ -48,7 +48,7 @@ def root(tmp_path, monkeypatch):
 
 
 def embedded(rows: int = 1):
-    """A data set with a pair in its rows of even number, and one image in the others."""
+    """A data set with pairs in the even rows and single images in the others."""
     rows = [
         {
             "modality": "image" if i % 2 else "pair",
@@ -104,12 +104,12 @@ def test_a_bad_row_of_a_table_is_named(root):
         Records(root / "rows.parquet", root)
 
 
-def test_a_file_that_is_no_parquet_is_one_line(root):
+def test_a_file_that_is_not_parquet_is_a_one_line_error(root):
     (root / "rows.parquet").write_bytes(b"no")
     with pytest.raises(BTCChatError, match=r"rows.parquet cannot be read: .+") as error:
         Records(root / "rows.parquet", root)
     assert "\n" not in str(error.value)
-    # Its own process: the library's log goes to the stderr there is when it is imported.
+    # In its own process, since the library logs to the stderr that exists when it is imported.
     code = "import sys; from btcchat.data.records import Records; Records(*sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, root / "rows.parquet", root], capture_output=True, text=True)
     assert "cannot be read" in done.stderr and "Failed to read" not in done.stderr
@@ -208,9 +208,9 @@ def test_shards_are_read_from_an_address(root):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"png": b""}, "a.tar sample 0001: 0 .json files, expected one; it has 0001.png"),
+        ({"png": b""}, "a.tar sample 0001: 0 .json files, expected one; found 0001.png"),
         ({"json": b"{"}, "a.tar sample 0001: not JSON"),
-        ({"json": b"[]"}, "a.tar sample 0001: a list, a record is a JSON object"),
+        ({"json": b"[]"}, "a.tar sample 0001: this is a list, but a record must be a JSON object"),
         ({"json": pair(), "png": png(COLOURS[0])}, r"a.tar sample 0001: 1 image, a pair needs 2 \(before, after\)"),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_bad_sample_of_a_shard_is_named(root, files, message):
         list(streamed(root, "a.tar").records(0))
 
 
-def test_a_shard_that_is_missing_or_cut_is_named(root):
+def test_a_missing_or_truncated_shard_is_named(root):
     with pytest.raises(BTCChatError, match=r"no tar shard .*a-\*.tar; check --data_root"):
         streamed(root, "a-*.tar")
     path = shard(root / "a.tar", MIXED)
@@ -231,11 +231,11 @@ def test_a_shard_that_is_missing_or_cut_is_named(root):
 
 def test_a_streamed_set_cannot_be_counted(root):
     shard(root / "a.tar", MIXED)
-    with pytest.raises(BTCChatError, match="data set 'tar' is streamed, its records are not counted: no @first:2"):
+    with pytest.raises(BTCChatError, match="data set 'tar' is streamed and cannot be counted; leave out @first:2"):
         streamed(root, "a.tar", sampling="first:2")
 
 
-def test_parquet_is_streamed_where_asked(root):
+def test_parquet_is_streamed_on_request(root):
     embedded(5).to_parquet(root / "rows.parquet")
     mixture = streamed(root, "rows.parquet", streaming=True)
     assert [mixture.sample(record) for record in mixture.records(0)] == [PAIR, IMAGE, PAIR, IMAGE, PAIR]

@@ -1,4 +1,4 @@
-"""`btcchat data convert generic`: any VQA or caption file, whose fields a mapping names."""
+"""`btcchat data convert generic`: any VQA or caption file, with a mapping for its fields."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def test_a_row_becomes_a_record_of_as_many_images_as_are_mapped(converted, name)
         ({"image": "dotted.key"}, {"modality": "image", "image": "b.png"}),
     ],
 )
-def test_images_are_fields_lists_and_what_is_inside(converted, mapping, media):
+def test_images_are_fields_lists_or_nested_fields(converted, mapping, media):
     row = ROW | {"paths": ["b.png", "a.png"], "meta": {"file": "c.png"}, "dotted.key": "b.png"}
     (record,) = converted([row], {"question": "Q", "answer": "A"} | mapping)["vqa"]
     assert {key: record[key] for key in ("modality", "image", "images") if key in record} == media
@@ -88,7 +88,7 @@ def test_a_csv_is_read_with_its_splits_ids_and_numbers(converted):
     }  # fmt: skip
 
 
-def test_captions_are_kept_and_asked_for(converted):
+def test_captions_are_kept_and_a_question_asks_for_them(converted):
     row = ROW | {"texts": ["a house", " one house "], "changed": "1"}
     mapping = {"image": "path1", "image2": "path2", "captions": "texts", "change_flag": "changed"}
     (record,) = converted([row], mapping)["vqa"]
@@ -103,11 +103,13 @@ def test_rows_under_a_key_numbers_and_written_placeholders(converted):
     assert [turn["value"] for turn in record["conversations"]] == [row["Q"], "2.5"]
 
 
-def test_disagreement_is_looked_for_here_too(converted, tmp_path):
+def test_disagreement_is_checked_here_too(converted, tmp_path):
     (tmp_path / "vqa.json").write_text(json.dumps([ROW | {"mask": "empty.png", "flag": True}]))
     mapping = PAIR | {"mask": "mask", "change_flag": "flag"}
     found = convert("generic", tmp_path / "vqa.json", tmp_path / "out", mapping=mapping)
-    assert list(map(str, found.disagreements)) == ["vqa.json row 1: changed by its change_flag, unchanged by its mask"]
+    assert list(map(str, found.disagreements)) == [
+        "vqa.json row 1: changed according to change_flag, unchanged according to mask"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,16 +129,16 @@ def test_a_bad_row_is_one_line_with_its_number(converted, tmp_path, change, faul
         converted([ROW, ROW | change, {"Q": "no answer"}], PAIR)
     second, third = caught.value.faults
     assert second.startswith(f"vqa.json row 2: {fault}")
-    assert third == "vqa.json row 3: no 'path1'; got Q"
+    assert third == "vqa.json row 3: no 'path1'; found Q"
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("Q,A,path1\nx,y\n", "vqa.csv row 2: 2 columns, the header has 3"),
+        ("Q,A,path1\nx,y\n", "vqa.csv row 2: 2 columns, but the header has 3"),
         ('Q,A,path1\nx,y,a.png\n"x,y,z\n', "vqa.csv row 3: not CSV (unexpected end of data)"),
-        ("Q,A\nx,y\n", "vqa.csv row 2: no 'path1'; got Q, A"),
+        ("Q,A\nx,y\n", "vqa.csv row 2: no 'path1'; found Q, A"),
         ("Q,A,path1\n", "vqa.csv has no rows"),
         (
             f"Q,A,path1\nx,y,{'a' * (MOST_CHARACTERS + 1)}\n",
@@ -153,24 +155,24 @@ def test_a_fault_of_a_csv_is_one_line(converted, text, fault):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ([], "--map names no answer; give --map question=FIELD,answer=FIELD,image=FIELD"),
-        (["--map", "question=Q,image=path1"], "--map names no answer"),
-        (["--map", "question=Q,answer=A"], "--map names no image; give one of image, images and video"),
-        (["--map", "answer=A,image=path1,video=v"], "--map names image and video; give one of"),
-        (["--map", "answer=A,image=path1,image3=c"], "--map names image, image3; expected image, image2"),
+        ([], "--map has no answer; give --map question=FIELD,answer=FIELD,image=FIELD"),
+        (["--map", "question=Q,image=path1"], "--map has no answer"),
+        (["--map", "question=Q,answer=A"], "--map has no image; give one of image, images and video"),
+        (["--map", "answer=A,image=path1,video=v"], "--map has image and video; give one of"),
+        (["--map", "answer=A,image=path1,image3=c"], "--map has image, image3; expected image, image2"),
         (["--map", "answer=A,picture=path1"], "unknown name in --map 'picture'"),
         (["--map", "answer"], "--map answer: expected NAME=FIELD"),
-        (["--map", "answer=A,answer=B"], "--map names 'answer' twice"),
+        (["--map", "answer=A,answer=B"], "--map has 'answer' twice"),
     ],
 )
-def test_a_mapping_that_does_not_fit_is_named(converted, tmp_path, capsys, words, fault):
+def test_an_invalid_mapping_is_named(converted, tmp_path, capsys, words, fault):
     (tmp_path / "vqa.json").write_text(json.dumps([ROW]))
     assert cli.main(["data", "convert", "generic", str(tmp_path / "vqa.json"), str(tmp_path / "out"), *words]) == 2
     assert fault in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_the_mapping_is_for_this_kind_alone(shared, tmp_path):
-    with pytest.raises(BTCChatError, match="--map is for the kind generic; the fields of levir_cc are known"):
+def test_the_mapping_is_only_for_this_kind(shared, tmp_path):
+    with pytest.raises(BTCChatError, match="--map is only for the kind generic"):
         convert("levir_cc", shared / "data/levir_cc_subset", tmp_path / "out", mapping=PAIR)
 
 
@@ -185,13 +187,13 @@ def test_the_command_takes_the_mapping_in_parts(converted, tmp_path, capsys):
 def test_the_documented_example_works(tmp_path, monkeypatch, capsys):
     docs = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     text = re.search(r"```csv\n(.+?)```", docs, re.DOTALL)[1]
-    command = re.search(r"^btcchat (data convert generic .+)$", docs, re.MULTILINE)[1]
+    command = re.search(r"^btcchat (data convert generic (?:.*\\\n)*.+)$", docs, re.MULTILINE)[1]
     monkeypatch.chdir(tmp_path)
     Path("harbour.csv").write_text(text)
     Path("tiles").mkdir()
     for name in re.findall(r"\d+_\d+\.png", text):
         Image.new("RGB", (8, 8)).save(f"tiles/{name}")
-    assert cli.main(command.split()) == 0
+    assert cli.main(command.replace("\\\n", " ").split()) == 0
     assert "1 train, 1 val records written to annotations/harbour" in capsys.readouterr().err
     record = Records("annotations/harbour/val.jsonl", "tiles")[0]
     assert (record.modality, record.row["id"], record.row["question_type"]) == ("pair", "13", "count")

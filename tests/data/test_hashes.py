@@ -12,7 +12,7 @@ def copy(tmp_path):
     return shutil.copytree(resolve(None), tmp_path / "copy")
 
 
-def test_the_hash_of_a_checkpoint_is_not_moved_by_what_a_training_run_keeps_beside_it(copy):
+def test_the_hash_of_a_checkpoint_does_not_depend_on_other_files_of_a_training_run(copy):
     (copy / "training.json").write_text("{}")
     (copy / "selection.json").write_text("{}")
     for name in ("checkpoint-10", "best", "clues"):
@@ -23,15 +23,15 @@ def test_the_hash_of_a_checkpoint_is_not_moved_by_what_a_training_run_keeps_besi
 @pytest.mark.parametrize(
     "file", ["config.json", "llm/model.safetensors", "llm/tokenizer.model", "mm_projector/config.json"]
 )
-def test_it_is_moved_by_each_file_of_the_model(copy, file):
+def test_it_depends_on_each_file_of_the_model(copy, file):
     with (copy / file).open("ab") as handle:
         handle.write(b" ")
     assert checkpoint_hash(copy) != checkpoint_hash(resolve(None))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "adapter_model.safetensors", "merges.txt"])
-def test_it_is_moved_by_weights_that_lie_in_the_folder_itself(copy, file):
-    """As those of a LLaVA-NeXT folder and of an adapter do."""
+def test_it_depends_on_weights_in_the_folder_itself(copy, file):
+    """As in a LLaVA-NeXT folder or an adapter."""
     hashes = []
     for content in (b"one", b"two"):
         (copy / file).write_bytes(content)
@@ -39,7 +39,7 @@ def test_it_is_moved_by_weights_that_lie_in_the_folder_itself(copy, file):
     assert len({checkpoint_hash(resolve(None)), *hashes}) == 3
 
 
-def test_a_file_is_hashed_again_where_its_size_or_its_time_has_changed(tmp_path, monkeypatch):
+def test_a_file_is_hashed_again_if_its_size_or_time_has_changed(tmp_path, monkeypatch):
     path, hashes = tmp_path / "a.png", FileHashes()
     path.write_bytes(b"before")
     os.utime(path, ns=(10**18, 10**18))
@@ -52,4 +52,4 @@ def test_a_file_is_hashed_again_where_its_size_or_its_time_has_changed(tmp_path,
     assert hashes(path) == file_hash(path)
     expected = file_hash(path)
     monkeypatch.setattr("btcchat.data.mixture.hashes.file_hash", None)
-    assert hashes(path) == expected, "it is not read again where neither has changed"
+    assert hashes(path) == expected, "it is not read again if neither has changed"

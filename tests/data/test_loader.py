@@ -1,4 +1,4 @@
-"""What a training run is given: token budgets, shares of processes and workers, batches without their bad samples."""
+"""The batches of a training run: token budgets, shares of processes and workers, bad samples left out."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def test_batches_under_a_token_budget_hold_every_sample_once_over_all_ranks(worl
         for batches in ranks:
             batches.set_epoch(epoch)
         drawn = [list(batches) for batches in ranks]
-        assert {len(one) for one in drawn} == {len(ranks[0])}  # in every epoch as many
+        assert {len(one) for one in drawn} == {len(ranks[0])}  # the same number in every epoch
         assert len(ranks[0]) % accumulate == 0
         assert sorted(i for one in drawn for batch in one for i in batch) == list(range(1001))
         for batch in (batch for one in drawn for batch in one):
@@ -48,7 +48,7 @@ def test_a_token_budget_leaves_little_padding_and_few_batches():
     batches = list(GroupedBatches(LENGTHS, Batching(64, seed=0, max_tokens=2000)))
     padded = sum(LENGTHS[batch].max() * len(batch) for batch in batches)
     assert padded < 1.15 * LENGTHS.sum()
-    at_once = (LENGTHS > 1000).sum() + LENGTHS[LENGTHS < 1000].sum() / 2000  # a video alone, the others packed
+    at_once = (LENGTHS > 1000).sum() + LENGTHS[LENGTHS < 1000].sum() / 2000  # one batch for a video, the others packed
     assert len(batches) < 1.2 * at_once
 
 
@@ -63,7 +63,7 @@ def test_batches_under_a_token_budget_are_shuffled_by_seed_and_epoch():
 
 def test_a_sample_over_the_token_budget_is_an_error():
     with pytest.raises(
-        BTCChatError, match="longest sample has about 1529 tokens, a batch may have 1000; raise --max_t"
+        BTCChatError, match="longest sample has about 1529 tokens, but a batch may only have 1000; raise --max_t"
     ):
         GroupedBatches(LENGTHS, Batching(8, seed=0, max_tokens=1000))
 
@@ -82,7 +82,7 @@ def talk(answer: str) -> list[dict]:
 
 
 def sample(record) -> dict:
-    """The number a record answers, as a text of that many tokens."""
+    """The number in a record's answer, as a text of that many tokens."""
     number = int(record.conversations[-1]["value"])
     if record.where.startswith("bad"):
         raise BTCChatError("no such image")
@@ -104,7 +104,7 @@ def numbers(batch: dict) -> list[int]:
 
 @pytest.fixture
 def root(tmp_path):
-    """Sets "rows" (100 to 139, JSONL), "tar" (0 to 59 in 6 shards), "bad" (two rows that make no sample)."""
+    """Sets "rows" (100 to 139, JSONL), "tar" (0 to 59 in 6 shards), "bad" (two rows that do not make a sample)."""
 
     def text(answer) -> dict:
         return {"modality": "text", "conversations": talk(str(answer))}
@@ -124,7 +124,7 @@ def built(root, mixture: str, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_of_an_indexed_mixture_is_every_sample_once_whatever_the_workers(root, workers):
+def test_an_epoch_of_an_indexed_mixture_has_every_sample_once_with_any_number_of_workers(root, workers):
     options = {"num_workers": workers, "persistent_workers": workers > 0}
     loader = train_loader(built(root, "rows"), pad, length, Batching(4), **options)
     epochs = []
@@ -147,7 +147,7 @@ def test_every_streamed_record_is_in_one_share(root, readers):
     assert list(mixture.records(0)) == list(mixture.records(0)) != list(mixture.records(1))
 
 
-def test_of_as_many_shards_as_readers_each_reads_one(root):
+def test_with_as_many_shards_as_readers_each_reads_one(root):
     mixture = built(root, "tar")
     for reader in range(6):
         tens = {numbers(pad([mixture.sample(record)]))[0] // 10 for record in mixture.records(0, reader, 6)}
@@ -162,7 +162,7 @@ def test_streamed_and_indexed_sets_are_mixed(root):
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (3, 0), (1, 2)])
-def test_streams_give_every_process_batches_without_end(root, world, workers):
+def test_streams_give_every_process_endless_batches(root, world, workers):
     readers = world * max(workers, 1)
     an_epoch = math.ceil(60 / readers / 4) * max(workers, 1)  # batches of one process
     drawn = []
@@ -185,7 +185,7 @@ def test_streamed_batches_keep_to_a_token_budget(root):
 
 def test_a_reader_without_records_is_an_error(root):
     loader = train_loader(built(root, "tar"), pad, length, Batching(4, rank=60, world=61))
-    with pytest.raises(BTCChatError, match="no record of the streamed mixture is left for reader 61 of 61"):
+    with pytest.raises(BTCChatError, match="the streamed mixture has too few records for reader 61 of 61"):
         next(iter(loader))
 
 
@@ -203,13 +203,13 @@ def test_a_batch_is_smaller_by_its_bad_samples(root):
     assert all(len(batch["modalities"]) + len(batch["faults"]) in (5, 6) for batch in batches)
 
 
-def test_without_leave_a_bad_sample_ends_the_run(root):
+def test_a_bad_sample_ends_the_run_unless_skipping_is_allowed(root):
     for mixture in ("bad", "tar+bad"):
         with pytest.raises(BTCChatError, match="^bad.jsonl row [12]: no such image$"):
             list(islice(train_loader(built(root, mixture), pad, length, Batching(6)), 20))
 
 
-def test_a_batch_of_bad_samples_alone_is_one_token_that_teaches_nothing(tmp_path):
+def test_a_batch_of_only_bad_samples_is_one_token_without_a_label(tmp_path):
     from tests.tiny import tiny_model
 
     batch = collate_good([BadSample("a"), BadSample("b")], pad)
@@ -221,7 +221,7 @@ def test_a_batch_of_bad_samples_alone_is_one_token_that_teaches_nothing(tmp_path
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-def test_what_was_cut_is_told():
+def test_truncation_is_reported():
     whole, cut = ({**sample_of(3), "cut": text} for text in (None, "a row 1, 5 tokens too long"))
     assert collate_good([whole, cut], pad)["cut"] == ["a row 1, 5 tokens too long"]
 
@@ -231,8 +231,8 @@ def sample_of(tokens: int) -> dict:
     return {"input_ids": ids, "labels": ids, "frames": NO_FRAMES, "modality": "text"}
 
 
-def test_a_token_budget_holds_for_what_the_language_model_is_given(tmp_path, monkeypatch):
-    """Short texts: what a batch is padded to is a good part of it."""
+def test_a_token_budget_holds_for_the_input_of_the_language_model(tmp_path, monkeypatch):
+    """Short texts, for which padding matters."""
     from btcchat.train.train import SampleMaker
     from tests.tiny import tiny_model
 

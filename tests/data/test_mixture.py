@@ -1,4 +1,4 @@
-"""Mixtures: which samples a line stands for, where its sets are described, and what is said of a bad one."""
+"""Mixtures: their samples, the descriptions of their sets, and errors."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_a_mixture_lists_its_terms():
     assert parse_mixture("a+b@first:9*3 + a") == [("a", 1), ("b@first:9", 3), ("a", 1)]
 
 
-def test_a_split_is_named_behind_a_colon(answers, sets):
+def test_a_split_is_named_after_a_colon(answers, sets):
     (sets / "more.yaml").write_text("halves: {annotation: '{split}.jsonl', splits: [one, two, train]}")
     (sets / "train.jsonl").write_bytes((sets / "two.jsonl").read_bytes())
     assert answers("halves:one@first:1+halves:two*2") == ONE[:1] + TWO * 2
@@ -74,7 +74,7 @@ def test_a_split_is_named_behind_a_colon(answers, sets):
     for mixture, message in {
         "halves:three": "unknown split of halves 'three'; choose from one, train, two",
         "ten:val": "data set 'ten' has no splits; leave out ':val'",
-        "both:val": "'both' is a mixture, :val is for a single set",
+        "both:val": ":val is for a single set, but 'both' is a mixture",
     }.items():
         with pytest.raises(BTCChatError, match=message):
             answers(mixture)
@@ -120,7 +120,7 @@ def test_a_part_of_a_set_is_taken(answers, sampling, rows):
 
 
 @pytest.mark.parametrize(("sampling", "count"), [("random:4", 4), ("40%", 4), ("random:31%", 4), ("0.5%", 1)])
-def test_a_random_part_follows_from_the_seed_alone(answers, sampling, count):
+def test_a_random_part_depends_only_on_the_seed(answers, sampling, count):
     drawn = answers(f"ten@{sampling}")
     assert len(set(drawn)) == len(drawn) == count
     assert drawn == answers(f"ten@{sampling}", epoch=1) == answers(f"one+ten@{sampling}")[3:]
@@ -131,7 +131,7 @@ def test_two_sets_do_not_lose_the_same_rows():
     assert list(sample("50%", 100, name="a", seed=0)) != list(sample("50%", 100, name="b", seed=0))
 
 
-def test_a_sample_is_said_in_the_yaml_or_in_the_mixture(answers, sets):
+def test_sampling_is_set_in_the_yaml_or_in_the_mixture(answers, sets):
     (sets / "more.yaml").write_text("few: {annotation: ten.jsonl, sampling: 'first:2'}")
     assert answers("few") == ["ten 0", "ten 1"]
     assert answers("few@end:1*2") == ["ten 9", "ten 9"]
@@ -140,25 +140,25 @@ def test_a_sample_is_said_in_the_yaml_or_in_the_mixture(answers, sets):
 @pytest.mark.parametrize(
     ("mixture", "message"),
     [
-        ("ten@first:11", "data set 'ten': sampling 'first:11' is 11 records, it has 10"),
-        ("ten@random:0", "'random:0' is 0 records"),
+        ("ten@first:11", "data set 'ten': sampling 'first:11' needs 11 records, but it has 10"),
+        ("ten@random:0", "'random:0' needs 0 records"),
         ("ten@last:3", "'@last:3' of 'ten' is neither all, first:N, end:N, random:N, N% nor written, random_choice"),
-        ("ten@first:1@end:1", "both @first:1 and @end:1 of 'ten'; give one"),
-        ("ten@flatten_list@2%@random_choice", "both @flatten_list and @random_choice of 'ten'; give one"),
-        ("both@first:3", "'both' is a mixture, @first:3 is for a single set"),
+        ("ten@first:1@end:1", "'ten' has @first:1 and @end:1; give one"),
+        ("ten@flatten_list@2%@random_choice", "'ten' has @flatten_list and @random_choice; give one"),
+        ("both@first:3", "@first:3 is for a single set, but 'both' is a mixture"),
         ("one+tow", r"unknown data set 'tow' \(did you mean 'two'\?\); choose from .* two, .*"),
         ("levir_c", r"did you mean 'levir_cc'\?"),
         ("nowhere.yaml", "nowhere.yaml cannot be read: No such file"),
     ],
 )
-def test_a_mixture_that_means_nothing_is_an_error(answers, mixture, message):
+def test_an_invalid_mixture_is_an_error(answers, mixture, message):
     with pytest.raises(BTCChatError, match=message):
         answers(mixture)
 
 
-def test_a_mixture_of_itself_is_an_error(answers, sets):
+def test_a_mixture_that_contains_itself_is_an_error(answers, sets):
     (sets / "round.yaml").write_text("a: {mixture: one+b}\nb: {mixture: two+a}")
-    with pytest.raises(BTCChatError, match=r"'a' is made of itself \(a > b > a\)"):
+    with pytest.raises(BTCChatError, match=r"'a' contains itself \(a > b > a\)"):
         answers("a")
 
 
@@ -171,7 +171,7 @@ def test_flattened_every_caption_is_a_sample(answers):
     assert answers("captioned@written") == CAPTIONS[:1] * 3
 
 
-def test_a_caption_is_chosen_anew_in_each_epoch(answers):
+def test_a_caption_is_chosen_again_in_each_epoch(answers):
     epochs = [answers("captioned@random_choice*50", epoch=epoch) for epoch in range(2)]
     assert epochs[0] == answers("captioned@random_choice*50") != epochs[1]
     assert epochs[0] != answers("captioned@random_choice*50", seed=1)
@@ -179,7 +179,7 @@ def test_a_caption_is_chosen_anew_in_each_epoch(answers):
     assert all(count > 15 for count in (counts[CAPTIONS[1]], counts[CAPTIONS[2]], counts[CAPTIONS[0]] - 50))
 
 
-def test_captions_that_stand_in_no_answer_are_an_error(answers, sets):
+def test_captions_that_are_not_an_answer_are_an_error(answers, sets):
     talk = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "y"}]
     (sets / "one.jsonl").write_text(json.dumps({"modality": "text", "captions": ["x"], "conversations": talk}))
     assert answers("one") == ["y"]
@@ -196,7 +196,7 @@ def test_the_length_of_a_record_is_that_of_its_longest_caption(sets):
 # Where sets are described --------------------------------------------------------------------------------------------
 
 
-def test_sets_of_a_users_own_stand_beside_the_shipped_ones(sets):
+def test_user_sets_are_added_to_the_packaged_ones(sets):
     shipped, known = set(known_sets()), set(known_sets(sets))
     assert "levir_cc" in shipped and known == shipped | {"one", "two", "ten", "captioned", "both"}
 
@@ -223,11 +223,11 @@ def test_a_yml_file_is_a_yaml_file(answers, sets):
 
 
 @pytest.mark.parametrize("name", ["a+b/mine.yaml", "a@b/mine.yml", "a*2/mine.yaml", "mine*.yaml"])
-def test_a_path_with_a_sign_of_mixtures_in_it_is_an_error(answers, sets, name):
+def test_a_path_that_contains_a_sign_of_mixtures_is_an_error(answers, sets, name):
     path = sets / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("b: {annotation: two.jsonl}")
-    with pytest.raises(BTCChatError, match=r"has one of \+ @ \* in it, .* give --mixture_folder") as error:
+    with pytest.raises(BTCChatError, match=r"contains \+ @ or \*, .* give --mixture_folder") as error:
         answers(f"one+{path}:b*2")
     assert str(error.value).startswith(f"'{path}'")
     assert answers("b", folder=path.parent) == TWO
@@ -237,18 +237,18 @@ def test_sets_are_registered_from_python(answers, sets):
     register("mine", annotation=str(sets / "one.jsonl"), images=str(sets), gsd=0.3)
     register("mine_twice", mixture="mine*2")
     assert answers("mine_twice", folder=None, data_root=None) == ONE * 2
-    with pytest.raises(BTCChatError, match="register: data set 'bad' must give annotation"):
+    with pytest.raises(BTCChatError, match="register: data set 'bad' must have annotation"):
         register("bad", images="x")
 
 
-def test_a_users_description_takes_the_place_of_the_shipped_one(answers, sets):
+def test_a_user_description_replaces_the_packaged_one(answers, sets):
     (sets / "mine.yaml").write_text("levir_cc: {annotation: one.jsonl}")
     assert answers("levir_cc") == ONE
 
 
 def test_data_root_comes_from_the_flag_or_the_environment(sets, monkeypatch):
     monkeypatch.delenv("BTCCHAT_DATA", raising=False)
-    with pytest.raises(BTCChatError, match="data set 'one': no folder of data .* give --data_root"):
+    with pytest.raises(BTCChatError, match="data set 'one': .* needs a data folder; give --data_root"):
         build_datasets("one", dict, folder=sets)
     monkeypatch.setenv("BTCCHAT_DATA", str(sets))
     assert len(build_datasets("one", dict, folder=sets)) == 3
@@ -258,13 +258,13 @@ def test_data_root_comes_from_the_flag_or_the_environment(sets, monkeypatch):
     ("text", "message"),
     [
         ("one: {annotation: x, images: .}", "'one' is described twice"),
-        ("three: {images: x}", "'three' must give annotation"),
-        ("three: {annotation: x, images: ., lisence: CC0}", "'three' must give annotation and may give captions"),
-        ("three: {mixture: one, annotation: x}", "'three' must give annotation"),
-        ("three+: {annotation: x}", r"'three\+' has one of"),
+        ("three: {images: x}", "'three' must have annotation"),
+        ("three: {annotation: x, images: ., lisence: CC0}", "'three' must have annotation and may have captions"),
+        ("three: {mixture: one, annotation: x}", "'three' must have annotation"),
+        ("three+: {annotation: x}", r"the name 'three\+' contains"),
         ("three: {annotation: one.jsonl, captions: any}", "unknown use of captions 'any'"),
         ("three: [", "is not YAML"),
-        ("- three", "names no data sets"),
+        ("- three", "does not describe any data set"),
     ],
 )
 def test_a_bad_description_of_sets_is_an_error(sets, text, message):
@@ -306,7 +306,7 @@ def test_a_fault_while_making_a_sample_names_the_record(sets):
         build_datasets("one+two", fails, data_root=sets, folder=sets)[4]
 
 
-def test_a_bad_sample_is_skipped_only_where_asked(sets):
+def test_a_bad_sample_is_skipped_only_on_request(sets):
     row = {"modality": "text", "captions": ["x"], "conversations": [{"from": "human", "value": "?"}]}
     row["conversations"].append({"from": "gpt", "value": "y"})
     (sets / "captioned.jsonl").write_text(json.dumps(row))
@@ -315,5 +315,5 @@ def test_a_bad_sample_is_skipped_only_where_asked(sets):
     mixture = build_datasets("one+two", fails, data_root=sets, folder=sets, bad_samples="skip")
     assert mixture[4] == BadSample("two.jsonl row 2: no such image")
     assert mixture[5] == "two 2"
-    with pytest.raises(BTCChatError, match="unknown treatment of bad samples 'replace'"):
+    with pytest.raises(BTCChatError, match="unknown bad_samples value 'replace'"):
         build_datasets("one", fails, data_root=sets, folder=sets, bad_samples="replace")

@@ -1,4 +1,4 @@
-"""Annotation files: what is read lazily, and what each bad row says."""
+"""Annotation files: lazy reading, and an error for each kind of bad row."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_rows_are_found_again_by_their_place_in_the_file(tmp_path, name):
     assert records.characters[0] == len("<image>\nWhat is new?a house")
 
 
-def test_blank_lines_are_no_rows(tmp_path):
+def test_blank_lines_are_not_rows(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(f"\n{json.dumps(ROWS[0])}\n\n{json.dumps(ROWS[1])}", encoding="utf-8")
     records = Records(path, tmp_path)
@@ -62,7 +62,7 @@ BAD = {
     "levir_cc.json row 2: unknown modality '['pair']'": row(modality=["pair"]),
     "levir_cc.json row 2: both 'image' and 'images'": row(image="a.png"),
     "levir_cc.json row 2: 7 in 'images', expected a path": row(images=["a.png", 7]),
-    "levir_cc.json row 2: a 'video' path, but modality 'pair'": row(images=None, video="a.mp4"),
+    "levir_cc.json row 2: it has a 'video' path, but modality 'pair'": row(images=None, video="a.mp4"),
     "levir_cc.json row 2: 1 dates, expected one for each image": row(dates=["2010"]),
     "levir_cc.json row 2: 'dates' is a str": row(dates="10"),
     "levir_cc.json row 2: 'clue' is a int": row(clue=3),
@@ -72,9 +72,9 @@ BAD = {
     "levir_cc.json row 2: answer 2 has no text": row(conversations=[*TALK, TALK[0], {"from": "gpt", "value": " "}]),
     "levir_cc.json row 2: the conversation ends with a question": row(conversations=[*TALK, TALK[0]]),
     "levir_cc.json row 2: no question; an answer must follow": row(conversations=TALK[1:]),
-    "levir_cc.json row 2: turn 2 is the human's, expected the gpt's": row(conversations=[TALK[0], *TALK]),
-    "levir_cc.json row 2: turn 4 is the gpt's, expected the human's": row(conversations=[TALK[1], *TALK, TALK[1]]),
-    "levir_cc.json row 2: a list, a record is a JSON object": [],
+    "levir_cc.json row 2: turn 2 is from 'human', expected 'gpt'": row(conversations=[TALK[0], *TALK]),
+    "levir_cc.json row 2: turn 4 is from 'gpt', expected 'human'": row(conversations=[TALK[1], *TALK, TALK[1]]),
+    "levir_cc.json row 2: this is a list, but a record must be a JSON object": [],
 }
 
 
@@ -94,8 +94,8 @@ def test_a_bad_record_names_its_file_and_row(tmp_path, message):
         ("r.json", '[{"a": 1', "r.json row 1: not JSON"),
         ("r.json", "[]", "has no records"),
         ("r.jsonl", "", "has no records"),
-        ("r.json", f"[{json.dumps(ROWS[0])} {json.dumps(ROWS[0])}]", "row 1: followed by neither"),
-        ("r.json", f"[{json.dumps(ROWS[0])}", "row 1: followed by neither"),
+        ("r.json", f"[{json.dumps(ROWS[0])} {json.dumps(ROWS[0])}]", "row 1: not followed by"),
+        ("r.json", f"[{json.dumps(ROWS[0])}", "row 1: not followed by"),
         ("r.jsonl", b"\xff\xfe", "row 1: not UTF-8"),
         ("r.json", b'["\xff"]', "r.json: not UTF-8"),
     ],

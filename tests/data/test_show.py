@@ -1,4 +1,4 @@
-"""The page of samples: what stands on it is what the model gets."""
+"""The page of samples shows what the model gets."""
 
 import base64
 import io
@@ -96,7 +96,7 @@ def test_the_images_are_those_the_model_sees(root, maker):
     assert torch.equal(torch.stack(frames[1:]), maker_sample(root, maker)["frames"])
 
 
-def test_whatever_a_data_set_says_is_escaped(root):
+def test_all_text_of_a_data_set_is_escaped(root):
     text = written(root)
     page = Page(text)
     assert "script" not in page.tags and "b" not in page.tags and "c" not in page.tags and "i" not in page.tags
@@ -106,7 +106,7 @@ def test_whatever_a_data_set_says_is_escaped(root):
     assert any(part.endswith("2014: <c>.png") for part in page.texts["figcaption"])
 
 
-def test_clues_stand_in_the_prompts(root, tmp_path):
+def test_clues_are_in_the_prompts(root, tmp_path):
     about = {"model": "base", "identity": "0", "questions": {}}
     with ClueWriter(tmp_path / "clues", about) as writer:
         writer.add([("pair", [str(root / "a.png"), str(root / "<c>.png")], "<u>")])
@@ -115,7 +115,7 @@ def test_clues_stand_in_the_prompts(root, tmp_path):
     assert "[<i>] [clue: <u>] What is new?" in page.texts["pre"][0] and "u" not in page.tags
 
 
-def test_the_seed_says_which_samples(root):
+def test_the_seed_determines_the_samples(root):
     assert written(root, "--samples", "1", "--seed", "3") == written(root, "--samples", "1", "--seed", "3")
     chosen = {tuple(Page(written(root, "--samples", "1", "--seed", str(seed))).texts["h3"]) for seed in range(8)}
     assert chosen == {(f"mine, id <b>{image}", "mine, id <b>1", "mine, id <b>4") for image in (2, 3)}
@@ -164,7 +164,7 @@ def test_a_card_of_a_stream_names_its_set_too(root):
 def test_a_page_that_cannot_be_written_is_an_error(root, capsys):
     where = ["--data_root", str(root), "--mixture_folder", str(root)]
     assert cli.main(["data", "show", "mine", *where, "--out", str(root / "none" / "page.html")]) == 2
-    assert "cannot be written: give a file in a folder that is there" in capsys.readouterr().err
+    assert "cannot be written: give a file in an existing folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("aspect_ratio", ["resize", "pad"])

@@ -1,4 +1,4 @@
-"""Pairs shown mirrored or turned: both dates alike, and their words with them."""
+"""Mirrored and rotated pairs: both dates alike, with their words for places."""
 
 import json
 
@@ -26,19 +26,19 @@ CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bott
         ("a bright stop sign, a lowered copyright, a topping", None, None),
     ],
 )  # fmt: skip
-def test_words_of_place_are_swapped(text, mirrored, flipped):
+def test_words_for_places_are_swapped(text, mirrored, flipped):
     assert swapped(text, SIDES) == (mirrored or text)
     assert swapped(text, HEIGHTS) == (flipped or text)
     assert swapped(swapped(text, SIDES | HEIGHTS), SIDES | HEIGHTS) == text
 
 
 def corner_pair(folder, corner: str, *, answer: str, **keys) -> dict:
-    """Grey before; after, a white corner."""
+    """Grey before, with a white corner after."""
     row, column = CORNERS[corner]
     after = np.full((8, 8, 3), 90, np.uint8)
     after[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
     for date, image in (("before", np.full_like(after, 90)), ("after", after)):
-        image[0, 0] = 7  # a mark by which a view is known
+        image[0, 0] = 7  # a mark that identifies a view
         Image.fromarray(image).save(folder / f"{date}.png")
     talk = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": answer}]
     return {"modality": "pair", "images": ["before.png", "after.png"], "conversations": talk, **keys}
@@ -62,7 +62,7 @@ def test_a_caption_names_the_corner_that_is_shown(tmp_path, corner):
     assert record.conversations[1]["value"] == f"a house in the {corner} corner"
 
 
-def test_quarter_turns_are_for_texts_that_name_no_place(tmp_path):
+def test_quarter_turns_are_only_for_texts_without_words_for_places(tmp_path):
     for answer, turned in (("a house", True), ("a house on the left", False), ("a vertical road", False)):
         record = parse(corner_pair(tmp_path, "top left", answer=answer), "here", str(tmp_path))
         views = {PairViews()(record, (0, 0, number)).view for number in range(100)}
@@ -70,7 +70,7 @@ def test_quarter_turns_are_for_texts_that_name_no_place(tmp_path):
         assert len(views) == (8 if turned else 4)
 
 
-def test_only_pairs_are_turned_and_what_came_before_stays(tmp_path):
+def test_only_pairs_are_turned_and_the_first_step_is_kept(tmp_path):
     row = corner_pair(tmp_path, "top left", answer="a house") | {"modality": "series"}
     record = parse(row, "here", str(tmp_path))
     assert {PairViews()(record, (0, 0, number)).view for number in range(20)} == {None}
@@ -79,7 +79,7 @@ def test_only_pairs_are_turned_and_what_came_before_stays(tmp_path):
     assert calls == [(1, 2, 3)]
 
 
-def test_a_training_sample_is_shown_in_its_view_and_anew_each_epoch(tmp_path):
+def test_a_training_sample_gets_a_new_view_in_each_epoch(tmp_path):
     from btcchat.train.train import SampleMaker
     from tests.tiny import tiny_model
 

@@ -1,4 +1,4 @@
-"""Steps of a few shapes, as a GPU records them, give what the plain loop gives; here computed on a CPU."""
+"""Steps in a few shapes, which a GPU records, give the answers of the plain loop; here computed on a CPU."""
 
 import gc
 import logging
@@ -32,7 +32,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """As if the weights were on a GPU; steps are computed and not recorded on a CPU. Small shapes, to cross several."""
+    """Pretend the weights are on a GPU; a CPU runs steps without recording. Shapes are small: answers cross several."""
     monkeypatch.setattr(recorded, "can_record", lambda decoder: decoder not in recorded._failed)
     monkeypatch.setattr(recorded, "COLUMNS", 16)
 
@@ -48,7 +48,7 @@ def prompts(model) -> list[torch.Tensor]:
     return [row[:length] for row, length in zip(merged.inputs_embeds, lengths, strict=True)]
 
 
-def test_answers_are_those_of_the_plain_loop(model, monkeypatch, on_gpu):
+def test_answers_equal_those_of_the_plain_loop(model, monkeypatch, on_gpu):
     found = generate_ids(model, batch_of(model), OPTIONS)
     monkeypatch.setattr(recorded, "can_record", lambda decoder: False)
     assert found == generate_ids(model, batch_of(model), OPTIONS)
@@ -80,7 +80,7 @@ def test_a_step_has_one_of_few_shapes(model, on_gpu, monkeypatch):
     assert {shape for shape in shapes if shape[1] == 1} <= {(4, 1), (2, 1), (1, 1)}
 
 
-def test_the_next_decoder_takes_over_memory_and_shapes(model, on_gpu):
+def test_the_next_decoder_reuses_memory_and_shapes(model, on_gpu):
     generate_ids(model, batch_of(model), OPTIONS)
     gc.collect()
     decoder, other = Decoder(model), Decoder(model)
@@ -91,12 +91,12 @@ def test_the_next_decoder_takes_over_memory_and_shapes(model, on_gpu):
     decoder.join(prompts(model)[0], OPTIONS)
     decoder.step()
     assert cache.keys[0] is keys and cache._steps.items() >= steps.items()
-    decoder.join(prompts(model)[0], GenerationOptions(200))  # more than there is room for
+    decoder.join(prompts(model)[0], GenerationOptions(200))  # more than fits
     decoder.step()
     assert cache.keys[0] is not keys and not cache._steps.keys() & steps.keys(), "graphs hold the old addresses"
 
 
-def test_an_answer_that_nobody_reads_to_its_end_leaves_an_empty_cache(model, on_gpu):
+def test_an_abandoned_answer_leaves_an_empty_cache(model, on_gpu):
     decoder = Decoder(model)
     decoder.join(prompts(model)[0], OPTIONS)
     decoder.step()
@@ -106,7 +106,7 @@ def test_an_answer_that_nobody_reads_to_its_end_leaves_an_empty_cache(model, on_
     assert cache.lengths == [] and recorded._idle[model.llm.get_decoder()] is cache
 
 
-def test_other_weights_get_another_cache(model, on_gpu):
+def test_different_weights_get_a_different_cache(model, on_gpu):
     cache = Decoder(model)._cache
     gc.collect()
     assert Decoder(model)._cache is cache
@@ -131,7 +131,7 @@ def test_a_step_that_cannot_be_recorded_is_computed_as_before_and_logged_once(mo
 
 
 def test_a_step_is_computed_once_then_recorded_then_repeated(monkeypatch):
-    """With a graph that repeats by calling."""
+    """With a fake graph that replays by calling the function."""
     calls = []
 
     class Graph:
@@ -162,7 +162,7 @@ def test_a_step_is_computed_once_then_recorded_then_repeated(monkeypatch):
 
 
 def test_flash_attention_is_replaced_during_a_step(model, on_gpu):
-    """It takes no finished mask; on a CPU it could not run at all."""
+    """It accepts no finished mask; on a CPU it could not run at all."""
     decoder = model.llm.get_decoder()
     expected = generate_ids(model, batch_of(model), OPTIONS)
     cache, inputs = Decoder(model)._cache, prompts(model)[0][None]

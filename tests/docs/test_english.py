@@ -26,6 +26,10 @@ PHRASES = {
     r"|image|product|fault|key|object|text|JSON|change\b)": "is not a",
     r"\bwould assume other\b": "if the file would be read back differently",
     r"\bnot gone on\b": "not resumed",
+    r"\bof another origin\b": "from elsewhere",
+    r"\bare others; |\bsays other\b|\b(?:said|read|told) otherwise\b": "differs, is different",
+    r"\bhas no place for\b|\bcannot be said in\b": "cannot store, does not support",
+    r"\bof one's own\b": "your own",
     r"\bdesign\.md\b|\bFACTS(?: [A-Z]\b|\.md)": "a page that ships",
 }
 SUFFIXES = (".md", ".py", ".sh", ".yaml", ".js", ".html", ".css", ".toml")
@@ -56,7 +60,9 @@ def test_the_phrases_are_those_of_the_style_table():
         "--resume True goes on with a stopped run. Flags go behind it. It is not to be had. Drawn anew. Mend that. "
         "attentive-0; less concat. Captions that cost nothing. A test with a clock. It is told. "
         "In front of its answer a turn must stand. Beside them stand others. It lies in a folder. It is no folder. "
-        "Reading it again would assume other. It is not gone on with. See design.md."
+        "Reading it again would assume other. It is not gone on with. "
+        "A file of another origin. The weights are others; it says other. It has no place for one. A set of one's own. "
+        "See design.md."
     )
     lower = said.lower().replace("design.md", "FACTS.md")
     assert [phrase for phrase in PHRASES if not re.search(phrase, lower)] == []

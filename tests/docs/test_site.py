@@ -11,20 +11,22 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, text
 
-# What a stranger wants to do -> where index.md sends them; each is one click away from it, or two.
+# What a stranger wants to do, in the words of a link of index.md -> the page that it opens.
 TASKS = {
-    "caption a pair": "tutorial_analyst.md#caption-a-pair",
-    "map a scene": "scenes.md",
-    "serve a page": "page.md",
-    "prepare data": "data.md",
-    "train": "training.md",
-    "evaluate": "eval.md",
-    "compare": "encoders.md",
-    "plug in a change encoder": "change_encoder.md",
-    "run a server": "serving.md",
-    "use a cluster": "distributed.md",
-    "use a GPU": "gpu.md",
-    "find a class or function": "api/model.md",
+    "caption a pair of images from the command line": "tutorial_analyst.md",
+    "caption a scene, two GeoTIFFs, and open it in QGIS": "tutorial_analyst.md",
+    "serve a page to colleagues": "serving.md",
+    "convert LEVIR-CC and check it": "data.md",
+    "train a change encoder on one GPU": "training.md",
+    "resume an interrupted training": "training.md",
+    "evaluate a checkpoint, with change maps": "eval.md",
+    "compare two runs": "eval.md",
+    "plug in a change encoder of my own": "change_encoder.md",
+    "use a published checkpoint (UniRS, CCExpert)": "systems.md",
+    "run a quantised model on a CPU": "quantize.md",
+    "train on several GPUs or machines": "distributed.md",
+    "check and measure a GPU machine": "gpu.md",
+    "Python API": "api/model.md",
 }
 
 
@@ -73,11 +75,8 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_is_at_most_two_clicks_from_the_start(task):
-    once = {link for link in links("docs/index.md") if link.partition("#")[0].endswith(".md")}
-    near = {link.partition("#")[0] for link in once} - {"../CONTRIBUTING.md", "../CHANGELOG.md"}
-    twice = {link for page in near for link in links(f"docs/{page}")}
-    assert TASKS[task] in once | twice
+def test_a_task_is_one_click_from_the_start(task):
+    assert re.search(rf"\[{re.escape(task)}\]\({re.escape(TASKS[task])}[#)]", text("docs/index.md"))
 
 
 def test_the_page_of_errors_has_the_messages_of_the_source():

@@ -1,4 +1,4 @@
-"""These tests need the extra ``eval``; those of scoring need no torch."""
+"""These tests need the extra ``eval``; those for scoring do not need torch."""
 
 import json
 
@@ -9,12 +9,12 @@ pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev inc
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Nothing here computes with torch, whose threads this sets elsewhere."""
+    """Override the fixture that sets torch's threads: nothing here computes with torch."""
 
 
 @pytest.fixture
 def write(tmp_path):
-    """write(name, rows) -> path of a file of JSON lines; a row that is a string is a line as it stands."""
+    """write(name, rows) -> path of a file of JSON lines; a row that is a string is written unchanged."""
 
     def write(name: str, rows) -> str:
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]

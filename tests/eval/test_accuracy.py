@@ -18,7 +18,7 @@ TYPES = ("presence", "comp", "count")
 
 @pytest.fixture
 def root(tmp_path):
-    """Sixty questions about no image of three types, whose answer is yes or 5; four clips of two classes."""
+    """Sixty questions without images, of three types, answered yes or 5; four clips of two classes."""
     answers = [(TYPES[number % 3], "5" if number % 3 == 2 else "yes") for number in range(60)]
     row = {"modality": "image", "image": "0.png"}
     rows = [
@@ -34,7 +34,7 @@ def root(tmp_path):
 
 
 def right_until(number: int):
-    """Answers of which the first ones are right."""
+    """Answers of which only the first ones are right."""
 
     def answer(sample) -> str:
         return sample.references[0] if sample.index < number else "nonsense"
@@ -58,7 +58,7 @@ def test_an_interval_is_as_wide_as_theory_says_and_the_score_is_the_measured_one
 
 
 def test_a_comparison_is_paired():
-    """Where the runs agree on all but a few questions, a difference counts that would be chance between strangers."""
+    """If two runs agree on almost all questions, a difference is significant that otherwise would not be."""
     right = [number % 2 == 0 for number in range(400)]
     better = [ok or number % 40 == 1 for number, ok in enumerate(right)]
     row = differences(right, better, ["a"] * 400)["overall"]
@@ -85,7 +85,7 @@ def test_score_of_a_run_of_questions_is_that_of_its_evaluation(root, tmp_path, c
     assert scores["overall"]["accuracy"] == pytest.approx(100 * 40 / 60) and low < 66 < high
     assert main(["score", str(run)]) == 0
     out = capsys.readouterr().out
-    assert "questions, 60 samples" in out and "95 %" not in out and "in the range of the true one" in out
+    assert "questions, 60 samples" in out and "95 %" not in out and "in the range of the correct" in out
 
 
 def test_compare_of_runs_of_questions_and_classes_is_by_type(root, tmp_path, capsys):
@@ -153,22 +153,22 @@ def test_several_sets_of_captions_are_scored_and_compared_each_by_itself(root, t
     assert main(["compare", *map(str, runs)]) == 0
     assert capsys.readouterr().out.startswith(f"A: {runs[0]}\n   {line}\nB: {runs[1]}\n\n")
     assert main(["score", str(runs[0]), "--id-field", "id"]) == 2
-    assert "pairs:val is one of several sets, scored as btcchat eval did" in capsys.readouterr().err
+    assert "pairs:val is one of several sets; leave it out" in capsys.readouterr().err
     one = make_run(root, "pairs", right_until(2), tmp_path / "one", selected=chosen)
     capsys.readouterr()
     assert main(["score", str(one)]) == 0 and capsys.readouterr().out.startswith(f"{line}\n\npreset levir-cc")
     assert main(["compare", str(one), str(one)]) == 0 and capsys.readouterr().out.count(line) == 2
 
 
-def test_what_cannot_be_scored_or_compared_so_is_one_line(root, tmp_path, capsys):
+def test_files_that_cannot_be_scored_or_compared_are_one_line_errors(root, tmp_path, capsys):
     run = make_run(root, "questions", right_until(9), tmp_path / "run")
     other = make_run(root, "clips", right_until(9), tmp_path / "other")
     write_rows(tmp_path / "captions.jsonl", [{"id": 1, "prediction": "a", "references": ["a"]}])
     faults = {
-        "--baseline is for files of captions; questions has questions": ["score", str(run), "--baseline"],
-        "--id-field is for files of captions": ["compare", str(run), str(run), "--id-field", "x"],
+        "--baseline is only for files of captions, but questions has questions": ["score", str(run), "--baseline"],
+        "--id-field is only for files of captions": ["compare", str(run), str(run), "--id-field", "x"],
         "is of questions,": ["compare", str(run), str(other)],
-        "captions.jsonl is a file; compare two runs": ["compare", str(run), str(tmp_path / "captions.jsonl")],
+        "captions.jsonl is a file; only runs": ["compare", str(run), str(tmp_path / "captions.jsonl")],
     }
     file = run / "predictions.jsonl"
     capsys.readouterr()
@@ -178,4 +178,4 @@ def test_what_cannot_be_scored_or_compared_so_is_one_line(root, tmp_path, capsys
         assert message in err and err.count("\n") == 1, err
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     assert main(["score", str(run)]) == 2
-    assert "has 59 rows, metrics.json beside it is of 60" in capsys.readouterr().err
+    assert "has 59 rows, but metrics.json next to it is for 60" in capsys.readouterr().err

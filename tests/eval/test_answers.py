@@ -42,14 +42,14 @@ def test_a_letter_is_an_answer():
     assert same("a", "A") and not same("", "A") and not same("the", "A") and not same("B", "A")
 
 
-def test_counts_are_held_to_ranges_only_where_the_data_are():
+def test_counts_are_compared_by_range_only_for_data_sets_that_use_ranges():
     assert same("7", "3", ranges=True) and same("Ten", "1", ranges=True) and not same("7", "3")
     for said, truth in (("0", "1"), ("10", "11"), ("100", "101"), ("1000", "1001"), ("many", "3")):
         assert not same(said, truth, ranges=True)
     assert same("2000", "900000", ranges=True)
 
 
-def test_areas_of_rsvqa_hr_are_held_to_its_ranges_and_its_counts_are_not():
+def test_areas_of_rsvqa_hr_are_compared_by_range_but_its_counts_are_not():
     for said, truth in (("7m2", "10m2"), ("11 m²", "100m2"), ("0m2", "0m2"), ("1,001", "23456m2")):
         assert same(said, truth, ranges=True), said
     for said, truth in (("0m2", "1m2"), ("10m2", "11m2"), ("1000m2", "1001m2"), ("large", "5m2")):
@@ -80,7 +80,7 @@ def test_questions_without_a_type_go_by_their_answer():
     assert [question_type(None, truth) for truth in ("No", "three", "airport")] == ["yes/no", "number", "other"]
 
 
-def test_a_class_whose_name_is_part_of_another_is_not_named_by_it():
+def test_a_class_is_not_named_by_a_longer_class_name_that_contains_it():
     names = ["earthquake", "post earthquake", "flood"]
     assert named("It shows post-earthquake damage", names) == "post earthquake"
     assert named("It is an earthquake .", names) == "earthquake"

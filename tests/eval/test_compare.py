@@ -1,4 +1,4 @@
-"""`btcchat compare`: ids that differ, answers made in different ways, and what says nothing about a difference."""
+"""`btcchat compare`: different ids, answers made under different conditions, and differences without a p."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ A = [
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds."""
+    """METEOR without its paraphrase table, which takes seconds to read."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -59,9 +59,9 @@ def test_a_map_with_faults_is_a_line_for_each_kind(files, tmp_path, capsys):
     path.write_text("a1,b1\na1,b2\nx,b3\na2,y\n")
     assert main(["compare", *files, "--ids", str(path)]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"btcchat: error: {path}: 2 ids 'x' of A (row 3), 'y' of B (row 4) in the map and not in the predictions",
+        f"btcchat: error: {path}: 2 ids 'x' of A (row 3), 'y' of B (row 4) in the map but not in the predictions",
         f"btcchat: error: {path}: 1 id 'a1' of A (2 rows) in more than one row",
-        f"btcchat: error: {path}: 1 id 'a3' of A in the predictions and not in the map",
+        f"btcchat: error: {path}: 1 id 'a3' of A in the predictions but not in the map",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_score_that_is_0_for_both_has_no_p(write, capsys):
     assert main(["compare", *paths]) == 0
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if "CIDEr-D" in line)
-    assert line.split()[-1] == "-" and "none where both scores are 0" in out
+    assert line.split()[-1] == "-" and "none if both are 0" in out
     perfect = [{**row, "prediction": HOUSES[0]} for row in rows]  # 0 for one of them alone is a difference
     assert main(["compare", paths[0], write("c.jsonl", perfect), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parts"]["all"]["BLEU-4"]["p"] < 0.05

@@ -1,4 +1,4 @@
-"""``btcchat compare-encoders``: equal trainings, resumption, the table; and how its scores and intervals are made."""
+"""``btcchat compare-encoders``: equal trainings, resuming, the table, and its scores and intervals."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ asked: {annotation: questions.jsonl, images: data}
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    """METEOR without its paraphrase table, which takes seconds to read; its scores are not checked here."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -33,7 +33,7 @@ def no_paraphrases(monkeypatch):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Six synthetic pairs to learn from and four others to be compared on, in 32 x 32 px of a tower's reading."""
+    """Six synthetic pairs for training and four for the comparison, which the tower reads at 32 x 32 pixels."""
     root = tmp_path_factory.mktemp("scenes")
     write_dataset(root / "data", SampleCounts(pairs=10), seed=3)
     rows = [json.loads(line) for line in (root / "data" / "pairs.jsonl").read_text().splitlines()]
@@ -55,7 +55,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture
 def words(scenes, start, tmp_path):
-    """Of a comparison that takes seconds: two steps, two seeds."""
+    """The arguments of a comparison that takes seconds: two steps, two seeds."""
     flags = {"data": "scenes", "data-root": scenes, "mixture-folder": scenes, "start": start, "out": tmp_path / "out"}
     flags |= {"seeds": 2, "steps": 2, "repeats": 2}
     more = ["--set", "per_device_train_batch_size=3", "--set", "dataloader_num_workers=0"]
@@ -81,7 +81,8 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
         r"[+-]\d+\.\d \((p \d\.\d{3}|no p)\)", attentive["minus concat"]
     )
     assert re.search(
-        r"4 trainings: about \d+ (second|seconds|minutes), without the evaluations \(concat 2 steps of", printed.err
+        r"4 trainings: about \d+ \w+, not counting the evaluations \(concat 2 steps of",
+        printed.err,
     )
     assert "Load average" in printed.out and "scenes:val (4 samples)" in printed.out
 
@@ -101,10 +102,10 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
     monkeypatch.setattr(comparing, "estimate", none)
     assert main(["compare-encoders", "concat", pooled, *words]) == 0
     again = capsys.readouterr()
-    assert "all 4 trainings are in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
+    assert "all 4 trainings are already in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
     assert main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"]) == 1
     told = capsys.readouterr().err
-    assert "is trained again: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
+    assert "will be retrained: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told
 
 
 def plan(scenes, start, tmp_path, *encoders: str, **more) -> ComparisonPlan:
@@ -186,21 +187,21 @@ def test_options_are_in_the_name_of_the_row_and_of_its_folder():
     ("more", "message"),
     [
         ({"evaluated": "scenes:test"}, "scenes:test is a test split; .*--i-know-this-is-the-test-split"),
-        ({"data": "scenes:val"}, "scenes:val is in --data, and scores on what was learned say nothing"),
+        ({"data": "scenes:val"}, "scenes:val is in --data, and scores on training samples are meaningless"),
         ({"data": "scenes:train", "evaluated": "scenes:train@first:2"}, "scenes:train is in --data"),
-        ({"data": "asked"}, "name what is evaluated with --eval|asked is in --data"),
+        ({"data": "asked"}, "name the samples to evaluate with --eval|asked is in --data"),
         ({"steps": 2, "epochs": 1.0}, "--steps and --epochs both"),
-        ({"flags": {"seed": "3"}}, "--set seed: the comparison decides it itself"),
+        ({"flags": {"seed": "3"}}, "--set seed: this flag is set by the comparison"),
     ],
 )
-def test_a_comparison_that_says_nothing_is_refused_before_it_starts(scenes, start, tmp_path, more, message):
+def test_a_meaningless_comparison_is_refused_before_it_starts(scenes, start, tmp_path, more, message):
     if more.get("data") == "asked":
         (scenes / "questions.jsonl").write_text((scenes / "pairs_val.jsonl").read_text())
     with pytest.raises(BTCChatError, match=message):
         plan(scenes, start, tmp_path, "concat", **more).check()
 
 
-def test_a_test_split_may_be_named_when_that_is_meant(scenes, start, tmp_path):
+def test_a_test_split_is_accepted_with_its_flag(scenes, start, tmp_path):
     (one,) = plan(scenes, start, tmp_path, "concat", evaluated="scenes:test", allow_test=True).check()
     assert one.is_test
 
@@ -243,7 +244,7 @@ def test_scores_are_means_over_the_seeds_with_the_pairs_drawn_alike():
 
 
 def test_intervals_and_differences_are_those_of_a_case_computed_by_hand():
-    """Two samples are drawn twice: 0, 1 or 2 of them are the first, with probability 1/4, 1/2 and 1/4."""
+    """With two draws of two samples, the first is drawn 0, 1 or 2 times with probability 1/4, 1/2 and 1/4."""
     drawn = np.array([[0, 2], [1, 1], [1, 1], [2, 0]])
     one, other = share(np.array([[True, False]]), drawn), share(np.array([[False, False], [True, True]]), drawn)
     assert one.seeds.tolist() == [50.0] and one.draws.tolist() == [0, 50, 50, 100]
@@ -256,7 +257,7 @@ def test_intervals_and_differences_are_those_of_a_case_computed_by_hand():
     assert high.minus(one)["p"] == pytest.approx(2 * (1 + 1) / 5)  # one of four draws is not above: 100 against 100
 
 
-def test_files_kept_of_a_training_are_held_against_their_types(tmp_path):
+def test_stored_files_of_a_training_are_checked_for_their_types(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "settings.json").write_text('{"identity": {}, "seconds": "5"}')
     with pytest.raises(BTCChatError, match="settings.json: seconds is '5', expected a number"):

@@ -1,4 +1,4 @@
-"""What captions are read to claim, and how claims are counted."""
+"""The claims found in captions, and how they are counted."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_an_opposite_direction_is_wrong_though_the_object_is_right():
 
 
 def test_published_captions_claim_what_their_references_do(shared):
-    """A model of 7 B parameters is right far more often than the same captions in another order."""
+    """The captions of a 7 B model score far higher than the same captions in another order."""
     from btcchat.eval.captions.predictions import read_predictions
 
     rows = read_predictions(shared / "data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt").rows[::10]

@@ -1,4 +1,4 @@
-"""Where the change map of a sample lies."""
+"""The path of a sample's change map."""
 
 from btcchat.eval.runs.folder import map_path
 

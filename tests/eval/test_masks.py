@@ -1,4 +1,4 @@
-"""`btcchat eval --masks`: change maps drawn once, and held to the masks of the pairs."""
+"""`btcchat eval --masks`: change maps are drawn once and compared with the masks of the pairs."""
 
 import json
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_a_map_is_that_of_the_model_and_only_missing_ones_are_drawn(root, tmp_pa
     model = BTCChat.from_pretrained(root / "model", device="cpu")
     alone = model.change_map(*(root / "data" / path for path in row["images"]))
     np.testing.assert_allclose(np.asarray(Image.open(paths[0])) / 255, alone, atol=0.51 / 255)
-    paths[1].unlink()  # as a run that was stopped leaves it
+    paths[1].unlink()  # left by an interrupted run
     assert main(words(root, "scenes:val", tmp_path)) == 0
     assert {path: path.read_bytes() for path in paths} == {path: data for path, (data, _) in before.items()}
     assert [path for path in paths if path.stat().st_mtime_ns != before[path][1]] == [paths[1]]
@@ -154,8 +154,8 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
         "held_test.jsonl row 2: no 'mask', which --masks needs of every pair": [rows[0], rows[1] | {"mask": None}],
         "held_test.jsonl row 1: mask '": [rows[0] | {"mask": "gone.png"}],
         "gone.png' not found (and 1 more pair)": [row | {"mask": "gone.png"} for row in rows[:2]],
-        "change maps are of pairs, and held has no pairs": [video],
-        "no val split of held to choose a threshold on; give --mask_threshold T": rows,
+        "change maps need pairs, and held has no pairs": [video],
+        "held has no val split to choose a threshold on; set one with --mask_threshold T": rows,
     }
     for message, some in faults.items():
         write_rows(root / "held_test.jsonl", some)
@@ -186,11 +186,11 @@ def test_a_mask_of_another_size_is_named(root, tmp_path, capsys):
     Image.new("1", (10, 20)).save(root / "data/small.png")
     write_rows(root / "held_test.jsonl", [rows[0] | {"mask": "small.png"}])
     assert main(words(root, "held", tmp_path, "--mask-threshold", "0.5")) == 2
-    assert "small.png has 10 x 20 pixels, the pair's change map 256 x 256" in capsys.readouterr().err
+    assert "small.png is 10 x 20 pixels, but the pair's change map is 256 x 256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype, changed, nodata", [("uint8", 255, 255), ("uint8", 128, 0), ("uint16", 1, None)])
-def test_what_is_not_0_in_a_mask_is_a_change_whatever_its_type_and_tags(tmp_path, dtype, changed, nodata):
+def test_any_nonzero_mask_value_is_a_change_whatever_its_type_and_tags(tmp_path, dtype, changed, nodata):
     from types import SimpleNamespace
 
     from btcchat.eval.maps.masks import count
@@ -207,5 +207,5 @@ def test_what_is_not_0_in_a_mask_is_a_change_whatever_its_type_and_tags(tmp_path
 
 def test_a_broken_map_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(BTCChatError, match="remove it, and it is drawn again"):
+    with pytest.raises(BTCChatError, match="delete it and rerun to draw it again"):
         count(None, tmp_path / "a.png")

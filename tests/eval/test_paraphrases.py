@@ -1,4 +1,4 @@
-"""The part of METEOR's table that a set of texts can use."""
+"""Extracting the part of METEOR's table that a set of texts can use."""
 
 import gzip
 
@@ -24,16 +24,16 @@ def test_pairs_all_of_whose_words_occur_are_kept_wherever_the_table_is_cut(tmp_p
     assert write_relevant(tmp_path / "table.gz", ["house building"], tmp_path / "out.gz") == 0
 
 
-def test_a_table_that_is_cut_off_is_an_error(tmp_path):
+def test_a_truncated_table_is_an_error(tmp_path):
     data = gzip.compress("".join(LINES).encode())
     (tmp_path / "table.gz").write_bytes(data[:-10])
-    with pytest.raises(BTCChatError, match="is cut off; install pycocoevalcap again"):
+    with pytest.raises(BTCChatError, match="is truncated; reinstall pycocoevalcap"):
         write_relevant(tmp_path / "table.gz", ["house 0"], tmp_path / "out.gz")
 
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """A table, and in ``passes`` how often it is gone through, with an empty cache folder."""
+    """A table with an empty cache folder; ``passes`` counts how often the table is read."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path, passes, triples = tmp_path / "table.gz", [], paraphrases._triples
     path.write_bytes(gzip.compress("".join(LINES).encode()))
@@ -57,7 +57,7 @@ def test_texts_of_known_words_do_not_go_through_the_table_again(table, tmp_path)
     assert _written(path, ["house 9 7 building"], tmp_path) == LINES[7] + LINES[9] and len(passes) == 2
 
 
-def test_too_many_words_are_forgotten(table, tmp_path, monkeypatch):
+def test_a_cache_with_too_many_words_is_discarded(table, tmp_path, monkeypatch):
     monkeypatch.setattr(paraphrases, "MOST_WORDS", 4)
     path, passes = table
     for texts, count in ((["house building 1"], 1), (["house building 2 3"], 2), (["house building 1"], 3)):
@@ -66,7 +66,7 @@ def test_too_many_words_are_forgotten(table, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["cut", "no gzip", "other words", "not lines of three", "another table", "a folder"])
-def test_what_is_not_whole_or_of_another_table_is_not_used(table, tmp_path, fault):
+def test_a_damaged_cache_or_one_of_another_table_is_ignored(table, tmp_path, fault):
     path, passes = table
     _written(path, ["house building 1"], tmp_path)
     kept = cache_folder() / "paraphrases.gz"

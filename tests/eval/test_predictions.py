@@ -23,10 +23,13 @@ def without(name: str) -> dict:
     ("rows", "words"),
     [
         ([HOUSE, '{"id": "b", "predic'], "line 2: not JSON"),
-        ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} a line"),
+        ([HOUSE, "[1, 2]"], "line 2: got a list, expected one object {...} per line"),
         ([HOUSE, "[" * 100_000], "line 2: not JSON"),
-        ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number of too many digits)"),
-        (["{}"], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'; it has no fields; give --id-field NAME"),
+        ([HOUSE, f'{{"id": {"9" * 5000}, "prediction": "a"}}'], "line 2: not JSON (a number with too many digits)"),
+        (
+            ["{}"],
+            "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'; found no fields; give --id-field NAME",
+        ),
         ([HOUSE, row(id="b", prediction=None)], "line 2: 'prediction' is null; expected a text"),
         ([HOUSE, row(id="b", prediction=["a house"])], "line 2: 'prediction' is a list"),
         ([HOUSE, row(id=None)], "line 2: 'id' is null"),
@@ -36,9 +39,12 @@ def without(name: str) -> dict:
         ([HOUSE, row(id="b", references=["x", 3])], "line 2: reference 2 of 'references' is a number"),
         ([HOUSE, row(id="b", references=["x", " . "])], "line 2: reference 2 of 'references' is empty"),
         ([HOUSE, {**without("prediction"), "id": "b"}], "line 2: no field 'prediction'"),
-        ([without("references")], "line 1: no field 'references' or 'change_caption'; it has id, prediction; give"),
+        (
+            [without("references")],
+            "line 1: no field 'references' or 'change_caption'; found id, prediction; give",
+        ),
         ([without("id")], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'"),
-        ([HOUSE, row(prediction="a road")], "line 1 and line 2 both have the id 'a' and say different things"),
+        ([HOUSE, row(prediction="a road")], "line 1 and line 2 both have the id 'a' but differ"),
         ([HOUSE, row(references=["a road"])], "line 1 and line 2 both have the id 'a'"),
         ([row(changeflag=2)], "line 1: 'changeflag' is 2; expected 0 or 1"),
         ([""], "empty; expected JSON lines"),
@@ -86,7 +92,7 @@ def test_a_line_separator_inside_a_text_ends_no_row(write):
     assert read.rows[0].prediction == "a\u2028b\x85c"
 
 
-def test_ids_are_held_against_a_file_of_references(write, capsys):
+def test_ids_are_checked_against_a_references_file(write, capsys):
     predictions = write("p.jsonl", [{"id": "a", "prediction": "x"}])
     references = write("r.jsonl", [{"id": name, "references": ["a house"]} for name in "abc"])
     assert main(["score", predictions, "--references", references]) == 2
@@ -105,7 +111,7 @@ def test_levir_ccs_own_file_gives_references_and_flags(write, shared):
     read = read_predictions(predictions, references=path, split="val")
     assert len(read.rows) == 94 and {len(one.references) for one in read.rows} == {5}
     assert [one.changed for one in read.rows] == [bool(image["changeflag"]) for image in images]
-    with pytest.raises(BTCChatError, match="no row of the split 'test'; it has train, val"):
+    with pytest.raises(BTCChatError, match="no row of the split 'test'; its splits are train, val"):
         read_predictions(predictions, references=path, split="test")
 
 
@@ -144,11 +150,11 @@ def test_cocos_captions_and_results_are_read(tmp_path, capsys):
     [
         (
             {"annotations": [{"image_id": 3, "caption": "x"}]},
-            "annotations row 1 is of image 3, which 'images'",
+            "annotations row 1 is for image 3, which 'images'",
         ),
         (
             {"annotations": [{"image_id": 7, "bbox": [0]}]},
-            "annotations row 1: no 'caption'; it has image_id, bbox",
+            "annotations row 1: no 'caption'; its fields are image_id, bbox",
         ),
         ({"annotations": [{"image_id": 7, "caption": None}]}, "annotations row 1: 'caption' is null; expected COCO's"),
         ({"annotations": [{"image_id": [7], "caption": "x"}]}, "annotations row 1: 'image_id' is a list"),
@@ -190,12 +196,15 @@ def test_a_fault_of_a_json_array_is_one_line_that_names_its_row(tmp_path, write,
     ("options", "words"),
     [
         (["--preset", "levir"], "unknown text preset 'levir' (did you mean 'levir-cc'?); choose from levir-cc"),
-        (["--partial"], "--partial goes with --references"),
-        (["--split", "test"], "--split goes with --references"),
-        (["--id-field", "key"], "line 1: no field 'key'; it has id, prediction, references; give --id-field NAME"),
+        (["--partial"], "--partial needs --references"),
+        (["--split", "test"], "--split needs --references"),
+        (
+            ["--id-field", "key"],
+            "line 1: no field 'key'; found id, prediction, references; give --id-field NAME",
+        ),
         (["--java", "/nowhere/java"], "no Java at '/nowhere/java'"),
     ],
 )
-def test_options_that_do_not_fit_are_named(options, words, write, capsys):
+def test_conflicting_options_are_named(options, words, write, capsys):
     assert main(["score", write("p.jsonl", [HOUSE]), *options]) == 2
     assert words in capsys.readouterr().err

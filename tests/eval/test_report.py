@@ -1,4 +1,4 @@
-"""`btcchat report`: one page of a run, its tables, samples and script; in a browser too, where there is one."""
+"""`btcchat report`: one page of a run, its tables, samples and script; also in a browser, if there is one."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds."""
+    """METEOR without its paraphrase table, which takes seconds to read."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -120,7 +120,7 @@ def test_a_report_has_the_tables_what_was_run_and_every_sample(root, tmp_path, c
     low, high = scores["scores"]["all"]["95 %"]["S*m"]
     assert f"{low:.2f} to {high:.2f}" in page.text
     for fact in ("f" * 64, "lower case, full stop dropped", "torch 2", "pycocoevalcap", "max_new_tokens 128",
-                 "CIDEr-D runs to 1000"):  # fmt: skip
+                 "CIDEr-D goes up to 1000"):  # fmt: skip
         assert fact in page.text
     assert [card["data-is"] for card in page.cards] == [
         "unchanged", "changed", "unchanged", "changed", "unchanged", "changed misjudged",
@@ -141,7 +141,7 @@ def test_nothing_from_data_becomes_html_and_nothing_is_loaded(root, tmp_path):
     assert "default-src 'none'" in text
 
 
-def test_of_many_samples_the_worst_and_some_others_are_shown_and_how_many(root, tmp_path):
+def test_a_large_report_shows_the_worst_and_some_other_samples_and_how_many(root, tmp_path):
     page = Page(written(make_run(root, "mine", caption, tmp_path / "run"), "--samples", "4"))
     numbers = [int(card["data-values"].split()[0]) for card in page.cards]
     assert len(numbers) == 4 and {3, 5} < set(numbers) and "4 of 6 samples: the 2 worst, and 2 evenly" in page.text
@@ -169,7 +169,7 @@ def test_change_maps_are_shown_where_the_run_has_them(root, tmp_path):
     assert len(page.sources) == len(plain.sources) + 1
 
 
-def test_published_results_stand_beside_runs_on_levir_cc_with_split_and_source(root, tmp_path):
+def test_runs_on_levir_cc_are_shown_with_published_results_their_split_and_source(root, tmp_path):
     page = Page(written(make_run(root, "pairs", caption, tmp_path / "run"), "--samples", "0"))
     assert page.row("this run")[6:8] == ["pairs:val, 6 pairs", "not recorded with the checkpoint"]
     assert page.row("CCExpert-7B")[1:7] == ["65.49", "41.82", "76.55", "143.32", "81.80", "test, 1,929 pairs"]
@@ -179,7 +179,7 @@ def test_published_results_stand_beside_runs_on_levir_cc_with_split_and_source(r
     assert "CCExpert" not in other.text and not other.cards
 
 
-def test_a_checkpoint_chosen_on_a_test_split_is_said_to_be(root, tmp_path):
+def test_a_checkpoint_chosen_on_a_test_split_is_reported_as_such(root, tmp_path):
     chosen = {"metric": "S*m", "value": 1.0, "step": 5, "sets": ["pairs:test"], "test splits": ["pairs:test"]}
     text = written(make_run(root, "pairs", caption, tmp_path / "run", selected=chosen), "--samples", "0")
     assert "<p class=warning>This checkpoint was chosen by S*m on pairs:test (A TEST SPLIT).</p>" in text
@@ -206,10 +206,10 @@ def test_questions_and_classes_have_their_own_tables_and_cards(root, tmp_path):
     assert page.row("overall accuracy")[1] == "100.00" and page.row("fire") == ["fire", "1", "100.00"]
     assert [card["data-is"] for card in page.cards] == ["right", "right", "wrong", "right"]
     assert "Is it so?" in page.cards[0]["text"] and "truth: yes" in page.cards[0]["text"]
-    assert len(page.sources) == 3 + 2 and "in the range of the true one" in page.text
+    assert len(page.sources) == 3 + 2 and "in the range of the correct" in page.text
 
 
-def test_what_a_report_cannot_be_made_of_is_said_in_one_line(root, tmp_path, capsys):
+def test_a_run_that_cannot_be_reported_is_a_one_line_error(root, tmp_path, capsys):
     run = make_run(root, "pairs", caption, tmp_path / "run")
     faults = {}
     (tmp_path / "empty").mkdir()
@@ -228,7 +228,7 @@ def test_what_a_report_cannot_be_made_of_is_said_in_one_line(root, tmp_path, cap
         assert message in err and err.count("\n") == 1, err
     (root / "pairs_val.jsonl").write_text((root / "pairs_val.jsonl").read_text().replace("some houses", "some roads"))
     assert main(["report", str(run)]) == 2
-    assert "pairs:val is not as it was" in capsys.readouterr().err
+    assert "pairs:val has changed since" in capsys.readouterr().err
     (root / "sets.yaml").unlink()
     assert main(["report", str(run)]) == 2
     assert "--samples 0 for a page without samples" in capsys.readouterr().err
@@ -248,7 +248,7 @@ document.body.dataset.measured = JSON.stringify({window: innerWidth, page: docum
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here (apt-get install chromium)")
 def test_nothing_is_wider_than_a_window_of_1200_pixels(root, tmp_path):
-    """With 25 classes, published results, names and answers without a blank, and a training's curves."""
+    """With 25 classes, published results, names and answers without spaces, and training curves."""
     classes = [f"traffic congestion {number}" for number in range(25)]
     clip = {"modality": "video", "video": ["1.png", "2.png"]}
     rows = [{"id": n, "label": n, "conversations": conversation("Which?", n), **clip} for n in classes]

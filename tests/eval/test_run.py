@@ -1,4 +1,4 @@
-"""`btcchat eval`: the same answers however it is run, stopped and gone on with; what it refuses."""
+"""`btcchat eval`: the same answers however it is run, stopped and resumed; errors."""
 
 import gzip
 import json
@@ -76,7 +76,7 @@ def words(root: Path, mixture: str, out: Path, *options: str, model: str = "mode
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    """METEOR without its paraphrase table, which takes seconds to read; its scores are not checked here."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -121,7 +121,7 @@ def part_lines(run: Path) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_any_number_of_processes_gives_the_same_run(root, tmp_path, processes):
-    """Sampled, so that each answer is another one and depends on the batch it is in."""
+    """Sampled, so that answers differ and would depend on their batch."""
     sampled = ["--temperature", "1", "--train", "pairs"]
     assert main(words(root, "pairs:val", tmp_path / "one", *sampled)) == 0
     out = torchrun(processes, words(root, "pairs:val", tmp_path / "many", *sampled))
@@ -133,7 +133,7 @@ def test_any_number_of_processes_gives_the_same_run(root, tmp_path, processes):
 
 
 @pytest.mark.slow
-def test_a_run_killed_with_9_goes_on_without_redoing_a_sample(root, tmp_path):
+def test_a_run_killed_by_sigkill_resumes_without_redoing_a_sample(root, tmp_path):
     command = words(root, "pairs:val", tmp_path / "run", "--temperature", "1", "--max-new-tokens", "120")
     killed, part = process(["-m", "btcchat", *command], stderr=subprocess.DEVNULL), tmp_path / "run/parts/0.jsonl"
     deadline = time.monotonic() + 250
@@ -216,7 +216,7 @@ def test_an_evaluation_into_a_log_prints_its_progress(root, tmp_path, capsys, ev
     assert "btcchat: 2 of 5 samples of pairs:train (40 %), " in err
 
 
-def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):
+def test_missing_baselines_are_a_note(root, tmp_path, capsys):
     write_rows(root / "alone.jsonl", [pair(0), pair(1)])
     (root / "alone.yaml").write_text(
         "alone: {annotation: alone.jsonl, images: .}\n"
@@ -224,9 +224,9 @@ def test_baselines_that_are_not_there_are_a_note(root, tmp_path, capsys):
     )
     write_rows(root / "half_val.jsonl", [pair(0), pair(1)])
     try:
-        note = "note: no baselines of a train split, as "
+        note = "note: no baselines from a train split, since "
         assert main(words(root, "alone", tmp_path / "alone")) == 0
-        assert f"{note}none is known; --train MIXTURE names one" in capsys.readouterr().out
+        assert f"{note}none is known; name one with --train MIXTURE" in capsys.readouterr().out
         assert main(words(root, "half:val", tmp_path / "half")) == 0
         out = capsys.readouterr().out
         assert note in out and "half_train.jsonl" in out
@@ -265,7 +265,7 @@ def test_each_model_and_set_has_a_folder_of_its_own(root, tmp_path, monkeypatch)
     assert [name.partition("/")[2] for name in found] == ["pairs-val", "pairs-val@first-2", "pairs-val"]
 
 
-def test_a_run_stopped_before_its_run_json_goes_on(root, tmp_path, capsys):
+def test_a_run_stopped_before_writing_run_json_can_be_resumed(root, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "parts").mkdir(parents=True)
     (run / ".lock").touch()
@@ -274,31 +274,31 @@ def test_a_run_stopped_before_its_run_json_goes_on(root, tmp_path, capsys):
     assert json.loads((run / "run.json").read_text())["finished"] and not list(run.glob(".*.part"))
     (run / "run.json").unlink()
     assert main(words(root, "pairs:val@first:2", run)) == 2
-    assert "holds other files and no run.json" in capsys.readouterr().err
+    assert "contains other files but no run.json" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp_path, capsys, monkeypatch):
+def test_a_run_resumes_with_the_device_and_dtype_it_was_started_with(root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     command = words(root, "pairs:val@first:2", tmp_path / "run")
     assert main([*command, "--device", "auto", "--dtype", "float32"]) == 0 and main(command) == 0
     assert main([*command, "--dtype", "bfloat16"]) == 2
-    assert "was begun with --dtype float32, not bfloat16" in capsys.readouterr().err
+    assert "was started with --dtype float32, not bfloat16" in capsys.readouterr().err
     began = json.loads((tmp_path / "run/run.json").read_text())
     began["versions"]["torch"] = "1.0"
     (tmp_path / "run/run.json").write_text(json.dumps(began))
     assert main(command) == 0, "nothing is left to answer"
     del began["finished"]
     (tmp_path / "run/run.json").write_text(json.dumps(began))
-    assert main(command) == 2 and "was begun with torch 1.0, not " in capsys.readouterr().err
+    assert main(command) == 2 and "was started with torch 1.0, not " in capsys.readouterr().err
     assert main([*words(root, "pairs:val", tmp_path / "gpu"), "--device", "cuda"]) == 2
-    assert "device cuda was asked for" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
+    assert "device cuda was requested" in capsys.readouterr().err and not (tmp_path / "gpu").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("metrics.json", "{}", "metrics.json has no 'preset'; remove this file, then run btcchat eval again"),
-        ("metrics.json", "[" * 100_000, "metrics.json is not JSON (nested too deeply); remove this file"),
+        ("metrics.json", "{}", "metrics.json has no 'preset'; delete this file, then run btcchat eval again"),
+        ("metrics.json", "[" * 100_000, "metrics.json is not JSON (nested too deeply); delete this file"),
         (
             "run.json",
             "[]",
@@ -307,7 +307,7 @@ def test_a_run_goes_on_with_the_device_and_the_dtype_it_was_begun_with(root, tmp
         ("run.json", "{}", "run.json has no 'model'; run btcchat eval again with another --out"),
     ],
 )
-def test_a_file_of_a_run_that_is_not_its_own_is_named(tmp_path, capsys, name, content, words):
+def test_a_damaged_file_of_a_run_is_named(tmp_path, capsys, name, content, words):
     row = {"id": 1, "prediction": "a", "references": ["a"]}
     scores = {"kind": "captions", "samples": 1, "test split": False, "data kind": None}
     (tmp_path / "predictions.jsonl").write_text(json.dumps(row) + "\n")
@@ -320,7 +320,7 @@ def test_a_file_of_a_run_that_is_not_its_own_is_named(tmp_path, capsys, name, co
         assert words in err and err.count("\n") == 1
 
 
-def test_a_checkpoint_chosen_on_a_test_split_is_said_to_be_first_of_all(root, tmp_path, capsys):
+def test_a_checkpoint_chosen_on_a_test_split_is_reported_before_the_scores(root, tmp_path, capsys):
     chosen = {"metric": "S*m", "value": 1.0, "step": 5, "sets": ["pairs:test"], "test splits": ["pairs:test"]}
     model = shutil.copytree(root / "model", tmp_path / "model")
     (model / "selection.json").write_text(json.dumps(chosen))
@@ -352,7 +352,7 @@ def test_questions_and_classes_have_their_own_scores(root, tmp_path, capsys):
     assert ids == ["questions/0", "questions/1", "questions/2", "clips/clip_0", "clips/clip_1"]
 
 
-def test_a_batch_is_answered_as_one_by_one(root, tmp_path):
+def test_a_batch_gets_the_same_answers_as_one_by_one(root, tmp_path):
     for size in ("1", "7"):
         assert main(words(root, "pairs:val", tmp_path / size, "--batch-size", size)) == 0
     assert (tmp_path / "1/predictions.jsonl").read_text() == (tmp_path / "7/predictions.jsonl").read_text()
@@ -383,11 +383,11 @@ def test_another_model_split_or_option_is_refused_and_both_are_named(root, tmp_p
     refused = {
         f"is an evaluation of the model {root / 'model'} (": words(root, "pairs:val", tmp_path / "run", model="other"),
         "is an evaluation on pairs:val (7 samples), not pairs:test (3": words(root, "pairs:test", tmp_path / "run"),
-        "was begun with --num-beams 1, not 3": words(root, "pairs:val", tmp_path / "run", "--num-beams", "3"),
+        "was started with --num-beams 1, not 3": words(root, "pairs:val", tmp_path / "run", "--num-beams", "3"),
         "is an evaluation on pairs:val (7 samples), not pairs:val (2": words(
             root, "pairs:val@first:2", tmp_path / "run"
         ),
-        "holds other files and no run.json": words(root, "pairs:val", tmp_path / "full"),
+        "contains other files but no run.json": words(root, "pairs:val", tmp_path / "full"),
         "is a file; give a folder": words(root, "pairs:val", tmp_path / "full" / "notes.txt"),
     }
     capsys.readouterr()
@@ -419,7 +419,7 @@ BAD = {
     "bad.jsonl row 2: no 'id' (a text or a number)": pair(1, id=None),
     "bad.jsonl row 2: no 'captions', the list of its references": pair(1, captions=None),
     "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
-    "bad.jsonl row 2: its id 'pair_0' is that of bad.jsonl row 1": pair(0),
+    "bad.jsonl row 2: its id 'pair_0' is already used by bad.jsonl row 1": pair(0),
     "bad.jsonl row 2: no question": pair(1, conversations=[{"from": "gpt", "value": "a house"}]),
     "bad.jsonl row 2: '<video>' in turn 1 is not": pair(1, conversations=conversation("<video>\nWhat?", "a house")),
     "bad.jsonl row 2: image '": pair(1, images=["gone.png", "0.png"]),
@@ -437,23 +437,23 @@ def test_sets_that_cannot_be_evaluated_are_named(root, tmp_path, capsys):
     talk = conversation("What?", "a house") + conversation("Where?", "here")
     write_rows(root / "bad.jsonl", [{"id": 1, "modality": "image", "image": "0.png", "conversations": talk}])
     for mixture, message in {
-        "bad": "bad.jsonl row 1: 2 questions; a sample of an evaluation has one",
-        "pairs*2": "counts 'pairs:test' more than once",
-        "pairs:val+pairs:val": "counts 'pairs:val' more than once",
+        "bad": "bad.jsonl row 1: 2 questions; a sample of an evaluation must have exactly one",
+        "pairs*2": "has 'pairs:test' more than once",
+        "pairs:val+pairs:val": "has 'pairs:val' more than once",
         "pairs:tset": "unknown split of pairs 'tset' (did you mean 'test'?)",
     }.items():
         assert main(words(root, mixture, tmp_path)) == 2
         assert message in capsys.readouterr().err
     write_rows(root / "bad.jsonl", [pair(0, captions=None)])
     assert main(words(root, "bad", tmp_path)) == 2
-    assert "row 1: a pair without 'captions'" in capsys.readouterr().err
+    assert "row 1: this pair has neither 'captions'" in capsys.readouterr().err
     for train, message in {
-        "pairs:val": "--train has pairs:val, which is what is evaluated",
-        "questions": "--train has questions, which has questions; the baselines need captions",
+        "pairs:val": "--train contains pairs:val, the set being evaluated",
+        "questions": "--train contains questions, a set of questions; the baselines need captions",
     }.items():
         assert main(words(root, "pairs:val", tmp_path / "run", "--train", train)) == 2
         assert message in capsys.readouterr().err
-    assert not (tmp_path / "run").exists(), "told before an answer is made"
+    assert not (tmp_path / "run").exists(), "reported before an answer is generated"
 
 
 def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root, monkeypatch):
@@ -482,7 +482,7 @@ def test_a_pair_is_asked_for_its_caption_as_the_caption_command_does(root, monke
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
-def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, capsys):
+def test_a_full_disk_leaves_whole_lines_and_the_run_can_be_resumed(root, tmp_path, capsys):
     """A limit on the size of a file stops a write in its middle, as a full disk does."""
     from btcchat.errors import BTCChatError
     from btcchat.eval.runs.folder import RunFolder
@@ -497,7 +497,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on(root, tmp_path, caps
     done = process(["-c", script, str(tmp_path)], stderr=subprocess.PIPE)
     _, err = done.communicate(timeout=60)
     assert done.returncode and "parts/0.jsonl cannot be written: File too large" in err
-    assert "the same command resumes the run" in err
+    assert "run the same command again to resume" in err
     assert set(RunFolder(tmp_path).answers()) == {"a0", "b0"}
     assert (tmp_path / "parts/0.jsonl").read_bytes().endswith(b"\n")
     (tmp_path / "parts/0.jsonl").write_text('{"id": 1}\n')
@@ -511,7 +511,7 @@ def test_an_unfinished_run_is_not_scored(tmp_path, capsys):
     assert "is not finished; run the same btcchat eval command again to resume it" in capsys.readouterr().err
 
 
-def test_odd_characters_come_back_as_they_were(tmp_path):
+def test_odd_characters_are_read_back_unchanged(tmp_path):
     from btcchat.eval.runs.folder import RunFolder
 
     odd = {"a": "two\nlines ||| \x00 \u2028 🏠", "b": "half \ud800", "ü": "word " * 10_000}
@@ -542,14 +542,14 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
         clue = "a hill" if number == 6 else clues.of("pair", images)
         assert row["prediction"] == model.caption(*images, clue=clue, max_new_tokens=8)
     assert said["online"] == said["cached"] != said["off"]
-    assert said["off"][-1] == said["cached"][-1], "a record's own clue stands in every mode"
+    assert said["off"][-1] == said["cached"][-1], "a record keeps its own clue in every mode"
 
     run = json.loads((tmp_path / "cached/run.json").read_text())
     assert run["options"]["prompt_augmentation"].startswith(f"cached, {root / 'model'} (")
     capsys.readouterr()
     for folder, options, message in (
-        ("cached", [], "was begun with --prompt-augmentation cached, "),
-        ("off", cached, "was begun with --prompt-augmentation None, not cached, "),
+        ("cached", [], "was started with --prompt-augmentation cached, "),
+        ("off", cached, "was started with --prompt-augmentation None, not cached, "),
         ("new", ["--prompt_augmentation", "cached"], "cached needs --clues DIR"),
         ("new", [*cached, "--stretch", "none"], "has clues of images read with the default --bands, --stretch"),
         ("new", ["--prompt_augmentation", "online"], "the model has no adapter to switch off"),
@@ -558,7 +558,7 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
     assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
-    assert not (tmp_path / "clips").exists(), "told before anything is written"
+    assert not (tmp_path / "clips").exists(), "reported before anything is written"
 
 
 def test_a_fault_while_a_file_of_the_run_is_written_leaves_the_one_before(tmp_path, monkeypatch):

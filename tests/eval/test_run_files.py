@@ -1,4 +1,4 @@
-"""run.json, metrics.json and clues.json with values of wrong types: one line that names the key."""
+"""run.json, metrics.json and clues.json with values of wrong types: a one-line error that names the key."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_a_wrong_value_in_run_json_is_named(folder, key, value, words):
 )
 def test_a_wrong_value_in_metrics_json_is_named(folder, key, value, words):
     (folder / "metrics.json").write_text(json.dumps(METRICS | {key: value}))
-    with pytest.raises(BTCChatError, match=f"metrics.json: {words}.*; remove this file, then run btcchat eval again$"):
+    with pytest.raises(BTCChatError, match=f"metrics.json: {words}.*; delete this file, then run btcchat eval again$"):
         read_run(folder)
 
 
@@ -79,5 +79,5 @@ def test_a_wrong_value_in_clues_json_is_named(folder, key, value):
         read_about(folder)
 
 
-def test_what_is_right_is_read(folder):
+def test_correct_files_are_read(folder):
     assert read_run(folder).processes == 1 and read_about(folder) == CLUES

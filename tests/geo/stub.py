@@ -16,6 +16,9 @@ class StubModel:
     def __init__(self, stop_after: int | None = None) -> None:
         self.asked, self.calls, self.stop_after = [], 0, stop_after
 
+    def see(self, dates):
+        return dates
+
     def distances(self, dates, pairs):
         if self.stop_after is not None and self.calls >= self.stop_after:
             raise KeyboardInterrupt
@@ -28,9 +31,10 @@ class StubModel:
         side = len(grey) // SIDE * SIDE
         return grey[:side, :side].reshape(SIDE, side // SIDE, SIDE, side // SIDE).mean(axis=(1, 3))
 
-    def answers(self, requested):
-        self.asked += requested
-        return [question or self.caption(frames) for question, frames in requested]
+    def answers(self, dates, asked):
+        shown = [(question, [dates[tile][date] for date in of]) for tile, of, question in asked]
+        self.asked += shown
+        return [question or self.caption(frames) for question, frames in shown]
 
     def caption(self, frames):
         before, after = (self.patches(frame) for frame in (frames[0], frames[-1]))

@@ -144,7 +144,7 @@ def test_a_raster_placed_by_control_points_alone_is_refused(tmp_path):
     with rasterio.open(path, "w", driver="GTiff", width=100, height=100, count=1, dtype="uint8") as file:
         file.gcps = (points, "EPSG:4326")
         file.write(np.ones((1, 100, 100), np.uint8))
-    with pytest.raises(BTCChatError, match="ground control points alone.*gdalwarp -tps"):
+    with pytest.raises(BTCChatError, match="only by ground control points, .*gdalwarp -tps"):
         opened(path)
 
 
@@ -160,7 +160,7 @@ def test_a_raster_placed_by_a_sensor_model_alone_is_refused(tmp_path):
             samp_off=50, samp_scale=50,
         )  # fmt: skip
         file.write(np.ones((1, 100, 100), np.uint8))
-    with pytest.raises(BTCChatError, match=r"sensor model \(RPC\) alone.*gdalwarp -rpc"):
+    with pytest.raises(BTCChatError, match=r"only by a sensor model \(RPC\), .*gdalwarp -rpc"):
         opened(path)
 
 

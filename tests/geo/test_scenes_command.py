@@ -51,8 +51,12 @@ def test_a_list_of_scenes_does_what_can_be_done(pair, tmp_path, stub, capsys):
     text = f"before,after,id\n{pair[0].name},{pair[1].name},good\n{pair[0].name},missing.tif,bad\n"
     (tmp_path / "scenes.csv").write_text(text)
     assert run("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs", "--tile", 128) == 3
-    assert "scenes.csv row 3: image" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "scenes.csv row 3: image" in captured.err and captured.out.startswith(f"{tmp_path / 'runs' / 'good'}:\n")
     assert (tmp_path / "runs" / "good" / "change.tif").is_file() and not (tmp_path / "runs" / "bad").exists()
+    map_before = (tmp_path / "runs" / "good" / "change.tif").read_bytes()
+    assert run("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs", "--tile", 128, "--resume") == 3
+    assert (tmp_path / "runs" / "good" / "change.tif").read_bytes() == map_before
     (tmp_path / "scenes.csv").write_text("before,after,id\na,b,../evil\n")
     assert run("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs") == 2
 
@@ -65,7 +69,7 @@ def test_a_list_of_scenes_does_what_can_be_done(pair, tmp_path, stub, capsys):
         (("{a}", "{b}", "--shift", "much"), "--shift much: expected auto, ignore or RIGHT,DOWN"),
         (("{a}", "{b}", "--crs", "EPSG:4326"), "--crs EPSG:4326 is measured in degrees"),
         (("{a}", "{b}", "--crs", "nonsense"), "--crs nonsense: not a coordinate system"),
-        (("{a}", "{b}", "--dates", "2019"), "got 1 dates for 2 scenes"),
+        (("{a}", "{b}", "--dates", "2019"), "got 1 date for 2 scenes"),
         (("--before", "{a}"), "give the scenes in one way"),
         (("{a}", "{b}", "--aoi", "none.geojson"), "area 'none.geojson' not found"),
         (("https://example.org/a.tif", "{b}"), "--allow-remote"),
@@ -121,7 +125,7 @@ def test_a_disk_that_fills_up_is_exit_code_2_and_the_run_can_be_resumed(pair, tm
 
     words = [*pair, "--out", tmp_path / "out", "--tile", "128"]
     code, error = child(*words, preexec_fn=full)
-    assert code == 2 and "cannot be written" in error
+    assert code == 2 and "cannot be written: " in error and "; make room, then run again with --resume" in error
     assert child(*words, "--resume")[0] == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "finished"
 

@@ -164,7 +164,7 @@ def test_swapped_dates_and_other_bands_are_warnings(pair, tmp_path):
     four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
     record, _ = run_scenes([four, pair[1]], tmp_path / "out")
     assert any("give the earlier one first" in warning for warning in record["warnings"])
-    assert any("have 4, 3 bands, perhaps of different sensors" in warning for warning in record["warnings"])
+    assert any("have 4 and 3 bands, perhaps of different sensors" in warning for warning in record["warnings"])
 
 
 def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp_path):
@@ -202,11 +202,18 @@ def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
 
     x, y = CORNER[0] + 100, CORNER[1] - 100
     lonlat = Transformer.from_crs(32633, 4326, always_xy=True)
-    ring = [lonlat.transform(x + dx, y + dy) for dx, dy in ((-40, -40), (40, -40), (40, 40), (-40, -40))]
     area = tmp_path / "area.geojson"
-    area.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+
+    def triangle(*corners):
+        ring = [lonlat.transform(x + dx, y + dy) for dx, dy in (*corners, corners[0])]
+        area.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+
+    triangle((-40, -40), (40, -40), (40, 40))
     record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
-    assert record["grid"]["size"][0] < 384 and 0 < len(rows) <= 4
+    assert record["grid"]["size"][0] < 384 and 0 < len(rows) <= 4 and record["aoi"]["file"] == str(area)
+    triangle((-40, -40), (0, -40), (40, 40), (40, -40))  # a corner more, of the same extent
+    with pytest.raises(BTCChatError, match="is a run of other scenes, another model or other settings"):
+        run_scenes(pair, tmp_path / "out", aoi=area, resume=True)
     area.write_text("{}")
     with pytest.raises(BTCChatError, match="--aoi .* has no polygons that can be read"):
         run_scenes(pair, tmp_path / "other", aoi=area)

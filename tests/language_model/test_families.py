@@ -1,4 +1,4 @@
-"""Language models of today: folders as published, with random weights of a few thousand parameters."""
+"""Recent language models: folders in their published layout, with a few thousand random weights."""
 
 import json
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from btcchat.language_model.tokenizer import load_tokenizer
 from tests.backbones import AVAILABLE, FAMILIES, ROWS, write_language_model, write_siglip2, write_tokenizer
 from tests.test_model import picture
 
-IDS = torch.arange(200)[None]  # more positions than the 64 of LLaMA 3's rope_scaling
+IDS = torch.arange(200)[None]  # more than the 64 positions in LLaMA 3's rope_scaling
 SHORT = GenerationOptions(max_new_tokens=12)
 REFERENCE = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 
@@ -48,7 +48,7 @@ def requests() -> list[Record]:
 
 @pytest.fixture
 def reference(parts):
-    """The language model as transformers itself loads it."""
+    """The language model, loaded by transformers itself."""
     name, llm, _ = parts
     model_class = getattr(transformers, REFERENCE[FAMILIES[name].config["model_type"]], None)
     if model_class is None:
@@ -57,12 +57,12 @@ def reference(parts):
 
 
 @torch.no_grad()
-def test_logits_are_those_of_transformers_own_class(parts, reference):
+def test_logits_equal_those_of_transformers_own_class(parts, reference):
     assert torch.equal(join(parts).llm(IDS).logits, reference(IDS).logits)
 
 
 @torch.no_grad()
-def test_what_the_installed_transformers_saves_is_read_the_same(parts, reference, tmp_path):
+def test_a_folder_saved_by_the_installed_transformers_gives_the_same_logits(parts, reference, tmp_path):
     """transformers 5 writes rope_parameters and dtype."""
     name, _, tower = parts
     reference.save_pretrained(tmp_path)
@@ -71,7 +71,7 @@ def test_what_the_installed_transformers_saves_is_read_the_same(parts, reference
 
 
 @torch.no_grad()
-def test_a_joined_model_saves_and_loads_to_equal_logits(parts, tmp_path):
+def test_a_joined_model_gives_equal_logits_after_saving_and_loading(parts, tmp_path):
     model = join(parts)
     model.save_pretrained(tmp_path / "m")
     again = BTCChat.from_pretrained(tmp_path / "m", device="cpu")
@@ -84,7 +84,7 @@ def test_a_joined_model_saves_and_loads_to_equal_logits(parts, tmp_path):
 
 
 @torch.no_grad()
-def test_the_cache_gives_the_tokens_of_whole_passes(parts):
+def test_the_cache_gives_the_tokens_of_full_passes(parts):
     model = join(parts)
     batch = model.processor.collate([model.processor(requests()[0], train=False)])
     [ids] = generate_ids(model, batch, SHORT)
@@ -95,11 +95,11 @@ def test_the_cache_gives_the_tokens_of_whole_passes(parts):
     assert ids == whole
 
 
-def test_a_batch_is_answered_as_one_by_one(parts):
+def test_a_batch_gets_the_same_answers_as_one_by_one(parts):
     model = join(parts)
     batched = model.answer(requests(), SHORT)
     assert batched == [model.answer([one], SHORT)[0] for one in requests()]
-    assert len(set(batched)) == len(batched)  # the random models look at what they are shown
+    assert len(set(batched)) == len(batched)  # the random models do depend on their images
 
 
 def test_it_learns_to_write_an_answer_and_to_end_it(parts):
@@ -122,31 +122,31 @@ def test_it_learns_to_write_an_answer_and_to_end_it(parts):
         assert model.llm.lm_head.weight is model.llm.model.embed_tokens.weight
 
 
-def test_rows_of_the_vocabulary_that_no_token_has_are_written_as_nothing(parts):
+def test_ids_without_a_token_decode_to_nothing(parts):
     model = join(parts)
     assert len(model.tokenizer) < ROWS
     text = model.tokenizer("a house", add_special_tokens=False).input_ids
     assert model.tokenizer.decode([*text, ROWS - 1]) == "a house"
     embeddings = model.llm.get_output_embeddings()
-    with torch.no_grad():  # the likeliest token is one of them
+    with torch.no_grad():  # make one of them the most likely token
         embeddings.weight = torch.nn.Parameter(torch.zeros_like(embeddings.weight))
         embeddings.weight[ROWS - 1] = model.llm.model(IDS)[0][0, -1]
     assert isinstance(model.ask("What?", max_new_tokens=4), str)
 
 
-# -- what a release cannot do ---------------------------------------------------------------------------------------
+# -- unsupported in some releases -------------------------------------------------------------------------------------
 
 
-def test_a_family_that_needs_a_newer_transformers_says_so_in_a_line(monkeypatch):
+def test_a_family_that_needs_a_newer_transformers_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(families.NEWER, "qwen9", ("9.1", "Qwen9Config", "Qwen9ForCausalLM"))
-    message = rf"language model 'qwen9' needs transformers 9.1 or newer, and {transformers.__version__} is installed; "
+    message = rf"language model 'qwen9' needs transformers 9.1 or newer, but {transformers.__version__} is installed; "
     with pytest.raises(BTCChatError, match=message + "install a newer one: pip install"):
         build_language_model({"model_type": "qwen9"})
 
 
 @pytest.mark.skipif("qwen3" in AVAILABLE, reason="this transformers has Qwen3")
-def test_qwen3_on_the_pin_names_the_release_that_has_it(tmp_path):
-    with pytest.raises(BTCChatError, match="language model 'qwen3' needs transformers 4.51 or newer, and 4.36.2 is"):
+def test_qwen3_on_the_pinned_transformers_names_the_release_that_has_it(tmp_path):
+    with pytest.raises(BTCChatError, match="language model 'qwen3' needs transformers 4.51 or newer, but 4.36.2 is"):
         write_language_model(tmp_path / "llm", "qwen3")
 
 
@@ -158,13 +158,13 @@ def test_a_tokenizer_whose_merges_an_old_library_would_read_differently_is_refus
 
 
 @pytest.mark.skipif("llama3.2" in AVAILABLE, reason="this transformers has LLaMA 3's rope_scaling")
-def test_the_rope_of_llama_3_on_the_pin_is_refused():
+def test_the_rope_of_llama_3_on_the_pinned_transformers_is_refused():
     config = FAMILIES["llama3.2"].config
     with pytest.raises(BTCChatError, match="rope_scaling is .*'llama3'.*; use another language model, or a newer"):
         build_language_model(config)
 
 
-def test_sliding_windows_are_refused_whichever_family_asks_for_them():
+def test_sliding_windows_are_refused_in_every_family():
     for family in ("llama", "qwen2"):
         with pytest.raises(BTCChatError, match="use_sliding_window is true; only full attention is supported"):
             build_language_model({"model_type": family, "use_sliding_window": True})

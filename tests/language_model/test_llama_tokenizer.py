@@ -1,4 +1,4 @@
-"""The SentencePiece tokenizer gives the ids and the texts that transformers 4.36.2's gave, on every transformers."""
+"""On every version of transformers, the SentencePiece tokenizer gives the ids and texts of version 4.36.2."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ PARTS = [
     *("0", "12", "3.14", "2010-2014", "na\u00efve", "\u00fc", "\u5efa\u7269", "\u0645\u0628\u0646\u0649"),
     *("\U0001f3e0", "e\u0301", "\u200b", "\x00", "\ufffd"),
 ]  # fmt: skip
-# What transformers 4.36.2 gives for TEXTS: (tokenizer, legacy) -> the beginning of `digest`.
+# Results of transformers 4.36.2 for TEXTS: (tokenizer, legacy) -> the beginning of `digest`.
 PUBLISHED = {
     ("tiny", False): "ef24eac53f78e649",
     ("tiny", True): "262711308123770b",
@@ -76,14 +76,14 @@ def test_ids_and_decoded_texts_are_those_of_4_36_2(name, legacy, request):
 def test_the_digests_are_those_of_the_published_class(name, legacy, request):
     published = transformers.LlamaTokenizer.from_pretrained(str(folder_of(name, request)), legacy=legacy)
     ours = LlamaTokenizer.from_pretrained(str(folder_of(name, request)), legacy=legacy)
-    for text in TEXTS:  # the digest would not say which
+    for text in TEXTS:  # the digest would not show which text differs
         ids = published(text).input_ids
         assert ours(text).input_ids == ids, repr(text)
         assert ours.decode(ids) == published.decode(ids), repr(text)
     assert digest(published) == PUBLISHED[name, legacy]
 
 
-def test_a_folder_of_llama_gets_this_class_whatever_its_config_calls_it(tmp_path):
+def test_a_llama_folder_gets_this_class_whatever_its_config_names(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes((TINY / "tokenizer.model").read_bytes())
     for settings in (None, {"tokenizer_class": "LlamaTokenizerFast", "legacy": False}):
         if settings:
@@ -94,7 +94,7 @@ def test_a_folder_of_llama_gets_this_class_whatever_its_config_calls_it(tmp_path
         assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 0)
 
 
-def test_what_is_saved_is_read_again_here_and_by_the_published_class(tmp_path):
+def test_a_saved_tokenizer_is_read_here_and_by_the_published_class(tmp_path):
     tokenizer = load_tokenizer(TINY)
     tokenizer.save_pretrained(tmp_path)
     assert (tmp_path / "tokenizer.model").read_bytes() == (TINY / "tokenizer.model").read_bytes()
@@ -104,13 +104,13 @@ def test_what_is_saved_is_read_again_here_and_by_the_published_class(tmp_path):
     assert [again(text).input_ids for text in PARTS] == [tokenizer(text).input_ids for text in PARTS]
 
 
-def test_a_copy_in_another_process_is_the_same():
+def test_a_copy_in_another_process_gives_the_same_ids():
     tokenizer = load_tokenizer(TINY)
     again = pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - our own bytes
     assert [again(text).input_ids for text in PARTS] == [tokenizer(text).input_ids for text in PARTS]
 
 
-def test_an_added_token_is_one_id_and_comes_back_as_it_was():
+def test_an_added_token_is_one_id_and_decodes_unchanged():
     tokenizer = load_tokenizer(TINY)
     tokenizer.add_tokens(["<place>"])
     ids = tokenizer("two<place>houses", add_special_tokens=False).input_ids
@@ -118,7 +118,7 @@ def test_an_added_token_is_one_id_and_comes_back_as_it_was():
     assert tokenizer.decode(ids) == "two<place>houses"
 
 
-def test_the_end_of_sequence_is_added_where_the_folder_asks_for_it():
+def test_the_end_of_sequence_is_added_if_the_folder_says_so():
     tokenizer = LlamaTokenizer.from_pretrained(str(TINY), add_bos_token=False, add_eos_token=True)
     assert tokenizer("two").input_ids == [*load_tokenizer(TINY)("two").input_ids[1:], tokenizer.eos_token_id]
 

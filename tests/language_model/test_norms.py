@@ -1,4 +1,4 @@
-"""The norm that a GPU computes in one kernel is transformers' own, and so it is everywhere else."""
+"""The norm that a GPU computes in one kernel equals transformers' own, which is used everywhere else."""
 
 import copy
 
@@ -12,7 +12,7 @@ from tests.tiny import tiny_model
 
 
 @pytest.mark.parametrize("llm", ["llama", "qwen2"])
-def test_every_norm_of_a_language_model_is_one_that_can_be_fused(tmp_path, llm):
+def test_every_norm_of_a_language_model_can_be_fused(tmp_path, llm):
     model = tiny_model(tmp_path, llm=llm).llm
     found = [module for module in model.modules() if isinstance(module, LlamaRMSNorm)]
     assert found and all(type(module) is FusedRMSNorm for module in found)
@@ -33,7 +33,7 @@ def both(monkeypatch):
     return plain, fused
 
 
-def test_the_fused_norm_and_its_gradients_are_the_plain_ones(both):
+def test_the_fused_norm_and_its_gradients_equal_the_plain_ones(both):
     x = torch.randn(3, 64)
     given = [x.clone().requires_grad_() for _ in both]
     found = [module(one) for module, one in zip(both, given, strict=True)]
@@ -44,14 +44,14 @@ def test_the_fused_norm_and_its_gradients_are_the_plain_ones(both):
     torch.testing.assert_close(both[1].weight.grad, both[0].weight.grad)
 
 
-def test_in_bfloat16_it_is_as_close_as_the_plain_one(both):
+def test_in_bfloat16_it_is_as_exact_as_the_plain_one(both):
     x = torch.randn(3, 64)
     exact = both[0](x)
     plain, fused = (float((module.bfloat16()(x.bfloat16()).float() - exact).abs().mean()) for module in both)
     assert fused <= plain
 
 
-def test_a_cpu_keeps_transformers_own_arithmetic(monkeypatch):
+def test_a_cpu_uses_transformers_own_norm(monkeypatch):
     monkeypatch.setattr(norms.F, "rms_norm", None, raising=False)
     norm = FusedRMSNorm(8)
     assert norm(torch.ones(2, 8)).shape == (2, 8)

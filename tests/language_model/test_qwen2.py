@@ -1,4 +1,4 @@
-"""Qwen2 on the LLaMA class; its logits are held by tests/test_golden.py."""
+"""Qwen2 on the LLaMA class; tests/test_golden.py checks its logits."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_only_queries_keys_and_values_have_biases():
     assert {name for name in names if name.endswith("bias")} == {f"self_attn.{p}_proj.bias" for p in "qkv"}
 
 
-def test_the_biases_count():
+def test_the_biases_change_the_logits():
     model, ids = build(), torch.arange(5)[None]
     before = model(ids).logits
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_the_biases_count():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
+def test_a_saved_model_loads_bit_equal_and_names_its_family(tied, tmp_path):
     model = build(tie_word_embeddings=tied)
     model.save_pretrained(tmp_path, safe_serialization=True)
     assert ("lm_head.weight" in weight_keys(tmp_path)) is not tied
@@ -71,7 +71,7 @@ def test_what_is_saved_loads_bit_equal_and_names_its_family(tied, tmp_path):
         ({"rope_parameters": {"rope_type": "spiral", "factor": 4.0}}, "rope_parameters is .*'spiral'.*; use another"),
     ],
 )
-def test_what_is_not_supported_is_said(settings, message):
+def test_unsupported_settings_are_errors(settings, message):
     with pytest.raises(BTCChatError, match=message):
         build(**settings)
 
@@ -94,8 +94,8 @@ def test_newer_transformers_rope_parameters_are_read(family, rope, scaling, tmp_
     assert torch.equal(model.eval()(ids).logits, older.eval()(ids).logits)
 
 
-def test_what_a_config_leaves_out_is_as_published():
-    """transformers' own Qwen2Config."""
+def test_missing_settings_have_the_published_defaults():
+    """The reference is transformers' own Qwen2Config."""
     config = Qwen2Config()
     assert (config.bos_token_id, config.eos_token_id, config.tie_word_embeddings) == (None, None, False)
     assert (config.vocab_size, config.max_position_embeddings) == (151936, 32768)
@@ -110,7 +110,7 @@ def test_the_tokenizer_is_read_from_each_kind_of_file(way, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     file = tmp_path / "tokenizer.json"
     content = json.loads(file.read_text())
-    assert content["model"]["merges"], "the test wants merges"
+    assert content["model"]["merges"], "the test needs merges"
     if way == "merges as lists":
         merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in content["model"]["merges"]]
         content["model"]["merges"] = merges

@@ -1,4 +1,4 @@
-"""A tokenizer.json of any family is read as it is, the way each version of the tokenizers library writes it."""
+"""A tokenizer.json of any family is read as it is, whichever version of the tokenizers library wrote it."""
 
 import json
 
@@ -14,7 +14,7 @@ TEXTS = ["two houses are built", "What changed?  USER: <|im_start|>x<|im_end|>",
 
 @pytest.fixture
 def folder(tmp_path):
-    """As SmolLM2's: byte-level BPE with GPT-2's class, and special tokens in the file."""
+    """Like SmolLM2's: byte-level BPE with GPT-2's class, and special tokens in the file."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -39,7 +39,7 @@ def rewrite(file, listed: bool) -> None:
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_merges_are_read_as_lines_and_as_lists_and_the_file_is_left_alone(folder, listed):
+def test_merges_are_read_as_lines_and_as_lists_and_the_file_is_not_changed(folder, listed):
     expected = [Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids for text in TEXTS]
     rewrite(folder / "tokenizer.json", listed)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -50,14 +50,14 @@ def test_merges_are_read_as_lines_and_as_lists_and_the_file_is_left_alone(folder
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_spaces_before_punctuation_stay_where_the_folder_does_not_say(folder):
-    """The default of transformers before 5 was to take them out."""
+def test_spaces_before_punctuation_are_kept_by_default(folder):
+    """transformers before 5 removed them by default."""
     tokenizer = load_tokenizer(folder)
     assert tokenizer.clean_up_tokenization_spaces is False
     assert tokenizer.decode(tokenizer("built .").input_ids) == "built ."
 
 
-def test_what_is_saved_is_read_again(folder, tmp_path):
+def test_a_saved_tokenizer_is_read_again(folder, tmp_path):
     tokenizer = load_tokenizer(folder)
     tokenizer.save_pretrained(tmp_path / "again")
     again = load_tokenizer(tmp_path / "again")

@@ -1,4 +1,4 @@
-"""The faster forms of two operators are the operators."""
+"""The faster forms of two operators give the operators' results."""
 
 import pytest
 import torch
@@ -11,21 +11,21 @@ from btcchat.multimodal_encoder.siglip import SiglipTower
 
 
 @torch.no_grad()
-def test_gelu_is_the_function_rounded_once(monkeypatch):
+def test_gelu_equals_the_exact_function_rounded_once(monkeypatch):
     monkeypatch.setattr(bf16_cpu, "CHUNK", 1000)
     x = torch.cat([torch.linspace(-30, 30, 4999), torch.tensor([0.0])]).bfloat16().view(2, 2500)
     expected = F.gelu(x, approximate="tanh")
     found = gelu(x.clone(), "tanh")
     exact = F.gelu(x.double(), approximate="tanh")
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-12)
-    near = x > -2  # below, torch's own loses digits to 1 + tanh
+    near = x > -2  # below, 1 + tanh in torch's own loses digits
     assert (found == expected)[near].float().mean() > 0.99
     other = gelu(x.clone(), "none")
     assert torch.equal(other, F.gelu(x)) and not torch.equal(other, expected)
 
 
 @pytest.mark.parametrize("tokens", [729, 256, 31])
-def test_attention_with_masked_keys_is_that_without(tokens):
+def test_attention_with_masked_keys_equals_attention_without_them(tokens):
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 3, tokens, 16).bfloat16() for _ in range(3))
     expected = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
@@ -35,7 +35,7 @@ def test_attention_with_masked_keys_is_that_without(tokens):
 
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("tokens", [144, 300])
-def test_attention_with_gradients_is_that_of_float32(tokens, autocast):
+def test_attention_with_gradients_matches_float32(tokens, autocast):
     torch.manual_seed(0)
     exact = [torch.randn(2, 3, tokens, 16).bfloat16().float().requires_grad_() for _ in range(3)]
     rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
@@ -59,7 +59,7 @@ def test_gelu_with_gradients_keeps_its_input():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_images_in_parts_are_as_all_at_once(monkeypatch, dtype):
+def test_images_in_parts_give_the_features_of_all_at_once(monkeypatch, dtype):
     torch.manual_seed(0)
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
     tower = SiglipTower(small | {"image_size": 136, "patch_size": 8}, select_layer=[0, -2]).to(dtype)  # 289 tokens

@@ -1,4 +1,4 @@
-"""Modules built without memory: what is on the meta device, and what is not computed."""
+"""Modules built without memory: parameters on the meta device and no initialisation."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from btcchat.layers.empty_weights import NoStartValues, init_empty_weights
+from btcchat.layers.empty_weights import NoInitialValues, init_empty_weights
 
 
 def test_parameters_have_no_memory_and_buffers_are_real():
@@ -16,9 +16,9 @@ def test_parameters_have_no_memory_and_buffers_are_real():
     assert norm.weight.requires_grad and norm.running_var.tolist() == [1, 1, 1]
 
 
-def test_real_tensors_are_written_and_meta_tensors_are_not_drawn_for():
+def test_real_tensors_are_initialised_and_meta_tensors_are_not():
     state = torch.get_rng_state()
-    with NoStartValues():
+    with NoInitialValues():
         empty, real = torch.empty(2, device="meta"), torch.zeros(2)
         assert nn.init.normal_(empty) is empty and nn.init.normal_(tensor=empty) is empty
         assert empty.uniform_() is empty and empty.requires_grad_().requires_grad

@@ -8,7 +8,7 @@ ROWS = 16
 
 
 @pytest.mark.parametrize("rows", [1, ROWS, ROWS + 1, 3 * ROWS + 5])
-def test_the_loss_in_parts_and_its_gradients_are_those_of_the_whole(rows, monkeypatch):
+def test_the_loss_in_parts_and_its_gradients_equal_those_of_the_whole(rows, monkeypatch):
     monkeypatch.setattr(loss_of, "LOGITS", 50 * ROWS)
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 50, bias=False)
@@ -39,7 +39,7 @@ def test_smoothing_spreads_a_share_of_each_target_over_the_vocabulary(rows, monk
     torch.testing.assert_close(mean_loss(head, hidden, target, 0.1), wanted)
 
 
-def test_more_logits_exist_together_on_a_gpu_and_fewer_tokens_of_a_large_vocabulary():
+def test_a_gpu_takes_more_tokens_at_once_and_a_large_vocabulary_fewer():
     small, large = (torch.nn.Linear(1, size, bias=False) for size in (32_000, 152_064))
     assert [rows_together(small, torch.device(name)) for name in ("cpu", "cuda")] == [262, 4194]
     assert rows_together(large, torch.device("cpu")) == 55 and rows_together(large, torch.device("cuda")) == 882

@@ -1,4 +1,4 @@
-"""Packed linear layers compute what the layers do, and never with weights that have changed."""
+"""Packed linear layers give the layers' results, and never use outdated weights."""
 
 import copy
 
@@ -30,7 +30,7 @@ def x():
 
 
 @torch.no_grad()
-def test_layers_side_by_side_with_what_follows_them(layers, x):
+def test_layers_side_by_side_and_the_step_after_them(layers, x):
     exact = [F.linear(x.float(), layer.weight.float(), layer.bias.float()) for layer in layers]
     close = {"rtol": 2**-7, "atol": 2**-9}
     torch.testing.assert_close(PackedLinear()(x, *layers).float(), torch.cat(exact, -1), **close)
@@ -80,10 +80,10 @@ def test_only_plain_layers_without_gradients_are_packed(layers, x, monkeypatch):
 def test_a_block_drops_its_packed_weights_before_it_is_trained():
     block, x = Block(BLOCK).bfloat16().eval(), torch.randn(1, 5, 32).bfloat16()
     before = block(x)
-    block.mlp["fc1"].weight.data.mul_(2)  # as optimisers of DeepSpeed write: the version stays
+    block.mlp["fc1"].weight.data.mul_(2)  # as DeepSpeed's optimizers do, without changing the version
     block.train().eval()
     assert not torch.equal(block(x), before)
-    assert torch.equal(copy.deepcopy(block)(x), block(x))  # a copy packs for itself
+    assert torch.equal(copy.deepcopy(block)(x), block(x))  # a copy packs its own weights
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Linear layers of int8 and int4 weights."""
+"""Linear layers with int8 and int4 weights."""
 
 import types
 
@@ -28,7 +28,7 @@ def linear(*sizes: int, bias: bool = True) -> nn.Linear:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
-def test_it_computes_about_what_the_plain_layer_does(kind, dtype, bias):
+def test_its_output_is_close_to_the_plain_layers(kind, dtype, bias):
     plain = linear(bias=bias)
     x = torch.randn(2, 5, SIZES[0])
     y = KINDS[kind].of(plain)(x.to(dtype))
@@ -38,7 +38,7 @@ def test_it_computes_about_what_the_plain_layer_does(kind, dtype, bias):
 
 
 @torch.inference_mode()
-def test_int8_gives_each_row_what_it_gives_alone_whatever_the_others_are():
+def test_int8_gives_a_row_the_same_output_in_a_batch_as_alone():
     layer = Int8Linear.of(linear())
     x = torch.randn(40, SIZES[0]) * torch.logspace(-3, 3, 40)[:, None]
     assert torch.equal(layer(x), torch.cat([layer(row[None]) for row in x]))
@@ -60,7 +60,7 @@ def test_rows_of_zeros_give_the_bias(kind):
 
 
 @torch.inference_mode()
-def test_weights_of_zeros_are_no_division_by_zero(kind):
+def test_weights_of_zeros_do_not_divide_by_zero(kind):
     plain = linear()
     plain.weight.zero_()
     assert torch.allclose(KINDS[kind].of(plain)(torch.randn(3, SIZES[0])), plain.bias.expand(3, -1), atol=1e-6)
@@ -73,7 +73,7 @@ def test_the_state_is_the_same_before_and_after_the_weights_are_packed(kind):
     assert list(before) == ["weight", "weight_scale", "bias"]
     x = torch.randn(3, SIZES[0])
     y = layer(x)
-    assert layer.weight is None  # packed in its place
+    assert layer.weight is None  # replaced by the packed one
     after = layer.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[key], before[key]) for key in before)
     again = empty(kind, linear())
@@ -81,7 +81,7 @@ def test_the_state_is_the_same_before_and_after_the_weights_are_packed(kind):
     assert torch.equal(again(x), y)
 
 
-def test_what_is_stored_is_small(kind):
+def test_the_stored_weights_are_small(kind):
     plain = linear(512, 512)
     stored = sum(value.nbytes for value in KINDS[kind].of(plain).state_dict().values())
     assert stored < plain.weight.nbytes * {"int8": 0.26, "int4": 0.17}[kind]
@@ -95,14 +95,14 @@ def test_scales_keep_their_precision_when_the_model_is_cast(kind):
     assert layer.bias.dtype == torch.bfloat16 and not layer.weight.is_floating_point()
 
 
-def test_sizes_that_int4_does_not_take_are_left_as_they_are():
+def test_layers_of_sizes_that_int4_does_not_support_are_not_quantised():
     model = nn.ModuleDict({"a": linear(64, 48), "b": linear(63, 48), "c": linear(64, 47)})
     assert replace("int4", dict(model.items()), model, loaded=True) == 1
     assert [type(layer) for layer in model.values()] == [Int4Linear, nn.Linear, nn.Linear]
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_bitsandbytes_gets_weights_on_the_cpu_with_the_bias_kept(bits):
+def test_bitsandbytes_gets_weights_on_the_cpu_and_keeps_the_bias(bits):
     class Layer(nn.Module):
         def __init__(self, *sizes, **options):
             super().__init__()

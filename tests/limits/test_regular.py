@@ -43,7 +43,7 @@ def test_files_of_json_report_it_in_one_line(folder, name):
             use(name)
 
 
-@pytest.mark.parametrize("name", set(NO_FILES) - {"nothing"}, ids=str.__len__)
+@pytest.mark.parametrize("name", sorted(set(NO_FILES) - {"nothing"}), ids=str.__len__)
 def test_nothing_is_written_to_what_is_no_regular_file(folder, name):
     for use in (lambda name: write_json(name, {}), Appender):
         with pytest.raises(BTCChatError, match=r"^[^\n]* cannot be written: [A-Za-z ]+$"):

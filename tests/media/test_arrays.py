@@ -1,4 +1,4 @@
-"""Images in memory: what numpy arrays and torch tensors are images, and that they are the image they were made of."""
+"""Images in memory: numpy arrays and torch tensors are the image they were made from."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("message", FAULTS)
-def test_an_array_that_is_no_image_is_one_line_that_says_what_is(message):
+def test_an_array_that_is_not_an_image_is_a_one_line_error(message):
     for read in (load_image, lambda array: load_frames("pair", [COLOUR, array])):
         with pytest.raises(BTCChatError) as error:
             read(FAULTS[message])
@@ -92,7 +92,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_model_says_of_an_array_what_it_says_of_its_image(model, form):
+def test_a_model_gives_the_same_answer_for_an_array_and_its_image(model, form):
     image, array = FORMS[form]
     other = COLOUR.rotate(180)
     ways = [

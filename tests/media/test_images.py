@@ -81,7 +81,7 @@ def write_png16(path, array):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.ppm"])
-def test_lossless_formats_come_back_as_they_were(tmp_path, scene, name):
+def test_lossless_formats_are_read_back_unchanged(tmp_path, scene, name):
     scene.save(tmp_path / name)
     image = load_image(tmp_path / name)
     assert image.mode == "RGB"
@@ -89,7 +89,7 @@ def test_lossless_formats_come_back_as_they_were(tmp_path, scene, name):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.jp2", "a.avif"])
-def test_lossy_formats_come_back_nearly_as_they_were(tmp_path, name):
+def test_lossy_formats_are_read_back_nearly_unchanged(tmp_path, name):
     Image.new("RGB", SIZE, (200, 100, 50)).save(tmp_path / name)
     assert np.abs(pixels(load_image(tmp_path / name)) - (200, 100, 50)).max() <= 3
 
@@ -237,7 +237,7 @@ def png(scene) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_limit_on_pixels_is_told_with_its_number(scene):
+def test_the_limit_on_pixels_is_reported_with_its_value(scene):
     with pytest.raises(BTCChatError, match="24 x 16 = 384 pixels, the limit is 100"):
         load_image(scene, max_pixels=100)
 
@@ -258,7 +258,7 @@ def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode)
     assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are put together
 
 
-def test_that_images_are_read_smaller_is_said_once_whatever_their_sizes(tmp_path, caplog):
+def test_reading_images_smaller_is_logged_once_for_all_sizes(tmp_path, caplog):
     for width in (32, 48):
         Image.new("L", (width, 8)).save(tmp_path / f"{width}.png")
     with caplog.at_level(logging.INFO, "btcchat"):
@@ -350,7 +350,7 @@ def test_a_wrong_count_says_got_and_expected(scene, modality, count, words):
         load_frames(modality, [scene] * count)
 
 
-def test_a_single_image_is_no_pair(tmp_path, scene):
+def test_a_single_image_is_not_a_pair(tmp_path, scene):
     scene.save(tmp_path / "a.png")
     with pytest.raises(BTCChatError, match="a pair needs 2"):
         load_frames("pair", tmp_path / "a.png")
@@ -380,7 +380,7 @@ def test_dates_of_different_size_are_noted_once(tmp_path, scene, caplog):
     assert "differ in size (24 x 16, 10 x 10)" in caplog.text
 
 
-def test_a_folder_is_sorted_as_people_count(tmp_path):
+def test_a_folder_is_sorted_in_natural_order(tmp_path):
     for number in (1, 2, 10):
         Image.new("RGB", (number, 1)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "Thumbs.db").write_text("no image")
@@ -444,16 +444,16 @@ def test_an_image_of_16_bits_in_memory_is_stretched_and_turned_upright():
     assert (np.asarray(load_image(image)) == np.rot90(upright, -1)).all()
 
 
-def test_a_folder_is_no_file_and_of_images_it_is_said_what_it_can_be(tmp_path):
+def test_a_folder_is_not_a_file_and_the_error_says_what_it_can_be(tmp_path):
     with pytest.raises(
-        BTCChatError, match="is a folder, a file is expected; a folder of frames is a series or a video$"
+        BTCChatError, match="is a folder, but a file is expected; a folder of frames is a series or a video$"
     ):
         existing_file(tmp_path, "image")
-    with pytest.raises(BTCChatError, match="is a folder, a file is expected$"):
+    with pytest.raises(BTCChatError, match="is a folder, but a file is expected$"):
         existing_file(tmp_path, "mask")
 
 
 @pytest.mark.parametrize("source", [5, None, [], b"a.png"])
-def test_what_is_no_image_is_a_wrong_type_by_its_name(source):
+def test_a_source_that_is_not_an_image_is_a_type_error(source):
     with pytest.raises(TypeError, match="source must be a path, a PIL image, a numpy array or a torch tensor"):
         load_image(source)

@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing beside them."""
+"""Self-contained HTML pages."""
 
 from btcchat.media.page import table
 

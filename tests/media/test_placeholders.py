@@ -1,4 +1,4 @@
-"""Words that other projects write in the place of an image."""
+"""Placeholders that other projects write for an image."""
 
 import pytest
 

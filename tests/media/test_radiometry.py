@@ -122,7 +122,7 @@ def test_8_bit_images_are_not_stretched_whatever_is_asked_for(tmp_path):
         assert (np.asarray(load_image(write(tmp_path / "a.tif", dark), reading=Reading(stretch=stretch))) == 3).all()
 
 
-def test_dates_of_8_and_16_bits_are_read_each_in_its_way_and_that_is_said(pair, tmp_path, caplog):
+def test_dates_of_8_and_16_bits_are_read_differently_with_a_warning(pair, tmp_path, caplog):
     deep, shallow = scene("reflectance", seed=5), np.full((10, 10, 3), 90, np.uint8)
     paths = [write(tmp_path / "deep.tif", deep), write(tmp_path / "shallow.tif", shallow)]
     first, second = pixels(load_frames("pair", paths))

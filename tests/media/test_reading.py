@@ -30,7 +30,7 @@ def test_a_record_is_read_back_as_it_was(reading):
         ({"nodata": "black"}, "--nodata black: expected a number"),
     ],
 )
-def test_flags_that_make_no_sense_name_what_is_accepted(flags, words):
+def test_invalid_flags_name_what_is_accepted(flags, words):
     with pytest.raises(BTCChatError, match=words):
         Reading.parse(**flags)
 

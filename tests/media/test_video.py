@@ -75,19 +75,19 @@ def test_a_video_in_a_folder_of_two_frames_is_still_a_video(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt", "a.avi"])
-def test_a_file_that_is_no_video_is_an_error(tmp_path, name):
+def test_a_file_that_is_not_a_video_is_an_error(tmp_path, name):
     (tmp_path / name).write_text("this is no video, though FFmpeg would show text as moving pictures\n" * 50)
     with pytest.raises(BTCChatError, match=f"{name}' cannot be decoded"):
         load_frames("video", tmp_path / name)
 
 
-def test_an_image_is_no_video(tmp_path):
+def test_an_image_is_not_a_video(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(BTCChatError, match="cannot be decoded"):
         load_frames("video", tmp_path / "a.png")
 
 
-def test_sound_alone_is_no_video(tmp_path):
+def test_sound_alone_is_not_a_video(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
@@ -170,7 +170,7 @@ def test_the_video_is_read_and_not_its_cover(shared, caplog):
     assert "stream 1 of 2 video streams is read" in caplog.text
 
 
-def test_a_cover_alone_is_no_video(tmp_path):
+def test_a_cover_alone_is_not_a_video(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
@@ -212,7 +212,7 @@ def test_the_best_stream_is_read(tmp_path, streams):
     assert {frame.size for frame in load_frames("video", tmp_path / "a.mkv")} == {(64, 64)}
 
 
-def test_frames_come_evenly_in_time_where_the_rate_varies(shared):
+def test_frames_are_evenly_spaced_in_time_if_the_rate_varies(shared):
     """16 frames in the first second, 4 in the next nine; 255 is 10 s."""
     frames = load_frames("video", shared / "cases/10-video-streams-and-time/vfr.mkv")
     seconds = [float(np.asarray(frame).mean()) / 25.5 for frame in frames]

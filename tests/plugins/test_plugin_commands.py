@@ -212,10 +212,10 @@ mine (--plugin)
   text preset: same
   vision tower: my_tower
 empty 2 (BTCCHAT_PLUGINS)
-  adds no part
+  adds no parts
 broken (BTCCHAT_PLUGINS)
   the plugin 'broken' cannot be loaded: SyntaxError: '(' was never closed (broken.py, line 1)
-Installed, and imported when a part is not known:
+Installed, and imported when a part is unknown:
   mine_installed (entry point 'other' of mine_installed 1.5)
 """
 

@@ -449,8 +449,8 @@ def test_an_unknown_template_lists_the_choices(tokenizer):
         ([user_turn("Q")], True, "ends with a question"),
         ([user_turn("Q"), assistant_turn()], True, "ends with a question"),
         ([user_turn("Q"), assistant_turn("A")], False, "ends with an answer"),
-        ([user_turn("Q"), user_turn("Q"), assistant_turn("A")], True, "turn 2 is the user's, expected the assistant's"),
-        ([assistant_turn("A")], True, "turn 1 is the assistant's, expected the user's"),
+        ([user_turn("Q"), user_turn("Q"), assistant_turn("A")], True, "turn 2 has role user, expected assistant"),
+        ([assistant_turn("A")], True, "turn 1 has role assistant, expected user"),
     ],
 )
 def test_a_chat_takes_turns_and_ends_where_it_should(chat, train, words, tokenizer):

@@ -87,7 +87,7 @@ def test_other_images_begin_a_new_conversation(talk):
 def test_reset_forgets_what_was_said_and_keeps_the_images(talk):
     chat, out, err = talk("/image a.png", "one", "/reset", "two")
     assert [len(call["history"]) for call in chat.model.calls] == [0, 0]
-    assert "two: image 20x10" in out and "the images stay" in err
+    assert "two: image 20x10" in out and "the images are kept" in err
 
 
 def test_dates_begin_a_new_conversation_and_must_fit(talk):

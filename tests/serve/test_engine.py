@@ -201,7 +201,7 @@ def test_one_request_that_cannot_be_read_does_not_spoil_those_beside_it(tiny, sa
         answers = [engine.submit(one, options(3)) for one in (good, bad, good)]
         gate.open()
         assert answers[0].text() == answers[2].text() != ""
-        with pytest.raises(BTCChatError, match="the prompts hold 0 image placeholders"):
+        with pytest.raises(BTCChatError, match="the prompts have 0 placeholders"):
             answers[1].text()
         first.text()
 

@@ -1,4 +1,4 @@
-"""A training run that is killed on the way, as by ``kill -9``: ``python killed.py WHEN FLAGS...``
+"""A training run that is killed part way, as by ``kill -9``: ``python killed.py WHEN FLAGS...``
 
 WHEN: ``step:N`` in the N-th batch; ``write:N`` with half of the N-th checkpoint's optimizer.pt written;
 ``delete:N`` with the N-th deletion of an old checkpoint begun.
@@ -17,7 +17,7 @@ from btcchat.train.trainer import Trainer
 
 
 def dies(function, number: int, concerned, first=lambda *arguments: None):
-    """``function``, but that call of those ``concerned(*arguments)`` does ``first`` and kills the process."""
+    """``function``, but its ``number``-th call with ``concerned(*arguments)`` runs ``first`` and kills the process."""
     calls = 0
 
     def call(*arguments, **options):

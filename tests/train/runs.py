@@ -1,4 +1,4 @@
-"""What a run has left."""
+"""The folders that a run leaves."""
 
 from pathlib import Path
 

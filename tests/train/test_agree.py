@@ -1,4 +1,4 @@
-"""Flags that the checkpoint answers already."""
+"""Flags whose values the checkpoint already fixes."""
 
 import json
 
@@ -38,9 +38,9 @@ def test_the_published_tower_and_projector_agree_with_the_published_checkpoint()
 @pytest.mark.parametrize(
     ("tower", "message"),
     [
-        ("google/siglip-base-patch16-384", r"hidden_size 768\), the .* says hidden_size 1152"),
-        ("google/siglip2-giant-opt-patch16-384", r"hidden_size 1536\), the .* says hidden_size 1152"),
-        ("google/siglip-so400m-patch14-224", r"image_size 224\), the .* says image_size 384"),
+        ("google/siglip-base-patch16-384", r"hidden_size 768\), but the .* says hidden_size 1152"),
+        ("google/siglip2-giant-opt-patch16-384", r"hidden_size 1536\), but the .* says hidden_size 1152"),
+        ("google/siglip-so400m-patch14-224", r"image_size 224\), but the .* says image_size 384"),
         ("openai/clip-vit-large-patch14", "neither a folder here nor google/siglip-SIZE.*hidden_size 1152"),
     ],
 )
@@ -53,14 +53,14 @@ def test_a_folder_is_compared_by_its_config(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"vision_config": SO400M}))
     check(vision_tower=str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(SO400M | {"num_hidden_layers": 26}))
-    with pytest.raises(BTCChatError, match=r"num_hidden_layers 26\), the .* says num_hidden_layers 27"):
+    with pytest.raises(BTCChatError, match=r"num_hidden_layers 26\), but the .* says num_hidden_layers 27"):
         check(vision_tower=str(tmp_path))
 
 
 def test_a_tower_of_a_library_is_compared_by_its_name():
     tower = {"vision_tower_type": "timm", "model_name": "vit_tiny_patch16_224"}
     check(tower, vision_tower="vit_tiny_patch16_224")
-    with pytest.raises(BTCChatError, match=r"model_name vit_base_patch16_224\), the .* says model_name vit_tiny"):
+    with pytest.raises(BTCChatError, match=r"model_name vit_base_patch16_224\), but the .* says model_name vit_tiny"):
         check(tower, vision_tower="vit_base_patch16_224")
 
 

@@ -1,4 +1,4 @@
-"""Training on streams, under a token budget, and with samples that cannot be made."""
+"""Training on streams, under a token budget, and with samples that cannot be read."""
 
 import io
 import json
@@ -30,12 +30,12 @@ def broken(data_root, tmp_path):
     return {"data_root": root, "mixture_folder": root}
 
 
-def test_without_leave_an_image_that_cannot_be_read_stops_the_run(run, broken):
+def test_an_unreadable_image_stops_the_run_by_default(run, broken):
     with pytest.raises(BTCChatError, match=r"images.jsonl row 2: .*green.png.* is not an image"):
         run("images", **broken, **TUNE)
 
 
-def test_an_image_that_is_not_there_stops_the_run_before_its_first_step(run, broken, tmp_path):
+def test_a_missing_image_stops_the_run_before_its_first_step(run, broken, tmp_path):
     (broken["data_root"] / "green.png").unlink()
     with pytest.raises(BTCChatError, match=r"^images.jsonl row 2: image '.*green.png' not found"):
         run("texts*9+images", **broken, **TUNE, max_steps=1)
@@ -48,7 +48,7 @@ def test_a_run_continues_without_its_bad_samples_and_lists_them(run, broken, cap
         trainer = run("images+pairs", **broken, **TUNE, bad_samples="skip", max_steps=-1, num_train_epochs=2)
     assert trainer.state.global_step == 10
     assert len(trainer.faults) == 2 * 8
-    assert caplog.messages[-9] == "16 times a sample was left out (--bad_samples skip):"
+    assert caplog.messages[-9] == "samples left out (--bad_samples skip), repeats included: 16"
     assert sum(message.startswith("  ") for message in caplog.messages) == 8
     assert any("images.jsonl row 2: " in message for message in caplog.messages[-8:])
 
@@ -61,7 +61,7 @@ def test_a_resumed_run_lists_what_was_left_out_before(run, broken, caplog):
     with caplog.at_level(logging.WARNING):
         resumed = run("images+pairs", **flags, resume=True)
     assert sorted(resumed.faults) == sorted(whole.faults) and len(whole.faults) == 16
-    assert "16 times a sample was left out (--bad_samples skip):" in caplog.messages
+    assert "samples left out (--bad_samples skip), repeats included: 16" in caplog.messages
 
 
 def test_a_batch_without_a_good_sample_changes_nothing(run, broken):
@@ -71,14 +71,14 @@ def test_a_batch_without_a_good_sample_changes_nothing(run, broken):
     assert sorted(losses(trainer))[0] == 0 < sorted(losses(trainer))[1]
 
 
-def test_a_sample_that_is_cut_is_told(run, tmp_path, caplog):
+def test_a_truncated_sample_is_reported(run, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         whole = run("texts", **TUNE, max_steps=1, output_dir=tmp_path / "whole")
         length = len(whole.train_dataset[0]["input_ids"])
         trainer = run("texts", **TUNE, max_steps=1, model_max_length=length - 2)
     assert (whole.cut, len(trainer.cut)) == ([], 1)
-    told = "1 times a sample was cut to the length the model reads, first texts.jsonl row 1, 2 tokens too long"
-    assert caplog.messages[-1].startswith(told)
+    expected = "samples cut to the length the model reads, repeats included: 1, e.g. texts.jsonl row 1, 2 tokens"
+    assert caplog.messages[-1].startswith(expected)
 
 
 def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
@@ -93,7 +93,7 @@ def test_a_token_budget_makes_more_and_smaller_batches_of_videos(run):
     ]
     assert sum(map(len, lengths)) == 8 and max(map(len, lengths)) < 8
     assert max(int(each.max()) * len(each) for each in lengths) <= 1.1 * 400  # text is estimated
-    with pytest.raises(BTCChatError, match="a batch may have 9; raise --max_tokens_per_batch"):
+    with pytest.raises(BTCChatError, match="a batch may only have 9; raise --max_tokens_per_batch"):
         run("images", **TUNE, max_tokens_per_batch=9, output_dir=f"{trainer.args.output_dir}2")
 
 
@@ -154,4 +154,4 @@ def test_two_processes_do_not_wait_for_each_others_bad_samples(broken, checkpoin
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert "3 times a sample was left out (--bad_samples skip):\n  images.jsonl row 2" in done.stderr
+    assert "samples left out (--bad_samples skip), repeats included: 3\n  images.jsonl row 2" in done.stderr

@@ -1,4 +1,4 @@
-"""Several processes on this machine's CPU do what one process does."""
+"""Several processes on this machine's CPU train the same model as one process."""
 
 import json
 import os
@@ -23,12 +23,12 @@ from tests.tiny import tiny_model
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 4
 ALL = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
-# Name -> (mixture, flags). In each some steps have pairs on one of two processes only (a test holds it).
+# Name -> (mixture, flags). In each, some steps have pairs on only one of two processes (a test checks that).
 STAGES = {
     "everything": ("images+pairs+series+videos+texts", ALL | {"per_device_train_batch_size": 2}),
     "change encoder": ("pairs+images*3+texts*4", {"tune_cc_projector": True, "per_device_train_batch_size": 1}),
 }
-# A bias before a BatchNorm has no gradient but rounding, of which Adam would make whole steps with its usual 1e-8.
+# A bias before a BatchNorm has only rounding errors as its gradient; with the usual 1e-8, Adam turns them into steps.
 COMMON = {"max_steps": STEPS, "save_steps": STEPS, "save_strategy": "steps", "max_grad_norm": 0.5, "adam_epsilon": 1e-5}
 
 
@@ -44,14 +44,14 @@ def launch(data_root, checkpoint, tmp_path):
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": path}
-        environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU is two devices
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU counts as two devices
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": tmp_path}
         running = [
             subprocess.Popen([*launcher, *words], env=environment, start_new_session=True, **options)
             for launcher in launchers
         ]
         try:
-            said = [process.communicate(timeout=500)[0] for process in running]
+            outputs = [process.communicate(timeout=500)[0] for process in running]
         finally:
             for process in running:
                 if process.poll() is None:
@@ -60,7 +60,7 @@ def launch(data_root, checkpoint, tmp_path):
                         process.wait(timeout=60)
                     except subprocess.TimeoutExpired:
                         os.killpg(process.pid, signal.SIGKILL)
-        assert all(process.returncode == 0 for process in running), "\n".join(said)[-3000:]
+        assert all(process.returncode == 0 for process in running), "\n".join(outputs)[-3000:]
         return out
 
     return go
@@ -78,9 +78,9 @@ def free_port() -> str:
 
 @pytest.fixture(scope="module")
 def cpu_adam(tmp_path_factory) -> Path:
-    """Folder of DeepSpeed's CPU Adam, compiled once beforehand: about a minute, more than a launch should wait for.
+    """Folder of DeepSpeed's CPU Adam, compiled once beforehand: about a minute, longer than a launch should wait.
 
-    In a folder of these tests: in the user's, the lock of a build that was killed makes every later one wait for ever.
+    It is in a folder of these tests: in the user's, the lock of a killed build would block every later one for ever.
     """
     folder = tmp_path_factory.mktemp("torch_extensions")
     build = "from deepspeed.ops.op_builder import CPUAdamBuilder; CPUAdamBuilder().load(verbose=False)"
@@ -94,7 +94,7 @@ def losses(log_history: list[dict]) -> list[float]:
 
 
 def check_same(out: Path, alone, capsys) -> None:
-    """The run in ``out`` had the losses of ``alone``, and left a model, equal to its own, that captions."""
+    """The run in ``out`` had the losses of ``alone`` and left the same model, which can caption."""
     state = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
     assert losses(state["log_history"]) == pytest.approx(losses(alone.state.log_history), abs=1e-3)
     assert {path.name for path in out.iterdir()} == {
@@ -103,7 +103,7 @@ def check_same(out: Path, alone, capsys) -> None:
     }
     model = BTCChat.from_pretrained(out, device="cpu", dtype=torch.float32).state_dict()
     for key, value in alone.model.state_dict().items():
-        if "running_" not in key and "num_batches" not in key:  # each process has statistics of its own batches
+        if "running_" not in key and "num_batches" not in key:  # each process has the statistics of its own batches
             torch.testing.assert_close(model[key], value, atol=1e-4, rtol=0, msg=lambda text, key=key: f"{key}: {text}")
     capsys.readouterr()
     assert cli.main(["caption", "--example", "--model", str(out), "--max-new-tokens", "3", "--device", "cpu"]) == 0
@@ -116,10 +116,10 @@ def check_same(out: Path, alone, capsys) -> None:
     ("how", "stage"),
     [
         *((how, "everything") for how in ("ddp", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")),
-        *((how, "change encoder") for how in ("ddp", "zero2", "zero3")),  # the offloading ones exchange as these do
+        *((how, "change encoder") for how in ("ddp", "zero2", "zero3")),  # offloading communicates as these do
     ],
 )
-def test_two_processes_do_what_one_does(run, launch, capsys, request, monkeypatch, how, stage):
+def test_two_processes_train_the_same_model_as_one(run, launch, capsys, request, monkeypatch, how, stage):
     if "offload" in how:
         monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(request.getfixturevalue("cpu_adam")))
     mixture, flags = STAGES[stage]
@@ -129,7 +129,7 @@ def test_two_processes_do_what_one_does(run, launch, capsys, request, monkeypatc
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_some_steps_have_pairs_on_one_process_only(run, stage):
+def test_some_steps_have_pairs_on_only_one_process(run, stage):
     mixture, flags = STAGES[stage]
     alone = run(mixture, **flags, max_steps=1)
     size, seed = flags["per_device_train_batch_size"], alone.args.seed
@@ -162,7 +162,7 @@ def test_the_deepspeed_launcher_starts_the_published_script(run, launch, capsys)
         ("zero3", ALL),
     ],
 )
-def test_bfloat16_under_deepspeed_is_that_of_autocast(run, launch, tmp_path, request, monkeypatch, how, trained):
+def test_bfloat16_under_deepspeed_matches_autocast(run, launch, tmp_path, request, monkeypatch, how, trained):
     """DeepSpeed casts the weights to bfloat16, and leaves BatchNorm's running statistics in float32."""
     if "offload" in how:
         monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(request.getfixturevalue("cpu_adam")))
@@ -181,7 +181,7 @@ def test_bfloat16_under_deepspeed_is_that_of_autocast(run, launch, tmp_path, req
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["ddp", "zero3", "hostfile"])
-def test_two_nodes_do_what_one_process_does(run, launch, capsys, tmp_path, how):
+def test_two_nodes_train_the_same_model_as_one_process(run, launch, capsys, tmp_path, how):
     mixture, flags = STAGES["everything"]
     alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
     shared = ["--master_addr=127.0.0.1", f"--master_port={free_port()}"]
@@ -198,7 +198,7 @@ def test_two_nodes_do_what_one_process_does(run, launch, capsys, tmp_path, how):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_accumulation_under_zero_is_accumulation_alone(run, launch, capsys):
+def test_accumulating_gradients_under_zero_matches_a_single_process(run, launch, capsys):
     mixture, flags = "images+pairs+series+videos", ALL | {"per_device_train_batch_size": 1}
     alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=4)
     launcher = torchrun("--standalone", "--nproc_per_node=2")
@@ -209,7 +209,7 @@ def test_accumulation_under_zero_is_accumulation_alone(run, launch, capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["ddp", "zero3"])
-def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(launch, how):
+def test_a_resumed_run_of_two_processes_equals_the_uninterrupted_one(launch, how):
     mixture, flags = STAGES["everything"]
     parallel = {"use_cpu": True} if how == "ddp" else {"deepspeed": how}
     flags = flags | parallel | {"cc_dropout": 0.2, "save_steps": 2}  # each process draws its own dropout
@@ -229,7 +229,7 @@ def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(launch, how):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_adapter_is_trained_under_zero3_too(run, launch, capsys):
-    """The frozen weights are split as well; of the language model only the adapter is saved."""
+    """The frozen weights are split too; only the adapter of the language model is saved."""
     mixture, flags = STAGES["everything"]
     flags = flags | {"tune_language_model": False, "tune_vision_tower": False}
     flags |= {"lora_enable": True, "lora_r": 4, "lora_dropout": 0.0}
@@ -279,7 +279,7 @@ def test_a_deepspeed_config_that_cannot_work_is_an_error(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_flags_that_this_machine_or_another_flag_rules_out_are_an_error(flags, message):
+def test_flags_that_this_machine_or_another_flag_rules_out_are_errors(flags, message):
     needed = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o"]
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*needed, *flags])

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o", "--use_cpu", "True"]
 
 
-def test_false_is_false():
+def test_the_text_false_is_read_as_false():
     training = parse_arguments([*NEEDED, "--tune_language_model", "False", "--tune_cc_projector", "False"])[2]
     assert training.tune_language_model is False
     assert training.tune_cc_projector is False
@@ -30,9 +30,9 @@ def test_false_is_false():
         (["--tune_language", "True"], "unknown flag '--tune_language'"),  # no abbreviations
         (["--group_by_length", "True"], "there is no flag --group_by_length here; batches are grouped by length"),
         (["--save_strategy", "often"], "unknown --save_strategy 'often'; choose from epoch, no, steps"),
-        (["--bf16", "True", "--fp16", "True"], "--bf16 True and --fp16 True: a run computes in one of them"),
+        (["--bf16", "True", "--fp16", "True"], "--bf16 and --fp16 are both True; choose one of them"),
         (["--label_smoothing_factor=0.1"], "there is no flag --label_smoothing_factor here; use --label_smoothing"),
-        (["--do_train", "True"], "there is no flag --do_train here; training is all that is done"),
+        (["--do_train", "True"], "there is no flag --do_train here; this command always trains"),
         (["--hub_model_id", "me/mine"], "there is no flag --hub_model_id here; upload the finished folder"),
         (["--cc_dropout", "1.5"], "--cc_dropout is 1.5, expected 0 to 1"),
         (["--cc_head", "0"], "--cc_head is 0, expected 1 or more"),
@@ -50,7 +50,7 @@ def test_false_is_false():
         (["--mm_tunable_parts", "mm_mlp_adapter", "--tune_single_projector", "False"], "--tune_single_projector both"),
     ],
 )
-def test_a_flag_that_cannot_be_meant_is_an_error(flags, message):
+def test_an_invalid_flag_is_an_error(flags, message):
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*NEEDED, *flags])
 
@@ -58,7 +58,7 @@ def test_a_flag_that_cannot_be_meant_is_an_error(flags, message):
 def test_each_flag_is_read_somewhere():
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "btcchat" / "train").glob("*.py"))
     unread = [field.name for field in fields(TrainingArguments) if not re.search(rf"\.{field.name}\b", sources)]
-    assert [name for name in unread if f'(flags, "{name}"' not in sources] == ["local_rank"]  # the environment has it
+    assert [name for name in unread if f'(flags, "{name}"' not in sources] == ["local_rank"]  # see the environment
     assert not MISSING.keys() & {field.name for field in fields(TrainingArguments)}
 
 
@@ -83,7 +83,7 @@ PUBLISHED = """
 """
 
 
-def test_the_published_flags_are_taken_and_those_with_nothing_to_decide_are_told(caplog):
+def test_the_published_flags_are_accepted_and_those_without_effect_are_reported(caplog):
     model, data, training = parse_arguments(PUBLISHED.split())
     assert (model.vision_tower, model.mm_projector) == ("google/siglip-so400m-patch14-384", "mlp_downsample")
     assert (model.from_origin, model.chg, model.cc_n_layers, model.cc_head) == (True, True, 0, 8)
@@ -91,17 +91,17 @@ def test_the_published_flags_are_taken_and_those_with_nothing_to_decide_are_told
     assert (training.save_steps, training.gradient_accumulation_steps) == (0.5, 8)
     assert data.image_aspect_ratio == "pad"
     for flag in ("lazy_preprocess", "vflan_no_system_prompt", "per_device_eval_batch_size"):
-        assert f"--{flag} has nothing to decide here" in caplog.text
+        assert f"--{flag} has no effect here" in caplog.text
 
 
 def test_help_leaves_out_flags_without_effect(capsys):
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])
-    told = capsys.readouterr().out
-    assert "--mm_projector_lr" in told
-    assert "--preset" in told
+    shown = capsys.readouterr().out
+    assert "--mm_projector_lr" in shown
+    assert "--preset" in shown
     for flag in ("--push_to_hub", "--group_by_length", "--per_device_eval_batch_size"):
-        assert f"{flag} " not in told
+        assert f"{flag} " not in shown
 
 
 def start(*flags: str) -> subprocess.CompletedProcess:

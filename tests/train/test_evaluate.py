@@ -23,7 +23,7 @@ SETS = "scenes: {annotation: 'scenes_{split}.jsonl', images: ., splits: [train, 
 
 @pytest.fixture(autouse=True)
 def no_paraphrases(monkeypatch):
-    """METEOR without its table of paraphrases, whose reading takes seconds; its scores are not looked at here."""
+    """METEOR without its table of paraphrases, which takes seconds to read; no test here checks its scores."""
     monkeypatch.setattr(
         "btcchat.eval.captions.meteor.write_relevant", lambda table, texts, out: gzip.open(out, "wb").close()
     )
@@ -59,7 +59,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
     (one,) = read_sets("scenes:val", data_root=scenes, folder=scenes)
     for step in (1, 2):
         metrics = json.loads((out / f"evaluations/step-{step}/metrics.json").read_text())
-        places = {"places F1"} & set(all_scores(metrics))  # the references name none, the answers may
+        places = {"places F1"} & set(all_scores(metrics))  # the references have none, the answers may
         assert set(all_scores(metrics)) == {*score_names(one), *places} and metrics["precision"] == "float32"
         assert metrics["sets"]["scenes:val"]["scores"]["all"]["pairs"] == 4
         assert len((out / f"evaluations/step-{step}/predictions.jsonl").read_text().splitlines()) == 4
@@ -76,7 +76,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
         run("scenes", tune_language_model=True, resume_from_checkpoint=out)
 
 
-def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
+def test_the_val_set_is_answered_with_the_clues_of_the_training(run, scenes, tmp_path, monkeypatch):
     from btcchat.clues.ask import records_of
     from btcchat.clues.store import CLUE_QUESTIONS, ClueWriter
     from btcchat.data.mixture import build_datasets
@@ -101,7 +101,7 @@ def test_val_is_asked_with_the_clues_of_the_training(run, scenes, tmp_path, monk
     assert len(asked) == 4 and all(clue.startswith("saw ") for clue in asked)
 
 
-def test_a_stop_leaves_no_weights_beside_the_selection_of_others(run, scenes, tmp_path, monkeypatch):
+def test_an_interruption_never_leaves_weights_with_another_models_selection(run, scenes, tmp_path, monkeypatch):
     from btcchat.eval.runs.folder import RunFolder
     from btcchat.train.evaluate import Evaluation
 
@@ -152,9 +152,9 @@ def test_evaluation_does_not_change_what_is_learned(run, scenes, tmp_path):
     assert (tmp_path / "with" / "evaluations").is_dir()
 
 
-def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path):
+def test_a_test_split_is_refused_unless_a_flag_allows_it(run, scenes, tmp_path):
     flags = {"tune_language_model": True, "eval_mixture": "scenes:test", "eval_strategy": "epoch"}
-    with pytest.raises(BTCChatError, match="test split scenes:test, and the best model would be chosen on it"):
+    with pytest.raises(BTCChatError, match="test split scenes:test, and the best model would be selected on it"):
         run("scenes", **flags)
     run("scenes", i_know_this_is_the_test_split=True, **flags)
     assert json.loads((tmp_path / "out/best/selection.json").read_text())["test splits"] == ["scenes:test"]
@@ -173,7 +173,7 @@ def test_a_test_split_is_refused_unless_it_is_known_as_one(run, scenes, tmp_path
         ("a", "latest.jsonl", False),
     ],
 )
-def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, expected):
+def test_a_test_split_is_recognised_by_its_name_file_or_folder(name, annotation, expected):
     from btcchat.eval.runs.samples import EvalSet
 
     assert EvalSet(name, "captions", [], "", {"annotation": annotation}).is_test == expected
@@ -189,7 +189,7 @@ def test_a_test_split_is_known_by_its_name_its_file_or_folder(name, annotation, 
         ({"eval_strategy": "steps", "eval_mixture": "scenes:val"}, "--eval_strategy steps needs --eval_steps N"),
     ],
 )
-def test_flags_that_do_not_fit_are_errors(run, scenes, flags, message):
+def test_contradictory_flags_are_errors(run, scenes, flags, message):
     with pytest.raises(BTCChatError, match=message):
         run("scenes", tune_language_model=True, **flags)
 
@@ -207,7 +207,7 @@ def test_an_unknown_score_is_an_error_with_the_choices():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["ddp", "zero3"])
 def test_two_processes_answer_together_and_keep_the_best_model(data_root, checkpoint, scenes, tmp_path, how):
-    """The kept model, read again, gives the answers that were scored."""
+    """The best model, loaded again, gives the answers that were scored."""
     from btcchat import BTCChat
     from btcchat.eval.runs.ranks import Ranks
     from btcchat.eval.runs.samples import read_sets
@@ -225,14 +225,14 @@ def test_two_processes_answer_together_and_keep_the_best_model(data_root, checkp
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": path}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU is two devices
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_SIZE": "2"}  # DeepSpeed: this CPU counts as two devices
     command = [*launcher, "-m", "btcchat.train.train_mem", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(path.name for path in (out / "evaluations").iterdir()) == ["step-2", "step-4"]
     chosen = json.loads((out / "best/selection.json").read_text())
     lines = (out / f"evaluations/step-{chosen['step']}/predictions.jsonl").read_text().splitlines()
-    said = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
-    assert list(said) == list(COLOURS)
+    answers = {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+    assert list(answers) == list(COLOURS)
     model = BTCChat.from_pretrained(out / "best", device="cpu", dtype="float32")
-    assert answer_all(model, read_sets("scenes:val", data_root=scenes, folder=scenes), Ranks()) == said
+    assert answer_all(model, read_sets("scenes:val", data_root=scenes, folder=scenes), Ranks()) == answers

@@ -67,6 +67,6 @@ def test_a_language_model_without_a_tower_is_an_error_that_names_the_flag(run, p
         run("pairs", **{name: value for name, value in flags.items() if value is not None})
 
 
-def test_lora_needs_a_checkpoint_to_be_an_adapter_of(run, parts):
-    with pytest.raises(BTCChatError, match="LoRA is an adapter of a checkpoint, and .* is a language model alone"):
+def test_lora_needs_a_checkpoint_to_adapt(run, parts):
+    with pytest.raises(BTCChatError, match="needs a checkpoint to adapt, and .* is only a language model"):
         run("pairs", **parts("smollm2") | {"lora_enable": True, "tune_language_model": False})

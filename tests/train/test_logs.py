@@ -1,4 +1,4 @@
-"""What a run says about itself: log lines, tensorboard and wandb, training.json."""
+"""Records of a run: log lines, tensorboard and wandb, training.json."""
 
 import hashlib
 import importlib.machinery
@@ -71,15 +71,15 @@ def test_logs_go_to_wandb(run, monkeypatch):
     monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])  # it looks for the real package
     trainer = run(**LLM, report_to="wandb", run_name="mine")
     assert wandb.init.call_args.kwargs["name"] == "mine"
-    told = wandb.config.update.call_args.args[0]
-    assert told["learning_rate"] == 1e-3
-    assert "mlp_downsample" in told["mm_projector"]
+    logged = wandb.config.update.call_args.args[0]
+    assert logged["learning_rate"] == 1e-3
+    assert "mlp_downsample" in logged["mm_projector"]
     lines_of_it = [call.args[0] for call in wandb.init.return_value.log.call_args_list]
     logged = [line["train/loss"] for line in lines_of_it if "train/loss" in line]
     assert logged == [entry["loss"] for entry in lines(trainer)]
 
 
-def test_a_reporter_that_is_not_there_is_an_error(run, monkeypatch):
+def test_a_missing_reporting_package_is_an_error(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BTCChatError, match="--report_to wandb needs the package wandb: pip install wandb"):
         run(**LLM, report_to="wandb")
@@ -87,7 +87,7 @@ def test_a_reporter_that_is_not_there_is_an_error(run, monkeypatch):
         run(**LLM, report_to="wandbb")
 
 
-def test_training_json_tells_how_the_run_was_started(run, data_root, tmp_path):
+def test_training_json_records_how_the_run_was_started(run, data_root, tmp_path):
     run("pairs*2+images", **LLM, learning_rate=2e-3, save_strategy="steps", save_steps=1)
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert record["flags"]["learning_rate"] == 2e-3

@@ -1,4 +1,4 @@
-"""Training an adapter of the language model, with projector and change encoder along."""
+"""Training an adapter of the language model together with the projector and change encoder."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def state(path) -> dict[str, torch.Tensor]:
     return BTCChat.from_pretrained(path, dtype=torch.float32, device="cpu").state_dict()
 
 
-def test_the_adapter_and_what_is_tuned_move_and_nothing_else(run, checkpoint, capsys, caplog):
+def test_only_the_adapter_and_the_tuned_parts_change(run, checkpoint, capsys, caplog):
     with caplog.at_level("INFO", logger="btcchat"):
         trainer = run(ALL, **LORA, tune_mm_projector=True)
     assert "LoRA: r 4, alpha 8, on down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in caplog.text
@@ -43,10 +43,10 @@ def test_the_adapter_and_what_is_tuned_move_and_nothing_else(run, checkpoint, ca
 def test_the_loss_falls_with_an_adapter_alone(run):
     flags = LORA | {"lora_dropout": 0, "lora_r": 16, "lora_alpha": 64}
     curve = losses(run(ALL, **flags, max_steps=40, per_device_train_batch_size=8, learning_rate=1e-2))
-    assert sum(curve[-5:]) / 5 < curve[0] - 0.15  # under a random head, which stays as it is
+    assert sum(curve[-5:]) / 5 < curve[0] - 0.15  # under a random head, which is frozen
 
 
-def test_a_resumed_adapter_run_is_the_uninterrupted_one(run, tmp_path):
+def test_a_resumed_adapter_run_equals_the_uninterrupted_one(run, tmp_path):
     flags = LORA | {"tune_mm_projector": True, "save_strategy": "steps", "save_steps": 2, "max_steps": 5}
     whole = run(ALL, **flags, output_dir=tmp_path / "whole", save_total_limit=9)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -71,13 +71,13 @@ def test_a_run_continues_from_an_adapter(run, checkpoint, tmp_path):
         second.model.vision_tower.state_dict()["vision_model.embeddings.position_embedding.weight"],
         state(tmp_path / "second")["vision_tower.vision_model.embeddings.position_embedding.weight"],
     )
-    frozen = run(**flags, output_dir=tmp_path / "third")  # the adapter is part of the model, and stays as it is
+    frozen = run(**flags, output_dir=tmp_path / "third")  # the adapter is part of the model, and is frozen
     third = state(tmp_path / "third")
     assert all(torch.equal(third[key], value) for key, value in state(tmp_path / "first").items() if "lora_" in key)
     assert not frozen.model.llm.training
     with pytest.raises(BTCChatError, match="the checkpoint is an adapter; continue with --lora_enable True"):
         run(**flags, tune_language_model=True)
-    with pytest.raises(BTCChatError, match="--lora_r is 8, the adapter has 4; leave the flag out"):
+    with pytest.raises(BTCChatError, match="--lora_r is 8, but the adapter has 4; leave the flag out"):
         run(**flags, lora_enable=True, lora_r=8)
 
 
@@ -99,7 +99,7 @@ def test_gradient_checkpointing_trains_an_adapter_over_frozen_parts(run, tmp_pat
         ({"lora_enable": True, "lora_dropout": 2}, "--lora_dropout is 2.0, expected 0 to 1"),
     ],
 )
-def test_lora_flags_that_cannot_be_meant_are_errors(flags, message):
+def test_invalid_lora_flags_are_errors(flags, message):
     needed = {"model_name_or_path": "m", "data_mixture": "a", "output_dir": "o", "use_cpu": True}
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([word for name, value in (needed | flags).items() for word in (f"--{name}", str(value))])
@@ -111,9 +111,9 @@ def test_target_modules_are_chosen_by_name(run):
     assert adapted == {"q_proj", "v_proj"}
 
 
-def test_qlora_without_a_gpu_or_bitsandbytes_is_one_clear_line(run, monkeypatch):
+def test_qlora_without_a_gpu_or_bitsandbytes_is_an_error_of_one_line(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BTCChatError, match="--bits 4 needs a CUDA GPU, and PyTorch finds none here"):
+    with pytest.raises(BTCChatError, match="--bits 4 needs a CUDA GPU, but PyTorch finds none here"):
         run(**LORA, bits=4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)

@@ -1,4 +1,4 @@
-"""The loss on change maps: least where the distance is the mask, and with a gradient that leads there."""
+"""The loss on change maps is lowest where the distance equals the mask, and its gradient leads there."""
 
 import torch
 
@@ -8,7 +8,7 @@ SHARE = torch.zeros(2, 4, 4)
 SHARE[0, :2, :2] = 1
 
 
-def test_it_is_least_where_the_distance_is_the_share():
+def test_it_is_lowest_where_the_distance_equals_the_share():
     right = change_map_loss(SHARE, SHARE)
     assert right < 0.01
     for wrong in (1 - SHARE, torch.zeros_like(SHARE), torch.ones_like(SHARE), torch.full_like(SHARE, 0.5)):
@@ -16,12 +16,12 @@ def test_it_is_least_where_the_distance_is_the_share():
 
 
 def test_nothing_changed_is_not_a_cheap_answer():
-    """A quarter of one pair of two has changed: cross entropy alone prefers a map without change to a rough one."""
+    """A quarter of one of two pairs changed: cross entropy alone prefers an empty map to a rough one."""
     rough = 0.6 * SHARE + 0.3
     assert change_map_loss(rough, SHARE) < change_map_loss(torch.full_like(SHARE, 0.01), SHARE)
 
 
-def test_a_batch_without_a_change_wants_no_change():
+def test_a_batch_without_changes_lowers_every_distance():
     distance = torch.full((2, 4, 4), 0.5, requires_grad=True)
     change_map_loss(distance, torch.zeros(2, 4, 4)).backward()
     assert (distance.grad > 0).all()

@@ -18,7 +18,7 @@ TRAINED = {"tune_mm_projector": True, "random_batches": True, "max_steps": 12, "
 
 @pytest.fixture
 def masked(data_root):
-    """A mixture in which the left half of each pair that changes is marked, beside the shared data root."""
+    """A mixture whose masks mark the left half of each changed pair, in addition to the shared data root."""
     names = list(COLOURS)
     rows = []
     for before in names:
@@ -57,7 +57,7 @@ def test_the_map_learns_the_masks(run, masked):
     assert gap > plain[:, :middle].mean() - plain[:, middle:].mean() + 0.02
 
 
-def test_the_first_loss_has_the_maps_loss_in_it(run, masked):
+def test_the_first_loss_includes_the_map_loss(run, masked):
     def first(**flags) -> float:
         return run(masked, **TRAINED | {"max_steps": 1}, **flags, overwrite_output_dir=True).state.log_history[0][
             "loss"
@@ -68,7 +68,7 @@ def test_the_first_loss_has_the_maps_loss_in_it(run, masked):
     assert twice - once == pytest.approx(once - plain, rel=1e-3)
 
 
-def test_a_batch_may_have_other_samples_beside_pairs_and_pairs_may_be_shown_in_views(run, masked):
+def test_a_batch_may_mix_pairs_with_other_samples_and_pairs_may_be_augmented(run, masked):
     run(f"{masked}+images+series+texts", **TRAINED | {"max_steps": 3}, mask_loss=1.0, augment_pairs=True)
 
 
@@ -95,13 +95,13 @@ def test_cached_features_give_the_same_loss(run, masked, tmp_path):
         ("masked", {"tune_mm_projector": True, "label_smoothing": 2}, "--label_smoothing is 2.0, expected 0 to 1"),
     ],
 )
-def test_what_it_cannot_train_is_refused_in_one_line(run, masked, mixture, flags, words):
+def test_a_run_without_masks_or_a_map_to_train_is_an_error(run, masked, mixture, flags, words):
     with pytest.raises(BTCChatError) as error:
         run(mixture, **{"mask_loss": 1.0} | flags)
     assert words in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) <= 300
 
 
-def test_smoothing_is_of_the_loss_that_is_trained(run):
+def test_label_smoothing_applies_to_the_training_loss(run):
     losses = [
         run(**TRAINED | {"max_steps": 1}, label_smoothing=share, overwrite_output_dir=True).state.log_history[0]["loss"]
         for share in (0.0, 0.5)
@@ -110,7 +110,7 @@ def test_smoothing_is_of_the_loss_that_is_trained(run):
 
 
 @pytest.mark.parametrize("view", [None, *Transpose])
-def test_the_share_is_of_the_patches_that_are_shown(tmp_path, view):
+def test_the_changed_share_follows_the_augmented_view(tmp_path, view):
     mask = np.zeros((4, 8), np.uint8)
     mask[:2, :2] = 1  # the upper left
     Image.fromarray(mask).save(tmp_path / "mask.png")

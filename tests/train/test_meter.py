@@ -1,4 +1,4 @@
-"""The sums behind a log line."""
+"""The sums that a log line is computed from."""
 
 import json
 
@@ -10,7 +10,7 @@ from btcchat.train.meter import Meter
 CPU = torch.device("cpu")
 
 
-def test_figures_are_of_all_processes_together():
+def test_figures_combine_all_processes():
     other = torch.tensor([6.0, 2.0, 10.0, 100.0])  # what another process counted: two batches of mean loss 3
     meter = Meter(CPU, gather=lambda here: torch.cat([here, other]))
     meter.add(torch.tensor(1.0), samples=5, tokens=50)
@@ -34,7 +34,7 @@ def test_an_interrupted_log_line_is_continued():
     assert second.mean_loss() == whole.mean_loss() == pytest.approx(7 / 3)
 
 
-def test_only_one_process_takes_the_sums_over():
+def test_only_the_main_process_restores_the_sums():
     main, other = Meter(CPU), Meter(CPU)
     state = {"window": {"loss": 3.0, "batches": 1, "samples": 2, "tokens": 9, "seconds": 5.0}, "total": main.total}
     main.load_state(state, main_process=True)

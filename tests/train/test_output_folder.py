@@ -1,4 +1,4 @@
-"""An output folder belongs to one run at a time, and nothing in it that is not ours is replaced."""
+"""An output folder belongs to one run at a time, and nothing in it that btcchat did not write is replaced."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_what_another_program_wrote_is_neither_deleted_nor_replaced(run, tmp_pat
     assert files(tmp_path) == before
 
 
-def test_files_that_no_run_writes_stay_where_they_are(run, tmp_path):
+def test_files_that_no_run_writes_are_kept(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     run(**FULL)
@@ -48,7 +48,7 @@ def test_files_that_no_run_writes_stay_where_they_are(run, tmp_path):
 
 def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(run, tmp_path):
     run(**FULL)
-    (tmp_path / "out" / "tmp-checkpoint-3").mkdir()  # that another run is writing
+    (tmp_path / "out" / "tmp-checkpoint-3").mkdir()  # another run is writing it
     before = files(tmp_path)
     with Lock(tmp_path / "out" / ".training.lock", "it"):
         for flags in ({"resume": True}, {"overwrite_output_dir": True}, {}):

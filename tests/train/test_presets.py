@@ -1,4 +1,4 @@
-"""Every shipped preset is understood, its shell script is thin, and its smoke-sized twin trains."""
+"""Every shipped preset parses, its shell script is thin, and its smoke-sized version trains."""
 
 import json
 import os
@@ -37,13 +37,13 @@ TRAINED = {
 }
 
 
-def test_the_stages_are_there():
+def test_every_published_stage_has_a_preset():
     assert set(presets()) == set(TRAINED)
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
-    for gpu in ("bf16_gpu", "tf32"):  # the presets of the 3B model are for one
+def test_the_flags_of_a_preset_parse(name, monkeypatch):
+    for gpu in ("bf16_gpu", "tf32"):  # the presets of the 3B model need a GPU
         monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     flags = load_preset(name)
     model, data, training = parse_arguments(to_argv(flags))
@@ -51,13 +51,13 @@ def test_the_flags_of_a_preset_are_understood(name, monkeypatch):
     assert training.tune_vision_tower == ("vision_tower" in TRAINED[name])
     assert training.tune_language_model or training.lora_enable or "llm" not in TRAINED[name]
     if training.mm_tunable_parts:
-        said = {
+        selected = {
             "change_encoder": training.tune_cc_projector,
             "mm_projector": training.tune_single_projector,
             "llm": training.tune_language_model,
             "vision_tower": training.tune_vision_tower,
         }
-        assert {part for part, tuned in said.items() if tuned} == TRAINED[name]
+        assert {part for part, tuned in selected.items() if tuned} == TRAINED[name]
     assert model.model_name_or_path
 
 
@@ -69,10 +69,10 @@ def no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_without_a_gpu_a_preset_says_what_to_add_and_that_is_enough(name, no_gpu, capsys, monkeypatch):
+def test_without_a_gpu_the_error_names_the_flags_that_make_a_preset_run(name, no_gpu, capsys, monkeypatch):
     monkeypatch.setattr("btcchat.train.train.train", lambda *arguments: None)  # flags alone, no model
     flags = load_preset(name)
-    if not {"tf32", "bits"} & flags.keys():  # those of the tiny model are for a CPU
+    if not {"tf32", "bits"} & flags.keys():  # the presets of the tiny model run on a CPU
         assert main(["train", name]) == 0
         return
     assert main(["train", name]) == 2
@@ -83,13 +83,13 @@ def test_without_a_gpu_a_preset_says_what_to_add_and_that_is_enough(name, no_gpu
     assert main(["train", name, *add]) == 0, capsys.readouterr().err
 
 
-def test_an_older_gpu_is_told_from_none(no_gpu, monkeypatch):
+def test_an_older_gpu_gets_different_advice_from_no_gpu(no_gpu, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with pytest.raises(BTCChatError, match="^this GPU cannot compute with --bf16 True --tf32 True; add --bf16 False"):
         parse_arguments(to_argv(load_preset("release/3b/sft")))
 
 
-def test_deepspeed_without_a_gpu_is_not_told_to_add_a_flag_it_refuses(no_gpu):
+def test_without_a_gpu_the_advice_for_deepspeed_has_no_flag_that_it_rejects(no_gpu):
     pytest.importorskip("deepspeed")
     flags = [*to_argv(load_preset("release/3b/sft")), "--deepspeed", str(ROOT / "scripts" / "zero2.json")]
     with pytest.raises(BTCChatError, match="no GPU for --tf32 True; to train on the CPU, add --tf32 False$"):
@@ -103,7 +103,7 @@ CCEXPERT = {  # stage -> samples a step on 8 GPUs, epochs, rate of the tower, de
     "3_sft": (256, 50, 2e-6, DEPTHS, "cc_expert", "levir_cc@random_choice"),
     "baseline": (256, 50, 2e-6, -2, "concat", "levir_cc@random_choice"),
 }
-ALIKE = {  # in all of them
+ALIKE = {  # the same in all stages
     "learning_rate": 1e-5,
     "weight_decay": 0.0,
     "warmup_ratio": 0.03,
@@ -174,7 +174,7 @@ def test_the_best_epoch_of_ccexpert_is_chosen_on_val(name):
 def test_the_script_of_a_preset_is_thin_and_passes_flags_on(name, tmp_path):
     script = ROOT / "scripts" / "v1_5" / f"{name}.sh"
     assert len(script.read_text().splitlines()) <= 25
-    for program in ("python", "torchrun", "deepspeed"):  # in their place: say what they are called with
+    for program in ("python", "torchrun", "deepspeed"):  # replaced by scripts that print their arguments
         (tmp_path / program).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         (tmp_path / program).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -191,7 +191,7 @@ def test_the_script_of_a_preset_is_thin_and_passes_flags_on(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_smoke_twin_of_a_preset_trains_what_the_preset_does(name, tmp_path):
+def test_the_smoke_version_of_a_preset_trains_the_same_parts(name, tmp_path):
     flags = load_preset(name)
     assert main(["train", name, "--smoke", "--output_dir", str(tmp_path)]) == 0
     model = BTCChat.from_pretrained(tmp_path, dtype=torch.float32, device="cpu")
@@ -226,7 +226,7 @@ def test_flags_after_a_preset_override_it():
     assert (training.learning_rate, training.bf16, training.weight_decay) == (1.0, False, 0.05)
 
 
-def test_a_preset_of_ones_own_extends_a_file_beside_it(tmp_path):
+def test_your_own_preset_can_extend_a_file_next_to_it(tmp_path):
     (tmp_path / "base.yaml").write_text("seed: 1\nmax_steps: 3\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nmax_steps: 5\ntf32:\n")
     assert expand(["--preset", str(tmp_path / "mine.yaml")]) == ["--seed", "1", "--max_steps", "5"]

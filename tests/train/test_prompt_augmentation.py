@@ -1,4 +1,4 @@
-"""Prompt augmentation in training: each prompt gets its clue, a share of them none, and none is ever missing."""
+"""Prompt augmentation in training: prompts get clues, a set share gets none, and a missing clue is an error."""
 
 import json
 import tarfile
@@ -14,13 +14,13 @@ from btcchat.errors import BTCChatError
 
 @pytest.fixture(scope="module")
 def clues(data_root, checkpoint, tmp_path_factory):
-    """Clues about pairs and series: their own names."""
+    """Clues about pairs and series: the names of their images."""
     folder = tmp_path_factory.mktemp("clues")
     about = {"model": "a base", "identity": "0" * 64, "questions": CLUE_QUESTIONS, "max_new_tokens": 8}
     with ClueWriter(folder / "cached", about) as writer:
         for record in records_of(build_datasets("pairs+series", dict, data_root=data_root, folder=data_root)):
-            told = " ".join(path.rpartition("/")[2].removesuffix(".png") for path in record.sources)
-            writer.add([(record.modality, record.sources, told)])
+            clue = " ".join(path.rpartition("/")[2].removesuffix(".png") for path in record.sources)
+            writer.add([(record.modality, record.sources, clue)])
     return folder / "cached"
 
 
@@ -34,7 +34,7 @@ def texts(trainer, indices) -> list[str]:
 TUNE = {"tune_mm_projector": True, "tune_language_model": True, "max_steps": 1}
 
 
-def test_cached_clues_stand_in_the_prompts(run, clues):
+def test_cached_clues_appear_in_the_prompts(run, clues):
     trainer = run("pairs+series+texts", prompt_augmentation="cached", clues=clues, **TUNE)
     pair, series, text = texts(trainer, (1, 16, 20))
     assert "[clue: red green] What changed?" in pair
@@ -61,7 +61,7 @@ def test_clue_dropout_is_a_share_that_depends_on_seed_epoch_and_index(data_root,
     assert all(kept(0, 0, 0.0)) and not any(kept(0, 0, 1.0))
 
 
-def test_a_record_keeps_a_clue_of_its_own(data_root, clues):
+def test_a_record_keeps_its_own_clue(data_root, clues):
     from dataclasses import replace
 
     record = replace(build_datasets("pairs", dict, data_root=data_root, folder=data_root).record(1), clue="mine")
@@ -70,12 +70,12 @@ def test_a_record_keeps_a_clue_of_its_own(data_root, clues):
 
 
 def test_streamed_records_get_their_clues_too(data_root, clues, tmp_path):
-    told = []
+    expected = []
     with tarfile.open(tmp_path / "series.tar", "w") as tar:
         for number, line in enumerate((data_root / "series.jsonl").read_text().splitlines()):
             row = json.loads(line)
             names = row.pop("images")
-            told.append(" ".join(name.removesuffix(".png") for name in names))
+            expected.append(" ".join(name.removesuffix(".png") for name in names))
             (tmp_path / "row.json").write_text(json.dumps(row))
             tar.add(tmp_path / "row.json", f"{number}.json")
             for place, name in enumerate(names):
@@ -84,14 +84,14 @@ def test_streamed_records_get_their_clues_too(data_root, clues, tmp_path):
     mixture = build_datasets("shards", dict, data_root=tmp_path, folder=tmp_path)
     assert [record.clue for record in records_of(mixture)] == [None] * 4
     mixture.augment = AddClue(Clues(clues))
-    assert [record.clue for record in records_of(mixture)] == told
+    assert [record.clue for record in records_of(mixture)] == expected
     mixture.augment = AddClue(Clues(clues), 0.5)
     epochs = [[record.clue is None for record in mixture.records(epoch)] for epoch in range(40)]
     assert epochs == [[record.clue is None for record in mixture.records(epoch)] for epoch in range(40)]
     assert 40 < sum(map(sum, epochs)) < 120 and len({tuple(epoch) for epoch in epochs}) > 5
 
 
-def test_online_the_model_itself_is_asked_before_the_first_step(run, checkpoint, tmp_path):
+def test_with_online_the_model_writes_the_clues_before_the_first_step(run, checkpoint, tmp_path):
     trainer = run("pairs", prompt_augmentation="online", clue_model="self", clue_dropout=0.5, **TUNE)
     kept = Clues(tmp_path / "out" / "clues")
     assert len(kept) == 16 and kept.about["model"] == str(checkpoint)
@@ -103,7 +103,7 @@ def test_online_the_model_itself_is_asked_before_the_first_step(run, checkpoint,
     assert kept.of("pair", record.sources) == asked
 
 
-def test_a_resumed_run_asks_nobody_again(run, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_write_its_clues_again(run, tmp_path, monkeypatch):
     online = {"prompt_augmentation": "online", "clue_model": "self", "save_strategy": "steps", "save_steps": 1}
     run("series", **TUNE | online)
     written = (tmp_path / "out/clues/clues.jsonl").read_text()
@@ -112,7 +112,7 @@ def test_a_resumed_run_asks_nobody_again(run, tmp_path, monkeypatch):
     assert (tmp_path / "out/clues/clues.jsonl").read_text() == written
 
 
-def test_another_model_can_be_asked(run, tmp_path):
+def test_another_model_can_write_the_clues(run, tmp_path):
     from tests.tiny import tiny_model
 
     tiny_model(tmp_path, seed=5).save_pretrained(tmp_path / "base")
@@ -129,16 +129,16 @@ def test_another_model_can_be_asked(run, tmp_path):
         ({"clue_dropout": 0.1}, "--clue_dropout 0.1 has no effect with --prompt_augmentation off"),
         ({"prompt_augmentation": "online", "clue_dropout": 1.5}, "--clue_dropout is 1.5, expected 0 to 1"),
         ({"prompt_augmentation": "online"}, "the model has no adapter to switch off; name another checkpoint"),
-        ({"prompt_augmentation": "online", "clue_model": "self", "version": "plain"}, "template plain writes no"),
+        ({"prompt_augmentation": "online", "clue_model": "self", "version": "plain"}, "template plain has no room"),
         ({"prompt_augmentation": "online", "clue_model": "self", "from_origin": True}, "already, and from_origin"),
     ],
 )
-def test_flags_of_prompt_augmentation_that_do_not_fit_are_errors(run, flags, message):
+def test_invalid_flags_of_prompt_augmentation_are_errors(run, flags, message):
     with pytest.raises(BTCChatError, match=message):
         run("pairs", **TUNE | flags)
 
 
-def test_a_fresh_change_encoder_is_not_asked_about_pairs(run, tmp_path):
+def test_a_model_with_a_fresh_change_encoder_cannot_write_clues(run, tmp_path):
     from tests.tiny import tiny_model
 
     tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "origin")
@@ -167,8 +167,8 @@ def test_augment_and_training_agree_on_what_a_clue_is(run, data_root, checkpoint
     run("videos+images", prompt_augmentation="cached", clues=tmp_path / "clues", clue_model=checkpoint, **TUNE)
 
 
-def test_online_an_adapter_is_off_while_its_model_is_asked(run, checkpoint, tmp_path, capsys):
-    """In training before the first step, and in serving: the same weights without the adapter, no second model."""
+def test_an_adapter_is_off_while_its_model_writes_clues(run, checkpoint, tmp_path, capsys):
+    """Both before the first training step and in serving: the same weights without the adapter, no second model."""
     from btcchat import BTCChat, cli
 
     flags = {"lora_enable": True, "lora_r": 4, "max_steps": 12, "learning_rate": 0.05, "prompt_augmentation": "online"}
@@ -184,6 +184,6 @@ def test_online_an_adapter_is_off_while_its_model_is_asked(run, checkpoint, tmp_
     assert tuned.ask(question, **options) != clue
     words = ["caption", *record.sources, "--model", str(tmp_path / "out"), "--device", "cpu", "--json"]
     assert cli.main([*words, "--prompt_augmentation", "online"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["clue"] == clue
-    assert said["caption"] == tuned.caption(*record.sources, clue=clue)
+    result = json.loads(capsys.readouterr().out)
+    assert result["clue"] == clue
+    assert result["caption"] == tuned.caption(*record.sources, clue=clue)

@@ -1,4 +1,4 @@
-"""Parts with a learning rate of their own."""
+"""Parts with their own learning rate."""
 
 import re
 
@@ -20,7 +20,7 @@ def moved(trainer, checkpoint) -> set[str]:
     }
 
 
-def test_a_part_whose_rate_is_0_stands_still(run, checkpoint):
+def test_a_part_whose_rate_is_0_does_not_change(run, checkpoint):
     trainer = run(**EVERYTHING, mm_vision_tower_lr=0.0, cc_projector_lr=0.0)
     assert moved(trainer, checkpoint) == {"mm_projector", "llm"}
 

@@ -46,4 +46,4 @@ def test_the_packaged_model_learns_from_levir_cc(shared, tmp_path, capsys):
         assert main(["caption", *pair, "--model", str(tmp_path / "out")]) == 0
         caption = capsys.readouterr().out.split()
         assert caption
-        assert set(caption) <= known  # the words of the data set, no more those of the synthetic scenes
+        assert set(caption) <= known  # the data set's words, no longer those of the synthetic scenes

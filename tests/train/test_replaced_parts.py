@@ -80,7 +80,7 @@ def test_a_fresh_change_encoder_is_trained_and_all_other_parts_are_kept(run, sta
 
 
 def test_the_runs_seed_draws_the_fresh_weights(run, start, tmp_path):
-    flags = start("ours") | MINE | {"tune_language_model": True, "max_steps": 1}  # the encoder is frozen: as drawn
+    flags = start("ours") | MINE | {"tune_language_model": True, "max_steps": 1}  # the encoder stays as drawn
     drawn = [
         run(**flags, seed=seed, output_dir=tmp_path / str(number)).model.change_encoder.fuse.weight
         for number, seed in enumerate((3, 3, 4))
@@ -165,7 +165,7 @@ NEEDED = ["--model_name_or_path", "m", "--data_mixture", "pairs", "--output_dir"
         (["--cc_args", '{"cc_head": 4, "gain": 2}', "--cc_head", "4"], {"gain": 2, "cc_head": 4}),
     ],
 )
-def test_options_have_one_name_and_the_published_flags_are_other_names_of_it(words, options):
+def test_an_option_has_one_name_and_the_published_flags_are_aliases_of_it(words, options):
     assert parse_arguments([*NEEDED, *words])[0].encoder_options == options
 
 
@@ -181,13 +181,13 @@ def test_options_have_one_name_and_the_published_flags_are_other_names_of_it(wor
         (["--cc_args", '{"cc_head": 0}'], "--cc_head is 0, expected 1 or more"),
     ],
 )
-def test_options_that_contradict_each_other_or_cannot_be_read_are_one_line(words, message):
+def test_options_that_contradict_each_other_or_cannot_be_read_are_errors(words, message):
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*NEEDED, *words])
 
 
 def encoder_flags(*argv: str) -> dict:
-    """Flag -> value, of the change encoder's, of a preset and what follows it."""
+    """Flag -> value of the change encoder's flags, from a preset and the flags after it."""
     words = expand(["--preset", *argv])
     flags = dict(zip(words[::2], words[1::2], strict=True))
     return {name.removeprefix("--"): value for name, value in flags.items() if name.startswith(("--cc_", "--chg_type"))}
@@ -202,12 +202,12 @@ def test_a_preset_passes_an_option_only_to_an_encoder_that_has_it(caplog):
         assert encoder_flags("release/3b/sft", "--chg_type", "attentive") == {"chg_type": "attentive"} | UNIRS
         assert not caplog.records
         assert encoder_flags("release/3b/sft", "--chg_type", "mine") == {"chg_type": "mine"}
-    left_out = "the preset's cc_dropout, cc_head and cc_n_layers are left out: change encoder 'mine' does not have them"
+    left_out = "the preset's cc_dropout, cc_head and cc_n_layers are left out: change encoder 'mine' has no such option"
     assert [record.message for record in caplog.records] == [left_out]
     assert encoder_flags("release/3b/sft", "--chg_type", "concat", "--chg", "False") == {"chg_type": "concat"}
 
 
-def test_a_preset_passes_those_of_its_json_options_that_the_encoder_has(tmp_path, monkeypatch):
+def test_a_preset_passes_only_json_options_that_the_encoder_has(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("chg_type: cc_expert\ncc_args: {per_expert_depth: 1, gain: 0.25}\n")
     flags = encoder_flags(str(tmp_path / "mine.yaml"), "--chg_type", "mine")
     assert flags == {"chg_type": "mine", "cc_args": '{"gain": 0.25}'}
@@ -234,13 +234,13 @@ def test_a_preset_that_extends_another_with_its_own_encoder_has_only_its_own_opt
     (tmp_path / "base.yaml").write_text("chg_type: Chg2Cap\ncc_head: 8\ncc_args: {cc_n_layers: 1}\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nchg_type: mine\ncc_args: {gain: 3}\n")
     assert encoder_flags(str(tmp_path / "mine.yaml")) == {"chg_type": "mine", "cc_args": '{"gain": 3}'}
-    (tmp_path / "typo.yaml").write_text("chg_type: mine\ncc_args: {gian: 3}\n")  # passed on, to be an error
+    (tmp_path / "typo.yaml").write_text("chg_type: mine\ncc_args: {gian: 3}\n")  # passed on: it is an error
     assert encoder_flags(str(tmp_path / "typo.yaml"))["cc_args"] == '{"gian": 3}'
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--fresh_change_encoder", "True", "--cc_args", '{"gain": 2}']])
-def test_a_preset_is_tried_out_with_an_encoder_of_ones_own(more, tmp_path):
+def test_a_preset_can_be_tried_out_with_your_own_encoder(more, tmp_path):
     words = ["train", "release/3b/sft", "--smoke", "--chg_type", "mine", "--output_dir", str(tmp_path)]
     assert main([*words, *more]) == 0
     assert isinstance(BTCChat.from_pretrained(tmp_path, **CPU).change_encoder, OwnEncoder)

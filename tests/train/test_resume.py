@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and resumed is the run that was never stopped."""
+"""A run that is stopped anywhere and resumed gives the same result as one that was never stopped."""
 
 import json
 import os
@@ -40,8 +40,8 @@ def whole(run, tmp_path):
 
 
 @pytest.mark.parametrize("last", [4, 6])  # 4 steps an epoch: between two epochs, and inside the second
-@pytest.mark.parametrize("logging_steps", [1, 3])  # 3: the log line under way reaches over the checkpoint
-def test_a_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path, last, logging_steps):
+@pytest.mark.parametrize("logging_steps", [1, 3])  # 3: a log line spans the checkpoint
+def test_a_resumed_run_equals_the_uninterrupted_one(run, whole, tmp_path, last, logging_steps):
     first = whole(logging_steps=logging_steps, mm_projector_lr=3e-4)
     assert first.state.epoch == pytest.approx(11 / 4)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -51,7 +51,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path, last, logg
     (tmp_path / "cut" / "config.json").unlink()
     flags = ELEVEN | {"logging_steps": logging_steps, "mm_projector_lr": 3e-4}
     resumed = run(ALL, **flags, output_dir=tmp_path / "cut", resume=True)
-    assert len(curve(first)) == 11 // logging_steps + 1  # the last says how it ended
+    assert len(curve(first)) == 11 // logging_steps + 1  # the last one sums up the run
     assert curve(resumed) == curve(first)
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
 
@@ -84,7 +84,7 @@ def test_a_killed_run_continues_as_if_it_had_not_been(run, whole, data_root, che
     assert len(complete_checkpoints(tmp_path / "cut")) == 2  # save_total_limit
 
 
-def test_a_half_written_checkpoint_is_never_taken(run, tmp_path):
+def test_a_half_written_checkpoint_is_never_resumed(run, tmp_path):
     run(**FULL, save_steps=1, output_dir=tmp_path / "out")
     last = tmp_path / "out" / "checkpoint-2"
     (last / "trainer_state.json").unlink()  # it is written last
@@ -114,7 +114,7 @@ def test_later_checkpoints_than_the_one_chosen_are_not_mixed_with_it(run, tmp_pa
     assert run(**flags, overwrite_output_dir=True).state.global_step == 2
 
 
-def test_an_earlier_run_is_not_overwritten_unasked(run, tmp_path):
+def test_an_earlier_run_is_not_overwritten_without_the_flag(run, tmp_path):
     run(**FULL, save_steps=2)
     with pytest.raises(BTCChatError, match="holds checkpoint-2 of an earlier run; continue it with --resume True"):
         run(**FULL, save_steps=2)
@@ -127,7 +127,7 @@ def test_a_run_without_a_checkpoint_to_resume_starts_from_the_beginning(run):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_finished_model_is_not_replaced_unasked(run, tmp_path, resume):
+def test_a_finished_model_is_not_replaced_without_the_flag(run, tmp_path, resume):
     run(tune_language_model=True)
     shutil.copytree(tmp_path / "out", tmp_path / "before")
     with pytest.raises(BTCChatError, match="out holds a finished model and no checkpoint to resume; give another"):
@@ -137,7 +137,7 @@ def test_a_finished_model_is_not_replaced_unasked(run, tmp_path, resume):
     assert not same_weights(tmp_path / "before", tmp_path / "out")
 
 
-def test_a_mistake_in_the_flags_costs_no_checkpoint(run, tmp_path):
+def test_a_mistake_in_the_flags_deletes_no_checkpoint(run, tmp_path):
     run(**FULL, save_steps=1)
     for wrong in ({"mixture": "pears"}, {"model_name_or_path": tmp_path / "none"}, {"cc_head": 3}):
         with pytest.raises(BTCChatError):
@@ -151,10 +151,10 @@ def test_without_a_limit_all_checkpoints_are_kept(run, tmp_path, limit):
     assert len(complete_checkpoints(tmp_path / "out")) == 3
 
 
-def test_a_resumed_run_says_what_is_different(run, tmp_path, caplog):
+def test_a_resumed_run_warns_about_different_flags(run, tmp_path, caplog):
     run(**FULL, save_steps=1)
     run(**FULL, save_steps=1, max_steps=3, resume=True, learning_rate=2e-3)
-    assert "resumed with --learning_rate 0.002, the run began with 0.001" in caplog.text
+    assert "resumed with --learning_rate 0.002, but the run began with 0.001" in caplog.text
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert [start["resumed_from"] and Path(start["resumed_from"]).name for start in record["starts"]] == [
         None,
@@ -220,7 +220,7 @@ def test_a_checkpoint_with_a_value_of_another_type_is_not_complete(three, tmp_pa
     assert reason is not None and words in reason and reason.startswith(name)
 
 
-def test_a_folder_that_is_only_called_like_a_checkpoint_is_none(tmp_path):
+def test_a_folder_with_only_the_name_of_a_checkpoint_is_not_one(tmp_path):
     for name in ("checkpoint-10", "checkpoint-9", "checkpoint-", "checkpoint-2b", "checkpoint-²", "tmp-checkpoint-3"):
         (tmp_path / name).mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-9", "checkpoint-10"]
@@ -245,4 +245,4 @@ def test_without_a_complete_checkpoint_a_run_is_not_resumed(run, three, tmp_path
     with pytest.raises(BTCChatError) as error:
         run(**FULL, save_steps=9, resume=True)
     assert "checkpoint-3 is not complete (scheduler.pt cannot be read" in str(error.value)
-    assert str(error.value).endswith("nor is an earlier one; start again with --overwrite_output_dir True")
+    assert str(error.value).endswith("and no earlier one is; start again with --overwrite_output_dir True")

@@ -37,7 +37,7 @@ def test_the_statistics_of_two_processes_are_averaged(tmp_path):
         assert frozen == [float(rank)] * 2  # it is not trained, so it is alike in all processes
 
 
-def test_they_are_averaged_whenever_a_model_is_saved(run, monkeypatch):
+def test_statistics_are_averaged_whenever_a_model_is_saved(run, monkeypatch):
     averaged = []
     monkeypatch.setattr(module, "average_statistics", averaged.append)
     trainer = run(tune_cc_projector=True, max_steps=2, save_strategy="steps", save_steps=1)

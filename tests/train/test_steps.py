@@ -13,8 +13,8 @@ def losses(trainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_accumulated_batches_are_one_large_batch(run, tmp_path):
-    """The answers differ in length, so a mean of means would be another. All samples are in each step."""
+def test_accumulated_batches_equal_one_large_batch(run, tmp_path):
+    """The answers differ in length, so a mean of means would differ. Every step has all samples."""
     flags = {"tune_vision_tower": True, "tune_language_model": True, "max_steps": 3, "max_grad_norm": 0.1}
     curves = []
     for size, accumulate in ((4, 1), (2, 2), (1, 4)):
@@ -62,13 +62,13 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(run, model, f
     for name, gradient in plain[1].items():
         torch.testing.assert_close(again[1][name], gradient, msg=name)
     blocks = {"llm": 2, "vision_tower": 2}
-    # Every block is computed twice; those of a frozen tower once, there is nothing below them to train.
+    # Every block is computed twice, except those of a frozen tower: nothing below them is trained.
     assert len(computed) == 2 * sum(blocks.values()) - (blocks["vision_tower"] if frozen == "vision_tower" else 0)
     if frozen == "llm":
         assert not any(layer.self_attn.training for layer in model.llm.model.layers)
 
 
-def test_a_run_with_gradient_checkpointing_is_the_run_without(run, tmp_path):
+def test_a_run_with_gradient_checkpointing_equals_one_without(run, tmp_path):
     mixture = "images+pairs+series+videos+texts"
     plain = run(mixture, **EVERYTHING)
     again = run(mixture, **EVERYTHING, gradient_checkpointing=True, output_dir=tmp_path / "again")
@@ -94,7 +94,7 @@ def test_a_blank_pair_runs_every_part_and_changes_nothing(run, model, mixture, w
     assert model.change_encoder.training
 
 
-def test_an_answer_never_sees_a_blank_pair(run, model):
+def test_inference_never_sees_a_blank_pair(run, model):
     batch = batch_of(run, "images", 0)
     labels = batch.pop("labels")
     seen = []

@@ -43,19 +43,19 @@ def test_depths_and_change_encoder_are_those_of_the_flags_and_are_saved(run, tmp
         ({"cc_expert_args": "{depth: 2}"}, "--cc_expert_args is {depth: 2}, expected a JSON object"),
     ],
 )
-def test_a_flag_that_cannot_be_read_is_one_clear_line(flags, message):
+def test_a_flag_that_cannot_be_read_is_an_error_of_one_line(flags, message):
     with pytest.raises(BTCChatError, match=message):
         ModelArguments("model", **flags)
 
 
 def test_help_names_every_template_and_change_encoder():
-    said = {field.name: field.metadata["help"] for field in (*fields(ModelArguments), *fields(DataArguments))}
-    assert [name for name in TEMPLATES if name not in said["version"]] == []
-    assert [name for name in (*CHG_TYPES, *CHANGE_ENCODERS) if name not in said["chg_type"]] == []
-    assert "LLaVA-OneVision" in said["from_origin"]
+    help_texts = {field.name: field.metadata["help"] for field in (*fields(ModelArguments), *fields(DataArguments))}
+    assert [name for name in TEMPLATES if name not in help_texts["version"]] == []
+    assert [name for name in (*CHG_TYPES, *CHANGE_ENCODERS) if name not in help_texts["chg_type"]] == []
+    assert "LLaVA-OneVision" in help_texts["from_origin"]
 
 
-def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
+def test_llava_nexts_names_of_parts_select_ours(run, tmp_path):
     from btcchat.train.arguments import TrainingArguments
     from btcchat.train.flags import read_tunable_parts
 
@@ -72,15 +72,15 @@ def test_llava_next_names_of_what_is_trained_are_ours(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "trained"),
+    ("parts", "trained"),
     [
         ("mm_mlp_adapter,mm_vision_resampler", ["change_encoder", "mm_projector"]),
         ("mm_language_model", ["llm"]),
         ("mm_vision_tower,mm_vision_resampler", ["vision_tower", "change_encoder"]),
     ],
 )
-def test_the_table_at_the_start_shows_what_mm_tunable_parts_trains(said, trained, run, capsys):
-    run(mm_tunable_parts=said, max_steps=1)
+def test_the_table_at_the_start_shows_what_mm_tunable_parts_trains(parts, trained, run, capsys):
+    run(mm_tunable_parts=parts, max_steps=1)
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     start = table.index(["module", "parameters", "trainable", "lr"])
     rows = {row[0]: row[2:] for row in table[start + 1 : start + 5]}
@@ -92,15 +92,15 @@ DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 NEEDED = ["--model_name_or_path", "model", "--data_mixture", "mine", "--output_dir", "out"]
 
 
-def test_the_training_flags_of_the_docs_are_understood(monkeypatch):
+def test_the_training_flags_in_the_docs_parse(monkeypatch):
     for gpu in ("bf16_gpu", "tf32"):
         monkeypatch.setattr(f"btcchat.train.hardware.is_torch_{gpu}_available", lambda: True)
     text = DOCS.read_text(encoding="utf-8")
     commands = [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("btcchat train ")]
-    assert len(commands) == 3 and all("--smoke" in words for words in commands)
+    assert len(commands) == 6 and sum("--smoke" in words for words in commands) == 3
     for words in commands:  # without --smoke, which writes a model
         parse_arguments(expand(["--preset", *(word for word in words if word != "--smoke")]))
-    given = re.findall(r"`(--[a-z]+_[^`]*)`", text)  # those of training have underscores, in the text others have none
+    given = re.findall(r"`(--[a-z]+_[^`]*)`", text)  # only the training flags have underscores
     assert len(given) == 9
     for flags in given:
         parse_arguments([*NEEDED, *shlex.split(flags)])
@@ -126,7 +126,7 @@ def test_the_data_step_of_the_docs_works_as_it_stands(tmp_path, monkeypatch, cap
 
 @pytest.mark.slow
 def test_three_stages_in_a_row_end_in_scored_captions(tmp_path, capsys):
-    """The smoke twins of CCExpert's stages, each from the last one's output, and `btcchat eval` of the best epoch."""
+    """The smoke versions of CCExpert's stages, each starting from the last, and `btcchat eval` of the best epoch."""
     start = []
     for stage in ("1_cpt", "2_cpt", "3_sft"):
         command = ["train", f"ccexpert/0.5b/{stage}", "--smoke", "--gradient_checkpointing", "False"]
@@ -152,5 +152,5 @@ def test_three_stages_in_a_row_end_in_scored_captions(tmp_path, capsys):
     card = json.loads(capsys.readouterr().out)
     assert all(card[name] == metrics[name] for name in ("scores", "factuality"))
     for flags, truth in ((card, "read from the references"), (metrics, "the flags of the data")):
-        assert flags["changed_or_unchanged"].pop("truth") == truth  # CCExpert's rows have no flag
+        assert flags["changed_or_unchanged"].pop("truth") == truth  # CCExpert's rows do not have it
     assert card["changed_or_unchanged"] == metrics["changed_or_unchanged"]

@@ -33,7 +33,7 @@ def state(path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_tuned_parts_move_and_only_those(run, checkpoint, stage):
+def test_only_the_tuned_parts_change(run, checkpoint, stage):
     flags, trained = STAGES[stage]
     trainer = run("pairs+images", **flags, mm_projector="mlp_downsample", vision_tower=checkpoint / "vision_tower")
     assert {part for part in PARTS if getattr(trainer.model, part).training} == trained  # the others are in eval()
@@ -93,10 +93,10 @@ def test_an_original_checkpoint_gets_the_change_encoder_of_the_flags(run, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"mm_vision_select_layer": -2}, "--mm_vision_select_layer is -2, the checkpoint's config.json says -1"),
+        ({"mm_vision_select_layer": -2}, "--mm_vision_select_layer is -2, but the checkpoint's config.json says -1"),
         ({"mm_vision_select_feature": "patch"}, "--mm_vision_select_feature is patch, .* says cls_patch"),
-        ({"mm_projector": "linear"}, "--mm_projector is linear, the checkpoint's config.json says mlp_downsample"),
-        ({"mm_use_im_start_end": True}, "--mm_use_im_start_end is True, the checkpoint's config.json says False"),
+        ({"mm_projector": "linear"}, "--mm_projector is linear, but the checkpoint's config.json says mlp_downsample"),
+        ({"mm_use_im_start_end": True}, "--mm_use_im_start_end is True, but the checkpoint's config.json says False"),
         ({"vision_tower": "google/siglip-so400m-patch14-384"}, r"\(hidden_size 1152\), .* says hidden_size 16; leave"),
         (
             {"cc_projector_lr": 1e-5},
@@ -104,15 +104,15 @@ def test_an_original_checkpoint_gets_the_change_encoder_of_the_flags(run, tmp_pa
         ),
         ({"mm_vision_tower_lr": 0.5}, r"--mm_vision_tower_lr is 0.5, but vision_tower is frozen"),
         ({"version": "v2"}, "unknown prompt template 'v2'"),
-        ({"cc_head": 4}, "cc_head is 4, the checkpoint has 8"),
-        ({"chg": False}, "chg_type is concat, the checkpoint has attentive"),
+        ({"cc_head": 4}, "cc_head is 4, but the checkpoint has 8"),
+        ({"chg": False}, "chg_type is concat, but the checkpoint has attentive"),
         ({"mixture": "pairs+clouds"}, "unknown data set 'clouds'"),
         ({"model_max_length": 60}, "pairs.json row [0-9]+: "),
         ({"gradient_accumulation_steps": 99}, "lower --gradient_accumulation_steps"),
         ({"learning_rate": 1e30, "max_grad_norm": 0, "max_steps": 9}, "the loss is nan at step"),
     ],
 )
-def test_flags_that_do_not_fit_are_errors(run, flags, message):
+def test_flags_that_contradict_the_checkpoint_are_errors(run, flags, message):
     with pytest.raises(BTCChatError, match=message):
         run(**{"mixture": "pairs", "tune_language_model": True} | flags)
 

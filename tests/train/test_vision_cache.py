@@ -1,4 +1,4 @@
-"""Features of a frozen tower kept on the disk: the same training, without the tower."""
+"""With a frozen tower's features cached on disk, training is the same but does not run the tower."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.feature_cache import FeatureCache
 
 EVERYTHING = "images+pairs+series+videos+texts"
-TUNE = {"tune_mm_projector": True, "tune_language_model": True, "max_steps": 12}  # 29 samples: into a second epoch
+TUNE = {"tune_mm_projector": True, "tune_language_model": True, "max_steps": 12}  # 29 samples: more than one epoch
 
 
 def losses(trainer) -> list[float]:
@@ -37,22 +37,22 @@ def towers(monkeypatch):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_run_with_the_cache_is_the_run_without_and_a_second_one_needs_no_tower(run, tmp_path, towers, bf16):
+def test_a_cached_run_equals_an_uncached_one_and_a_second_one_needs_no_tower(run, tmp_path, towers, bf16):
     flags = TUNE | {"bf16": bf16}
     plain = losses(run(EVERYTHING, **flags))
     assert sum(towers) > 70 and len(set(plain)) > 10
     towers.clear()
     cached = flags | {"cache_vision_features": tmp_path / "cache"}
     first = losses(run(EVERYTHING, **cached, output_dir=tmp_path / "first"))
-    assert 4 <= sum(towers) < 70, "an image met again is not computed again"
-    assert len(files(tmp_path / "cache")) == 4, "by content: the clips show the same four colours"
+    assert 4 <= sum(towers) < 70, "an image is computed only once"
+    assert len(files(tmp_path / "cache")) == 4, "keyed by content: the clips show the same four colours"
     towers.clear()
     second = losses(run(EVERYTHING, **cached, output_dir=tmp_path / "second"))
     assert towers == []
     assert first == pytest.approx(plain, rel=1e-6) and second == pytest.approx(plain, rel=1e-6)
 
 
-def test_several_workers_fill_and_read_it(run, tmp_path, towers):
+def test_several_workers_fill_and_read_the_cache(run, tmp_path, towers):
     plain = losses(run("pairs", **TUNE))
     flags = TUNE | {"cache_vision_features": tmp_path / "cache", "dataloader_num_workers": 2}
     assert losses(run("pairs", **flags, output_dir=tmp_path / "first")) == pytest.approx(plain, rel=1e-6)
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_computed_again(tmp_path, caplog):
 
 
 def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_path):
-    """Of each batch the first, the last, all or none of the frames are there already."""
+    """The first, the last, all or none of a batch's frames are already in the cache."""
     images = [Image.new("RGB", (32, 32), (40 * i, 100, 250 - 40 * i)) for i in range(4)]
     frames = model.processor.pixels(images)
     whole, lengths = model.encode(frames, ["pair", "image", "image"], [2, 1, 1])
@@ -142,7 +142,7 @@ def test_features_keep_the_order_of_the_frames_whichever_are_known(model, tmp_pa
 
 @pytest.mark.parametrize(("mixture", "which"), [("images", [0, 1]), ("texts", [0])])
 def test_a_blank_pair_needs_no_tower_either(run, tmp_path, towers, mixture, which):
-    """Processes that train together run the change encoder in every step."""
+    """With several processes, each runs the change encoder in every step."""
     flags = {"tune_mm_projector": True, "cache_vision_features": tmp_path / "cache"}
     trainer = run(mixture, **flags, max_steps=3)
     model = trainer.model.float().train()
@@ -165,9 +165,9 @@ def test_a_trained_tower_is_not_cached(run, tmp_path):
         run("images", mm_tunable_parts="mm_vision_tower", cache_vision_features=tmp_path)
 
 
-def test_a_disk_that_takes_no_more_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written: .*; make room there"):
+    with pytest.raises(BTCChatError, match="--cache_vision_features: .* cannot be written: .*; free some space"):
         FeatureCache(tmp_path / "file", {})
 
 
@@ -177,7 +177,7 @@ def test_equal_bytes_of_another_shape_are_another_image(tmp_path):
     assert len(keys) == 4 and cache.key(values.reshape(3, 4, 4)) in keys
 
 
-def test_a_fault_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
+def test_an_error_while_writing_leaves_no_partial_file(tmp_path, monkeypatch):
     cache, write = FeatureCache(tmp_path, {}), Path.write_bytes
 
     def half(path, data):

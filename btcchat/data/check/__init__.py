@@ -1,1 +1,1 @@
-"""What can be known of a mixture before a training run."""
+"""Check a mixture before a training run."""

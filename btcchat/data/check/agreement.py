@@ -1,4 +1,4 @@
-"""Whether the flag, the captions and the mask of a pair say the same."""
+"""Check whether the flag, the captions and the mask of a pair agree."""
 
 import os
 
@@ -12,7 +12,7 @@ from btcchat.media.reading import MASK
 
 
 def check_agreement(record: Record, image_root: str) -> Fault | None:
-    """The fault of a pair's mask, or how its flag, captions and mask contradict each other."""
+    """Return the fault of a pair's mask, or how its flag, captions and mask contradict each other."""
     changed = None
     if record.modality == "pair" and record.row.get("mask") is not None:
         try:

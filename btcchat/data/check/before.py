@@ -15,8 +15,7 @@ from btcchat.processor import Processor
 def check_before(mixture: Mixture | StreamMixture, processor: Processor) -> None:
     """Raise BTCChatError naming the first bad row of the sets that are not streamed. No file is opened.
 
-    Text is checked once for each shape of a file's rows (``Records.shapes``); every file of the rows that are used must
-    exist.
+    Text is checked once for each shape of row in a file (``Records.shapes``); every file of the rows in use must exist.
     """
     used: dict[int, tuple[Records, np.ndarray, set[str]]] = {}
     for member in mixture.sets:

@@ -1,6 +1,6 @@
-"""Everything that can be known of a mixture before a training run: its rows, its files, and each fault.
+"""Check everything about a mixture before a training run: its rows, its files, and each fault.
 
-Every row is read, even after a fault; each of its files is decoded, and its conversations are tokenised as in training.
+Every row is read, even after a fault; its files are decoded, and its conversations are tokenised as in training.
 """
 
 import os
@@ -31,25 +31,25 @@ from btcchat.media.source import Embedded
 from btcchat.processor import Processor
 
 AddClue = Callable[[Record, tuple[int, ...]], Record]  # (record, draw) -> the record with its clue: clues.apply
-CHUNK = 32  # rows a worker takes at a time
+CHUNK = 32  # rows that a worker takes at a time
 
 
 @dataclass
 class CheckedSet:
-    """A set that is checked: rows of an annotation file, or all shards of a streamed set."""
+    """A set to check: rows of an annotation file, or all shards of a streamed set."""
 
     name: str
     image_root: str
     source: Rows | Shards
     chosen: range  # which rows, or which shards
-    captions: str = "written"  # how a record's captions are used: one of sampling.CAPTIONS
+    captions: str = "written"  # how the captions of a record are used: one of sampling.CAPTIONS
     times: int = 1  # how often the mixture lists the set
-    in_epoch: np.ndarray | None = None  # whether training uses each row; None: it uses all that are chosen
-    broken: list[Checked] = field(default_factory=list)  # where the rest of a file cannot be read
+    in_epoch: np.ndarray | None = None  # whether training uses each row; None if it uses all chosen rows
+    broken: list[Checked] = field(default_factory=list)  # the error, if the rest of a file cannot be read
 
     @property
     def total(self) -> int | None:
-        """Rows, if they are counted: those of shards are not."""
+        """The number of rows, or None for shards, whose rows are not counted."""
         return None if isinstance(self.source, Shards) else len(self.chosen) + len(self.broken)
 
     def tasks(self) -> list[range]:
@@ -58,7 +58,7 @@ class CheckedSet:
         return [self.chosen[start : start + size] for start in range(0, len(self.chosen), size)]
 
     def samples(self, record: Record | None, row: int | None) -> int:
-        """How often training sees a row in an epoch. record: None where the row cannot be read."""
+        """How often training sees a row in an epoch. record: None if the row cannot be read."""
         if row is not None and self.in_epoch is not None and not self.in_epoch[row]:
             return 0
         flattened = self.captions == "flatten_list" and record is not None and record.captions
@@ -66,10 +66,10 @@ class CheckedSet:
 
 
 def open_sets(mixture: str, *, data_root: str | None, folder: str | None, seed: int = 0) -> list[CheckedSet]:
-    """Each set of the mixture once, however often it counts; of a random share of it, all of it.
+    """Each set of the mixture once, even if it is repeated, and whole, even if a random share of it is used.
 
-    seed: of training, which decides the rows of a random share. Raises BTCChatError for an unknown set, a missing
-    annotation file, a share that the set does not have.
+    seed: that of the training, which determines the rows of a random share. Raises BTCChatError for an unknown set, a
+    missing annotation file, or a share larger than the set.
     """
     root = data_root or os.environ.get("BTCCHAT_DATA")
     sets: dict[str, CheckedSet] = {}
@@ -98,7 +98,7 @@ def _open_set(term: Term, root: str | None, seed: int) -> CheckedSet:
         broken.append(Checked(where, faults=[("row", f"{fault}; the rest was not read")]))
     chosen = range(count) if broken else sample(term.sampling, count, name=term.name, seed=seed)
     in_epoch = None
-    if not isinstance(chosen, range):  # a random share: all rows are checked, as another seed takes others
+    if not isinstance(chosen, range):  # a random share: all rows are checked, since another seed selects others
         in_epoch = np.zeros(count, bool)
         in_epoch[chosen] = True
         chosen = range(count)
@@ -107,7 +107,7 @@ def _open_set(term: Term, root: str | None, seed: int) -> CheckedSet:
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker process needs."""
+    """The input of every worker process."""
 
     sets: list[CheckedSet]
     processor: Processor
@@ -117,7 +117,7 @@ class Job:
 def check(
     sets: list[CheckedSet], processor: Processor, workers: int, add_clue: AddClue | None = None
 ) -> Iterator[tuple[str, Checked]]:
-    """(set, row) of every row, in order. workers: processes beside this one; 0: none. add_clue: see `AddClue`."""
+    """Yield (set, row) for every row, in order. workers: additional processes, 0 for none. add_clue: see `AddClue`."""
     job = Job(sets, processor, add_clue)
     tasks = [(number, rows) for number, checked_set in enumerate(sets) for rows in checked_set.tasks()]
     yield from ((checked_set.name, row) for checked_set in sets for row in checked_set.broken)
@@ -136,11 +136,11 @@ _shared: dict[str, Job] = {}  # "job": that of this worker process
 
 def _start(job: Job) -> None:
     _shared["job"] = job
-    _image_file.cache_clear()  # of an earlier check in this process, since when a file may have changed
+    _image_file.cache_clear()  # from an earlier check in this process; files may have changed since
 
 
 def _checked(task: tuple[int, range]) -> list[Checked]:
-    """The rows of a task: (number of the set, rows or shards)."""
+    """Check the rows of a task: (number of the set, rows or shards)."""
     number, chosen = task
     checked_set = _shared["job"].sets[number]
     if isinstance(checked_set.source, Shards):
@@ -163,7 +163,7 @@ def _of_rows(rows: Rows, chosen: range, checked_set: CheckedSet) -> Iterator[Che
 
 
 def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | None) -> Checked:
-    """A row with the faults of itself, its files and its text. index: of a file's row; None in a stream."""
+    """Check a row, its files and its text. index: of the row in a file; None in a stream."""
     checked, job = Checked(where, samples=checked_set.samples(None, index)), _shared["job"]
     turns = row.get("conversations") if isinstance(row, dict) else None
     for number, turn in enumerate(turns if isinstance(turns, list) else [], start=1):
@@ -172,7 +172,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
     try:
         record = parse(row, where, checked_set.image_root)
     except BTCChatError as error:
-        if not checked.faults:  # an answer without text is reported already
+        if not checked.faults:  # an answer without text is already reported
             checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))
         return checked
     checked.modality = record.modality
@@ -192,7 +192,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
 
 
 def _check_files(record: Record, checked: Checked, processor: Processor) -> int | None:
-    """-> how many frames the model sees; None where a file has a fault."""
+    """Return how many frames the model sees; None if a file has a fault."""
     sources = record.files
     is_file = record.modality == "video" and len(sources) == 1
     num_video_frames, reading = processor.config.num_video_frames, processor.reading
@@ -209,14 +209,14 @@ def _check_files(record: Record, checked: Checked, processor: Processor) -> int 
     sizes = sorted({result.size for result in opened})
     if record.modality in ("pair", "series") and len(sizes) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sizes)
-        checked.faults.append(("sizes", f"the dates differ in size: {listed}"))
+        checked.faults.append(("sizes", f"the images of the dates differ in size: {listed}"))
     frames = sum(result.frames for result in opened)
     return min(frames, num_video_frames) if record.modality == "video" else frames
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file that was decoded."""
+    """A decoded file."""
 
     size: Size
     frames: int
@@ -228,7 +228,7 @@ def _image(source: str | Embedded, reading: Reading) -> Opened | Fault:
     return _decoded(source, "image", lambda: load_frames("image", source, reading=reading))
 
 
-@lru_cache(maxsize=4096)  # rows of the same images often follow one another
+@lru_cache(maxsize=4096)  # rows with the same images are often consecutive
 def _image_file(path: str, reading: Reading) -> Opened | Fault:
     return _decoded(path, "image", lambda: load_frames("image", path, reading=reading))
 
@@ -252,7 +252,7 @@ def _check_text(record: Record, frames: int, checked: Checked, processor: Proces
         characters = [len(caption) for caption in record.captions]
         try:
             record = record.with_caption(characters.index(max(characters)))
-        except BTCChatError as error:  # no answer is one of them
+        except BTCChatError as error:  # none of them is an answer in the conversation
             checked.faults.append(("row", str(error).removeprefix(f"{record.where}: ")))
             return
     try:
@@ -262,12 +262,12 @@ def _check_text(record: Record, frames: int, checked: Checked, processor: Proces
         return
     try:
         encoded = prompt.encode(turns, processor.tokenizer, processor.template, train=True)
-    except BTCChatError as error:  # e.g. it ends with a question
+    except BTCChatError as error:  # for example, it ends with a question
         checked.faults.append(("row", str(error)))
         return
     lengths = processor.layout.lengths(record.modality, frames)
     checked.tokens = encoded.merged_length(lengths)
     if checked.tokens > processor.max_length:
         made_of = prompt.describe_length(encoded, lengths)
-        fault = f"{checked.tokens} tokens ({made_of}), the model reads {processor.max_length}"
+        fault = f"{checked.tokens} tokens ({made_of}), but the model only reads {processor.max_length}"
         checked.faults.append(("length", fault))

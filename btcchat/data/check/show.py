@@ -1,6 +1,6 @@
-"""One HTML page of samples as the model gets them: prompt, ids, what is learned, images after preprocessing.
+"""One HTML page of samples as the model gets them: prompt, ids, learned tokens, images after preprocessing.
 
-The page needs no other file. All text of a data set is escaped.
+The page is self-contained. All text from a data set is escaped.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from btcchat.processor import Processor, Sample
 from btcchat.prompt.tokenise import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 T = TypeVar("T")
-STREAMED = 1000  # records of a streamed mixture that are looked through
+STREAMED = 1000  # records of a streamed mixture to choose from
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --learned: #1a7f37; --image: #0969da; --fault: #cf222e; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -43,14 +43,14 @@ ol.tokens { list-style: none; display: flex; flex-wrap: wrap; gap: 3px; padding:
 
 
 class Shown(NamedTuple):
-    """A record on the page. set_name: as the mixture writes it."""
+    """A record on the page. set_name: as written in the mixture."""
 
     set_name: str
     record: Record
 
 
 def pick(mixture: Mixture | StreamMixture, samples: int, seed: int) -> dict[str, list[Shown]]:
-    """Modality -> at most ``samples`` records, drawn by ``seed``; of a streamed mixture, of its first ones."""
+    """Draw at most ``samples`` records per modality with ``seed``; in a streamed mixture, from its first ones."""
     if isinstance(mixture, StreamMixture):
         named = islice(mixture.named_records(seed), STREAMED)
         return _first(((record.modality, Shown(name, record)) for name, record in named), samples)
@@ -71,12 +71,12 @@ def _first(items: Iterable[tuple[str, T]], samples: int) -> dict[str, list[T]]:
 
 
 def page(title: str, facts: str, chosen: dict[str, list[Shown]], processor: Processor) -> Iterable[str]:
-    """The page, piece by piece."""
+    """Yield the page in pieces."""
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}<title>{escape(title)}</title>"
     yield f"<style>{STYLE}</style>\n"
     yield f"<h1>{escape(title)}</h1><p class=facts>{escape(facts)}</p>\n"
     yield "<p><span class=learned>learned</span> (the labels), <span class=image>&lt;image&gt;</span> a placeholder "
-    yield "(replaced by the features of the images), everything else is read and not learned.</p>\n"
+    yield "(replaced by the features of the images), everything else is read but not learned.</p>\n"
     for modality, records in chosen.items():
         yield f"<h2>{escape(modality)}</h2>\n"
         for shown in records:
@@ -100,7 +100,7 @@ def _article(shown: Shown, processor: Processor) -> str:
     each = " to ".join(map(str, sorted({min(lengths, default=0), max(lengths, default=0)})))
     facts = f"{record.modality}, {frames} image{'s' * (frames != 1)}, "
     facts += f"{len(lengths)} placeholder{'s' * (len(lengths) != 1)} of {each} tokens; "
-    facts += f"{len(ids) - len(lengths) + sum(lengths)} of {processor.max_length} tokens, {learned} learned"
+    facts += f"{len(ids) - len(lengths) + sum(lengths)} of {processor.max_length} tokens, {learned} of them learned"
     return (
         f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample)}\n"
         f"<pre>{escape(text)}</pre>\n<details open><summary>ids and labels</summary>"
@@ -121,7 +121,7 @@ def _captions(record: Record) -> str:
 
 
 def _figures(record: Record, sample: Sample) -> str:
-    """The frames as the tower is given them."""
+    """The frames as passed to the vision tower."""
     figures = []
     for number, frame in enumerate(sample["frames"]):
         image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())

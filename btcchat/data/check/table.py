@@ -1,4 +1,4 @@
-"""The output of `btcchat data check`: a table with a row a set, and the faults by kind."""
+"""The output of `btcchat data check`: a table with one row per set, and the faults by kind."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from btcchat.outputs.ours import check_replaceable, has_rows_of
 
 Size: TypeAlias = tuple[int, int]  # width, height
 Fault: TypeAlias = tuple[str, str]  # kind, one of KINDS, and reason
-FIELDS = ("set", "where", "kind", "fault")  # of a line of --out
+FIELDS = ("set", "where", "kind", "fault")  # keys of a line in the --out file
 KINDS = {
     "row": "a row that does not follow the schema",
     **FILE_FAULTS,
     "sizes": "dates of different size",
     **DISAGREE,
-    "placeholders": "a conversation whose <image> do not fit its images, or another project's placeholder",
+    "placeholders": "a conversation whose <image> do not match its images, or another project's placeholder",
     "answer": "an answer without text",
-    "clue": "images without a clue, or changed since it was written",
-    "length": "longer than the model reads; text would be cut",
+    "clue": "images without a clue, or that changed after it was written",
+    "length": "longer than the model reads; text would be truncated",
 }
 
 
 @dataclass
 class Checked:
-    """One row.
+    """One checked row.
 
-    samples: how often training sees it in an epoch. files: (path, size). tokens: of its longest form, with its image
+    samples: how often training sees it in an epoch. files: (path, size). tokens: of its longest form, including image
     tokens.
     """
 
@@ -75,7 +75,7 @@ class Summary:
 
     @classmethod
     def total(cls, summaries: Sequence["Summary"]) -> "Summary":
-        """All sets together; an image that several of them show counts once."""
+        """All sets together; an image shared by several sets counts once."""
         total = cls("total")
         for one in summaries:
             total.records += one.records
@@ -92,16 +92,16 @@ class Summary:
 
 
 class Faults:
-    """All faults, by kind. The first ``shown`` of a kind are kept to be printed; all of them are written to ``out``.
+    """All faults, by kind. The first ``shown`` of each kind are kept for printing; all of them are written to ``out``.
 
-    The file is written under another name, and renamed when all is checked.
+    The file is written under a temporary name, and renamed when the check is complete.
     """
 
     def __init__(self, out: str | Path | None, shown: int):
         self.out = Path(out) if out else None
         self._listed = FaultList(KINDS, shown)
         if self.out and (self.out.is_dir() or not self.out.parent.is_dir()):
-            raise BTCChatError(f"--out {self.out} cannot be written: give a file in a folder that is there")
+            raise BTCChatError(f"--out {self.out} cannot be written: give a file in an existing folder")
         if self.out:
             check_replaceable(self.out, "--out", has_rows_of(*FIELDS))
 
@@ -134,9 +134,9 @@ class Faults:
 
 
 def table(summaries: list[Summary]) -> str:
-    """One row a set: records, samples per epoch, modalities, images and their sizes, token lengths, faults by kind.
+    """One row per set: records, samples per epoch, modalities, images and their sizes, token lengths, faults by kind.
 
-    Several sets have a line with their total.
+    With several sets, a last row has the total.
     """
     if len(summaries) > 1:
         summaries = [*summaries, Summary.total(summaries)]

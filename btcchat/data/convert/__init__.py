@@ -1,6 +1,6 @@
-"""Published data sets -> our annotation files: one JSONL of records (btcchat.data.records) for each of their splits.
+"""Convert published data sets to our annotation files: one JSONL of records (btcchat.data.records) for each split.
 
-The images stay where they are. A new layout is one `Converter` (base.py) and one row of ``CONVERTERS``.
+The images stay where they are. A new layout needs one `Converter` (base.py) and one row in ``CONVERTERS``.
 """
 
 import re
@@ -50,7 +50,7 @@ CONVERTERS: Registry[type[Converter[Any]]] = Registry(
 
 
 class Converted(dict[str, int]):
-    """Split -> records written. disagreements: the pairs whose flag, captions and mask contradict each other."""
+    """Number of records written by split. disagreements: pairs whose flag, captions and mask contradict each other."""
 
     def __init__(self, splits: Iterable[str]):
         super().__init__(dict.fromkeys(splits, 0))
@@ -70,11 +70,11 @@ def convert(
 ) -> Converted:
     """Write ``out``/SPLIT.jsonl for the splits of ``src`` (all, or the given ones).
 
-    images: the folder of the images if not ``src``; the records' paths are relative to it. disagreement: what is done
-    with a pair whose change_flag, captions and mask contradict each other: keep, drop, or stop (it is a bad row).
-    mapping: of the kind "generic", name -> field, ``{"question": "Q", "answer": "A", "image": "path"}``.
-    ``progress`` is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing
-    file, one that does not decode, a row out of form), and BTCChatError for any other fault; then nothing is written.
+    images: the folder of the images if not ``src``; the paths in records are relative to it. disagreement: what to do
+    with a pair whose change_flag, captions and mask contradict each other: keep, drop, or stop (count it as a bad row).
+    mapping: for the kind "generic", name -> field, ``{"question": "Q", "answer": "A", "image": "path"}``. ``progress``
+    is called with (rows done, rows). Raises BadRows, which lists every bad row (a repeated id, a missing or broken
+    file, a malformed row), and BTCChatError for any other fault; in both cases nothing is written.
     """
     choose("treatment of disagreement", disagreement, dict.fromkeys(DISAGREEMENT))
     converter = _converter(kind, src, images, mapping)
@@ -111,22 +111,22 @@ def _converter(
     if issubclass(made, MappedFields):
         return made(src, images, mapping)
     if mapping:
-        raise BTCChatError(f"--map is for the kind generic; the fields of {kind} are known")
+        raise BTCChatError(f"--map is only for the kind generic, since the fields of {kind} are known; leave it out")
     return made(src, images)
 
 
 def _wanted_splits(converter: Converter[Any], src: str | Path, splits: Sequence[str]) -> dict[str, int]:
-    """Split -> its rows, of the wanted ones or all: a first pass, before any image is read."""
+    """Count the rows of the wanted splits, or of all: a first pass, before any image is read."""
     counts = Counter(row.split for row in converter.rows())
     if not counts:
         raise BTCChatError(f"{src} has no rows")
     for split in splits:
         if split not in counts:
-            raise BTCChatError(f"no split '{split}' in {src}; it has {', '.join(sorted(counts))}")
+            raise BTCChatError(f"no split '{split}' in {src}; choose from {', '.join(sorted(counts))}")
     wanted = {split: count for split, count in counts.items() if not splits or split in splits}
     for split in wanted:
         if not re.fullmatch(r"\w[\w .()-]*", split):
             row = next(row for row in converter.rows() if row.split == split)
-            fault = f"'{split}' is not the name of a split" if split else "no 'split'"
+            fault = f"'{split}' is not a valid name for a split" if split else "no 'split'"
             raise BTCChatError(f"{row.where}: {fault}")
     return wanted

@@ -1,4 +1,4 @@
-"""Shared by the converters: the rows of a published layout, and the parts of our records."""
+"""Shared code of the converters: the rows of a published layout, and the parts of our records."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from btcchat.errors import BTCChatError
-from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # a model is asked the question it was trained on
+from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # the question that models are trained with
 
 T = TypeVar("T")
 Content = TypeVar("Content")
@@ -14,7 +14,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class PublishedRow(Generic[Content]):
-    """A row as published. ``number`` counts from 1 in ``file``; 0 where the file itself is the row."""
+    """A row as published. ``number`` counts from 1 in ``file``; 0 if the file itself is the row."""
 
     split: str
     file: str
@@ -26,25 +26,25 @@ class PublishedRow(Generic[Content]):
         return f"{self.file} row {self.number}" if self.number else self.file
 
 
-JsonRow: TypeAlias = PublishedRow[dict[str, Any]]  # an object of a JSON file
+JsonRow: TypeAlias = PublishedRow[dict[str, Any]]  # an object in a JSON file
 
 
 class Converter(Generic[Content]):
     """A published layout: `rows` finds its rows, `record` turns one into ours. Both raise BTCChatError.
 
     src: the folder as downloaded and unpacked, or an annotation file. Paths in records are relative to ``root``:
-    ``images`` where that is given (the images are elsewhere), otherwise ``src`` or the folder it is in.
+    ``images`` if given (the images are elsewhere), otherwise ``src`` or its folder.
     A class's docstring describes the data; its first line is what ``btcchat data convert --list`` prints.
     """
 
-    ids_are_unique = True  # within a split; False where a published id names an image that has several rows
+    ids_are_unique = True  # within a split; False if a published id names an image with several rows
 
     def __init__(self, src: str | Path, images: str | Path | None = None):
         self.src = Path(src)
         if not self.src.exists():
             raise BTCChatError(f"{self.src} does not exist; give the folder of the data set, or its annotation file")
         if images is not None and not Path(images).is_dir():
-            raise BTCChatError(f"--images {images} is not a folder; give the one that the paths of the images start in")
+            raise BTCChatError(f"--images {images} is not a folder; give the one that image paths are relative to")
         self.folder = self.src if self.src.is_dir() else self.src.parent
         self.root = Path(images) if images is not None else self.folder
 
@@ -55,25 +55,25 @@ class Converter(Generic[Content]):
         raise NotImplementedError
 
     def annotations(self, name: str) -> Path:
-        """``src`` where it is a file, otherwise its file ``name``."""
+        """``src`` if it is a file, otherwise its file ``name``."""
         path = self.src if self.src.is_file() else self.src / name
         if not path.is_file():
-            raise BTCChatError(f"no {name} in {self.folder}; give the folder that has it, or the file itself")
+            raise BTCChatError(f"no {name} in {self.folder}; give the folder that contains it, or the file itself")
         return path
 
     def files(self, pattern: str) -> list[Path]:
-        """``src`` where it is a file, otherwise its files of that pattern, sorted; at least one."""
+        """``src`` if it is a file, otherwise its files that match the pattern, sorted; at least one."""
         paths = [self.src] if self.src.is_file() else sorted(self.src.glob(pattern))
         if not paths:
-            raise BTCChatError(f"no {pattern} in {self.src}; give the folder that has it")
+            raise BTCChatError(f"no {pattern} in {self.src}; give the folder that contains such files")
         return paths
 
     def first_folder(self, *names: str) -> str:
-        """The first of these folders that ``root`` has; if it has none, the first name, to be reported as missing."""
+        """The first of these folders that exists in ``root``; otherwise the first name, to be reported as missing."""
         return next((name for name in names if (self.root / name).is_dir()), names[0])
 
     def relative(self, path: str) -> str:
-        """``path`` relative to ``root`` if it is inside; another absolute path as it is."""
+        """``path`` relative to ``root`` if it is inside; any other absolute path is returned unchanged."""
         absolute = Path(path)
         if not absolute.is_absolute():
             return path
@@ -82,11 +82,11 @@ class Converter(Generic[Content]):
 
 
 def field(content: dict[str, Any], name: str, kind: type[T]) -> T:
-    """``content[name]``, which must be of that type."""
+    """``content[name]``, which must have the given type."""
     if name not in content:
-        raise BTCChatError(f"no '{name}'; got {', '.join(content) or 'nothing'}")
+        raise BTCChatError(f"no '{name}'; found {', '.join(content) or 'nothing'}")
     value = content[name]
-    if type(value) is not kind:  # JSON's types have no subclasses, and true is not a number here
+    if type(value) is not kind:  # exact types, since true must not count as a number
         raise BTCChatError(f"'{name}' is a {type(value).__name__}, expected a {kind.__name__}")
     return value
 

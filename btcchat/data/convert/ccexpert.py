@@ -11,15 +11,15 @@ class CCExpert(Converter[dict[str, Any]]):
     """CCExpert 'universal' JSON: change captions of pairs (CC-Foundation, 200,000 pairs, 1.2 million captions)
 
     CC-Foundation gathers LEVIR-CC, SYSU-CD, SECOND, CLEVR-Change, Spot-the-diff, Image-Edit-Request, STVchrono,
-    VisMin and ChangeSim; a part of it is public. Size, resolution and years are those of its sources.
+    VisMin and ChangeSim; part of it is public. Size, resolution and years are those of its sources.
 
-    Layout (verified: the authors' loader and lists of files; the data files were not seen)::
+    Layout (checked with the authors' loader and lists of files; the data files were not available)::
 
         *.json    [{"uid", "img1_path", "img2_path", "change_flag": 0 | 1 | -1, "change_caption": [text, ...]}, ...]
 
     SRC is such a file or a folder of them. A file is a split (LevirCCcaptions_train_universal.json becomes
     LevirCCcaptions_train_universal.jsonl). Its paths are relative to --images, or absolute, as the authors' script
-    makes them; those below --images become relative.
+    writes them; those inside --images become relative.
 
     Licence: that of each source. Source: https://github.com/Meize0729/CCExpert. Cite Wang et al.,
     https://arxiv.org/abs/2411.11360

@@ -1,4 +1,4 @@
-"""The checks of every converted record. All faults are reported, each with its row."""
+"""Check every converted record. All faults are reported, each with its row."""
 
 import os
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ IMAGES = ("image", "images", "mask", "semantic_maps")  # keys of a record that n
 
 KINDS = {
     "row": "a row that cannot be converted",
-    "id": "an id that an earlier row has",
+    "id": "an id that an earlier row already has",
     **FILE_FAULTS,
     **DISAGREE,
 }
@@ -31,7 +31,7 @@ class Fault:
     kind: str  # one of KINDS
     where: str
     reason: str
-    rows: int = 1  # that have it: a file is reported once
+    rows: int = 1  # further rows with the same fault: a file is reported once
 
     def __str__(self) -> str:
         more = self.rows - 1
@@ -39,7 +39,7 @@ class Fault:
 
 
 def by_kind(faults: Iterable[Fault], shown: int) -> FaultList:
-    """The faults by kind, the first ``shown`` of each to be printed."""
+    """The faults by kind, with the first ``shown`` of each kept for printing."""
     listed = FaultList(KINDS, shown)
     for fault in faults:
         listed.add(fault.kind, str(fault))
@@ -47,7 +47,7 @@ def by_kind(faults: Iterable[Fault], shown: int) -> FaultList:
 
 
 class BadRows(BTCChatError):
-    """``faults``: one line each. The message is the first of them and how many there are."""
+    """``faults``: one line each. The message has the first of them and their number."""
 
     def __init__(self, faults: list[Fault]):
         self.faults = [str(fault) for fault in faults]
@@ -59,7 +59,7 @@ class BadRows(BTCChatError):
 class Checks:
     """Checks records one by one: the schema, ids that are unique in their split, files that exist and decode.
 
-    Each file is decoded once, however many rows show it.
+    Each file is decoded once, even if many rows show it.
     """
 
     def __init__(self, root: Path, ids_are_unique: bool):
@@ -70,7 +70,7 @@ class Checks:
         self._masks: dict[str, bool] = {}  # file -> whether it has a change
 
     def check(self, row: PublishedRow[Any], record: dict[str, Any]) -> Fault | None:
-        """Add the faults of a record; -> how its flag, captions and mask contradict each other, which may be kept."""
+        """Add the faults of a record; return any disagreement of flag, captions and mask, which may be kept."""
         try:
             parse(record, row.where, str(self.root))
         except BTCChatError as error:
@@ -82,8 +82,8 @@ class Checks:
             for path in value if isinstance(value, list) else [value]:
                 if isinstance(path, str):
                     self._check_file(row, path, key if key == "mask" else "image")
-                else:  # a key that the published row has beside those of its layout
-                    self.faults.append(Fault("row", row.where, f"'{key}' has {repr(path)[:80]}, expected a path"))
+                else:  # a key of the published row that is not in its layout
+                    self.faults.append(Fault("row", row.where, f"'{key}' is {repr(path)[:80]}, expected a path"))
         if isinstance(record.get("video"), str):
             self._check_file(row, record["video"], "video")
         mask = record.get("mask")
@@ -97,7 +97,7 @@ class Checks:
         first = ids.setdefault(record["id"], place)
         if first != place:
             whose = f"row {first}" if isinstance(first, int) else first
-            self.faults.append(Fault("id", row.where, f"the id '{record['id']}' is that of {whose}"))
+            self.faults.append(Fault("id", row.where, f"the id '{record['id']}' is already used by {whose}"))
 
     def _check_file(self, row: PublishedRow[Any], path: str, kind: str) -> None:
         if path in self._files:

@@ -13,8 +13,8 @@ class CRSVQA(Converter[list[str]]):
 
     RGB images of mixed size and resolution. No split is published with the annotations: all rows go to ``all``.
 
-    Layout (that of the authors' code, which reads a question and its answer from alternate lines; the files
-    themselves were not seen)::
+    Layout (from the authors' code, which reads a question and its answer from alternate lines; the files themselves
+    were not available)::
 
         data/text/NAME.txt      or text/
         data/image/NAME.png     or image/
@@ -37,7 +37,7 @@ class CRSVQA(Converter[list[str]]):
 
     def record(self, row: PublishedRow[list[str]]) -> dict[str, Any]:
         if len(row.content) < 2:
-            raise BTCChatError(f"'{row.content[0]}' has no answer; expected a line for each")
+            raise BTCChatError(f"'{row.content[0]}' has no answer; questions and answers must alternate")
         question, answer = row.content
         name = row.file.removesuffix(".txt")
         return {

@@ -16,12 +16,12 @@ class DubaiCC(Converter[dict[str, Any]]):
 
     50 x 50 pixels at 30 m from Landsat 7 ETM+, May 2000 and June 2010; 300 train, 50 validation (here val), 150 test.
 
-    Layout, in the folder datasetDubaiCCPublic (from the loaders of Chg2Cap and its followers; the files were not
-    seen)::
+    Layout, in the folder datasetDubaiCCPublic (from the loaders of Chg2Cap and later projects; the files were
+    not available)::
 
         description_jsontr_te_val/{Train,Validation,Test}_*.json   {"images": [{"filename", "sentences": [{"raw"}]}]}
         imgs_tiles/RGB/500_2000/FILENAME    before; or RGB/500_2000/
-        imgs_tiles/RGB/500_2010/FILENAME    after; "2000" in the name of a file reads "2010" here
+        imgs_tiles/RGB/500_2010/FILENAME    after; with "2010" for "2000" in the file name
 
     Licence: none stated. Source: https://disi.unitn.it/~melgani/datasets.html. Cite Hoxha et al., Change Captioning:
     A New Paradigm for Multitemporal Remote Sensing Image Analysis, TGRS 2022
@@ -31,7 +31,7 @@ class DubaiCC(Converter[dict[str, Any]]):
         for path in self.files("description_jsontr_te_val/*.json"):
             split = SPLITS.get(path.name.partition("_")[0])
             if split is None:
-                raise BTCChatError(f"{path} is of no known split; its name must start with {', '.join(SPLITS)}")
+                raise BTCChatError(f"{path} is not of a known split; its name must start with {', '.join(SPLITS)}")
             for number, entry in json_rows(path, "images"):
                 yield JsonRow(split, path.name, number, entry)
 

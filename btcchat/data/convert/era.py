@@ -18,7 +18,7 @@ class ERA(Converter[tuple[str, str]]):
     640 x 640 pixels at 24 frames a second, taken by drones (YouTube); 1,473 train, 1,391 test. ``label`` is the class
     as published ("TrafficCollision"), the answer its words ("traffic collision").
 
-    Layout (not verified; the authors publish no description, another system names a folder ``Tra``)::
+    Layout (not checked; the authors publish no description, and another project has a folder ``Tra``)::
 
         SPLIT/CLASS/NAME.mp4, or SPLIT/CLASS_001.mp4     SPLIT starts with Tra, Val or Tes
 
@@ -30,7 +30,7 @@ class ERA(Converter[tuple[str, str]]):
         folders = sorted(path for path in self.folder.iterdir() if path.name[:3].lower() in SPLITS and path.is_dir())
         if not folders:
             raise BTCChatError(
-                f"{self.folder} has no folder of a split; expected Train/CLASS/*.mp4 and Test/CLASS/*.mp4"
+                f"{self.folder} has no folder for a split; expected Train/CLASS/*.mp4 and Test/CLASS/*.mp4"
             )
         for folder in folders:
             files = (path for path in folder.glob("**/*") if not path.name.startswith("."))

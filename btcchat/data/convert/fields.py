@@ -1,4 +1,4 @@
-"""Which field of a row is what, and the checked values of a row's fields."""
+"""The mapping of names to the fields of a row, and the checked values of those fields."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ MISSING = object()
 
 
 def parse_mapping(texts: list[str]) -> dict[str, str]:
-    """``["question=Q,answer=A", "image=path"]`` -> name -> field. Raises BTCChatError for another form."""
+    """Parse ``["question=Q,answer=A", "image=path"]`` to name -> field. Raises BTCChatError for any other form."""
     mapping: dict[str, str] = {}
     for part in ",".join(texts).split(","):
         name, equals, field = (piece.strip() for piece in part.partition("="))
@@ -28,19 +28,19 @@ def parse_mapping(texts: list[str]) -> dict[str, str]:
             choose("name in --map", name, dict.fromkeys(NAMES))
         name = "image" if name == "image1" else name
         if name in mapping:
-            raise BTCChatError(f"--map names '{name}' twice; give one field")
+            raise BTCChatError(f"--map has '{name}' twice; give it one field")
         mapping[name] = field
     return mapping
 
 
 class Fields:
-    """The values of a row. A field is a key of it, or ``outer.inner``, or ``list.0``."""
+    """The values of a row. A field is a key of the row, or ``outer.inner``, or ``list.0``."""
 
     def __init__(self, content: dict[str, Any]):
         self.content = content
 
     def value(self, field: str) -> Any:
-        """MISSING where the row does not have it."""
+        """The value, or MISSING if the row does not have the field."""
         if field in self.content:
             return self.content[field]
         value: Any = self.content
@@ -54,7 +54,7 @@ class Fields:
         return value
 
     def text(self, field: str) -> str:
-        """A text that is not empty; a number as text."""
+        """A non-empty text; a number becomes text."""
         value = self.value(field)
         if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
             raise self._not(field, "a text or a number")
@@ -69,11 +69,11 @@ class Fields:
     def items(self, field: str) -> list[Any]:
         value = self.value(field)
         if not isinstance(value, list) or not value:
-            raise self._not(field, "a list with one element at least")
+            raise self._not(field, "a list of at least one element")
         return value
 
     def texts(self, field: str) -> list[str]:
-        """A list of texts; one text is a list of one."""
+        """A list of texts; a single text becomes a list of one."""
         if isinstance(self.value(field), str):
             return [self.text(field)]
         return [self.text(f"{field}.{number}") for number in range(len(self.items(field)))]
@@ -88,6 +88,6 @@ class Fields:
     def _not(self, field: str, expected: str) -> BTCChatError:
         value = self.value(field)
         if value is MISSING:
-            return BTCChatError(f"no '{field}'; got {', '.join(self.content) or 'nothing'}")
+            return BTCChatError(f"no '{field}'; found {', '.join(self.content) or 'nothing'}")
         empty = value == [] or (isinstance(value, str) and not value.strip())
         return BTCChatError(f"'{field}' is {'empty' if empty else json_kind(value)}, expected {expected}")

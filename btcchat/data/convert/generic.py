@@ -1,4 +1,4 @@
-"""Any questions or captions of images, in JSON, JSON lines or CSV: which field is what is given by a mapping."""
+"""Any questions or captions about images, in JSON, JSON lines or CSV; a mapping gives the meaning of each field."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from btcchat.media.frames import PLACEHOLDER
 from btcchat.media.placeholders import check_placeholders
 
 TABLES = (".csv", ".tsv")
-QUESTIONS = {  # where none is mapped
+QUESTIONS = {  # questions used if none is mapped
     "image": "Please briefly describe this image.",
     "pair": CHANGE_QUESTION,
     "series": "Please briefly describe the changes in these images.",
@@ -23,11 +23,12 @@ QUESTIONS = {  # where none is mapped
 class MappedFields(Converter[dict[str, Any]]):
     """any VQA or caption JSON, JSONL or CSV, with --map question=FIELD,answer=FIELD,image=FIELD,image2=FIELD
 
-    ``mapping`` says which field of a row is what. image alone is one image; image and image2 are a pair, the first is
-    before; image3 to image16 make a series. images is a list of them. A field may be inside another (``meta.path``) or
-    a list (``paths.0``). captions is a text or a list of texts, the first of which is the answer. Without a question,
-    a caption is asked for. A number as an answer becomes text. rows is the key under which a JSON object has the rows.
-    The file is one split of its name, unless split is mapped; an id is the row's number, unless id is mapped.
+    ``mapping`` gives the field of a row for each name. image alone is one image; image and image2 are a pair, the first
+    is before; image3 to image16 make a series. images is a list of images. A field may be inside another
+    (``meta.path``) or in a list (``paths.0``). captions is a text or a list of texts, the first of which is the answer.
+    Without a question, the question asks for a caption. An answer that is a number becomes text. rows is the key of a
+    JSON object that has the rows. The file is one split with its name, unless split is mapped; an id is the number of
+    the row, unless id is mapped.
     """
 
     def __init__(
@@ -36,16 +37,18 @@ class MappedFields(Converter[dict[str, Any]]):
         super().__init__(src, images)
         self.mapping = dict(mapping or {})
         if not self.mapping.keys() & {"answer", "captions"}:
-            raise BTCChatError("--map names no answer; give --map question=FIELD,answer=FIELD,image=FIELD")
+            raise BTCChatError("--map has no answer; give --map question=FIELD,answer=FIELD,image=FIELD")
         self.images = sorted(filter(IMAGE.fullmatch, self.mapping), key=lambda name: int(name[5:] or 1))
         expected = ["image", *(f"image{number}" for number in range(2, len(self.images) + 1))]
         if self.images and self.images != expected:
-            raise BTCChatError(f"--map names {', '.join(self.images)}; expected {', '.join(expected)}")
+            raise BTCChatError(f"--map has {', '.join(self.images)}; expected {', '.join(expected)}")
         ways = [*self.images[:1], *(name for name in ("images", "video") if name in self.mapping)]
         if len(ways) != 1:
-            raise BTCChatError(f"--map names {' and '.join(ways) or 'no image'}; give one of image, images and video")
+            raise BTCChatError(f"--map has {' and '.join(ways) or 'no image'}; give one of image, images and video")
         if self.src.is_dir():
-            raise BTCChatError(f"{self.src} is a folder; give the JSON, JSONL or CSV file, and --images for its images")
+            raise BTCChatError(
+                f"{self.src} is a folder; give the JSON, JSONL or CSV file, and its images with --images"
+            )
 
     def rows(self) -> Iterator[JsonRow]:
         if self.src.suffix.lower() in TABLES:
@@ -73,7 +76,7 @@ class MappedFields(Converter[dict[str, Any]]):
         for turn, text in enumerate((question, answer), start=1):
             check_placeholders(text, turn, is_answer=turn == 2, shows_images=True)
         turns = conversation(question, answer)
-        if PLACEHOLDER in question:  # it says itself where the images are
+        if PLACEHOLDER in question:  # the question already has placeholders for the images
             turns[0]["value"] = question
         name = fields.text(mapping["id"]) if "id" in mapping else str(row.number)
         return {"id": name, **media, **more, "conversations": turns}

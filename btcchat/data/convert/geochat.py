@@ -6,7 +6,7 @@ from typing import Any
 from btcchat.data.convert.base import Converter, JsonRow, field
 from btcchat.data.convert.read import json_rows
 
-IMAGES = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"  # what the published archive unpacks to
+IMAGES = "share/softwares/kartik/GeoChat_finetuning/final_images_llava"  # the folder in the published archive
 
 
 class GeoChat(Converter[dict[str, Any]]):
@@ -16,12 +16,12 @@ class GeoChat(Converter[dict[str, Any]]):
     DIOR, FAIR1M, LRBEN, FloodNet, NWPU-RESISC-45; RGB of mixed size and resolution. One split, train.
 
     An id names an image and several rows may share it, so a repeated id is not a fault here. Conversations are kept
-    as they are.
+    unchanged.
 
-    Layout (the files verified with the published listing and their users, the rows with their users' code)::
+    Layout (the files checked with the published listing, the rows with the code of projects that use them)::
 
         GeoChat_Instruct.json      [{"id", "image": "PATH", "conversations": [{"from", "value"}, ...]}, ...]
-        share/softwares/kartik/GeoChat_finetuning/final_images_llava/PATH   or that in images/, or final_images_llava/
+        share/softwares/kartik/GeoChat_finetuning/final_images_llava/PATH   or PATH in images/ or final_images_llava/
 
     Licence: Apache-2.0 (the annotations). Source: https://huggingface.co/datasets/MBZUAI/GeoChat_Instruct.
     Cite Kuckreja et al., CVPR 2024, https://arxiv.org/abs/2311.15826

@@ -14,12 +14,12 @@ class LevirCC(Converter[dict[str, Any]]):
     256 x 256 pixels at 0.5 m from Google Earth, 5 to 14 years apart between 2002 and 2018 (tiles of LEVIR-CD);
     6815 train, 1333 val, 1929 test; half of the pairs show no change (``changeflag`` 0).
 
-    Layout (verified: the authors' README, and a subset of the files)::
+    Layout (checked with the authors' README and a subset of the files)::
 
         LevirCCcaptions.json      {"images": [{"filepath": "train", "filename": "train_000001.png", "split": "train",
                                   "changeflag": 0, "sentences": [{"raw": " there is no difference ."}, ...]}, ...]}
         images/{train,val,test}/{A,B}/     A is before
-        images/{train,val,test}/label/     masks of what changed, where somebody has added them: ``mask``
+        images/{train,val,test}/label/     masks of changes, if they have been added: ``mask``
 
     Licence: none stated; the imagery is Google's, academic use.
     Source: https://github.com/Chen-Yang-Liu/LEVIR-CC-Dataset. Cite Liu et al., TGRS 2022,
@@ -49,9 +49,9 @@ class LevirMCI(LevirCC):
     """LEVIR-MCI: LEVIR-CC with masks of changed roads and buildings
 
     The pairs, captions and splits of LEVIR-CC; ``mask`` is ``images/SPLIT/label/NAME.png``: 0 unchanged, 128 road,
-    255 building (in each of three channels). label_rgb/ has the same in colour, which is not kept.
+    255 building (in each of three channels). label_rgb/ has the same masks in colour, and is not used.
 
-    Layout: that of LEVIR-CC and label/ (verified: the authors' loader).
+    Layout: that of LEVIR-CC and label/ (checked with the authors' loader).
 
     Licence: none stated; the imagery is Google's, academic use.
     Source: https://huggingface.co/datasets/lcybuaa/LEVIR-MCI. Cite Liu et al., Change-Agent, TGRS 2024,
@@ -68,8 +68,8 @@ class WhuCDC(LevirMCI):
     256 x 256 pixels at 0.075 m (aerial), 2012 and 2016, after an earthquake (tiles of WHU-CD); 37,170 captions;
     ``mask`` is ``images/SPLIT/label/NAME.png``: 1 bit, set where a building changed.
 
-    Layout: that of LEVIR-CC with whuCCcaptions.json (from loaders others wrote for it; the files were not seen).
-    Entries may lack ``split`` and then ``filepath`` is it.
+    Layout: that of LEVIR-CC with whuCCcaptions.json (from third-party loaders; the files were not available).
+    Entries without ``split`` have the split in ``filepath``.
 
     Licence: none stated. Source: https://huggingface.co/datasets/hygge10111/RS-CDC. Cite Sun et al., Mask
     Approximation Net, https://arxiv.org/abs/2412.19179, and Ji et al., TGRS 2018 (WHU building data)

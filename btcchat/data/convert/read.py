@@ -1,4 +1,4 @@
-"""Rows of published annotation files, one at a time: a file of a million rows is never in memory as a whole."""
+"""Rows of published annotation files, one at a time: a file of a million rows is never loaded as a whole."""
 
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
@@ -15,9 +15,11 @@ _decode = JSONDecoder().raw_decode
 
 
 def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
-    """(number from 1, row) of a JSON array of objects, of the one under ``key`` of an object, or of JSON lines.
+    """Yield (number from 1, row) from a JSON array of objects, from the array at ``key`` of an object, or from JSON
+    lines.
 
-    Raises BTCChatError that names file and row (of JSON lines, the line) for what is not JSON or not an object.
+
+    Raises BTCChatError that names the file and row (the line in JSON lines) if it is not JSON or not an object.
     """
     existing_file(path, "annotation file")
     if path.suffix == ".jsonl":
@@ -34,16 +36,16 @@ def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(number, row) of a CSV or TSV file with a header, which is row 1, as a spreadsheet counts.
+    """Yield (number, row) from a CSV or TSV file with a header, which is row 1, as in a spreadsheet.
 
-    Raises BTCChatError that names file and row where a row has other columns than the header.
+    Raises BTCChatError that names the file and row if a row has a different number of columns than the header.
     """
     existing_file(path, "annotation file")
     rows = csv_file.csv_rows(path, path.name)
     _, names = next(rows, (1, []))
     for number, cells in rows:
         if cells and len(cells) != len(names):
-            raise BTCChatError(f"{path.name} row {number}: {len(cells)} columns, the header has {len(names)}")
+            raise BTCChatError(f"{path.name} row {number}: {len(cells)} columns, but the header has {len(names)}")
         if cells:
             yield number, dict(zip(names, cells, strict=True))
 
@@ -56,7 +58,7 @@ class _Text:
         self.text, self.at, self.ended = "", 0, False
 
     def peek(self) -> str:
-        """The next character that is not white space, "" at the end."""
+        """The next character that is not whitespace, "" at the end."""
         while True:
             while self.at < len(self.text):
                 if self.text[self.at] not in " \t\r\n":
@@ -91,7 +93,7 @@ class _Text:
 
     def _more(self) -> None:
         rest = self.text[self.at :]
-        piece = self.file.read(max(CHUNK, len(rest)))  # doubled, so that one huge value is not decoded again too often
+        piece = self.file.read(max(CHUNK, len(rest)))  # doubled, so that one huge value is not decoded too many times
         self.text, self.at, self.ended = rest + piece, 0, not piece
 
 

@@ -16,20 +16,20 @@ class RsvqaLR(Converter[dict[str, Any]]):
     256 x 256 pixels at 10 m, RGB; presence, count, comparison, rural or urban, from OpenStreetMap. 77.8 % train,
     11.1 % val, 11.1 % test.
 
-    Layout (verified: the authors' loader and specification)::
+    Layout (checked with the authors' loader and specification)::
 
         LR_split_{train,val,test}_questions.json   {"questions": [{"id", "img_id", "type", "question",
                                                    "answers_ids": [17], "active": true}, ...]}
         LR_split_{train,val,test}_answers.json     {"answers": [{"id", "question_id", "answer", "active"}, ...]}
         Images_LR/IMG_ID.tif
 
-    A question that is not active is another split's and no row; answers are kept word for word.
+    A question that is not active belongs to another split and is skipped; answers are kept word for word.
 
     Licence: CC BY 4.0. Source: https://zenodo.org/records/6344334. Cite Lobry et al., TGRS 2020,
     https://doi.org/10.1109/TGRS.2020.2988782
     """
 
-    splits = {"train": "train", "val": "val", "test": "test"}  # as in the names of the files -> ours
+    splits = {"train": "train", "val": "val", "test": "test"}  # name in the files -> our name
     prefix, folder_of_images = "LR_split_", "Images_LR"
 
     def __init__(self, src: str | Path, images: str | Path | None = None):
@@ -41,7 +41,7 @@ class RsvqaLR(Converter[dict[str, Any]]):
         paths = {split: self._file(split, "questions") for split in self.splits}
         paths = {split: path for split, path in paths.items() if path.is_file()}
         if not paths:
-            raise BTCChatError(f"no {self.prefix}*_questions.json in {self.src}; give the folder that has them")
+            raise BTCChatError(f"no {self.prefix}*_questions.json in {self.src}; give the folder that contains them")
         for split, path in paths.items():
             for number, question in json_rows(path, "questions"):
                 if question.get("active", True):
@@ -70,13 +70,13 @@ class RsvqaLR(Converter[dict[str, Any]]):
         return row.file.replace("_questions", f"_{kind}")
 
     def _read(self, split: str, kind: str, value: str) -> dict[int, str]:
-        """id -> value of the active entries of a split; only the last split read stays in memory."""
+        """Map id to value for the active entries of a split; only the last split read stays in memory."""
         if split != self._split:
             self._split, self._tables = split, {}
         if kind not in self._tables:
             name = next(name for name, ours in self.splits.items() if ours == split)
             self._tables[kind] = {
-                field(entry, "id", int): intern(field(entry, value, str))  # a million answers, few different ones
+                field(entry, "id", int): intern(field(entry, value, str))  # a million answers, few distinct ones
                 for _, entry in json_rows(self._file(name, kind), kind)
                 if entry.get("active", True)
             }
@@ -87,10 +87,10 @@ class RsvqaHR(RsvqaLR):
     """RSVQA-HR: 1,066,316 questions on 10,659 aerial images of the north-east of the USA
 
     512 x 512 pixels at 0.15 m (USGS); presence, count, comparison, area, from OpenStreetMap. 61.5 % train, 11.2 %
-    val, 20.5 % test, 6.8 % test_phili (Philadelphia, which no other split shows).
+    val, 20.5 % test, 6.8 % test_phili (Philadelphia, which is in no other split).
 
-    Layout: that of RSVQA-LR with USGS_split_* and Data/IMG_ID.tif (file names verified with several users of the
-    data, Data/ is what Images.tar unpacks to).
+    Layout: that of RSVQA-LR with USGS_split_* and Data/IMG_ID.tif (file names checked with several projects
+    that use the data; Data/ is the folder in Images.tar).
 
     Licence: CC BY 4.0. Source: https://zenodo.org/records/6344367. Cite Lobry et al., TGRS 2020,
     https://doi.org/10.1109/TGRS.2020.2988782
@@ -107,13 +107,13 @@ class CDVQA(RsvqaLR):
     what and how much changed. Answers are kept word for word ("NVG_surface", "20_to_30"). Splits train, val, test,
     test2.
 
-    Layout (annotations verified with the published files)::
+    Layout (annotations checked with the published files)::
 
         {Train,Val,Test,Test2}_{questions,answers}.json    as in RSVQA
         {Train,Val,Test,Test2}_images.json                 {"images": [{"id", "file_name": "02180.png", ...}, ...]}
 
-    The images are SECOND's and come apart: im1/ (before) and im2/, or train/im1/ and train/im2/ (it was not
-    verified that a split of CDVQA is not a folder there), below SRC or --images.
+    The images are those of SECOND and are downloaded separately: im1/ (before) and im2/, or train/im1/ and train/im2/
+    (not checked: splits of CDVQA might be folders there), in SRC or --images.
 
     Licence: none stated. Source: https://github.com/YZHJessica/CDVQA; SECOND, https://captain-whu.github.io/SCD.
     Cite Yuan et al., TGRS 2022, https://arxiv.org/abs/2112.06343

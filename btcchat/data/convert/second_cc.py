@@ -11,8 +11,8 @@ class SecondCC(LevirCC):
     256 x 256 pixels at 0.3 to 3 m from several sensors (tiles of SECOND: Hangzhou, Chengdu, Shanghai); 30,205
     captions. ``semantic_maps`` are the RGB-coded land cover before and after (six classes); there is no change mask.
 
-    Layout (the annotation file and the splits from the authors' README; what is inside a split from loaders others
-    wrote; the files were not seen)::
+    Layout (the annotation file and the splits from the authors' README; the folders of a split from third-party
+    loaders; the files were not available)::
 
         SECOND-CC-AUG.json    {"images": [{"filepath": "train", "filename", "split", "changeflag", "sentences"}, ...]}
         {train,val,test}/{rgb,sem}/{A,B}/    A is before

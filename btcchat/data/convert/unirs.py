@@ -1,4 +1,4 @@
-"""The JSON that UniRS, and so BTCChat, was trained from."""
+"""The JSON that UniRS, and therefore BTCChat, was trained on."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,15 +13,15 @@ BETWEEN = "###"  # between the two paths of a pair in one string
 class UniRS(Converter[dict[str, Any]]):
     """UniRS JSON: LLaVA-style rows with "image": "a" | ["a", "b"] | "a###b", or "video"
 
-    One path is an image, two are a pair (the first is before), ``video`` is a video; ``modality``, where a row has
-    it, goes before that. Ids need not be there or be unique; conversations and other keys are kept as they are.
+    One path is an image, two are a pair (the first is before), ``video`` is a video; ``modality``, if a row has
+    it, takes precedence. Ids may be missing or repeated; conversations and other keys are kept unchanged.
 
-    Layout (the names of the files verified with the published code; the files themselves were not seen, the forms of
-    "image" are those the published loader is said to read)::
+    Layout (the names of the files checked with the published code; the files themselves were not available, the forms
+    of "image" are those that the published loader reportedly reads)::
 
         {GeoChat_Instruct,LEVIR_CC_Train,ERA_Train,CRSVQA_Train}_Plus.json, RSVQA_LR_Train.json, or JSON lines
 
-    SRC is such a file or a folder of them; a file is a split of its name. Paths are relative to --images.
+    SRC is such a file or a folder of them; a file is a split with its name. Paths are relative to --images.
 
     Licence: that of each source (GeoChat-Instruct, LEVIR-CC, ERA, CRSVQA, RSVQA-LR). Cite Li et al., UniRS, https://arxiv.org/abs/2412.20742
     """

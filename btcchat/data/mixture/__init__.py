@@ -1,4 +1,4 @@
-"""Mixtures of data sets: what is known, what a mixture takes, in which order it is read."""
+"""Mixtures of data sets: the known sets, what a mixture takes from them, and the order in which it is read."""
 
 from btcchat.data.mixture.descriptions import known_sets, register
 from btcchat.data.mixture.mixture import Mixture, build_datasets

@@ -1,7 +1,7 @@
-"""What data sets exist, and named mixtures of them: YAML, or `register`. Nothing here reads a record.
+"""Descriptions of data sets and named mixtures of them, from YAML or `register`. Nothing here reads a record.
 
-A YAML file maps a name to a data set, ``{annotation: ..., images: ...}`` and what else is worth knowing about it, or to
-a mixture, ``{mixture: a+b*3}``. Paths are relative to the data root; ``images`` is that itself where it is left out.
+A YAML file maps a name to a data set, ``{annotation: ..., images: ...}`` with further facts about it, or to a mixture,
+``{mixture: a+b*3}``. Paths are relative to the data root, which is also the default of ``images``.
 """
 
 import logging
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.limits.schema import check
+from btcchat.limits.schema import Metres, check
 from btcchat.limits.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -38,20 +38,20 @@ class Description(TypedDict, total=False):
     subset: str
     streaming: bool
     mixture: str
-    # For the reader:
+    # Information for people:
     description: str
-    kind: str  # of `btcchat data convert`
-    source: str  # where it is downloaded
+    kind: str  # as in `btcchat data convert`
+    source: str  # where to download it
     license: str
     citation: str
-    gsd: float | None  # ground sampling distance, metres a pixel
+    gsd: Metres | None  # ground sampling distance, per pixel
 
 
 _registered: dict[str, Description] = {}
 
 
 def register(name: str, **description: "Unpack[Description]") -> None:
-    """Make a data set known, ``register("mine", annotation="mine.jsonl", images="tiles", gsd=0.3)``, or a mixture,
+    """Register a data set, ``register("mine", annotation="mine.jsonl", images="tiles", gsd=0.3)``, or a mixture,
     ``register("mine_and_levir", mixture="mine*2+levir_cc")``. Keywords: the keys of the YAML files. Registering a name
     again replaces its description.
     """
@@ -61,7 +61,7 @@ def register(name: str, **description: "Unpack[Description]") -> None:
 
 
 def mixture_folder(folder: str | Path | None = None) -> Path:
-    """Where the YAML files are: ``folder``, or the datasets_mixture/ that comes with the package."""
+    """The folder of the YAML files: ``folder``, or the packaged datasets_mixture/."""
     path = Path(folder) if folder else resource("datasets_mixture")
     if not path.is_dir():
         raise BTCChatError(f"no folder {path} of data set descriptions (*.yaml); give one with --mixture_folder")
@@ -69,15 +69,15 @@ def mixture_folder(folder: str | Path | None = None) -> Path:
 
 
 def known_sets(folder: str | Path | None = None) -> dict[str, Description]:
-    """Name -> description of all sets and mixtures: the shipped ones, those of ``folder``, the registered ones.
+    """Map each name to its description, for all sets and mixtures: packaged, in ``folder``, and registered.
 
-    The later wins, so a user's description of ``levir_cc`` takes the place of the shipped one.
+    Later ones take precedence, so a user's description of ``levir_cc`` replaces the packaged one.
     """
     known = read_folder(mixture_folder())
     mine = (read_folder(mixture_folder(folder)) if folder else {}) | _registered
     for name in sorted(mine.keys() & known.keys()):
         if mine[name] != known[name]:
-            logger.info("data set '%s' is yours, not the one that comes with btcchat", name)
+            logger.info("using your data set '%s', not the one that comes with btcchat", name)
     return known | mine
 
 
@@ -101,13 +101,13 @@ def read_file(path: Path) -> dict[str, Description]:
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(content, dict):
-        raise BTCChatError(f"{path} names no data sets; expected NAME: {{annotation: ..., images: ...}}")
+        raise BTCChatError(f"{path} does not describe any data set; expected NAME: {{annotation: ..., images: ...}}")
     return {str(name): _checked(str(path), str(name), description) for name, description in content.items()}
 
 
 def _checked(where: str, name: str, description: Any) -> Description:
     if set(name) & set("+*@:"):
-        raise BTCChatError(f"{where}: the name '{name}' has one of + * @ : in it, which a mixture gives a meaning")
+        raise BTCChatError(f"{where}: the name '{name}' contains + * @ or :, which have a meaning in mixtures")
     keys = set(map(str, description)) if isinstance(description, dict) else set()
     if keys:
         check(description, Description, f"{where}: data set '{name}'")
@@ -117,8 +117,8 @@ def _checked(where: str, name: str, description: Any) -> Description:
         return checked
     if "annotation" not in keys or keys - READ - DESCRIPTIVE:
         raise BTCChatError(
-            f"{where}: data set '{name}' must give annotation and may give "
-            f"{', '.join(sorted((READ | DESCRIPTIVE) - {'annotation'}))}; a mixture must give mixture"
+            f"{where}: data set '{name}' must have annotation and may have "
+            f"{', '.join(sorted((READ | DESCRIPTIVE) - {'annotation'}))}; a mixture must have mixture"
         )
     checked = {"images": ".", **description}
     return checked

@@ -15,17 +15,17 @@ from btcchat.data.records.arrow_rows import ArrowRows
 from btcchat.data.records.rows import HUB
 from btcchat.data.records.shards import Shards
 
-TABLES = (".arrow", ".parquet", ".json", ".jsonl")  # files of a folder that is a data set
+TABLES = (".arrow", ".parquet", ".json", ".jsonl")  # files in the folder of a saved data set
 
 
 class Fingerprint(TypedDict, total=False):
-    """What identifies the files of a set; empty for a data set of the hub that is streamed."""
+    """Identifies the files of a set; empty for a streamed data set of the hub."""
 
     files: int  # of a folder, a glob or shards
     bytes: int
-    sha256: str  # of the content of files that are read whole
+    sha256: str  # hashes of files that are read as a whole
     sha256_of_names_and_sizes: str  # of shards
-    fingerprint: str  # by which `datasets` knows a data set of the hub
+    fingerprint: str  # by which `datasets` identifies a data set of the hub
 
 
 class Extent(TypedDict, total=False):
@@ -34,20 +34,20 @@ class Extent(TypedDict, total=False):
     split: str  # of a data set of the hub, like subset
     subset: str
     records: int
-    samples: int  # more than records where each caption makes a sample
+    samples: int  # more than records if each caption makes a sample
     shards: int
 
 
 class SetFacts(Extent, Fingerprint):
     """One share of a set that a run reads."""
 
-    set: str  # as a mixture writes it: "levir_cc:train@first:5"
+    set: str  # as in a mixture: "levir_cc:train@first:5"
     annotation: str
-    repeats: int  # how often an epoch reads it
+    repeats: int  # how often it is read in an epoch
 
 
 def facts(mixture: Mixture | StreamMixture) -> list[SetFacts]:
-    """Each set once for each share of it that is used."""
+    """One entry for each used share of each set."""
     known: dict[tuple[str, int], SetFacts] = {}
     fingerprints: dict[int, Fingerprint] = {}  # by source
     for member in mixture.sets:

@@ -1,4 +1,4 @@
-"""Samples that cannot be made: the run stops, or continues without them and reports it. None is ever replaced."""
+"""Samples that cannot be made: the run stops, or continues without them and reports it. They are never replaced."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ BAD_SAMPLES = ("stop", "skip")
 
 @dataclass(frozen=True)
 class BadSample:
-    """Takes the place of a sample until the batch, which leaves it out."""
+    """Stands in for a sample until it is left out of the batch."""
 
     fault: str  # "levir_cc.json row 17: image 'a.png' not found"
 
 
 def made(draw: Callable[[], Record], make_sample: Callable[[Record], T], bad_samples: str) -> T | BadSample:
-    """The sample of a record that is drawn. Raises BTCChatError that names file and row; under "skip" a BadSample."""
-    where = ""  # an error of drawing has it already
+    """The sample of a drawn record. Raises BTCChatError that names file and row; with "skip", returns a BadSample."""
+    where = ""  # errors from drawing already have it
     try:
         record = draw()
         where = f"{record.where}: "

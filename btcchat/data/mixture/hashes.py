@@ -1,4 +1,4 @@
-"""What a file or a checkpoint holds, in 64 letters."""
+"""SHA-256 hashes of files and checkpoints."""
 
 import hashlib
 import os
@@ -10,12 +10,12 @@ from btcchat.errors import BTCChatError
 from btcchat.media.source import Embedded
 
 BLOCK = 2**20  # bytes
-# Files in a checkpoint folder that record how it was made; they are not a part of it.
+# Files in a checkpoint folder that record how it was made; they are not part of the hash.
 NOTES = ("training.json", "trainer_state.json", "meter.json", "selection.json")
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal. Raises BTCChatError for one that cannot be read."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises BTCChatError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -27,14 +27,14 @@ def file_hash(path: str | Path) -> str:
 
 
 def joined(hashes: list[str]) -> str:
-    """One hash of several, in their order."""
+    """One hash of several hashes, in order."""
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def checkpoint_hash(folder: str | Path) -> str:
-    """One hash of a checkpoint's config, weights and tokenizer, in whatever layout it is.
+    """One hash of a checkpoint's config, weights and tokenizer, in any layout.
 
-    What a training run keeps in folders of its own (checkpoint-N, best, evaluations, clues) is left out.
+    The subfolders of a training run (checkpoint-N, best, evaluations, clues) are left out.
     """
     folder = Path(folder)
     files = {file for pattern in CHECKPOINT for file in folder.glob(pattern)}
@@ -44,9 +44,9 @@ def checkpoint_hash(folder: str | Path) -> str:
 
 
 class FileHashes:
-    """``hashes(path)``: that of a file's bytes; one whose size and time of change are known is not read again.
+    """``hashes(path)`` is the hash of a file's bytes; a file of known size and modification time is not read again.
 
-    ``known`` holds path -> (bytes, time of change in ns, hash).
+    ``known`` maps path to (bytes, modification time in ns, hash).
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class FileHashes:
         return self.facts(source)[2]
 
     def facts(self, source: str | Path | Embedded) -> tuple[int, int, str]:
-        """(bytes, time of change in ns, hash); the time is 0 for a file inside another."""
+        """(bytes, modification time in ns, hash); the time is 0 for a file inside another."""
         if isinstance(source, Embedded):
             return len(source.data), 0, hashlib.sha256(source.data).hexdigest()
         path, state = os.path.abspath(source), os.stat(source)

@@ -1,4 +1,4 @@
-"""Mixtures of data sets: ``a+b*3`` is set a once and set b three times."""
+"""Mixtures of data sets: ``a+b*3`` takes set a once and set b three times."""
 
 import os
 from bisect import bisect_right
@@ -28,16 +28,16 @@ __all__ = ["Mixture", "build_datasets", "known_sets", "mixture_folder", "parse_m
 class Mixture(Generic[T]):
     """The samples of several sets, one set after another: ``mixture[i]`` is ``make_sample(record)``.
 
-    A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the record's file and row are added
-    (bad_samples "skip": the sample is then a BadSample). ``mixture[epoch, i]`` matters where captions are chosen at
-    random: each epoch draws again.
+    A set listed n times counts n times. ``make_sample`` may raise BTCChatError; the file and row of the record are
+    added to it (with bad_samples "skip", the sample is a BadSample instead). ``mixture[epoch, i]`` matters if captions
+    are chosen at random, since each epoch draws again.
     """
 
     def __init__(
         self, sets: list[Selection], make_sample: Callable[[Record], T], *, seed: int = 0, bad_samples: str = "stop"
     ):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
-        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> the record to learn
         self._ends = list(accumulate(len(selection) for selection in sets))
 
     def __len__(self) -> int:
@@ -60,20 +60,20 @@ class Mixture(Generic[T]):
         return made(draw, self.make_sample, self.bad_samples)
 
     def modality(self, index: int) -> str:
-        """Of one sample, without reading it."""
+        """The modality of one sample, without reading it."""
         number = bisect_right(self._ends, index)
         return self.sets[number].modality(index - (self._ends[number - 1] if number else 0))
 
     def set_name(self, index: int) -> str:
-        """Of the set that a sample comes from, as the mixture writes it."""
+        """The set that a sample comes from, as written in the mixture."""
         return self.sets[bisect_right(self._ends, index)].term.label
 
     def some(self, wanted: int) -> Iterator[Record]:
-        """At most so many records, evenly from the first to the last."""
+        """At most this many records, evenly spaced from the first to the last."""
         return (self.record(index) for index in evenly(len(self), wanted))
 
     def lengths(self, estimate: Callable[[str, int, int], int]) -> np.ndarray:
-        """``estimate(modality, frames, characters)`` of every sample, without reading one. frames -1: a video."""
+        """``estimate(modality, frames, characters)`` for every sample, without reading it. frames -1: a video."""
         per_row = {
             id(records): np.fromiter(
                 (
@@ -99,18 +99,19 @@ def build_datasets(
     seed: int = 0,
     bad_samples: str = "stop",
 ) -> Mixture[T] | StreamMixture[T]:
-    """The mixture ``"a+b@first:500*3"``, ``"mine.yaml"``, or the name of one: see `terms`.
+    """Build the mixture ``"a+b@first:500*3"``, ``"mine.yaml"``, or a named one: see `terms`.
 
-    data_root: the folder that paths are relative to; default the environment variable BTCCHAT_DATA. folder: YAML files
-    of the user's own. seed: of every random choice. bad_samples: stop or skip. If a set is streamed, so is the mixture.
-    Raises BTCChatError for an unknown name (the choices are listed), a bad repeat, a missing file, a bad record.
+    data_root: the folder that paths are relative to, by default the environment variable BTCCHAT_DATA. folder: the
+    user's own YAML files. seed: for every random choice. bad_samples: stop or skip. If a set is streamed, so is the
+    mixture. Raises BTCChatError for an unknown name (the choices are listed), a bad repeat, a missing file, a bad
+    record.
     """
     if not isinstance(mixture, str):
         raise wrong_type("mixture", mixture, "a string such as 'levir_cc+cdvqa*2'")
     for name, path in (("data_root", data_root), ("folder", folder)):
         if path is not None and not isinstance(path, str | Path):
             raise wrong_type(name, path, "a path")
-    choose("treatment of bad samples", bad_samples, dict.fromkeys(BAD_SAMPLES))
+    choose("bad_samples value", bad_samples, dict.fromkeys(BAD_SAMPLES))
     wanted = terms(mixture, known_sets(folder))
     root = data_root or os.environ.get("BTCCHAT_DATA")
     opened: dict[tuple[str, ...], Records | Shards] = {}
@@ -132,10 +133,10 @@ def build_datasets(
 class Location:
     """Where a set is read from."""
 
-    name: str  # of the set, for errors
+    name: str  # name of the set, for errors
     annotation: list[str]
     images: str
-    split: str  # of a data set of the hub, like subset
+    split: str  # for a data set of the hub, like subset
     subset: str | None
     streamed: bool
 
@@ -144,7 +145,7 @@ class Location:
         """The annotation of a set that is not streamed."""
         if len(self.annotation) > 1:
             raise BTCChatError(
-                f"data set '{self.name}': a list of files is for tar shards; describe each file as a set"
+                f"data set '{self.name}': a list of files is only for tar shards; describe each file as a separate set"
             )
         return self.annotation[0]
 
@@ -153,7 +154,7 @@ class Location:
 
 
 def located(term: Term, root: str | Path | None) -> Location:
-    """Where a set is read from, its paths relative to ``root``."""
+    """The location of a set, with its paths relative to ``root``."""
     description = term.description
     paths = description["annotation"]
     annotation = [_under(root, path, term.name) for path in (paths if isinstance(paths, list) else [paths])]
@@ -183,7 +184,7 @@ def _under(root: str | Path | None, path: str, name: str) -> str:
         return path
     if not root:
         raise BTCChatError(
-            f"data set '{name}': no folder of data that {path} is in; give --data_root or set the environment "
-            "variable BTCCHAT_DATA"
+            f"data set '{name}': {path} needs a data folder; give --data_root or set the environment variable "
+            "BTCCHAT_DATA"
         )
     return os.path.join(root, path)

@@ -1,7 +1,7 @@
-"""What a mixture takes of a set.
+"""What a mixture takes from a set.
 
-Of its records: ``all``, ``first:N``, ``end:N``, ``random:N``, ``N%``. Of a record's captions: the one that is
-``written`` in the conversation, ``random_choice`` (one, drawn again each epoch), ``flatten_list`` (a sample for each).
+Records: ``all``, ``first:N``, ``end:N``, ``random:N``, ``N%``. Captions of a record: the one ``written`` in the
+conversation, ``random_choice`` (one, drawn again each epoch), ``flatten_list`` (a sample for each).
 """
 
 import math
@@ -24,22 +24,22 @@ def is_sampling(text: str) -> bool:
 
 
 def sample(sampling: str, total: int, *, name: str, seed: int) -> RowNumbers:
-    """Which rows of ``total`` a set takes.
+    """The rows of ``total`` that a mixture takes.
 
-    ``N%`` is a random share; ``first:N%`` and its like are shares too, rounded up. Random rows depend on the seed and
-    the set's name, so they are the same in every epoch, and on every process. Raises BTCChatError where the set has
-    fewer rows than are wanted.
+    ``N%`` is a random share; ``first:N%`` and the like are shares too, rounded up. Random rows depend on the seed and
+    the name of the set, so they are the same in every epoch and process. Raises BTCChatError if the set has fewer rows
+    than requested.
     """
     match = _SAMPLING.fullmatch(sampling)
     if match is None:
-        raise BTCChatError(f"data set '{name}': sampling '{sampling}'; use all, first:N, end:N, random:N or N%")
+        raise BTCChatError(f"data set '{name}': unknown sampling '{sampling}'; use all, first:N, end:N, random:N or N%")
     if sampling == "all":
         return range(total)
     way, number, percent, share = match.groups()
     way = way or "random"
     wanted = math.ceil(total * float(share or number) / 100) if share or percent else int(number)
     if not 0 < wanted <= total:
-        raise BTCChatError(f"data set '{name}': sampling '{sampling}' is {wanted} records, it has {total}")
+        raise BTCChatError(f"data set '{name}': sampling '{sampling}' needs {wanted} records, but it has {total}")
     if way == "random":
         random = np.random.default_rng((seed, zlib.crc32(name.encode())))
         return np.sort(random.choice(total, wanted, replace=False))
@@ -47,7 +47,7 @@ def sample(sampling: str, total: int, *, name: str, seed: int) -> RowNumbers:
 
 
 def captioned(record: Record, captions: str, draw: tuple[int, ...]) -> list[Record]:
-    """A record as it is written, with one of its captions (the same for the same draw), or once with each of them."""
+    """A record as written, with one of its captions (the same for the same draw), or once with each of them."""
     if captions == "written" or not record.captions:
         return [record]
     if captions == "flatten_list":

@@ -1,4 +1,4 @@
-"""What a mixture takes of an indexed set."""
+"""What a mixture takes from an indexed set."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from btcchat.data.records import CODES, Record, Records
 
 
 class Selection:
-    """The samples of one set: those of its records that are wanted; flattened, one for each caption of a record."""
+    """The samples of one set: its selected records or, if flattened, one sample for each of their captions."""
 
     def __init__(self, records: Records, term: Term, seed: int):
         self.records, self.term, self.captions = records, term, term.captions
@@ -24,11 +24,11 @@ class Selection:
         return len(self.rows)
 
     def of_rows(self, values: np.ndarray) -> np.ndarray:
-        """One value for each sample, of ``values`` for each row of the set."""
+        """One value per sample, from ``values`` with one per row of the set."""
         return values[self.rows.start : self.rows.stop] if isinstance(self.rows, range) else values[self.rows]
 
     def record(self, index: int, draw: tuple[int, ...]) -> Record:
-        """draw: seeds the choice of a random caption."""
+        """draw: the seed for the choice of a random caption."""
         choices = captioned(self.records[int(self.rows[index])], self.captions, draw)
         return choices[0 if self._caption_of is None else self._caption_of[index]]
 

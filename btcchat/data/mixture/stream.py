@@ -1,4 +1,4 @@
-"""Mixtures with a set that is read from front to back: every process reads its own share of the shards."""
+"""Mixtures with a set that is read sequentially: every process reads its own share of the shards."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,15 +15,15 @@ from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
 
 T = TypeVar("T")
-ROWS = 256  # of an indexed set make a shard
+ROWS = 256  # records of an indexed set per shard
 
 
 class Stream:
-    """The shards of a set, with how the mixture uses its captions."""
+    """The shards of a set, and how the mixture uses its captions."""
 
     def __init__(self, shards: Shards, term: Term):
         if term.sampling != "all":
-            raise BTCChatError(f"data set '{term.name}' is streamed, its records are not counted: no @{term.sampling}")
+            raise BTCChatError(f"data set '{term.name}' is streamed and cannot be counted; leave out @{term.sampling}")
         self.shards, self.term, self.captions = shards, term, term.captions
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class Stream:
 
 
 class Chunks:
-    """An indexed selection beside streamed sets: shards of 256 samples."""
+    """An indexed selection in a mixture with streamed sets, as shards of 256 samples."""
 
     def __init__(self, selection: Selection):
         self.selection, self.term = selection, selection.term
@@ -49,21 +49,21 @@ class Chunks:
 
 
 class StreamMixture(Generic[T]):
-    """Sets as shards. A set listed n times counts n times, as in Mixture; the length of a set is its shards."""
+    """Sets as shards. A set listed n times counts n times, as in Mixture; the length of a set is counted in shards."""
 
     def __init__(self, sets: list[Stream | Chunks], make_sample: Callable[[Record], T], *, seed: int, bad_samples: str):
         self.sets, self.make_sample, self.seed, self.bad_samples = sets, make_sample, seed, bad_samples
-        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> what is learned
+        self.augment: Callable[[Record, tuple[int, ...]], Record] | None = None  # (record, draw) -> the record to learn
 
     def records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[Record]:
         """As `named_records`, without the names."""
         return (record for _, record in self.named_records(epoch, reader, readers))
 
     def named_records(self, epoch: int, reader: int = 0, readers: int = 1) -> Iterator[tuple[str, Record]]:
-        """(name of its set, record) of one reader's share of an epoch: every record is in exactly one share.
+        """(name of its set, record) for one reader's share of an epoch; every record is in exactly one share.
 
-        The shards are shuffled and dealt out; where there are fewer shards than readers, each reads all and keeps
-        every ``readers``-th record.
+        The shards are shuffled and divided among the readers; if there are fewer shards than readers, each reads all of
+        them and keeps every ``readers``-th record.
         """
         shards = [(member, number) for member in self.sets for number in range(len(member))]
         order = np.random.default_rng((self.seed, epoch)).permutation(len(shards))
@@ -81,7 +81,7 @@ class StreamMixture(Generic[T]):
                 seen += 1
 
     def some(self, wanted: int) -> Iterator[Record]:
-        """At most so many records of the first epoch."""
+        """At most this many records of the first epoch."""
         return islice(self.records(0), wanted)
 
     def sample(self, record: Record) -> T | BadSample:

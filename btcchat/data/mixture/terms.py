@@ -1,4 +1,4 @@
-"""A mixture as it is written, ``a+b@first:500*3``, and the sets it names."""
+"""A mixture as written, ``a+b@first:500*3``, and the sets it names."""
 
 import re
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from btcchat.data.mixture.descriptions import Description, read_file
 from btcchat.data.mixture.sampling import CAPTIONS, is_sampling
 from btcchat.errors import BTCChatError, choose
 
-MOST_SETS = 10_000  # of a mixture, each as often as it counts
-MOST_NESTED = 50  # mixtures of mixtures
+MOST_SETS = 10_000  # in a mixture, counting repeats
+MOST_NESTED = 50  # levels of mixtures of mixtures
 DEFAULT = {"sampling": "all", "captions": "written"}
-_YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # where the path of a file ends
+_YAML = re.compile(r"\.ya?ml(?![^:+@*\s])")  # the end of a file's path
 
 
 @dataclass(frozen=True)
 class Term:
-    """One set of a mixture: its description, which of its records (sampling.py), and what is done with captions."""
+    """One set of a mixture: its description, which of its records are used (sampling.py), and how captions are used."""
 
     name: str  # with its split: "levir_cc:train"
     description: Description
@@ -25,7 +25,7 @@ class Term:
 
     @property
     def label(self) -> str:
-        """As a mixture writes it: "levir_cc:train@first:5"."""
+        """As in a mixture: "levir_cc:train@first:5"."""
         options = [option for option in (self.sampling, self.captions) if option not in DEFAULT.values()]
         return "@".join([self.name, *options])
 
@@ -33,11 +33,11 @@ class Term:
 def terms(
     mixture: str, known: dict[str, Description], inside: tuple[str, ...] = (), split: str = "train"
 ) -> list[Term]:
-    """The sets of a mixture, one listed n times n times.
+    """The sets of a mixture; a set that is listed n times is returned n times.
 
     A term is ``NAME``, ``NAME:SPLIT``, ``NAME@first:500``, ``NAME@flatten_list``, ``FILE.yaml`` or .yml (all sets
-    of that file, or its only mixture) or ``FILE.yaml:NAME``, each followed by ``*TIMES`` to repeat it. NAME may be a
-    mixture's. split: of the sets that have splits where none is named.
+    of that file, or its only mixture) or ``FILE.yaml:NAME``, each followed by ``*TIMES`` to repeat it. NAME may be
+    that of a mixture. split: used for sets that have splits if none is named.
     """
     chosen: list[Term] = []
     _refuse_signs_in_paths(mixture)
@@ -50,20 +50,22 @@ def terms(
             if "mixture" not in description:
                 sets = [_term(mixture, *of_split(name, description, requested, split), options)]
             elif requested:
-                raise BTCChatError(f"data mixture '{mixture}': '{name}' is a mixture, :{requested} is for a single set")
+                raise BTCChatError(
+                    f"data mixture '{mixture}': :{requested} is for a single set, but '{name}' is a mixture"
+                )
             elif options:
                 raise BTCChatError(
-                    f"data mixture '{mixture}': '{name}' is a mixture, @{options[0]} is for a single set"
+                    f"data mixture '{mixture}': @{options[0]} is for a single set, but '{name}' is a mixture"
                 )
             elif len(inside) == MOST_NESTED:
                 raise BTCChatError(f"data mixture '{inside[0]}' is nested more than {MOST_NESTED} mixtures deep")
             elif name in inside:
-                raise BTCChatError(f"data mixture '{name}' is made of itself ({' > '.join([*inside, name])})")
+                raise BTCChatError(f"data mixture '{name}' contains itself ({' > '.join([*inside, name])})")
             else:
                 sets = terms(description["mixture"], choices, (*inside, name), split)
             if len(chosen) + len(sets) * times > MOST_SETS:
                 raise BTCChatError(
-                    f"data mixture '{_short(mixture)}' lists more than {MOST_SETS:,} sets, each as often as it counts; "
+                    f"data mixture '{_short(mixture)}' lists more than {MOST_SETS:,} sets, counting repeats; "
                     "give smaller *TIMES, or train for more epochs"
                 )
             chosen += sets * times
@@ -71,7 +73,7 @@ def terms(
 
 
 def of_split(name: str, description: Description, requested: str, default: str) -> tuple[str, Description]:
-    """The name and the description of one split of a set that has several, ``splits: [train, val]``."""
+    """The name and the description of one split of a set with several, ``splits: [train, val]``."""
     if "splits" not in description:
         if requested:
             raise BTCChatError(f"data set '{name}' has no splits; leave out ':{requested}'")
@@ -85,7 +87,7 @@ def of_split(name: str, description: Description, requested: str, default: str) 
 
 
 def _look_up(name: str, known: dict[str, Description]) -> tuple[list[str], dict[str, Description]]:
-    """-> the names of a term, and where they are looked up."""
+    """Return the names in a term, and the descriptions to look them up in."""
     end = _YAML.search(name)
     if end is None:
         return [name], known
@@ -96,18 +98,18 @@ def _look_up(name: str, known: dict[str, Description]) -> tuple[list[str], dict[
     if len(mixtures) > 1:
         raise BTCChatError(f"{name} has {len(mixtures)} mixtures; name one, e.g. {name}:{mixtures[0]}")
     if not mine:
-        raise BTCChatError(f"{name} names no data sets")
+        raise BTCChatError(f"{name} does not describe any data set")
     return mixtures or list(mine), known | mine
 
 
 def _refuse_signs_in_paths(mixture: str) -> None:
-    """Raise BTCChatError for the path of an existing file that has one of the signs + @ * of a mixture in it."""
+    """Raise BTCChatError if the path of an existing file contains + @ or *, which have a meaning in mixtures."""
     for end in _YAML.finditer(mixture):
         for plus in re.finditer(r"^|\+", mixture[: end.start()]):
             path = mixture[plus.end() : end.end()].strip()
             if set(path) & set("+@*") and Path(path).is_file():
                 raise BTCChatError(
-                    f"'{path}' has one of + @ * in it, which a mixture gives a meaning; rename it, or name its sets "
+                    f"'{path}' contains + @ or *, which have a meaning in mixtures; rename it, or name its sets "
                     f"and give --mixture_folder '{Path(path).parent}'"
                 )
 
@@ -122,7 +124,7 @@ def _term(mixture: str, name: str, description: Description, options: list[str])
             )
         kind = "sampling" if is_sampling(option) else "captions"
         if kind in chosen:
-            raise BTCChatError(f"data mixture '{mixture}': both @{chosen[kind]} and @{option} of '{name}'; give one")
+            raise BTCChatError(f"data mixture '{mixture}': '{name}' has @{chosen[kind]} and @{option}; give one")
         chosen[kind] = option
     sampling = chosen.get("sampling", str(description.get("sampling", DEFAULT["sampling"])))
     captions = chosen.get("captions", str(description.get("captions", DEFAULT["captions"])))

@@ -1,7 +1,7 @@
-"""Pairs shown mirrored or turned while training: both dates alike, and the words of place with them.
+"""Mirror or rotate pairs in training: both dates in the same way, with the words for places in the captions.
 
-A word counts as a place in any context: "left" in "no house is left" is swapped too. There is no crop: a caption
-says what changed anywhere in the pair, and what it names could be cut off.
+A word counts as a place in any context: "left" in "no house is left" is swapped too. Pairs are not cropped, since a
+caption describes changes anywhere in the pair, and a crop could remove them.
 """
 
 import re
@@ -13,12 +13,12 @@ from PIL.Image import Transpose
 
 from btcchat.data.records import Record
 
-DRAWN_FOR_VIEWS = 2  # beside the draw, so that the view, the caption and the dropping of a clue are independent
+DRAWN_FOR_VIEWS = 2  # added to the draw, so that the view, the caption and the dropping of a clue are independent
 SIDES = {"left": "right", "east": "west"}
 HEIGHTS = {"top": "bottom", "upper": "lower", "above": "below", "north": "south"}
 SIDES |= {b: a for a, b in SIDES.items()}
 HEIGHTS |= {b: a for a, b in HEIGHTS.items()}
-# Views that keep what is beside and what is above. The other four turn them into each other.
+# Views that keep horizontal and vertical directions. The other four exchange them.
 SWAPS = {
     None: {},
     Transpose.FLIP_LEFT_RIGHT: SIDES,
@@ -32,15 +32,15 @@ _UPRIGHT = re.compile(r"\b(?:horizontal|vertical)", re.IGNORECASE)
 
 @dataclass
 class PairViews:
-    """A record -> the same; a pair in one of the eight views of a square, of four where its text names places.
+    """Returns a record unchanged, or a pair in one of the eight views of a square (four if its text names places).
 
-    first: what is done with a record before (its clue, say).
+    first: applied to a record before, for example to add its clue.
     """
 
     first: Callable[[Record, tuple[int, ...]], Record] | None = None
 
     def __call__(self, record: Record, draw: tuple[int, ...]) -> Record:
-        """draw: what the view depends on (seed, epoch, index)."""
+        """draw: the key that determines the view (seed, epoch, index)."""
         record = record if self.first is None else self.first(record, draw)
         if record.modality != "pair":
             return record
@@ -54,7 +54,7 @@ class PairViews:
 
 
 def swapped(text: str, swaps: dict[str, str]) -> str:
-    """``swapped("the top left", SIDES)`` -> "the top right"; also in "lower-left", "topleft", "northwestern"."""
+    """``swapped("the top left", SIDES)`` -> "the top right"; also inside "lower-left", "topleft", "northwestern"."""
     return _PLACE.sub(lambda word: _PART.sub(lambda part: _as(part[0], swaps), word[0]), text)
 
 

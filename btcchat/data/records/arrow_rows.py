@@ -1,4 +1,4 @@
-"""Rows that the package ``datasets`` reads: Parquet, saved data sets, data sets of the hub."""
+"""Rows read by the package ``datasets``: Parquet, saved data sets, data sets of the hub."""
 
 import logging
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ MEDIA_KEYS = ("image", "images", "video")
 
 
 class ArrowRows:
-    """A ``datasets.Dataset``: memory-mapped, so rows are not held. Its images are left encoded."""
+    """A ``datasets.Dataset``: memory-mapped, so rows do not stay in memory. Its images are not decoded."""
 
     def __init__(self, dataset: "datasets.Dataset", name: str):
         self.dataset, self.name = encoded(dataset), name
 
     @property
     def fingerprint(self) -> str:
-        """The hash by which ``datasets`` knows this data set."""
+        """The hash by which ``datasets`` identifies this data set."""
         return str(self.dataset._fingerprint)
 
     def scan(self) -> Iterator[dict[str, Any]]:
@@ -48,7 +48,7 @@ def library() -> Any:
     except ImportError as error:
         raise BTCChatError("Parquet and hub data need the package datasets: pip install 'btcchat[train]'") from error
     datasets.disable_progress_bars()
-    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # its faults come as exceptions too
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # its faults are raised too
     return datasets
 
 
@@ -60,19 +60,23 @@ def load(
     files: str | list[str] | None = None,
     streaming: bool = False,
 ) -> Any:
-    """The ``datasets.Dataset``, or IterableDataset if ``streaming``, that ``datasets.load_dataset`` gives.
+    """The ``datasets.Dataset``, or IterableDataset if ``streaming``, from ``datasets.load_dataset``.
 
-    files: those of the format ``path``. Raises BTCChatError with the library's error in one line.
+    files: files of the format ``path``. Raises BTCChatError with the library's error in one line.
     """
     datasets = library()
     try:
         return datasets.load_dataset(path, name=subset, data_files=files, split=split, streaming=streaming)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # its own and Arrow's are these
+    except (
+        OSError,
+        ValueError,
+        datasets.exceptions.DatasetsError,
+    ) as error:  # the exceptions of ``datasets`` and of Arrow
         raise BTCChatError(f"data set {files or path} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def encoded(dataset: Any) -> Any:
-    """The same data set (see `load`), its images as ``{"bytes", "path"}`` and not as PIL images."""
+    """The same data set (see `load`) with images as ``{"bytes", "path"}`` instead of PIL images."""
     datasets = library()
     features: dict[str, Any] = dataset.features or {}
     raw = datasets.Image(decode=False)
@@ -93,7 +97,7 @@ def _holds_text(kind: "pyarrow.DataType") -> bool:
 
 
 def _fillings(column: "pyarrow.Array") -> Iterator[list[bytes] | bytes | None]:
-    """One for each row: None, something, or a list of as many as the row has."""
+    """A filling for each row: None, a value, or a list as long as that of the row."""
     import pyarrow.compute as pc
 
     something = b"?"

@@ -1,9 +1,9 @@
 """Records: the rows of an annotation file, checked once and read lazily.
 
 A row is LLaVA-style: ``{"modality", "image" | "images" | "video", "conversations": [{"from", "value"}, ...]}`` and
-optionally ``dates`` (one a frame), ``task``, ``clue`` and ``captions`` (each of which could be the answer). An image or
-video is a path, or ``{"bytes", "path"}`` where the annotation file embeds it. Other keys are a data set's own and are
-left alone.
+optionally ``dates`` (one per frame), ``task``, ``clue`` and ``captions`` (each of which could be the answer). An image
+or video is a path, or ``{"bytes", "path"}`` if it is embedded in the annotation file. Other keys belong to the data set
+and are ignored.
 """
 
 import os
@@ -23,7 +23,7 @@ from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_
 from btcchat.media.placeholders import stray_placeholder
 from btcchat.media.source import Embedded, existing_file
 
-CODES = list(MODALITIES)  # a modality's code is its index here
+CODES = list(MODALITIES)  # the code of a modality is its index here
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
 Shape: TypeAlias = tuple[str, int, int, int, bool, bool]  # see `shape`
@@ -33,7 +33,7 @@ Shape: TypeAlias = tuple[str, int, int, int, bool, bool]  # see `shape`
 class Record:
     """A checked row, or a question (`processor.request`), which is a record whose last answer is missing.
 
-    sources: its frames in order of time, or one video (a file or a folder).
+    sources: its frames in chronological order, or one video (a file or a folder).
     """
 
     where: str  # "levir_cc.json row 17", for messages
@@ -44,35 +44,35 @@ class Record:
     task: str | None = None
     clue: str | None = None
     captions: list[str] | None = None
-    row: dict[str, Any] = field(default_factory=dict, repr=False)  # with the keys that are a data set's own
+    row: dict[str, Any] = field(default_factory=dict, repr=False)  # including keys that belong to the data set
     view: Transpose | None = None  # how its frames are shown
-    image_root: str = ""  # what the paths of ``row`` are relative to
-    literal: bool = False  # a person typed its text: <image> in it is not a placeholder
+    image_root: str = ""  # the folder that the paths in ``row`` are relative to
+    literal: bool = False  # its text was typed by a person: <image> in it is not a placeholder
 
     @property
     def files(self) -> list[str | Embedded]:
-        """The sources that are files, as all of a row are, in order of time."""
+        """The sources that are files, as all sources of a row are, in chronological order."""
         sources = self.sources if isinstance(self.sources, list) else [self.sources]
         return [source for source in sources if isinstance(source, str | Embedded)]
 
     def with_caption(self, number: int) -> "Record":
-        """The same record, answered with its caption ``number``."""
+        """The same record with its caption ``number`` as the answer."""
         place = _captioned_turn(self)
         if self.captions is None or place is None:
-            raise BTCChatError(f"{self.where}: no answer is one of its 'captions'; one of them must be in its place")
+            raise BTCChatError(f"{self.where}: no answer is one of its 'captions'; use one of them as the answer")
         turns = list(self.conversations)
         turns[place] = turns[place] | {"value": self.captions[number]}
         return replace(self, conversations=turns)
 
 
 class Records:
-    """The records of one annotation file. One is read when asked for; about 20 bytes a record stay in memory.
+    """The records of one annotation file. Each is read on demand; about 20 bytes per record stay in memory.
 
-    Every row is checked here, so a bad one stops a run before its first step. Rows count from 1.
-    ``modality_codes`` (index into CODES), ``frames`` (-1: the video decides), ``characters`` (of the conversation,
+    Every row is checked here, so a bad row stops a run before its first step. Rows count from 1.
+    ``modality_codes`` (index into CODES), ``frames`` (-1 for a video), ``characters`` (of the conversation,
     with the longest caption) and ``num_captions`` give a row's size without reading it. ``shapes`` has one row of each
-    shape: whether the text of a row fits its frames is the same for all rows of its shape. split, subset: of a data
-    set of the hub. visit: called with every record while it is checked. Raises BTCChatError naming file and row.
+    shape: whether the text of a row fits its frames is the same for all rows of a shape. split, subset: for a data
+    set of the hub. visit: called with every record during the check. Raises BTCChatError naming file and row.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Records:
         return parse(self.rows[index], self._where(index + 1), self.image_root)
 
     def check_files(self, wanted: np.ndarray) -> None:
-        """Raise BTCChatError naming the first of the ``wanted`` rows (a mask) that has a file that is not there."""
+        """Raise BTCChatError naming the first of the ``wanted`` rows (a mask) with a missing file."""
         for number, row in enumerate(islice(self.rows.scan(), len(self)), start=1):
             if not wanted[number - 1]:
                 continue
@@ -130,7 +130,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
     if isinstance(row, BTCChatError):
         raise BTCChatError(f"{where}: {row}") from row
     if not isinstance(row, dict):
-        raise BTCChatError(f"{where}: a {type(row).__name__}, a record is a JSON object")
+        raise BTCChatError(f"{where}: this is a {type(row).__name__}, but a record must be a JSON object")
     if "modality" not in row:
         raise BTCChatError(f"{where}: no 'modality'; give one of {', '.join(MODALITIES)}")
     try:
@@ -139,7 +139,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
         if isinstance(sources, list):
             check_count(modality, len(sources))
         elif modality != "video":
-            raise BTCChatError(f"a 'video' path, but modality '{modality}' needs {NEEDS[modality]}")
+            raise BTCChatError(f"it has a 'video' path, but modality '{modality}' needs {NEEDS[modality]}")
     except BTCChatError as error:
         raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
     for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
@@ -150,7 +150,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
         raise BTCChatError(f"{where}: {len(dates)} dates, expected one for each image")
     captions = row.get("captions") or None
     if captions and not all(isinstance(caption, str) and caption.strip() for caption in captions):
-        raise BTCChatError(f"{where}: 'captions' has one without text")
+        raise BTCChatError(f"{where}: one of the 'captions' has no text")
     conversations = _conversations(row, where)
     for text in (*(turn["value"] for turn in conversations), *(captions or ()), row.get("task"), row.get("clue")):
         check_encodable(text or "", f"{where}: a text")
@@ -171,7 +171,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
 
 
 def check_encodable(text: str, name: str) -> None:
-    """Raise BTCChatError if a text cannot be encoded: half of a surrogate pair, or bytes that are not UTF-8."""
+    """Raise BTCChatError if a text cannot be encoded: half a surrogate pair, or bytes that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -182,7 +182,7 @@ def check_encodable(text: str, name: str) -> None:
 
 
 def shape(record: Record) -> Shape:
-    """(modality, frames or -1, <image> written, turns, captions have a place, a placeholder is read as text)."""
+    """(modality, frames or -1, number of <image>, turns, an answer is a caption, a placeholder is read as text)."""
     count = len(record.sources) if isinstance(record.sources, list) else -1
     placed = record.captions is None or _captioned_turn(record) is not None
     turns = record.conversations
@@ -191,19 +191,19 @@ def shape(record: Record) -> Shape:
 
 
 def written(record: Record) -> int:
-    """How many ``<image>`` its questions have."""
+    """The number of ``<image>`` in its questions."""
     if record.literal:
         return 0
     return sum(turn["value"].count(PLACEHOLDER) for turn in record.conversations if turn["from"] == "human")
 
 
 def frames(record: Record) -> int:
-    """How many, 127 for more; -1 where a video decides."""
+    """The number of frames, at most 127; -1 for a video."""
     return min(len(record.sources), 127) if isinstance(record.sources, list) else -1
 
 
 def characters(record: Record) -> int:
-    """Of the conversation; where the record has captions, of its longest form."""
+    """The characters of the conversation; with captions, of its longest form."""
     total = sum(len(turn["value"]) for turn in record.conversations)
     if record.captions and (place := _captioned_turn(record)) is not None:
         total += max(map(len, record.captions)) - len(record.conversations[place]["value"])
@@ -222,7 +222,9 @@ def _captioned_turn(record: Record) -> int | None:
 def _sources(row: dict[str, Any], where: str, image_root: str) -> list[str | Embedded] | str | Embedded:
     keys = [key for key in MEDIA_KEYS if row.get(key) is not None]
     if len(keys) > 1:
-        raise BTCChatError(f"{where}: both '{keys[0]}' and '{keys[1]}'; a record has one of {', '.join(MEDIA_KEYS)}")
+        raise BTCChatError(
+            f"{where}: both '{keys[0]}' and '{keys[1]}'; a record has only one of {', '.join(MEDIA_KEYS)}"
+        )
     if not keys:
         return []
     key = keys[0]
@@ -234,7 +236,7 @@ def _sources(row: dict[str, Any], where: str, image_root: str) -> list[str | Emb
 
 
 def media_source(item: object, key: str, number: int, where: str, image_root: str) -> str | Embedded:
-    """A path joined to the image root, or what is embedded: bytes, or ``{"bytes", "path"}`` as ``datasets`` has it."""
+    """A path joined to the image root, or the embedded file: bytes, or ``{"bytes", "path"}`` as in ``datasets``."""
     if isinstance(item, dict) and item.keys() <= {"bytes", "path"}:
         data, path = item.get("bytes"), item.get("path")
         name = path if isinstance(path, str) and path else f"{key} {number}"
@@ -246,7 +248,7 @@ def media_source(item: object, key: str, number: int, where: str, image_root: st
     if not isinstance(item, str) or not item:
         got = f"an object with {', '.join(sorted(map(str, item)))}" if isinstance(item, dict) else repr(item)[:80]
         raise BTCChatError(f"{where}: {got} in '{key}', expected a path, or an object with bytes and path")
-    return os.path.join(image_root, item)  # five times as fast as pathlib, once a row
+    return os.path.join(image_root, item)  # five times as fast as pathlib; called for every row
 
 
 def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
@@ -260,14 +262,14 @@ def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
     if not any(answers):
         raise BTCChatError(f"{where}: no answer; at least one turn 'from': 'gpt' must have text")
     if not all(answers):
-        raise BTCChatError(f"{where}: answer {answers.index('') + 1} has no text; write it, or leave its question out")
-    greeting = turns[0]["from"] == "gpt"  # before the first question; it is not learned
+        raise BTCChatError(f"{where}: answer {answers.index('') + 1} has no text; add it, or leave out its question")
+    greeting = turns[0]["from"] == "gpt"  # a greeting before the first question is not learned
     for number, turn in enumerate(turns[greeting:]):
         if turn["from"] != SPEAKERS[number % 2]:
-            speaker = f"turn {number + greeting + 1} is the {turn['from']}'s"
-            raise BTCChatError(f"{where}: {speaker}, expected the {SPEAKERS[number % 2]}'s: they take turns")
+            speaker = f"turn {number + greeting + 1} is from '{turn['from']}'"
+            raise BTCChatError(f"{where}: {speaker}, expected '{SPEAKERS[number % 2]}': they must alternate")
     if len(turns) == greeting:
         raise BTCChatError(f"{where}: no question; an answer must follow a turn with 'from': 'human'")
     if turns[-1]["from"] == "human":
-        raise BTCChatError(f"{where}: the conversation ends with a question; write its answer, or leave it out")
+        raise BTCChatError(f"{where}: the conversation ends with a question; add its answer or remove the question")
     return turns

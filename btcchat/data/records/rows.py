@@ -1,7 +1,7 @@
-"""Rows of annotation files, each a dict, any of them at once.
+"""Rows of annotation files with random access; each row is a dict.
 
-Rows count from 0 here, from 1 in messages. A line of JSONL that is not JSON is replaced by the BTCChatError that says
-so: the lines after it can still be read.
+Rows count from 0 here, and from 1 in messages. A line of JSONL that is not JSON is replaced by a BTCChatError, so that
+the lines after it can still be read.
 """
 
 import json
@@ -16,16 +16,16 @@ from btcchat.errors import BTCChatError
 from btcchat.files import bounded_lines, parse_json, why_not_json
 from btcchat.limits.regular import regular
 
-HUB = "hub:"  # before the id of a data set of the Hugging Face hub
+HUB = "hub:"  # prefix of the id of a data set on the Hugging Face hub
 
 
 class Rows(Protocol):
-    """The rows of one annotation file, as JSON values: nothing is checked yet."""
+    """The rows of one annotation file, as JSON values that are not checked yet."""
 
-    name: str  # for messages
+    name: str  # of the file, for messages
 
     def scan(self) -> Iterator[Any]:
-        """Every row once, in order; files that are embedded in a row need not be read."""
+        """Every row once, in order; files embedded in a row need not be read."""
 
     def __getitem__(self, index: int, /) -> Any:
         """One row in full."""
@@ -33,8 +33,8 @@ class Rows(Protocol):
 
 def open_rows(annotation: str | Path, *, split: str = "train", subset: str | None = None) -> Rows:
     """The rows of a file (.json, .jsonl, .parquet; ``*.parquet`` for several), a folder (a saved ``datasets.Dataset``,
-    or Parquet files), or ``hub:OWNER/NAME``. Raises BTCChatError where there is no such file, or the package
-    ``datasets`` is needed and not installed.
+    or Parquet files), or ``hub:OWNER/NAME``. Raises BTCChatError if the file does not exist, or if the package
+    ``datasets`` is needed but not installed.
     """
     from btcchat.data.records.arrow_rows import ArrowRows, library, load
 
@@ -63,7 +63,7 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
 
 
 class JsonRows:
-    """A JSON array, or JSONL. A row is read when asked for; 12 bytes a row stay in memory."""
+    """A JSON array, or JSONL. Each row is read on demand; 12 bytes per row stay in memory."""
 
     def __init__(self, path: Path):
         self.path, self.name = path, path.name
@@ -71,7 +71,7 @@ class JsonRows:
 
     def scan(self) -> Iterator[object]:
         for number, (offset, size, row) in enumerate(_rows(self.path)):
-            if number == len(self._offsets):  # not so when it is read again
+            if number == len(self._offsets):  # the file may have changed when a row is read later
                 self._offsets.append(offset)
                 self._sizes.append(size)
             yield row
@@ -99,7 +99,7 @@ def _line_rows(path: Path) -> Iterator[tuple[int, int, object]]:
 
 
 def decoded(text: bytes) -> object:
-    """The value of a JSON text, or the BTCChatError that says why it has none."""
+    """The value of a JSON text, or a BTCChatError that says what is wrong with it."""
     try:
         return parse_json(text)
     except BTCChatError as error:
@@ -107,7 +107,7 @@ def decoded(text: bytes) -> object:
 
 
 def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
-    """The elements of a JSON array, one decoded at a time; the text is held only while indexing."""
+    """The elements of a JSON array, decoded one at a time; the text is only in memory while indexing."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -134,4 +134,6 @@ def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
         if text[start : start + 1] == ",":
             start = skip(start + 1)
         elif text[start : start + 1] != "]":
-            raise BTCChatError(f"{path.name} row {number}: followed by neither ',' nor ']'; the file is cut or broken")
+            raise BTCChatError(
+                f"{path.name} row {number}: not followed by ',' or ']'; the file is truncated or damaged"
+            )

@@ -1,8 +1,8 @@
-"""Sets that are read from front to back, a shard at a time: tar files in the manner of WebDataset, streamed Parquet.
+"""Sets that are read sequentially, a shard at a time: tar files as in WebDataset, or streamed Parquet.
 
-A sample of a tar shard is the files of one name up to the first dot: ``0001.json`` (a record) and ``0001.before.png``,
-``0001.after.png``. The record names them, or they are its images in natural order. ``datasets`` reads such tars too,
-but only where all samples have the same files and JSON keys, which a mixture of modalities has not.
+A sample of a tar shard consists of the files with the same name up to the first dot: ``0001.json`` (a record) and
+``0001.before.png``, ``0001.after.png``. The record names them, or they are its images in natural order. ``datasets``
+reads such tars too, but only if all samples have the same files and JSON keys, unlike a mixture of modalities.
 """
 
 import lzma
@@ -20,8 +20,8 @@ from btcchat.errors import BTCChatError
 from btcchat.limits.regular import regular
 from btcchat.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Embedded, natural_key
 
-MOST_SHARDS = 100_000  # that one pattern names
-MOST_BYTES = 2**29  # of the files of one sample in a tar shard, which are in memory together
+MOST_SHARDS = 100_000  # shards that one pattern may name
+MOST_BYTES = 2**29  # total size of the files of one sample in a tar shard, all of which are in memory
 MOST_HEADER = 2**20
 
 
@@ -37,26 +37,26 @@ def is_tar(path: str) -> bool:
 
 
 class Shards:
-    """Shards of records, each from front to back."""
+    """Shards of records, each read sequentially."""
 
-    path: str  # as the set's description writes it
-    files: list[str]  # paths or addresses; of tars one a shard
+    path: str  # as in the description of the set
+    files: list[str]  # paths or addresses; for tars, one per shard
     image_root: str
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def rows(self, shard: int) -> Iterator[tuple[str, object]]:
-        """Where each row of a shard is, for messages, and the row or the BTCChatError that says why it has none."""
+        """Yield the place of each row of a shard, for messages, and the row or a BTCChatError."""
         raise NotImplementedError
 
     def read(self, shard: int) -> Iterator[Record]:
-        """Raises BTCChatError naming shard and row."""
+        """Read the records of a shard. Raises BTCChatError naming shard and row."""
         return (parse(row, where, self.image_root) for where, row in self.rows(shard))
 
 
 class TarShards(Shards):
-    """Tar files, local or at an address that fsspec knows (https, hf, s3): none is ever on the disk as a whole."""
+    """Tar files, local or at an address that fsspec supports (https, hf, s3); they are streamed, not stored on disk."""
 
     def __init__(self, patterns: list[str], image_root: str):
         self.path = ", ".join(patterns)
@@ -73,7 +73,7 @@ class TarShards(Shards):
 
 
 class StreamedRows(Shards):
-    """A data set of the hub, or Parquet files, as ``datasets`` streams it."""
+    """A data set of the hub, or Parquet files, streamed by ``datasets``."""
 
     def __init__(self, annotation: list[str], image_root: str, *, split: str = "train", subset: str | None = None):
         from btcchat.data.records.arrow_rows import encoded, load
@@ -95,14 +95,14 @@ class StreamedRows(Shards):
 
 
 def _expanded(pattern: str) -> list[str]:
-    """``train-{000..099}.tar`` and, on the disk, ``train-*.tar``."""
+    """Expand ``train-{000..099}.tar`` and, for local files, ``train-*.tar``."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern, re.ASCII)
     if match:
         first, last = match.groups()
         numbers = range(int(first[-9:]), int(last[-9:]) + 1)
         if max(len(first), len(last)) > 9 or not 0 < len(numbers) <= MOST_SHARDS:
             raise BTCChatError(
-                f"tar shards {pattern[:80]}: {{FIRST..LAST}} must count up, by at most {MOST_SHARDS:,} shards"
+                f"tar shards {pattern[:80]}: {{FIRST..LAST}} must count up and name at most {MOST_SHARDS:,} shards"
             )
         return [pattern.replace(match[0], f"{number:0{len(first)}d}") for number in numbers]
     if "://" in pattern:
@@ -114,11 +114,11 @@ def _expanded(pattern: str) -> list[str]:
 
 
 class _Member(tarfile.TarInfo):
-    """Refuses a header that is longer than any name: tarfile reads it whole."""
+    """Refuses a header longer than any name, since tarfile reads it into memory."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if not self.isfile() and self.size > MOST_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes, the limit is {MOST_HEADER:,}")
+            raise tarfile.ReadError(f"a header has {self.size:,} bytes, the limit is {MOST_HEADER:,}")
         member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
         return member
 
@@ -126,7 +126,7 @@ class _Member(tarfile.TarInfo):
 def _files(url: str) -> Iterator[Embedded]:
     import fsspec
 
-    key, held = "", 0  # of the sample that is being read, in bytes
+    key, held = "", 0  # size of the sample that is being read, in bytes
     try:
         if "://" not in url:
             regular(url)
@@ -140,7 +140,7 @@ def _files(url: str) -> Iterator[Embedded]:
                 if held > MOST_BYTES:
                     raise BTCChatError(
                         f"tar shard {url}: the files of sample {key} have more than {MOST_BYTES:,} bytes; make them "
-                        "smaller, or keep them outside of the shard"
+                        "smaller, or keep them outside the shard"
                     )
                 if (content := tar.extractfile(member)) is not None:
                     yield Embedded(member.name, content.read())
@@ -156,10 +156,10 @@ def _key(name: str) -> str:
 
 
 def _row(files: list[Embedded]) -> object:
-    """The record of a sample, with its files instead of their names."""
+    """The record of a sample, with file contents instead of their names."""
     records = [file for file in files if file.suffix == ".json"]
     if len(records) != 1:
-        return BTCChatError(f"{len(records)} .json files, expected one; it has {', '.join(map(str, files))}")
+        return BTCChatError(f"{len(records)} .json files, expected one; found {', '.join(map(str, files))}")
     row = decoded(records[0].data)
     if not isinstance(row, dict):
         return row

@@ -1,1 +1,1 @@
-"""Short answers and classes compared with the true ones."""
+"""Compare short answers and classes with the correct ones."""

@@ -1,7 +1,7 @@
-"""Right and wrong answers: how much an accuracy depends on the questions, and two runs compared.
+"""Confidence intervals of accuracies, and the comparison of two runs.
 
-Questions are drawn again with replacement, as the pairs of captions are (bootstrap.py). Which questions of a type are
-drawn does not matter, only how many that a run has right, so that these counts are drawn instead: a multinomial.
+Questions are resampled with replacement, as pairs are for captions (bootstrap.py). All that matters about a draw is how
+many questions of each type a run answers correctly, so these counts are drawn directly, from a multinomial.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from btcchat.eval.runs.samples import CLASSES
 
 ALL = "overall"
 
-# Of a group: how many questions, the accuracies of two runs, second minus first, and of that the interval and p.
+# One group: number of questions, accuracies of the two runs, second minus first, and its interval and p.
 AccuracyDifference = TypedDict(
     "AccuracyDifference",
     {"questions": int, "scores": list[float], "difference": float, "95 %": list[float], "p": float | None},
@@ -25,7 +25,7 @@ AccuracyDifference = TypedDict(
 
 
 def right_answers(kind: str, rows: Sequence[Prediction], *, ranges: str | None = None) -> tuple[list[bool], list[str]]:
-    """-> whether each answer is right, and the type of its question. kind: CLASSES or QUESTIONS."""
+    """Return whether each answer is right, and the type of its question. kind: CLASSES or QUESTIONS."""
     truths = [row.references[0] for row in rows]
     if kind == CLASSES:
         names = sorted({normalise(truth) for truth in truths})
@@ -39,13 +39,13 @@ def right_answers(kind: str, rows: Sequence[Prediction], *, ranges: str | None =
 def accuracies(
     right: Sequence[Sequence[bool]], types: Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Of runs over the same questions: -> name of a group -> (draws + 1, runs) accuracies in percent.
+    """For runs over the same questions, map the name of each group to its accuracies in percent, (draws + 1, runs).
 
-    The first line is what was measured; a group without a question in a draw is NaN there.
+    The first row is the measured accuracy; where a draw has no question of a group, the accuracy is NaN.
     """
     kinds, kind = np.unique(np.asarray(types), return_inverse=True)
     marks = np.asarray(right, dtype=int)  # (runs, N)
-    pattern = (marks * 2 ** np.arange(len(marks))[:, None]).sum(0)  # (N,): which runs are right
+    pattern = (marks * 2 ** np.arange(len(marks))[:, None]).sum(0)  # (N,): which of the runs are right, as bits
     patterns = 2 ** len(marks)
     cells = np.bincount(kind * patterns + pattern, minlength=len(kinds) * patterns)
     drawn = np.random.default_rng(seed).multinomial(cells.sum(), cells / cells.sum(), size=draws)
@@ -68,7 +68,7 @@ def intervals(right: Sequence[bool], types: Sequence[str]) -> dict[str, list[flo
 
 
 def differences(first: Sequence[bool], second: Sequence[bool], types: Sequence[str]) -> dict[str, AccuracyDifference]:
-    """Second minus first, by group."""
+    """Second run minus first, by group."""
     result: dict[str, AccuracyDifference] = {}
     totals = Counter(types)
     members = {name: kinds for name, (kinds, _) in groups(types).items()}

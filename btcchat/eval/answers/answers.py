@@ -1,12 +1,12 @@
-"""Short answers compared with the true ones: questions by their type, and classes with their confusion matrix.
+"""Compare short answers with the correct ones: questions by type, and classes with a confusion matrix.
 
-An answer is right where it equals the true one after `normalise`: lower case, no punctuation but the point inside a
-number, underscores and hyphens as blanks, no article, number words to twelve as digits, m² as m2. In addition
+An answer is right if it equals the correct one after `normalise`: lower case, no punctuation except the point inside a
+number, underscores and hyphens as spaces, no articles, number words up to twelve as digits, m² as m2. In addition
 
-- a true "yes" or "no" is answered by the first word ("No, there is none."),
-- RSVQA-LR's counts and RSVQA-HR's areas are right in the range of the true one (Lobry et al., TGRS 2020, and
-  VQA_model/VocabEncoder.py of github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
-- a class is also answered by naming it, and no other class, in a sentence.
+- if the correct answer is "yes" or "no", only the first word counts ("No, there is none."),
+- RSVQA-LR's counts and RSVQA-HR's areas are right if they are in the same range as the correct one (Lobry et al.,
+  TGRS 2020, and VQA_model/VocabEncoder.py of github.com/syvlo/RSVQA): 0, up to 10, 100, 1000, above,
+- a sentence that names a class and no other class also counts as that class.
 """
 
 import re
@@ -16,17 +16,23 @@ from collections.abc import Mapping, Sequence
 from typing_extensions import TypedDict
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> those its papers print
-NUMERIC = ("count", "area")  # left out by systems that do not answer numbers (GeoChat and those compared with it)
-RANGES = {"rsvqa_lr": "count", "rsvqa_hr": "area"}  # kind of a data set -> type of question right in a range
+TYPES = {"comp": "comparison", "rural_urban": "rural/urban"}  # RSVQA's names -> the names in its papers
+NUMERIC = (
+    "count",
+    "area",
+)  # left out for systems that do not answer with numbers (GeoChat and the systems compared with it)
+RANGES = {
+    "rsvqa_lr": "count",
+    "rsvqa_hr": "area",
+}  # kind of data set -> type of question where the right range is enough
 IN_RANGES = {
-    "count": "RSVQA-LR's counts are right in the range of the true one",
-    "area": "RSVQA-HR's areas are right in the range of the true one",
+    "count": "RSVQA-LR's counts are right if they are in the range of the correct count",
+    "area": "RSVQA-HR's areas are right if they are in the range of the correct area",
 }
 UNKNOWN = "(no class)"
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W_\d]+(?:\d+)?|%")
 
-Interval = TypedDict("Interval", {"95 %": list[float]}, total=False)  # its ends, where it is computed
+Interval = TypedDict("Interval", {"95 %": list[float]}, total=False)  # its ends, if it is computed
 _GroupScores = TypedDict("_GroupScores", {"questions": int, "accuracy": float, "most frequent": float})
 _ClassTable = TypedDict(
     "_ClassTable",
@@ -35,7 +41,7 @@ _ClassTable = TypedDict(
 
 
 class GroupScores(_GroupScores, Interval):
-    """Of one of `groups`, in percent. "most frequent": what always giving a type's most frequent answer would score."""
+    """One of `groups`, in percent. "most frequent": the score of always giving the most frequent answer of a type."""
 
 
 class ClassTable(_ClassTable, Interval):
@@ -43,13 +49,13 @@ class ClassTable(_ClassTable, Interval):
 
 
 class ClassScores(ClassTable):
-    """A ClassTable, and of how many samples."""
+    """A ClassTable and its number of samples."""
 
     samples: int
 
 
 def normalise(text: str) -> str:
-    """See above; ``" The NVG_surface."`` -> ``"nvg surface"``."""
+    """Normalise as described above; ``" The NVG_surface."`` -> ``"nvg surface"``."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.lower().replace("²", "2"))
     words = _WORD.findall(text)
     words = [word for word in words if word not in ("a", "an", "the")] or words  # "A" may be an answer
@@ -57,7 +63,7 @@ def normalise(text: str) -> str:
 
 
 def same(answer: str, truth: str, *, ranges: bool = False) -> bool:
-    """Whether an answer is right. ranges: a number is right in the range of the true one."""
+    """Whether an answer is right. ranges: a number is right if it is in the range of the correct one."""
     answer, truth = normalise(answer), normalise(truth)
     if truth in ("yes", "no"):
         return answer.split(" ")[0] == truth
@@ -67,13 +73,13 @@ def same(answer: str, truth: str, *, ranges: bool = False) -> bool:
 
 
 def _range(answer: str) -> int | None:
-    """Of a normalised number or area ("500 m2"): 0 none, 1 to 10, 2 to 100, 3 to 1000, 4 more. None of other words."""
+    """Range of a normalised number or area ("500 m2"), or None: 0 is zero, 1 to 10, 2 to 100, 3 to 1000, 4 above."""
     number = re.fullmatch(r"(\d+(?:\.\d+)?)(?: m2)?", answer)
     return sum(float(number[1]) > limit for limit in (0, 10, 100, 1000)) if number else None
 
 
 def question_type(given: str | None, truth: str) -> str:
-    """The data's own type; where it has none, that of the answer (as VQA v2 does): yes/no, number or other."""
+    """The type given in the data or, failing that, the type of the answer (as in VQA v2): yes/no, number or other."""
     if given:
         return TYPES.get(given, given)
     truth = normalise(truth)
@@ -83,10 +89,10 @@ def question_type(given: str | None, truth: str) -> str:
 def question_scores(
     answers: Sequence[str], truths: Sequence[str], types: Sequence[str], *, ranges: str | None = None
 ) -> dict[str, GroupScores]:
-    """The scores of each of `groups`. ``ranges``: the type that is right in a range."""
+    """The scores of each of `groups`. ``ranges``: the type of question where the right range is enough."""
     right: Counter[str] = Counter()
     totals: Counter[str] = Counter()
-    frequency: dict[str, Counter[str | int]] = {}  # of a type's true answers, by their text or their range
+    frequency: dict[str, Counter[str | int]] = {}  # of a type's correct answers, by text or range
     for answer, truth, kind in zip(answers, truths, types, strict=True):
         right[kind] += same(answer, truth, ranges=kind == ranges)
         totals[kind] += 1
@@ -105,10 +111,10 @@ def question_scores(
 
 
 def groups(types: Sequence[str]) -> dict[str, tuple[list[str], bool]]:
-    """The lines of a table: the types in each, and whether it is their mean or that of all their questions.
+    """The rows of a table: the types in each, and whether it is the mean over types or over all their questions.
 
-    Each type, all questions ("overall") and the mean of the types ("average"); where some types are NUMERIC, also of
-    the others alone.
+    There is a row for each type, for all questions ("overall") and for the mean of the types ("average"); if some types
+    are NUMERIC, both are also given without them.
     """
     kinds = sorted(set(types))
     lines = {kind: ([kind], False) for kind in kinds} | {"overall": (kinds, False), "average": (kinds, True)}
@@ -122,7 +128,7 @@ def groups(types: Sequence[str]) -> dict[str, tuple[list[str], bool]]:
 def _group_scores(
     right: Mapping[str, int], totals: Mapping[str, int], constant: Mapping[str, int], kinds: list[str]
 ) -> GroupScores:
-    """Of all questions of these types. right, constant: how many a model, or one answer to all, has right."""
+    """Score all questions of these types. right, constant: correct answers of the model, and of one constant answer."""
     total = sum(totals[kind] for kind in kinds)
     return {
         "questions": total,
@@ -143,8 +149,8 @@ def question_text(scores: Mapping[str, GroupScores]) -> str:
 
 
 def class_scores(answers: Sequence[str], truths: Sequence[str]) -> ClassScores:
-    """truths: as words ("traffic collision"); the classes are those that occur in them. An answer that names none of
-    them, or several, counts as UNKNOWN."""
+    """truths: class names as words ("traffic collision"), which also define the set of classes. An answer that names
+    none of them, or several, counts as UNKNOWN."""
     names = sorted(set(map(normalise, truths)))
     table = {truth: dict.fromkeys([*names, UNKNOWN], 0) for truth in names}
     for answer, truth in zip(answers, truths, strict=True):
@@ -160,7 +166,7 @@ def class_scores(answers: Sequence[str], truths: Sequence[str]) -> ClassScores:
 
 
 def named(answer: str, names: list[str]) -> str:
-    """The one of ``names`` (normalised) that an answer says, or UNKNOWN."""
+    """The one of ``names`` (normalised) that an answer gives, or UNKNOWN."""
     answer = normalise(answer)
     whole = [name for name in names if name.replace(" ", "") == answer.replace(" ", "")]
     if whole:

@@ -1,1 +1,1 @@
-"""Captions compared with references: n-gram scores, claims, changed or not."""
+"""Compare captions with references: n-gram scores, claims, changed or not."""

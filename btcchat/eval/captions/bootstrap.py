@@ -1,6 +1,6 @@
-"""How far a score could have been another with other pairs: pairs are drawn again, with replacement.
+"""How much a score depends on the choice of pairs: a bootstrap, which resamples the pairs with replacement.
 
-CIDEr-D keeps the document frequencies of the whole set, as they are part of the metric and not of the sample. Two runs
+CIDEr-D keeps the document frequencies of the whole set, since they belong to the metric and not to the sample. Two runs
 are compared on the same draws (Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004).
 """
 
@@ -14,25 +14,25 @@ DRAWS = 1000
 
 
 def times(rows: int, draws: int, seed: int) -> np.ndarray:
-    """(draws, rows): how often each row is drawn."""
+    """How often each row is drawn, (draws, rows)."""
     return np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
 
 
 def interval(counts: Counts, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """-> (2, 8): the ends of the 95 % interval of each of METRICS."""
+    """The ends of the 95 % interval of each of METRICS, (2, 8)."""
     ends: np.ndarray = np.percentile(counts.scores(times(len(counts.rouge_l), draws, seed)), [2.5, 97.5], axis=0)
     return ends
 
 
 def difference(first: Counts, second: Counts, *, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Second minus first, over the same rows: -> the ends of its 95 % interval (2, 8), and p (8,)."""
+    """The ends of the 95 % interval of second minus first over the same rows, (2, 8), and its p, (8,)."""
     drawn = times(len(first.rouge_l), draws, seed)
     differences = second.scores(drawn) - first.scores(drawn)
     return np.percentile(differences, [2.5, 97.5], axis=0), p_value(differences)
 
 
 def p_of_scores(p: float, scores: Sequence[float]) -> float | None:
-    """``p``, or None where both runs have scored 0: no pair says anything about which is better."""
+    """``p``, or None if both runs score 0, since then no pair says anything about which is better."""
     return None if all(round(score, 2) == 0 for score in scores) else p
 
 
@@ -41,6 +41,6 @@ def p_text(p: float | None) -> str:
 
 
 def p_value(differences: np.ndarray) -> np.ndarray:
-    """Two-sided p of differences (draws, ...): twice the share that has the other sign or is 0, and never 0 itself."""
+    """Two-sided p of differences (draws, ...): twice the share with the opposite sign or 0, and never 0 itself."""
     tail: np.ndarray = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
     return np.minimum(1, 2 * (tail + 1) / (len(differences) + 1))

@@ -20,19 +20,19 @@ CaptionScores: TypeAlias = dict[str, Any]  # "pairs", each of METRICS and, with 
 
 
 class ChangeFlags(TypedDict):
-    """Whether the predictions call the pairs changed that are."""
+    """How well the predictions distinguish changed from unchanged pairs."""
 
     accuracy: float  # in percent
     confusion: dict[str, dict[str, int]]  # of `confusion`
-    truth: str  # where it comes from
+    truth: str  # where the truth comes from
 
 
 class ScoreCard(TypedDict):
-    """What ``btcchat score --json`` prints of captions, and metrics.json has of a set of them."""
+    """The output of ``btcchat score --json`` for captions, and the entry of a caption set in metrics.json."""
 
     preset: str
     scores: dict[str, CaptionScores]  # by part: "all", "changed only", a baseline
-    changed_or_unchanged: ChangeFlags | None  # None where all pairs are one of the two
+    changed_or_unchanged: ChangeFlags | None  # None if all pairs are changed, or all unchanged
     factuality: dict[str, ClaimScores]
     notes: list[str]
     pycocoevalcap: str  # its version
@@ -47,10 +47,11 @@ def score_card(
     java: str | None = None,
     notes: Sequence[str] = (),
 ) -> ScoreCard:
-    """Score what `read_predictions` returned; `card_text` is the table of it.
+    """Score what `read_predictions` returned; `card_text` turns the result into tables.
 
-    baselines: names and captions of the same rows, scored beside the predictions so that their numbers can be read:
-    half of a test set like LEVIR-CC's is unchanged. intervals: 95 % intervals too. notes: are added below the tables.
+    baselines: names and captions for the same rows. They are scored too, so that the numbers of the predictions have
+    something to be compared with: half of a test set like LEVIR-CC's is unchanged. intervals: also compute 95 %
+    intervals. notes: lines to add below the tables.
     """
     rows = predictions.rows
     texts, references = [row.prediction for row in rows], [row.references for row in rows]
@@ -84,7 +85,7 @@ def score_card(
 
 
 def _captions_of(baselines: Mapping[str, Sequence[str]]) -> list[str]:
-    """Notes on baselines of one caption for all rows, where their names do not quote it."""
+    """Quote the caption of each baseline that has one caption for all rows, unless its name quotes it already."""
     same = {name: captions[0] for name, captions in baselines.items() if len(set(captions)) == 1}
     return [f'{name}: "{caption}" for all' for name, caption in same.items() if levir_cc([caption])[0] not in name]
 
@@ -97,7 +98,7 @@ def _numbers(counts: Counts, with_interval: bool) -> CaptionScores:
 
 
 def card_text(card: ScoreCard) -> str:
-    """The tables of a card."""
+    """A card as tables."""
     width = max(map(len, card["scores"]))
     lines = [f"preset {card['preset']}: {build_preset(card['preset']).about}; all scores x100", ""]
     lines.append(f"{'':{width}}  pairs " + " ".join(f"{name:>7}" for name in METRICS))
@@ -121,7 +122,7 @@ def _cells(values: Iterable[float]) -> str:
 
 
 def left_out(predictions: Predictions) -> list[str]:
-    """Notes on what is not scored: duplicate rows, and pairs without a prediction."""
+    """Notes on rows that are not scored: duplicates, and pairs without a prediction."""
     notes = []
     if predictions.duplicates:
         notes.append(f"{_count(predictions.duplicates, 'duplicate row')} dropped (the same id and the same texts)")
@@ -138,7 +139,7 @@ def _notes(predictions: Predictions, split: bool) -> list[str]:
         notes.append(f"{_count(empty, 'empty prediction')} scored as empty")
     long = sum(cut(text) != text for row in rows for text in (row.prediction, *row.references))
     if long:
-        notes.append(f"{_count(long, 'text')} of more than {LONGEST} words cut there for METEOR")
+        notes.append(f"{_count(long, 'text')} longer than {LONGEST} words, truncated for METEOR")
     if split and len({row.references for row in rows if pair_changed(row.references) is False}) == 1:
         notes.append("unchanged pairs share their references: every n-gram is in all of them, so their CIDEr-D is 0")
     return notes

@@ -1,4 +1,4 @@
-"""Changed or unchanged: read from a flag of the data, or from captions that say that nothing changed."""
+"""Decide whether a pair has changed, from a flag in the data or from captions that say that nothing changed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ SAME = "the scene is the same as before"
 
 
 def changed_rows(rows: Sequence[Prediction]) -> list[bool]:
-    """By the data's flags where every row has one, else by the references."""
+    """Use the flags of the data if every row has one, otherwise the references."""
     flags = [row.changed for row in rows if row.changed is not None]
     return flags if len(flags) == len(rows) else [pair_changed(row.references) for row in rows]
 
 
 def same_for_all(references: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The baseline that does not look: its name, and its captions, in the letters and stops of most references."""
+    """The baseline that ignores the images: its name and captions, with the most common case and punctuation."""
     texts = Counter(text for row in references for text in row)
     spelt = [text for text, _ in texts.most_common() if levir_cc([text]) == [SAME]]
     return {f'"{SAME}" for all': [*spelt, SAME][:1] * len(references)}
 
 
 def confusion(truth: Sequence[bool], predictions: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Counts as ``[truth][predicted]``, both "changed" or "unchanged"."""
+    """Counts as ``[truth][predicted]``; both keys are "changed" or "unchanged"."""
     names = {True: "changed", False: "unchanged"}
     table = {is_changed: dict.fromkeys(names.values(), 0) for is_changed in names.values()}
     for changed, caption in zip(truth, predictions, strict=True):

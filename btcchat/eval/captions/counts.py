@@ -1,4 +1,4 @@
-"""What each row adds to the scores of a set, and the scores of any set of such rows."""
+"""The counts that each row contributes to the scores of a set, and the scores of any set of such rows."""
 
 from dataclasses import dataclass
 
@@ -11,27 +11,27 @@ METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D
 
 @dataclass(frozen=True)
 class Counts:
-    """Of N rows. A set's BLEU and METEOR come from its summed counts, its ROUGE-L and CIDEr-D are means of rows."""
+    """Counts of N rows. BLEU and METEOR of a set use the sums of its counts, ROUGE-L and CIDEr-D the means of rows."""
 
     bleu: np.ndarray  # (N, 10): words, words of the closest reference, n-grams (4), n-grams right (4)
     meteor: np.ndarray  # (N, 23)
     rouge_l: np.ndarray  # (N,)
-    cider_d: np.ndarray  # (N,), with the document frequencies of these rows' references
+    cider_d: np.ndarray  # (N,), with the document frequencies of the references of these rows
 
     def scores(self, times: np.ndarray | None = None) -> np.ndarray:
-        """-> (..., 8): METRICS, times 100. ``times`` (..., N): how often each row is in the set, by default once."""
+        """METRICS times 100, (..., 8). ``times`` (..., N): how often each row is in the set, once by default."""
         times = np.ones(len(self.rouge_l)) if times is None else np.asarray(times, dtype=float)
         size = times.sum(-1)
         return _all(times @ self.bleu, times @ self.meteor, times @ self.rouge_l / size, times @ self.cider_d / size)
 
     def each(self) -> np.ndarray:
-        """-> (N, 8): METRICS of each row by itself. The scores of the set are not their mean."""
+        """METRICS of each row by itself, (N, 8). The scores of the set are not their mean."""
         return _all(self.bleu, self.meteor, self.rouge_l, self.cider_d)
 
 
 def _all(bleu: np.ndarray, meteor: np.ndarray, rouge_l: np.ndarray, cider_d: np.ndarray) -> np.ndarray:
     values = [*np.moveaxis(bleu_scores(bleu), -1, 0), meteor_score(meteor), rouge_l, cider_d]
-    # S*m: the field's single number for change captions.
+    # S*m: the single number that the field uses for change captions.
     return 100 * np.stack([*values, sum(values[3:]) / 4], axis=-1)
 
 

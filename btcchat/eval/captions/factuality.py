@@ -1,19 +1,19 @@
-"""What a change caption claims, read with a small lexicon and compared with what its references claim.
+"""Extract the claims of a change caption with a small lexicon, and compare them with the claims of its references.
 
 Four kinds of claims, each a set for a caption ("Two houses are built along the road at the top left.") :
 
-    objects      types of things that are named, changed or not          building, road
+    objects      types of things that are mentioned, changed or not      building, road
     direction    a type with "appears" or "disappears"                   (building, appears)
     counts       a type with a number, "some" or "many"                  (building, 2)
     places       parts of the image; beside a road                       top, left, by the road
 
-precision: of the claims of the predictions, those that at least one of the pair's references makes. recall: of the
-claims of the references, each counted on its own, those that the prediction makes; references differ, so that 100 is
-out of reach (docs/eval.md has what people reach). A caption that says that nothing changed claims nothing.
+Precision is the share of claims in the predictions that at least one reference of the pair makes. Recall is the share
+of claims in the references, each counted separately, that the prediction makes; references differ, so 100 cannot be
+reached (docs/eval.md gives the scores of people). A caption that says that nothing changed makes no claim.
 
-Direction is read by word order. Things before a verb are its subject; "X replaces Y" and "Y turns into X" say that X
-appears and Y disappears; a thing after a preposition (along the road) is a place and changes nothing; what comes
-after the last verb shares it ("a road is built and some houses").
+Direction is read from word order. Things before a verb are its subject; "X replaces Y" and "Y turns into X" say that X
+appears and Y disappears; a thing after a preposition (along the road) is a place and does not count as changed; things
+after the last verb share it ("a road is built and some houses").
 """
 
 import re
@@ -46,7 +46,7 @@ Token: TypeAlias = tuple[str, str, int, int]  # role, name, start, end
 
 
 class ClaimScores(TypedDict):
-    """Of one of KINDS, in percent; None where there is nothing to divide by."""
+    """Scores of one of KINDS, in percent; None where there is nothing to divide by."""
 
     precision: float | None
     recall: float | None
@@ -72,7 +72,7 @@ def facts(caption: str) -> dict[str, frozenset[Any]]:
 
 
 def factuality(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, ClaimScores]:
-    """Precision, recall and F1 in percent of each of KINDS, over all rows together; None where there is no claim."""
+    """Precision, recall and F1 in percent for each of KINDS, over all rows together; None if there is no claim."""
     facts_of = {text: facts(text) for text in {*predictions, *(text for row in references for text in row)}}
     scores: dict[str, ClaimScores] = {}
     for kind in KINDS:
@@ -111,11 +111,11 @@ def _tokens(text: str) -> list[Token]:
 
 def _directions(tokens: list[Token], text: str) -> set[tuple[str, str]]:
     claims: set[tuple[str, str]] = set()
-    pending: list[tuple[str, bool]] = []  # things whose verb is to come, and whether a link precedes them
-    turning: list[str] = []  # what "into" has not yet turned into anything
-    verb, linked = "", False  # the last verb, and whether a link has come since
+    pending: list[tuple[str, bool]] = []  # things whose verb is still to come, and whether a link precedes them
+    turning: list[str] = []  # things before an "into" that has not been resolved yet
+    verb, linked = "", False  # the last verb, and whether a link has followed it
     placed = after_place = False  # after a preposition; after a thing at a place
-    part = None  # where a part of the image ended that a preposition led to
+    part = None  # where a part of the image that follows a preposition ended
     for role, name, start, end in [*tokens, ("verb", "end", len(text), len(text))]:
         if role == "placed":
             placed, part = True, None
@@ -139,8 +139,8 @@ def _directions(tokens: list[Token], text: str) -> set[tuple[str, str]]:
 
 
 def _between(pending: list[tuple[str, bool]], last_verb: str, verb: str, text: str) -> set[tuple[str, str]]:
-    """What is claimed of the things between two verbs: they are objects of ``last_verb``, or subjects of ``verb``."""
-    effect = {"into": APPEARS, "replaces": DISAPPEARS}.get(last_verb)  # on its object, which a link may end
+    """Claims about the things between two verbs: they are objects of ``last_verb``, or subjects of ``verb``."""
+    effect = {"into": APPEARS, "replaces": DISAPPEARS}.get(last_verb)  # of its object, which a link may end
     subjects = [thing for thing, linked in pending if linked or not effect]
     claims = {(thing, effect) for thing, linked in pending if effect and (verb == "end" or not linked)}
     if verb == "end" and not effect:  # "a road is built and some houses", "new houses on the left"
@@ -153,7 +153,7 @@ def _between(pending: list[tuple[str, bool]], last_verb: str, verb: str, text: s
 
 
 def _count(preceding: str) -> str | None:
-    """The number word nearest before a thing, among the last four words of the text that precedes it."""
+    """The closest number word before a thing, among the last four words of the text that precedes it."""
     for word in reversed(_WORD.findall(preceding)[-4:]):
         if word in NUMBERS or word == "the":
             return NUMBERS.get(word)

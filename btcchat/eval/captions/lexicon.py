@@ -1,6 +1,6 @@
 """The words that factuality.py reads in change captions: regular expressions of whole words, in lower case.
 
-Of the 4,820 captions that name a change among LEVIR-CC's test references, a direction is read in all but 120.
+Of the 4,820 test references of LEVIR-CC that mention a change, a direction is found in all but 120.
 """
 
 OBJECTS = {

@@ -1,8 +1,9 @@
-"""METEOR 1.5: the published jar of the package pycocoevalcap, in its file mode, once for everything there is to score.
+"""METEOR 1.5: the published jar from the package pycocoevalcap, in file mode, run once for all texts.
 
-The jar reads one hypothesis a line and R references a hypothesis, and writes 23 counts a line (``-ssOut``). Scores are
-computed from them here, as `MeteorScorer.computeMetrics` of the jar does: of one row, or of a set from the *sum* of its
-rows' counts. The mean of row scores is another number (65.4 where the corpus has 41.8) and is nowhere called METEOR.
+The jar reads one hypothesis per line and R references per hypothesis, and writes 23 counts per line (``-ssOut``).
+Scores are computed from them here, as `MeteorScorer.computeMetrics` of the jar does: for one row, or for a set from the
+*sum* of its rows' counts. The mean of row scores is a different number (65.4 instead of 41.8) and is never called
+METEOR.
 
 Denkowski and Lavie, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language", WMT 2014.
 """
@@ -20,7 +21,7 @@ from btcchat.eval.captions.java import eval_package, running, writing_temporary
 from btcchat.eval.captions.paraphrases import write_relevant
 
 COUNTS = 23
-# The jar's time and memory grow with the product of the lengths; captions have some 10 words, the longest some 50.
+# The jar's time and memory grow with the product of the lengths; captions have about 10 words, the longest about 50.
 LONGEST = 500
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.20, 0.60, 0.75  # English, task "rank": the jar's defaults
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # weights of exact, stem, synonym and paraphrase matches
@@ -43,7 +44,7 @@ def meteor_counts(
 ) -> Iterator[Callable[[], np.ndarray]]:
     """Start METEOR on rows of (prediction, references); yields a function that waits for the counts, (rows, 23).
 
-    Texts are single lines (presets.clean). A row that occurs often is scored once.
+    Texts are single lines (presets.clean). Repeated rows are scored once.
     """
     unique = list(dict.fromkeys((prediction, tuple(references)) for prediction, references in rows))
     place = {row: number for number, row in enumerate(unique)}
@@ -53,7 +54,7 @@ def meteor_counts(
         return
     width = max(len(references) for _, references in unique)
     hypotheses = [cut(prediction) for prediction, _ in unique]
-    # The jar wants equally many references a row. The best one counts, so a repeated one changes nothing.
+    # The jar needs the same number of references in every row. The best one counts, so repeating one changes nothing.
     references = [cut(text) for _, texts in unique for text in (*texts, *[texts[0]] * (width - len(texts)))]
     jar = Path(eval_package("pycocoevalcap.meteor").__path__[0]) / "meteor-1.5.jar"
     with ExitStack() as stack:
@@ -69,13 +70,13 @@ def meteor_counts(
 
 
 def meteor_score(counts: np.ndarray) -> np.ndarray:
-    """(..., 23) counts, of a row or summed over the rows of a set, -> (...) scores in [0, 1]."""
+    """Scores in [0, 1], (...), from the counts of a row or their sum over a set, (..., 23)."""
     counts = np.asarray(counts, dtype=float)
     tested, referred, tested_function, referred_function = np.moveaxis(counts[..., :4], -1, 0)
     stages = counts[..., 4:20].reshape(*counts.shape[:-1], 4, 4)  # (..., stage, whose)
     content_tested, content_referred, function_tested, function_referred = np.moveaxis(stages, -1, 0)
     chunks, matched_tested, matched_referred = np.moveaxis(counts[..., 20:], -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):  # nothing matched: 0/0, which the jar scores 0 as well
+    with np.errstate(divide="ignore", invalid="ignore"):  # nothing matched: 0/0, which the jar also scores as 0
         precision = (DELTA * content_tested + (1 - DELTA) * function_tested) @ STAGES
         precision = precision / (DELTA * (tested - tested_function) + (1 - DELTA) * tested_function)
         recall = (DELTA * content_referred + (1 - DELTA) * function_referred) @ STAGES
@@ -90,9 +91,9 @@ def meteor_score(counts: np.ndarray) -> np.ndarray:
 def _parse(output: str, rows: int) -> np.ndarray:
     lines = output.splitlines()
     if len(lines) != rows or any(len(line.split()) != COUNTS for line in lines):
-        raise BTCChatError(f"METEOR answered with {len(lines)} lines of counts for {rows} rows: {output[:80]!r}")
+        raise BTCChatError(f"METEOR returned {len(lines)} lines of counts for {rows} rows: {output[:80]!r}")
     counts = np.array([line.split() for line in lines], dtype=float)
-    # As the jar's addStats: a row that is its reference word for word is one chunk and not fragmented, so it adds none.
+    # As in the jar's addStats: a row identical to its reference is a single chunk, not fragmented, so it adds none.
     whole = (counts[:, 21] == counts[:, 0]) & (counts[:, 22] == counts[:, 1]) & (counts[:, 20] == 1)
     counts[whole, 20] = 0
     return counts

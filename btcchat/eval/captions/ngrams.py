@@ -1,12 +1,12 @@
 """BLEU, ROUGE-L and CIDEr-D of the captions of a set.
 
-BLEU's counts are pycocoevalcap's own code. The others are written out here because the library's are slow: its ROUGE-L
-fills a table as large as the product of two lengths, and its CIDEr-D weighs each n-gram again for every caption that
-has it. Rows that occur often are counted once.
+BLEU's counts come from pycocoevalcap. The others are implemented here because the library is slow: its ROUGE-L fills a
+table as large as the product of two lengths, and its CIDEr-D recomputes the weight of an n-gram for every caption that
+contains it. Repeated rows are counted once.
 
-Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; the longest common subsequence by words of bits
-after Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
-Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015.
+Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004; the longest common subsequence with bit vectors
+follows Hyyro, "Bit-parallel LCS-length computation revisited", 2004. Vedantam, Zitnick and Parikh, "CIDEr:
+Consensus-based Image Description Evaluation", CVPR 2015.
 """
 
 import math
@@ -22,13 +22,13 @@ from btcchat.eval.captions.java import eval_package
 CaptionRow = tuple[str, tuple[str, ...]]  # prediction, references
 Vector = tuple[dict[tuple[str, ...], float], list[float], int]  # n-gram -> weight, norm of each order, length
 ORDERS = (1, 2, 3, 4)
-KEPT = 2**14  # texts whose n-grams are kept, 6 KB each; others are counted again
-SIGMA = 6.0  # of CIDEr-D's penalty for a difference in length
-BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
+KEPT = 2**14  # texts whose n-grams are cached, 6 KB each; others are recomputed
+SIGMA = 6.0  # width of CIDEr-D's penalty for a difference in length
+BETA = 1.2  # of ROUGE-L: weight of recall relative to precision
 
 
 class NGramScorer:
-    """Counts and scores of any part of ``rows``, a row at a time; what does not depend on the part is computed once."""
+    """Counts and scores of any part of ``rows``; whatever does not depend on the part is computed once."""
 
     def __init__(self, rows: Sequence[CaptionRow]):
         self.rows = list(rows)
@@ -45,14 +45,14 @@ class NGramScorer:
         return {row: _rouge_l(*row) for row in self._different}
 
     def bleu(self, part: Sequence[int]) -> np.ndarray:
-        """(rows, 10) counts, as counts.Counts has them; the reference length is that of the closest one."""
+        """Counts as in counts.Counts, (rows, 10); the reference length is that of the reference closest in length."""
         return np.array([self._bleu[self.rows[number]] for number in part], dtype=float)
 
     def rouge_l(self, part: Sequence[int]) -> np.ndarray:
         return np.array([self._rouge[self.rows[number]] for number in part])
 
     def cider_d(self, part: Sequence[int]) -> np.ndarray:
-        """The scores of the rows. The document frequencies are those of the part's references."""
+        """The scores of the rows, with the document frequencies of the references of the part."""
         counts = Counter(self.rows[number] for number in part)
         frequency: Counter[tuple[str, ...]] = Counter()
         for (_, references), repeats in counts.items():
@@ -67,7 +67,7 @@ class NGramScorer:
             squares = [0.0] * len(ORDERS)
             for ngram, value in weights.items():
                 squares[len(ngram) - 1] += value * value
-            # The library takes the number of bigrams for the length.
+            # The library uses the number of bigrams as the length.
             return weights, [math.sqrt(value) for value in squares], max(len(text.split()) - 1, 0)
 
         score = {}
@@ -78,7 +78,7 @@ class NGramScorer:
 
 
 def _rouge_l(prediction: str, references: tuple[str, ...]) -> float:
-    """The best precision and the best recall of any reference, as the library has it."""
+    """The best precision and the best recall over the references, as in the library."""
     words, reference_words = prediction.split(), [text.split() for text in references]
     common = [longest_common(words, reference) for reference in reference_words]
     if not any(common):
@@ -91,7 +91,7 @@ def _rouge_l(prediction: str, references: tuple[str, ...]) -> float:
 
 
 def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Words of the longest common subsequence. A bit of ``row`` is 0 where one more word of ``first`` is common."""
+    """Length of the longest common subsequence. A bit of ``row`` is 0 where one more word of ``first`` is in common."""
     places: dict[str, int] = {}
     for number, word in enumerate(first):
         places[word] = places.get(word, 0) | 1 << number

@@ -11,7 +11,7 @@ from btcchat.eval.captions.id_map import read_id_map
 from btcchat.eval.captions.published import array_rows, published_references
 from btcchat.files import json_kind, read_rows
 
-# The names that are looked for where none is given: ours, CCExpert's, those of `btcchat caption --pairs`, COCO's.
+# The names tried if none is given: ours, CCExpert's, those of `btcchat caption --pairs`, COCO's.
 FIELDS = {
     "id": ("id", "uid", "filename", "image_id"),
     "prediction": ("prediction", "pred", "caption"),
@@ -28,8 +28,8 @@ class Prediction:
 
     id: str
     prediction: str
-    references: tuple[str, ...]  # () until those of another file are joined
-    changed: bool | None  # the data's own flag
+    references: tuple[str, ...]  # () until the references of another file are joined
+    changed: bool | None  # the flag given in the data
     place: str  # in its file: "line 3"
     question_type: str | None = None
 
@@ -52,12 +52,12 @@ def read_predictions(
     split: str | None = None,
     partial: bool = False,
 ) -> Predictions:
-    """Read ``path``, one JSON object a line, or an array of them: id, prediction and, unless ``references`` is a file,
-    references.
+    """Read id, prediction and, unless ``references`` is a file, references from JSON lines or a JSON array.
 
-    fields: names of the fields id, prediction, references and flag; FIELDS lists the defaults. Identical rows of one id
-    are read once, and the others counted. references: JSON lines of id and references, LEVIR-CC's own JSON file, of
-    which ``split`` is read, or COCO's captions. ``partial`` allows for ids that have references and no prediction.
+
+    fields: names of the fields id, prediction, references and flag; FIELDS lists the defaults. Identical rows with the
+    same id are read once, and the duplicates counted. references: JSON lines of id and references, LEVIR-CC's own JSON
+    file, of which ``split`` is read, or COCO's captions. ``partial`` allows ids that have references but no prediction.
     Raises BTCChatError that names the line or row.
     """
     _check_joining(references, split=split, partial=partial)
@@ -68,11 +68,13 @@ def read_predictions(
 def _check_joining(references: str | Path | None, *, split: str | None, partial: bool) -> None:
     if references is None and (partial or split is not None):
         name = "--partial" if partial else "--split"
-        raise BTCChatError(f"{name} goes with --references, the file that says which pairs there are")
+        raise BTCChatError(
+            f"{name} needs --references FILE, the file that lists the pairs; add it, or leave {name} out"
+        )
 
 
 def _distinct_rows(path: str | Path, fields: Fields | None, *, references: bool) -> tuple[dict[str, Prediction], int]:
-    """-> the rows by id, and how many repeat another one. references: whether the file has them."""
+    """Return the rows by id, and the number of duplicates. references: whether the file has references."""
     rows: dict[str, Prediction] = {}
     duplicates, names = 0, None
     for place, record in _records(path):
@@ -82,8 +84,7 @@ def _distinct_rows(path: str | Path, fields: Fields | None, *, references: bool)
             earlier = rows[row.id]
             if not row.same(earlier):
                 raise BTCChatError(
-                    f"{path}: {earlier.place} and {place} both have the id '{row.id}' and say different things; "
-                    "keep one of them"
+                    f"{path}: {earlier.place} and {place} both have the id '{row.id}' but differ; keep one of them"
                 )
             duplicates += 1
             continue
@@ -101,7 +102,7 @@ def _joined(
     split: str | None,
     partial: bool,
 ) -> Predictions:
-    """The rows of ``path`` with their references, which may be in another file."""
+    """The rows of ``path`` with their references, which may come from another file."""
     if references is None:
         return Predictions(list(rows.values()), duplicates)
     referred = read_references(references, fields, split=split)
@@ -123,11 +124,11 @@ def read_both(
     partial: bool = False,
     ids: str | Path | None = None,
 ) -> tuple[Predictions, Predictions]:
-    """Two runs over the same pairs, in the order of the first: -> (Predictions, Predictions).
+    """Read two runs over the same pairs, both in the order of the first: (Predictions, Predictions).
 
-    ids: a CSV of the id in ``path`` and the id in ``other``, where these differ (see id_map.py); the ids of references
-    in a file are those in ``path``. The other options are those of `read_predictions`. Raises BTCChatError where one
-    file has ids or references that the other does not have.
+    ids: a CSV of the id in ``path`` and the id in ``other``, if they differ (see id_map.py); a references file uses the
+    ids in ``path``. The other options are those of `read_predictions`. Raises BTCChatError if one file has ids or
+    references that the other does not have.
     """
     _check_joining(references, split=split, partial=partial)
     first_rows, first_duplicates = _distinct_rows(path, fields, references=references is None)
@@ -148,7 +149,7 @@ def read_both(
 def paired(
     first: Predictions, second: Predictions, path: str | Path, other: str | Path
 ) -> tuple[Predictions, Predictions]:
-    """As `read_both`, of predictions that have been read from ``path`` and ``other``."""
+    """As `read_both`, for predictions already read from ``path`` and ``other``."""
     second_rows = {row.id: row for row in second.rows}
     first_ids = {row.id for row in first.rows}
     for file, other_file, names in (
@@ -158,21 +159,25 @@ def paired(
         if names:
             shown = listed([f"'{name}'" for name in names], "id")
             raise BTCChatError(
-                f"{file} has {shown} that {other_file} does not have; two runs are compared on the same pairs"
+                f"{file} has {shown} that {other_file} does not have; two runs can only be compared on the same pairs"
             )
     for row in first.rows:
         if second_rows[row.id].references != row.references:
             places = f"{path} {row.place} and {other} {second_rows[row.id].place}"
-            raise BTCChatError(f"{places} give '{row.id}' different references; --references FILE gives both the same")
+            raise BTCChatError(
+                f"{places} give '{row.id}' different references; set the same ones for both with --references FILE"
+            )
     second.rows = [second_rows[row.id] for row in first.rows]
     return first, second
 
 
 def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Prediction]]:
-    """The rows of a run's predictions.jsonl by data set, of which each has as many rows as ``sizes`` says."""
+    """Split the rows of a run's predictions.jsonl by data set; ``sizes`` gives the number of rows of each."""
     rows = list(_records(path))
     if len(rows) != sum(sizes):
-        raise BTCChatError(f"{path} has {len(rows)} rows, metrics.json beside it is of {sum(sizes)}; evaluate again")
+        raise BTCChatError(
+            f"{path} has {len(rows)} rows, but metrics.json next to it is for {sum(sizes)}; run btcchat eval again"
+        )
     parts, remaining = [], iter(rows)
     for part in (list(islice(remaining, size)) for size in sizes):
         names = _names(path, *part[0], None, need=("id", "prediction"), references=True)
@@ -183,7 +188,7 @@ def read_parts(path: str | Path, sizes: Sequence[int]) -> list[list[Prediction]]
 def read_references(
     path: str | Path, fields: Fields | None = None, *, split: str | None = None
 ) -> dict[str, Prediction]:
-    """-> dict from id to Prediction (an empty one, with its references)."""
+    """Map each id to a Prediction with its references and an empty text."""
     published = published_references(path)
     records = _records(path) if published is None else _numbered(published)
     rows: dict[str, Prediction] = {}
@@ -200,7 +205,7 @@ def read_references(
             raise BTCChatError(f"{path}: {rows[row.id].place} and {place} give '{row.id}' different references")
         rows[row.id] = row
     if not rows:
-        of_split = f" of the split '{split}'; it has {', '.join(sorted(splits)) or 'none'}" if split else ""
+        of_split = f" of the split '{split}'; its splits are {', '.join(sorted(splits)) or 'none'}" if split else ""
         raise BTCChatError(f"{path}: no row{of_split}")
     return rows
 
@@ -213,7 +218,8 @@ def _check_ids(
     *,
     partial: bool,
 ) -> list[str]:
-    """-> the ids that have references and no prediction. Raises BTCChatError where these or the others are a fault."""
+    """Return the ids that have references but no prediction. Raises BTCChatError for these unless ``partial``, and for
+    predictions without references."""
     unknown = [f"'{row.id}' ({row.place})" for row in rows.values() if row.id not in referred]
     if unknown:
         example = next(iter(referred))
@@ -221,12 +227,14 @@ def _check_ids(
     missing = [name for name in referred if name not in rows]
     if missing and not partial:
         shown = listed([f"'{name}'" for name in missing], "id")
-        raise BTCChatError(f"{path}: {shown} of {references} without a prediction; --partial scores the others")
+        raise BTCChatError(
+            f"{path}: {shown} of {references} without a prediction; add them or score the rest with --partial"
+        )
     return missing
 
 
 def _records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, object) of each line that is not blank, or of each element of an array; at least one."""
+    """(place, object) for each line that is not blank, or each element of an array; at least one."""
     array = array_rows(path)
     rows = ((f"line {line}", row) for line, row in read_rows(path, whole=True)) if array is None else _numbered(array)
     empty = True
@@ -250,7 +258,7 @@ def _names(
     need: Sequence[str],
     references: bool,
 ) -> dict[str, str | None]:
-    """The file's own names of the fields, looked up in its first row."""
+    """The names of the fields in this file, looked up in its first row."""
     fields = {name: value for name, value in (fields or {}).items() if value is not None}
     names: dict[str, str | None] = {}
     for name, defaults in FIELDS.items():
@@ -260,7 +268,7 @@ def _names(
             expected = f"'{fields[name]}'" if name in fields else " or ".join(f"'{choice}'" for choice in defaults)
             flag = f"--{name}-field NAME" + (" or --references FILE" if name == "references" else "")
             present = ", ".join(record) or "no fields"
-            raise BTCChatError(f"{path} {place}: no field {expected}; it has {present}; give {flag}")
+            raise BTCChatError(f"{path} {place}: no field {expected}; found {present}; give {flag}")
     if not references:
         names["references"] = None
     return names

@@ -1,4 +1,4 @@
-"""Text conventions. They alone move CIDEr-D by 5 points, so each has a name, and every table names it."""
+"""Text normalisation. It alone changes CIDEr-D by up to 5 points, so each preset has a name that every table gives."""
 
 import re
 import tempfile
@@ -11,13 +11,13 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.java import eval_package, running, writing_temporary
 from btcchat.registry import Registry
 
-# Control characters and line separators too: each scorer would read them as something else.
+# Control characters and line separators too, since each scorer would treat them differently.
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_HALF_CHARACTERS = re.compile(r"[\ud800-\udfff]")  # JSON may hold half an emoji; UTF-8 cannot
+_HALF_CHARACTERS = re.compile(r"[\ud800-\udfff]")  # JSON may contain half an emoji (a lone surrogate); UTF-8 cannot
 
 
 def clean(text: str) -> str:
-    """One line, words set apart by one blank: what every preset starts from."""
+    """One line with words separated by single spaces, which every preset starts from."""
     return _HALF_CHARACTERS.sub("\ufffd", _BLANKS.sub(" ", text).strip())
 
 
@@ -30,7 +30,7 @@ def raw(texts: Sequence[str], java: str | None = None) -> list[str]:
 
 
 def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
-    """The Stanford tokeniser of pycocoevalcap and its list of punctuation, which is dropped; one JVM for all texts."""
+    """Tokenise with pycocoevalcap's Stanford tokeniser and drop its list of punctuation; one JVM for all texts."""
     library = eval_package("pycocoevalcap.tokenizer.ptbtokenizer")
     jar = Path(eval_package("pycocoevalcap.tokenizer").__path__[0]) / library.STANFORD_CORENLP_3_4_1_JAR
     with ExitStack() as stack:
@@ -41,15 +41,15 @@ def ptb(texts: Sequence[str], java: str | None = None) -> list[str]:
         with running(["-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", *options], java=java) as output:
             lines = output().split("\n")
     if lines[len(texts) :] not in ([], [""]) or len(lines) < len(texts):
-        raise BTCChatError(f"the PTB tokeniser answered with {len(lines)} lines for {len(texts)} texts")
-    # The library's list has -LRB- and the like in upper case only, so brackets stay, as -lrb-: COCO's scores have them.
-    # A token may hold a no-break blank ("1 1/2"), so tokens are split at plain blanks.
+        raise BTCChatError(f"the PTB tokeniser returned {len(lines)} lines for {len(texts)} texts")
+    # The library lists -LRB- and the like in upper case only, so brackets stay, as -lrb-: COCO's scores include them.
+    # A token may contain a no-break space ("1 1/2"), so split at plain spaces only.
     drop = {*library.PUNCTUATIONS, ""}
     return [" ".join(word for word in line.split(" ") if word not in drop) for line in lines[: len(texts)]]
 
 
 class Preset(NamedTuple):
-    """``apply(texts, java)`` -> texts; ``ids``: METEOR reads words as numbers of a vocabulary."""
+    """``apply(texts, java)`` -> texts; ``ids``: METEOR reads words as vocabulary numbers."""
 
     apply: Callable[[Sequence[str], str | None], list[str]]
     about: str
@@ -59,10 +59,12 @@ class Preset(NamedTuple):
 PRESETS: Registry[Preset] = Registry(
     "text preset",
     {
-        "levir-cc": Preset(levir_cc, "lower case, full stop dropped, split on blanks"),
+        "levir-cc": Preset(levir_cc, "lower case, full stop dropped, split on spaces"),
         "ptb": Preset(ptb, "Stanford PTB tokens in lower case, punctuation dropped"),
-        "raw": Preset(raw, "as written, split on blanks"),
-        "vocab-ids": Preset(levir_cc, "as levir-cc, but METEOR reads word numbers, as in RSICC and Chg2Cap", ids=True),
+        "raw": Preset(raw, "as written, split on spaces"),
+        "vocab-ids": Preset(
+            levir_cc, "like levir-cc, but METEOR reads word numbers, as in RSICC and Chg2Cap", ids=True
+        ),
     },
 )
 
@@ -71,8 +73,8 @@ def build_preset(name: str) -> Preset:
     return PRESETS.find(name)
 
 
-# METEOR's paraphrases have small numbers (years, thousands), so that a vocabulary in another order scores up to 0.13
-# more. They have none of these, so the score depends on no order.
+# METEOR's paraphrases contain small numbers (years, thousands), so a vocabulary in another order scores up to 0.13
+# more. They do not contain these numbers, so the score does not depend on the order.
 FIRST_ID = 1_234_000
 
 

@@ -1,4 +1,4 @@
-"""Files of references and predictions as they are published: LEVIR-CC's own JSON, and COCO's captions and results."""
+"""References and predictions in published formats: LEVIR-CC's JSON, and COCO's captions and results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +10,11 @@ from btcchat.limits.regular import read_bounded, regular
 
 
 def published_references(path: str | Path) -> list[dict[str, Any]] | None:
-    """The rows of a file of references, each with its ``references``; None where it is neither LEVIR-CC's nor COCO's.
+    """The rows of a references file, each with its ``references``; None if it is neither LEVIR-CC's nor COCO's.
 
     LEVIR-CC: ``{"images": [{"filename", "split", "sentences": [{"raw"}]}]}``. COCO: ``{"images": [{"id", "file_name"}],
-    "annotations": [{"image_id", "caption"}]}``; images without a caption are left out, and the others have their id as
-    ``image_id`` too. Raises BTCChatError where an annotation of COCO is out of form.
+    "annotations": [{"image_id", "caption"}]}``; images without a caption are left out, and the others also have their
+    id as ``image_id``. Raises BTCChatError if an annotation of COCO is malformed.
     """
     try:
         content = read_json(path, "images")
@@ -34,7 +34,7 @@ def _coco_rows(path: str | Path, images: object, annotations: object) -> list[di
     for place, annotation in _placed(path, "annotations row", annotations):
         image = _field(path, place, annotation, "image_id")
         if image not in known:
-            raise BTCChatError(f"{path} {place} is of image {image}, which 'images' does not have")
+            raise BTCChatError(f"{path} {place} is for image {image}, which 'images' does not contain")
         captions.setdefault(image, []).append(_field(path, place, annotation, "caption"))
     return [{**known[image], "image_id": image, "references": texts} for image, texts in captions.items()]
 
@@ -50,15 +50,19 @@ def _placed(path: str | Path, name: str, rows: object) -> Iterator[tuple[str, di
 def _field(path: str | Path, place: str, row: dict[str, Any], name: str) -> Any:
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        got = f"'{name}' is {json_kind(value)}" if name in row else f"no '{name}'; it has {', '.join(row) or 'nothing'}"
+        got = (
+            f"'{name}' is {json_kind(value)}"
+            if name in row
+            else f"no '{name}'; its fields are {', '.join(row) or 'none'}"
+        )
         raise BTCChatError(f"{path} {place}: {got}; expected COCO's captions")
     return value
 
 
 def array_rows(path: str | Path) -> list[dict[str, Any]] | None:
-    """The objects of a JSON array, as COCO's results are one; None where the file is none.
+    """The objects of a JSON array, such as COCO's results; None if the file is not an array.
 
-    Raises BTCChatError where an array is cut off, or an element is not an object.
+    Raises BTCChatError if the array is truncated or an element is not an object.
     """
     try:
         with regular(path).open("rb") as file:

@@ -1,4 +1,4 @@
-"""All scores of a set of captions, and of parts of it, from one run of METEOR beside the other metrics."""
+"""All scores of a set of captions and of parts of it, with one run of METEOR alongside the other metrics."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ def score_captions(
     preset: str = "levir-cc",
     java: str | None = None,
 ) -> dict[str, float]:
-    """Score ``predictions[i]`` against ``references[i]``; -> METRICS and the scores of the set, times 100."""
+    """Score ``predictions[i]`` against ``references[i]``; return METRICS of the set, times 100."""
     scores = count_captions(predictions, references, preset=preset, java=java)["all"].scores()
     return dict(zip(METRICS, scores.tolist(), strict=True))
 
@@ -32,12 +32,12 @@ def count_captions(
     parts: Mapping[str, Sequence[int]] | None = None,
     java: str | None = None,
 ) -> dict[str, Counts]:
-    """As `score_captions`, for parts of the rows and with the counts of each row; -> each part's counts.
+    """As `score_captions`, but return the counts of each row, for each part of the rows.
 
-    parts: names and row numbers; the default is one part ``"all"``. A part is a set of its own: its CIDEr-D takes the
-    document frequencies of its own references. Empty parts are left out. With the preset ``levir-cc`` the part
-    ``"all"`` comes a second time as ``"all, vocab-ids"``, with the METEOR of the code bases that feed it word numbers,
-    so that papers of both kinds can be compared.
+    parts: names and row numbers; the default is one part ``"all"``. A part is scored as a set of its own: its CIDEr-D
+    uses the document frequencies of its own references. Empty parts are left out. With the preset ``levir-cc`` the part
+    ``"all"`` is repeated as ``"all, vocab-ids"``, with METEOR as in the code bases that feed it word numbers, so that
+    papers of both kinds can be compared.
 
     java: see `java.find_java`. Raises BTCChatError for rows that cannot be scored.
     """
@@ -66,9 +66,11 @@ def count_captions(
 
 def _check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     if len(predictions) != len(references):
-        raise BTCChatError(f"got {len(predictions)} predictions and references for {len(references)} of them")
+        raise BTCChatError(
+            f"got {len(predictions)} predictions but references for {len(references)}; give one list per prediction"
+        )
     if not predictions:
-        raise BTCChatError("nothing to score: no predictions")
+        raise BTCChatError("nothing to score: there are no predictions")
     for number, texts in enumerate(references):
         if isinstance(texts, str) or not texts:
             raise BTCChatError(f"row {number}: expected a list of at least one reference, got {texts!r}")

@@ -1,1 +1,1 @@
-"""Change encoders trained alike and compared: `compare.py` runs it all, the other files are its steps."""
+"""Train change encoders alike and compare them: `compare.py` runs it all, the other files are its steps."""

@@ -1,4 +1,4 @@
-"""Change encoders trained alike, evaluated on the same samples, and one table of what each gives and costs."""
+"""Train change encoders alike, evaluate them on the same samples, and tabulate their scores and costs."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.assets import resource
 from btcchat.eval.captions.bootstrap import DRAWS
@@ -51,21 +51,21 @@ TITLES = {  # measure -> its column
 class CostFile(TypedDict):
     """cost.json in the folder of a seed."""
 
-    pairs: int  # that it was measured with
+    pairs: int  # the pairs it was measured with
     cost: Cost
 
 
 class EncoderResult(TypedDict):
-    """A row of the table. scores, differences: by measure, which begins with its set's name if there are several."""
+    """A row of the table. scores, differences: by measure, prefixed with the name of the set if there are several."""
 
     encoder: str
     options: dict[str, Any]
     folder: str
     scores: dict[str, ScoreValues]
-    differences: dict[str, ScoreDifference]  # to the first encoder; {} of that itself
+    differences: dict[str, ScoreDifference]  # from the first encoder; {} for that encoder itself
     cost: Cost
     milliseconds: float
-    minutes: float  # of training, a seed
+    minutes: float  # of training per seed
 
 
 class Comparison(TypedDict):
@@ -79,10 +79,10 @@ class Comparison(TypedDict):
 
 
 def compare(plan: ComparisonPlan, tell: Callable[[str], None] = logger.info) -> Comparison:
-    """Train and evaluate what OUT does not hold, and write comparison.json and comparison.md.
+    """Train and evaluate what OUT does not hold yet, and write comparison.json and comparison.md.
 
-    tell: is given the lines about its progress. Raises BTCChatError for a plan that cannot be carried out, or where
-    OUT holds files of these names that are not ours, or another process writes there.
+    tell: called with each line about the progress. Raises BTCChatError for a plan that cannot be carried out, if OUT
+    holds files of these names that we did not write, or if another process writes there.
     """
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -102,13 +102,13 @@ def _compare(plan: ComparisonPlan, tell: Callable[[str], None]) -> Comparison:
     sets, shared = plan.check(), conditions(plan)
     tasks = [
         Task(plan, encoder, seed, identity(plan, encoder, seed, shared))
-        for seed in range(plan.seeds)  # outermost, so that each seed is a whole comparison
+        for seed in range(plan.seeds)  # outermost, so that each finished seed is a complete comparison
         for encoder in plan.encoders
     ]
     todo = [task for task in tasks if not task.is_trained()]
     for task in todo:
         if reason := task.differs():
-            tell(f"{task.folder} is trained again: {reason}")
+            tell(f"{task.folder} will be retrained: {reason}")
     tell(_how_long(plan, todo))
 
     def done(number: int) -> None:
@@ -129,28 +129,28 @@ def _compare(plan: ComparisonPlan, tell: Callable[[str], None]) -> Comparison:
 
 
 def _how_long(plan: ComparisonPlan, todo: Sequence[Task]) -> str:
-    """A line that says how long the trainings will take; it times a few steps of each encoder."""
+    """Estimate how long the trainings will take, by timing a few steps of each encoder; return a line about it."""
     count = len(plan.encoders) * plan.seeds
     if not todo:
-        return f"all {count} trainings are in {plan.out} already"
+        return f"all {count} trainings are already in {plan.out}"
     labels = [task.encoder.label for task in todo]
     encoders = [encoder for encoder in plan.encoders if encoder.label in labels]
     timed = together(estimate, [(plan, encoder) for encoder in encoders], min(plan.jobs, len(encoders)))
     total = sum(one.seconds * labels.count(encoder.label) for encoder, one in zip(encoders, timed, strict=True))
     each = [_steps(encoder, one) for encoder, one in zip(encoders, timed, strict=True)]
-    kept = f" ({count - len(todo)} more are in {plan.out} already)" if count > len(todo) else ""
+    kept = f" ({count - len(todo)} more are already in {plan.out})" if count > len(todo) else ""
     jobs = min(plan.jobs, len(todo))
     at_once = f", {jobs} at a time" if jobs > 1 else ""
     trainings = f"{len(todo)} training{'s' * (len(todo) > 1)}{kept}{at_once}"
-    return f"{trainings}: about {in_words(total / jobs)}, without the evaluations ({'; '.join(each)})"
+    return f"{trainings}: about {in_words(total / jobs)}, not counting the evaluations ({'; '.join(each)})"
 
 
 def _steps(encoder: ComparedEncoder, one: Estimate) -> str:
-    return f"{encoder.label} {one.steps} steps of {one.step_seconds:.2f} s, {in_words(one.seconds)} a seed"
+    return f"{encoder.label} {one.steps} steps of {one.step_seconds:.2f} s, {in_words(one.seconds)} per seed"
 
 
 def scores_of(runs: Mapping[str, Sequence[Sequence[RunSet]]], java: str | None = None) -> dict[str, dict[str, Score]]:
-    """Name -> measure of TITLES -> Score. runs: name -> the sets of each seed."""
+    """Map each name and measure of TITLES to a Score. runs: maps each name to the sets of each seed."""
     found: dict[str, dict[str, Score]] = {name: {} for name in runs}
     first = next(iter(runs.values()))[0]
     for number, one in enumerate(first):
@@ -194,7 +194,7 @@ def _comparison(plan: ComparisonPlan, sets: Sequence[EvalSet], scores: Mapping[s
 
 
 def _cost(model: Path, pairs: Sequence[Sources]) -> Cost:
-    """Measured once, in a process of its own, and kept beside the model."""
+    """Measure the cost once, in a separate process, and store it next to the model."""
     path = model.parent / COST
     if path.is_file() and (kept := read_json(path, schema=CostFile)).get("pairs") == len(pairs):
         return cast(CostFile, kept)["cost"]
@@ -204,7 +204,7 @@ def _cost(model: Path, pairs: Sequence[Sources]) -> Cost:
 
 
 def _pairs(sets: Sequence[EvalSet]) -> list[Sources]:
-    """Some that are evaluated, to measure costs with; the packaged example where none is a pair."""
+    """Some evaluated pairs for measuring costs; the packaged example if none of the samples is a pair."""
     pairs: list[Sources] = []
     for sample in (sample for one in sets for sample in one.samples):
         if len(pairs) < PAIRS and (record := sample.record).modality == "pair":
@@ -213,11 +213,12 @@ def _pairs(sets: Sequence[EvalSet]) -> list[Sources]:
     return pairs or [[str(example / "before.png"), str(example / "after.png")]]
 
 
-# -- as text -----------------------------------------------------------------------------------------------------------
+# -- text output
+# --------------------------------------------------------------------------------------------------------
 
 
 def comparison_text(result: Comparison) -> str:
-    """The table, and below it how it was made."""
+    """The table, followed by notes on how it was made."""
     rows = result["encoders"]
     first = rows[0]["encoder"]
     measures = list(rows[0]["scores"])
@@ -257,14 +258,14 @@ def _notes(result: Comparison) -> list[str]:
     )
     seeds = f"{settings['seeds']} seed{'s' * (settings['seeds'] > 1)}"
     loads = [f"{load:.1f}" for load in times["load"] if load is not None]
-    load = f" Load average {' before and '.join(loads)} after, on {times['cores']} cores." if loads else ""
+    load = f" Load average {' before and '.join(loads)} after the timing, on {times['cores']} cores." if loads else ""
     return [
-        f"Each encoder starts afresh on {settings['start']} and learns {settings['data']} with {seeds}: the same "
-        f"samples in the same batches. The last weights are evaluated on {sets}; no checkpoint is chosen.",
-        f"Scores are means over the seeds. In brackets 95 % intervals over {result['draws']} draws of the samples; "
-        "p is two-sided, of a paired bootstrap over the same draws. Both say what other samples would have given, not "
-        "other seeds; the scores of each seed are in comparison.json.",
-        f"Costs: from pixels to the first word, in batches of up to {PAIRS} pairs, {times['dtype']}. ms: medians of "
-        f"{settings['repeats']} batches, the encoders in turns. Peak memory: what a batch adds to the weights. "
+        f"Each encoder is newly initialised in {settings['start']} and trained on {settings['data']} with {seeds}, "
+        f"on the same samples in the same batches. The last weights are evaluated on {sets}; no checkpoint is chosen.",
+        f"Scores are means over the seeds, with 95 % intervals over {result['draws']} draws of the samples in "
+        "brackets; p is two-sided, from a paired bootstrap over the same draws. Both describe the effect of other "
+        "samples, not of other seeds; the scores of each seed are in comparison.json.",
+        f"Costs are from pixels to the first word, in batches of up to {PAIRS} pairs, {times['dtype']}. ms: medians of "
+        f"{settings['repeats']} batches, alternating between encoders. Peak memory: added by a batch to the weights. "
         f"{times['machine']}.{load}",
     ]

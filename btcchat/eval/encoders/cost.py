@@ -1,4 +1,4 @@
-"""What a pair costs with a trained model, from pixels to the first word: tower, change encoder, projector, prompt."""
+"""The cost of a pair with a trained model, from pixels to the first word: tower, change encoder, projector, prompt."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.api import BTCChat
 from btcchat.console.children import process_pool
@@ -22,7 +22,7 @@ from btcchat.processor import Batch, request
 
 Result = TypeVar("Result")
 
-# Costs of one model. GFLOPs are of a pair; "its" are the change encoder's. Peak memory is what a batch adds, in MiB.
+# Costs of one model. GFLOPs are per pair; "its" are the change encoder's. Peak memory is added by a batch, in MiB.
 Cost = TypedDict(
     "Cost",
     {
@@ -36,7 +36,7 @@ Cost = TypedDict(
 
 
 class Timing(TypedDict):
-    """Milliseconds a pair of each model, timed in turns in one process, and how busy the machine was."""
+    """Milliseconds per pair of each model, timed alternately in one process, and how busy the machine was."""
 
     milliseconds: list[float]
     machine: str
@@ -46,26 +46,26 @@ class Timing(TypedDict):
 
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
-    """``function(*arguments)`` in a process of its own, whose memory is not that of what ran before."""
+    """Run ``function(*arguments)`` in a new process, whose memory is not affected by what ran before."""
     with process_pool(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def cost_in(folder: Path, pairs: Sequence[Sources]) -> Cost:
-    """`cost` of the model in ``folder``."""
+    """The `cost` of the model in ``folder``."""
     return cost(BTCChat.from_pretrained(folder), pairs)
 
 
 def cost(model: BTCChat, pairs: Sequence[Sources]) -> Cost:
-    """Of a model, for a batch of these pairs."""
+    """The cost of a model on a batch of these pairs."""
     batch = _batch(model, pairs)
     with torch.no_grad():
-        model(**batch)  # what the first call alone allocates is not counted
+        model(**batch)  # warm up: allocations of the first call are not counted
         before = reset_peak(model.device)
         model(**batch)
         peak = None if before is None else memory(model.device, peak=True) - before
         counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
-        with counter, sdpa_kernel(SDPBackend.MATH):  # whose products are all counted
+        with counter, sdpa_kernel(SDPBackend.MATH):  # counts all of its products
             model(**batch)
     own = sum(counter.get_flop_counts().get("BTCChat.change_encoder", {}).values())
     return {
@@ -78,18 +78,18 @@ def cost(model: BTCChat, pairs: Sequence[Sources]) -> Cost:
 
 
 def timing(folders: Sequence[Path], pairs: Sequence[Sources], repeats: int) -> Timing:
-    """Batches of these pairs through each model in turn, so that a busy moment slows all alike; medians."""
+    """Time batches of these pairs on each model in turn, so that a busy moment slows all of them; take medians."""
     models: list[BTCChat] = []
     for folder in folders:
         model = BTCChat.from_pretrained(folder)
         if models:
-            model.llm = models[0].llm  # the values of its weights take no time, and several would take memory
+            model.llm = models[0].llm  # the weights' values do not affect the time
         models.append(model)
     batches = [_batch(model, pairs) for model in models]
     seconds: list[list[float]] = [[] for _ in models]
     load = [load_average()]
     with torch.no_grad():
-        for _ in range(1 + repeats):  # the first is not counted
+        for _ in range(1 + repeats):  # the first one is not counted
             for model, batch, own in zip(models, batches, seconds, strict=True):
                 begin = time.perf_counter()
                 model(**batch)

@@ -1,4 +1,4 @@
-"""How long the trainings will take: each encoder's training is begun, stopped after a few steps, and multiplied."""
+"""Estimate how long the trainings will take: run a few steps of the training of each encoder, and extrapolate."""
 
 import shutil
 import statistics
@@ -16,7 +16,7 @@ STEPS = 3  # the first of them is not counted
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one training: its steps, the seconds of one, and those before the first and after the last."""
+    """One training: its steps, the seconds of one step, and the seconds before the first and after the last."""
 
     steps: int
     step_seconds: float
@@ -28,7 +28,7 @@ class Estimate:
 
 
 class _Stop(Hook):
-    """Notes when each step ends, and stops the training after STEPS."""
+    """Record when each step ends, and stop the training after STEPS."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -42,7 +42,7 @@ class _Stop(Hook):
 
 
 def estimate(plan: ComparisonPlan, encoder: ComparedEncoder) -> Estimate:
-    """Of one seed of ``encoder``; what it writes is deleted."""
+    """Estimate one seed of ``encoder``; the files that it writes are deleted."""
     folder, clock = plan.out / ".timing" / encoder.folder, _Stop()
     shutil.rmtree(folder, ignore_errors=True)
     begin = time.perf_counter()

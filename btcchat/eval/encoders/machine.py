@@ -1,4 +1,4 @@
-"""The machine that something is measured on: its name, its load, the memory in use."""
+"""The machine used for measuring: its name, its load, the memory in use."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ STATUS, CLEAR, CPUINFO = Path("/proc/self/status"), Path("/proc/self/clear_refs"
 
 
 def reset_peak(device: torch.device) -> float | None:
-    """MiB in use now, from where the peak is counted; None where it cannot be read."""
+    """Reset the peak and return the MiB in use now; None if it cannot be read."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -39,5 +39,5 @@ def machine(device: torch.device) -> str:
 
 
 def load_average() -> float | None:
-    """Processes that were running or waiting in the last minute; None where the system does not tell (Windows)."""
+    """Processes that were running or waiting in the last minute; None if the system does not report it (Windows)."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

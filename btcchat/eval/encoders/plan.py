@@ -1,4 +1,4 @@
-"""What is compared: the encoders, the data, and the flags of each training."""
+"""The plan of a comparison: the encoders, the data, and the flags of each training."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ from btcchat.eval.runs.samples import EvalSet, read_sets
 from btcchat.train.encoder_flags import override
 from btcchat.train.presets import Flags, load_preset
 
-SELECT_LAYER = "mm_vision_select_layer"  # may be given with the encoder's options: which depths it reads
-# A preset's flags of evaluation are left out: the last weights of every training are compared, and none is chosen.
+SELECT_LAYER = "mm_vision_select_layer"  # may be among the encoder's options: the depths that it reads
+# Evaluation flags of a preset are ignored: the last weights of every training are compared, none is selected.
 EVALUATION = (
     *("eval_mixture", "eval_strategy", "eval_steps", "metric_for_best_model", "greater_is_better"),
     "i_know_this_is_the_test_split",
 )
-MATTERS_NOT = {  # flags that change neither weights nor data, so that a finished training need not be repeated
+MATTERS_NOT = {  # flags that affect neither weights nor data, so a finished training need not be repeated
     *("output_dir", "logging_dir", "logging_steps", "disable_tqdm", "resume", "save_strategy", "save_steps"),
     *("save_total_limit", "dataloader_num_workers", "data_root", "mixture_folder", "model_name_or_path", "report_to"),
 }
@@ -39,11 +39,11 @@ MATTERS_NOT = {  # flags that change neither weights nor data, so that a finishe
 
 @dataclass(frozen=True)
 class ComparedEncoder:
-    """A change encoder with its options: a row of the table."""
+    """A change encoder with its options, one row of the table."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    select_layer: int | list[int] | None = None  # None: as the start's
+    select_layer: int | list[int] | None = None  # None: as in the start model
 
     @classmethod
     def parse(cls, text: str) -> "ComparedEncoder":
@@ -63,7 +63,7 @@ class ComparedEncoder:
 
     @property
     def registered(self) -> str:
-        """Its name in CHANGE_ENCODERS; ``name`` may be a published one."""
+        """The name in CHANGE_ENCODERS; ``name`` may be a published one."""
         return CHG_TYPES.get(self.name, self.name)
 
     @property
@@ -73,7 +73,7 @@ class ComparedEncoder:
 
     @property
     def folder(self) -> str:
-        """The name of its folder in OUT: readable, and of its own for every choice of options."""
+        """The name of its folder in OUT: readable, and unique for every choice of options."""
         if not (options := self._options()):
             return self.name
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
@@ -84,14 +84,14 @@ class ComparedEncoder:
         return {**self.options, **depths}
 
     def flags(self) -> Flags:
-        """Those of `btcchat train` that start it afresh."""
+        """The flags of `btcchat train` that initialise it."""
         change = self.registered != "concat"
         found: Flags = {"fresh_change_encoder": True, "from_origin": False, "chg_type": self.name, "chg": change}
         found |= {"cc_args": json.dumps(dict(self.options))} if self.options else {}
         return found | ({} if self.select_layer is None else {SELECT_LAYER: json.dumps(self.select_layer)})
 
     def code(self) -> str:
-        """A hash of the source that it is made of: its file, or all files of a package that is not ours."""
+        """A hash of its source code: its file, or all files of the package if it is not ours."""
         module = CHANGE_ENCODERS.find(self.registered).__module__
         package = module.partition(".")[0]
         roots = [] if package == "btcchat" else list(getattr(sys.modules.get(package), "__path__", []))
@@ -103,15 +103,15 @@ class ComparedEncoder:
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """All that a comparison was asked for. Mixtures are written as docs/data.md says."""
+    """All settings of a comparison. docs/data.md describes how to write a mixture."""
 
     encoders: Sequence[ComparedEncoder]
-    data: str  # the mixture that they learn from
+    data: str  # the mixture that they are trained on
     out: Path
-    evaluated: str | None = None  # the mixture that they are compared on; None: the val splits of ``data``
-    start: str = "tiny"  # whose tower, projector and language model all have
+    evaluated: str | None = None  # the mixture that they are compared on; None for the val splits of ``data``
+    start: str = "tiny"  # the model whose tower, projector and language model they share
     preset: str = "tiny/3_llm"
-    flags: Mapping[str, str] = field(default_factory=dict)  # of training, in place of the preset's
+    flags: Mapping[str, str] = field(default_factory=dict)  # of training, instead of the preset's
     steps: int | None = None
     epochs: float | None = None
     seeds: int = 3
@@ -133,12 +133,12 @@ class ComparisonPlan:
         return val_splits(self.data) if self.evaluated is None else self.evaluated
 
     def training(self, encoder: ComparedEncoder, seed: int, folder: Path) -> Flags:
-        """The flags of one `btcchat train`, the preset's and ours."""
+        """The flags of one `btcchat train`, from the preset and from the comparison."""
         ours: Flags = {
             "use_cpu": not torch.cuda.is_available(),
             "save_strategy": "no",
             "disable_tqdm": True,
-            "series_change_tokens": False,  # not every encoder can
+            "series_change_tokens": False,  # not supported by every encoder
             "video_change_tokens": False,
             **self.flags,
             **encoder.flags(),
@@ -148,7 +148,7 @@ class ComparisonPlan:
             "mixture_folder": self.mixture_folder,
             "seed": seed,
             "data_seed": seed,
-            "random_batches": True,  # batches of similar length would depend on the encoder's tokens
+            "random_batches": True,  # batches by length would depend on the encoder's tokens
             "resume": True,
             "output_dir": folder,
         }
@@ -158,33 +158,33 @@ class ComparisonPlan:
         return {name: value for name, value in flags.items() if name not in EVALUATION}
 
     def check(self) -> list[EvalSet]:
-        """What is evaluated. Raises BTCChatError for faults that would else be found after hours."""
+        """Return the sets to evaluate. Raises BTCChatError for faults that would otherwise be found after hours."""
         if not self.encoders:
-            raise BTCChatError("name at least one change encoder")
+            raise BTCChatError("no change encoder is given; name at least one")
         labels = [encoder.label for encoder in self.encoders]
         if repeated := next((label for label in labels if labels.count(label) > 1), None):
             raise BTCChatError(f"'{repeated}' is named twice; each encoder is one row of the table")
         if self.steps is not None and self.epochs is not None:
-            raise BTCChatError("--steps and --epochs both set how long each training is; give one of them")
+            raise BTCChatError("--steps and --epochs both set the length of each training; give only one of them")
         owned = {*ComparedEncoder("x", {"a": 1}, 1).flags(), *EVALUATION, "seed", "data_seed", "data_mixture"}
         owned |= {"model_name_or_path", "output_dir", "random_batches", "max_tokens_per_batch", "data_root"}
         for name in self.flags:
             if name in owned:
-                raise BTCChatError(f"--set {name}: the comparison decides it itself; leave it out")
+                raise BTCChatError(f"--set {name}: this flag is set by the comparison; leave it out")
         sets = self._evaluated_sets()
         trained = terms(self.data, known_sets(self.mixture_folder))
         for one in sets:
             for term in trained:
                 if term.name == one.name and (term.sampling == one.sampling or "all" in (term.sampling, one.sampling)):
                     raise BTCChatError(
-                        f"{one.name} is in --data, and scores on what was learned say nothing; name other samples "
-                        "with --eval MIXTURE"
+                        f"{one.name} is in --data, and scores on training samples are meaningless; name other "
+                        "samples with --eval MIXTURE"
                     )
         tests = [one.name for one in sets if one.is_test]
         if tests and not self.allow_test:
             raise BTCChatError(
-                f"{tests[0]} is a test split; compare on a val split while you choose, or give "
-                "--i-know-this-is-the-test-split, and the table will mention it"
+                f"{tests[0]} is a test split; compare on a val split while choosing, or add "
+                "--i-know-this-is-the-test-split; the table will mention it"
             )
         check_scoring(sets, java=self.java)
         return sets
@@ -195,17 +195,17 @@ class ComparisonPlan:
         except BTCChatError as error:
             if self.evaluated is not None:
                 raise
-            raise BTCChatError(f"{error}; name what is evaluated with --eval MIXTURE") from error
+            raise BTCChatError(f"{error}; name the samples to evaluate with --eval MIXTURE") from error
 
 
 def val_splits(mixture: str) -> str:
-    """The sets of a mixture, without splits, samples and repeats: their val splits, for `read_sets`."""
+    """The names of a mixture without split, sampling and repeats, for `read_sets` to read their val splits."""
     names = [text.partition("@")[0].strip() for text, _ in parse_mixture(mixture)]
     return "+".join(dict.fromkeys(re.sub(r":(train|val)$", "", name) for name in names))
 
 
 def conditions(plan: ComparisonPlan) -> dict[str, Any]:
-    """What all trainings depend on besides flags and encoder: a finished one of others is not theirs."""
+    """What all trainings depend on besides flags and encoder; a training under other conditions is not reused."""
     mixture: Mixture[None] | StreamMixture[None]
     mixture = build_datasets(plan.data, lambda record: None, data_root=plan.data_root, folder=plan.mixture_folder)
     return {
@@ -217,13 +217,13 @@ def conditions(plan: ComparisonPlan) -> dict[str, Any]:
 
 
 def identity(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """All that one training depends on, as JSON. shared: `conditions`."""
+    """Everything that one training depends on, as JSON. shared: `conditions`."""
     flags = {name: str(v) for name, v in plan.training(encoder, seed, Path()).items() if name not in MATTERS_NOT}
     return {"flags": flags, "encoder's code": encoder.code(), **shared}
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first thing in which two `identity` differ, for a line of the log; None where they are the same."""
+    """The first difference between two `identity`, as text for the log; None if they are the same."""
     flags = {**before.get("flags", {}), **now["flags"]}
     for name in flags:
         old, new = (one.get("flags", {}).get(name) for one in (before, now))

@@ -1,4 +1,4 @@
-"""One training and its evaluation, kept in the folder of its seed; and several of them at once.
+"""One training and its evaluation, stored in the folder of its seed; and several of them in parallel.
 
 OUT/ENCODER/seed-N/settings.json    what the training depends on, and its seconds once it is finished
 OUT/ENCODER/seed-N/model            the trained model, with training.json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.api import BTCChat
 from btcchat.console.children import process_pool
@@ -39,13 +39,13 @@ from btcchat.train.train_mem import run as train
 logger = logging.getLogger(__name__)
 
 SETTINGS, MODEL = "settings.json", "model"
-LONGEST, BATCH = 128, 16  # new tokens, and samples at a time, as in `btcchat eval`
+LONGEST, BATCH = 128, 16  # new tokens, and batch size, as in `btcchat eval`
 
 Result = TypeVar("Result")
 
 
 class SettingsFile(TypedDict, total=False):
-    """settings.json in the folder of a seed; ``seconds``: of a finished training."""
+    """settings.json in the folder of a seed; ``seconds``: how long it took, once the training is finished."""
 
     identity: dict[str, Any]
     seconds: Number
@@ -56,7 +56,7 @@ def seed_folder(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int) -> Pa
 
 
 def trained_seconds(folder: Path) -> float | None:
-    """How long the finished training in a seed's folder took; None where there is none."""
+    """How long the finished training in a seed's folder took; None if there is none."""
     path = folder / SETTINGS
     seconds: float | None = read_json(path, schema=SettingsFile).get("seconds") if path.is_file() else None
     return seconds
@@ -64,7 +64,7 @@ def trained_seconds(folder: Path) -> float | None:
 
 @dataclass(frozen=True)
 class Task:
-    """One encoder with one seed. identity: all that its training depends on, see `plan.identity`."""
+    """One encoder with one seed. identity: everything that its training depends on, see `plan.identity`."""
 
     plan: ComparisonPlan
     encoder: ComparedEncoder
@@ -79,7 +79,7 @@ class Task:
         return self.differs() is None and trained_seconds(self.folder) is not None
 
     def differs(self) -> str | None:
-        """What makes it another training than the one in its folder, in words; None where nothing does."""
+        """How it differs from the training in its folder, as text; None if it does not."""
         path = self.folder / SETTINGS
         if not path.is_file():
             return None
@@ -87,12 +87,12 @@ class Task:
 
 
 def train_task(task: Task) -> None:
-    """Train, unless that is done. A stopped training is resumed if it left a checkpoint."""
+    """Train, unless already done. An interrupted training is resumed if it left a checkpoint."""
     folder = task.folder
     if task.is_trained():
         return
     if folder.exists() and not (folder / SETTINGS).is_file() and any(folder.iterdir()):
-        raise BTCChatError(f"{folder} holds other files and no {SETTINGS}; give another --out")
+        raise BTCChatError(f"{folder} contains other files but no {SETTINGS}; give another --out")
     if task.differs():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def train_task(task: Task) -> None:
 
 
 def evaluate_task(task: Task) -> Path:
-    """Answer and score what is evaluated, unless that is done; -> the run folder."""
+    """Answer and score the evaluated samples, unless already done; return the run folder."""
     plan, model = task.plan, task.folder / MODEL
     sets = read_sets(plan.mixture, split="val", **plan.where)
     names = "+".join(one.name if one.sampling == "all" else f"{one.name}@{one.sampling}" for one in sets)
@@ -115,7 +115,7 @@ def evaluate_task(task: Task) -> Path:
     record = run_record(str(model), sets, request=read_arguments(plan.mixture, "val", **plan.where), options=options)
     finished = run.path / RUN
     if finished.is_file() and read_json(finished, schema=RunFile).get("finished") and (run.path / METRICS).is_file():
-        run.start(record)  # raises where it is of another model or of other data
+        run.start(record)  # raises if it is for another model or other data
         run.close()
         return run.path
     settings = Plan(batch_size=BATCH, generation=GenerationOptions(LONGEST), java=plan.java)
@@ -124,7 +124,7 @@ def evaluate_task(task: Task) -> Path:
 
 
 def learn(task: Task) -> Path:
-    """Train and evaluate; -> the run folder."""
+    """Train and evaluate; return the run folder."""
     train_task(task)
     return evaluate_task(task)
 
@@ -135,9 +135,9 @@ def together(
     jobs: int,
     done: Callable[[int], None] = lambda number: None,
 ) -> list[Result]:
-    """``function(*task)`` of each task, in ``jobs`` processes that share the cores; one job: here, with all threads.
+    """Call ``function(*task)`` for each task in ``jobs`` processes that share the cores; one job runs in this process.
 
-    done: is called with the number of each task that is finished.
+    done: called with the number of each finished task.
     """
     if jobs == 1:
         results = []
@@ -146,7 +146,7 @@ def together(
             done(number)
         return results
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    # Its processes, unlike those of multiprocessing's Pool, may have data workers.
+    # Unlike those of multiprocessing's Pool, its processes may start data workers.
     with process_pool(jobs, get_context("spawn"), _start, (threads,)) as pool:
         futures = [pool.submit(function, *task) for task in tasks]
         numbers = {future: number for number, future in enumerate(futures)}
@@ -157,7 +157,7 @@ def together(
 
 
 def _start(threads: int) -> None:
-    """In a process of its own: the tables that trainings print go to stderr, as our caller's stdout is a report."""
+    """Start a process: the tables that trainings print go to stderr, since the caller's stdout is a report."""
     import sys
 
     torch.set_num_threads(threads)

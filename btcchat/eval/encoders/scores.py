@@ -1,6 +1,6 @@
 """Scores of several models on the same samples, each trained with several seeds: means over the seeds, with intervals.
 
-The samples are drawn again (captions/bootstrap.py), and all that is compared sees the same draws.
+The samples are resampled (captions/bootstrap.py), with the same draws for everything that is compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ from btcchat.eval.captions.score import count_captions
 
 FLAGS, ACCURACY = "changed or unchanged", "accuracy"  # of captions and of answers, in percent
 
-SeedRows: TypeAlias = Sequence[Sequence[Prediction]]  # a model's answers, of each of its seeds
-# Against another score: what it is more, the ends of the 95 % interval, and p; None where both scores are 0.
+SeedRows: TypeAlias = Sequence[Sequence[Prediction]]  # the answers of a model, for each of its seeds
+# Minus another score: the difference, the ends of its 95 % interval, and p; None if both scores are 0.
 ScoreDifference = TypedDict("ScoreDifference", {"difference": float, "95 %": list[float], "p": float | None})
 ScoreValues = TypedDict("ScoreValues", {"mean": float, "95 %": list[float], "seeds": list[float]})
 
 
 @dataclass(frozen=True)
 class Score:
-    """One measure: of each seed, and its mean over the seeds in each draw of the samples."""
+    """One measure: its value for each seed, and its mean over the seeds in each draw of the samples."""
 
     seeds: np.ndarray  # (R,)
     draws: np.ndarray  # (DRAWS,)
@@ -41,7 +41,7 @@ class Score:
 
     @property
     def interval(self) -> list[float]:
-        """The ends of the 95 % interval of the mean over the seeds, by the samples drawn."""
+        """The ends of the 95 % interval of the mean over the seeds, over draws of the samples."""
         return _ends(self.draws)
 
     def minus(self, other: "Score") -> ScoreDifference:
@@ -73,7 +73,7 @@ def difference_text(found: ScoreDifference) -> str:
 def caption_scores(
     runs: Mapping[str, SeedRows], free: Mapping[str, Sequence[str]] | None = None, *, java: str | None = None
 ) -> dict[str, dict[str, Score]]:
-    """Name -> measure -> Score. runs: of the same pairs; free: captions of them that no model wrote.
+    """Map each name and measure to a Score. runs: over the same pairs; free: captions of them not written by a model.
 
     Measures: METRICS of all pairs, "changed METRIC" of the changed ones if there are any, and FLAGS.
     """
@@ -104,7 +104,7 @@ def _counts(
     parts: Mapping[str, list[int]],
     java: str | None,
 ) -> dict[tuple[str, int, str], Counts]:
-    """(name, seed, part) -> Counts, all of one run of METEOR."""
+    """Map (name, seed, part) to Counts, from one run of METEOR."""
     runs = [(name, seed) for name, seeds in captions.items() for seed in range(len(seeds))]
     keys = {str(number): (*run, part) for number, (run, part) in enumerate((r, p) for r in runs for p in parts)}
     places = {
@@ -117,7 +117,7 @@ def _counts(
 
 
 def answer_scores(kind: str, runs: Mapping[str, SeedRows], *, ranges: str | None = None) -> dict[str, dict[str, Score]]:
-    """Name -> {ACCURACY: Score}, of all questions or classes. kind, ranges: of `right_answers`."""
+    """Map each name to {ACCURACY: Score} over all questions or classes. kind, ranges: see `right_answers`."""
     found = {}
     for name, seeds in runs.items():
         right = np.array([right_answers(kind, rows, ranges=ranges)[0] for rows in seeds])
@@ -126,7 +126,7 @@ def answer_scores(kind: str, runs: Mapping[str, SeedRows], *, ranges: str | None
 
 
 def share(right: np.ndarray, drawn: np.ndarray) -> Score:
-    """The percentage of samples that are right: (R, N), a row a seed. drawn: (DRAWS, N), how often each is drawn."""
+    """The percentage of samples that are right: (R, N), a row per seed. drawn: (DRAWS, N), how often each is drawn."""
     draws = (drawn @ right.T / drawn.sum(1, keepdims=True)).mean(1)  # (DRAWS,)
     return Score(100 * right.mean(1), 100 * draws)
 

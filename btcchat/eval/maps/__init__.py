@@ -1,1 +1,1 @@
-"""Change maps, drawn and compared with masks."""
+"""Draw change maps and compare them with masks."""

@@ -1,7 +1,7 @@
-"""``btcchat eval --change-maps`` draws the change map of every pair, ``--masks`` also compares it with the pair's mask.
+"""``btcchat eval --change-maps`` draws the change map of every pair; ``--masks`` also compares it with the pair's mask.
 
-RUN/change_maps/ID.png              of what is evaluated
-RUN/threshold/SET/change_maps/...   of the pairs that only choose the threshold
+RUN/change_maps/ID.png              for the evaluated pairs
+RUN/threshold/SET/change_maps/...   for pairs that are only used to choose the threshold
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from btcchat.change_encoder.change_map import at_size, save_map
 from btcchat.console.progress import Progress
 from btcchat.data.records import CODES
 from btcchat.errors import BTCChatError
-from btcchat.eval.maps.masks import LEVELS, ThresholdScores, best_level, count, level_of, mask_scores, mask_source
+from btcchat.eval.maps.masks import LEVELS, ThresholdScores, calibrate, count, level_of, mask_scores, mask_source
 from btcchat.eval.runs.folder import map_path
 from btcchat.eval.runs.ranks import Ranks
 from btcchat.eval.runs.samples import EvalSet, Sample, other_split, whole_splits
@@ -23,11 +23,11 @@ from btcchat.model import BTCChatModel
 
 
 class ChangeMaps:
-    """The pairs of ``sets``, and of the val split of each that chooses its threshold (none where one is given).
+    """The pairs of ``sets``, and those of the val splits that choose a threshold (none if a threshold is given).
 
-    where: ``data_root`` and ``folder`` of `read_sets`. masks: the maps are scored, not only drawn. Raises BTCChatError
-    for sets without pairs and, where they are scored, pairs without masks and a test split without a val split to
-    choose on.
+    where: ``data_root`` and ``folder`` of `read_sets`. masks: score the maps as well as drawing them. Raises
+    BTCChatError for sets without pairs and, if maps are scored, for pairs without masks and for a test split without
+    a val split to choose the threshold on.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class ChangeMaps:
         self.pairs = {eval_set.name: pairs for eval_set in sets if (pairs := _pairs(eval_set))}
         if not self.pairs:
             names = ", ".join(eval_set.name for eval_set in sets)
-            raise BTCChatError(f"change maps are of pairs, and {names} has no pairs")
-        self.chosen_on: dict[str, EvalSet] = {}  # where it is another split than the scored one
+            raise BTCChatError(f"change maps need pairs, and {names} has no pairs")
+        self.chosen_on: dict[str, EvalSet] = {}  # if it differs from the scored split
         self._evaluated = {eval_set.content for eval_set in sets}
-        self._counted: dict[str, np.ndarray] = {}  # of each set by its content
+        self._counted: dict[str, np.ndarray] = {}  # for each set, by its content
         if not masks:
             return
         _check_masks([sample for samples in self.pairs.values() for sample in samples])
@@ -51,7 +51,7 @@ class ChangeMaps:
         _check_masks([sample for val in self._only_chosen_on() for sample in _pairs(val)])
 
     def drawing(self, folder: Path) -> "Drawing":
-        """What draws the maps of the evaluated pairs that are not in ``folder`` yet."""
+        """A consumer that draws the maps of the evaluated pairs that are not in ``folder`` yet."""
         return Drawing(folder, {sample.id for samples in self.pairs.values() for sample in samples})
 
     def draw_threshold_pairs(
@@ -62,7 +62,7 @@ class ChangeMaps:
         batch_size: int,
         progress: Progress,
     ) -> None:
-        """The maps of the pairs that only choose the threshold: every process draws its share."""
+        """Draw the maps of pairs used only to choose the threshold; every process draws its share."""
         for val in self._only_chosen_on():
             drawing = Drawing(_beside(folder, val), {sample.id for sample in _pairs(val)})
             todo = ranks.from_first(unfinished(batches(_pairs(val), batch_size), [drawing]) if ranks.first else None)
@@ -70,31 +70,35 @@ class ChangeMaps:
                 progress.restart(sum(map(len, share)), f"change maps of {val.name}")
                 for samples in sweep(load_model(), share, [drawing]):
                     progress.update(len(samples))
-            ranks.gather(None)  # until all have drawn
+            ranks.gather(None)  # wait until all have drawn
 
     def scores(self, eval_set: EvalSet, folder: Path) -> ThresholdScores | None:
-        """Of a set; None where it has no pairs, or the maps are only drawn."""
+        """The scores of a set; None if it has no pairs, or if the maps are only drawn."""
         name = eval_set.name
         if name not in self.pairs or not self.masks:
             return None
         counts = self._counts(eval_set, folder)
         if self.threshold is not None:
-            level, chosen = level_of(self.threshold), "given"
-        elif name in self.chosen_on:
-            val = self.chosen_on[name]
-            level = best_level(self._counts(val, folder))
-            chosen = f"chosen on {val.name} ({len(_pairs(val))} pairs) by IoU"
-        else:
-            level, chosen = best_level(counts), "chosen on this split by IoU"
-        return {"threshold": level / (LEVELS - 1), "chosen": chosen, **mask_scores(counts, level)}
+            level = level_of(self.threshold)
+            return {"threshold": level / (LEVELS - 1), "chosen": "given", **mask_scores(counts, level)}
+        of = self.chosen_on.get(name, eval_set)
+        label = of.name if of.sampling == "all" else f"{of.name}@{of.sampling}"
+        found = calibrate(self._counts(of, folder), label)
+        where = "this split" if of is eval_set else f"{label} ({found['maps']} pairs)"
+        return {
+            "threshold": found["value"],
+            "chosen": f"chosen on {where} by IoU",
+            "calibration": found,
+            **mask_scores(counts, level_of(found["value"])),
+        }
 
     def _only_chosen_on(self) -> list[EvalSet]:
-        """The sets that choose a threshold and are not evaluated themselves, each once."""
+        """The sets used only to choose a threshold, each once."""
         by_content = {val.content: val for val in self.chosen_on.values() if val.content not in self._evaluated}
         return list(by_content.values())
 
     def _counts(self, eval_set: EvalSet, folder: Path) -> np.ndarray:
-        """(N, 2, 256), of its pairs; each map and mask is read once."""
+        """Counts of its pairs, (N, 2, 256); each map and mask is read once."""
         content = eval_set.content
         if content not in self._counted:
             maps = folder if content in self._evaluated else _beside(folder, eval_set)
@@ -108,13 +112,15 @@ def _pairs(eval_set: EvalSet) -> list[Sample]:
 
 
 def _val(eval_set: EvalSet, where: Mapping[str, Any], splits: dict[str, EvalSet]) -> EvalSet | None:
-    """The val split of a set, to choose its threshold on; None for a val split, and where it has only this split."""
+    """The val split to choose a set's threshold on; None for a val split, or if the set has only one split."""
     if eval_set.name.partition(":")[2] == "val":
         return None
     if val := other_split(eval_set, "val", where, splits):
         return val
     if eval_set.is_test or "val" in eval_set.description.get("splits", ()):
-        raise BTCChatError(f"no val split of {eval_set.name} to choose a threshold on; give --mask_threshold T")
+        raise BTCChatError(
+            f"{eval_set.name} has no val split to choose a threshold on; set one with --mask_threshold T"
+        )
     return None
 
 
@@ -135,7 +141,7 @@ def _beside(folder: Path, eval_set: EvalSet) -> Path:
 
 
 class Drawing:
-    """Draws the change maps of pairs, by their ids, that are not in ``folder`` yet."""
+    """Draws the change maps of the pairs with these ids that are not in ``folder`` yet."""
 
     def __init__(self, folder: Path, ids: Collection[str]):
         self.folder = folder
@@ -152,6 +158,6 @@ class Drawing:
         for number, distance in zip(numbers, distances, strict=True):
             name = seen.samples[number].id
             after = seen.images[number][1]
-            size = after.info.get("full_size", after.size)  # its mask is read at full size
+            size = after.info.get("full_size", after.size)  # the mask of this pair is read at full size
             save_map(at_size(distance, *size, padded=padded), map_path(self.folder, name))
             self.missing.discard(name)

@@ -1,6 +1,6 @@
-"""A change map compared with a pair's mask: IoU, precision, recall and F1 of "changed where the map has at least T".
+"""Compare change maps with masks: IoU, precision, recall and F1 of "changed where the map is at least T".
 
-A map is stored in 256 levels, so that a set's counts at all of them give every score at every threshold.
+A map is stored in 256 levels, so the counts of a set at each level give every score at every threshold.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict  # pydantic reads no other on Python < 3.12
 
 from btcchat.data.records.record import Record, media_source
 from btcchat.errors import BTCChatError
@@ -23,23 +23,33 @@ from btcchat.media.source import Embedded, existing_file
 LEVELS = 256
 SCORES = ("IoU", "precision", "recall", "F1")
 
-MapScores: TypeAlias = dict[str, Any]  # each of SCORES and, of what is measured, "95 %": score -> [low, high]
+MapScores: TypeAlias = dict[str, Any]  # each of SCORES and, for measured maps, "95 %": score -> [low, high]
 _MaskScores = TypedDict("_MaskScores", {"pairs": int, "changed pixels": float, "scores": dict[str, MapScores]})
 
 
 class MaskScores(_MaskScores):
-    """Of a set's pairs, by `mask_scores`: the share of changed pixels in percent, and the scores of each map."""
+    """`mask_scores` of the pairs of a set: the share of changed pixels in percent, and the scores of each map."""
+
+
+class Calibration(TypedDict):
+    """The threshold, 0 to 1, with the best IoU (percent) over so many maps of a set that is not a test split."""
+
+    set: str
+    maps: int
+    value: float
+    IoU: float
 
 
 class ThresholdScores(MaskScores):
-    """As metrics.json has them: with the threshold, 0 to 1, and how it was chosen."""
+    """The entry in metrics.json: with the threshold, 0 to 1, and how it was chosen."""
 
     threshold: float
     chosen: str
+    calibration: NotRequired[Calibration]  # where it was not given
 
 
 def mask_source(record: Record, flag: str = "--masks") -> Path | Embedded:
-    """Where the mask of a pair is: a path, or what is embedded. Raises BTCChatError that names the row and the flag."""
+    """The mask of a pair: its path, or the embedded image. Raises BTCChatError that names the row and the flag."""
     if record.row.get("mask") is None:
         raise BTCChatError(f"{record.where}: no 'mask', which {flag} needs of every pair: an image, 0 where unchanged")
     source = media_source(record.row["mask"], "mask", 1, record.where, record.image_root)
@@ -50,25 +60,25 @@ def mask_source(record: Record, flag: str = "--masks") -> Path | Embedded:
 
 
 def changed_pixels(source: Path | Embedded) -> np.ndarray:
-    """bool (H, W) of a mask: 128 and 255 are both a change, of roads and buildings."""
+    """The changed pixels of a mask, bool (H, W): 128 (roads) and 255 (buildings) both count as changed."""
     changed: np.ndarray = np.asarray(load_image(source, reading=MASK)).max(-1) > 0
     return changed
 
 
 def count(sample: Sample, path: Path) -> np.ndarray:
-    """(2, 256): pixels of each level of the map at ``path`` where the mask has no change, and where it has."""
+    """Pixels per level of the map at ``path``, (2, 256): where the mask is unchanged, and where it is changed."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             levels = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise BTCChatError(f"{path} cannot be read ({error}); remove it, and it is drawn again") from error
+        raise BTCChatError(f"{path} cannot be read ({error}); delete it and rerun to draw it again") from error
     source = mask_source(sample.record)
     changed = changed_pixels(source)
     if levels.dtype != np.uint8 or levels.shape != changed.shape:
         of_mask, of_map = (" x ".join(map(str, array.shape[1::-1])) for array in (changed, levels))
         raise BTCChatError(
-            f"{sample.record.where}: the mask {source} has {of_mask} pixels, the pair's change map {of_map}; "
-            "a mask needs the size of the image after"
+            f"{sample.record.where}: the mask {source} is {of_mask} pixels, but the pair's change map is {of_map}; "
+            "a mask must have the size of the 'after' image"
         )
     return np.stack([np.bincount(levels[changed == value], minlength=LEVELS) for value in (False, True)])
 
@@ -79,14 +89,21 @@ def level_of(threshold: float) -> int:
 
 
 def best_level(counts: np.ndarray) -> int:
-    """The level with the highest IoU, of counts (N, 2, 256)."""
+    """The level with the highest IoU, from counts (N, 2, 256)."""
     unchanged, changed = counts.sum(0)
     hits, false_alarms = (pixels[::-1].cumsum()[::-1] for pixels in (changed, unchanged))  # at or above each level
     return int(np.argmax(hits / np.maximum(changed.sum() + false_alarms, 1)))
 
 
+def calibrate(counts: np.ndarray, name: str) -> Calibration:
+    """The threshold of the maps and masks of the set ``name``, (N, 2, 256)."""
+    level = best_level(counts)
+    iou = _row(_outcomes(counts, level))["IoU"] or 0.0  # nothing changed in any mask
+    return {"set": name, "maps": len(counts), "value": level / (LEVELS - 1), "IoU": iou}
+
+
 def mask_scores(counts: np.ndarray, level: int) -> MaskScores:
-    """In percent, over the pixels of all pairs (N, 2, 256); beside them two maps that did not look."""
+    """Scores in percent over the pixels of all pairs (N, 2, 256), and of two constant maps for reference."""
     scores = {"change map": _row(_outcomes(counts, level))}
     drawn = times(len(counts), DRAWS, 0) @ _outcomes(counts, level)  # (draws, 3)
     ends = np.percentile(_ratios(drawn), [2.5, 97.5], axis=0)  # (2, 4)
@@ -103,7 +120,7 @@ def _outcomes(counts: np.ndarray, level: int) -> np.ndarray:
 
 
 def _ratios(outcomes: np.ndarray) -> np.ndarray:
-    """(D, 3) -> (D, 4): SCORES in percent; not a number where there is nothing to divide by."""
+    """SCORES in percent, (D, 4), from (D, 3); NaN where there is nothing to divide by."""
     hits, false_alarms, misses = outcomes.T.astype(float)
     parts = [(hits, hits + false_alarms + misses), (hits, hits + false_alarms), (hits, hits + misses)]
     parts.append((2 * hits, 2 * hits + false_alarms + misses))
@@ -124,7 +141,8 @@ def mask_text(result: ThresholdScores) -> str:
     scores = result["scores"]
     width = max(map(len, scores))
     lines = [
-        f"change maps and masks, over the pixels of {result['pairs']} pairs ({result['changed pixels']:.2f} % changed)",
+        f"change maps against masks, over the pixels of {result['pairs']} pairs ({result['changed pixels']:.2f} % "
+        "changed)",
         f"changed: at least {result['threshold']:.3f}, {result['chosen']}",
         "",
         f"{'':{width}} " + " ".join(f"{name:>9}" for name in SCORES),

@@ -1,4 +1,4 @@
-"""The curves of the training that a model folder comes from, as SVG."""
+"""The curves of the training that produced a model folder, as SVG."""
 
 import math
 import re
@@ -12,14 +12,14 @@ from btcchat.train.run_state import NAME, TrainState
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 150, 52, 8, 20
 NAMES = ("loss", "learning_rate", "grad_norm")
-SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # of evaluations while training
+SCORES = ("S*m", "overall", "accuracy", "changed only CIDEr-D")  # from evaluations during training
 
 
 def training_log(model: str) -> tuple[Path, list[dict[str, Any]]] | None:
-    """The log lines of a model's training: of its end, of its last checkpoint, or of the run that kept it."""
+    """The log of a model's training: from its end, from its last checkpoint, or from the run that selected it."""
     folder = Path(model)
     places = [folder, *checkpoints(folder)[::-1]]
-    if folder.name == "best":  # of a run with --eval_mixture
+    if folder.name == "best":  # in a run with --eval_mixture
         places += [folder.parent, *checkpoints(folder.parent)[::-1]]
     for place in places:
         path = place / NAME

@@ -1,4 +1,4 @@
-"""A finished evaluation as one HTML page that needs nothing beside it: tables, what was run, training, samples."""
+"""A finished evaluation as one self-contained HTML page: tables, what was run, training, samples."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ ASSETS = PACKAGE / "assets" / "report"
 SHARED = PACKAGE / "serve" / "page" / "shared"  # with the page of `btcchat serve`
 STYLES = (SHARED / "theme.css", SHARED / "swipe.css", ASSETS / "style.css")
 SCRIPTS = (SHARED / "swipe.js", ASSETS / "script.js")
-# Nothing is loaded, from wherever: not even by what a data set says, if an escape were forgotten.
+# The page loads nothing from anywhere, even if a text from a data set were not escaped by mistake.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -34,10 +34,10 @@ def report(
     folder: str | None = None,
     java: str | None = None,
 ) -> Iterable[str]:
-    """The page of the run folder ``path``, piece by piece.
+    """Yield the page of the run folder ``path`` in pieces.
 
-    samples: cards in the page, at most. data_root, folder: where data and descriptions are now, if not where they were
-    when it was run. Raises BTCChatError for a run that is not finished, or whose images cannot be read.
+    samples: cards in the page, at most. data_root, folder: where data and descriptions are now, if they have moved
+    since the run. Raises BTCChatError for a run that is not finished, or whose images cannot be read.
     """
     run = read_run(path)
     cards = {s.name: Cards(s, preset=run.preset, java=java) for s in run.sets} if samples else {}
@@ -49,7 +49,7 @@ def _samples(path: str | Path, run: Run, data_root: str | None, folder: str | No
     """The run's samples by id, with their images."""
     request = dict(run.request or {"mixture": "+".join(data["set"] for data in run.data)})
     request |= {name: value for name, value in (("data_root", data_root), ("folder", folder)) if value}
-    hint = "give --data-root and --mixture-folder, or --samples 0 for a page without samples"
+    hint = "set --data-root and --mixture-folder, or use --samples 0 for a page without samples"
     try:
         sets = read_sets(request.pop("mixture"), **request)
     except BTCChatError as error:
@@ -57,7 +57,7 @@ def _samples(path: str | Path, run: Run, data_root: str | None, folder: str | No
     stored = [(data["set"], data["sha256"]) for data in run.data]
     if [(eval_set.name, eval_set.fingerprint) for eval_set in sets] != stored:
         names = " + ".join(name for name, _ in stored)
-        raise BTCChatError(f"{names} is not as it was when {path} was run on it: its rows have changed since; {hint}")
+        raise BTCChatError(f"{names} has changed since {path} was run on it; {hint}")
     return {sample.id: sample for eval_set in sets for sample in eval_set.samples}
 
 
@@ -116,7 +116,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "options", ", ".join(f"{name} {value}" for name, value in run.options.items() if value is not None)
     yield "versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())
     yield "processes", str(run.processes)
-    yield "beside this page", "run.json, metrics.json, predictions.jsonl"
+    yield "next to this page", "run.json, metrics.json, predictions.jsonl"
 
 
 def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
@@ -129,9 +129,9 @@ def _controls(cards: Mapping[str, Cards], preset: str) -> Iterator[str]:
     yield "<span class=soft id=shown></span></form>\n"
     if any(of_set.kind == CAPTIONS for of_set in cards.values()):
         yield paragraph(
-            f"Scores of a pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of its "
-            "set; the scores of the set are not their mean. The worst have the lowest S*m. Misjudged: unchanged taken "
-            "for changed, or changed for unchanged."
+            f"Scores of each pair by itself, with the preset {preset} and, for CIDEr-D, the document frequencies of "
+            "its set; the scores of the set are not their mean. The worst pairs have the lowest S*m. Misjudged: an "
+            "unchanged pair described as changed, or the reverse."
         )
 
 
@@ -139,9 +139,8 @@ def _how_many(shown: int, total: int, worst: int) -> str:
     images = f"Images are at most {LONGEST} pixels wide or high here."
     if shown == total:
         return f"All {total:,} samples. {images}"
-    return (
-        f"{shown:,} of {total:,} samples: the {worst:,} worst, and {shown - worst:,} evenly from the others. {images}"
-    )
+    others = f"{shown - worst:,} evenly spaced among the rest"
+    return f"{shown:,} of {total:,} samples: the {worst:,} worst, and {others}. {images}"
 
 
 def _select(name: str, texts: Sequence[str], values: Iterable[object]) -> str:

@@ -1,4 +1,4 @@
-"""The samples of a report: images, references, the answer and its scores, each a card that script.js sorts."""
+"""The samples of a report, as cards that script.js sorts: images, references, the answer and its scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -28,7 +28,7 @@ SHOWN = ("S*m", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 
 
 class Cards:
-    """The cards of one set: which ones, and their HTML."""
+    """The cards of one set: the choice of samples, and their HTML."""
 
     def __init__(self, run_set: RunSet, *, preset: str, java: str | None = None):
         self.rows, self.kind = run_set.rows, run_set.kind
@@ -45,7 +45,7 @@ class Cards:
             self.tags = [["right" if ok else "wrong"] for ok in right]
 
     def pick(self, limit: int) -> list[int]:
-        """At most ``limit`` rows: the worst half, and as many evenly from the others; in the order of the data."""
+        """At most ``limit`` rows in data order: half of them the worst, the others evenly spaced among the rest."""
         count = len(self.rows)
         if count <= limit:
             return list(range(count))
@@ -56,7 +56,7 @@ class Cards:
     def html(
         self, chosen: Sequence[int], samples: Mapping[str, Sample], folder: Path, reading: Reading
     ) -> Iterator[str]:
-        """samples: by id, with their images. folder: the run's, which may hold change maps. reading: of the images."""
+        """samples: by id, with images. folder: the run folder, which may hold change maps. reading: of the images."""
         maps = [_change_map(map_path(folder, self.rows[number].id)) for number in chosen]
         highest = max((level for _, level in filter(None, maps)), default=0)
         for number, drawn in zip(chosen, maps, strict=True):
@@ -88,7 +88,7 @@ def _flag_tags(changed: bool, caption: str) -> list[str]:
 
 
 def _figures(sample: Sample, reading: Reading, change_map: Image.Image | None, highest: int) -> str:
-    """highest: the largest level of the page's change maps, so that their reds can be compared."""
+    """highest: the largest level of all change maps in the page, so that their reds are comparable."""
     record = sample.record
     try:
         frames = load_frames(record.modality, record.sources, num_video_frames=FRAMES, reading=reading)
@@ -108,7 +108,7 @@ def _figures(sample: Sample, reading: Reading, change_map: Image.Image | None, h
 
 
 def _change_map(path: Path) -> tuple[Image.Image, int] | None:
-    """A change map as small as it is shown, and its highest level; None where none was drawn."""
+    """A change map at the size it is shown, and its highest level; None if none was drawn."""
     if not path.is_file():
         return None
     grey = load_image(path).convert("L")

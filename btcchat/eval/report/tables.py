@@ -18,7 +18,7 @@ PUBLISHED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D", "S*m")
 
 
 def set_tables(name: str, scores: SetScores, selected: Selection | None) -> Iterator[str]:
-    """selected: how the checkpoint was chosen, if that is known."""
+    """HTML tables of a set. selected: how the checkpoint was chosen, if known."""
     if scores["kind"] == CAPTIONS:
         yield from _captions(scores)
         yield from _published(name, scores, selected)
@@ -39,7 +39,7 @@ def number(value: float | None) -> str:
 
 
 def _cell(value: float | None, ends: Sequence[float] | None) -> str | tuple[str, str]:
-    """A score over its 95 % interval."""
+    """A score with its 95 % interval below it."""
     return (number(value), f"{ends[0]:.2f} to {ends[1]:.2f}") if ends else number(value)
 
 
@@ -55,8 +55,8 @@ def _captions(scores: CaptionSet) -> Iterator[str]:
         ends = row.get("95 %", {})
         rows.append([part, str(row["pairs"]), *(_cell(row[metric], ends.get(metric)) for metric in METRICS)])
     yield _scroll(table(["", "pairs", *METRICS], rows, own="all"))
-    scale = "All scores x100; CIDEr-D runs to 1000, so that S*m may pass 100"
-    small = "below a number: its 95 % interval, by bootstrap over the pairs"
+    scale = "All scores x100; CIDEr-D goes up to 1000, so S*m can exceed 100"
+    small = "below each number: its 95 % interval, from a bootstrap over the pairs"
     yield paragraph(f"Text preset {preset}: {build_preset(preset).about}. {scale}; {small}.")
     for note in scores["notes"]:
         yield paragraph(f"Note: {note}.")
@@ -70,11 +70,13 @@ def _captions(scores: CaptionSet) -> Iterator[str]:
     claims = scores["factuality"].items()
     rows = [[kind, number(row["precision"]), number(row["recall"]), number(row["F1"])] for kind, row in claims]
     yield _scroll(table(["", "precision", "recall", "F1"], rows))
-    yield paragraph("What predictions and references say of objects, direction, counts and places, read by a lexicon.")
+    yield paragraph(
+        "What predictions and references say of objects, direction, counts and places, found with a lexicon."
+    )
 
 
 def _published(name: str, scores: CaptionSet, selected: Selection | None) -> Iterator[str]:
-    """For runs on LEVIR-CC: this run beside published numbers, and what keeps them from being compared."""
+    """For runs on LEVIR-CC: this run next to published numbers, and why they may not be comparable."""
     published = yaml.safe_load((PACKAGE / "assets" / "report" / "published.yaml").read_text(encoding="utf-8"))
     if scores.get("data kind") not in published["kinds"]:
         return
@@ -89,7 +91,7 @@ def _published(name: str, scores: CaptionSet, selected: Selection | None) -> Ite
     for row in published["rows"]:
         values = (number(row["scores"].get(metric)) for metric in PUBLISHED)
         rows.append([row["model"], *values, row["split"], row["chosen"], row["source"]])
-    yield "<h3>Beside published results on LEVIR-CC</h3>\n"
+    yield "<h3>Published results on LEVIR-CC for comparison</h3>\n"
     if not standard:
         yield paragraph(
             f"This run is on {split}, not on the standard test split of {published['test_pairs']:,} pairs: its numbers "

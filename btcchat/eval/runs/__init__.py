@@ -1,1 +1,1 @@
-"""An evaluation from a model and data sets to a run folder with its scores."""
+"""Evaluate a model on data sets and write a run folder with the scores."""

@@ -18,9 +18,9 @@ from btcchat.prompt import CAPTION_QUESTION
 
 
 class Answering:
-    """Answers those samples that are not ``done``, a batch at a time.
+    """Answers the samples that are not ``done``, a batch at a time.
 
-    write: is given id -> answer of each batch. clues: of the records that have none of their own. A sampled answer
+    write: called with a dict from id to answer for each batch. clues: for records without a clue. A sampled answer
     depends on ``options.seed`` and the sample, not on its batch or process.
     """
 
@@ -52,12 +52,12 @@ class Answering:
         self.done |= {sample.id for sample in seen.samples}
 
     def _options(self, sample: Sample) -> GenerationOptions:
-        """With a seed of its own where answers are sampled."""
+        """The options, with a seed for each sample if answers are sampled."""
         sampled = self.options.temperature > 0
         return replace(self.options, seed=_seed(self.options.seed, sample.id)) if sampled else self.options
 
     def _clues(self, seen: Seen) -> list[str | None]:
-        """As in training: a record keeps its own clue, and one without images has none."""
+        """As in training: a record keeps its own clue, and a record without images has none."""
         records = [sample.record for sample in seen.samples]
         without = [
             number
@@ -75,7 +75,7 @@ class Answering:
 
 
 def question_record(sample: Sample, clue: str | None) -> Record:
-    """The record with its question alone; for a caption of a pair, the model's own question."""
+    """The record with only its question; for a caption of a pair, the model's own caption question."""
     question = CAPTION_QUESTION if sample.question is None else sample.question
     return replace(sample.record, conversations=[{"from": "human", "value": question}], clue=clue)
 
@@ -89,7 +89,7 @@ def _model_input(model: BTCChatModel, sample: Sample, clue: str | None, frames: 
 
 
 def _seed(seed: int | None, name: str) -> int | None:
-    """Of one sample: the same in any batch and process, and different for each sample."""
+    """The seed of one sample: the same in any batch and process, and different for each sample."""
     if seed is None:
         return None
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")

@@ -1,4 +1,4 @@
-"""Baselines to read a model's scores against: captions that do not look at the pair, or only at its neighbours."""
+"""Baselines for a model's scores: captions that ignore the pair, or copy those of similar pairs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from btcchat.model import BTCChatModel
 
 
 def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
-    """The most frequent caption of the train split; where that names no change, also the one that does.
+    """The most frequent caption of the train split and, if it mentions no change, the most frequent one that does.
 
-    Captions that differ in letters and stops alone are counted together, and written as most of them are.
+    Captions that differ only in case and punctuation are counted together, and written in the most common form.
     """
     texts = [clean(text) for sample in train for text in sample.references]
     written, counts = Counter(texts), Counter(levir_cc(texts))
@@ -33,15 +33,15 @@ def most_frequent(train: Sequence[Sample]) -> dict[str, str]:
 
 
 def nearest(features: np.ndarray, train_features: np.ndarray, train: Sequence[Sample]) -> list[str]:
-    """For each row of ``features`` the first caption of its nearest training neighbour, by cosine of tower features."""
+    """For each row of ``features``, the first caption of the nearest training pair, by cosine of tower features."""
     chunks = (features[start : start + 1024] for start in range(0, len(features), 1024))
     neighbours = [int(row.argmax()) for chunk in chunks for row in chunk @ train_features.T]
     return [train[number].references[0] for number in neighbours]
 
 
 class TowerFeatures:
-    """Of each sample (3 C,): mean of the tower's tokens at the first date, at the last, and of what differs, each of
-    length 1."""
+    """Features of each sample, (3 C,): mean tower tokens of the first date, of the last, and their difference, each
+    normalised to length 1."""
 
     def __init__(self, samples: Sequence[Sample]):
         self.ids = [sample.id for sample in samples]
@@ -62,6 +62,6 @@ class TowerFeatures:
             self._missing.discard(sample.id)
 
     def gathered(self, ranks: Ranks) -> np.ndarray:
-        """(N, 3 C), of all processes, in the order of the samples."""
+        """The features from all processes in the order of the samples, (N, 3 C)."""
         rows = {name: row for part in ranks.gather(self._features) for name, row in part.items()}
         return np.stack([rows[name] for name in self.ids])

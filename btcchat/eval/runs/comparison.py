@@ -1,4 +1,4 @@
-"""Two models' answers to the same pairs or questions, compared on the same draws of them."""
+"""Compare the answers of two models to the same pairs or questions, on the same bootstrap draws."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypedDict
@@ -17,16 +17,16 @@ from btcchat.eval.runs.metrics import selected_text
 from btcchat.eval.runs.samples import CAPTIONS, CLASSES
 from btcchat.eval.runs.schema import Selection
 
-# "pairs", and each of METRICS: its scores of both runs, "difference" (second minus first), "95 %" and "p" of that (p is
-# None where both scores are 0)
+# "pairs", and for each of METRICS the scores of both runs, "difference" (second minus first) and its "95 %" and "p"
+# (None if both scores are 0)
 CaptionDifferences: TypeAlias = dict[str, Any]
 
 
 class Comparison(TypedDict, total=False):
-    """What ``btcchat compare --json`` prints.
+    """The output of ``btcchat compare --json``.
 
-    Of captions: runs, draws, preset, notes and parts. Of runs with questions or classes: runs, draws and sets, of which
-    a set of captions is a Comparison again, and any other has only ``accuracy``, by group.
+    For captions: runs, draws, preset, notes and parts. For runs with questions or classes: runs, draws and sets, where
+    a set of captions is again a Comparison, and any other set has only ``accuracy``, by group.
     """
 
     runs: list[str]  # A and B
@@ -38,7 +38,7 @@ class Comparison(TypedDict, total=False):
     accuracy: dict[str, AccuracyDifference]
     # Added by the command:
     selected: list[Selection | None]  # how each checkpoint was chosen
-    warnings: list[str]  # what makes the answers of the two runs not comparable
+    warnings: list[str]  # why the answers of the two runs are not comparable
 
 
 def comparison(
@@ -49,7 +49,7 @@ def comparison(
     preset: str = "levir-cc",
     java: str | None = None,
 ) -> Comparison:
-    """Two runs over the same pairs (`read_both`), of all pairs and of the changed ones; `comparison_text` prints it."""
+    """Compare two runs (`read_both`) over all and over the changed pairs; `comparison_text` formats the result."""
     rows, count = first.rows, len(first.rows)
     changed = changed_rows(rows)
     texts = [row.prediction for row in (*rows, *second.rows)]
@@ -97,14 +97,14 @@ def run_comparison(
     preset: str = "levir-cc",
     java: str | None = None,
 ) -> Comparison:
-    """Two runs with questions or classes in them, set by set; `run_comparison_text` prints it.
+    """Compare two runs that include questions or classes, set by set; `run_comparison_text` formats the result.
 
-    preset, java: see `comparison`, for sets of captions.
+    preset, java: for sets of captions, see `comparison`.
     """
     sets = [" + ".join(run_set.name for run_set in run) for run in (first, second)]
     if sets[0] != sets[1]:
         a, b = (f"{name} is {f'of {of}' if of else 'a file'}" for name, of in zip(names, sets, strict=True))
-        raise BTCChatError(f"{a}, {b}; compare two runs of the same data sets")
+        raise BTCChatError(f"{a}, {b}; only runs on the same data sets can be compared")
     result: Comparison = {"runs": list(names), "draws": DRAWS, "sets": {}}
     for run_set, other in zip(first, second, strict=True):
         pair = paired(Predictions(run_set.rows), Predictions(other.rows), *names)
@@ -137,4 +137,4 @@ def _runs(result: Comparison) -> list[str]:
 
 
 def _about_p(result: Comparison, unit: str) -> str:
-    return f"p: two-sided, by paired bootstrap over {result['draws']} draws of the {unit}; none where both scores are 0"
+    return f"p: two-sided, from a paired bootstrap over {result['draws']} draws of the {unit}; none if both are 0"

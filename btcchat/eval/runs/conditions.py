@@ -1,4 +1,4 @@
-"""How the answers of a run were made, and what two runs do not have in common there."""
+"""How the answers of a run were made, and where two runs differ in that."""
 
 import json
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from btcchat.eval.runs.folder import BROKEN, RUN
 from btcchat.eval.runs.schema import RunFile
 from btcchat.files import read_json
 
-SAMPLING = ("seed", "top_p")  # options that decide nothing in greedy answers
+SAMPLING = ("seed", "top_p")  # options without effect on greedy answers
 
 
 def different_conditions(first: str | Path, second: str | Path) -> list[str]:
-    """One line for each option or wording in which two run folders differ. [] for files of predictions."""
+    """One line for each option or prompt in which two run folders differ; [] for files of predictions."""
     folders = [Path(path) for path in (first, second) if is_run(path)]
     runs = [read_json(folder / RUN, "options", schema=RunFile, way_out=BROKEN) for folder in folders]
     if len(runs) < 2:

@@ -1,4 +1,4 @@
-"""An evaluation from a model and data sets to a run folder with its scores."""
+"""Evaluate a model on data sets and write a run folder with the scores."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +25,16 @@ from btcchat.generation import GREEDY, GenerationOptions
 from btcchat.model import BTCChatModel
 
 BASELINES = "baselines.json"
-SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen while training
+SELECTION = "selection.json"  # in a checkpoint folder: how it was chosen during training
 
 
 def train_splits(
     sets: Sequence[EvalSet], train: str | None, where: Mapping[str, Any]
 ) -> tuple[dict[str, list[EvalSet]], dict[str, str]]:
-    """What the baselines of each set of captions are taken from, and for a set without that a note, both by its name.
+    """The train splits for the baselines of each caption set, or a note if it has none, both by the name of the set.
 
     train: a mixture, "none", or None for the set's own train split. where: data_root and folder of `read_sets`.
-    Raises BTCChatError where it has what is evaluated, or no captions.
+    Raises BTCChatError if ``train`` contains an evaluated set, or a set without captions.
     """
     splits: dict[str, list[EvalSet]] = {}
     notes: dict[str, str] = {}
@@ -44,10 +44,12 @@ def train_splits(
         name = eval_set.name
         for train_set in train_sets:
             if train_set.name == name:
-                raise BTCChatError(f"--train has {name}, which is what is evaluated; the baselines need another split")
+                raise BTCChatError(
+                    f"--train contains {name}, the set being evaluated; name another split for the baselines"
+                )
             if train_set.kind != CAPTIONS:
                 raise BTCChatError(
-                    f"--train has {train_set.name}, which has {train_set.kind}; the baselines need captions"
+                    f"--train contains {train_set.name}, a set of {train_set.kind}; the baselines need captions"
                 )
         if eval_set.kind != CAPTIONS or train == "none":
             continue
@@ -59,7 +61,7 @@ def train_splits(
             except BTCChatError as error:
                 reason = str(error)
         if not splits[name]:
-            notes[name] = f"no baselines of a train split, as {reason}; --train MIXTURE names one"
+            notes[name] = f"no baselines from a train split, since {reason}; name one with --train MIXTURE"
     return splits, notes
 
 
@@ -67,8 +69,8 @@ def train_splits(
 class Plan:
     """What an evaluation does with its samples.
 
-    clues: the model -> how a record without a clue gets one, or None. train, notes: of `train_splits`. row_of: the form
-    of a row of predictions.jsonl. maps: the change maps of the sets, to draw and score them. progress: counts the
+    clues: given the model, returns how a record without a clue gets one; or None. train, notes: from `train_splits`.
+    row_of: makes a row of predictions.jsonl. maps: draws and scores the change maps of the sets. progress: counts the
     samples of this process, set by set.
     """
 
@@ -92,9 +94,9 @@ def evaluate(
     ranks: Ranks,
     plan: Plan = Plan(),
 ) -> dict[str, Any] | None:
-    """Answer what ``folder`` has no answer to yet, then score all: -> metrics, in the first process.
+    """Answer the samples that ``folder`` has no answer for, then score all; the first process returns the metrics.
 
-    run: for run.json; load_model: called where there is something to compute.
+    run: for run.json. load_model: called only if there is something to compute.
     """
     try:
         return _evaluate(cache(load_model), sets, folder, run, ranks, plan)
@@ -145,9 +147,9 @@ def _see(
     done: Collection[str],
     plan: Plan,
 ) -> dict[str, list[str]]:
-    """Every sample once, for all that is computed of it: its answer, its change map, its tower features.
+    """Go through every sample once and compute its answer, its change map and its tower features.
 
-    Returns the captions of the nearest neighbours of each set that has a train split.
+    Return the captions of the nearest neighbours for each set that has a train split.
     """
     kept = ranks.from_first(_kept_baselines(folder) if ranks.first else None)
     keys = {s.name: _baselines_key(s, train) for s in sets if (train := plan.train.get(s.name))}
@@ -165,7 +167,7 @@ def _see(
             answering = Answering(done, part.write, plan.generation, plan.clues(model))
             for samples in sweep(model, share, [answering, *consumers]):
                 plan.progress.update(len(samples))
-    ranks.gather(None)  # until all have written
+    ranks.gather(None)  # wait until all have written
     seen = {eval_set.content for eval_set in sets}
     for train_set in train_sets:
         if train_set.content not in seen:
@@ -183,7 +185,7 @@ def _see(
 
 
 class _Missing:
-    """Those samples that have no answer yet."""
+    """The samples that have no answer yet."""
 
     def __init__(self, done: Collection[str]):
         self.done = set(done)
@@ -195,7 +197,7 @@ class _Missing:
 
 
 def _numbers(groups: Sequence[list[Sample]], consumers: Sequence[Consumer]) -> list[int]:
-    """Which batches have a sample that a consumer wants."""
+    """The numbers of the batches with a sample that a consumer needs."""
     return [number for number, group in enumerate(groups) if unfinished([group], consumers)]
 
 
@@ -220,7 +222,7 @@ def _baselines_key(eval_set: EvalSet, train: Sequence[EvalSet]) -> str:
 def _baselines(
     eval_set: EvalSet, train: Sequence[EvalSet], nearest_of: Mapping[str, list[str]]
 ) -> dict[str, list[str]]:
-    """Name -> captions of the samples."""
+    """Map the name of each baseline to its captions of the samples."""
     captions = same_for_all([sample.references for sample in eval_set.samples])
     if not train:
         return captions
@@ -230,19 +232,19 @@ def _baselines(
 
 
 def prediction_row(sample: Sample, text: str) -> dict[str, Any]:
-    """A row of predictions.jsonl, which `read_predictions` reads again as a Prediction."""
+    """A row of predictions.jsonl, which `read_predictions` reads back as a Prediction."""
     row: dict[str, Any] = {"id": sample.id, "prediction": text, "references": sample.references}
     row |= {} if sample.changed is None else {"changed": int(sample.changed)}
     return row | ({"question_type": sample.question_type} if sample.question_type else {})
 
 
 def ccexpert_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as CCExpert publishes its predictions, so without the flag of a changed pair; a question keeps its type."""
+    """A row in the format of CCExpert's published predictions, without the changed flag; a question keeps its type."""
     names = {"id": "uid", "prediction": "pred", "references": "change_caption", "question_type": "question_type"}
     return {new: row[name] for name, new in names.items() if name in row}
 
 
-ROW_FORMATS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {  # --format -> what it makes of a row
+ROW_FORMATS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {  # --format -> its function for a row
     "btcchat": dict,
     "ccexpert": ccexpert_row,
 }

@@ -1,4 +1,4 @@
-"""Reading the folder of a finished evaluation again, to score, compare or show it."""
+"""Read the folder of a finished evaluation, to score, compare or show it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class RunSet:
 
     @property
     def ranges(self) -> str | None:
-        """The type of question that is right in a range."""
+        """The type of question for which the right range is enough."""
         return RANGES.get(self.scores["data kind"] or "")
 
 
@@ -52,14 +52,14 @@ def is_run(path: str | Path) -> bool:
 
 
 def predictions_file(path: str | Path) -> str:
-    """A file of predictions as it is; of a run folder, its own."""
+    """The predictions file of a run folder; any other path is returned unchanged."""
     if not is_run(path):
         return str(path)
     return str(_finished(Path(path), PREDICTIONS))
 
 
 def read_run(path: str | Path) -> Run:
-    """Raises BTCChatError where ``path`` is not a finished run."""
+    """Read the run folder ``path``. Raises BTCChatError if it is not a finished run."""
     path = Path(path)
     if not is_run(path):
         raise BTCChatError(f"{path} is not a run folder of btcchat eval: it has no {RUN}")
@@ -83,12 +83,12 @@ def read_run(path: str | Path) -> Run:
 
 
 def sets_of(path: str | Path) -> list[RunSet]:
-    """Those of a run folder; [] of a file of predictions, and of a run that has no scores yet."""
+    """The sets of a run folder; [] for a file of predictions, or a run that has no scores yet."""
     return read_run(path).sets if is_run(path) and (Path(path) / METRICS).is_file() else []
 
 
 def selected_of(path: str | Path) -> Selection | None:
-    """How the checkpoint of a run was chosen while training; None of a file of predictions, and where it is unknown."""
+    """How the checkpoint of a run was chosen during training; None for a file of predictions, or if unknown."""
     if not is_run(path):
         return None
     selected: Selection | None = read_json(Path(path) / RUN, schema=RunFile, way_out=BROKEN).get("selected")

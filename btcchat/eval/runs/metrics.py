@@ -33,7 +33,7 @@ def score_set(
     java: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """``answers[i]`` is of ``eval_set.samples[i]``; -> schema.SetScores, to write. The options are of `score_rows`."""
+    """Score ``answers[i]`` for ``eval_set.samples[i]``; the result is a schema.SetScores. Options: see `score_rows`."""
     rows = rows_of(eval_set, answers)
     data_kind: str | None = eval_set.description.get("kind")
     scores = score_rows(
@@ -68,7 +68,8 @@ def score_rows(
     java: str | None = None,
     notes: Sequence[str] = (),
 ) -> ScoreCard | QuestionScores | ClassScores:
-    """The scores of one set. ranges: the type of question that is right in a range. baselines to notes: of captions."""
+    """The scores of one set. ranges: the type of question for which the right range is enough. baselines to notes: for
+    captions."""
     if kind == CAPTIONS:
         predictions = Predictions(list(rows))
         return score_card(predictions, preset=preset, baselines=baselines, intervals=intervals, java=java, notes=notes)
@@ -87,7 +88,7 @@ def score_rows(
 
 
 def check_scoring(sets: Sequence[EvalSet], *, preset: str = "levir-cc", java: str | None = None) -> None:
-    """Raise BTCChatError now for what scoring lacks, before hours of answers are lost to it."""
+    """Raise BTCChatError for anything that scoring lacks, before hours are spent on answers."""
     build_preset(preset)
     if any(eval_set.kind == CAPTIONS for eval_set in sets):
         eval_package("pycocoevalcap")
@@ -95,7 +96,7 @@ def check_scoring(sets: Sequence[EvalSet], *, preset: str = "levir-cc", java: st
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:
-    """The tables of metrics.json."""
+    """metrics.json as tables."""
     blocks = [selected_text(metrics["selected"])] if metrics.get("selected") else []
     sets: Mapping[str, SetScores] = metrics["sets"]
     for name, scores in sets.items():
@@ -113,6 +114,6 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
 
 
 def selected_text(selected: Selection) -> str:
-    """How the checkpoint was chosen while training, as a sentence."""
+    """How the checkpoint was chosen during training, as a sentence."""
     sets = ", ".join(f"{name}{' (A TEST SPLIT)' * (name in selected['test splits'])}" for name in selected["sets"])
     return f"this checkpoint was chosen by {selected['metric']} on {sets}"

@@ -1,7 +1,7 @@
-"""The processes of one launch, which share the work: ``torchrun --nproc_per_node N -m btcchat eval ...``.
+"""The processes of one launch, which divide the work: ``torchrun --nproc_per_node N -m btcchat eval ...``.
 
-They exchange lists of ids and texts, never tensors, so gloo does on GPUs too; a group that exists already (a
-training's, nccl or gloo) is used as it is.
+They exchange lists of ids and texts, never tensors, so gloo is sufficient on GPUs too; an existing group (of a
+training, nccl or gloo) is used as it is.
 """
 
 import os
@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-DEFAULTS = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}  # variables of a launcher -> their values without one
+DEFAULTS = {
+    "RANK": 0,
+    "WORLD_SIZE": 1,
+    "LOCAL_RANK": 0,
+}  # a launcher's environment variables -> values without one
 
 
 class Ranks:
@@ -24,7 +28,7 @@ class Ranks:
         return self.number == 0
 
     def from_first(self, value: Any) -> Any:
-        """The first process's ``value``, in all of them; they wait for it."""
+        """Return the first process's ``value`` in all processes, which wait for it."""
         if self.world == 1:
             return value
         import torch.distributed as dist
@@ -34,7 +38,7 @@ class Ranks:
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, in all of them; they wait for each other."""
+        """Return the values of all processes in all of them; they wait for each other."""
         if self.world == 1:
             return [value]
         import torch.distributed as dist
@@ -45,14 +49,14 @@ class Ranks:
 
 
 def launched() -> tuple[int, int, int]:
-    """-> (rank, processes, rank on this machine), from what the launcher has set; one process without it."""
+    """(rank, processes, rank on this machine) from the launcher's variables; one process without a launcher."""
     rank, world, local = (int(os.environ.get(name, default)) for name, default in DEFAULTS.items())
     return rank, world, local
 
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """The processes of this launch, joined while the block runs."""
+    """Join the processes of this launch while the block runs."""
     rank, world, local = launched()
     if world == 1:
         yield Ranks()
@@ -64,7 +68,7 @@ def joined() -> Iterator[Ranks]:
         torch.cuda.set_device(local)
     started = not dist.is_initialized()
     if started:
-        dist.init_process_group("gloo", timeout=timedelta(days=7))  # the first to end waits for the last
+        dist.init_process_group("gloo", timeout=timedelta(days=7))  # the first to finish waits for the last
     try:
         yield Ranks(rank, world)
     finally:

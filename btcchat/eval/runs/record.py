@@ -1,4 +1,4 @@
-"""run.json: what decides the answers of an evaluation, how it was run, and where the data is."""
+"""run.json: what determines the answers of an evaluation, how it was run, and where the data is."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -26,9 +26,9 @@ def run_record(
     dtype: str = "auto",
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Another run may not be resumed with it where model, data or options differ.
+    """The content of run.json. A run can only be resumed with the same model, data and options.
 
-    request: `samples.read_arguments`. options: ``vision_tower`` and ``cc_head`` among them, where they are given.
+    request: `samples.read_arguments`. options: include ``vision_tower`` and ``cc_head``, if given.
     """
     folder = resolve(model)
     vision_tower, cc_head = options.get("vision_tower"), options.get("cc_head")

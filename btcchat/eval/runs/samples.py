@@ -1,4 +1,4 @@
-"""What an evaluation asks: one question a record, with the answers it is compared with."""
+"""The samples of an evaluation: one question per record, with the answers it is compared with."""
 
 import hashlib
 import json
@@ -28,16 +28,16 @@ QUESTIONS: Final = "questions"
 
 @dataclass(frozen=True)
 class Sample:
-    """One question. ``id`` is the record's own, with SET/ before it where a run has several sets."""
+    """One question. ``id`` is that of the record, prefixed with SET/ if a run has several sets."""
 
     id: str
     records: Records = field(repr=False)
     index: int
-    question: str | None  # as the record writes it, with its <image>; None: the model's own caption question
+    question: str | None  # as in the record, with its <image>; None: the model's own caption question
     references: list[str]
-    changed: bool | None = None  # the data's own flag
+    changed: bool | None = None  # the flag given in the data
     question_type: str | None = None
-    kept: Record | None = field(default=None, repr=False)  # None where images in it would stay in memory
+    kept: Record | None = field(default=None, repr=False)  # None if images in it would stay in memory
 
     @property
     def record(self) -> Record:
@@ -45,7 +45,7 @@ class Sample:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Samples of one size are answered together: modality, frames, characters of the question."""
+        """Modality, frames, characters of the question; samples of one size are answered together."""
         return self.records.modality_codes[self.index], self.records.frames[self.index], len(self.question or "")
 
 
@@ -56,9 +56,9 @@ class EvalSet:
     name: str  # "levir_cc:test"
     kind: str
     samples: list[Sample]
-    fingerprint: str  # of all their rows
+    fingerprint: str  # of all rows
     description: Description = field(repr=False)
-    sampling: str = "all"  # which of its records: "first:9"
+    sampling: str = "all"  # which records: "first:9"
 
     @property
     def content(self) -> str:
@@ -67,11 +67,11 @@ class EvalSet:
 
     @property
     def is_test(self) -> bool:
-        """Whether it calls itself a test split: by its name, or that of its file or the file's folder."""
+        """Whether it is named as a test split: by its own name, or that of its file or the file's folder."""
         split, file = self.name.partition(":")[2], Path(str(self.description["annotation"]))
         words = [re.split(r"[^a-z]+", name.lower()) for name in ([split] if split else [file.stem, file.parent.name])]
         if not {"train", "val"}.isdisjoint(words[0]):
-            return False  # whatever its folder is called
+            return False  # regardless of its folder's name
         return any(word.startswith("test") or word == "tst" for word in sum(words, []))
 
 
@@ -82,29 +82,29 @@ def read_sets(
     data_root: str | Path | None = None,
     folder: str | Path | None = None,
 ) -> list[EvalSet]:
-    """The sets of ``"a+b:val@first:9"``; ``split`` is that of the names without one.
+    """The sets of a mixture such as ``"a+b:val@first:9"``; ``split`` applies to names without one.
 
-    A record with ``captions`` is asked for a caption, one with ``label`` for its class, another (an image, or one
-    with ``question_type``) its question. Raises BTCChatError that names the row where one lacks its id or references.
+    A record with ``captions`` is asked for a caption, a record with ``label`` for its class, and any other (an image,
+    or with ``question_type``) its question. Raises BTCChatError that names the row if it lacks its id or references.
     """
     parts = terms(mixture, known_sets(folder), split=split)
     names = [term.name for term in parts]
     for name in names:
         if names.count(name) > 1:
-            raise BTCChatError(f"'{mixture}' counts '{name}' more than once; an evaluation asks each sample once")
+            raise BTCChatError(f"'{mixture}' has '{name}' more than once; name it once")
     root = data_root or os.environ.get("BTCCHAT_DATA")
     return [_read_set(term, f"{term.name}/" if len(parts) > 1 else "", root) for term in parts]
 
 
 def other_split(eval_set: EvalSet, split: str, where: Mapping[str, Any], splits: dict[str, EvalSet]) -> EvalSet | None:
-    """Another split of a data set, all of it; None where it has none. where: data_root and folder of `read_sets`.
+    """Another whole split of a data set; None if it does not have it. where: data_root and folder of `read_sets`.
 
-    splits: by name, whole splits that have been read already; what is read is added.
+    splits: whole splits that have already been read, by name; newly read ones are added.
     """
     name, _, own_split = eval_set.name.partition(":")
     if own_split == split or split not in eval_set.description.get("splits", ()):
         return None
-    # of that name; another description, where the set is of a file that a mixture names
+    # of that name, but another description if the set comes from a file named by a mixture
     description = known_sets(where["folder"]).get(name, {})
     if "splits" not in description or of_split(name, description, own_split, own_split)[1] != eval_set.description:
         return None
@@ -114,12 +114,12 @@ def other_split(eval_set: EvalSet, split: str, where: Mapping[str, Any], splits:
 
 
 def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
-    """Those of which no sample is left out, by name."""
+    """The sets of which no sample is left out, by name."""
     return {eval_set.name: eval_set for eval_set in sets if eval_set.sampling == "all"}
 
 
 def read_arguments(mixture: str, split: str, data_root: str | None, folder: str | None) -> dict[str, Any]:
-    """The arguments of `read_sets`, as run.json keeps them: with absolute paths."""
+    """The arguments of `read_sets` as stored in run.json, with absolute paths."""
     root = data_root or os.environ.get("BTCCHAT_DATA")
     paths = {"data_root": root, "folder": folder}
     return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
@@ -139,12 +139,12 @@ def _read_set(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
         sample = replace(_sample(record, records, index, kind, prefix), kept=kept[index])
         first = places.setdefault(sample.id, record.where)
         if first != record.where:
-            raise BTCChatError(f"{record.where}: its id '{sample.id}' is that of {first}")
+            raise BTCChatError(f"{record.where}: its id '{sample.id}' is already used by {first}")
         samples.append(sample)
         digest.update(json.dumps(record.row, sort_keys=True, default=str).encode())
     if kind is None:
         raise BTCChatError(f"data set '{term.name}' has no samples to evaluate")
-    if any(sample.changed is None for sample in samples):  # a flag that some rows lack says nothing about the others
+    if any(sample.changed is None for sample in samples):  # a flag that some rows lack is not used at all
         samples = [replace(sample, changed=None) for sample in samples]
     return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description, term.sampling)
 
@@ -161,7 +161,7 @@ def _kind(record: Record) -> str:
 def _sample(record: Record, records: Records, index: int, kind: str, prefix: str = "") -> Sample:
     row, where = record.row, record.where
     if isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (str, int)) or row["id"] == "":
-        raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one a row")
+        raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one in every row")
     questions = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
@@ -177,17 +177,17 @@ def _sample(record: Record, records: Records, index: int, kind: str, prefix: str
         plain = " ".join(questions[0].replace("<image>", " ").split())
         if record.modality == "pair" and (
             plain == CHANGE_QUESTION or len(questions) > 1
-        ):  # or a dialogue about the pair
+        ):  # otherwise a dialogue about the pair
             question, questions = None, questions[:1]
     elif kind == CLASSES and "label" not in row:
-        raise BTCChatError(f"{where}: no 'label', which the first row has")
+        raise BTCChatError(f"{where}: no 'label', although the first row has one; all rows need it")
     elif kind == QUESTIONS and ("captions" in row or (record.modality == "pair" and not row.get("question_type"))):
         raise BTCChatError(
-            f"{where}: a pair without 'captions' (all its references) or 'question_type'; convert the data set with "
-            "btcchat data convert"
+            f"{where}: this pair has neither 'captions' (all its references) nor 'question_type'; convert the data set "
+            "with btcchat data convert"
         )
     if len(questions) > 1:
-        raise BTCChatError(f"{where}: {len(questions)} questions; a sample of an evaluation has one")
+        raise BTCChatError(f"{where}: {len(questions)} questions; a sample of an evaluation must have exactly one")
     return Sample(f"{prefix}{row['id']}", records, index, question, answers, changed, row.get("question_type"))
 
 

@@ -1,15 +1,15 @@
-"""The JSON files of a run folder and the selection.json of a checkpoint, as far as code here reads them."""
+"""The fields that are read from the JSON files of a run folder and the selection.json of a checkpoint."""
 
 from typing import Any, Literal, TypeAlias
 
-from typing_extensions import NotRequired, TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import NotRequired, TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.checkpoint.facts import ModelParts
 from btcchat.eval.answers.answers import ClassTable, GroupScores
 from btcchat.eval.captions.card import ScoreCard
 from btcchat.eval.maps.masks import ThresholdScores
 
-# selection.json: by which score, of which sets, a checkpoint was chosen while training, and where its training was.
+# selection.json: by which score on which sets a checkpoint was chosen during training, and where the training ran.
 Selection = TypedDict(
     "Selection",
     {
@@ -18,13 +18,13 @@ Selection = TypedDict(
         "step": int,
         "sets": list[str],
         "test splits": list[str],
-        "precision": NotRequired[str],  # not in a model of an older version
+        "precision": NotRequired[str],  # not in models of older versions
     },
 )
 
 
 class _Parts(TypedDict, total=False):
-    parts: ModelParts  # not in a run of an older version
+    parts: ModelParts  # not in runs of older versions
 
 
 class RunModel(_Parts):
@@ -39,7 +39,7 @@ class RunData(TypedDict):
 
     set: str  # its name
     samples: int
-    sha256: str  # of all its rows
+    sha256: str  # of all rows
 
 
 class RunFile(TypedDict, total=False):
@@ -47,7 +47,7 @@ class RunFile(TypedDict, total=False):
 
     model: RunModel
     data: list[RunData]
-    asked: dict[str, Any] | None  # the arguments of `read_sets`; not in a run of an older version
+    asked: dict[str, Any] | None  # the arguments of `read_sets`; not in runs of older versions
     options: dict[str, Any]
     prompts: dict[str, str] | None
     versions: dict[str, str]
@@ -62,7 +62,7 @@ class SetHead(TypedDict):
 
 
 class MetricsFile(TypedDict, total=False):
-    """metrics.json; what each set has beside its head follows from its kind."""
+    """metrics.json; the further fields of each set depend on its kind."""
 
     preset: str
     selected: Selection | None
@@ -74,7 +74,7 @@ _Head = TypedDict("_Head", {"samples": int, "test split": bool, "data kind": str
 
 
 class _Maps(TypedDict, total=False):
-    change_map: ThresholdScores  # with --masks, of a set of pairs
+    change_map: ThresholdScores  # with --masks, for a set of pairs
 
 
 class CaptionSet(_Head, ScoreCard, _Maps):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from btcchat.geo.answering import PairModel
+from btcchat.geo.pair_model import PairModel
 from btcchat.geo.rows import TileRow
 
 Batches: TypeAlias = Sequence[Sequence[int]]  # numbers of tiles; a batch is always read and answered together

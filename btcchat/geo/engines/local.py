@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
-from btcchat.geo.answering import BTCChatPairs, PairModel, TileWork
+from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.job import TileReader
+from btcchat.geo.pair_model import BTCChatPairs, PairModel
 from btcchat.geo.rows import TileRow
 
 Submit: TypeAlias = Callable[[Callable[[], list[TileRow]]], "Future[list[TileRow]]"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from btcchat.errors import BTCChatError
-from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
+from btcchat.geo.folder import MAKE_ROOM, output
 
 CACHE = {"GDAL_CACHEMAX": 2**26}  # bytes, whatever the size of the map
 FLOAT: dict[str, Any] = {"dtype": "float32", "nodata": float("nan")}
@@ -21,7 +21,7 @@ SIDE = 512  # pixels of a block of the file
 def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, str]) -> None:
     """float32 with NaN, or uint8 with a scale and 255, where nothing is known."""
     kind = FLOAT if dtype == "float32" else BYTE
-    with _gdal(path), _scratch(path) as plain, atomic_write(path, sync=True) as part:
+    with output(path) as part, _gdal(path), _scratch(path) as plain:  # _gdal is nearest: its faults are OSErrors too
         import rasterio
         from rasterio.shutil import copy
 
@@ -111,5 +111,8 @@ def _gdal(path: Path) -> Iterator[None]:
         with rasterio.Env(**CACHE):
             yield
     except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
-        raise BTCChatError(f"{path} cannot be written: {reason}; make room, then run again with --resume") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # rasterio says "see previous exception"
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split())[:160]
+        raise BTCChatError(f"{path} cannot be written: {reason}; {MAKE_ROOM}") from error

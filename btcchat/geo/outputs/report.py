@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btcchat.assets import PACKAGE
-from btcchat.files import atomic_write
 from btcchat.geo.blend import BlendedMap
+from btcchat.geo.folder import output
 from btcchat.geo.outputs.features import TileFeatures
 from btcchat.geo.outputs.pictures import date_pictures, map_picture
 from btcchat.geo.projection import name
@@ -31,7 +31,7 @@ PLACE = "https://www.openstreetmap.org/?mlat={0:.6f}&mlon={1:.6f}#map=17/{0:.6f}
 
 
 def write_report(path: Path, run: "SceneRun", features: TileFeatures, summary: Sequence[str]) -> None:
-    with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+    with output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(_page(run, features, summary))
 
 
@@ -125,6 +125,8 @@ def _facts(run: "SceneRun") -> Iterator[tuple[str, str]]:
         yield f"date {number}", f"{scene.date or 'unknown'}: {', '.join(raster.name for raster in scene.rasters)}"
     yield "grid", f"{name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m"
     yield "tiles", f"{plan.tiles.side} pixels = {plan.tiles.ground_side:,.0f} m a side, {plan.tiles.margin} shared"
+    if plan.aoi is not None:
+        yield "area of interest", plan.aoi["file"]
     yield "overlap of the dates", f"{plan.overlap.share:.0%} of the smaller one"
     for scene, found in zip(plan.scenes, plan.registrations, strict=False):
         yield f"registration of {scene.name}", found.text()

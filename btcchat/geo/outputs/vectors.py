@@ -13,7 +13,7 @@ import shapely
 from pyproj import CRS
 
 from btcchat.errors import BTCChatError
-from btcchat.files import atomic_write
+from btcchat.geo.folder import MAKE_ROOM, output
 from btcchat.geo.outputs.style import layer_style
 from btcchat.geo.projection import LONLAT, projected
 
@@ -46,7 +46,7 @@ class Table:
 
 def write_geojson(path: Path, table: Table) -> None:
     """By RFC 7946: longitude and latitude on WGS 84, seven decimals. Polygons are counterclockwise, as a tile's are."""
-    with atomic_write(path, sync=True) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with output(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f'{{"type": "FeatureCollection", "name": {json.dumps(table.name)}, "features": [\n')
         for number, (shape, row) in enumerate(table.features):
             lonlat = projected(shape, table.crs, LONLAT)
@@ -64,7 +64,7 @@ def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     from pyogrio.raw import write
 
-    with atomic_write(path, sync=True) as file, warnings.catch_warnings():
+    with output(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that a file being written ends in .part
         file.unlink()
         try:
@@ -86,7 +86,8 @@ def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
             if style is not None:
                 layer_style(file, table.name, style)
         except (DataSourceError, DataLayerError, FeatureError) as error:
-            raise BTCChatError(f"{path} cannot be written: {' '.join(str(error).split())[:160]}") from error
+            reason = " ".join(str(error).split())[:160]
+            raise BTCChatError(f"{path} cannot be written: {reason}; {MAKE_ROOM}") from error
 
 
 def write_parquet(path: Path, table: Table) -> None:
@@ -99,7 +100,7 @@ def write_parquet(path: Path, table: Table) -> None:
     column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": table.crs.to_json_dict()}
     about = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     schema = pyarrow.schema([*fields, ("geometry", pyarrow.binary())], metadata={"geo": json.dumps(about)})
-    with atomic_write(path, sync=True) as file, parquet.ParquetWriter(file, schema) as writer:
+    with output(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for part in table.parts():
             columns = {name: [row.get(name) for _, row in part] for name in table.columns}
             writer.write_table(pyarrow.table({**columns, "geometry": list(_wkb(part))}, schema=schema))

@@ -1,4 +1,4 @@
-"""Linear layers of int8 and int4 weights for the CPU; benchmarks/quantize.py compares their operators with others."""
+"""Linear layers with int8 and int4 weights for the CPU; benchmarks/quantize.py compares their operators with others."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from btcchat.layers.quantized import put
 
 GROUP = 32  # inputs that share a scale, int4
-ROWS = 16  # int4: the operator takes outputs by so many
+ROWS = 16  # int4: the operator processes this many outputs at a time
 
 
 class QuantizedLinear(nn.Module):
     """``nn.Linear`` for inference: ``weight`` of integers, ``weight_scale``, ``bias``.
 
-    The operators want the weight in an order of their own, which depends on the CPU. It is packed at the first forward
-    pass, in place of the plain weight; `state_dict` has the plain one again.
+    The operators need the weight in a special order, which depends on the CPU. It is packed in the first forward pass
+    and replaces the plain weight; `state_dict` returns the plain one.
     """
 
     weight: Tensor | None
@@ -40,7 +40,7 @@ class QuantizedLinear(nn.Module):
 
     @staticmethod
     def fits(linear: nn.Linear) -> bool:
-        """Whether the operator takes a layer of these sizes."""
+        """Whether the operator accepts a layer of these sizes."""
         return True
 
     @staticmethod
@@ -49,7 +49,7 @@ class QuantizedLinear(nn.Module):
         raise NotImplementedError
 
     def pack(self, weight: Tensor) -> Tensor:
-        """``weight`` as the operator wants it."""
+        """``weight`` in the operator's order."""
         raise NotImplementedError
 
     def unpack(self, packed: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class QuantizedLinear(nn.Module):
         scale = self.weight_scale
         super()._apply(fn, recurse)
         if self.weight_scale.device == scale.device:
-            self.weight_scale = scale  # whatever the model's dtype becomes
+            self.weight_scale = scale  # keep its dtype when the model is cast
         return self
 
     def extra_repr(self) -> str:
@@ -86,10 +86,10 @@ class QuantizedLinear(nn.Module):
 
 
 class Int8Linear(QuantizedLinear):
-    """A scale an output; the input is rounded to 8 bits too, with a scale a row (a token).
+    """One scale per output; the input is rounded to 8 bits too, with one scale per row (a token).
 
-    The integers are added up exactly, and a row's scale does not depend on other rows, so a batch gives what each of
-    its rows gives alone.
+    The integers are added up exactly, and a row's scale does not depend on other rows, so each row gets the same result
+    in a batch as alone.
     """
 
     bits = 8
@@ -111,7 +111,7 @@ class Int8Linear(QuantizedLinear):
     def product(self, x: Tensor, packed: Tensor) -> Tensor:
         largest = torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True, dtype=torch.float32)
         scale = largest.clamp_(min=torch.finfo(torch.float32).tiny * 127).div_(127)  # (R, 1)
-        # Truncated after adding a half, which is to round; one pass over x.
+        # Adding a half and truncating rounds, in one pass over x.
         q = torch.addcmul(torch.tensor(self.MIDDLE + 0.5), x.float(), scale.reciprocal()).to(torch.uint8)
         return self._multiply(q, self.MIDDLE, packed, self.weight_scale).mul_(scale)
 
@@ -124,7 +124,7 @@ class Int8Linear(QuantizedLinear):
 
 
 class Int4Linear(QuantizedLinear):
-    """Scale and middle of each GROUP of weights; two weights a byte. Multiplied in bfloat16.
+    """Scale and middle of each GROUP of weights; two weights per byte. Multiplied in bfloat16.
 
     A weight is (q - 8) * scale + middle, q in 0..15; weight_scale is (K / GROUP, N, 2).
     """
@@ -181,7 +181,7 @@ def empty(kind: str, linear: nn.Linear) -> QuantizedLinear:
 
 
 def replace(kind: str, linear: dict[str, nn.Linear], root: nn.Module, *, loaded: bool) -> int:
-    """Replace those layers of ``root`` (name -> layer) whose sizes the kind takes; returns how many.
+    """Replace those layers of ``root`` (name -> layer) whose sizes the kind accepts; returns how many.
 
     loaded: they have weights, which are rounded; otherwise the weights are loaded later.
     """

@@ -1,4 +1,4 @@
-"""Linear layers of bitsandbytes, for a CUDA GPU: of QLoRA's frozen language model, and for inference."""
+"""bitsandbytes' linear layers for a CUDA GPU: for QLoRA's frozen language model, and for inference."""
 
 import importlib
 from types import ModuleType
@@ -11,9 +11,9 @@ from btcchat.layers.quantized import put
 
 
 def import_bitsandbytes(flag: str, way_out: str) -> ModuleType:
-    """The package. flag: what needs it, such as --bits 4; way_out: what to do without a GPU. Raises BTCChatError."""
+    """The package. flag: what needs it, e.g. --bits 4; way_out: what to do without a GPU. Raises BTCChatError."""
     if not torch.cuda.is_available():
-        raise BTCChatError(f"{flag} needs a CUDA GPU, and PyTorch finds none here; {way_out}")
+        raise BTCChatError(f"{flag} needs a CUDA GPU, but PyTorch finds none here; {way_out}")
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
@@ -26,8 +26,8 @@ def import_bitsandbytes(flag: str, way_out: str) -> ModuleType:
 def replace(library: ModuleType, bits: int, linear: dict[str, nn.Linear], root: nn.Module, dtype: torch.dtype) -> None:
     """Replace these layers of ``root`` (name -> layer) by those of ``library``, bitsandbytes.
 
-    Weights on the CPU are quantised when they are moved to the GPU, those on a GPU here.
-    dtype: of the computation. 4 bits are NF4 (Dettmers et al. 2023, arXiv:2305.14314), 8 bits LLM.int8().
+    Weights on the CPU are quantised when they are moved to the GPU; those on a GPU are quantised here.
+    dtype: that of the computation. 4 bits are NF4 (Dettmers et al. 2023, arXiv:2305.14314), 8 bits LLM.int8().
     """
     for name, old in linear.items():
         sizes = (old.in_features, old.out_features, old.bias is not None)

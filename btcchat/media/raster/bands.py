@@ -1,4 +1,4 @@
-"""Which bands of a raster are red, green and blue."""
+"""Find the red, green and blue bands of a raster."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ NUMBERED = re.compile(r"(?:.*_)?b(?:and)?[ _]?0*(\d+)(a?)(?:\W.*)?", re.IGNORECA
 
 
 def named_colours(descriptions: Sequence[str | None]) -> tuple[int, int, int] | None:
-    """The numbers, from 1, of red, green and blue by the bands' names; None where they do not name all three."""
+    """The numbers, from 1, of red, green and blue by the names of the bands; None if they do not name all three."""
     names = [(text or "").strip().lower() for text in descriptions]
     numbers = [_satellite_band(name) for name in names]
     known = {number for number in numbers if number is not None}
@@ -33,6 +33,6 @@ def _triple(colours: Sequence[str]) -> tuple[int, int, int] | None:
 
 
 def _satellite_band(name: str) -> int | None:
-    """The number in a name; 8A is another band than 8."""
+    """The number in a name; 8A and 8 are different bands."""
     match = NUMBERED.fullmatch(name)
     return int(match[1]) if match and not match[2] and len(match[1]) < 4 else None

@@ -1,4 +1,4 @@
-"""What the stored numbers of a raster mean: which bands are read, which values are no data, what is measured."""
+"""The meaning of the stored numbers of a raster: the bands to read, no-data values, scale and offset."""
 
 import logging
 import math
@@ -64,7 +64,7 @@ class Channels:
 
     @property
     def count(self) -> int:
-        """Bands of what is shown: 1 or 3."""
+        """The number of bands shown: 1 or 3."""
         return len(self.chosen) if self.palette is None else 3
 
     @property
@@ -75,7 +75,7 @@ class Channels:
     def survey(self, stored: np.ndarray, valid: np.ndarray, alpha: np.ndarray | None) -> None:
         """Look at samples (N, B), valid (N,) and alpha (N,): is alpha a mask, is there a fill value?"""
         if alpha is not None and not is_mask(alpha):
-            note = f"band {self.alpha} is marked as alpha but is not a mask (near infrared?); it is left out"
+            note = f"band {self.alpha} is marked as alpha but is not a mask (near infrared?); it is ignored"
             once(log, note, self.name)
             self.alpha = None
         elif alpha is not None:
@@ -83,7 +83,7 @@ class Channels:
         if self.looks_for_fills:
             self._fills = fill_values(stored[valid])
         for value in self._fills:
-            note = f"{value:g} is far from all other values and taken as no data (black); --nodata says otherwise"
+            note = f"{value:g} is far from all other values and taken as no data (black); change this with --nodata"
             once(log, note, self.name)
 
     def valid(self, stored: np.ndarray) -> np.ndarray:
@@ -119,23 +119,23 @@ class Channels:
         if reading.bands is not None:
             if max(reading.bands) > count:
                 listed = ",".join(map(str, reading.bands))
-                raise BTCChatError(f"image '{self.name}' has {count} band{'s' * (count > 1)}, --bands is {listed}")
+                raise BTCChatError(f"image '{self.name}' has {count} band{'s' * (count > 1)}, but --bands is {listed}")
             return reading.bands
         plain = [band.number for band in self.bands if band.colour != "alpha"] or [1]
         if len(plain) < 3:
             if len(plain) == 2:
-                once(log, "the first of its two bands is read as grey; --bands chooses", self.name)
+                once(log, "the first of its two bands is read as grey; choose with --bands", self.name)
             return (plain[0],)
         names = named_colours([band.description for band in self.bands])
         colours = names or marked_colours([band.colour for band in self.bands])
         chosen = colours or (plain[0], plain[1], plain[2])
         listed = ", ".join(map(str, chosen))
         if not colours:
-            note = f"its {count} bands are not marked; {listed} are taken as red, green, blue; --bands chooses"
+            note = f"its {count} bands are not marked; {listed} are taken as red, green, blue; choose with --bands"
             once(log, note, self.name)
         elif chosen != (1, 2, 3) or len(plain) > 3:
             by = "names" if names else "marks"
-            once(log, f"bands {listed} of {count} are red, green, blue by their {by}; --bands chooses", self.name)
+            once(log, f"bands {listed} of {count} are red, green, blue by their {by}; choose with --bands", self.name)
         return chosen
 
     def _read_palette(self, dataset: "DatasetReader") -> np.ndarray | None:

@@ -1,9 +1,9 @@
-"""Values that stand for "no data" though no tag says so, and alpha bands that are none."""
+"""Recognise values that mean "no data" without a tag, and alpha bands that are not masks."""
 
 import numpy as np
 
 CUSTOMARY = (-9999.0, -99999.0, -32768.0, -3.4e38, 3.4e38)  # besides the ends of the data type
-DISTINCT = 16  # fewer different values are classes, of which each counts
+DISTINCT = 16  # with fewer distinct values they are classes, none of which is a fill
 LEAST_ZEROS = 0.001  # a share: a few zeros may be measured
 GAP_TO_ZERO = 0.1  # of the range of the other values
 
@@ -33,7 +33,7 @@ def fill_values(pixels: np.ndarray) -> list[float]:
 
 
 def is_mask(alpha: np.ndarray) -> bool:
-    """Whether an alpha band is one: nearly all is 0 or its highest value. GDAL marks any fourth byte band as alpha."""
+    """Whether an alpha band is a mask, nearly all 0 or its highest value. GDAL marks any fourth byte band as alpha."""
     return bool(np.isin(alpha, (0, alpha.max(initial=0))).mean() >= 0.9)
 
 

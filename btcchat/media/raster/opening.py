@@ -1,7 +1,7 @@
-"""Opening a file through GDAL so that it reads this file alone, and no more memory than is foreseen.
+"""Open a file with GDAL so that it reads only this file, within a fixed memory limit.
 
-GDAL decides by content what a file is, and some kinds lead to other files, to addresses and to code (VRT). So the one
-driver is named that the first bytes ask for; what a file says of other files is refused or not looked for.
+GDAL identifies a file by its content, and some formats refer to other files, to addresses and to code (VRT). So only
+the driver for the first bytes is allowed, and references to other files are refused or ignored.
 """
 
 import logging
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
 log = logging.getLogger(__name__)
-logging.getLogger("rasterio").addHandler(logging.NullHandler())  # else Python prints GDAL's warnings on stderr
+logging.getLogger("rasterio").addHandler(logging.NullHandler())  # otherwise Python prints GDAL's warnings on stderr
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, in both byte orders
 JP2_HEADS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # the boxed file and the bare code stream
-HEAD = 1024  # bytes that decide what a file is
+HEAD = 1024  # bytes that identify a file
 MAX_BANDS = 4096
 MAX_BLOCK = 2**29  # bytes that GDAL decodes at a time: a strip or a tile
 MAX_DIRECTORIES = 4096  # pages, overviews and masks of a TIFF; GDAL keeps each of them in memory
 NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
 OPTIONS = {"GDAL_CACHEMAX": 2**26, "GDAL_MAX_BAND_COUNT": MAX_BANDS}  # bytes of decoded blocks; bands
-ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # no file beside it is looked for
+ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # do not look for sidecar files
 WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
 
 
 def raster_driver(path: Path | Embedded) -> str | None:
-    """GDAL's driver for a file, None where Pillow reads it."""
+    """GDAL's driver for a file, None if Pillow reads it."""
     with path.open("rb") as file:
         return driver_of(file.read(HEAD))
 
 
 def driver_of(head: bytes) -> str | None:
-    """GDAL's driver for a file that begins with these bytes (HEAD, or all); None where Pillow reads it rightly."""
+    """GDAL's driver for a file that begins with these bytes (HEAD, or all); None if Pillow reads it correctly."""
     if head[:4] in TIFF_HEADS:
         return "GTiff"
     if head.startswith(JP2_HEADS):
@@ -60,7 +60,7 @@ def driver_of(head: bytes) -> str | None:
 
 
 class Opening:
-    """How one source is opened, and all that follows from it. virtual: a path of GDAL's own file systems (/vsi...)."""
+    """How one source is opened. virtual: a path of GDAL's own file systems (/vsi...)."""
 
     def __init__(self, source: Path | Embedded, driver: str, *, virtual: bool = False) -> None:
         source = as_binary(source) if driver == "PNM" else source
@@ -112,7 +112,7 @@ class Opening:
 
 
 def _check(dataset: "DatasetReader", name: str) -> None:
-    """Raise BTCChatError for what would take too much memory, or leads elsewhere."""
+    """Raise BTCChatError if it would take too much memory or refers to other files."""
     if dataset.count > MAX_BANDS:
         raise BTCChatError(f"image '{name}' has {dataset.count:,} bands, at most {MAX_BANDS:,} are read")
     other = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
@@ -132,7 +132,7 @@ def _check(dataset: "DatasetReader", name: str) -> None:
 
 
 def structure(dataset: "DatasetReader") -> dict[str, str]:
-    """GDAL's facts of a TIFF. Of a damaged JPEG 2000 file, GDAL may look for them without end."""
+    """GDAL's facts about a TIFF. For a damaged JPEG 2000 file, GDAL might search for them endlessly."""
     facts: dict[str, str] = dataset.tags(ns="IMAGE_STRUCTURE") if dataset.driver == "GTiff" else {}
     return facts
 
@@ -143,7 +143,7 @@ def _bytes(dtype: str) -> int:
 
 
 def _sidecars_are_tiff(path: Path) -> bool:
-    """Whether GDAL may look for overviews and masks beside a file: it would open them as whatever they are."""
+    """Whether GDAL may look for overviews and masks next to a file: it would open them in any format."""
     names = [f"{base}{suffix}" for base in (path, path.with_suffix("")) for suffix in (".ovr", ".OVR", ".msk", ".MSK")]
     for name in names:
         try:
@@ -152,7 +152,7 @@ def _sidecars_are_tiff(path: Path) -> bool:
         except OSError:
             continue
         if head not in TIFF_HEADS:
-            once(log, f"{Path(name).name} is not a TIFF; files beside the image are not read", str(path))
+            once(log, f"{Path(name).name} is not a TIFF; files next to the image are not read", str(path))
             return False
     return True
 

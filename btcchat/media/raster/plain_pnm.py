@@ -1,4 +1,4 @@
-"""PGM and PPM written as text (P2, P3), whose deeper kinds neither Pillow nor GDAL reads rightly."""
+"""PGM and PPM written as text (P2, P3), which neither Pillow nor GDAL reads correctly beyond 8 bits."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""A raster file: its bands, its place on Earth, and its pixels in any window at any size."""
+"""A raster file: its bands, its georeference, and its pixels in any window at any size."""
 
 import math
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Raster:
         if driver is None:
             raise BTCChatError(f"image '{self.source}' is not a TIFF or JPEG 2000 file (nor a PNG or PPM of 16 bits)")
         self.name = str(self.source)
-        self.has_windows = driver in ("GTiff", "JP2OpenJPEG")  # a part of it is read without all before it
+        self.has_windows = driver in ("GTiff", "JP2OpenJPEG")  # a part can be read without everything before it
         self._opening = Opening(self.source, driver, virtual=virtual)
         try:
             self._main = self._opening.dataset()
@@ -81,12 +81,12 @@ class Raster:
 
     @property
     def crs(self) -> "CRS | None":
-        """The coordinate reference system, None where the file has none."""
+        """The coordinate reference system, or None."""
         return self._main.crs
 
     @property
     def transform(self) -> "Affine":
-        """Column and row -> coordinates in the CRS; the identity where the file has no place on Earth."""
+        """Map column and row to coordinates in the CRS; the identity if the file is not georeferenced."""
         transform: Affine = self._main.transform
         return transform
 
@@ -99,7 +99,7 @@ class Raster:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the file says of itself."""
+        """The metadata tags of the file."""
         with self._opening.reading():
             tags: dict[str, str] = self._main.tags()
         return tags
@@ -139,7 +139,7 @@ class Raster:
         rows = np.linspace(top * down, (top + height) * down, size[1] + 1).round(6)
         if (columns[-1] - columns[0]) * (rows[-1] - rows[0]) > MAX_THROUGH:
             raise BTCChatError(
-                f"image '{self.name}' has {level.width} x {level.height} pixels to be read, the limit is "
+                f"image '{self.name}' has {level.width} x {level.height} pixels to read, the limit is "
                 f"{MAX_THROUGH:,}; add overviews (gdaladdo) or crop it"
             )
         values = np.empty(
@@ -156,7 +156,7 @@ class Raster:
         return Pixels(values, valid, transform)
 
     def _survey(self) -> None:
-        """Look at a part of the pixels where what they mean depends on their values."""
+        """Sample the pixels if their meaning depends on their values."""
         channels = self.channels
         if self._surveyed or (not channels.looks_for_fills and channels.alpha is None):
             return

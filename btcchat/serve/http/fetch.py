@@ -87,7 +87,7 @@ def _read(scheme: str, place: tuple[str, str, int], path: str, *, most_bytes: in
         for piece in reply.stream(CHUNK, decode_content=False):
             data += piece
             if len(data) > most_bytes:
-                raise BTCChatError(f"what {host} sends has more than {most_bytes:,} bytes, which is the limit")
+                raise BTCChatError(f"{host} sends more than the limit of {most_bytes:,} bytes")
             if time.monotonic() > end:
                 raise BTCChatError(f"{host} did not send all of it within {seconds:.0f} s")
     return bytes(data)

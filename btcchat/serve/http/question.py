@@ -28,7 +28,7 @@ class Question:
 
 
 def question_of(request: ChatRequest, fetch: Fetch) -> Question:
-    """Raises APIError 400 that names the message, and BTCChatError for an image that cannot be had."""
+    """Raises APIError 400 that names the message, and BTCChatError for an image that cannot be read or downloaded."""
     messages = list(request.messages)
     system = None
     if isinstance(messages[0], SystemMessage):
@@ -39,7 +39,7 @@ def question_of(request: ChatRequest, fetch: Fetch) -> Question:
             place = len(request.messages) - len(messages) + number
             raise APIError(
                 400,
-                f"messages[{place}] is the {message.role}'s, expected the {expected}'s: they take turns",
+                f"messages[{place}] has role {message.role}, expected {expected}: the two must alternate",
                 param="messages",
             )
     if len(messages) % 2 == 0:

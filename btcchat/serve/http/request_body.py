@@ -16,8 +16,8 @@ UNSUPPORTED = {  # fields of OpenAI's, each with what to do
     "response_format": "leave it out; the answer is plain text",
     "top_logprobs": "leave it out",
     "logit_bias": "leave it out",
-    "audio": "leave it out; the answer is text",
-    "modalities": "leave it out; the answer is text. What the images are is the field modality",
+    "audio": "leave it out: answers are always text",
+    "modalities": "leave it out: answers are always text. The kind of images goes into the field modality",
 }
 
 
@@ -94,7 +94,7 @@ class ChatRequest(Body):
     model: str
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
     modality: Literal["text", "image", "pair", "series", "video"] | None = Field(
-        None, description="What the images are; by default image, pair or series by their number."
+        None, description="The kind of images. By default their number decides: image, pair or series."
     )
     dates: list[str] | None = Field(None, description="Of a pair or series: the date of each image.")
     bands: str | None = Field(None, description="Bands that are red, green, blue, such as 4,3,2.")

@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callable[[str], object]) -> None:
     """Answer requests until a signal. listening: called with the address once it can be reached.
 
-    Raises BTCChatError for an address that cannot be had, and what loading the model raises.
+    Raises BTCChatError for an address that cannot be used, and what loading the model raises.
     """
     with bind(settings.host, port) as own:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -59,7 +59,7 @@ def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callab
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises BTCChatError for an address that cannot be had."""
+    """Raises BTCChatError for an address that cannot be used."""
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server((host, port), family=found[0], backlog=2048)

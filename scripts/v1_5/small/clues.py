@@ -1,7 +1,7 @@
 """Clues of the change statistics: how much of a pair changed and where, by models that have not seen its mask.
 
-The maps come from the change encoder alone, trained by the change-map loss. A training pair's map is of an encoder that
-was trained on other scenes.
+The maps come from the change encoder alone, trained with the change-map loss. The map of a training pair comes from an
+encoder that was trained on other scenes.
 """
 
 from collections.abc import Sequence

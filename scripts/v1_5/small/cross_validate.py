@@ -4,7 +4,7 @@
 
 DATA: a folder of LEVIR-CC with masks (images/*/label). PARTS: what offline_parts.py wrote. OUT/runs.jsonl gets a line
 for each training with its configuration, times and captions; the same command resumes an interrupted run. report.py
-makes the tables of it.
+writes the tables.
 
 1. Selection: every row of CANDIDATES is trained on some scenes of fold 0's training pairs and scored on the rest
    (``inner``), by greedy and by beam search; with the second seed too if the first took less than EARLY of the time.

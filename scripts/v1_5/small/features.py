@@ -1,4 +1,4 @@
-"""What the frozen tower gives of every pair in all eight views of a square, computed once and kept in one file."""
+"""The features of the frozen tower for every pair in all eight views of a square, computed once and kept in a file."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One training of the small model on pairs whose tower features are known, and what it then says of held-out pairs."""
+"""One training of the small model on pairs whose tower features are stored, and its captions of held-out pairs."""
 
 import copy
 import math

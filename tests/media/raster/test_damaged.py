@@ -1,4 +1,4 @@
-"""Damaged rasters end in an image or in one line."""
+"""Damaged rasters give an image or a one-line error."""
 
 import random
 
@@ -41,7 +41,7 @@ def test_a_damaged_file_is_an_image_or_one_line(tmp_path, name):
             assert "\n" not in str(error) and len(str(error)) <= 300
 
 
-def test_a_damaged_part_does_not_hide_what_is_no_data_in_the_rest(tmp_path):
+def test_a_damaged_part_does_not_hide_no_data_in_the_rest(tmp_path):
     values = scene("float", side=256)
     values[:64, :64] = -9999
     path = write(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="deflate")

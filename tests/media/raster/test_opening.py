@@ -1,4 +1,4 @@
-"""A file is read alone, whatever it says, and within bounds."""
+"""Only the file itself is read, whatever it refers to, and within limits."""
 
 import logging
 import shutil
@@ -56,7 +56,7 @@ def test_a_vrt_beside_a_file_is_not_read(tmp_path, secret, suffix, caplog):
     (tmp_path / f"a.tif{suffix}").write_text(VRT.format(secret))
     with caplog.at_level(logging.INFO, "btcchat"):
         assert not np.asarray(load_image(path, max_side=16)).any()
-    assert f"a.tif{suffix} is not a TIFF; files beside the image are not read" in caplog.text
+    assert f"a.tif{suffix} is not a TIFF; files next to the image are not read" in caplog.text
 
 
 def test_overviews_in_another_file_are_not_followed(tmp_path, secret):
@@ -67,7 +67,7 @@ def test_overviews_in_another_file_are_not_followed(tmp_path, secret):
         load_image(path, max_side=16)
 
 
-def test_embedded_files_have_no_files_beside_them(tmp_path, monkeypatch):
+def test_embedded_files_have_no_sidecar_files(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", np.full((64, 64, 1), 90, np.uint8))
     with rasterio.open(path, "r+") as file, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False):
         file.write_mask(np.zeros((64, 64), bool))
@@ -85,7 +85,7 @@ def test_embedded_files_have_no_files_beside_them(tmp_path, monkeypatch):
         ("NETCDF:a.nc:band", "not found"),
     ],
 )
-def test_paths_that_are_none_are_refused(path, words):
+def test_paths_that_are_not_local_files_are_refused(path, words):
     for read in (load_image, Raster):
         with pytest.raises(BTCChatError, match=words):
             read(path)
@@ -109,13 +109,13 @@ def test_a_virtual_path_is_opened_on_request(tmp_path):
         (directories(1, bands=10**9), "truncated or damaged: .*SamplesPerPixel"),
         (directories(1, bands=65535), "65,535 bands, at most 4,096"),
         (directories(1, side=2**31 - 1), "blocks of 2147483647 x 1 pixels = 2,147,483,647 bytes, the limit"),
-        (directories(1, side=200_000), "200000 x 200000 pixels to be read, the limit is 2,147,483,648"),
+        (directories(1, side=200_000), "200000 x 200000 pixels to read, the limit is 2,147,483,648"),
         (directories(6000), "more than 4,096 pages or overviews"),
         (directories(1)[:-1028] + struct.pack("<I", 8), "or they form a loop"),
     ],
     ids=["bands", "many bands", "a large block", "many pixels", "many overviews", "a loop"],
 )
-def test_what_a_small_file_claims_is_bounded(tmp_path, data, words):
+def test_huge_sizes_in_a_small_file_are_refused(tmp_path, data, words):
     (tmp_path / "a.tif").write_bytes(data)
     for source in (tmp_path / "a.tif", Embedded("a.tif", data)):
         with pytest.raises(BTCChatError, match=words) as error:

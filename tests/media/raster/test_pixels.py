@@ -1,4 +1,4 @@
-"""Every kind of raster is shown as what it means."""
+"""Every kind of raster is shown with its meaning."""
 
 import logging
 
@@ -172,7 +172,7 @@ def test_a_colour_of_which_one_band_has_the_no_data_value_is_kept(tmp_path):
     [("float", -9999), ("float", 0), ("float", -3.4e38), ("float", 3.4028234663852886e38), ("reflectance", 0),
      ("reflectance", 65535), ("offset", 0), ("counts", -32768), ("counts", -9999), ("counts", 32767)],
 )  # fmt: skip
-def test_a_fill_value_without_a_tag_is_recognised_and_said_once(tmp_path, hole, caplog, kind, fill):
+def test_a_fill_value_without_a_tag_is_recognised_and_logged_once(tmp_path, hole, caplog, kind, fill):
     values = scene(kind)
     whole = shown(write(tmp_path / "whole.tif", values))
     values[hole] = fill
@@ -184,7 +184,7 @@ def test_a_fill_value_without_a_tag_is_recognised_and_said_once(tmp_path, hole, 
     assert len(said) == 1 and "a.tif: " in said[0] and "--nodata" in said[0]
 
 
-def test_values_that_are_measured_are_no_fill(tmp_path, caplog):
+def test_measured_values_are_not_a_fill(tmp_path, caplog):
     zeros = ramp(-300, 2000, np.int16).clip(0).astype(np.uint16)
     classes = np.repeat(np.arange(5, dtype=np.uint16) * 1000, 80).reshape(20, 20, 1)
     saturated = ramp(200, 65535, np.uint16)
@@ -209,7 +209,7 @@ def test_nodata_names_the_value_or_none(tmp_path, hole):
 # -- bands -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_fourth_band_that_gdal_marks_as_alpha_is_no_mask(tmp_path, caplog):
+def test_a_fourth_band_that_gdal_marks_as_alpha_is_not_a_mask(tmp_path, caplog):
     values = (scene("reflectance") / 13).astype(np.uint8)
     four = np.concatenate([values, values[..., :1]], axis=2)
     with caplog.at_level(logging.INFO, "btcchat"):
@@ -251,16 +251,16 @@ def test_bands_are_chosen_by_marks_and_names_or_are_the_first(tmp_path, count, f
     assert load_image(write(tmp_path / "a.tif", values, **facts)).info["bands"] == chosen
 
 
-def test_bands_that_are_asked_for_are_taken(tmp_path):
+def test_requested_bands_are_read(tmp_path):
     values = np.full((4, 4, 5), (10, 20, 30, 40, 50), np.uint8)
     path = write(tmp_path / "a.tif", values, photometric="minisblack")
     assert (shown(path, bands=(5, 1, 3)) == (50, 10, 30)).all()
     assert (shown(path, bands=(4,)) == 40).all()
-    with pytest.raises(BTCChatError, match="has 5 bands, --bands is 6,1,1"):
+    with pytest.raises(BTCChatError, match="has 5 bands, but --bands is 6,1,1"):
         shown(path, bands=(6, 1, 1))
 
 
-def test_what_is_said_of_bands_is_said_once(tmp_path, caplog):
+def test_notes_on_bands_are_logged_once(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "btcchat.media.raster"):
         for name in ("a.tif", "b.tif"):
             load_image(write(tmp_path / name, scene("reflectance", side=8)))
@@ -343,7 +343,7 @@ def test_a_fault_of_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
 
 
 @pytest.mark.parametrize(("nodata", "hidden"), [(None, [2]), ("none", []), (1.0, [1])])
-def test_of_a_palette_what_is_no_data_is_black(tmp_path, nodata, hidden):
+def test_no_data_in_a_palette_is_black(tmp_path, nodata, hidden):
     colours = {0: (10, 20, 30), 1: (40, 50, 60), 2: (70, 80, 90), 3: (1, 2, 3)}
     values = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
     path = write(tmp_path / "a.tif", values, nodata=2, photometric="palette")

@@ -1,4 +1,4 @@
-"""Windows, sizes and places on Earth."""
+"""Windows, sizes and georeferences."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from btcchat.media import Raster, Reading, load_frames, load_image
 from tests.media.scenes import scene, write
 
 
-def test_the_place_on_earth_and_the_bands_are_there(tmp_path):
+def test_the_georeference_and_the_bands_are_read(tmp_path):
     path = write(tmp_path / "a.tif", scene("reflectance", side=40)[:30], descriptions=["red", "green", "blue"])
     with Raster(path) as raster:
         assert (raster.width, raster.height) == (40, 30)
@@ -47,7 +47,7 @@ def test_a_smaller_size_is_the_mean_of_what_it_covers(tmp_path, monkeypatch, lay
     np.testing.assert_allclose(smaller.values, mean, rtol=1e-5)
 
 
-def test_of_much_that_is_covered_a_share_is_enough(tmp_path):
+def test_a_sample_is_enough_for_pixels_that_cover_many(tmp_path):
     values = scene("reflectance", side=512)
     with Raster(write(tmp_path / "a.tif", values)) as raster:
         smaller = raster.read(size=(32, 32)).values
@@ -63,7 +63,7 @@ def test_no_data_does_not_bleed_into_a_smaller_size(tmp_path):
     assert smaller.values[:, 5:].min() >= 200
 
 
-def test_overviews_are_read_where_they_are_large_enough(tmp_path):
+def test_overviews_are_read_if_they_are_large_enough(tmp_path):
     path = write(tmp_path / "a.tif", scene("reflectance", side=256), tiled=True, blockxsize=64, blockysize=64)
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2, 4], Resampling.average)
@@ -140,10 +140,10 @@ def test_a_raster_of_one_row_or_column_keeps_it(tmp_path, shape):
     assert sorted(frame.size) == [1, 8] and np.asarray(frame)[..., 0].ravel().tolist() == list(range(4, 64, 8))
 
 
-def test_a_read_goes_through_so_many_pixels_and_no_more(tmp_path, monkeypatch):
+def test_the_pixels_of_a_read_are_limited(tmp_path, monkeypatch):
     with Raster(write(tmp_path / "a.tif", scene("float", side=40))) as raster:
         monkeypatch.setattr("btcchat.media.raster.raster.MAX_THROUGH", 1600)
         assert raster.read(size=(4, 4)).values.shape == (4, 4, 3)
         monkeypatch.setattr("btcchat.media.raster.raster.MAX_THROUGH", 1599)
-        with pytest.raises(BTCChatError, match="has 40 x 40 pixels to be read, the limit is 1,599"):
+        with pytest.raises(BTCChatError, match="has 40 x 40 pixels to read, the limit is 1,599"):
             raster.read(size=(4, 4))

@@ -140,7 +140,7 @@ def command(*flags: str):
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             lines = iter(process.stderr.readline, "")  # Ray's own come before it
-            address = next(found[0] for line in lines if (found := re.search(r"http://\S+(?= \(Ctrl-C)", line)))
+            address = next(found[0] for line in lines if (found := re.search(r"http://\S+(?= \(press Ctrl-C)", line)))
             while not is_ready(address):
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.1)

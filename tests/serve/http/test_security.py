@@ -315,7 +315,7 @@ def test_redirects_are_not_followed_and_bytes_are_bounded(site):
     host, asked = site
     with pytest.raises(BTCChatError, match="status 302; redirects are not followed"):
         fetch(f"http://{host}/away", [host], most_bytes=1000, seconds=5)
-    with pytest.raises(BTCChatError, match="more than 1,000 bytes"):
+    with pytest.raises(BTCChatError, match="good.org sends more than the limit of 1,000 bytes"):
         fetch(f"http://{host}/large", [host], most_bytes=1000, seconds=5)
     assert len(asked) == 2
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stage 1 of CCExpert 7B: a fresh change encoder and the projector of LLaVA-OneVision learn on CC-Foundation.
-# INCLUDE=localhost:0,1 chooses GPUs; add flags after its name; --resume True resumes an interrupted run.
+# INCLUDE=localhost:0,1 chooses GPUs; add flags after the name of the script; --resume True resumes an interrupted run.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 

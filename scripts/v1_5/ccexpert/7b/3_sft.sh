@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stage 3 of CCExpert 7B: 50 epochs of LEVIR-CC, one of the captions of a pair, drawn again each epoch.
-# INCLUDE=localhost:0,1 chooses GPUs; add flags after its name; --resume True resumes an interrupted run.
+# INCLUDE=localhost:0,1 chooses GPUs; add flags after the name of the script; --resume True resumes an interrupted run.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # LLaVA-OneVision 7B on LEVIR-CC, CCExpert's baseline: both dates in the prompt, no change encoder.
-# INCLUDE=localhost:0,1 chooses GPUs; add flags after its name; --resume True resumes an interrupted run.
+# INCLUDE=localhost:0,1 chooses GPUs; add flags after the name of the script; --resume True resumes an interrupted run.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 

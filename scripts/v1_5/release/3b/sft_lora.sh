@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stage 2 with LoRA: adapters in the language model; change encoder and projector are trained along with them.
-# INCLUDE=localhost:0,1 chooses GPUs; add flags after its name; --resume True resumes an interrupted run.
+# INCLUDE=localhost:0,1 chooses GPUs; add flags after the name of the script; --resume True resumes an interrupted run.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 
