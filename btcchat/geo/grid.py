@@ -39,8 +39,8 @@ class Grid:
 
     def polygon(self, left: float, top: float, width: float, height: float) -> Polygon:
         """The outline of a window of pixels, in the CRS."""
-        x0, y0 = self.transform * (left, top)
-        x1, y1 = self.transform * (left + width, top + height)
+        x0, y0 = self.transform @ (left, top)
+        x1, y1 = self.transform @ (left + width, top + height)
         return box(x0, y1, x1, y0)
 
     def outline(self) -> Polygon:

@@ -37,7 +37,7 @@ class OnGrid:
 
     def __init__(self, scene: Scene, grid: Grid, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.scene, self.grid = scene, grid
-        self._transform = grid.transform * Affine.translation(-shift[0], -shift[1])
+        self._transform = grid.transform @ Affine.translation(-shift[0], -shift[1])
         self._layers = [_Layer(raster, grid, self._transform) for raster in scene.rasters]
 
     @property
@@ -70,8 +70,8 @@ class _Layer:
         """Columns and rows from the raster's first pixel to the grid's, where both have the same pixels."""
         if crs_of(self.raster) != self.grid.crs:
             return None
-        own = ~self.raster.transform * self.transform
-        far = own * (self.grid.width, self.grid.height)
+        own = ~self.raster.transform @ self.transform
+        far = own @ (self.grid.width, self.grid.height)
         same = abs(own.b) < 1e-9 and abs(own.d) < 1e-9 and own.a > 0 and own.e > 0
         drift = (far[0] - own.c - self.grid.width, far[1] - own.f - self.grid.height)
         whole = all(abs(value - round(value)) < 1e-3 for value in (own.c, own.f)) and max(map(abs, drift)) < 1e-3
@@ -86,7 +86,7 @@ class _Layer:
                 pixels = self.raster.read((x, y, width, height), size)
                 return pixels.values.astype(np.float32), _all_bands(pixels.valid, 2)
         steps = Affine.scale(width / size[0], height / size[1])
-        target = self.transform * Affine.translation(left, top) * steps
+        target = self.transform @ Affine.translation(left, top) @ steps
         values, valid, covered = self._warped(target, size)
         self._check_covered(target, size, covered)
         return values, valid
@@ -120,9 +120,9 @@ class _Layer:
         """The part of the raster that a window needs, and the size that it is read at; None where there is none."""
         columns, rows = (np.linspace(0, length, 9) for length in size)
         x, y = np.meshgrid(columns, rows)
-        xs, ys = target * (x.ravel(), y.ravel())
+        xs, ys = target @ (x.ravel(), y.ravel())
         xs, ys = self._to_source.transform(xs, ys)
-        across, down = ~self.raster.transform * (np.asarray(xs), np.asarray(ys))
+        across, down = ~self.raster.transform @ (np.asarray(xs), np.asarray(ys))
         if not (np.isfinite(across).all() and np.isfinite(down).all()):
             raise BTCChatError(f"image '{self.raster.name}' cannot be resampled to the grid here; give another --crs")
         ratio = max(1.0, min(np.ptp(across) / size[0], np.ptp(down) / size[1]))
@@ -137,8 +137,8 @@ class _Layer:
         return window, (max(1, round(window[2] / ratio)), max(1, round(window[3] / ratio)))
 
     def _check_covered(self, target: Affine, size: tuple[int, int], covered: np.ndarray) -> None:
-        x0, y0 = target * (0, 0)
-        x1, y1 = target * size
+        x0, y0 = target @ (0, 0)
+        x1, y1 = target @ size
         window = Polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         expected = 1.0 if self._footprint.contains(window) else self._footprint.intersection(window).area / window.area
         if covered.mean() < expected - MOST_LOST - 2 / min(size):  # and a pixel at each edge

@@ -92,8 +92,8 @@ def test_positions_are_right_to_half_a_pixel_through_a_change_of_crs(tmp_path, c
     grid, _ = choose_grid(opened(other, truth), aoi=None)
     seen = OnGrid(opened(other)[0], grid).read((0, 0, grid.width, grid.height)).values[..., 0]
     for row, column in spots:
-        x, y = rasterio.Affine(0.5, 0, CORNER[0], 0, -0.5, CORNER[1]) * (column + 0.5, row + 0.5)
-        at = ~grid.transform * (x, y)  # where it should be, in the grid's pixels
+        x, y = rasterio.Affine(0.5, 0, CORNER[0], 0, -0.5, CORNER[1]) @ (column + 0.5, row + 0.5)
+        at = ~grid.transform @ (x, y)  # where it should be, in the grid's pixels
         left, top = int(at[0]) - 8, int(at[1]) - 8
         part = np.clip(seen[top : top + 17, left : left + 17] - 100, 0, None)
         rows, columns = np.mgrid[top : top + 17, left : left + 17] + 0.5
@@ -113,7 +113,7 @@ def test_no_data_does_not_leak_into_what_is_valid(tmp_path):
 
 
 def test_a_rotated_raster_is_warped(tmp_path):
-    turned = rasterio.Affine.translation(*CORNER) * rasterio.Affine.rotation(5) * rasterio.Affine.scale(0.5, -0.5)
+    turned = rasterio.Affine.translation(*CORNER) @ rasterio.Affine.rotation(5) @ rasterio.Affine.scale(0.5, -0.5)
     scene = write(tmp_path / "a.tif", picture(), transform=turned)
     grid, _ = choose_grid(opened(scene, scene), aoi=None)
     assert grid.transform.b == grid.transform.d == 0

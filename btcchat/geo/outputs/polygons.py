@@ -55,7 +55,7 @@ def _tile(polygon: Polygon, blended: BlendedMap, log: TileLog) -> int:
     """The tile that shows a polygon best: of those that were captioned, the one whose centre is nearest."""
     tiles = blended.tiles
     point = polygon.representative_point()
-    column, row = ~tiles.grid.transform * (point.x, point.y)
+    column, row = ~tiles.grid.transform @ (point.x, point.y)
     nearest = tiles.nearest(column, row)
     if log.statuses.get(nearest) == DONE:
         return nearest
