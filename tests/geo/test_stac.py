@@ -1,0 +1,54 @@
+"""STAC items: which file of an item is read, and when it was taken."""
+
+import json
+
+import pytest
+
+from btcchat.errors import BTCChatError
+from btcchat.geo.inputs import stac_files
+
+
+def stac_item(href: str, **properties) -> dict:
+    return {"type": "Feature", "id": "one", "properties": properties, "assets": {"visual": {"href": href}}}
+
+
+@pytest.mark.parametrize(
+    ("href", "path"),
+    [
+        ("./v.tif", "{folder}/items/v.tif"),
+        ("../images/v.tif", "{folder}/images/v.tif"),
+        ("/data/v.tif", "/data/v.tif"),
+        ("https://example.org/v.tif", "/vsicurl/https://example.org/v.tif"),
+        ("s3://bucket/v.tif", "/vsis3/bucket/v.tif"),
+    ],
+)
+def test_an_asset_of_a_stac_item_is_found_from_where_the_item_is(tmp_path, href, path):
+    item = tmp_path / "items" / "one.json"
+    item.parent.mkdir()
+    item.write_text(json.dumps(stac_item(href, datetime="2020-02-03T00:00:00Z")))
+    files = stac_files(item, "visual", allow_remote=True)
+    assert files.paths == (path.format(folder=tmp_path),) and files.date == "2020-02-03" and files.name == "one"
+    if files.remote:
+        with pytest.raises(BTCChatError, match="add --allow-remote"):
+            stac_files(item, "visual")
+
+
+def test_a_stac_item_of_a_span_of_time_has_its_first_day(tmp_path):
+    item = tmp_path / "one.json"
+    item.write_text(json.dumps(stac_item("v.tif", datetime=None, start_datetime="2020-06-01T00:00:00Z")))
+    assert stac_files(item, "visual").date == "2020-06-01"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (stac_item("v.tif"), "has no asset 'B04'; give --asset one of its assets: visual"),
+        ({"type": "Feature", "properties": []}, "has no asset 'B04'; give --asset one of its assets: none"),
+        ({"type": "FeatureCollection", "features": []}, "is not a STAC item: its type is 'FeatureCollection'"),
+        ({"type": "Collection", "assets": {}}, "is not a STAC item: its type is 'Collection', expected 'Feature'"),
+    ],
+)
+def test_what_is_not_an_item_with_the_asset_is_one_line(tmp_path, content, words):
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    with pytest.raises(BTCChatError, match=words):
+        stac_files(tmp_path / "one.json", "B04")
