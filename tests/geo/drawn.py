@@ -1,11 +1,14 @@
 """Drawn scenes with a place on Earth."""
 
+import select
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import rasterio
 from PIL import Image
 
+from btcchat import cli
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import ModelFacts
 from btcchat.geo.inputs import find_files
@@ -60,6 +63,24 @@ def write(path: Path, pixels: np.ndarray, *, gsd: float = 0.5, corner=CORNER, ta
         file.write(pixels.transpose(2, 0, 1))
         file.update_tags(**(tags or {}))
     return path
+
+
+def write_mask(path: Path, valid: np.ndarray) -> None:
+    """Add a mask, bool (H, W), to a GeoTIFF, as clouds are marked."""
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(valid)
+
+
+def first_line(process: Popen, seconds: float = 60) -> str:
+    """The first line that a process prints, without its end; waits at most ``seconds``."""
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    assert ready, f"{process.args} printed nothing in {seconds} s"
+    return process.stdout.readline().strip()
+
+
+def run_command(*words) -> int:
+    """``btcchat scenes`` with these words in this process; its exit code."""
+    return cli.main(["scenes", *map(str, words)])
 
 
 FACTS = ModelFacts("stub", "0", threshold=0.2, chosen_on="nothing", gsd=0.5)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from btcchat import BTCChat
 from btcchat.decoding.options import GenerationOptions
 from btcchat.geo.answering import TileWork
 from btcchat.geo.job import TilePixels, date_pairs
@@ -15,11 +14,6 @@ from btcchat.synthetic import make_pair
 
 OPTIONS = GenerationOptions(max_new_tokens=12)
 QUESTION = "How many buildings are there?"
-
-
-@pytest.fixture(scope="module")
-def tiny() -> BTCChat:
-    return BTCChat.from_pretrained(dtype="float32", device="cpu")
 
 
 def tiles(dates: int) -> list[TilePixels]:

@@ -16,7 +16,7 @@ from btcchat.geo.rows import DONE, FAILED, SKIPPED
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings
 from btcchat.outputs.lock import beside
-from tests.geo.drawn import CORNER, FACTS, picture, run_scenes, write
+from tests.geo.drawn import CORNER, FACTS, first_line, picture, run_scenes, write, write_mask
 from tests.geo.stub import StubModel
 
 FILES = {"tiles.jsonl", "tiles.geojson", "tiles.gpkg", "change.tif", "changes.gpkg", "report.html", "run.json"}
@@ -74,13 +74,16 @@ def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
 def test_two_runs_at_once_are_refused(pair, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from btcchat.outputs.lock import Lock, beside\n"
-        f"with Lock(beside(Path({str(tmp_path / 'out')!r})), 'x'): print('held', flush=True); time.sleep(60)"
+        f"with Lock(beside(Path({str(tmp_path / 'out')!r})), 'x'): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(BTCChatError, match="is being written by process"):
-            run_scenes(pair, tmp_path / "out")
-        other.kill()
+        try:
+            assert first_line(other) == "held"
+            with pytest.raises(BTCChatError, match=f"is being written by process {other.pid}"):
+                run_scenes(pair, tmp_path / "out")
+        finally:
+            other.kill()
+    assert not (tmp_path / "out").exists()
 
 
 def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
@@ -104,8 +107,16 @@ def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
     assert any(0 < row["valid"] < 1 for row in rows if row["status"] == DONE) and record["changes"]["polygons"] == 0
 
 
-def test_a_date_that_is_all_no_data_is_one_line(pair, tmp_path):
-    empty = write(tmp_path / "empty.tif", np.zeros((384, 384, 3), np.uint8), nodata=0)
+@pytest.mark.parametrize("by", ["no data", "mask", "alpha"])
+def test_a_date_without_a_valid_pixel_is_one_line(pair, tmp_path, by):
+    pixels = np.zeros_like(picture()) if by == "no data" else picture()
+    if by == "alpha":
+        pixels = np.dstack([pixels, np.zeros((384, 384), np.uint8)])
+    empty = write(
+        tmp_path / "empty.tif", pixels, **{"no data": {"nodata": 0}, "alpha": {"photometric": "RGB"}}.get(by, {})
+    )
+    if by == "mask":
+        write_mask(empty, np.zeros((384, 384), bool))
     with pytest.raises(BTCChatError, match="empty.tif has no valid pixel where the dates overlap"):
         run_scenes([empty, pair[1]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -164,14 +175,14 @@ def test_swapped_dates_and_other_bands_are_warnings(pair, tmp_path):
     four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
     record, _ = run_scenes([four, pair[1]], tmp_path / "out")
     assert any("give the earlier one first" in warning for warning in record["warnings"])
-    assert any("have 4 and 3 bands, perhaps of different sensors" in warning for warning in record["warnings"])
+    assert any("have 4 and 3 bands and may come from different sensors" in warning for warning in record["warnings"])
 
 
 def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp_path):
     from dataclasses import replace
 
     record, _ = run_scenes(pair, tmp_path / "out", facts=replace(FACTS, gsd=3.0))
-    assert any("0.5 m a pixel, the model was trained on 3 m" in warning for warning in record["warnings"])
+    assert any("0.5 m per pixel, but the model was trained on 3 m" in warning for warning in record["warnings"])
     with pytest.raises(BTCChatError, match="has no change_threshold in its config.json; give --threshold"):
         run_scenes(pair, tmp_path / "other", facts=replace(FACTS, threshold=None))
 
@@ -212,10 +223,10 @@ def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
     record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
     assert record["grid"]["size"][0] < 384 and 0 < len(rows) <= 4 and record["aoi"]["file"] == str(area)
     triangle((-40, -40), (0, -40), (40, 40), (40, -40))  # a corner more, of the same extent
-    with pytest.raises(BTCChatError, match="is a run of other scenes, another model or other settings"):
+    with pytest.raises(BTCChatError, match="has a run of other scenes, another model or other settings"):
         run_scenes(pair, tmp_path / "out", aoi=area, resume=True)
     area.write_text("{}")
-    with pytest.raises(BTCChatError, match="--aoi .* has no polygons that can be read"):
+    with pytest.raises(BTCChatError, match="--aoi .* has no readable polygons"):
         run_scenes(pair, tmp_path / "other", aoi=area)
 
 
@@ -243,5 +254,5 @@ def test_rows_of_other_settings_and_of_anything_else_are_refused(tmp_path):
     with pytest.raises(BTCChatError, match="tiles of another model or other settings"):
         TileLog(tmp_path, "two")
     (tmp_path / "tiles.jsonl").write_text('{"caption": "a house"}\n')
-    with pytest.raises(BTCChatError, match="is not the tiles of a run of scenes"):
+    with pytest.raises(BTCChatError, match="does not hold the tiles of a run of scenes"):
         TileLog(tmp_path, "one")
