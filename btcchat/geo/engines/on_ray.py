@@ -1,19 +1,23 @@
-"""Many processes, on this machine or a cluster, through Ray Data: one model an actor, the same work a batch."""
+"""Many processes, on this machine or a cluster, with Ray Data: each actor has a model and does the same work."""
 
 import json
 import logging
+import socket
 from dataclasses import dataclass, replace
 from typing import Any
 
 from btcchat.compat.extras import require
+from btcchat.errors import BTCChatError
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, LoadModel, Rows
 from btcchat.geo.job import Job, TileReader
 
+SECONDS = 20  # to connect to a cluster; Ray itself tries for minutes
+
 
 @dataclass(frozen=True)
 class RayOptions:
-    """address: of a cluster; None starts Ray on this machine. workers: actors. gpus: of each of them."""
+    """address: of a cluster; None starts Ray on this machine. workers: number of actors. gpus: per actor."""
 
     address: str | None = None
     workers: int = 2
@@ -22,7 +26,7 @@ class RayOptions:
 
 @dataclass(frozen=True)
 class Spec:
-    """What an actor is made of. work: without its model, which every actor loads for itself."""
+    """What an actor needs. work: without its model, because every actor loads its own."""
 
     job: Job
     work: TileWork
@@ -30,7 +34,7 @@ class Spec:
 
 
 class Worker:
-    """The actor: opens the scenes and loads the model once, then does batch after batch."""
+    """An actor: it opens the scenes and loads the model once, then does one batch after another."""
 
     def __init__(self, spec: Spec) -> None:
         self._reader = TileReader(spec.job)
@@ -45,19 +49,24 @@ class Worker:
 
 
 def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
-    """A worker that dies is started again, and its batches are done again."""
+    """Do the batches with Ray. If a worker dies, it is started again and its batches are repeated.
+
+    Raises BTCChatError if the cluster cannot be reached, and if this machine has too few GPUs for the workers, because
+    Ray would wait for them forever.
+    """
     require("ray", "--engine ray", "'btcchat[ray]'")
     import ray
 
     started = not ray.is_initialized()
     if started:
-        ray.init(address=options.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        _start(options.address)
     try:
+        _check_gpus(options)
         ray.data.DataContext.get_current().enable_progress_bars = False
-        # One block a batch, made here: a task that cut them would wait for a CPU that the workers have.
+        # One block per batch, made here: a task that cut them would wait for a CPU that the workers have.
         items = [{"tiles": json.dumps(list(batch))} for batch in batches]
         data = ray.data.from_items(items, override_num_blocks=len(items))
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # now: ray.data sets it when it is first used
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # now, because ray.data sets it on first use
         done = data.map_batches(
             Worker,
             fn_constructor_args=(spec,),
@@ -70,3 +79,30 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    try:
+        if address not in (None, "auto", "local"):
+            host, _, port = str(address).rpartition("://")[2].rpartition(":")
+            socket.create_connection((host, int(port)), timeout=SECONDS).close()
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+    except (OSError, ValueError) as error:  # Ray's ConnectionError is an OSError
+        reason = " ".join(str(error).split())[:120]
+        raise BTCChatError(
+            f"--ray-address {address}: no Ray cluster answers ({reason}); give HOST:PORT of its head, such as "
+            "10.0.0.1:6379, or auto on one of its machines"
+        ) from error
+
+
+def _check_gpus(options: RayOptions) -> None:
+    import ray
+
+    needed, found = options.workers * options.gpus, ray.cluster_resources().get("GPU", 0)
+    if options.address is None and needed > found:  # a cluster may grow
+        raise BTCChatError(
+            f"{options.workers} Ray workers with --ray-gpus {options.gpus:g} need {needed:g} GPUs, but Ray found "
+            f"{found:g} here; change --ray-workers or --ray-gpus"
+        )
