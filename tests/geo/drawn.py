@@ -1,4 +1,4 @@
-"""Drawn scenes with a place on Earth."""
+"""Draw georeferenced scenes, and run the command on them."""
 
 import select
 from pathlib import Path
@@ -23,7 +23,7 @@ CORNER = 350_000.0, 4_740_000.0  # near Norcia
 
 
 def picture(side: int = 384, seed: int = 0) -> np.ndarray:
-    """uint8 (side, side, 3): ground with a texture that is nowhere the same."""
+    """uint8 (side, side, 3): ground whose texture does not repeat."""
     random = np.random.default_rng(seed)
     coarse = random.random((side // 8 + 2, side // 8 + 2, 3))
     levels = np.stack(
@@ -66,7 +66,7 @@ def write(path: Path, pixels: np.ndarray, *, gsd: float = 0.5, corner=CORNER, ta
 
 
 def write_mask(path: Path, valid: np.ndarray) -> None:
-    """Add a mask, bool (H, W), to a GeoTIFF, as clouds are marked."""
+    """Add a mask, bool (H, W), to a GeoTIFF, such as one of clouds."""
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
         file.write_mask(valid)
 
@@ -79,7 +79,7 @@ def first_line(process: Popen, seconds: float = 60) -> str:
 
 
 def run_command(*words) -> int:
-    """``btcchat scenes`` with these words in this process; its exit code."""
+    """Run ``btcchat scenes`` with these arguments in this process; return its exit code."""
     return cli.main(["scenes", *map(str, words)])
 
 
@@ -87,7 +87,7 @@ FACTS = ModelFacts("stub", "0", threshold=0.2, chosen_on="nothing", gsd=0.5)
 
 
 def run_scenes(sources, out: Path, *, model=None, facts=FACTS, dates=(), aoi=None, resume=False, **settings):
-    """A run with the stub model, to its end -> (the record of run.json, the rows that came)."""
+    """Do a run with the stub model; return the record in run.json and the new rows."""
     model = StubModel() if model is None else model
     files = [find_files(source) for source in sources]
     with Plan(files, Settings(**{"tile": 128, **settings}), dates=dates, aoi=aoi) as plan:

@@ -1,4 +1,4 @@
-"""A model that measures grey levels and answers at once, for tests of everything around it."""
+"""A model that compares grey levels and answers immediately, for tests of everything around it."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ SIDE = 16  # patches
 
 
 class StubModel:
-    """The distance of two dates is that of their mean grey levels; ``asked`` has every question."""
+    """The distance of two dates is that of their mean grey levels. ``questions`` collects what it was asked."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.asked, self.calls, self.stop_after = [], 0, stop_after
+        self.questions, self.calls, self.stop_after = [], 0, stop_after
 
     def see(self, dates):
         return dates
@@ -31,9 +31,9 @@ class StubModel:
         side = len(grey) // SIDE * SIDE
         return grey[:side, :side].reshape(SIDE, side // SIDE, SIDE, side // SIDE).mean(axis=(1, 3))
 
-    def answers(self, dates, asked):
-        shown = [(question, [dates[tile][date] for date in of]) for tile, of, question in asked]
-        self.asked += shown
+    def answers(self, dates, questions):
+        shown = [(question, [dates[tile][date] for date in of]) for tile, of, question in questions]
+        self.questions += shown
         return [question or self.caption(frames) for question, frames in shown]
 
     def caption(self, frames):
@@ -43,7 +43,7 @@ class StubModel:
 
 
 class Killed(StubModel):
-    """The first worker that comes to its second batch is killed, once."""
+    """The first worker to reach its second batch is killed, once."""
 
     def __init__(self, flag: Path) -> None:
         super().__init__()

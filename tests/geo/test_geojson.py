@@ -43,7 +43,7 @@ def test_tiles_on_both_sides_of_the_180th_meridian_are_cut_there(tmp_path, crs):
         lambda content: content["features"][0]["geometry"]["coordinates"][0][1].__setitem__(0, -179),
     ],
 )
-def test_the_rules_of_rfc_7946_find_what_breaks_them(change):
+def test_the_check_of_rfc_7946_finds_violations(change):
     ring = [[13, 42], [14, 42], [14, 43], [13, 43], [13, 42]]
     feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
     content = {"type": "FeatureCollection", "features": [feature]}

@@ -1,4 +1,4 @@
-"""Grids, overlaps and dates: where a run is, and what it says of scenes that do not fit."""
+"""Grids, overlaps and dates, and the errors for scenes that do not fit together."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_a_scene_without_metres_on_the_ground_is_gridded_in_utm(tmp_path, crs):
     assert grid.gsd == pytest.approx(0.5, rel=0.05)
 
 
-def test_web_mercator_is_off_and_areas_are_geodesic(tmp_path):
+def test_web_mercator_metres_are_not_ground_metres_and_areas_are_geodesic(tmp_path):
     from pyproj import CRS
     from shapely import box
 
@@ -82,7 +82,7 @@ def test_gsd_is_metres_on_the_ground_whatever_the_unit(tmp_path):
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32632"])
-def test_positions_are_right_to_half_a_pixel_through_a_change_of_crs(tmp_path, crs):
+def test_positions_are_accurate_to_half_a_pixel_in_another_crs(tmp_path, crs):
     pixels = np.full((384, 384, 3), 60, np.uint8)
     spots = [(50, 60), (200, 310), (330, 120)]
     for row, column in spots:
@@ -101,7 +101,7 @@ def test_positions_are_right_to_half_a_pixel_through_a_change_of_crs(tmp_path, c
         assert np.hypot(found[0] - at[0], found[1] - at[1]) < 0.5
 
 
-def test_no_data_does_not_leak_into_what_is_valid(tmp_path):
+def test_no_data_does_not_leak_into_valid_pixels(tmp_path):
     pixels = np.full((384, 384, 3), 200, np.uint8)
     pixels[100:200, 100:300] = 0
     hole = write(tmp_path / "hole.tif", pixels, nodata=0)
@@ -129,7 +129,7 @@ def test_a_rotated_raster_is_warped(tmp_path):
         ({"transform": rasterio.Affine.identity()}, "has no geotransform"),
     ],
 )
-def test_what_has_no_common_place_is_one_line_with_the_way_out(tmp_path, change, words):
+def test_scenes_without_a_common_place_give_one_line_with_the_way_out(tmp_path, change, words):
     scene, other = write(tmp_path / "a.tif", picture()), write(tmp_path / "b.tif", picture(), **change)
     with pytest.raises(BTCChatError, match=words) as raised:
         choose_grid(opened(scene, other), aoi=None)
@@ -185,7 +185,7 @@ def test_dates_come_from_tags_and_names():
     assert in_order("2019", "2019-05-01") and in_order(None, "2019") and not in_order("2020-01-01", "2019")
 
 
-def test_product_folders_lead_to_their_bands(tmp_path):
+def test_the_bands_of_product_folders_are_found(tmp_path):
     bands = tmp_path / "S2A_20160822.SAFE" / "GRANULE" / "L1C" / "IMG_DATA"
     bands.mkdir(parents=True)
     for band in ("B02", "B03", "B04", "B08"):
@@ -200,7 +200,7 @@ def test_product_folders_lead_to_their_bands(tmp_path):
         find_files(tmp_path)
 
 
-def test_nothing_remote_is_opened_unless_it_is_allowed():
+def test_remote_files_are_opened_only_if_allowed():
     with pytest.raises(BTCChatError, match="--allow-remote"):
         find_files("https://example.org/a.tif")
     assert find_files("https://example.org/a.tif", allow_remote=True).paths == ("/vsicurl/https://example.org/a.tif",)
@@ -217,7 +217,7 @@ def test_files_of_one_band_each_are_one_date(tmp_path):
     assert several.crs.to_string() == UTM
 
 
-def test_a_warp_that_loses_what_the_footprint_covers_is_an_error(tmp_path, monkeypatch):
+def test_a_warp_that_loses_pixels_inside_the_footprint_is_an_error(tmp_path, monkeypatch):
     scene = warped(write(tmp_path / "a.tif", picture()), "EPSG:32632")
     grid, _ = choose_grid(opened(scene, write(tmp_path / "b.tif", picture())), aoi=None)
     date = OnGrid(opened(scene)[0], grid)

@@ -1,4 +1,4 @@
-"""A run that is killed, for real, and resumed."""
+"""A run that is killed by a signal, and resumed."""
 
 import json
 import os
@@ -27,7 +27,7 @@ run_scenes([before, after], out, model=Slow(), batch_size=2)
 """
 
 
-def test_what_a_killed_run_left_is_resumed_to_equal_files(pair, tmp_path):
+def test_a_killed_run_is_resumed_and_its_files_are_equal(pair, tmp_path):
     run_scenes(pair, tmp_path / "whole", batch_size=2)
     out = tmp_path / "out"
     with subprocess.Popen([sys.executable, "-c", SLOW, *map(str, pair), str(out)]) as process:

@@ -32,7 +32,7 @@ def ground() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def after(ground, tmp_path_factory):
-    """The later date: what was built is bright, and so are the clouds, which its mask marks."""
+    """The later date. What was built is bright, and so are the clouds, which are masked."""
     pixels = ground.copy()
     for row, column in PLACES:
         pixels[row : row + BUILT, column : column + BUILT] = 250
@@ -67,7 +67,7 @@ def earlier(path, ground: np.ndarray, shift: float):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("shift", "moved"), [(0.5, None), (3.0, "auto")])
-def test_changes_are_found_at_their_places_through_all_differences(ground, after, tmp_path, shift, moved):
+def test_changes_are_found_at_their_places_despite_all_differences(ground, after, tmp_path, shift, moved):
     before = earlier(tmp_path / "before_2019-05-01.tif", ground, shift)
 
     record, rows = run_scenes([before, after], tmp_path / "out", tile=256, shift=moved)

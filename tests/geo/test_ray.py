@@ -1,4 +1,4 @@
-"""The workers of Ray: the same rows as one process, also where a worker is killed."""
+"""Ray workers give the same rows as one process, also if one is killed."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.geo.stub import LoadKilled
 
 
 @pytest.mark.slow
-def test_two_workers_of_which_one_is_killed_give_the_rows_of_one_process(pair, tmp_path):
+def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(pair, tmp_path):
     pytest.importorskip("ray")
     _, expected = run_scenes(pair, tmp_path / "one", batch_size=2)
     files = [find_files(path) for path in pair]

@@ -80,7 +80,7 @@ def iou(found: np.ndarray, changed: np.ndarray) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", [29, 30, 31])
 def test_the_iou_of_a_real_scene_is_that_of_its_tiles_one_by_one(shared, tmp_path, scene, tiny):
-    """No bar for the packaged model, which was trained on drawn scenes: the scene must score what its 16 tiles do."""
+    """The packaged model knows only drawn scenes, so no score is required, except that of the single tiles."""
     dates = ((2002, "A"), (2018, "B"))
     paths = [write(tmp_path / f"{year}.tif", levir_scene(shared, scene, kind)) for year, kind in dates]
     words = ["--overlap", 0, "--min-change", 1, "--shift", "ignore", "--device", "cpu", "--dtype", "float32"]

@@ -1,4 +1,4 @@
-"""Scenes over the network: a server on this machine, asked for parts of files as GDAL asks a store of COGs."""
+"""Scenes over the network, from a server on this machine that sends parts of files."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ def served(folder):
 
 @pytest.fixture
 def cog(tmp_path):
-    """A COG whose blocks are incompressible, so that a window is a small part of it."""
+    """A COG of incompressible blocks, so that a window is a small part of the file."""
     pixels = np.random.default_rng(0).integers(0, 255, (2048, 2048, 3), np.uint8)
     profile = {**cog_profiles.get("deflate"), "blockxsize": 256, "blockysize": 256}
     cog_translate(write(tmp_path / "plain.tif", pixels), tmp_path / "cog.tif", profile, quiet=True)
@@ -61,7 +61,7 @@ def test_a_window_of_a_remote_cog_is_read_without_the_rest(cog):
         assert 0 < sent() < path.stat().st_size / 3
 
 
-def test_a_remote_stac_item_leads_to_its_remote_asset(tmp_path):
+def test_the_asset_of_a_remote_stac_item_is_read(tmp_path):
     write(tmp_path / "v.tif", picture())
     (tmp_path / "items").mkdir()
     item = stac_item("../v.tif", datetime="2020-02-03T00:00:00Z")
@@ -77,7 +77,7 @@ def test_a_remote_stac_item_leads_to_its_remote_asset(tmp_path):
             stac_files(f"{address}/other.json", "visual", allow_remote=True)
 
 
-def test_a_remote_scene_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_remote_scene_gives_one_line(tmp_path):
     with served(tmp_path) as (address, _), pytest.raises(BTCChatError) as error:
         Scene(find_files(f"{address}/none.tif", allow_remote=True), Reading())
     assert "none.tif" in str(error.value) and "\n" not in str(error.value)

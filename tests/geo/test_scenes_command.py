@@ -12,7 +12,7 @@ import rasterio
 from tests.geo.drawn import CORNER, picture, run_command, write
 
 
-def test_a_pair_is_done_and_said_in_words(pair, tmp_path, stub, capsys):
+def test_a_pair_is_captioned_and_summarised(pair, tmp_path, stub, capsys):
     assert run_command(*pair, "--out", tmp_path / "out", "--tile", 128, "--threshold", 0.2) == 0
     captured = capsys.readouterr()
     assert "with new buildings, in the north-west" in captured.out and "report.html shows them" in captured.err
@@ -29,7 +29,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert set(tmp_path.iterdir()) == before
 
 
-def test_a_list_of_scenes_does_what_can_be_done(pair, tmp_path, stub, capsys):
+def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsys):
     text = f"before,after,id\n{pair[0].name},{pair[1].name},good\n{pair[0].name},missing.tif,bad\n"
     (tmp_path / "scenes.csv").write_text(text)
     assert run_command("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs", "--tile", 128) == 3
@@ -58,7 +58,7 @@ def test_a_list_of_scenes_does_what_can_be_done(pair, tmp_path, stub, capsys):
         (("{a}", "{elsewhere}"), "do not overlap; check that they show the same place"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(pair, tmp_path, stub, capsys, words, fault):
+def test_bad_input_gives_one_line_and_nothing_is_written(pair, tmp_path, stub, capsys, words, fault):
     elsewhere = write(tmp_path / "elsewhere.tif", picture(), corner=(CORNER[0] + 5000, CORNER[1]))
     words = [str(word).format(a=pair[0], b=pair[1], elsewhere=elsewhere) for word in words]
     assert run_command(*words, "--out", tmp_path / "out") == 2
@@ -67,7 +67,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(pair, tmp_path, stub, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_tiles_that_fail_are_exit_code_3(pair, tmp_path, stub, capsys):
+def test_failed_tiles_give_exit_code_3(pair, tmp_path, stub, capsys):
     path = write(tmp_path / "bad.tif", picture(), compress="deflate")
     with rasterio.open(path) as file:
         offset = int(file.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
@@ -117,7 +117,7 @@ sys.exit(cli.main(["scenes", *sys.argv[1:]]))
 
 
 def child(*words, prefix=(), most: int = 0):
-    """The command in a process of its own, which cannot write files of more than ``most`` bytes.
+    """Run the command in a process of its own, which cannot write files of more than ``most`` bytes (0: any).
 
     Not with preexec_fn, which may wait forever in a process with threads.
     """
@@ -127,7 +127,7 @@ def child(*words, prefix=(), most: int = 0):
     return done.returncode, done.stderr
 
 
-def test_a_disk_that_fills_up_is_exit_code_2_and_the_run_can_be_resumed(pair, tmp_path):
+def test_a_full_disk_gives_exit_code_2_and_the_run_can_be_resumed(pair, tmp_path):
     words = [*pair, "--out", tmp_path / "out", "--tile", "128"]
     code, error = child(*words, most=20_000)
     assert code == 2 and "cannot be written: " in error and "; make room, then run again with --resume" in error
@@ -135,7 +135,7 @@ def test_a_disk_that_fills_up_is_exit_code_2_and_the_run_can_be_resumed(pair, tm
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "finished"
 
 
-def test_a_folder_that_may_not_be_written_is_exit_code_2(pair, tmp_path):
+def test_a_read_only_folder_gives_exit_code_2(pair, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     prefix = () if os.geteuid() else ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
     code, error = child(*pair, "--out", tmp_path / "locked" / "out", "--tile", "128", prefix=prefix)

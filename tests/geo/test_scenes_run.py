@@ -1,4 +1,4 @@
-"""Whole runs: validity, stretch, registration, resuming, and inputs that are not as they should be."""
+"""Whole runs: validity, stretch, registration, resuming, and faulty inputs."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ FILES = {"tiles.jsonl", "tiles.geojson", "tiles.gpkg", "change.tif", "changes.gp
 
 
 def contents(out):
-    """What must not depend on how a run came to its end."""
+    """The results that an interruption must not change."""
     with rasterio.open(out / "change.tif") as file:
         pixels = file.read(1)
     return (out / "tiles.geojson").read_text(), pixels
@@ -34,13 +34,13 @@ def test_all_valid_tiles_are_done_and_the_files_are_there(pair, tmp_path):
     record, rows = run_scenes(pair, tmp_path / "out", model=model)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert record["status"] == "finished" and record["counts"] == {DONE: 16, SKIPPED: 0, FAILED: 0}
-    assert len(rows) == len(model.asked) == 16 and record["warnings"] == []
+    assert len(rows) == len(model.questions) == 16 and record["warnings"] == []
     stored = json.loads((tmp_path / "out" / "run.json").read_text())
     assert stored == {"made_by": "btcchat scenes", **json.loads(json.dumps(record))}
     assert not beside(tmp_path / "out").exists()
 
 
-def test_a_stopped_run_that_is_resumed_equals_one_that_was_not(pair, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path):
     run_scenes(pair, tmp_path / "whole", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
         run_scenes(pair, tmp_path / "out", model=StubModel(stop_after=2), batch_size=3)
@@ -108,7 +108,7 @@ def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
 
 
 @pytest.mark.parametrize("by", ["no data", "mask", "alpha"])
-def test_a_date_without_a_valid_pixel_is_one_line(pair, tmp_path, by):
+def test_a_date_without_a_valid_pixel_gives_one_line(pair, tmp_path, by):
     pixels = np.zeros_like(picture()) if by == "no data" else picture()
     if by == "alpha":
         pixels = np.dstack([pixels, np.zeros((384, 384), np.uint8)])
@@ -122,7 +122,7 @@ def test_a_date_without_a_valid_pixel_is_one_line(pair, tmp_path, by):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_block_fails_its_tiles_and_the_run_goes_to_its_end(pair, tmp_path):
+def test_a_damaged_block_fails_its_tiles_and_the_run_finishes(pair, tmp_path):
     path = write(tmp_path / "bad.tif", picture(), compress="deflate")
     with rasterio.open(path) as file:
         offset = int(file.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
@@ -145,7 +145,7 @@ def test_a_shift_is_measured_and_nothing_is_moved_silently(pair, tmp_path, pixel
     assert any("it is not moved" in warning for warning in record["warnings"]) == moved
 
 
-def test_above_three_pixels_the_user_decides(pair, tmp_path):
+def test_above_three_pixels_the_user_must_choose(pair, tmp_path):
     off = write(tmp_path / "off.tif", picture(), corner=(CORNER[0] + 2.5, CORNER[1]))
     with pytest.raises(BTCChatError, match=r"5\.00 pixels = 2\.50 m off.*give --shift auto"):
         run_scenes([off, pair[1]], tmp_path / "out")
@@ -171,14 +171,14 @@ def test_one_stretch_for_both_dates_is_in_the_record(tmp_path):
     assert first == second and 300 < first[0] < first[1] < 3400
 
 
-def test_swapped_dates_and_other_bands_are_warnings(pair, tmp_path):
+def test_swapped_dates_and_different_band_counts_give_warnings(pair, tmp_path):
     four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
     record, _ = run_scenes([four, pair[1]], tmp_path / "out")
     assert any("give the earlier one first" in warning for warning in record["warnings"])
     assert any("have 4 and 3 bands and may come from different sensors" in warning for warning in record["warnings"])
 
 
-def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp_path):
+def test_a_ground_sampling_distance_unlike_the_models_gives_a_warning(pair, tmp_path):
     from dataclasses import replace
 
     record, _ = run_scenes(pair, tmp_path / "out", facts=replace(FACTS, gsd=3.0))
@@ -187,16 +187,16 @@ def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp
         run_scenes(pair, tmp_path / "other", facts=replace(FACTS, threshold=None))
 
 
-def test_min_change_leaves_captions_out_and_keeps_the_map(pair, tmp_path):
+def test_min_change_skips_captions_and_keeps_the_map(pair, tmp_path):
     model = StubModel()
     record, rows = run_scenes(pair, tmp_path / "out", model=model, min_change=0.05)
     captioned = [row for row in rows if row["pairs"][0]["caption"] is not None]
-    assert 1 <= len(captioned) == len(model.asked) < 16
+    assert 1 <= len(captioned) == len(model.questions) < 16
     assert all(row["pairs"][0]["change"] >= 0.05 for row in captioned)
     assert f"{16 - len(captioned)} tiles below --min-change, not captioned" in record["summary"]
 
 
-def test_a_series_has_all_neighbours_and_first_to_last(pair, tmp_path):
+def test_a_series_has_consecutive_pairs_and_first_to_last(pair, tmp_path):
     third = write(tmp_path / "last_2023-01-01.tif", picture())
     record, rows = run_scenes([*pair, third], tmp_path / "out", questions=("When?",))
     assert record["pairs"] == [[0, 2], [0, 1], [1, 2]]
@@ -208,7 +208,7 @@ def test_a_series_has_all_neighbours_and_first_to_last(pair, tmp_path):
     assert page.count("name=left") == 3 and "class=strip" in page
 
 
-def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
+def test_only_tiles_in_the_area_of_interest_are_done(pair, tmp_path):
     from pyproj import Transformer
 
     x, y = CORNER[0] + 100, CORNER[1] - 100
@@ -230,7 +230,7 @@ def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
         run_scenes(pair, tmp_path / "other", aoi=area)
 
 
-def test_a_model_may_summarize_all_captions_where_they_fit(pair, tmp_path):
+def test_a_model_summarizes_all_captions_if_they_fit(pair, tmp_path):
     run_scenes(pair, tmp_path / "out")
     with Plan([find_files(path) for path in pair], Settings(tile=128)) as plan:
         with SceneRun(plan, tmp_path / "out", FACTS, resume=True) as run:

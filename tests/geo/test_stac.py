@@ -1,4 +1,4 @@
-"""STAC items: which file of an item is read, and when it was taken."""
+"""STAC items: the file and the date of an asset."""
 
 import json
 
@@ -22,7 +22,7 @@ def stac_item(href: str, **properties) -> dict:
         ("s3://bucket/v.tif", "/vsis3/bucket/v.tif"),
     ],
 )
-def test_an_asset_of_a_stac_item_is_found_from_where_the_item_is(tmp_path, href, path):
+def test_a_relative_asset_starts_at_its_item(tmp_path, href, path):
     item = tmp_path / "items" / "one.json"
     item.parent.mkdir()
     item.write_text(json.dumps(stac_item(href, datetime="2020-02-03T00:00:00Z")))
@@ -33,7 +33,7 @@ def test_an_asset_of_a_stac_item_is_found_from_where_the_item_is(tmp_path, href,
             stac_files(item, "visual")
 
 
-def test_a_stac_item_of_a_span_of_time_has_its_first_day(tmp_path):
+def test_an_item_that_covers_a_span_of_time_has_its_first_day(tmp_path):
     item = tmp_path / "one.json"
     item.write_text(json.dumps(stac_item("v.tif", datetime=None, start_datetime="2020-06-01T00:00:00Z")))
     assert stac_files(item, "visual").date == "2020-06-01"
@@ -48,7 +48,7 @@ def test_a_stac_item_of_a_span_of_time_has_its_first_day(tmp_path):
         ({"type": "Collection", "assets": {}}, "is not a STAC item: its type is 'Collection', expected 'Feature'"),
     ],
 )
-def test_what_is_not_an_item_with_the_asset_is_one_line(tmp_path, content, words):
+def test_anything_but_an_item_with_the_asset_gives_one_line(tmp_path, content, words):
     (tmp_path / "one.json").write_text(json.dumps(content))
     with pytest.raises(BTCChatError, match=words):
         stac_files(tmp_path / "one.json", "B04")
