@@ -107,14 +107,15 @@ def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
     assert any(0 < row["valid"] < 1 for row in rows if row["status"] == DONE) and record["changes"]["polygons"] == 0
 
 
-@pytest.mark.parametrize("by", ["no data", "mask", "alpha"])
-def test_a_date_without_a_valid_pixel_gives_one_line(pair, tmp_path, by):
-    pixels = np.zeros_like(picture()) if by == "no data" else picture()
+@pytest.mark.parametrize(
+    ("by", "profile"), [("no data", {"nodata": 0}), ("mask", {}), ("alpha", {"photometric": "RGB", "alpha": "YES"})]
+)
+def test_a_date_without_a_valid_pixel_gives_one_line(pair, tmp_path, by, profile):
+    """All no data, or all clouds."""
+    pixels = np.zeros((384, 384, 3), np.uint8) if by == "no data" else picture()
     if by == "alpha":
         pixels = np.dstack([pixels, np.zeros((384, 384), np.uint8)])
-    empty = write(
-        tmp_path / "empty.tif", pixels, **{"no data": {"nodata": 0}, "alpha": {"photometric": "RGB"}}.get(by, {})
-    )
+    empty = write(tmp_path / "empty.tif", pixels, **profile)
     if by == "mask":
         write_mask(empty, np.zeros((384, 384), bool))
     with pytest.raises(BTCChatError, match="empty.tif has no valid pixel where the dates overlap"):
