@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +63,23 @@ class LoadKilled:
 
     def __call__(self) -> StubModel:
         return Killed(self.flag)
+
+
+class Slow(StubModel):
+    """Takes ``seconds`` for a batch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def distances(self, dates, pairs):
+        time.sleep(self.seconds)
+        return super().distances(dates, pairs)
+
+
+@dataclass(frozen=True)
+class LoadSlow:
+    seconds: float
+
+    def __call__(self) -> StubModel:
+        return Slow(self.seconds)

@@ -25,6 +25,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert run_command(*pair, "--tile", 128, "--dry-run") == 0
     text = capsys.readouterr().out
     assert "grid: EPSG:32633, 384 x 384 pixels of 0.5 m (0.1 megapixels)" in text
+    assert "overlap of the dates: 100% of the smaller one" in text
     assert "tiles: 16 of 128 x 128 pixels (64 m)" in text and "expected time: about" in text
     assert set(tmp_path.iterdir()) == before
 
@@ -95,6 +96,15 @@ def test_two_sentinel_2_folders_are_read_as_jpeg_2000_with_one_stretch(tmp_path,
     assert [date["date"] for date in record["dates"]] == ["2016-08-22", "2018-08-22"]
     assert record["ranges"][0] == record["ranges"][1] and record["grid"]["gsd"] == 10
     assert record["counts"] == {"done": 16, "skipped": 0, "failed": 0}
+
+
+def test_bands_and_stretch_are_chosen_and_recorded(tmp_path, stub):
+    values = np.dstack([picture(), picture(seed=1)[..., :1]]).astype(np.uint16) * 12
+    paths = [write(tmp_path / f"{year}.tif", values) for year in (2019, 2021)]
+    words = ["--bands", "4,3,2", "--stretch", "300,2500", "--tile", 128]
+    assert run_command(*paths, "--out", tmp_path / "out", *words) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["ranges"] == [[300, 2500]] * 2 and [date["bands"] for date in record["dates"]] == [[[4, 3, 2]]] * 2
 
 
 def test_a_missing_package_is_named_with_its_extra(pair, monkeypatch, capsys):

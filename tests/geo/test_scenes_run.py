@@ -40,6 +40,16 @@ def test_all_valid_tiles_are_done_and_the_files_are_there(pair, tmp_path):
     assert not beside(tmp_path / "out").exists()
 
 
+def test_run_json_is_enough_to_repeat_the_run(pair, tmp_path):
+    first, _ = run_scenes(pair, tmp_path / "one", questions=("How many?",), min_change=0.01, overlap=0.25, gsd=0.6)
+    stored = json.loads((tmp_path / "one" / "run.json").read_text())
+    names = stored["settings"].keys() & vars(Settings()).keys() - {"generation"}
+    settings = {name: stored["settings"][name] for name in names}
+    files, dates = ([date[name] for date in stored["dates"]] for name in ("files", "date"))
+    again, _ = run_scenes(files, tmp_path / "two", dates=dates, **settings)
+    assert again["settings_hash"] == first["settings_hash"]
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path):
     run_scenes(pair, tmp_path / "whole", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
@@ -176,6 +186,7 @@ def test_swapped_dates_and_different_band_counts_give_warnings(pair, tmp_path):
     four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
     record, _ = run_scenes([four, pair[1]], tmp_path / "out")
     assert any("give the earlier one first" in warning for warning in record["warnings"])
+    assert "give the earlier one first" in (tmp_path / "out" / "report.html").read_text()
     assert any("have 4 and 3 bands and may come from different sensors" in warning for warning in record["warnings"])
 
 

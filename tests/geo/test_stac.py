@@ -6,6 +6,7 @@ import pytest
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.inputs import stac_files
+from tests.geo.drawn import run_command
 
 
 def stac_item(href: str, **properties) -> dict:
@@ -52,3 +53,16 @@ def test_anything_but_an_item_with_the_asset_gives_one_line(tmp_path, content, w
     (tmp_path / "one.json").write_text(json.dumps(content))
     with pytest.raises(BTCChatError, match=words):
         stac_files(tmp_path / "one.json", "B04")
+
+
+def test_the_command_reads_an_asset_of_two_items(pair, tmp_path, stub):
+    items = []
+    for path, day in zip(pair, ("2018-04-05", "2020-07-08"), strict=True):
+        item = stac_item(path.name, datetime=f"{day}T10:00:00Z") | {"id": f"scene-{day}"}
+        items.append(tmp_path / f"{day}.json")
+        items[-1].write_text(json.dumps(item))
+    words = ["--asset", "visual", "--tile", 192, "--threshold", 0.2]
+    assert run_command("--stac", *items, "--out", tmp_path / "out", *words) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [date["date"] for date in record["dates"]] == ["2018-04-05", "2020-07-08"]
+    assert record["dates"][0]["name"] == "scene-2018-04-05" and record["counts"]["done"] == 9

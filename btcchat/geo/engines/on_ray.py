@@ -12,7 +12,8 @@ from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, LoadModel, Rows
 from btcchat.geo.job import Job, TileReader
 
-SECONDS = 20  # to connect to a cluster; Ray itself tries for minutes
+CONNECT = 20  # seconds to reach a cluster; Ray itself tries for minutes
+START = 1800  # seconds until all workers have loaded the model; Ray itself waits without limit
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class Worker:
 def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
     """Do the batches with Ray. If a worker dies, it is started again and its batches are repeated.
 
-    Raises BTCChatError if the cluster cannot be reached, and if this machine has too few GPUs for the workers, because
-    Ray would wait for them forever.
+    Raises BTCChatError if the cluster cannot be reached, and if it has too few CPUs or GPUs for the workers.
     """
     require("ray", "--engine ray", "'btcchat[ray]'")
     import ray
@@ -61,8 +61,9 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
     if started:
         _start(options.address)
     try:
-        _check_gpus(options)
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        _check_resources(options)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars, context.wait_for_min_actors_s = False, START
         # One block per batch, made here: a task that cut them would wait for a CPU that the workers have.
         items = [{"tiles": json.dumps(list(batch))} for batch in batches]
         data = ray.data.from_items(items, override_num_blocks=len(items))
@@ -76,6 +77,11 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
         )
         for row in done.iter_rows():
             yield json.loads(row["rows"])
+    except ray.exceptions.GetTimeoutError as error:
+        raise BTCChatError(
+            f"Ray could not start {options.workers} workers in {START // 60} minutes; give fewer --ray-workers, or a "
+            "cluster with more free CPUs or GPUs"
+        ) from error
     finally:
         if started:
             ray.shutdown()
@@ -87,7 +93,7 @@ def _start(address: str | None) -> None:
     try:
         if address not in (None, "auto", "local"):
             host, _, port = str(address).rpartition("://")[2].rpartition(":")
-            socket.create_connection((host, int(port)), timeout=SECONDS).close()
+            socket.create_connection((host, int(port)), timeout=CONNECT).close()
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     except (OSError, ValueError) as error:  # Ray's ConnectionError is an OSError
         reason = " ".join(str(error).split())[:120]
@@ -97,12 +103,14 @@ def _start(address: str | None) -> None:
         ) from error
 
 
-def _check_gpus(options: RayOptions) -> None:
+def _check_resources(options: RayOptions) -> None:
+    """Whether this machine is enough for the workers. Nothing is known about a cluster, which may grow."""
     import ray
 
-    needed, found = options.workers * options.gpus, ray.cluster_resources().get("GPU", 0)
-    if options.address is None and needed > found:  # a cluster may grow
+    each, kind = (options.gpus, "GPU") if options.gpus else (1.0, "CPU")
+    needed, found = options.workers * each, ray.cluster_resources().get(kind, 0)
+    if options.address is None and needed > found:
         raise BTCChatError(
-            f"{options.workers} Ray workers with --ray-gpus {options.gpus:g} need {needed:g} GPUs, but Ray found "
-            f"{found:g} here; change --ray-workers or --ray-gpus"
+            f"{options.workers} Ray workers with {each:g} {kind} each need {needed:g}, but Ray found {found:g} here; "
+            "change --ray-workers or --ray-gpus"
         )
