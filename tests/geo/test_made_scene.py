@@ -66,6 +66,7 @@ def earlier(path, ground: np.ndarray, shift: float):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # half a minute on an idle machine
 @pytest.mark.parametrize(("shift", "moved"), [(0.5, None), (3.0, "auto")])
 def test_changes_are_found_at_their_places_despite_all_differences(ground, after, tmp_path, shift, moved):
     before = earlier(tmp_path / "before_2019-05-01.tif", ground, shift)
