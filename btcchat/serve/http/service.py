@@ -1,4 +1,4 @@
-"""The model that the routes use: loading it, reading what clients send, and having it answered."""
+"""The model that the routes use: load it, read what clients send, and run it."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from btcchat.serve.http.settings import Settings
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-READERS = min(4, os.cpu_count() or 1)  # images that are decoded at the same time: each may take a few hundred MiB
+READERS = min(4, os.cpu_count() or 1)  # images decoded at the same time, each of which may take a few hundred MiB
 FETCH_SECONDS = 30.0
 
 
@@ -34,7 +34,7 @@ def load_model(settings: Settings) -> BTCChat:
 
 
 class Service:
-    """One process's model. failed: called where it cannot be loaded, with ``failure`` set."""
+    """The model of one process. failed: called if the model cannot be loaded, after ``failure`` is set."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class Service:
         self.draining = False
 
     def start(self) -> None:
-        """Load the model in a thread of its own, if it is not loaded; until then requests are answered with 503."""
+        """Load the model in a new thread, unless it is loaded; until it is, requests are answered with 503."""
         if self._engine is None:
             threading.Thread(target=self.load, name="loading", daemon=True).start()
 
     def drain(self) -> None:
-        """Refuse further requests; those that are worked on are finished."""
+        """Refuse further requests; those in progress are finished."""
         self.draining = True
 
     def stop(self) -> None:
@@ -67,7 +67,7 @@ class Service:
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     def load(self) -> None:
-        """Load the model now; where it cannot be loaded, ``failure`` says why."""
+        """Load the model now; if that fails, ``failure`` is the exception."""
         settings = self.settings
         limits = EngineLimits(
             settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds
@@ -82,7 +82,7 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are taken."""
+        """Whether requests are accepted."""
         return self._engine is not None and self._engine.is_open and not self.draining
 
     @property
@@ -102,25 +102,25 @@ class Service:
         return self._model
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that reads images, in one of a few threads."""
+        """Run a function that reads images in one of a few threads."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     async def call(self, function: Callable[[], T], client: str) -> T:
-        """Call a function of the model between two steps of the engine."""
+        """Run a function that uses the model, between two steps of the engine."""
         return await asyncio.wrap_future(self.engine.call(function, client=client))
 
     def fetch(self, url: str) -> bytes:
-        """An image that a request names by its address. Raises BTCChatError."""
+        """Download an image that a request names by URL. Raises BTCChatError."""
         most = self.settings.max_body
         return fetch(url, self.settings.allow_urls, most_bytes=most, seconds=FETCH_SECONDS)
 
     def frames(self, shown: Shown, reading: Reading) -> list[Image.Image]:
-        """Raises BTCChatError."""
+        """The RGB frames of a request, in order of time. Raises BTCChatError."""
         wanted = self.model.config.num_video_frames
         return read_frames(shown, num_video_frames=wanted, reading=reading, settings=self.settings)
 
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
-        """What the model reads of a question. Raises BTCChatError."""
+        """The model's input for a question about frames. Raises BTCChatError."""
         modality, shown = question.shown.modality, list(frames) or None
         if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
             raise BTCChatError(
