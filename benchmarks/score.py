@@ -36,14 +36,16 @@ def library(predictions: list[str], references: list[list[str]], preset: str) ->
     if preset == "ptb":
         tokenizer = PTBTokenizer()
         truth = tokenizer.tokenize({i: [{"caption": text} for text in one] for i, one in enumerate(references)})
-        said = tokenizer.tokenize({i: [{"caption": text}] for i, text in enumerate(predictions)})
+        predicted = tokenizer.tokenize({i: [{"caption": text}] for i, text in enumerate(predictions)})
     else:
         rule = PRESETS[preset].apply
-        truth, said = (
+        truth, predicted = (
             {i: rule(one) for i, one in enumerate(references)},
             {i: rule([p]) for i, p in enumerate(predictions)},
         )
-    bleu, meteor, rouge, cider = (one.compute_score(truth, said)[0] for one in (Bleu(4), Meteor(), Rouge(), Cider()))
+    bleu, meteor, rouge, cider = (
+        one.compute_score(truth, predicted)[0] for one in (Bleu(4), Meteor(), Rouge(), Cider())
+    )
     return [100 * value for value in (*bleu, meteor, rouge, cider)]
 
 

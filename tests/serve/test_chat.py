@@ -97,10 +97,10 @@ def test_dates_start_a_new_conversation_and_must_match_the_images(talk):
 
 
 def test_the_clue_is_in_the_first_question(talk):
-    asked = []
+    requests = []
 
     def clues(about):
-        asked.extend(about)
+        requests.extend(about)
         return ["a house"]
 
     chat, _, err = talk("/pair a.png b.png", "one", "two", "/reset", "three", clues=clues)
@@ -108,7 +108,7 @@ def test_the_clue_is_in_the_first_question(talk):
     assert [["[clue: a house] " in str(turn.content) for turn in turns] for turns in questions] == [
         [True], [True, False], [True],
     ]  # fmt: skip
-    (modality, paths, frames), *more = asked
+    (modality, paths, frames), *more = requests
     assert (modality, paths, [frame.width for frame in frames], more) == ("pair", ["a.png", "b.png"], [20, 30], [])
     assert "clue: a house" in err
     assert questions[-1][0].content[-1] == "\n[clue: a house] three"
@@ -179,8 +179,8 @@ def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 40), (200, 30, 60)).save(name)
     chat = Chat(tiny_model(tmp_path), generation=GENERATION)
-    asked, turns = [], chat.model.processor.turns
-    monkeypatch.setattr(chat.model.processor, "turns", lambda *record: asked.append(turns(*record)) or asked[-1])
+    seen, turns = [], chat.model.processor.turns
+    monkeypatch.setattr(chat.model.processor, "turns", lambda *record: seen.append(turns(*record)) or seen[-1])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhat changed?\nAnd <image> now?\n"))
     assert converse(chat) == 0
     out, err = capsys.readouterr()
@@ -190,6 +190,6 @@ def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line
     alone = Chat(chat.model, generation=GENERATION)
     alone.use(chat.modality, chat.frames if chat.modality != "image" else chat.frames[0])
     alone.ask("And <image> now?")
-    first, second, by_itself = map(placeholders, asked)
+    first, second, by_itself = map(placeholders, seen)
     assert second == [*first, 0] and first[0] > 0 and by_itself == first
-    assert asked[1][1].content == [chat.history[1]["value"]]
+    assert seen[1][1].content == [chat.history[1]["value"]]

@@ -47,11 +47,11 @@ def mixed() -> list:
 
 
 def test_answers_written_together_equal_those_written_alone(tiny):
-    asked = mixed()
-    alone = [tiny.answer([record], own)[0] for record, own in asked]
+    requests = mixed()
+    alone = [tiny.answer([record], own)[0] for record, own in requests]
     with Engine(tiny, EngineLimits(rows=4, prefill=200)) as engine:
         answers = []
-        for record, own in asked:
+        for record, own in requests:
             answers.append(engine.submit(tiny.processor(record, train=False), own))
             time.sleep(0.02)  # some join while others are being written
         assert [answer.text() for answer in answers] == alone

@@ -20,7 +20,7 @@ Fetch = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
-class Shown:
+class RequestImages:
     """The images of a request. files: in order of time. is_video: the only file is a video."""
 
     modality: str
@@ -41,19 +41,21 @@ def decode_url(url: str, fetch: Fetch) -> bytes:
         raise BTCChatError(f"the data: URL is not valid base64: {error}") from None
 
 
-def read_frames(shown: Shown, *, num_video_frames: int, reading: Reading, settings: Settings) -> list[Image.Image]:
+def read_frames(
+    images: RequestImages, *, num_video_frames: int, reading: Reading, settings: Settings
+) -> list[Image.Image]:
     """RGB frames in order of time. Raises BTCChatError for too many images, or one that is too large or unreadable."""
-    if len(shown.files) > settings.max_images:
+    if len(images.files) > settings.max_images:
         raise BTCChatError(
-            f"the request has {len(shown.files)} images, this server takes at most {settings.max_images}"
+            f"the request has {len(images.files)} images, this server takes at most {settings.max_images}"
         )
-    check_count(shown.modality, len(shown.files))
-    if shown.is_video:
-        [file] = shown.files
+    check_count(images.modality, len(images.files))
+    if images.is_video:
+        [file] = images.files
         if not file.data:
             raise BTCChatError("the video is empty (0 bytes)")
         return sample_video(file, num_video_frames, settings.max_pixels, MAX_DECODED)
-    files = list(shown.files)
-    if shown.modality == "video":
+    files = list(images.files)
+    if images.modality == "video":
         files = [files[number] for number in evenly(len(files), num_video_frames)]
     return load_images(files, reading=reading, max_side=MAX_SIDE, max_pixels=settings.max_pixels)

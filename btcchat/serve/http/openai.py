@@ -124,12 +124,12 @@ def _prepare(service: Service, data: bytes) -> tuple[ChatRequest, Sample, Genera
     options = options_of(chat, service.settings)
     try:
         question = question_of(chat, service.fetch)
-        frames = service.frames(question.shown, reading_of(chat, service.settings))
+        frames = service.frames(question.images, reading_of(chat, service.settings))
         sample = service.sample(question, frames)
     except BTCChatError as error:
         first = str(error).split(" ")[0].rstrip(":")
         raise APIError(400, str(error), param=first if first in FIELDS else "messages") from None
-    return chat, sample, options, {"modality": question.shown.modality, "images": len(sample["frames"])}
+    return chat, sample, options, {"modality": question.images.modality, "images": len(sample["frames"])}
 
 
 async def _events(

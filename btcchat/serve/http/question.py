@@ -9,7 +9,7 @@ from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
 from btcchat.media.source import Embedded
 from btcchat.serve.http.errors import APIError
-from btcchat.serve.http.images import Fetch, Shown, decode_url
+from btcchat.serve.http.images import Fetch, RequestImages, decode_url
 from btcchat.serve.http.request_body import ChatRequest, ImagePart, SystemMessage, TextPart, UserMessage, VideoPart
 from btcchat.serve.http.settings import Settings
 
@@ -21,7 +21,7 @@ class Question:
     """A question about images. history and dates: as in `btcchat.request`."""
 
     text: str
-    shown: Shown
+    images: RequestImages
     history: Sequence[Mapping[str, str]] = ()
     system: str | None = None
     dates: Sequence[str] | None = None
@@ -46,7 +46,7 @@ def question_of(request: ChatRequest, fetch: Fetch) -> Question:
         raise APIError(400, "messages must end with a question, in a message with role user", param="messages")
     speakers = {"user": "human", "assistant": "gpt"}
     turns = [{"from": speakers[message.role], "value": _text(message.content)} for message in messages]
-    return Question(turns[-1]["value"], _shown(request, fetch), turns[:-1], system, request.dates)
+    return Question(turns[-1]["value"], _images_of(request, fetch), turns[:-1], system, request.dates)
 
 
 def _text(content: str | Sequence[Any]) -> str:
@@ -55,14 +55,14 @@ def _text(content: str | Sequence[Any]) -> str:
     )
 
 
-def _shown(request: ChatRequest, fetch: Fetch) -> Shown:
+def _images_of(request: ChatRequest, fetch: Fetch) -> RequestImages:
     users = [message for message in request.messages if isinstance(message, UserMessage)]
-    shown = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
-    if any(shown[1:]):
+    attached = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
+    if any(attached[1:]):
         raise APIError(
             400, "images belong in the first user message; send them there in every request", param="messages"
         )
-    parts: list[Any] = shown[0]
+    parts: list[Any] = attached[0]
     videos = [part for part in parts if isinstance(part, VideoPart)]
     if videos and len(parts) > 1:
         raise APIError(
@@ -82,7 +82,7 @@ def _shown(request: ChatRequest, fetch: Fetch) -> Shown:
     for number, part in enumerate(parts, start=1):
         url = part.image_url.url if isinstance(part, ImagePart) else part.video_url.url
         files.append(Embedded("video" if videos else f"image {number}", decode_url(url, fetch)))
-    return Shown(modality, files, is_video=bool(videos))
+    return RequestImages(modality, files, is_video=bool(videos))
 
 
 def _parts(message: UserMessage) -> Sequence[Any]:

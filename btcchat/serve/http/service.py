@@ -17,7 +17,7 @@ from btcchat.processor import Sample, request
 from btcchat.serve.engine import Engine, EngineLimits
 from btcchat.serve.http.errors import APIError
 from btcchat.serve.http.fetch import fetch
-from btcchat.serve.http.images import Shown, read_frames
+from btcchat.serve.http.images import RequestImages, read_frames
 from btcchat.serve.http.metrics import Metrics
 from btcchat.serve.http.question import Question
 from btcchat.serve.http.settings import Settings
@@ -114,18 +114,18 @@ class Service:
         most = self.settings.max_body
         return fetch(url, self.settings.allow_urls, most_bytes=most, seconds=FETCH_SECONDS)
 
-    def frames(self, shown: Shown, reading: Reading) -> list[Image.Image]:
+    def frames(self, images: RequestImages, reading: Reading) -> list[Image.Image]:
         """The RGB frames of a request, in order of time. Raises BTCChatError."""
-        wanted = self.model.config.num_video_frames
-        return read_frames(shown, num_video_frames=wanted, reading=reading, settings=self.settings)
+        count = self.model.config.num_video_frames
+        return read_frames(images, num_video_frames=count, reading=reading, settings=self.settings)
 
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
         """The model's input for a question about frames. Raises BTCChatError."""
-        modality, shown = question.shown.modality, list(frames) or None
+        modality, images = question.images.modality, list(frames) or None
         if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
             raise BTCChatError(
                 f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
                 "give one for each image of a pair or series"
             )
-        record = request(question.text, modality, shown, dates=question.dates, history=question.history)
+        record = request(question.text, modality, images, dates=question.dates, history=question.history)
         return self.model.processor(record, frames, train=False, system=question.system)

@@ -15,7 +15,7 @@ from btcchat.media.source import Embedded
 from btcchat.processor import Sample
 from btcchat.serve.engine import Closed, QueueFull
 from btcchat.serve.http.errors import APIError, documented, from_engine
-from btcchat.serve.http.images import Shown
+from btcchat.serve.http.images import RequestImages
 from btcchat.serve.http.live import LiveAnswer, client_of
 from btcchat.serve.http.openai import Usage
 from btcchat.serve.http.question import Question, check_tokens, reading_of
@@ -64,14 +64,14 @@ def routes(service: Service) -> APIRouter:
     ) -> Caption:
         """Describe in words what changed between two dates."""
         question = service.model.config.caption_question
-        shown = Shown("pair", [await _file(before, "before"), await _file(after, "after")])
+        images = RequestImages("pair", [await _file(before, "before"), await _file(after, "after")])
         fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
         tokens = check_tokens(max_tokens, service.settings, "max_tokens", status=422)
         try:
             options = GenerationOptions(tokens, temperature, top_p, seed=seed)
         except BTCChatError as error:
             raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
-        sample = await service.read(_sample, service, Question(question, shown, dates=dates or None), fields)
+        sample = await service.read(_sample, service, Question(question, images, dates=dates or None), fields)
         try:
             live = LiveAnswer(service, request, sample, options)
         except (QueueFull, Closed) as error:
@@ -102,7 +102,7 @@ def routes(service: Service) -> APIRouter:
         model = service.model
         files = [await _file(before, "before"), await _file(after, "after")]
         fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
-        frames = await service.read(_frames, service, Shown("pair", files), fields)
+        frames = await service.read(_frames, service, RequestImages("pair", files), fields)
         try:
             change = await service.call(lambda: model.change_map(*frames), client_of(request))
         except (QueueFull, Closed) as error:
@@ -129,9 +129,11 @@ def routes(service: Service) -> APIRouter:
         """The images as the model sees them, or the frames that it takes from a video, as PNG."""
         _ = service.model
         names = ["video"] if modality == "video" and len(files) == 1 else [f"image {i + 1}" for i in range(len(files))]
-        shown = Shown(modality, [await _file(*item) for item in zip(files, names, strict=True)], names == ["video"])
+        images = RequestImages(
+            modality, [await _file(*item) for item in zip(files, names, strict=True)], names == ["video"]
+        )
         fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
-        return {"modality": modality, "frames": await service.read(_previews, service, shown, fields)}
+        return {"modality": modality, "frames": await service.read(_previews, service, images, fields)}
 
     return router
 
@@ -140,17 +142,17 @@ async def _file(upload: UploadFile, name: str) -> Embedded:
     return Embedded(name, await upload.read())
 
 
-def _frames(service: Service, shown: Shown, fields: ReadingFields) -> list[Image.Image]:
+def _frames(service: Service, images: RequestImages, fields: ReadingFields) -> list[Image.Image]:
     """In a reader thread. Raises APIError 422 for a wrong reading field, 415 for a file that cannot be read."""
     reading = _reading(service, fields)
     try:
-        return service.frames(shown, reading)
+        return service.frames(images, reading)
     except BTCChatError as error:
         raise APIError(415, str(error)) from None
 
 
 def _sample(service: Service, question: Question, fields: ReadingFields) -> Sample:
-    frames = _frames(service, question.shown, fields)
+    frames = _frames(service, question.images, fields)
     try:
         return service.sample(question, frames)
     except BTCChatError as error:
@@ -164,9 +166,9 @@ def _reading(service: Service, fields: ReadingFields) -> Any:
         raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
 
 
-def _previews(service: Service, shown: Shown, fields: ReadingFields) -> list[dict[str, Any]]:
+def _previews(service: Service, images: RequestImages, fields: ReadingFields) -> list[dict[str, Any]]:
     previews = []
-    for frame in _frames(service, shown, fields):
+    for frame in _frames(service, images, fields):
         info = frame.info
         frame.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         facts = {name: info.get(name) for name in ("bands", "range", "full_size")}

@@ -84,11 +84,11 @@ async function messages(modality, files, turns, question) {
   const kind = modality === "video" ? "video_url" : "image_url";
   check((files.reduce((sum, file) => sum + file.size, 0) * 4) / 3);
   const images = await Promise.all(files.map(async (file) => ({ type: kind, [kind]: { url: await dataUrl(file) } })));
-  const said = turns.flatMap((turn) => [
+  const earlier = turns.flatMap((turn) => [
     { role: "user", content: turn.question },
     { role: "assistant", content: turn.answer },
   ]);
-  const [first, ...others] = [...said, { role: "user", content: question }];
+  const [first, ...others] = [...earlier, { role: "user", content: question }];
   return [{ role: "user", content: [...images, { type: "text", text: first.content }] }, ...others];
 }
 

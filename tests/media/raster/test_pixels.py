@@ -180,8 +180,8 @@ def test_a_fill_value_without_a_tag_is_recognised_and_logged_once(tmp_path, hole
         rgb = shown(write(tmp_path / "a.tif", values))
         load_image(write(tmp_path / "b.tif", values))
     assert (rgb[hole] == 0).all() and np.abs(rgb - whole)[~hole].mean() < 4
-    said = [record.getMessage() for record in caplog.records if "no data" in record.getMessage()]
-    assert len(said) == 1 and "a.tif: " in said[0] and "--nodata" in said[0]
+    messages = [record.getMessage() for record in caplog.records if "no data" in record.getMessage()]
+    assert len(messages) == 1 and "a.tif: " in messages[0] and "--nodata" in messages[0]
 
 
 def test_measured_values_are_not_a_fill(tmp_path, caplog):

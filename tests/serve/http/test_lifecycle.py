@@ -53,9 +53,9 @@ def test_a_full_server_says_when_to_try_again(started, gate):
     live = started(max_batch=1, max_queue=1)
     gate.close()
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(live.ask, words(), max_tokens=2)]
+        answers = [pool.submit(live.ask, words(), max_tokens=2)]
         gate.wait()  # it is being written, and has left the queue
-        asked.append(pool.submit(live.ask, words(), max_tokens=2))
+        answers.append(pool.submit(live.ask, words(), max_tokens=2))
         wait_until(lambda: live.service.engine.waiting == 1)
         reply = live.ask(words())
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
@@ -64,7 +64,7 @@ def test_a_full_server_says_when_to_try_again(started, gate):
         metrics = live.get("/metrics").text
         assert 'btcchat_refusals_total{status="429"} 1.0' in metrics and "btcchat_queue 1.0" in metrics
         gate.open()
-        assert [answer.result().status_code for answer in asked] == [200, 200]
+        assert [answer.result().status_code for answer in answers] == [200, 200]
 
 
 def test_an_answer_cut_off_by_the_time_limit_says_so(started, endless):
@@ -223,15 +223,15 @@ def lives(process: psutil.Process) -> bool:
 def test_replicas_share_a_port_and_their_metrics():
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
     with command("--replicas", "2") as (process, url):
-        asked = [requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code for _ in range(12)]
-        assert set(asked) <= {200, 503} and 200 in asked  # one of them may not have its model yet
+        statuses = [requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code for _ in range(12)]
+        assert set(statuses) <= {200, 503} and 200 in statuses  # one of them may not have its model yet
 
         def counted() -> float:
             metrics = requests.get(f"{url}/metrics", timeout=30).text
             total = re.search(r'btcchat_requests_total{route="/v1/chat/completions",status="200"} (\S+)', metrics)
             return float(total[1]) if total else 0
 
-        wait_until(lambda: counted() == asked.count(200))  # an answer is counted after it was sent
+        wait_until(lambda: counted() == statuses.count(200))  # an answer is counted after it was sent
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 143

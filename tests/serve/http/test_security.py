@@ -109,8 +109,8 @@ def test_an_allowed_site_may_use_the_api(started):
     reply = live.get("/v1/models", headers=headers)
     assert reply.status_code == 200
     assert reply.headers["access-control-allow-origin"] == "https://good.example"
-    asked = {"Origin": headers["Origin"], "Access-Control-Request-Method": "POST"}
-    assert live_options(live, asked).status_code == 200
+    preflight = {"Origin": headers["Origin"], "Access-Control-Request-Method": "POST"}
+    assert live_options(live, preflight).status_code == 200
     assert live.get("/v1/models", headers=headers | {"Origin": "https://bad.example"}).status_code == 403
 
 
@@ -281,11 +281,11 @@ def site(monkeypatch):
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
-    asked = []
+    received = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
-            asked.append((self.path, self.headers["Host"]))
+            received.append((self.path, self.headers["Host"]))
             self.send_response(302 if "away" in self.path else 200)
             self.send_header("Location", "http://127.0.0.1/secret")
             self.end_headers()
@@ -298,26 +298,26 @@ def site(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     resolve_to(monkeypatch, "127.0.0.1")
     monkeypatch.setattr(fetching, "is_public", lambda address: True)
-    yield f"good.org:{server.server_port}", asked
+    yield f"good.org:{server.server_port}", received
     server.shutdown()
 
 
 def test_an_image_from_an_allowed_host_is_fetched(site, started):
-    host, asked = site
+    host, received = site
     live = started(allow_urls=(host,))
     url = {"type": "image_url", "image_url": {"url": f"http://{host}/a.png?size=1"}}
     reply = live.ask(url, PAIR[1], words(), max_tokens=3)
     assert reply.status_code == 200, reply.text
-    assert asked == [("/a.png?size=1", host)]
+    assert received == [("/a.png?size=1", host)]
 
 
 def test_redirects_are_not_followed_and_bytes_are_bounded(site):
-    host, asked = site
+    host, received = site
     with pytest.raises(BTCChatError, match="status 302; redirects are not followed"):
         fetch(f"http://{host}/away", [host], most_bytes=1000, seconds=5)
     with pytest.raises(BTCChatError, match="good.org sends more than the limit of 1,000 bytes"):
         fetch(f"http://{host}/large", [host], most_bytes=1000, seconds=5)
-    assert len(asked) == 2
+    assert len(received) == 2
 
 
 def test_a_host_that_does_not_answer_is_a_one_line_error(monkeypatch):

@@ -128,13 +128,13 @@ def test_an_answer_can_be_stopped_by_keyboard(page):
 
 def test_a_reload_keeps_images_conversation_and_settings(page):
     load_pair(page)
-    said = ask(page, "Were trees planted?")
+    reply = ask(page, "Were trees planted?")
     page.get_by_role("switch", name="Change map").check()
     page.locator("#map-tools").wait_for()
     page.wait_for_timeout(500)  # it is stored a moment later
     page.reload()
     page.locator("#map-picture").wait_for()
-    assert answer(page) == said and page.locator("#turns .question").inner_text() == "Were trees planted?"
+    assert answer(page) == reply and page.locator("#turns .question").inner_text() == "Were trees planted?"
     page.get_by_role("button", name="New").click()
     page.wait_for_timeout(500)
     page.reload()
@@ -161,7 +161,7 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
     assert page.locator("#download-menu button:enabled").count() == 0
     page.keyboard.press("Escape")
     load_pair(page)
-    said = ask(page, "Were trees planted?")
+    reply = ask(page, "Were trees planted?")
     page.locator("#map-on").check()
     page.locator("#map-tools").wait_for()
 
@@ -175,7 +175,7 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
 
     record = json.loads(download("json").read_text())
     assert record["model"] == "tiny" and [image["name"] for image in record["images"]] == ["before.png", "after.png"]
-    assert record["conversation"][0]["answer"] == said and record["change_map"]["shown"] is True
+    assert record["conversation"][0]["answer"] == reply and record["change_map"]["shown"] is True
     picture = Image.open(download("picture"))
     assert picture.format == "PNG" and picture.width > 3 * 512 and picture.height > 512
     assert Image.open(download("map")).mode == "L"
@@ -185,8 +185,8 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
 
 
 def test_names_and_answers_are_text_and_never_html(page):
-    said = {"choices": [{"index": 0, "delta": {"content": HOSTILE}, "finish_reason": None}]}
-    body = f"data: {json.dumps(said)}\n\ndata: [DONE]\n\n"
+    chunk = {"choices": [{"index": 0, "delta": {"content": HOSTILE}, "finish_reason": None}]}
+    body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
     page.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
     named = [
         {"name": f"{number}{HOSTILE}.png", "mimeType": "image/png", "buffer": PAIR[number].read_bytes()}
