@@ -142,7 +142,7 @@ def main(words: list[str] | None = None) -> None:
         write_pairs(Path(name))
         for kind, sizes in zip(WORK, (options.captions, options.checks, options.scores), strict=True):
             rows += rows_of(Path(name), kind, sizes) if sizes else []
-    print(table(["", "pairs or rows", "CPU seconds", "per second", "exponent", "peak, MiB"], rows))
+    print(table(["command", "pairs or rows", "CPU seconds", "rows a second", "exponent", "peak, MiB"], rows))
     load = load_average()
     print(f"\n{machine(torch.device('cpu'))}, load {'?' if load is None else f'{load:.1f}'}")
 

@@ -229,7 +229,7 @@ def speed(options: argparse.Namespace) -> str:
         calls = {name: lambda model=model: model.answer(records, writing) for name, model in loaded.items()}
         seconds = alternate(calls, options.repeats)
     rows = [[name, f"{options.batch / s:.2f}", f"{seconds['float32'] / s:.2f}x"] for name, s in seconds.items()]
-    return table([f"random weights, {width} x {layers}", "captions per second", "against float32"], rows)
+    return table([f"random weights, {width} x {layers}", "captions a second", "against float32"], rows)
 
 
 def main(words: list[str] | None = None) -> int:

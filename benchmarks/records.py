@@ -129,7 +129,7 @@ def main() -> None:
         "kept, MiB",
         "CPU seconds to open",
         "to look for images",
-        "CPU microseconds per row",
+        "CPU microseconds a row",
     ]
     print(table(head, lines))
     print(f"\nPython {platform.python_version()}, {os.cpu_count()} CPU cores, every row checked")

@@ -164,7 +164,7 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
         "p95 s",
         "first token p50 s",
         "first token p95 s",
-        "CPU s per request",
+        "CPU s a request",
     ]
     gains = [
         f"{tokens} new tokens, {clients} clients: {rates['together', tokens, clients] / rate:.2f} times the "

@@ -30,7 +30,7 @@ HEAD = (
     "decode, ms a step",
     "plain loop, ms",
     "transformers, ms",
-    "rows as the plain loop's",
+    "rows equal to the plain loop's",
     "peak GiB",
 )
 

@@ -31,7 +31,7 @@ HEAD = (
     "tokens/s",
     "MFU",
     "ms",
-    "of it launching, ms",
+    "launching, ms",
     "clipping and optimizer, ms",
     "peak GiB",
     "loss, first and last",
