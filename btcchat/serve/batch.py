@@ -48,6 +48,7 @@ class Answers:
             raise
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
+        """Append pairs with their captions, and wait until they are on disk."""
         rows = []
         for pair, text in answered:
             name = {} if pair.id is None else {"id": pair.id}

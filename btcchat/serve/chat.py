@@ -75,6 +75,7 @@ class Chat:
             self.set_dates(dates)
 
     def set_dates(self, dates: list[str]) -> None:
+        """Give each image its date and start a new conversation. Raises BTCChatError for a wrong number of dates."""
         if self.modality not in ("pair", "series"):
             raise BTCChatError("dates belong to a pair or a series; load one first")
         if len(dates) != len(self.frames):
@@ -167,6 +168,7 @@ def converse(chat: Chat) -> int:
 
 
 def note(text: str) -> None:
+    """Print to stderr, with control characters escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 

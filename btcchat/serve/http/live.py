@@ -54,6 +54,7 @@ class LiveAnswer:
             self._service.metrics.ended(self.answer)
 
     async def whole(self) -> str:
+        """The whole text. Raises APIError, as `pieces` does."""
         return "".join([piece async for piece in self.pieces()])
 
     @property

@@ -15,6 +15,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
+    """The counters, histograms and gauges of one process."""
+
     def __init__(self) -> None:
         self.registry = own = CollectorRegistry()
         self.requests = Counter("btcchat_requests", "Requests answered", ["route", "status"], registry=own)
@@ -33,6 +35,7 @@ class Metrics:
         self.active = Gauge("btcchat_active", "Answers being written", multiprocess_mode="livesum", registry=own)
 
     def ended(self, answer: Answer) -> None:
+        """Record an answer that has ended."""
         self.prompt_tokens.inc(answer.prompt_tokens)
         self.completion_tokens.inc(answer.completion_tokens)
         self.answers.labels(answer.finish_reason or "cancelled").inc()
@@ -50,6 +53,7 @@ class Metrics:
         self.active.set(engine.active)
 
     def text(self) -> bytes:
+        """All metrics in Prometheus's text format."""
         if FOLDER not in os.environ:
             return generate_latest(self.registry)
         everything = CollectorRegistry()

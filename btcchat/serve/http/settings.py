@@ -16,7 +16,10 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """model: arguments of `BTCChat.from_pretrained`. bands, stretch, nodata: for requests that do not set them."""
+    """model: arguments of `BTCChat.from_pretrained`. bands, stretch, nodata: for requests that do not set them.
+
+    Raises BTCChatError for a host that other machines can reach without a key, unless ``insecure``.
+    """
 
     model: dict[str, Any] = field(default_factory=dict)
     bands: str | None = None
@@ -70,6 +73,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host name or IP address."""
     if host == "localhost":
         return True
     try:
