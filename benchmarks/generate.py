@@ -74,9 +74,8 @@ def build(sizes: Sizes, dtype: torch.dtype) -> BTCChat:
     encoder = {"change_encoder_type": "attentive", "cc_n_layers": 0}
     model = init_model(tokenizer, sizes, change_encoder=encoder, mm_vision_select_layer=-2)
     model.llm.resize_token_embeddings(VOCABULARY)
-    model.llm.get_output_embeddings().weight.data[[*range(3), *range(len(tokenizer), VOCABULARY)]] = (
-        0  # nor does it end an answer
-    )
+    unused = [*range(3), *range(len(tokenizer), VOCABULARY)]  # the first three include the end of an answer
+    model.llm.get_output_embeddings().weight.data[unused] = 0
     return model.to(dtype).requires_grad_(False)
 
 

@@ -139,9 +139,7 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
     rows, rates = [], {}
     for mode, rows_together in MODES.items():
         with server("--model", str(folder), "--max-batch", str(rows_together)) as (address, process):
-            ask(
-                requests.Session(), address, body(str(folder), question, 2)
-            )  # warm-up: kernels plan on their first call
+            ask(requests.Session(), address, body(str(folder), question, 2))  # warm-up
             for tokens in args.tokens:
                 for clients in args.clients:
                     count = max(args.requests, clients)

@@ -78,7 +78,7 @@ class Trace:
         functions[function] = functions.get(function, False) or after_loading
         caller = next(filter(None, (self._name(one.co_filename) for one in callers)), None)
         resumed = code.co_flags & inspect.CO_GENERATOR  # by the code that takes its next value
-        # The first is called through a method of transformers, like a library; the second only checks paths.
+        # language_model/ is called through a method of transformers, like a library; limits/ only checks paths.
         aside = name.startswith(("language_model/", "limits/"))
         if after_loading and not resumed and not aside and caller not in (None, name):
             self.handing_on.add(caller)

@@ -49,11 +49,7 @@ def resampler(folder: Path) -> Iterator[Comparison]:
         yield Comparison(name, distance(streams[:, number], io[name]), CHANGE)
     yield Comparison("tokens of the prompt", distance(module(features), streams[:, :2]), EXACT)
     for number, (dates, queries) in enumerate(blocks[: len(module.layers)]):
-        found = {
-            "A": dates[:, 0],
-            "B": dates[:, 1],
-            "change": queries,
-        }  # ours has pairs first, the golden file depths first
+        found = {"A": dates[:, 0], "B": dates[:, 1], "change": queries}  # pairs first; the golden file has depths first
         ours = {name: x.unflatten(0, (-1, len(depths))).transpose(0, 1).flatten(0, 1) for name, x in found.items()}
         error = max(distance(x, io[f"block{number}.{name}"]) for name, x in ours.items())
         yield Comparison(f"block {number}", error, CHANGE)

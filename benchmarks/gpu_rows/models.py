@@ -53,9 +53,7 @@ def build(name: str, device: torch.device, *, dtype: torch.dtype = torch.bfloat1
         llm |= {"num_key_value_heads": 2} if "num_key_value_heads" in llm else {}
     config = BTCChatConfig(llm=dict(llm), vision_tower=dict(vision), **{"change_encoder": ATTENTIVE, **fields})
     model = random_model(config, dtype, str(device)).to(device, dtype).eval()
-    with (
-        torch.no_grad()
-    ):  # no answer ends early: of the words that the tokenizer does not have, and of its special ones
+    with torch.no_grad():  # never write special tokens, so that no answer ends early, or words not in the tokenizer
         known = len(model.tokenizer)
         head = model.llm.get_output_embeddings().weight
         head[:3] = 0

@@ -30,7 +30,7 @@ def talk(tmp_path, monkeypatch, capsys):
 
 
 def turns_of(call: dict, segments: int) -> list[prompt.Turn]:
-    """The turns that the processor makes of a call, for a model with so many image segments."""
+    """The turns that the processor makes of a call, for a model with ``segments`` image segments."""
     hints = {name: call[name] for name in ("dates", "history", "clue")}
     record = request(call["question"], "series", **hints)
     return prompt.turns_from_record(

@@ -60,7 +60,7 @@ class Service:
         self.draining = True
 
     def stop(self) -> None:
-        """End: uvicorn has waited for the requests that it had."""
+        """Stop the engine and the readers; uvicorn has already waited for open requests."""
         self.draining = True
         if self._engine is not None:
             self._engine.close()
@@ -87,7 +87,7 @@ class Service:
 
     @property
     def engine(self) -> Engine:
-        """Raises APIError 503 while there is none."""
+        """Raises APIError 503 while the model is loading or the server is shutting down."""
         if self._engine is None:
             raise APIError(503, "the model is being loaded; try again later", code="loading")
         if not self.is_ready:
@@ -96,7 +96,7 @@ class Service:
 
     @property
     def model(self) -> BTCChat:
-        """Raises APIError 503 while there is none."""
+        """Raises APIError 503, as `engine` does."""
         _ = self.engine
         assert self._model is not None
         return self._model
