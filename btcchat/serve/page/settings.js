@@ -21,7 +21,7 @@ function show(settings) {
 
 function update() {
   const temperature = Number(form.temperature.value);
-  find("#temperature-value").textContent = temperature ? `${temperature}: answers vary` : "0: always the most likely answer";
+  find("#temperature-value").textContent = temperature ? `${temperature}: answers vary` : "0: the most likely answer";
   form.temperature.setAttribute("aria-valuetext", find("#temperature-value").textContent);
   find("#values").hidden = form.stretch.value !== "values";
   for (const name of ["low", "high"]) form[name].required = form.stretch.value === "values";

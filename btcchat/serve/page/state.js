@@ -19,7 +19,7 @@ export const MODALITIES = {
     questions: ["What happens in this series?", "When did it happen?"],
   },
   video: {
-    about: "One clip, of which the model sees a few frames",
+    about: "One video clip",
     most: 1,
     zones: [["Video", "MP4, WebM or another clip"]],
     questions: ["What happens in this video?", "When did it happen?"],
