@@ -60,6 +60,7 @@ SERVE = [
 ]
 
 GEO = [
+    "affine>=3",  # transforms are applied with @; * is deprecated
     "pyproj>=3.6.1",  # first wheels for Python 3.12
     "shapely>=2.0.2",  # first wheels for Python 3.12
     "pyogrio>=0.10",  # first wheels for Python 3.13; reads and writes GeoPackage without geopandas

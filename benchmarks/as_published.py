@@ -1,8 +1,8 @@
-"""A model of ours asked as the published evaluator asks: the same weights, one pair at a time.
+"""A btcchat model run as the published evaluator runs it: the same weights, one pair at a time.
 
-Images through Hugging Face's processor; attention written out, with the softmax in float32, in tower and language
-model; the mask of a whole square; transformers' `generate`, which (in 4.36) makes logits of every prompt position; the
-answer decoded at its end. Nothing is packed, fused, batched or read ahead.
+Images go through Hugging Face's processor. Attention in tower and language model is written out, with the softmax in
+float32 and a full square mask. The answer comes from transformers' `generate`, which (in 4.36) computes logits at every
+prompt position, and is decoded at the end. Nothing is packed, fused, batched or read ahead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from preprocess import hugging_face
 
 
 class AsPublished:
-    """``AsPublished(model)(samples, new_tokens)`` -> the captions by id. It shares the model's weights."""
+    """``AsPublished(model)(samples, new_tokens)`` -> captions by id. Shares the model's weights."""
 
     def __init__(self, model: BTCChat):
         self.model = model
@@ -62,7 +62,7 @@ class AsPublished:
 
 @contextmanager
 def plain_tower() -> Iterator[None]:
-    """SigLIP's blocks as transformers 4.36 to 4.4x computes them, all images at once."""
+    """Compute SigLIP's blocks as transformers 4.36 to 4.4x does, all images at once."""
     with (
         mock.patch.object(siglip, "packs", lambda x, layers: False),
         mock.patch.object(siglip, "attention", _attention),

@@ -1,11 +1,11 @@
-"""The operators of btcchat/layers/bf16_cpu.py and packed_linear.py against torch's own: bfloat16, one core.
+"""Compare the operators of btcchat/layers/bf16_cpu.py and packed_linear.py with torch's own, in bfloat16 on one core.
 
 The last row is one LLaMA layer of the tiny model's sizes under autocast, with torch's attention and with transformers'
-"eager" one, which training takes in bfloat16 on a CPU (btcchat/language_model).
+"eager" one, which training uses in bfloat16 on a CPU (btcchat/language_model).
 
     python benchmarks/bf16_cpu.py
 
-Medians over --repeats runs after one that is not counted; error is the largest distance to float32.
+Times are medians over --repeats runs after a warm-up run; errors are the largest distance to float32.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def llama(attention: str) -> Callable[[Tensor], Tensor]:
 
 
 def linear_gelu(pack: bool) -> Callable[[Tensor], Tensor]:
-    """The first half of a block's MLP; with ``pack``, as the tower computes it where this CPU and torch allow that."""
+    """The first half of a block's MLP; with ``pack``, as the tower computes it if this CPU and torch allow it."""
     torch.manual_seed(0)
     layer, packed = torch.nn.Linear(768, 3072).bfloat16().requires_grad_(False), PackedLinear()
 
@@ -94,9 +94,9 @@ def measure(
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15, help="runs that are counted")
+    parser.add_argument("--repeats", type=int, default=15, help="counted runs (default 15)")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # as in each process of a training on a CPU, and the clearest to compare
+    torch.set_num_threads(1)  # as in each process of a training run on a CPU, and with the least noise
     rows = []
     for name, (torchs, ours, shapes, backward) in CASES.items():
         (before, error), (after, own) = (

@@ -1,11 +1,11 @@
-"""The `attentive` change encoder: all pairs in one batch against a loop over pairs, as published code has it.
+"""Compare the `attentive` change encoder on all pairs in one batch with a loop over pairs, as in the published code.
 
     python benchmarks/change_encoder.py                      # 16 pairs at 27x27x1152
     python benchmarks/change_encoder.py --layers 2           # with self-transformer layers
     python benchmarks/change_encoder.py --pairs 2 --grid 3 --width 16 --repeats 1
 
-Medians over --repeats runs after one that is not counted. Each figure comes from a process of its own. Peak is the
-most memory in use above what weights and inputs take (CPU: resident memory, read from /proc on Linux; CUDA: torch's
+Times are medians over --repeats runs after a warm-up run. Each figure comes from a process of its own. Peak is the
+largest memory in use beyond weights and inputs (CPU: resident memory, read from /proc on Linux; CUDA: torch's
 allocator). Encoders are in eval(), where the loop and the batch compute the same numbers.
 """
 
@@ -70,12 +70,12 @@ def measure(args: argparse.Namespace, dtype: str, pass_name: str, way: str) -> t
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=16, help="pairs in a batch")
-    parser.add_argument("--grid", type=int, default=27, help="tokens per side")
-    parser.add_argument("--width", type=int, default=1152, help="channels of a token")
-    parser.add_argument("--layers", type=int, default=0, help="self-transformer layers (cc_n_layers)")
-    parser.add_argument("--heads", type=int, default=8, help="their heads (cc_head)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs that are counted")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs in a batch (default 16)")
+    parser.add_argument("--grid", type=int, default=27, help="tokens per side (default 27)")
+    parser.add_argument("--width", type=int, default=1152, help="channels of a token (default 1152)")
+    parser.add_argument("--layers", type=int, default=0, help="self-transformer layers, cc_n_layers (default 0)")
+    parser.add_argument("--heads", type=int, default=8, help="attention heads of these layers, cc_head (default 8)")
+    parser.add_argument("--repeats", type=int, default=5, help="counted runs (default 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     return parser.parse_args()
 

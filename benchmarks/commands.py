@@ -1,19 +1,19 @@
-"""Seconds of `btcchat caption --pairs` and `btcchat eval` here and at an earlier commit, start-up excluded.
+"""Time `btcchat caption --pairs` and `btcchat eval` here and at an earlier commit, start-up excluded.
 
     git worktree add --detach /tmp/before a2a9ac3
     python benchmarks/commands.py --before /tmp/before
 
-caption   captions of the pairs by the packaged model
-eval      the same pairs with change maps, masks, baselines and all scores, by the packaged model
-large     the same by random weights, bfloat16, at most 40 new tokens: the packaged model's tower and a LLaMA of the
-          sizes of SmolLM2-135M (30 layers, 576 wide, 9 heads, 3 of keys and values, feed-forward 1536, 49,152 words)
-two       `eval` by one process and by two (torchrun), each with one thread; here only
+caption   captions of the pairs, with the packaged model
+eval      the same pairs with change maps, masks, baselines and all scores, with the packaged model
+large     the same with random weights in bfloat16 and at most 40 new tokens: the packaged model's tower and a LLaMA of
+          the size of SmolLM2-135M (30 layers, width 576, 9 heads, 3 key/value heads, feed-forward 1536, 49,152 words)
+two       `eval` with one process and with two (torchrun), each with one thread; on this version only
 
-The pairs are the first --pairs by sorted id of a subset of LEVIR-CC (a non-standard split); the rest of it is what the
-baselines know. Each command is a process of its own. Its time is counted from when its model is loaded to its end; the
-two versions take turns, after one that is not counted (it fills caches of the disk and of METEOR). Medians.
---clock cpu counts seconds of the CPU in place of those on the wall, for a machine that others use too; what a version
-gains by reading images while it computes is then left out.
+The pairs are the first --pairs, sorted by id, of a subset of LEVIR-CC (a non-standard split); the baselines use the
+rest of it. Each command runs in a process of its own and is timed from the moment its model is loaded to its end. The
+two versions alternate, after an uncounted turn that fills the caches of the disk and of METEOR. Figures are medians.
+--clock cpu counts CPU seconds instead of wall-clock seconds, for a machine that is also used by others; it does not
+show what a version gains by reading images while it computes.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from random_model import random_model
 
 HERE = Path(__file__).resolve().parents[1]
 GOALS = {"caption": 2.4, "eval": 2.3, "large": 3.0, "two": 1.8}
-# Runs a command, and says how long it took after its model was loaded.
+# Runs a command, and prints how long it took after its model was loaded.
 TIMED = """
 import os, sys, time
 from btcchat.commands import options
 def now():
-    return time.perf_counter() if CLOCK == "wall" else sum(os.times()[:4])  # this process and those that have ended
+    return time.perf_counter() if CLOCK == "wall" else sum(os.times()[:4])  # this process and its finished children
 load, loaded, begin = options.load_model, [], now()
 def timed(*arguments, **named):
     model = load(*arguments, **named)
@@ -89,7 +89,7 @@ def write_sets(real: Path, count: int, folder: Path) -> None:
 
 
 def write_large(folder: Path) -> None:
-    """The checkpoint of ``large``; it says only words that its tokenizer has, and never ends an answer."""
+    """Write the checkpoint of ``large``; it writes only words of its tokenizer, and never ends an answer."""
     tiny = BTCChat.from_pretrained(dtype="float32").config
     config = BTCChatConfig(
         llm=SMOLLM2,
@@ -105,7 +105,7 @@ def write_large(folder: Path) -> None:
 
 
 def commands(folder: Path, out: Path) -> dict[str, list[str]]:
-    """Case -> the words of its command, which writes below ``out``."""
+    """Case -> the arguments of its command, which writes into ``out``."""
     sets = ["--mixture-folder", str(folder), "--data-root", str(folder), "--train", "rest", "--masks"]
     sets += ["--mask-threshold", "0.3", "--out", str(out / "run")]
     large = ["--dtype", "bfloat16", "--max-new-tokens", "40"]
@@ -117,7 +117,7 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
 
 
 def seconds(words: list[str], checkout: Path, clock: str, processes: int = 0) -> tuple[float, float]:
-    """After the model was loaded, and before that."""
+    """Seconds after the model was loaded, and before."""
     code = f"CLOCK = {clock!r}{TIMED}"
     environment = os.environ | {"PYTHONPATH": str(checkout), "PYTHONWARNINGS": "ignore"}
     launcher = [sys.executable, "-c", code]
@@ -137,7 +137,7 @@ def seconds(words: list[str], checkout: Path, clock: str, processes: int = 0) ->
 
 
 def measure(case: str, folder: Path, args: argparse.Namespace) -> list[list[tuple[float, float]]]:
-    """Of each turn the (seconds, start-up) of the slower way and of the faster."""
+    """For each turn, (seconds, start-up) of the earlier and of this version (``two``: of one and of two processes)."""
     found = []
     for turn in range(1 - args.uncounted, 1 + args.turns):
         own = []
@@ -158,12 +158,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--before", type=Path, required=True, help="checkout of the commit to compare with")
-    add("--real", type=Path, default=HERE.parent / "shared/data/levir_cc_subset", help="subset of LEVIR-CC")
-    add("--pairs", type=int, default=244, help="the first so many pairs")
-    add("--cases", nargs="+", choices=GOALS, default=list(GOALS))
-    add("--turns", type=int, default=3, help="turns that are counted")
-    add("--uncounted", type=int, default=1, help="turns before these, which fill caches")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="which seconds are counted (two: always wall)")
+    add(
+        "--real",
+        type=Path,
+        default=HERE.parent / "shared/data/levir_cc_subset",
+        help="subset of LEVIR-CC (default: ../shared)",
+    )
+    add("--pairs", type=int, default=244, help="number of pairs (default 244)")
+    add("--cases", nargs="+", choices=GOALS, default=list(GOALS), help="(default all)")
+    add("--turns", type=int, default=3, help="counted turns (default 3)")
+    add("--uncounted", type=int, default=1, help="turns before these, which fill caches (default 1)")
+    add(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="seconds to count (default wall; `two` always uses wall)",
+    )
     args = parser.parse_args(argv)
     rows = []
     with tempfile.TemporaryDirectory() as name:

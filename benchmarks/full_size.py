@@ -1,10 +1,10 @@
-"""The real 3B architecture with random weights: written, loaded and asked once on the CPU.
+"""Write, load and run the real 3B architecture with random weights on the CPU.
 
     python benchmarks/full_size.py /tmp/btcchat-3b
 
-SigLIP-so400m-384 at full size, `attentive`, `mlp_downsample`, a LLaMA of Sheared-LLaMA-2.7B's size, as a sharded
-bfloat16 checkpoint. Needs about 7 GB of disk and 10 GB of memory. A folder that holds a checkpoint already (this one
-from an earlier run, or a real one) is measured as it is. Loading and answering are measured in a fresh process.
+The model is SigLIP-so400m-384 at full size, `attentive`, `mlp_downsample` and a LLaMA of Sheared-LLaMA-2.7B's size, as
+a sharded bfloat16 checkpoint. Needs about 7 GB of disk and 10 GB of memory. If the folder already has a checkpoint
+(from an earlier run, or a real one), that one is measured. Loading and answering are measured in a fresh process.
 """
 
 import argparse
@@ -63,14 +63,14 @@ def write(folder: Path) -> None:
 
 
 def measure(folder: Path, new_tokens: int) -> dict:
-    """Load and answer in this process, which has done nothing else."""
+    """Load the model and answer in this process, which has done nothing else."""
     found = {"process before loading": _peak()}
     start = time.perf_counter()
     model = BTCChat.from_pretrained(folder, device="cpu", dtype="bfloat16")
     found["load"] = time.perf_counter() - start
     # The weights are mapped from the files; read them all, as the first answer would, so that they are counted.
     for tensor in model.state_dict().values():
-        tensor.view(-1)[:: 4096 // tensor.element_size()].sum()  # one value a page
+        tensor.view(-1)[:: 4096 // tensor.element_size()].sum()  # one value per page
     found["load and first read"] = time.perf_counter() - start
     found["peak of loading"] = _peak()
     found["parameters"] = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
@@ -81,7 +81,7 @@ def measure(folder: Path, new_tokens: int) -> dict:
     clock = Clock(model)
     batch = model.processor.collate([model.processor(request(CAPTION_QUESTION, "pair", pair), train=False)])
     found["prompt"] = batch["input_ids"].shape[1] - 1 + found["tokens"][1]
-    generate_ids(model, batch, GenerationOptions(2))  # warm-up: the first call of each kernel makes its plan
+    generate_ids(model, batch, GenerationOptions(2))  # warm-up: kernels plan on their first call
     clock.calls.clear()
     written = len(generate_ids(model, batch, GenerationOptions(new_tokens))[0])
     seconds = {name: [value for called, value, _ in clock.calls if called == name] for name, _, _ in clock.calls}
@@ -99,18 +99,18 @@ def measure(folder: Path, new_tokens: int) -> dict:
 
 
 def _peak() -> int:
-    """Largest resident memory of this process so far, in bytes: own pages and mapped files together."""
+    """Peak resident memory of this process so far, in bytes, including mapped files."""
     status = Path("/proc/self/status")
     if not status.exists():
-        sys.exit("full_size.py reads its memory from /proc/self/status, which only Linux has")
+        sys.exit("full_size.py reads its memory from /proc/self/status, which exists only on Linux; run it there")
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help=f"where the checkpoint is written, or is already ({DISK_GB} GB)")
-    parser.add_argument("--new-tokens", type=int, default=16, help="tokens to generate")
+    parser.add_argument("folder", type=Path, help=f"folder of the checkpoint, written if missing ({DISK_GB} GB)")
+    parser.add_argument("--new-tokens", type=int, default=16, help="tokens to generate (default 16)")
     parser.add_argument("--remove", action="store_true", help="delete the folder at the end")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # the fresh process
     options = parser.parse_args()

@@ -1,20 +1,21 @@
-"""Captions a second of ``btcchat eval`` on a mid-size random model, against the published way of asking.
+"""Captions per second of ``btcchat eval`` on a mid-size random model, compared with the published evaluator.
 
     python benchmarks/generate.py                                    # float32 and bf16, batches of 1 to 32
     python benchmarks/generate.py --dtypes bf16 --batches 8 --threads 1 --as-published
-    python benchmarks/generate.py --smoke                            # toy sizes, seconds
+    python benchmarks/generate.py --smoke                            # toy sizes, takes seconds
 
-SigLIP 768 wide, 12 deep, 384 px, patch 14 (729 tokens an image), `attentive` without layers, `mlp_downsample`; a LLaMA
-768 wide, 12 deep, with a feed-forward of 2048 and 32,000 words; a prompt of 60 tokens beside those of the images, 16
-new ones. The pairs are files of 256 x 256 pixels, read, resized, answered and decoded as ``btcchat eval`` does it.
+The model: SigLIP of width 768, 12 layers, 384 px, patch 14 (729 tokens per image), `attentive` without layers,
+`mlp_downsample`, and a LLaMA of width 768 with 12 layers, a feed-forward of 2048 and 32,000 words. Prompts have 60
+tokens besides those of the images, answers 16. The pairs are files of 256 x 256 pixels, which are read, resized,
+answered and decoded as in ``btcchat eval``.
 
-In each turn a product of two square matrices is timed, then every batch size answers all pairs; with --as-published
-the same weights are also asked the published way (as_published.py). All figures are medians over turns, and so are
-ratios and shares, of what was measured within one turn. The first turn is not counted.
+In each turn a product of two square matrices is timed, then all pairs are answered at every batch size and, with
+--as-published, also the published way with the same weights (as_published.py). All figures are medians over turns;
+ratios and shares are computed within a turn. The first turn is not counted.
 
-A part's share of peak is the products it has to compute (counted from the sizes: linear layers, convolutions,
-attention) over what the square product would have computed meanwhile. Each dtype has a process of its own. --clock cpu
-counts seconds of the CPU in place of those on the wall, for a machine that others use too.
+A part's share of peak is the number of operations that it needs (linear layers, convolutions and attention, counted
+from the sizes) divided by what the square product would compute in the same time. Each dtype runs in a process of its
+own. --clock cpu counts CPU seconds instead of wall-clock seconds, for a machine that is also used by others.
 """
 
 import argparse
@@ -59,26 +60,27 @@ SMALL = Sizes(
 )
 VOCABULARY, PROMPT, NEW_TOKENS = 32_000, 60, 16
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-GOALS = {"float32": 2.0, "bf16": 4.0}  # captions/s over those of the published way, best batch
+GOALS = {"float32": 2.0, "bf16": 4.0}  # captions/s of the best batch, relative to the published way
 SHARES = {"vision": 55, "prefill": 50}  # percent of peak, bf16
 AS_PUBLISHED = "as published"
 PARTS = ("vision", "change", "projector", "prefill", "decode")
 
 
 def build(sizes: Sizes, dtype: torch.dtype) -> BTCChat:
-    """Random weights; only words that the tokenizer has are ever said."""
+    """A model of random weights that writes only words of its tokenizer."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = [prompt.render([prompt.Turn("user", [""])]), "a house was built in the top left corner ."]
         tokenizer = train_tokenizer(corpus * 20, 400, Path(folder))
     encoder = {"change_encoder_type": "attentive", "cc_n_layers": 0}
     model = init_model(tokenizer, sizes, change_encoder=encoder, mm_vision_select_layer=-2)
     model.llm.resize_token_embeddings(VOCABULARY)
-    model.llm.get_output_embeddings().weight.data[[*range(3), *range(len(tokenizer), VOCABULARY)]] = 0  # nor an end
+    unused = [*range(3), *range(len(tokenizer), VOCABULARY)]  # the first three include the end of an answer
+    model.llm.get_output_embeddings().weight.data[unused] = 0
     return model.to(dtype).requires_grad_(False)
 
 
 def peak(dtype: torch.dtype, size: int, now: Callable[[], float], repeats: int = 3) -> float:
-    """GFLOP/s of a product of two square matrices, the fastest of a few."""
+    """GFLOP/s of a product of two square matrices, the fastest of ``repeats``."""
     first, second = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(repeats):
@@ -89,7 +91,7 @@ def peak(dtype: torch.dtype, size: int, now: Callable[[], float], repeats: int =
 
 
 def write_pairs(folder: Path, count: int, question: str) -> list[Sample]:
-    """So many pairs as files, and a data set of them that asks ``question``."""
+    """Write ``count`` pairs as files, and a data set of them that asks ``question``."""
     rows = []
     for number in range(count):
         names = [f"{number}_{date}.png" for date in "ab"]
@@ -106,7 +108,7 @@ def write_pairs(folder: Path, count: int, question: str) -> list[Sample]:
 
 
 def question_of(model: BTCChat) -> str:
-    """One that makes a prompt of exactly PROMPT tokens, template and BOS included, images not."""
+    """A question whose prompt has exactly PROMPT tokens, with template and BOS, without images."""
     blank, question = Image.new("RGB", (8, 8)), "what"
 
     def tokens() -> int:
@@ -120,25 +122,25 @@ def question_of(model: BTCChat) -> str:
 
 
 def work(model: BTCChat, sizes: Sizes) -> dict[str, float]:
-    """GFLOP a pair of each part: two for each weight and place it is used at, and those of attention."""
+    """GFLOP per pair of each part: two per weight and use of it, plus those of attention."""
     tokens, wide, deep = model.vision_tower.num_tokens, sizes.vision_width, max(model.vision_tower.select_layers)
     segment, llm = model.layout.change_tokens, sizes.llm_width
-    block = 12 * tokens * wide**2 + 2 * tokens**2 * wide  # products, of which each counts twice
+    block = 12 * tokens * wide**2 + 2 * tokens**2 * wide  # multiply-adds, each of which counts twice
     layer = 4 * llm**2 + 3 * llm * sizes.llm_hidden  # weights
-    read, said, head = PROMPT + model.layout.change_segments * segment, NEW_TOKENS - 1, llm * VOCABULARY
-    cached = sum(read + 1 + number for number in range(said))  # keys that all decoding steps attend to
+    read, written, head = PROMPT + model.layout.change_segments * segment, NEW_TOKENS - 1, llm * VOCABULARY
+    cached = sum(read + 1 + number for number in range(written))  # keys that all decoding steps attend to
     counts = {
         "vision": 2 * (tokens * 3 * sizes.patch**2 * wide + deep * block),
         "change": tokens * wide**2 * (2 + 1 + 9 / 4),
         "projector": model.layout.change_segments * segment * (4 * wide * llm + llm**2),
         "prefill": sizes.llm_layers * (read * layer + read**2 * llm) + head,  # half of the attention is masked
-        "decode": sizes.llm_layers * (said * layer + 2 * cached * llm) + said * head,
+        "decode": sizes.llm_layers * (written * layer + 2 * cached * llm) + written * head,
     }
     return {part: 2 * count / 1e9 for part, count in counts.items()}
 
 
 def measure(dtype: str, args: argparse.Namespace) -> dict:
-    """-> GFLOP a pair of each part, and of each turn its peak (GFLOP/s) and what each way took."""
+    """-> GFLOP per pair of each part, and for each turn its peak (GFLOP/s) and the seconds of each way."""
     if args.threads:
         torch.set_num_threads(args.threads)
     now = time.perf_counter if args.clock == "wall" else time.process_time
@@ -224,14 +226,14 @@ def report(dtype: str, found: dict, args: argparse.Namespace) -> str:
     best = min(ours, key=lambda way: median(lambda turn: seconds(turn, way)))
     if args.as_published:
         lines.append(f"best, {best}: {ratio(best):.2f}x the published way (goal {GOALS[dtype]}x: ")
-        lines[-1] += f"{told(ratio(best) >= GOALS[dtype])})"
+        lines[-1] += f"{verdict(ratio(best) >= GOALS[dtype])})"
     for part, goal in SHARES.items():
-        verdict = f" (goal {goal} %: {told(share(best, part) >= goal)})" if dtype == "bf16" else ""
-        lines.append(f"{part} at {share(best, part):.0f} % of the square product{verdict}")
+        result = f" (goal {goal} %: {verdict(share(best, part) >= goal)})" if dtype == "bf16" else ""
+        lines.append(f"{part} at {share(best, part):.0f} % of the square product{result}")
     return "\n".join(lines)
 
 
-def told(met: bool) -> str:
+def verdict(met: bool) -> str:
     return "met" if met else "missed"
 
 
@@ -239,16 +241,27 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
-    add("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32], help="batch sizes; the first is compared with")
-    add("--pairs", type=int, default=32, help="answered by each way in each turn")
-    add("--turns", type=int, default=5, help="turns that are counted")
-    add("--as-published", action="store_true", help="also ask the published way")
+    add(
+        "--batches",
+        nargs="+",
+        type=int,
+        default=[1, 2, 4, 8, 16, 32],
+        help="batch sizes; captions are compared with those of the first",
+    )
+    add("--pairs", type=int, default=32, help="pairs answered each way in each turn (default 32)")
+    add("--turns", type=int, default=5, help="counted turns (default 5)")
+    add("--as-published", action="store_true", help="also answer the published way")
     add("--threads", type=int, help="threads (default: torch's)")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds of the CPU, with --threads 1 only")
+    add(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="seconds to count (default wall; cpu only with --threads 1)",
+    )
     add("--smoke", action="store_true", help="toy sizes, to try the script")
     args = parser.parse_args(argv)
     if args.clock == "cpu" and args.threads != 1:
-        parser.error("--clock cpu would count threads that wait; give --threads 1 too")
+        parser.error("--clock cpu would count threads that are waiting; add --threads 1")
     return args
 
 

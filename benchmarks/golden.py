@@ -1,11 +1,12 @@
-"""Compare this package with the numbers of the published code, and print a row a set.
+"""Compare this package with the numbers of the published code, and print one row per set.
 
     python benchmarks/golden.py ../shared/golden
 
-Needs a folder of golden sets (its FACTS.md says what they hold). Sizes, seeds, layers and heads come from its files.
-Exit status 1 if anything falls short or no set is there.
+Needs a folder of golden sets. Sizes, seeds, layers and heads come from its files. The exit status is 1 if a comparison
+fails or if there is no set.
 
-To add a kind of set: one function in golden_sets/ that takes its path and yields rows, and one line in ``CHECKS``.
+To add a kind of set, write a function in golden_sets/ that takes its path and yields comparisons, and add it to
+``CHECKS``.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 from btcchat import BTCChatError
 from golden_sets.ccexpert import ccexpert_checkpoint, resampler
 from golden_sets.checkpoint import checkpoint
-from golden_sets.common import EXACT, Row
+from golden_sets.common import EXACT, Comparison
 from golden_sets.parts import attentive, downsample, projector, siglip
 from golden_sets.preprocess import preprocess
 
@@ -34,24 +35,26 @@ CHECKS = {
 }
 
 
-def run(folder: Path) -> Iterator[tuple[str, list[Row]]]:
-    """(name of the set, its rows) for every set in ``folder``; a set that cannot be compared has one failed row."""
+def run(folder: Path) -> Iterator[tuple[str, list[Comparison]]]:
+    """(name, comparisons) of every set in ``folder``; a set that cannot be compared has one failed comparison."""
     for pattern, check in CHECKS.items():
         for path in sorted(folder.glob(pattern)):
             try:
                 rows = list(check(path))
             except (BTCChatError, KeyError, RuntimeError, OSError) as fault:
-                rows = [Row(f"{type(fault).__name__}: {str(fault).splitlines()[0]}", float("inf"), EXACT)]
+                rows = [Comparison(f"{type(fault).__name__}: {str(fault).splitlines()[0]}", float("inf"), EXACT)]
             yield str(path.relative_to(folder)), rows
 
 
 @torch.no_grad()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="golden folder, the one that holds unirs/ and ccexpert/")
-    parser.add_argument("--all", action="store_true", help="print every comparison, not only the worst of each set")
+    parser.add_argument("folder", type=Path, help="folder of the golden sets, which has unirs/ and ccexpert/")
+    parser.add_argument(
+        "--all", action="store_true", help="print every comparison, not only the worst and the failed ones of each set"
+    )
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # FACTS.md: with several, torch 2.13 may compute one thread's share in low precision
+    torch.set_num_threads(1)  # with several, torch 2.13 may compute one thread's share in low precision
     total = failed = 0
     print(f"{'set':<32}{'compared':>8}  {'the worst of them':<34}{'largest error':>14}{'tolerance':>11}  result")
     for name, rows in run(options.folder):
@@ -63,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.all or (row is not worst and not row.passed):
                 print(f"{'':<42}{row.columns()}")
     if not total:
-        print(f"no golden set under {options.folder}; expected e.g. {options.folder}/unirs/attentive_n0")
+        print(f"{options.folder} has no golden set; expected e.g. {options.folder}/unirs/attentive_n0")
         return 1
     print(f"{total - failed} of {total} comparisons pass")
     return int(failed > 0)

@@ -1,13 +1,13 @@
-"""Everything that btcchat does on a GPU, checked and measured by one command in at most six minutes.
+"""Check and measure everything that btcchat does on a GPU with one command, in at most six minutes.
 
-    python benchmarks/gpu.py --pack .gpu                    # here: what a machine without a network needs
-    python benchmarks/gpu.py --packed .gpu --out gpu.md     # there: all rows, the report written after each
-    python benchmarks/gpu.py --golden ../shared/golden      # on a machine that has all packages
+    python benchmarks/gpu.py --pack .gpu                    # here: collect what a machine without a network needs
+    python benchmarks/gpu.py --packed .gpu --out gpu.md     # there: run all rows; the report is written after each
+    python benchmarks/gpu.py --golden ../shared/golden      # on a machine with all packages
     python benchmarks/gpu.py --tiny                         # small models on the CPU, to try the script
 
-Rows come in order of value. Each runs in a process of its own with a time limit; one that fails leaves its line in the
-report and its output in the log beside it. docs/gpu.md says what the rows mean. Exit status 1 if any row failed, or
-none was done.
+The most valuable rows come first. Each runs in a process of its own with a time limit; if it fails, the report has its
+error and the log beside the report its output. docs/gpu.md explains the rows. The exit status is 1 if any row failed or
+none was completed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from gpu_rows.child import Result, Row, run_row
 from gpu_rows.setting import Setting
 
 HERE = Path(__file__).resolve().parent
-LEAST = 10  # seconds that a row is started with
+LEAST = 10  # seconds that must be left to start a row
 
 ROWS = (
     Row("versions", "Versions and the card", 40, "gpu_rows.versions:measure"),
@@ -44,7 +44,7 @@ ROWS = (
 
 
 def run(rows: Sequence[Row], setting: Setting, out: Path, seconds: float) -> list[Result]:
-    """Run the rows, one after another, for at most ``seconds`` in all, and write the report after each."""
+    """Run the rows one after another, for at most ``seconds`` in total, and write the report after each."""
     begin, results = time.perf_counter(), []
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_suffix(".log")
@@ -65,7 +65,7 @@ def run(rows: Sequence[Row], setting: Setting, out: Path, seconds: float) -> lis
 
 
 def report(results: Sequence[Result], setting: Setting, seconds: float) -> str:
-    """All rows: their outcomes first, then what each has measured."""
+    """The report: first the outcomes of all rows, then what each measured."""
     lines = ["# btcchat on a GPU" if not setting.tiny else "# benchmarks/gpu.py --tiny: toy models on a CPU", ""]
     lines += [f"`python benchmarks/gpu.py {shlex.join(sys.argv[1:])}`, {seconds:.0f} s", ""]
     lines += ["| row | outcome | seconds | limit |", "| --- | --- | --- | --- |"]
@@ -83,7 +83,7 @@ def cell(text: str) -> str:
 
 
 def write(out: Path, text: str) -> None:
-    """Whole or not at all, whenever the machine is taken away."""
+    """Write the whole file or nothing, even if the machine is taken away meanwhile."""
     part = out.with_name(out.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(out)
@@ -92,12 +92,25 @@ def write(out: Path, text: str) -> None:
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add, names = parser.add_argument, [row.name for row in ROWS]
-    add("--out", type=Path, default=Path("gpu.md"), metavar="FILE", help="the report; its log is beside it (gpu.md)")
-    add("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=f"some of: {', '.join(names)}")
-    add("--minutes", type=float, default=6, metavar="N", help="of all rows together (default 6)")
-    add("--golden", type=Path, metavar="FOLDER", help="golden sets, the folder that holds unirs/ and ccexpert/")
-    add("--packed", type=Path, metavar="FOLDER", help="use what --pack has put there")
-    add("--pack", type=Path, metavar="FOLDER", help="put golden sets and wheels there, and do nothing else")
+    add(
+        "--out",
+        type=Path,
+        default=Path("gpu.md"),
+        metavar="FILE",
+        help="the report; its log is beside it (default gpu.md)",
+    )
+    add(
+        "--rows",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="ROW",
+        help=f"rows to run (default all): {', '.join(names)}",
+    )
+    add("--minutes", type=float, default=6, metavar="N", help="limit for all rows together (default 6)")
+    add("--golden", type=Path, metavar="FOLDER", help="folder of the golden sets, which has unirs/ and ccexpert/")
+    add("--packed", type=Path, metavar="FOLDER", help="use a folder that --pack wrote")
+    add("--pack", type=Path, metavar="FOLDER", help="only write golden sets and wheels to this folder")
     add("--tiny", action="store_true", help="small models on the CPU, to try the script")
     return parser.parse_args(argv)
 

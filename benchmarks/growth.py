@@ -1,13 +1,13 @@
-"""How time and memory grow with the number of pairs and rows: captions, `data check`, `score`.
+"""How time and memory grow with the number of pairs and rows, for captions, `data check` and `score`.
 
-    python benchmarks/growth.py                                   # some ten minutes on an idle core
+    python benchmarks/growth.py                                   # about ten minutes on an idle core
     python benchmarks/growth.py --captions 1000 10000 100000 --scores 1000 10000 100000 1000000
 
-``caption`` answers a list of pairs (the same small files again and again) by a tiny model of random weights, 4 tokens a
-caption, as `btcchat caption --pairs` does. ``data check`` reads every row and opens its images. ``score`` takes all
-measures, METEOR by Java among them. Each size runs in a process of its own. Seconds are of the processor, child
-processes included, without start-up (a run of a few rows is subtracted). The exponent is the slope of log(seconds) over
-log(size) from one size to the next: 1 is linear. Memory is the largest of the process, MiB.
+``caption`` runs `btcchat caption --pairs` on a list that repeats the same small files, with a tiny model of random
+weights and 4 tokens per caption. ``data check`` reads every row and opens its images. ``score`` computes all measures,
+including METEOR by Java. Each size runs in a process of its own. Seconds are CPU seconds, including child processes,
+without start-up (the time of a run of a few rows is subtracted). The exponent is the slope of log(seconds) over
+log(size) from one size to the next: 1 is linear. Memory is the peak of the process in MiB.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from btcchat.eval.encoders.markdown import table
 from btcchat.synthetic.start import Sizes, init_model, train_tokenizer
 
 FILES = 100  # different pairs
-SMALLEST = 10  # rows of the run whose cost is start-up
+SMALLEST = 10  # rows of the run that measures start-up
 MODEL = Sizes(
     resolution=16, patch=8, vision_width=16, vision_layers=1, vision_heads=2, llm_width=16, llm_layers=1, llm_heads=2,
     llm_hidden=32, vocabulary=300, context=512,
@@ -38,7 +38,7 @@ WORDS = (
     "appears appear removed built replaced left right top bottom corner next to of in on with beside between before "
     "after same no change is are has have been new small large parking lot path residential area vegetation"
 )
-VOCABULARY = WORDS.split()  # of captions to score
+VOCABULARY = WORDS.split()  # words of the captions to score
 RUN = """
 import resource, sys, json
 from btcchat.cli import main
@@ -50,7 +50,7 @@ print(json.dumps([code, seconds, own.ru_maxrss / 1024]), file=sys.stderr)
 
 
 def write_pairs(folder: Path) -> None:
-    """FILES pairs of images, and the model."""
+    """Write FILES pairs of images, and the model."""
     for number in range(FILES):
         for date in "AB":
             path = folder / date / f"{number:03d}.png"
@@ -97,7 +97,7 @@ WORK = {"caption": caption, "data check": check, "score": score}
 
 
 def measure(folder: Path, kind: str, size: int) -> tuple[float, float]:
-    """Processor seconds and peak MiB of one run."""
+    """CPU seconds and peak MiB of one run."""
     command = [sys.executable, "-c", RUN, *WORK[kind](folder, size)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     code, seconds, peak = json.loads(done.stderr.splitlines()[-1])
@@ -123,16 +123,26 @@ def rows_of(folder: Path, kind: str, sizes: list[int]) -> list[list[str]]:
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add, numbers = parser.add_argument, {"type": int, "nargs": "*", "metavar": "N"}
-    add("--captions", **numbers, default=[1000, 10_000], help="pairs of `caption` (default 1000 10000)")
-    add("--checks", **numbers, default=[1000, 10_000, 100_000], help="rows of `data check` (default to 100000)")
-    add("--scores", **numbers, default=[1000, 10_000, 100_000], help="rows of `score` (default to 100000)")
+    add("--captions", **numbers, default=[1000, 10_000], help="numbers of pairs for `caption` (default 1000 10000)")
+    add(
+        "--checks",
+        **numbers,
+        default=[1000, 10_000, 100_000],
+        help="numbers of rows for `data check` (default 1000 10000 100000)",
+    )
+    add(
+        "--scores",
+        **numbers,
+        default=[1000, 10_000, 100_000],
+        help="numbers of rows for `score` (default 1000 10000 100000)",
+    )
     options = parser.parse_args(words)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         write_pairs(Path(name))
         for kind, sizes in zip(WORK, (options.captions, options.checks, options.scores), strict=True):
             rows += rows_of(Path(name), kind, sizes) if sizes else []
-    print(table(["", "pairs or rows", "CPU seconds", "a second", "exponent", "peak, MiB"], rows))
+    print(table(["command", "pairs or rows", "CPU seconds", "rows a second", "exponent", "peak, MiB"], rows))
     load = load_average()
     print(f"\n{machine(torch.device('cpu'))}, load {'?' if load is None else f'{load:.1f}'}")
 

@@ -1,9 +1,9 @@
-"""What a large scene costs: peak memory and time of `load_image` on a tiled GeoTIFF, with overviews and without.
+"""Peak memory and time of `load_image` on a large tiled GeoTIFF, with and without overviews.
 
     python benchmarks/inputs.py
 
-The scene is made on the fly: three bands of uint16, in tiles of which most are sparse (they take no room on disk, and
-are decoded as others are). Each reading is a process of its own, beside one of a small scene for comparison. For Linux.
+The scene is generated: three uint16 bands in tiles, most of which are sparse (they take no space on disk, but are
+decoded like the others). Each scene is read in a process of its own; a small scene is read for comparison. Linux only.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rasterio.enums import Resampling
 
 from btcchat.eval.encoders.markdown import table
 
-TILE, EVERY = 512, 8  # pixels a side; one tile of so many in a row and in a column has values
+TILE, EVERY = 512, 8  # pixels a side; every 8th tile of a row and of a column has values
 READ = """
 import json, re, sys, time
 from btcchat.media import load_image
@@ -50,7 +50,7 @@ def write(path: Path, side: int, overviews: bool) -> None:
 
 
 def read(path: Path) -> tuple[list[int], float, float]:
-    """Size of the image, seconds, and the peak memory of the process in MiB."""
+    """Size of the image, seconds, and peak memory of the process in MiB."""
     done = subprocess.run([sys.executable, "-c", READ, str(path)], check=True, stdout=subprocess.PIPE, text=True)
     size, seconds, peak = json.loads(done.stdout)
     return size, seconds, peak

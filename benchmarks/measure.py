@@ -1,4 +1,4 @@
-"""A clock, for the benchmarks beside this file."""
+"""A clock for the benchmarks in this folder."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import torch
 
 
 class Clock:
-    """``calls``: of each call of a part of a model its name, its seconds and the tokens of a row (0 but in ``llm``).
+    """Times the parts of a model. ``calls``: the part, seconds and tokens of a row (0 except in ``llm``) of each call.
 
-    ``llm`` is its decoder and, after that, its head: generation calls these two, and not the whole. wait: called before
-    each reading of the clock, for a GPU that is still working. now: the clock. As a context manager it stops at the
-    end.
+    ``llm`` is the decoder followed by the head, because generation calls these two and not the whole language model.
+    wait: called before each reading of the clock, for a GPU that is still working. now: the clock. As a context manager
+    it stops at the end.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""Whether the tests notice: the package with one small fault in it at a time, and the tests that run the faulty line.
+"""Do the tests notice faults? Put one small fault at a time into the package, and run the tests that cover its line.
 
   pip install pytest-cov
-  python benchmarks/mutants.py cover            the not-slow tests once, to know which of them run which line
-  python benchmarks/mutants.py listed           the faults of mutants_listed.py, which tests once did not notice
-  python benchmarks/mutants.py drawn --count 200 --seed 0 > drawn.md    drawn from the operators over the core files
-  python benchmarks/mutants.py drawn --again drawn.md tests/media       its survivors, with more tests
+  python benchmarks/mutants.py cover            run the tests that are not slow, to record the lines they cover
+  python benchmarks/mutants.py listed           the faults of mutants_listed.py, which the tests once missed
+  python benchmarks/mutants.py drawn --count 200 --seed 0 > drawn.md    a random sample over the core files
+  python benchmarks/mutants.py drawn --again drawn.md tests/media       its survivors again, with more tests
 
-A mutant is killed when a test fails, or takes too long; it survives when all pass. Printed as a Markdown table.
+A mutant is killed when a test fails or takes too long, and survives when all pass. Prints a Markdown table.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import accelerate  # noqa: F401 - what tests import is imported once, here: each mutant is a fork of this process
+import accelerate  # noqa: F401 - packages that tests import are imported here once; each mutant runs in a fork
 import av  # noqa: F401
 import hypothesis  # noqa: F401
 import numpy  # noqa: F401
@@ -44,12 +44,12 @@ CORE = (
     "multimodal_projector",
 )  # fmt: skip
 COVERED = ROOT / ".mutants.db"  # test, seconds, file, line; git-ignored
-PLUGINS = ("-p", "pytest_timeout", "-o", "timeout=0", "-p", "no:cacheprovider")  # of pytest, with a mutant
-SECONDS = 120  # of tests for a mutant: those of its part, then the quickest
+PLUGINS = ("-p", "pytest_timeout", "-o", "timeout=0", "-p", "no:cacheprovider")  # for pytest on a mutant
+SECONDS = 120  # of tests per mutant: those of its part first, then the quickest
 
 
 def cover(tests: Sequence[str]) -> None:
-    """Run the not-slow tests (or some) and write which lines of the package each runs."""
+    """Run the tests that are not slow (or the given ones) and record the lines of the package that each covers."""
     seconds: dict[str, float] = {}
     failed: set[str] = set()
 
@@ -84,7 +84,7 @@ def cover(tests: Sequence[str]) -> None:
 
 
 def known_tests() -> set[str]:
-    """The tests that there are now: of a test that was renamed since `cover`, pytest would report an error."""
+    """The tests that exist now; for a test renamed since `cover`, pytest would report an error."""
     found: set[str] = set()
 
     class Collected:
@@ -105,7 +105,7 @@ def known_tests() -> set[str]:
 
 
 def tests_of(mutation: Mutation, known: set[str], most: float) -> list[str]:
-    """Tests that run the mutated lines, ``most`` seconds of them: those of its part first, then the quickest."""
+    """Tests that cover the mutated lines, for ``most`` seconds: those of its part first, then the quickest."""
     last = mutation.line + mutation.old.count("\n")
     with contextlib.closing(sqlite3.connect(COVERED)) as table:
         query = "select distinct test, seconds from covered where file = ? and line between ? and ?"
@@ -123,9 +123,9 @@ def tests_of(mutation: Mutation, known: set[str], most: float) -> list[str]:
 
 
 def run(copy: Path, mutation: Mutation, tests: Sequence[str]) -> str:
-    """``killed``, ``killed by time`` or ``survived``. copy: a copy of the repository, the same afterwards."""
+    """``killed``, ``killed by time`` or ``survived``. copy: a copy of the repository, which is restored."""
     if not tests:
-        return "survived: no test runs this line"
+        return "survived: no test covers this line"
     file = copy / mutation.file
     text = file.read_text(encoding="utf-8")
     file.write_text(mutation.apply(text), encoding="utf-8")
@@ -137,9 +137,10 @@ def run(copy: Path, mutation: Mutation, tests: Sequence[str]) -> str:
 
 
 def _forked(copy: Path, tests: Sequence[str]) -> int | None:
-    """The exit status of the tests in a fork of this process; None where they take too long.
+    """Run the tests in a fork of this process; -> their exit status, None if they take too long.
 
-    That is, on the processor, so that a busy machine kills no mutant; or, where they only wait, by the clock.
+    The limit is on CPU time, so that no mutant is killed because the machine is busy, and on wall-clock time for tests
+    that only wait.
     """
     pid = os.fork()
     if not pid:
@@ -155,7 +156,7 @@ def _forked(copy: Path, tests: Sequence[str]) -> int | None:
         code = 1
         try:
             code = int(pytest.main(["-x", "-q", *PLUGINS, *tests]))
-        finally:  # whatever escapes, e.g. SystemExit: what this process would clean up belongs to the parent
+        finally:  # even after SystemExit: what this process would clean up belongs to its parent
             os._exit(code)
     end = time.monotonic() + 10 * SECONDS
     while time.monotonic() < end:
@@ -171,7 +172,7 @@ def _forked(copy: Path, tests: Sequence[str]) -> int | None:
 
 @contextlib.contextmanager
 def copied() -> Iterator[Path]:
-    """A copy of the repository beside the same ../shared."""
+    """A copy of the repository, with the same ../shared beside it."""
     folder = Path(tempfile.mkdtemp())  # a fork that runs Python's exit functions would remove a TemporaryDirectory
     try:
         copy = folder / "btcchat"
@@ -184,7 +185,7 @@ def copied() -> Iterator[Path]:
 
 
 def core_files() -> list[str]:
-    """Relative to the root, sorted."""
+    """The core files, relative to the root, sorted."""
     found: list[Path] = []
     for name in CORE:
         path = ROOT / "btcchat" / name
@@ -193,15 +194,15 @@ def core_files() -> list[str]:
 
 
 def drawn(count: int, seed: int) -> list[Mutation]:
-    """``count`` of all mutations of the core files."""
+    """A random sample of ``count`` mutations of the core files."""
     found = [mutation for file in core_files() for mutation in mutations(file)]
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
 def report(chosen: Sequence[Mutation], first: Sequence[str] = (), seconds: float = SECONDS) -> int:
-    """Try them, and print a row for each survivor and the counts. Returns the number that survived.
+    """Try the mutations; print the counts and the survivors, and return how many survived.
 
-    first: tests that are run before those that are known to run the line, such as new ones. seconds: of these others.
+    first: tests to run before those known to cover the line, such as new ones. seconds: limit for the latter.
     """
     torch.set_num_threads(1)
     results: list[tuple[Mutation, str]] = []
@@ -229,16 +230,20 @@ def report(chosen: Sequence[Mutation], first: Sequence[str] = (), seconds: float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cover", "listed", "drawn"))
-    parser.add_argument("tests", nargs="*", help="for cover: some tests instead of all; for drawn: run these first")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of tests for a mutant (default {SECONDS})")
-    parser.add_argument("--again", metavar="FILE", help="for drawn: only those that survive in this report")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "tests", nargs="*", help="with cover: run these tests instead of all; with drawn: run these first"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"seconds of tests per mutant (default {SECONDS})"
+    )
+    parser.add_argument("--again", metavar="FILE", help="with drawn: only the survivors in this report")
+    parser.add_argument("--count", type=int, default=200, help="mutants to draw (default 200)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default 0)")
     args = parser.parse_intermixed_args()
     if args.what == "cover":
         return cover(args.tests)
     if args.what == "drawn" and not COVERED.is_file():
-        parser.error("first: python benchmarks/mutants.py cover")
+        parser.error("the coverage is missing; first run python benchmarks/mutants.py cover")
     chosen = listed() if args.what == "listed" else drawn(args.count, args.seed)
     if args.again:
         earlier = Path(args.again).read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Faults that the tests of commit a2a9ac3 did not notice, put into today's code. Each must be killed."""
+"""Faults that the tests at commit a2a9ac3 did not notice, adapted to today's code. Tests must kill each of them."""
 
 from mutations import Mutation, replaced
 
-LISTED = [  # (file, what it has once, the fault, what the fault is, the tests that must notice it)
+LISTED = [  # (file, text that occurs in it once, the faulty text, a description, the tests that must notice)
     (
         "btcchat/checkpoint/adapter.py",
         'lora_alpha=config.get("lora_alpha", 8)',
@@ -137,5 +137,5 @@ LISTED = [  # (file, what it has once, the fault, what the fault is, the tests t
 
 
 def listed() -> list[Mutation]:
-    """Raises ValueError where the code has changed, so that a fault must be put elsewhere."""
+    """The mutations. Raises ValueError if the code has changed, so that a fault no longer fits."""
     return [replaced(*row) for row in LISTED]

@@ -1,4 +1,4 @@
-"""Small faults that can be put into a file of Python: what is changed, and where."""
+"""Mutations: small faults that can be put into a Python file."""
 
 import ast
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
 SIGNS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
 }  # fmt: skip
-LOGGERS = {"log", "logger", "logging", "warnings"}  # what they say is no result
+LOGGERS = {"log", "logger", "logging", "warnings"}  # messages are not results
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """``old``, the text from ``start`` on (a character of the file), becomes ``new``."""
+    """Replaces ``old``, which begins at character ``start`` of the file, by ``new``."""
 
     file: str  # relative to the root of the repository
     operator: str
@@ -27,12 +27,12 @@ class Mutation:
     start: int
     old: str
     new: str
-    tests: tuple[str, ...] = ()  # files of tests; none: those that run the line
+    tests: tuple[str, ...] = ()  # test files; empty: the tests that cover the line
 
     def apply(self, text: str) -> str:
-        """``text``, the whole file, with the fault in it."""
+        """``text``, the whole file, with the fault in it. Raises ValueError if the file has changed."""
         if not text.startswith(self.old, self.start):
-            raise ValueError(f"{self.file}:{self.line} does not read {self.old!r} any more")
+            raise ValueError(f"{self.file}:{self.line} no longer reads {self.old!r}")
         return text[: self.start] + self.new + text[self.start + len(self.old) :]
 
     def __str__(self) -> str:
@@ -40,10 +40,10 @@ class Mutation:
 
 
 def replaced(file: str, old: str, new: str, about: str, *tests: str) -> Mutation:
-    """A mutation by its text, which must be in the file exactly once. Raises ValueError where it is not."""
+    """The mutation that replaces ``old``. Raises ValueError if ``old`` is not in the file exactly once."""
     text = (ROOT / file).read_text(encoding="utf-8")
     if text.count(old) != 1:
-        raise ValueError(f"{file} has {text.count(old)} times {old!r}, expected once")
+        raise ValueError(f"{file} has {old!r} {text.count(old)} times, expected once")
     start = text.index(old)
     return Mutation(file, about, text.count("\n", 0, start) + 1, start, old, new, tests)
 
@@ -63,7 +63,7 @@ def mutations(file: str) -> list[Mutation]:
 
 
 def _characters(text: str, lines: list[int], number: int, offset: int) -> int:
-    """ast counts the bytes of a line."""
+    """The character at a byte offset of a line: ast counts bytes."""
     line = text[lines[number - 1] : lines[number]]
     return len(line.encode()[:offset].decode())
 
@@ -79,7 +79,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """A statement and what is in it, without annotations, texts, log lines and inner functions (found as such)."""
+    """A statement and its parts, without annotations, strings, log lines, and inner functions (found separately)."""
     if isinstance(node, ast.FunctionDef | ast.JoinedStr):
         return
     if isinstance(node, ast.Expr) and (_is_text(node.value) or _logs(node.value)):

@@ -1,9 +1,9 @@
-"""Read a caption of the synthetic scenes back into changes, with a lexicon: how predicted captions are scored.
+"""Parse a caption of a synthetic scene into changes, with a lexicon, to score predicted captions.
 
-A caption is split into clauses at its links (and, while, ;). Each clause gives one change: the first noun of the
-lexicon is its kind, the number word before the noun its count, the first verb of the lexicon its action ("new" means
-built if there is no verb) and the first place phrase its place. A clause without a noun is skipped; one without an
-action or a place takes that of the clause before it. "X replaces Y" and "Y makes way for X" give two changes.
+A caption is split into clauses at its links (and, while, ;). Each clause gives one change: its kind is the first noun
+of the lexicon, its count the number word before the noun, its action the first verb of the lexicon ("new" means built
+if there is no verb), and its place the first place phrase. A clause without a noun is skipped; one without an action or
+a place has those of the clause before it. "X replaces Y" and "Y makes way for X" give two changes.
 """
 
 import re
@@ -35,10 +35,10 @@ Change = tuple[str, str | None, int | None, str | None]
 
 
 def parse_caption(text: str) -> list[Change]:
-    """Return the changes that a caption names, as ``(kind, action, count, place)`` in its order.
+    """Return the changes that a caption names, in its order, as ``(kind, action, count, place)``.
 
     kind is one of KINDS, action "built" | "removed", place one of PLACES (both of btcchat.synthetic); None if the text
-    does not say. A caption that names no change gives []. Every caption that btcchat.synthetic draws is read exactly.
+    does not say. A caption that names no change gives []. Every caption of btcchat.synthetic is parsed exactly.
     """
     text = " ".join(text.lower().replace(".", " ").replace(",", " , ").split())
     changes: list[Change] = []

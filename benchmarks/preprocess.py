@@ -1,12 +1,12 @@
-"""Images a second from PIL image to pixel values: btcchat's image processor against Hugging Face's of SigLIP.
+"""Images per second from PIL image to pixel values: btcchat's image processor against Hugging Face's for SigLIP.
 
     python benchmarks/preprocess.py ../shared/data/levir_cc_subset/images/train/{A,B}
 
-Each processor makes (3, 384, 384) float32 of images that are decoded already: bicubic resize, rescale by 1/255, mean
-and std 0.5. They take turns, --repeats times; the fastest turn counts.
+Each processor turns decoded images into float32 tensors (3, 384, 384): bicubic resize, rescale by 1/255, mean and std
+0.5. The processors alternate, --repeats times; the fastest turn counts.
 
-transformers 4.36, which this project is pinned to, has no SiglipImageProcessor; there CLIP's is given SigLIP's
-settings, which is the same code (resize, rescale and normalize of transformers.image_transforms).
+transformers 4.36, the reference version of this project, has no SiglipImageProcessor. With it, CLIP's processor gets
+SigLIP's settings and runs the same code (resize, rescale and normalize of transformers.image_transforms).
 """
 
 import argparse
@@ -27,7 +27,7 @@ HALF = [0.5, 0.5, 0.5]
 
 
 def hugging_face(side: int) -> tuple[str, Callable]:
-    """-> name, PIL image -> (3, H, W)."""
+    """The name of the processor, and a function from a PIL image to a tensor (3, H, W)."""
     settings = {"size": {"height": side, "width": side}, "resample": 3, "image_mean": HALF, "image_std": HALF}
     if hasattr(transformers, "SiglipImageProcessor"):
         name, processor = "SiglipImageProcessor", transformers.SiglipImageProcessor(**settings)
@@ -48,23 +48,23 @@ def seconds(process: Callable, images: list[Image.Image]) -> float:
 
 
 def measure(ways: dict[str, Callable], images: list[Image.Image], repeats: int) -> dict[str, float]:
-    """Images a second of each, in its fastest turn."""
+    """Images per second of each processor in its fastest turn."""
     turns = [{name: seconds(process, images) for name, process in ways.items()} for _ in range(repeats)]
     return {name: len(images) / min(turn[name] for turn in turns) for name in ways}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="+", help="of images")
-    parser.add_argument("--images", type=int, default=200, help="at most so many (default 200)")
-    parser.add_argument("--side", type=int, default=384, help="pixels (default 384)")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of images")
+    parser.add_argument("--images", type=int, default=200, help="maximum number of images (default 200)")
+    parser.add_argument("--side", type=int, default=384, help="side of the resized images in pixels (default 384)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each processor (default 5)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default 1, as in a data worker)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default 1, as in a data worker)")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     files = [file for folder in args.folders for file in list_images(folder)]
     if not files:
-        parser.error(f"no image in {' '.join(map(str, args.folders))}")
+        parser.error(f"there is no image in {' '.join(map(str, args.folders))}")
     images = [Image.open(file).convert("RGB") for file in files[:: -(-len(files) // args.images)]]
     name, theirs = hugging_face(args.side)
     processor = ImageProcessor((args.side, args.side), HALF, HALF, aspect_ratio="resize")

@@ -1,14 +1,14 @@
-"""What --quantize costs and saves on a CPU: operators, the tower's features, quality on real pairs and on scenes.
+"""What --quantize costs and saves on a CPU: operators, the tower's features, speed, and quality on pairs and scenes.
 
-    python benchmarks/quantize.py operators                 # one linear layer by each operator, against float32
+    python benchmarks/quantize.py operators                 # one linear layer with each operator, against float32
     python benchmarks/quantize.py operators --torchao DIR   # torchao too, installed with pip install --target DIR
     python benchmarks/quantize.py features                  # cosine of the tower's features, int8 and int4
-    python benchmarks/quantize.py speed                     # captions a second of a model of random weights
+    python benchmarks/quantize.py speed                     # captions per second of a model of random weights
     python benchmarks/quantize.py quality [MODEL ...]       # captions of real val pairs, with paired differences
     python benchmarks/quantize.py scenes [MODEL]            # held-out drawn scenes, as tiny_quality.py scores them
 
-Times are of the processor, alternate between what is compared, and are medians; the tables have ratios.
-Real pairs (--real) are the val pairs of a non-standard split of 50 LEVIR-CD test scenes.
+Times are medians of CPU time, with alternating runs of what is compared; the tables have ratios. Real pairs (--real)
+are the val pairs of a non-standard split of 50 LEVIR-CD test scenes.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PLAIN = "as it is"
 
 
 def operators(options: argparse.Namespace) -> str:
-    """One layer: times faster than float32, and relative error of the output."""
+    """One layer: speed-up over float32, and relative error of the output."""
     rows, names = [], []
     with torch.inference_mode():
         for k, n in SIZES[: options.sizes]:
@@ -96,7 +96,7 @@ def candidates(layer: nn.Linear, x: torch.Tensor, torchao: Path | None) -> dict[
 
 
 def alternate(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median processor seconds of a call of each, taken in turn."""
+    """Median CPU seconds of each call; the calls alternate."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()  # packs weights
@@ -122,7 +122,7 @@ def features(options: argparse.Namespace) -> str:
 
     plain = BTCChat.from_pretrained(options.models[0] if options.models else None, device="cpu")
     if not isinstance(plain.vision_tower, SiglipTower):
-        sys.exit("quantize.py: error: the tower is not a SigLIP, and stays as it is")
+        sys.exit("quantize.py: error: the tower is not a SigLIP tower, so it is not quantised")
     files = sorted((options.real / "images" / "val" / "A").iterdir())[: options.images]
     frames = _frames(plain, files)
     rows = []
@@ -133,7 +133,7 @@ def features(options: argparse.Namespace) -> str:
             _replace_on_cpu(kind, ["vision_tower"], model.llm, model.vision_tower, loaded=True)
             cosine = torch.cosine_similarity(torch.stack(model.see(frames)), expected, dim=-1).flatten()
             rows.append([kind, f"{cosine.mean():.5f}", f"{cosine.quantile(0.01):.5f}", f"{cosine.min():.5f}"])
-    return table([f"tower, {len(files)} images", "mean cosine", "1 % of tokens below", "least"], rows)
+    return table([f"tower, {len(files)} images", "mean cosine", "1 % of tokens below", "smallest"], rows)
 
 
 def _frames(model: BTCChat, files: list[Path]) -> torch.Tensor:
@@ -145,7 +145,7 @@ def _frames(model: BTCChat, files: list[Path]) -> torch.Tensor:
 
 
 def quality(options: argparse.Namespace) -> str:
-    """CIDEr-D and changed or unchanged on real val pairs, by `btcchat eval`, and paired differences with float32."""
+    """CIDEr-D, and changed or unchanged, on real val pairs by `btcchat eval`, with paired differences to float32."""
     blocks = []
     for path in options.models or [None]:
         with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +189,7 @@ def gap(found: dict) -> str:
 
 
 def scenes(options: argparse.Namespace) -> str:
-    """`tiny_quality.py` of the model and of its two exports."""
+    """Scores of `tiny_quality.py` for the model and its two quantised exports."""
     path = options.models[0] if options.models else "tiny"
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
@@ -201,7 +201,7 @@ def scenes(options: argparse.Namespace) -> str:
 
 
 def speed(options: argparse.Namespace) -> str:
-    """Captions a second of a model of random weights, batches of 8 drawn pairs, by weights and dtype."""
+    """Captions per second of a model of random weights, by kind of weights and dtype."""
     import numpy as np
 
     from btcchat import request
@@ -238,17 +238,17 @@ def main(words: list[str] | None = None) -> int:
     parts = {f.__name__: f for f in (operators, features, speed, quality, scenes)}
     add("part", choices=parts)
     add("models", nargs="*", help="checkpoints (default: the packaged model)")
-    add("--torchao", type=Path, metavar="DIR", help="where torchao is installed, to compare with it")
+    add("--torchao", type=Path, metavar="DIR", help="folder where torchao is installed, to include it")
     add("--real", type=Path, default=trials.REAL, metavar="DIR", help="LEVIR-CC or a part of it")
-    add("--val", default="", metavar="@first:N", help="a part of the val pairs (default all)")
-    add("--sizes", **number, default=len(SIZES), help="layers of `operators` (default all)")
-    add("--repeats", **number, default=15, help="times of each, of which the median counts (default 15)")
-    add("--images", **number, default=32, help="of `features` (default 32)")
-    add("--samples", **number, default=200, help="of each task in `scenes` (default 200)")
-    add("--width", **number, default=768, help="of tower and language model in `speed` (default 768)")
-    add("--layers", **number, default=12, help="of both (default 12)")
+    add("--val", default="", metavar="@first:N", help="use only a part of the val pairs (default all)")
+    add("--sizes", **number, default=len(SIZES), help="layer sizes in `operators` (default all)")
+    add("--repeats", **number, default=15, help="runs of each, of which the median counts (default 15)")
+    add("--images", **number, default=32, help="images in `features` (default 32)")
+    add("--samples", **number, default=200, help="samples of each task in `scenes` (default 200)")
+    add("--width", **number, default=768, help="width of tower and language model in `speed` (default 768)")
+    add("--layers", **number, default=12, help="layers of both in `speed` (default 12)")
     add("--batch", **number, default=8, help="pairs at a time in `speed` (default 8)")
-    add("--new-tokens", **number, default=16, help="of each caption in `speed` (default 16)")
+    add("--new-tokens", **number, default=16, help="tokens of each caption in `speed` (default 16)")
     options = parser.parse_args(words)
     print(parts[options.part](options))
     load = load_average()

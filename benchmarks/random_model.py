@@ -1,4 +1,4 @@
-"""A whole model with random weights, built where it is needed."""
+"""A whole model with random weights, built in memory."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ from btcchat.synthetic.start import train_tokenizer
 
 
 def random_model(config: BTCChatConfig, dtype: torch.dtype, device: str = "cpu") -> BTCChat:
-    """Parts of the config's sizes, made on ``device`` in ``dtype``; the same seed gives the same weights."""
+    """A model of the config's sizes, created on ``device`` in ``dtype``; it is the same at each call."""
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -39,7 +39,7 @@ def random_model(config: BTCChatConfig, dtype: torch.dtype, device: str = "cpu")
 
 
 def prompt_tokenizer() -> PreTrainedTokenizerBase:
-    """One that knows the words of the prompt, so that it is about as long as with the real tokenizer."""
+    """A tokenizer that knows the words of the prompt, so that prompts are about as long as with the real one."""
     corpus = [prompt.render([prompt.Turn("user", [CAPTION_QUESTION])])] * 10
     with tempfile.TemporaryDirectory() as folder:
         return train_tokenizer(corpus, 800, Path(folder))

@@ -4,17 +4,17 @@
     python benchmarks/real_numbers.py --quick        # one seed, fewer epochs
     python benchmarks/real_numbers.py --pretrained concat=FOLDER attentive-1=FOLDER
 
-Each row learns the training pairs of a subset of LEVIR-CC (``--real``); the best of some evaluations on its val pairs
-is kept, and scored on the same val pairs by `btcchat eval`.
+Each row of the table is trained on the training pairs of a subset of LEVIR-CC (``--real``). The best of several
+evaluations on its val pairs is kept, and scored on the same val pairs by `btcchat eval`.
 
   packaged          the packaged tiny model, with its own encoder and all of its synthetic training
-  NAME, scenes      an encoder that has learned from synthetic pairs, each alike: fresh on the packaged model's tower,
-                    projector and language model (or, with ``--pretrained NAME=FOLDER``, your own checkpoint)
+  NAME, scenes      an encoder trained on synthetic pairs, in the same way for each NAME: initialised on the packaged
+                    model's tower, projector and language model (or, with ``--pretrained NAME=FOLDER``, your checkpoint)
   NAME, no scenes   the same encoder and everything else from random weights (btcchat.synthetic.start)
 
-Below them: the packaged model before it learned, and what costs nothing (docs/eval.md). Where the pairs have masks of
-buildings (images/*/label), a last table holds the change maps to them, at the threshold that is best for each on these
-pairs. Intervals are 95 %, over the pairs (drawn again 1,000 times), of the mean over the seeds.
+Below them are the packaged model before training on real pairs, and the baselines (docs/eval.md). If the pairs have
+masks of buildings (images/*/label), the last table compares the change maps with them, each at its best threshold on
+these pairs. Intervals are 95 % intervals of the mean over the seeds, by resampling the pairs 1,000 times.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SHORTER = {
 
 
 def run(options: argparse.Namespace) -> str:
-    """Train and score all; -> the tables, which are also written to OUT."""
+    """Train and score all rows; -> the tables, which are also written to OUT."""
     out = options.out
     sets = trials.describe(out / "sets", options)
     start, random = trials.bare(options.start, out / "start"), random_start(out / "random")
@@ -55,13 +55,13 @@ def run(options: argparse.Namespace) -> str:
     alike = [name for name in ENCODERS if name not in mine]
     tasks = [(start, out / name, flags[name], sets, options.pairs, 0) for name in alike]
     scenes = mine | dict(zip(alike, together(trials.pretrain, tasks, options.jobs), strict=True))
-    rows = {"packaged": (resolve(options.start), {})}  # name -> where it starts, flags
+    rows = {"packaged": (resolve(options.start), {})}  # name -> (initial checkpoint, flags)
     for name in ENCODERS:
         rows[f"{name}, scenes"] = (scenes[name], {})
         rows[f"{name}, no scenes"] = (random, flags[name] | {"from_origin": True})
     tasks = [
         (name, checkpoint, fresh, sets, seed, options)
-        for seed in range(options.seeds)  # outermost, so that each seed is a whole table
+        for seed in range(options.seeds)  # outermost, so that each seed completes a whole table
         for name, (checkpoint, fresh) in rows.items()
     ]
     runs = {name: [] for name in rows}
@@ -74,29 +74,29 @@ def run(options: argparse.Namespace) -> str:
     blocks = [*options.shorter, *tables(scores, list(runs), list(free))]
     blocks += [maps({**runs, BEFORE: [before]})] if masks(options) else []
     text = "\n\n".join([*blocks, trials.budget(options)])
-    text += "".join(f" {name}, scenes: {folder}, not trained alike." for name, folder in options.pretrained.items())
+    text += "".join(f" {name}, scenes: {folder}, trained differently." for name, folder in options.pretrained.items())
     trained = [run.parent for done in runs.values() for run in done]
     trained += [out / name / stage for name in alike for stage in ("align", "captions")]
     minutes = [float((folder / "seconds").read_text()) / 60 for folder in trained]
-    text += f" {len(minutes)} trainings took {sum(minutes):.0f} minutes together, those at once counted each."
+    text += f" {len(minutes)} training runs took {sum(minutes):.0f} minutes in total (parallel runs are added up)."
     trials.write_report(out, "real_numbers", text, options, scores=scores)
     return text
 
 
 def learn(name: str, checkpoint: Path, fresh: dict, sets: Path, seed: int, options: argparse.Namespace) -> Path:
-    """Fine-tune one row of the table with one seed; -> the run folder of its scores."""
+    """Fine-tune a row of the table with one seed; -> the run folder of its scores."""
     folder = options.out / name.replace(", ", "/").replace(" ", "-") / f"seed-{seed}"
     tuned = trials.finetune(checkpoint, folder, sets, seed, options, **fresh)
     return trials.evaluate(tuned, "real:val", folder / "eval", sets, *masks(options))
 
 
 def masks(options: argparse.Namespace) -> list[str]:
-    """The flag of `btcchat eval` that scores change maps, where the pairs have masks: LEVIR-CC alone has none."""
+    """The flag of `btcchat eval` that scores change maps, if the pairs have masks (LEVIR-CC itself has none)."""
     return ["--masks"] if (options.real / "images" / "val" / "label").is_dir() else []
 
 
 def random_start(folder: Path) -> Path:
-    """Random weights of the tiny model's sizes; the same at each call."""
+    """A checkpoint of random weights with the tiny model's sizes; the same at each call."""
     if not (folder / "config.json").is_file():
         command = [sys.executable, "-m", "btcchat.synthetic.start", str(folder)]
         subprocess.run(command, check=True, stdout=sys.stderr)
@@ -104,12 +104,12 @@ def random_start(folder: Path) -> Path:
 
 
 def predictions(run: Path) -> list[Prediction]:
-    """The answers in a run folder."""
+    """The predictions in a run folder."""
     return read_predictions(run / "predictions.jsonl").rows
 
 
 def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
-    """Captions that describe nothing, as `btcchat eval --train` scores them."""
+    """Captions made without looking at the images, as `btcchat eval --train` scores them."""
     rows = predictions(run)
     (train,) = read_sets("real:train", data_root=sets, folder=sets)
     (nearest,) = json.loads((run / "baselines.json").read_text(encoding="utf-8")).values()
@@ -118,7 +118,7 @@ def baselines(sets: Path, run: Path) -> dict[str, list[str]]:
 
 
 def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
-    """All measures, and what each encoder gains over concat and over what costs nothing."""
+    """All measures, and how much each encoder gains over concat and over the baselines."""
     blocks = []
     for title, prefix, more in (("changed pairs", "changed ", []), ("all pairs", "", [FLAGS])):
         measures = [f"{prefix}{metric}" for metric in METRICS] + more
@@ -134,7 +134,7 @@ def tables(scores: dict, trained: list[str], free: list[str]) -> list[str]:
 
 
 def maps(runs: dict[str, list[Path]]) -> str:
-    """How well the change maps meet the masks of buildings, as `btcchat eval --masks` scores them."""
+    """How well the change maps match the masks of buildings, as `btcchat eval --masks` scores them."""
     cells = []
     for name, folders in runs.items():
         found = [json.loads((run / "metrics.json").read_text(encoding="utf-8"))["sets"]["real:val"] for run in folders]
@@ -150,7 +150,7 @@ class Pretrained(argparse.Action):
     def __call__(self, parser, options, values, flag=None):
         given = dict(value.partition("=")[::2] for value in values)
         if not given.keys() <= set(ENCODERS) or not all(given.values()):
-            parser.error(f"{flag} takes NAME=FOLDER, NAME one of {', '.join(ENCODERS)}")
+            parser.error(f"{flag} takes NAME=FOLDER, where NAME is one of {', '.join(ENCODERS)}")
         setattr(options, self.dest, {name: Path(folder) for name, folder in given.items()})
 
 
@@ -158,8 +158,15 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     trials.add_options(add, "real_numbers")
-    add("--pretrained", nargs="+", action=Pretrained, default={}, metavar="NAME=FOLDER", help="see above")
-    add("--seeds", type=int, default=3, metavar="N", help="trainings of each row (default 3)")
+    add(
+        "--pretrained",
+        nargs="+",
+        action=Pretrained,
+        default={},
+        metavar="NAME=FOLDER",
+        help="checkpoints to use for `NAME, scenes`",
+    )
+    add("--seeds", type=int, default=3, metavar="N", help="training runs of each row (default 3)")
     try:
         print(run(trials.parse(parser, SHORTER, words)))
     except BTCChatError as error:

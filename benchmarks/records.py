@@ -1,13 +1,13 @@
-"""What a large annotation file costs: memory, and the time to check all its rows, to look for its images, to read one.
+"""Memory and time of a large annotation file: checking all its rows, looking for its images, reading single rows.
 
     python benchmarks/records.py
     python benchmarks/records.py --rows 100000 --formats jsonl parquet
 
 Writes annotation files of pairs with five captions to a temporary folder and opens each in a process of its own, as a
-training run does: every row is checked, then each row's images are looked for (2,000 empty files; none is read). Peak
-growth is the process's largest memory above what it had after its imports (of Parquet it counts the mapped file, which
-the system may drop); kept is what it holds afterwards without mapped files. Times are of the processor, so that other
-load on the machine does not count.
+training run does: it checks every row, then looks for each row's images (2,000 empty files, which are not read). Peak
+growth is the process's peak memory minus its memory after imports (for Parquet it includes the mapped file, which the
+system may drop); kept is what it holds afterwards, without mapped files. Times are CPU times, so that other load on the
+machine does not count.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from btcchat.eval.encoders.markdown import table
 
 FORMATS = ("jsonl", "json", "parquet")
 READS = 2000  # rows read at random
-PAIRS = 1000  # that have files
+PAIRS = 1000  # pairs that have files
 
 
 def row(number: int) -> dict:
@@ -41,7 +41,7 @@ def row(number: int) -> dict:
 
 
 def write(path: Path, rows: int) -> None:
-    """The annotation file, and its images beside it."""
+    """Write the annotation file, and its images beside it."""
     for image in (path.parent / image for number in range(min(rows, PAIRS)) for image in row(number)["images"]):
         image.parent.mkdir(parents=True, exist_ok=True)
         image.touch()
@@ -65,17 +65,17 @@ def write(path: Path, rows: int) -> None:
 
 
 def status(key: str) -> float:
-    """A line of /proc/self/status in MiB."""
+    """The value of a line of /proc/self/status in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def measure(path: Path) -> dict:
-    """Run in the child: open the file as a mixture and read rows at random."""
+    """Run in the child process: open the file as a mixture and read rows at random."""
     from btcchat.data.mixture import build_datasets
     from btcchat.data.records.rows import open_rows
 
-    with tempfile.TemporaryDirectory() as folder:  # what is imported on the first use is not counted
+    with tempfile.TemporaryDirectory() as folder:  # imports on first use are not counted
         small = Path(folder, f"small{path.suffix}")
         write(small, 10)
         list(open_rows(small).scan())
@@ -100,8 +100,8 @@ def measure(path: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--formats", nargs="+", default=["jsonl"], choices=FORMATS)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each file (default 1000000)")
+    parser.add_argument("--formats", nargs="+", default=["jsonl"], choices=FORMATS, help="(default jsonl)")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -114,7 +114,7 @@ def main() -> None:
             write(path, args.rows)
             size = path.stat().st_size / 2**20
             command = [sys.executable, __file__, "--measure", str(path)]
-            environment = os.environ | {"HF_HOME": folder}  # the cache of datasets goes with the folder
+            environment = os.environ | {"HF_HOME": folder}  # the cache of `datasets` is deleted with the folder
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
             found = json.loads(done.stdout.splitlines()[-1])
             figures = [f"{found['peak']:.0f}", f"{found['kept']:.0f}", f"{found['seconds']:.1f}"]

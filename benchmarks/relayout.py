@@ -2,8 +2,8 @@
 
     python benchmarks/relayout.py NEW_FOLDER
 
-Makes NEW_FOLDER, writes a model of random weights there in shards (about 0.9 GB and as much twice again), and turns it
-from our layout into the other and back, each in a fresh process. Then every weight is compared, and NEW_FOLDER removed.
+Creates NEW_FOLDER, writes a model of random weights there in shards (about 0.9 GB, plus two copies), and converts it
+from our layout to the other and back, each in a fresh process. Then compares every weight and removes NEW_FOLDER.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from btcchat.eval.encoders.markdown import table
 from btcchat.files import write_json
 from btcchat.synthetic.start import Sizes, init_model, train_qwen2_tokenizer
 
-LIMIT = 2  # shards in memory at most: the largest, and one more
+LIMIT = 2  # maximum number of shards in memory: the largest, and one more
 SIZES = Sizes(llm_width=1024, llm_hidden=4096, llm_heads=8, llm_layers=12)
 
 
 def write(folder: Path, shard: str) -> None:
-    """A model of ours, and the folder of its tower's config.json."""
+    """Write a model in our layout, and a folder with its tower's config.json."""
     tokenizer = train_qwen2_tokenizer([], 300)
     model = init_model(
         tokenizer,
@@ -43,7 +43,7 @@ def write(folder: Path, shard: str) -> None:
 
 
 def step(name: str, folder: Path) -> dict:
-    """One direction, in this process, which has done nothing else. Bytes and seconds."""
+    """Convert in one direction, in this process, which has done nothing else. -> bytes and seconds."""
     before, start = _memory("VmRSS"), time.perf_counter()
     if name == "export":
         export_llava_next(folder / "ours", folder / "published", vision_tower=str(folder / "tower"))
@@ -53,7 +53,7 @@ def step(name: str, folder: Path) -> dict:
 
 
 def same(first: Path, second: Path) -> bool:
-    """Every weight of the two folders is bit-equal."""
+    """Whether all weights of the two folders are bit-equal."""
     for part in ("llm", "vision_tower", "mm_projector"):
         ours, theirs = dict(Weights.of(first / part).read()), dict(Weights.of(second / part).read())
         if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
@@ -62,18 +62,18 @@ def same(first: Path, second: Path) -> bool:
 
 
 def _memory(field: str) -> int:
-    """Resident memory of this process in bytes, mapped files among it: VmRSS now, VmHWM at most so far."""
+    """Resident memory of this process in bytes, including mapped files: VmRSS is the current, VmHWM the peak value."""
     status = Path("/proc/self/status")
     if not status.exists():
-        sys.exit("relayout.py reads its memory from /proc/self/status, which only Linux has")
+        sys.exit("relayout.py reads its memory from /proc/self/status, which exists only on Linux; run it there")
     line = next(line for line in status.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="NEW_FOLDER", help="made for the run, and removed at its end")
-    parser.add_argument("--shard", default="100MB", help="largest shard of the model that is written")
+    parser.add_argument("folder", type=Path, metavar="NEW_FOLDER", help="created for the run, and removed at the end")
+    parser.add_argument("--shard", default="100MB", help="maximum size of the model's shards (default 100MB)")
     parser.add_argument("--step", choices=("write", "export", "import"), help=argparse.SUPPRESS)  # a fresh process
     options = parser.parse_args()
     if options.step == "write":

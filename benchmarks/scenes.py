@@ -1,24 +1,28 @@
-"""Megapixels and tiles a second of ``btcchat scenes``, where its time goes, and its memory as scenes grow.
+"""Measure megapixels and tiles per second of ``btcchat scenes``, where its time goes, and its memory as scenes grow.
 
     python benchmarks/scenes.py                               # 4,096 and 16,384 pixels a side, memory up to 40,000
     python benchmarks/scenes.py --sides 4096 --memory 2000 8000
-    python benchmarks/scenes.py --ray                         # also one worker of Ray against two
+    python benchmarks/scenes.py --sides 16384 --ray --memory  # also one Ray worker against two, without memory
     python benchmarks/scenes.py --smoke                       # toy sizes, a minute
 
 Scenes are made on the fly as tiled GeoTIFFs with overviews, 3 bands of uint8, 0.5 m; the earlier one is in another UTM
-zone, so that each of its windows is warped. One block of drawn ground is repeated over all of a scene.
-The model of the speed table is the packaged one, with --max-new-tokens 32. Memory is measured in a process of its own
-with a stub model: the highest resident size of the run from its first tile to its last file, in MiB.
+zone, so that each of its windows is warped. One block of drawn ground is repeated all over a scene. A row is printed as
+soon as it is measured; progress goes to stderr.
 
-The shares of time are those of the thread that reads (I/O, warp) and of the model's thread; the two work side by side.
+The speed table has the packaged model with --max-new-tokens 32. Its shares are of the whole time: of the thread that
+reads (I/O, warp), of the model's thread, which works at the same time, and of writing the files at the end. The Ray
+table (first of --sides) times the command with one thread per worker, from its start to its last file. Memory is the
+highest resident size, in MiB, of a process with a stub model, from the first tile to the last file.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +35,6 @@ from rasterio.warp import transform
 from btcchat.decoding.options import GenerationOptions
 from btcchat.eval.encoders.machine import machine, reset_peak
 from btcchat.eval.encoders.machine import memory as memory_in_use
-from btcchat.eval.encoders.markdown import table
 from btcchat.geo import warp
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import ModelFacts, model_facts
@@ -100,7 +103,7 @@ def clocked(owner: object, name: str, seconds: dict[str, float], what: str):
 
 
 def run(paths: list[Path], out: Path, model, facts: ModelFacts) -> tuple[float, int, dict[str, float], int]:
-    """-> seconds, tiles, the seconds of its parts, pixels of the grid."""
+    """Return the seconds of a run, its tiles, the seconds of its parts, and the pixels of its grid."""
     seconds: dict[str, float] = {}
     settings = Settings(threshold=0.23, shift="ignore")
     start = time.perf_counter()
@@ -110,6 +113,7 @@ def run(paths: list[Path], out: Path, model, facts: ModelFacts) -> tuple[float, 
         clocked(type(model), "see", seconds, "model"),
         clocked(type(model), "distances", seconds, "model"),
         clocked(type(model), "answers", seconds, "model"),
+        clocked(SceneRun, "finish", seconds, "files"),
         Plan([find_files(path) for path in paths], settings) as plan,
         SceneRun(plan, out, facts) as scenes,
     ):
@@ -119,33 +123,32 @@ def run(paths: list[Path], out: Path, model, facts: ModelFacts) -> tuple[float, 
         return time.perf_counter() - start, tiles, seconds, grid.width * grid.height
 
 
-def speed(sides: list[int], folder: Path) -> str:
+def speed(sides: list[int], folder: Path) -> Iterator[Sequence[str]]:
     from btcchat import BTCChat
 
     model = BTCChatPairs(BTCChat.from_pretrained(device="cpu"), GenerationOptions(max_new_tokens=32))
-    rows = []
     for side in sides:
         paths = make_pair_of(folder, side)
+        say(f"{side:,} pixels a side: scenes made, running")
         total, tiles, parts, pixels = run(paths, folder / f"out{side}", model, model_facts(None))
         reading = parts["I/O"] / total, (parts["I/O and warp"] - parts["I/O"]) / total
-        shares = [f"{100 * share:.0f} %" for share in (*reading, parts["model"] / total)]
-        rows.append((f"{side:,}", f"{pixels / 1e6 / total:.2f}", f"{tiles / total:.2f}", *shares))
+        shares = [f"{100 * share:.0f} %" for share in (*reading, parts["model"] / total, parts["files"] / total)]
+        yield f"{side:,}", f"{total:,.0f}", f"{pixels / 1e6 / total:.2f}", f"{tiles / total:.2f}", *shares
         for path in paths:
             path.unlink()
-    return table(["pixels a side", "megapixels/s", "tiles/s", "I/O", "warp", "model"], rows)
 
 
-def memory(sides: list[int], folder: Path) -> str:
-    rows, first = [], None
+def memory(sides: list[int], folder: Path) -> Iterator[Sequence[str]]:
+    first = None
     for side in sides:
         make_pair_of(folder, side)
+        say(f"{side:,} pixels a side: scenes made, measuring memory")
         command = [sys.executable, __file__, "--child", str(folder), str(side)]
-        used = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        used = json.loads(finished(command).splitlines()[-1])
         first = first or used["MiB"]
-        rows.append((f"{side:,}", f"{used['MiB']:,.0f}", f"{used['MiB'] / first:.2f}", f"{used['seconds']:,.0f}"))
+        yield f"{side:,}", f"{used['MiB']:,.0f}", f"{used['MiB'] / first:.2f}", f"{used['seconds']:,.0f}"
         for path in folder.glob(f"{side}_*.tif"):
             path.unlink()
-    return table(["pixels a side", "peak MiB", f"times the first (goal {GOAL})", "seconds"], rows)
 
 
 def child(folder: Path, side: int) -> None:
@@ -158,27 +161,50 @@ def child(folder: Path, side: int) -> None:
     print(json.dumps({"MiB": memory_in_use(cpu, peak=True), "seconds": seconds}))
 
 
-def ray_workers(side: int, folder: Path) -> str:
+def ray_workers(side: int, folder: Path) -> Iterator[Sequence[str]]:
     """The command itself, with one worker and with two, each with one thread; starting Ray and the model included."""
     before, after = make_pair_of(folder, side)
-    rows, first = [], None
+    first = None
     for workers in (1, 2):
+        say(f"{side:,} pixels a side: running with {workers} Ray worker{'s' * (workers > 1)}")
         command = [sys.executable, "-m", "btcchat", "scenes", before, after, "--out", folder / f"ray{workers}"]
         command += ["--engine", "ray", "--ray-workers", workers, "--shift", "ignore", "--max-new-tokens", 32]
         start = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        counts = json.loads(finished([*command, "--json"]).splitlines()[-1])["counts"]
         total = time.perf_counter() - start
         first = first or total
-        rows.append((str(workers), f"{total:,.0f}", f"{first / total:.2f}"))
-    return table(["workers", "seconds", "times one worker's speed (goal 1.7)"], rows)
+        yield str(workers), f"{total:,.0f}", f"{counts['done'] / total:.2f}", f"{first / total:.2f}"
+
+
+def finished(command: Sequence[object]) -> str:
+    """The output of a command that succeeds, with one thread per process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with exit code {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a Markdown table, each row as soon as it is there, so that a run that is cut off has its rows so far."""
+    for row in (head, ["-" * len(cell) for cell in head]):
+        print(f"| {' | '.join(row)} |", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(cell.ljust(len(name)) for cell, name in zip(row, head, strict=True))} |", flush=True)
+    print(flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="*", default=[4096, 16384])
-    parser.add_argument("--memory", type=int, nargs="*", default=[2000, 8000, 40000])
-    parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--smoke", action="store_true")
+    sizes = "pixels a side of the scenes for the {} table; none: leave it out"
+    parser.add_argument("--sides", type=int, nargs="*", default=[4096, 16384], help=sizes.format("speed"))
+    parser.add_argument("--memory", type=int, nargs="*", default=[2000, 8000, 40000], help=sizes.format("memory"))
+    parser.add_argument("--ray", action="store_true", help="measure one and two Ray workers on the first of --sides")
+    parser.add_argument("--smoke", action="store_true", help="toy sizes")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "SIDE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -186,13 +212,16 @@ def main() -> None:
     sides, memories = ([512], [600, 1200]) if args.smoke else (args.sides, args.memory)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(machine(torch.device("cpu")), end="\n\n")
+        print(machine(torch.device("cpu")), end="\n\n", flush=True)
         if sides:
-            print(speed(sides, folder), end="\n\n")
-        if memories:
-            print(memory(memories, folder), end="\n\n")
+            head = ["pixels a side", "seconds", "megapixels/s", "tiles/s", "I/O", "warp", "model", "files"]
+            show(head, speed(sides, folder))
         if args.ray:
-            print(ray_workers(sides[0] if sides else 4096, folder))
+            head = ["Ray workers", "seconds", "tiles/s", "times one worker's speed (goal 1.7)"]
+            show(head, ray_workers(sides[0] if sides else 4096, folder))
+        if memories:
+            head = ["pixels a side", "peak MiB", f"times the first (goal {GOAL})", "seconds"]
+            show(head, memory(memories, folder))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Scoring a test set: btcchat against pycocoevalcap used as its README says, in the same run.
+"""Score a test set with btcchat and with pycocoevalcap, used as in its README, in the same run.
 
     python benchmarks/score.py ../shared/data/predictions/CCExpert_7b_LEVIR-CC_infer_results.txt
 
-Both score the same texts with BLEU-1 to 4, METEOR, ROUGE-L and CIDEr-D. The library's side is its COCOEvalCap.evaluate
-without SPICE (no metric of this field; it downloads a parser): for `ptb` its tokeniser, then its scorers one after the
-other; for `levir-cc` its scorers on the split texts. btcchat's side is `count_captions`, without the second METEOR (of
-word numbers) that `btcchat score` prints for `levir-cc`. Seconds are wall-clock, the best of --repeats, with the same
-Java for both; seconds of processor time, Java's included, stand beside them, for machines that do other work.
+Both score the same texts with BLEU-1 to 4, METEOR, ROUGE-L and CIDEr-D. For the library that is COCOEvalCap.evaluate
+without SPICE (which is not used in this field, and downloads a parser): for `ptb` its tokeniser, then its scorers one
+after the other; for `levir-cc` its scorers on the split texts. For btcchat it is `count_captions`, without the second
+METEOR (of word numbers) that `btcchat score` prints for `levir-cc`. Seconds are wall-clock, the best of --repeats, with
+the same Java for both; CPU seconds, including Java's, are given as well, for machines that do other work.
 """
 
 import argparse
@@ -36,14 +36,16 @@ def library(predictions: list[str], references: list[list[str]], preset: str) ->
     if preset == "ptb":
         tokenizer = PTBTokenizer()
         truth = tokenizer.tokenize({i: [{"caption": text} for text in one] for i, one in enumerate(references)})
-        said = tokenizer.tokenize({i: [{"caption": text}] for i, text in enumerate(predictions)})
+        predicted = tokenizer.tokenize({i: [{"caption": text}] for i, text in enumerate(predictions)})
     else:
         rule = PRESETS[preset].apply
-        truth, said = (
+        truth, predicted = (
             {i: rule(one) for i, one in enumerate(references)},
             {i: rule([p]) for i, p in enumerate(predictions)},
         )
-    bleu, meteor, rouge, cider = (one.compute_score(truth, said)[0] for one in (Bleu(4), Meteor(), Rouge(), Cider()))
+    bleu, meteor, rouge, cider = (
+        one.compute_score(truth, predicted)[0] for one in (Bleu(4), Meteor(), Rouge(), Cider())
+    )
     return [100 * value for value in (*bleu, meteor, rouge, cider)]
 
 
@@ -53,7 +55,7 @@ def ours(predictions: list[str], references: list[list[str]], preset: str) -> li
 
 
 def timed(function: Callable, *arguments) -> tuple[list[float], float, float]:
-    """(result, wall-clock seconds, processor seconds with those of ended child processes)."""
+    """(result, wall-clock seconds, CPU seconds including finished child processes)."""
     start, before = time.perf_counter(), _processor_seconds()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocoevalcap prints its counts
         result = function(*arguments)
@@ -67,8 +69,14 @@ def _processor_seconds() -> float:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("predictions", help="JSON lines, as for btcchat score")
-    parser.add_argument("--presets", nargs="+", default=["levir-cc", "ptb"], choices=["levir-cc", "ptb", "raw"])
+    parser.add_argument("predictions", help="file of JSON lines, as for btcchat score")
+    parser.add_argument(
+        "--presets",
+        nargs="+",
+        default=["levir-cc", "ptb"],
+        choices=["levir-cc", "ptb", "raw"],
+        help="text conventions (default levir-cc ptb)",
+    )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, of which the best counts (default 3)")
     arguments = parser.parse_args(argv)
     java = find_java()
@@ -91,9 +99,9 @@ def main(argv: list[str] | None = None) -> None:
         "pycocoevalcap, s",
         "btcchat, s",
         "faster",
-        "processor s",
-        "btcchat",
-        "less",
+        "pycocoevalcap, CPU s",
+        "btcchat, CPU s",
+        "CPU ratio",
         "largest difference",
     ]
     print(table(head, lines))

@@ -1,19 +1,19 @@
-"""Requests a second and latency of ``btcchat serve``, with answers written together and one at a time.
+"""Requests per second and latency of ``btcchat serve``, with answers written together and one at a time.
 
     python benchmarks/serve.py                       # about half an hour on two cores
     python benchmarks/serve.py --tokens 64 --clients 16 --memory-requests 0
-    python benchmarks/serve.py --smoke               # toy sizes, a minute
+    python benchmarks/serve.py --smoke               # toy sizes, takes a minute
 
-The model has random weights and the sizes of benchmarks/generate.py: SigLIP 768 wide, 12 deep, 384 px; a LLaMA 768
-wide, 12 deep; 32,000 words; float32. Each request is a stream about a pair of PNG files of 256 x 256 pixels (196
-tokens) with a question of 60 tokens, and each answer has exactly --tokens new ones. Clients are threads of another
-process on the same machine, each of which sends its next request when it has its answer. "One at a time" is the same
-server with --max-batch 1. Latency is from sending a request to its last token, first token to the first piece of text.
-CPU seconds are those of the server, and depend less on what else the machine does.
+The model has random weights and the sizes of benchmarks/generate.py: SigLIP of width 768, 12 layers, 384 px; a LLaMA of
+width 768, 12 layers; 32,000 words; float32. Each request streams an answer about a pair of PNG files of 256 x 256
+pixels (196 tokens) with a question of 60 tokens, and each answer has exactly --tokens tokens. Clients are threads of
+another process on the same machine; each sends its next request once it has its answer. "One at a time" is the same
+server with --max-batch 1. Latency is the time from sending a request to its last token; "first token" is the time to
+the first piece of text. CPU seconds are those of the server, and depend less on the load of the machine.
 
-"Beside long answers" is the time to the first token of a request for a single token while three other clients have long
-answers written, against the same alone. Memory is that of a server of the packaged model, resident, while 8 clients
-send --memory-requests requests with images.
+"Beside long answers" is the time to the first token of a request for a single token, alone and while three other
+clients receive long answers. Memory is the resident memory of a server of the packaged model while 8 clients send
+--memory-requests requests with images.
 """
 
 import argparse
@@ -40,13 +40,13 @@ from btcchat.eval.encoders.machine import machine
 from btcchat.eval.encoders.markdown import table
 from generate import SIZES, SMALL, build, question_of
 
-GOAL = 2.0  # times the requests a second of one at a time, at 16 clients with 64 new tokens
+GOAL = 2.0  # times the requests per second of one at a time, with 16 clients and 64 new tokens
 MODES = {"together": 16, "one at a time": 1}
 
 
 @contextmanager
 def server(*flags: str) -> Iterator[tuple[str, psutil.Process]]:
-    """``btcchat serve`` in a process of its own -> its address, once the model is loaded."""
+    """Run ``btcchat serve`` in a process of its own; -> its URL and process, once the model is loaded."""
     command = [sys.executable, "-m", "btcchat", "serve", "--port", "0", "--device", "cpu", "--dtype", "float32", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -60,7 +60,7 @@ def server(*flags: str) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def picture(seed: int) -> str:
-    """A data URL of 256 x 256 pixels."""
+    """A data URL of an image of 256 x 256 pixels."""
     coarse = torch.randint(256, (9, 9, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse.numpy()).resize((256, 256)).save(file, "PNG")
@@ -74,7 +74,7 @@ def body(model: str, question: str, tokens: int, seed: int = 0) -> dict:
 
 
 def ask(session: requests.Session, address: str, request: dict) -> tuple[float, float]:
-    """-> seconds to the first piece of text, and to the last."""
+    """Send a request; -> seconds to the first piece of text, and to the last."""
     begun, first = time.perf_counter(), None
     with session.post(f"{address}/v1/chat/completions", json=request, stream=True, timeout=600) as reply:
         reply.raise_for_status()
@@ -94,7 +94,7 @@ def says_something(chunk: dict) -> bool:
 
 
 def load(address: str, process: psutil.Process, bodies: list[dict], clients: int) -> dict[str, float]:
-    """Send all of these, so many at a time -> requests a second, and seconds of latency."""
+    """Send all ``bodies`` from ``clients`` threads; -> requests per second, and latencies in seconds."""
     found: list[tuple[float, float]] = []
     waiting = iter(bodies)
     lock = threading.Lock()
@@ -139,7 +139,7 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
     rows, rates = [], {}
     for mode, rows_together in MODES.items():
         with server("--model", str(folder), "--max-batch", str(rows_together)) as (address, process):
-            ask(requests.Session(), address, body(str(folder), question, 2))  # makes the plans of its kernels
+            ask(requests.Session(), address, body(str(folder), question, 2))  # warm-up
             for tokens in args.tokens:
                 for clients in args.clients:
                     count = max(args.requests, clients)
@@ -147,7 +147,8 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
                     found = load(address, process, bodies, clients)
                     rates[mode, tokens, clients] = found["requests/s"]
                     print(
-                        f"  {mode}, {tokens} tokens, {clients} clients: {found['requests/s']:.2f} a second", flush=True
+                        f"  {mode}, {tokens} tokens, {clients} clients: {found['requests/s']:.2f} requests/s",
+                        flush=True,
                     )
                     rows.append([mode, tokens, clients, *(f"{value:.2f}" for value in found.values())])
             if rows_together > 1:
@@ -164,8 +165,8 @@ def throughput(folder: Path, question: str, args: argparse.Namespace) -> list[st
         "CPU s a request",
     ]
     gains = [
-        f"{tokens} new tokens, {clients} clients: {rates['together', tokens, clients] / rate:.2f} times the requests a "
-        f"second of one at a time" + (f" (goal {GOAL:g})" if (tokens, clients) == (64, 16) else "")
+        f"{tokens} new tokens, {clients} clients: {rates['together', tokens, clients] / rate:.2f} times the "
+        f"requests per second of one at a time" + (f" (goal {GOAL:g})" if (tokens, clients) == (64, 16) else "")
         for (mode, tokens, clients), rate in rates.items()
         if mode == "one at a time"
     ]
@@ -204,12 +205,12 @@ def flat(args: argparse.Namespace) -> list[str]:
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--tokens", nargs="*", type=int, default=[64, 16], help="new tokens of an answer")
-    add("--clients", nargs="+", type=int, default=[1, 4, 16])
-    add("--requests", type=int, default=12, help="of each row, and at least one a client")
-    add("--memory-requests", type=int, default=5000)
-    add("--long", type=int, default=256, help="new tokens of the long answers")
-    add("--settle", type=float, default=5.0, help="seconds until the long answers are being written")
+    add("--tokens", nargs="*", type=int, default=[64, 16], help="new tokens of an answer (default 64 16)")
+    add("--clients", nargs="+", type=int, default=[1, 4, 16], help="parallel clients (default 1 4 16)")
+    add("--requests", type=int, default=12, help="requests per row, at least one per client (default 12)")
+    add("--memory-requests", type=int, default=5000, help="requests while memory is measured (default 5000)")
+    add("--long", type=int, default=256, help="new tokens of the long answers (default 256)")
+    add("--settle", type=float, default=5.0, help="seconds to wait for the long answers to start (default 5)")
     add("--smoke", action="store_true", help="toy sizes, to try the script")
     return parser.parse_args(argv)
 

@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py
 
-Wall-clock seconds of whole processes, which take turns; medians of five after one that is not counted (it fills the
-disk cache). The first caption is also given as a multiple of a process that only imports torch and transformers' LLaMA.
+Wall-clock seconds of whole processes, which alternate; medians of five turns after a warm-up turn that fills the disk
+cache. The first caption is also given as a multiple of a process that only imports torch and transformers' LLaMA.
 """
 
 import argparse
@@ -22,7 +22,7 @@ COMMANDS = [  # (arguments, goal in seconds)
     (["caption", "--example"], 5.0),
 ]
 IMPORTS = "import torch, transformers.models.llama.modeling_llama"
-GOAL = 1.5  # the last command, in processes that only import these
+GOAL = 1.5  # of the last command, relative to a process that only has these imports
 
 
 def seconds(command: list[str]) -> float:
@@ -36,18 +36,18 @@ def spread(times: list[float]) -> str:
 
 
 def find_command() -> str | None:
-    """The btcchat of this Python's environment, active or not, else the one on the PATH."""
+    """The btcchat command of this Python's environment, active or not, or else the one on the PATH."""
     beside = os.path.join(os.path.dirname(sys.executable), "btcchat")
     return beside if os.path.exists(beside) else shutil.which("btcchat")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="counted runs of each command")
+    parser.add_argument("--repeats", type=int, default=5, help="counted runs of each command (default 5)")
     repeats = parser.parse_args().repeats
     btcchat = find_command()
     if btcchat is None:
-        sys.exit("the command btcchat is not installed here; run README's install command first")
+        sys.exit("the command btcchat is not installed in this environment; install it as in the README")
     commands = [[btcchat, *arguments] for arguments, _ in COMMANDS]
     baseline = [sys.executable, "-W", "ignore", "-c", IMPORTS]
     turns = [[seconds(command) for command in (*commands, baseline)] for _ in range(1 + repeats)][1:]

@@ -1,18 +1,18 @@
-"""Which files of btcchat a pair goes through, from the command ``btcchat caption BEFORE AFTER`` to its text.
+"""Which files of btcchat a pair passes through in ``btcchat caption BEFORE AFTER``, from the command to the caption.
 
     python benchmarks/trace_files.py                        # the packaged example pair, the packaged tiny model
     python benchmarks/trace_files.py a.png b.png --model FOLDER
 
-The command runs in this process. From the moment that it parses its words, every call of a function in btcchat/ is
-noted. Importing a module, which runs its body and the bodies of its classes, is not a call, nor is anything that is
-called meanwhile. The files that are entered come in four groups:
+The command runs in this process. Once it parses its arguments, every call of a function in btcchat/ is recorded.
+Importing a module (which runs its body and the bodies of its classes) does not count as a call, nor does anything
+called meanwhile. The files that are entered form four groups:
 
-    way       hands the pair on: a function of the file calls one of another file of the package
-    step      does its work and returns; it can be read by itself
-    part      inside an exchangeable part (tower, change encoder, projector, layers): another part, other files
-    loading   is entered only while the model is read from its checkpoint
+    way       passes the pair on: a function of the file calls one in another file of the package
+    step      does its work and returns; it can be read on its own
+    part      belongs to an exchangeable part (tower, change encoder, projector, layers); another part has other files
+    loading   is entered only while the model is loaded from its checkpoint
 
-Whoever wants to know how a pair becomes text reads the files of the first group.
+To learn how a pair becomes text, read the files of the first group.
 """
 
 import argparse
@@ -37,9 +37,9 @@ GROUPS = ("way", "step", "part", "loading")
 
 
 class Trace:
-    """``files``: name -> function -> whether it was called outside of loading the model. Use it as a context.
+    """A context manager that records calls. ``files``: name -> function -> whether it was called outside of loading.
 
-    ``handing_on``: the files with a function that, outside of loading, called one of another file.
+    ``handing_on``: files with a function that, outside of loading, called one in another file.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Trace:
         if event != "call":
             return
         self._started = self._started or code is PARSE
-        if not self._started or not code.co_flags & inspect.CO_OPTIMIZED:  # a body of a module or of a class
+        if not self._started or not code.co_flags & inspect.CO_OPTIMIZED:  # the body of a module or of a class
             return
         name = self._name(code.co_filename)
         if name is None:
@@ -77,8 +77,8 @@ class Trace:
         functions = self.files.setdefault(name, {})
         functions[function] = functions.get(function, False) or after_loading
         caller = next(filter(None, (self._name(one.co_filename) for one in callers)), None)
-        resumed = code.co_flags & inspect.CO_GENERATOR  # by whoever takes its next value
-        # Called through a method of transformers, as any library is; and checks of a path, which stays where it is.
+        resumed = code.co_flags & inspect.CO_GENERATOR  # by the code that takes its next value
+        # language_model/ is called through a method of transformers, like a library; limits/ only checks paths.
         aside = name.startswith(("language_model/", "limits/"))
         if after_loading and not resumed and not aside and caller not in (None, name):
             self.handing_on.add(caller)
@@ -102,7 +102,7 @@ def _imports(file: str) -> bool:
 
 
 def report(trace: Trace) -> str:
-    """One line a file, group by group, each in the order in which the files are entered."""
+    """One line per file, by group, in the order in which the files are entered."""
     grouped = {group: [name for name in trace.files if trace.group(name) == group] for group in GROUPS}
     lines = [f"{group:8}{name}: {', '.join(trace.files[name])}" for group, names in grouped.items() for name in names]
     counts = ", ".join(f"{len(names)} {group}" for group, names in grouped.items())
@@ -111,7 +111,9 @@ def report(trace: Trace) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="*", metavar="BEFORE AFTER", help="(default: the packaged example pair)")
+    parser.add_argument(
+        "images", nargs="*", metavar="BEFORE AFTER", help="two images (default: the packaged example pair)"
+    )
     parser.add_argument("--model", help="checkpoint (default: the packaged tiny model)")
     options = parser.parse_args(words)
     images = options.images or [str(EXAMPLE / f"{name}.png") for name in ("before", "after")]

@@ -1,24 +1,24 @@
-"""A training step of this project against one that works as the published code's does, on the same weights and samples.
+"""Compare btcchat's training step with one that works as in the published code, on the same weights and samples.
 
-    python benchmarks/train_step.py                  # CPU, bf16 autocast: a few minutes
+    python benchmarks/train_step.py                  # CPU, bf16 autocast; takes a few minutes
     python benchmarks/train_step.py --device cuda
 
-A random model (tower about 90 M parameters, language model about 160 M), samples of a mixed data set: images, pairs and
-videos of 8 frames. The tower is frozen, the rest is tuned, as in the joint stage of the published recipe.
+The model is random (tower about 90 M parameters, language model about 160 M); the samples are a mix of images, pairs
+and videos of 8 frames. The tower is frozen and the rest is tuned, as in the joint stage of the published recipe.
 
-published           batches drawn at random, padded to their longest sample; change encoder and projector once a sample;
-                    logits of every position, in float32
-btcchat             batches of a token budget and of like lengths; change encoder and projector once a batch; logits
-                    only where a label is, of few tokens at a time; in bf16, as btcchat/train/train.py has it, the
-                    frozen tower by a copy of its weights in bf16, and on a CPU the language model's attention as
-                    plain products, else torch's as above
-btcchat, 2nd epoch  the same with --cache_vision_features, whose first epoch has filled it: features from the disk
+published           random batches, padded to their longest sample; change encoder and projector run once per sample;
+                    logits at every position, in float32
+btcchat             batches of similar lengths within a token budget; change encoder and projector run once per batch;
+                    logits only at labels, a few tokens at a time. In bf16, as in btcchat/train/train.py: the frozen
+                    tower is a copy in bf16, and on a CPU the language model's attention is written as plain products
+                    (elsewhere torch's attention, as above)
+btcchat, 2nd epoch  the same with --cache_vision_features, after the first epoch: features are read from disk
 btcchat, memory     as btcchat, with --gradient_checkpointing and batches of a quarter of the tokens
 
-Each way trains on every sample once, in a process of its own, with an optimizer step every --batch-size samples (ours
-accumulates its smaller batches). The learning rate is 0, so both see the same weights, and the mean loss over all
-supervised tokens must agree. Peak is resident memory (on CUDA: torch's) at its highest, and also what it is above that
-of the model with its gradients and optimizer state. The ways take turns, --repeats times; of each the fastest is taken.
+Each way trains once on every sample, in a process of its own, with an optimizer step every --batch-size samples (ours
+accumulates its smaller batches). The learning rate is 0, so that all use the same weights, and the mean loss over all
+supervised tokens must agree. Peak is the peak resident memory (on CUDA: torch's), also given minus the memory of the
+model with its gradients and optimizer state. The ways alternate, --repeats times, and the fastest turn of each counts.
 """
 
 import argparse
@@ -74,12 +74,12 @@ def build(sizes: Sizes, attention: str = "sdpa") -> torch.nn.Module:
     model.vision_tower.requires_grad_(False)
     for module in model.train().modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.eval()  # over one pair and over all of a batch it would not give the same loss
+            module.eval()  # statistics of one pair and of a whole batch would give different losses
     return model
 
 
 def draw_samples(model, count: int) -> list[dict]:
-    """Random pixels and ids: a prompt of 60 tokens and an answer of 10 to 120, of which only the answer has labels."""
+    """Random pixels and ids: a prompt of 60 tokens and an answer of 10 to 119, with labels only on the answer."""
     random = np.random.default_rng(0)
     torch.manual_seed(0)
     samples = []
@@ -151,7 +151,7 @@ WAYS = {
 
 
 def filled_cache(model, samples: list[dict], folder: str, encoder: TrainingEncoder) -> FeatureCache:
-    """The features of all frames of the samples, on the disk."""
+    """A cache on disk with the features of all frames of the samples."""
     cache, tower = FeatureCache(folder, {}), encoder.tower or model.vision_tower
     for sample in samples:
         with torch.no_grad():
@@ -161,7 +161,7 @@ def filled_cache(model, samples: list[dict], folder: str, encoder: TrainingEncod
 
 
 def measure(way: str, args: argparse.Namespace) -> dict:
-    """-> seconds, peak and rest (MiB, or None), loss, batches."""
+    """-> seconds; peak and initial memory (MiB, or None); loss; batches."""
     with tempfile.TemporaryDirectory() as folder:
         return measure_in(folder, way, args)
 
@@ -182,7 +182,7 @@ def measure_in(folder: str, way: str, args: argparse.Namespace) -> dict:
     make_batches, loss_of = WAYS[way]
     batches = make_batches(model, samples, args)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0, fused=True)
-    for parameter in model.parameters():  # gradients and optimizer state are there from the start
+    for parameter in model.parameters():  # gradients and optimizer state exist from the start
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -217,14 +217,16 @@ def move(value, device):
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=8, help="samples of a published batch")
-    parser.add_argument("--max-tokens", type=int, default=1600, help="tokens of a batch of ours, with padding")
+    parser.add_argument("--samples", type=int, default=64, help="number of samples (default 64)")
+    parser.add_argument("--batch-size", type=int, default=8, help="samples per published batch (default 8)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=1600, help="tokens per btcchat batch, with padding (default 1600)"
+    )
     parser.add_argument("--dtype", choices=("bf16", "float32"), default="bf16")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=0, help="of the batches")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="turns of each way")
-    parser.add_argument("--small", action="store_true", help="the tiny model's sizes, to try the script")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the batches (default 0)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="turns of each way (default 3)")
+    parser.add_argument("--small", action="store_true", help="use the tiny model's sizes, to try the script")
     return parser.parse_args(argv)
 
 
@@ -235,7 +237,7 @@ def main() -> None:
         f"torch {torch.__version__}; batches of {args.batch_size} against {args.max_tokens} tokens\n"
     )
     turns = {way: [] for way in WAYS}
-    for _ in range(args.repeats):  # outermost, so that a slow moment of the machine meets all of them
+    for _ in range(args.repeats):  # outermost, so that a slow phase of the machine affects all of them
         for way, found in turns.items():
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 found.append(pool.apply(measure, (way, args)))

@@ -1,7 +1,7 @@
-"""The trainings of real_numbers.py, equal for all its rows, with their data and options.
+"""The training runs of real_numbers.py, the same for all its rows, with their data and options.
 
-All goes through `btcchat train` and `btcchat eval`. What is in its folder already is not done again, so a stopped
-benchmark continues.
+They use `btcchat train` and `btcchat eval`. Results that are already in their folder are kept, so an interrupted
+benchmark can be rerun to resume it.
 """
 
 import json
@@ -21,11 +21,11 @@ from btcchat.eval.encoders.scores import Score
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "levir_cc_subset"
 SUBSET = "a non-standard split of 50 LEVIR-CD test scenes"
-DEPTHS = 4  # of the tower, for difference_aware, as published
+DEPTHS = 4  # of the tower, for difference_aware, as in the published code
 
 
 def encoder_flags(start: Path) -> dict[str, dict]:
-    """Name -> flags of a fresh change encoder on the checkpoint ``start``."""
+    """Name -> flags of a newly initialised change encoder on the checkpoint ``start``."""
     config = BTCChat.from_pretrained(start, device="meta", dtype="float32").config
     last, layers = config.select_layers[-1], config.vision_tower["num_hidden_layers"]
     depths = [depth for depth in range(last - DEPTHS + 1, last + 1) if depth >= -layers - 1]
@@ -41,7 +41,7 @@ def encoder_flags(start: Path) -> dict[str, dict]:
 
 
 def btcchat(*words) -> None:
-    """A command of btcchat in this process; what it prints goes to stderr, so that the table alone is printed."""
+    """Run a btcchat command in this process; its output goes to stderr, so that only the table is on stdout."""
     with redirect_stdout(sys.stderr):
         code = btcchat_command([str(word) for word in words])
     if code:
@@ -62,7 +62,7 @@ def bare(start: str | None, folder: Path) -> Path:
 
 
 def train(preset: str, out: Path, **flags) -> Path:
-    """-> the folder of the trained model: ``out``, or ``out/best`` where one was chosen. Seconds: in out/seconds."""
+    """Train; -> the folder of the model: ``out``, or ``out/best`` if evaluations chose it. out/seconds has the time."""
     if not (out / "config.json").is_file():
         begin = time.perf_counter()
         flags |= {"output_dir": out, "save_strategy": "no", "overwrite_output_dir": True, "disable_tqdm": True}
@@ -73,7 +73,7 @@ def train(preset: str, out: Path, **flags) -> Path:
 
 
 def pretrain(start: Path, out: Path, fresh: dict, sets: Path, pairs: int, seed: int) -> Path:
-    """A fresh change encoder learns on ``pairs`` synthetic pairs: what stands at both dates, then what changed."""
+    """Train a new change encoder on ``pairs`` synthetic pairs: first what is at both dates, then what changed."""
     given = {"data_root": sets, "mixture_folder": sets, "num_train_epochs": 1, "seed": seed}
     given |= {"series_change_tokens": False, "video_change_tokens": False}
     mixture = f"trial_align@first:{pairs}"
@@ -85,7 +85,7 @@ def pretrain(start: Path, out: Path, fresh: dict, sets: Path, pairs: int, seed: 
 
 
 def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) -> Path:
-    """Learn LEVIR-CC's captions from ``start``; of ``options.evaluations`` times, the one with the best S*m on val."""
+    """Train ``start`` on LEVIR-CC's captions; keep the best S*m on val among ``options.evaluations`` evaluations."""
     rows = sum(1 for _ in (sets / "annotations" / "train.jsonl").open())
     steps = options.epochs * math.ceil(rows / options.batch)
     flags |= {
@@ -96,7 +96,7 @@ def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) ->
         "num_train_epochs": options.epochs,
         "per_device_train_batch_size": options.batch,
         "learning_rate": options.learning_rate,
-        "tune_vision_tower": True,  # it has seen drawn scenes only
+        "tune_vision_tower": True,  # it has only seen drawn scenes
         "mm_vision_tower_lr": options.tower_learning_rate,
         "augment_pairs": options.augment_pairs,
         "eval_mixture": "real:val",
@@ -110,37 +110,43 @@ def finetune(start: Path, out: Path, sets: Path, seed: int, options, **flags) ->
 def add_options(add, name: str) -> None:
     """Options of the benchmark ``name``."""
     number, rate = {"type": int, "metavar": "N"}, {"type": float, "metavar": "R"}
-    add("--start", metavar="CHECKPOINT", help="(default: the packaged tiny model)")
-    add("--real", type=Path, default=REAL, metavar="DIR", help="LEVIR-CC or a part of it, with train and val")
-    add("--data", type=Path, metavar="DIR", help="folder with synthetic/pairs*.jsonl (default: drawn into OUT)")
-    add("--out", type=Path, default=Path("runs") / name, metavar="DIR", help=f"(default runs/{name})")
-    add("--pairs", **number, default=2000, help="synthetic pairs of each of the two stages (default 2000)")
-    add("--epochs", **number, default=18, help="of the real training pairs (default 18)")
+    add("--start", metavar="CHECKPOINT", help="initial checkpoint (default: the packaged tiny model)")
+    add("--real", type=Path, default=REAL, metavar="DIR", help="LEVIR-CC or a part of it, with splits train and val")
+    add("--data", type=Path, metavar="DIR", help="folder with synthetic/pairs*.jsonl (default: generated in OUT)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs") / name,
+        metavar="DIR",
+        help=f"folder of the results (default runs/{name})",
+    )
+    add("--pairs", **number, default=2000, help="synthetic pairs in each of the two stages (default 2000)")
+    add("--epochs", **number, default=18, help="epochs over the real training pairs (default 18)")
     add("--batch", **number, default=8, help="real pairs in a batch (default 8)")
-    add("--evaluations", **number, default=4, help="times val is asked while training (default 4)")
-    add("--learning-rate", **rate, default=1e-3, help="on the real pairs (default 1e-3)")
-    add("--tower-learning-rate", **rate, default=2e-4, help="of the vision tower (default 2e-4)")
-    add("--jobs", **number, default=1, help="trainings at once, each on one core (default 1, on all cores)")
-    add("--augment-pairs", default="True", choices=("True", "False"), help="of the real pairs (default True)")
+    add("--evaluations", **number, default=4, help="evaluations on val during training (default 4)")
+    add("--learning-rate", **rate, default=1e-3, help="learning rate on the real pairs (default 1e-3)")
+    add("--tower-learning-rate", **rate, default=2e-4, help="learning rate of the vision tower (default 2e-4)")
+    add("--jobs", **number, default=1, help="parallel training runs, each on one core (default 1, on all cores)")
+    add("--augment-pairs", default="True", choices=("True", "False"), help="augment the real pairs (default True)")
 
 
 def parse(parser, shorter: dict[str, dict], words: list[str] | None):
-    """Each of ``shorter`` is a flag that sets other defaults; ``options.shorter`` tells them, for the output."""
+    """The options. Each of ``shorter`` becomes a flag that sets other defaults, which ``options.shorter`` lists."""
     for name, values in shorter.items():
         about = ", ".join(f"{key} {value}" for key, value in values.items())
         parser.add_argument(f"--{name}", action="store_true", help=about)
-    asked = parser.parse_args(words)
-    values = {key: value for name in shorter if getattr(asked, name) for key, value in shorter[name].items()}
+    requested = parser.parse_args(words)
+    values = {key: value for name in shorter if getattr(requested, name) for key, value in shorter[name].items()}
     full = {key: parser.get_default(key) for key in values}
     parser.set_defaults(**values)
     options = parser.parse_args(words)
-    told = [f"{key} {getattr(options, key)} instead of {full[key]}" for key in full]
-    options.shorter = [f"A shorter run: {', '.join(told)}."] if told else []
+    changed = [f"{key} {getattr(options, key)} instead of {full[key]}" for key in full]
+    options.shorter = [f"A shorter run: {', '.join(changed)}."] if changed else []
     return options
 
 
 def budget(options) -> str:
-    """What the report says about the trainings."""
+    """What the report says about the training runs."""
     return (
         f"Seeds: {options.seeds}. Synthetic: {options.pairs:,} pairs in each of two stages. Real: {options.epochs} "
         f"epochs in batches of {options.batch}, rate {options.learning_rate:g}, tower {options.tower_learning_rate:g}, "
@@ -151,7 +157,7 @@ def budget(options) -> str:
 
 
 def write_report(folder: Path, name: str, text: str, options, **numbers) -> None:
-    """FOLDER/NAME.md and .json."""
+    """Write FOLDER/NAME.md and FOLDER/NAME.json."""
     (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     whole = {"options": {key: str(value) for key, value in vars(options).items()}, **numbers}
     as_json = json.dumps(whole, indent=1, default=Score.values)
@@ -159,7 +165,7 @@ def write_report(folder: Path, name: str, text: str, options, **numbers) -> None
 
 
 def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str, train: str = "none") -> Path:
-    """`btcchat eval`; -> its run folder. more: flags of it; train: what the baselines are taken from."""
+    """Run `btcchat eval`; -> its run folder. more: further flags. train: the mixture for the baselines."""
     metrics = out / "metrics.json"
     if not metrics.is_file() or ("--masks" in more and "change_map" not in metrics.read_text(encoding="utf-8")):
         where = ["--data-root", sets, "--mixture-folder", sets, "--max-new-tokens", 64, "--train", train]
@@ -171,7 +177,7 @@ def evaluate(model: Path | None, mixture: str, out: Path, sets: Path, *more: str
 
 
 def describe(sets: Path, options) -> Path:
-    """Write ``sets/sets.yaml``: the real subset, and synthetic pairs (drawn unless there are some)."""
+    """Write ``sets/sets.yaml``: the real subset, and synthetic pairs, which are generated unless they exist."""
     from btcchat.synthetic.write import SampleCounts, write_dataset
 
     sets.mkdir(parents=True, exist_ok=True)

@@ -166,7 +166,7 @@ def test_bad_rows_are_reported_and_the_others_are_captioned(folder, capsys, monk
         ("notes.txt", "my notes, which must not be lost", "line 1 is not a caption of a pair; choose another --out"),
         ("notes.txt", "my notes\n", "line 1 is not a caption of a pair; choose another --out"),
         ("other.jsonl", '{"text": "a"}\n', "line 1 is not a caption of a pair"),
-        ("out.jsonl", '{"before": "a", "after": "b", "caption": "c", "model": "m"}\n', "captions of model m, not tiny"),
+        ("out.jsonl", '{"before": "a", "after": "b", "caption": "c", "model": "m"}\n', "captions by model m, not tiny"),
     ],
 )
 def test_an_out_file_with_other_contents_is_not_changed(folder, capsys, monkeypatch, out, content, words):

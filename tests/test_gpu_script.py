@@ -149,14 +149,14 @@ def test_a_pack_holds_golden_sets_and_wheels_without_other_libraries(golden_fold
 
 
 def test_a_pack_over_its_limits_is_an_error(golden_folder, tmp_path, monkeypatch):
-    with pytest.raises(pack.PackError, match="the pack has 61.0 MB, more than 60; carry less"):
+    with pytest.raises(pack.PackError, match="the pack has 61.0 MB, more than 60; pack less"):
         pack.check({"golden.zip": 10**7, "a.whl": 51 * 10**6})
-    with pytest.raises(pack.PackError, match="golden.zip has 16.0 MB, more than 15; carry less"):
+    with pytest.raises(pack.PackError, match="golden.zip has 16.0 MB, more than 15; pack less"):
         pack.check({"golden.zip": 16 * 10**6})
     with pytest.raises(pack.PackError, match="is not a pack: it has no golden.zip; make one with --pack"):
         pack.unpack(tmp_path, tmp_path / "into")
     (golden_folder / "unirs" / "projector").rename(golden_folder / "other")
-    with pytest.raises(pack.PackError, match="has no unirs/projector; name the folder"):
+    with pytest.raises(pack.PackError, match="has no unirs/projector; give the folder"):
         pack.make(tmp_path / "pack", golden_folder)
 
 
@@ -246,7 +246,7 @@ def test_a_wrong_golden_number_fails_the_row(shared, tmp_path, monkeypatch, caps
 
 
 def test_bfloat16_has_its_own_tolerances_for_numbers_computed_in_it():
-    row = golden_numbers.Row
+    row = golden_numbers.Comparison
     assert golden_numbers.in_bfloat16(row("texts", 1, 0)) == row("texts", 1, 0)
     assert golden_numbers.in_bfloat16(row("pixels", 1, golden_numbers.GREY)).tolerance == golden_numbers.GREY
     assert golden_numbers.in_bfloat16(row("batch loss", 0.04, 1e-4)).passed

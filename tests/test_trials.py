@@ -82,7 +82,7 @@ def test_real_numbers_prints_every_row(levir, start, tmp_path, capsys, monkeypat
     same = '"the scene is the same as before" for all'
     assert {same, "most frequent in train", "nearest in train"} <= set(changed)
     assert "pairs 6 instead of 2000" in out and "6 pairs in each of two stages" in out  # given values take precedence
-    assert f"attentive-1, scenes: {start}, not trained alike" in out
+    assert f"attentive-1, scenes: {start}, trained differently" in out
     numbers = json.loads((tmp_path / "out" / "real_numbers.json").read_text())["scores"]
     assert (
         numbers[same]["changed or unchanged"]["mean"] == 50.0 and len(numbers["concat, no scenes"]["S*m"]["seeds"]) == 1

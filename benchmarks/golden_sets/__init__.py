@@ -1,1 +1,1 @@
-"""The golden sets, a function each; benchmarks/golden.py runs them."""
+"""Comparisons with the golden sets, a function per kind of set; benchmarks/golden.py runs them."""

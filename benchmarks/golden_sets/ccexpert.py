@@ -17,7 +17,7 @@ from golden_sets.common import (
     FEATURES,
     LANGUAGE,
     PLACE,
-    Row,
+    Comparison,
     differing,
     distance,
     load,
@@ -26,7 +26,7 @@ from golden_sets.common import (
 )
 
 
-def resampler(folder: Path) -> Iterator[Row]:
+def resampler(folder: Path) -> Iterator[Comparison]:
     """Set E: the change encoder alone, all pairs and all depths in one batch."""
     config, io = read_json(folder / "config.json"), load_file(folder / "io.safetensors")
     depths = range(config["stages"])
@@ -46,25 +46,21 @@ def resampler(folder: Path) -> Iterator[Row]:
     gate.register_forward_hook(lambda _module, _inputs, output: gates.append(output.sigmoid()))  # (P, S, 1)
     streams = module.streams(features)
     for number, name in enumerate(("output_A", "output_B", "output_change")):
-        yield Row(name, distance(streams[:, number], io[name]), CHANGE)
-    yield Row("tokens of the prompt", distance(module(features), streams[:, :2]), EXACT)
+        yield Comparison(name, distance(streams[:, number], io[name]), CHANGE)
+    yield Comparison("tokens of the prompt", distance(module(features), streams[:, :2]), EXACT)
     for number, (dates, queries) in enumerate(blocks[: len(module.layers)]):
-        found = {
-            "A": dates[:, 0],
-            "B": dates[:, 1],
-            "change": queries,
-        }  # rows go pair by pair, the golden's depth first
+        found = {"A": dates[:, 0], "B": dates[:, 1], "change": queries}  # pairs first; the golden file has depths first
         ours = {name: x.unflatten(0, (-1, len(depths))).transpose(0, 1).flatten(0, 1) for name, x in found.items()}
         error = max(distance(x, io[f"block{number}.{name}"]) for name, x in ours.items())
-        yield Row(f"block {number}", error, CHANGE)
-    yield Row("gates", distance(gates[0].transpose(0, 1), io["gates"]), FEATURES)
+        yield Comparison(f"block {number}", error, CHANGE)
+    yield Comparison("gates", distance(gates[0].transpose(0, 1), io["gates"]), FEATURES)
     position = sine_position(config["grid"], features.shape[-1])  # (L, C)
     golden = io["position_encoding"].flatten(2)[0].T
-    yield Row("position encoding", distance(position, golden), FEATURES)
+    yield Comparison("position encoding", distance(position, golden), FEATURES)
 
 
-def ccexpert_checkpoint(path: Path) -> Iterator[Row]:
-    """Set F: a published folder, loaded as it is, from image files to new tokens."""
+def ccexpert_checkpoint(path: Path) -> Iterator[Comparison]:
+    """Set F: a published folder, loaded without conversion, from image files to new tokens."""
     golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
     folder = path.with_name(path.stem.removesuffix("_golden"))
     tower = path.with_name("vision_tower_folder")
@@ -74,7 +70,7 @@ def ccexpert_checkpoint(path: Path) -> Iterator[Row]:
     yield from _change(cases, model)
     yield from compare(cases, golden["new_tokens"])
     yield from _batch(golden["batch_of_two"], {case.golden["name"]: case for case in cases}, model)
-    yield Row(
+    yield Comparison(
         "preprocessed", differing(pair for record in golden["preprocess"] for pair in _record(record, model)), EXACT
     )
 
@@ -86,8 +82,8 @@ def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> Case:
     return Case(golden, tensors, model, question, golden["caption"])
 
 
-def _change(cases: list[Case], model: BTCChat) -> Iterator[Row]:
-    """The depths, what the change encoder makes of them, and what a user is asked for: a caption."""
+def _change(cases: list[Case], model: BTCChat) -> Iterator[Comparison]:
+    """The depths, the outputs of the change encoder, and the ids of the caption question."""
     depths = change = refined = 0.0
     for case in cases:
         states = model.see(case.batch["frames"])
@@ -95,18 +91,18 @@ def _change(cases: list[Case], model: BTCChat) -> Iterator[Row]:
         streams = model.change_encoder.streams(torch.stack(states, dim=1)[None])[0]  # (1, 2, S, L, C) -> (3, L, C)
         refined = max(refined, distance(streams[:2], case.tensor("resampler_AB")))
         change = max(change, distance(streams[2:], case.tensor("change_features")))
-    yield Row("depths", depths, FEATURES)
-    yield Row("refined tokens", refined, CHANGE)
-    yield Row("change tokens", change, CHANGE)
+    yield Comparison("depths", depths, FEATURES)
+    yield Comparison("refined tokens", refined, CHANGE)
+    yield Comparison("change tokens", change, CHANGE)
     shown = f"{model.config.pair_prompt}{model.config.caption_question}"
     asked = [case for case in cases if case.golden["question"] == shown]
     for case in asked[:1]:
         blank = request(model.config.caption_question, "pair", [Image.new("RGB", (8, 8))] * 2)
         ids = model.processor(blank, train=False)["input_ids"].tolist()
-        yield Row("ids of a caption", differing([(ids, case.golden["input_ids"])]), EXACT)
+        yield Comparison("ids of a caption", differing([(ids, case.golden["input_ids"])]), EXACT)
 
 
-def _batch(golden: dict, cases: dict[str, Case], model: BTCChat) -> Iterator[Row]:
+def _batch(golden: dict, cases: dict[str, Case], model: BTCChat) -> Iterator[Comparison]:
     members = [cases[name] for name in golden["members"]]
     batch = model.processor.collate([case.sample() for case in members])
     pairs = [
@@ -114,8 +110,8 @@ def _batch(golden: dict, cases: dict[str, Case], model: BTCChat) -> Iterator[Row
         (batch["labels"].tolist(), golden["labels"]),
         (batch["attention_mask"].int().tolist(), golden["attention_mask"]),
     ]
-    yield Row("batch ids, labels", differing(pairs), EXACT)
-    yield Row("batch loss", abs(model(**batch).loss.item() - golden["loss"]), LANGUAGE)
+    yield Comparison("batch ids, labels", differing(pairs), EXACT)
+    yield Comparison("batch loss", abs(model(**batch).loss.item() - golden["loss"]), LANGUAGE)
 
 
 def _record(golden: dict, model: BTCChat) -> Iterator[tuple]:

@@ -12,12 +12,23 @@ from btcchat import BTCChat, BTCChatError, Record, prompt, request
 from btcchat.decoding.options import GenerationOptions
 from btcchat.generation import generate_ids
 from btcchat.processor import Batch, Sample
-from golden_sets.common import EXACT, FEATURES, GREY, LANGUAGE, PLACE, Row, differing, distance, grey_levels, read_json
+from golden_sets.common import (
+    EXACT,
+    FEATURES,
+    GREY,
+    LANGUAGE,
+    PLACE,
+    Comparison,
+    differing,
+    distance,
+    grey_levels,
+    read_json,
+)
 
-MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden's word -> ours
+MODALITIES = {"single": "image", "pair": "pair", "video": "video", "text": "text"}  # the golden file's word -> ours
 
 
-def checkpoint(path: Path) -> Iterator[Row]:
+def checkpoint(path: Path) -> Iterator[Comparison]:
     """Set D: a whole published checkpoint, from image files to new tokens."""
     golden, tensors = read_json(path), load_file(path.with_suffix(".safetensors"))
     folder = path.with_name(path.stem.removesuffix("_golden"))
@@ -31,26 +42,26 @@ def checkpoint(path: Path) -> Iterator[Row]:
         yield from _golden_cut(cut, named[cut["case"]], model)
 
 
-def compare(cases: list["Case"], new_tokens: int) -> Iterator[Row]:
-    """A row a kind of value, over all cases."""
+def compare(cases: list["Case"], new_tokens: int) -> Iterator[Comparison]:
+    """A comparison per kind of value, over all cases."""
 
     def worst(name: str, ours) -> float:
         return max(distance(ours(case), case.tensor(name)) for case in cases if case.tensor(name) is not None)
 
     seen = [case for case in cases if case.pixels is not None]
     pixels = max(grey_levels(case.pixels, case.tensor("pixel_values"), case.model.image_processor) for case in seen)
-    yield Row("pixels", pixels, GREY)
-    yield Row("texts", differing(pair for case in cases for pair in case.texts()), EXACT)
-    yield Row("ids and labels", differing(pair for case in cases for pair in case.ids()), EXACT)
-    yield Row("image features", worst("image_features", Case.features), FEATURES)
-    yield Row("merged embeddings", worst("inputs_embeds", lambda case: case.merged().inputs_embeds[0]), LANGUAGE)
-    yield Row("hidden states", worst("hidden_last", Case.hidden), LANGUAGE)
-    name = "logits" if cases[0].tensor("logits_tail") is None else "logits_tail"  # of every token, or of the last ones
-    yield Row("logits", worst(name, lambda case: case.logits(len(case.tensor(name)))), LANGUAGE)
-    yield Row("log-probabilities", worst("train_token_logprobs", Case.logprobs), LANGUAGE)
-    yield Row("losses", max(_gap(case.loss(), case.golden["loss"]) for case in cases), LANGUAGE)
+    yield Comparison("pixels", pixels, GREY)
+    yield Comparison("texts", differing(pair for case in cases for pair in case.texts()), EXACT)
+    yield Comparison("ids and labels", differing(pair for case in cases for pair in case.ids()), EXACT)
+    yield Comparison("image features", worst("image_features", Case.features), FEATURES)
+    yield Comparison("merged embeddings", worst("inputs_embeds", lambda case: case.merged().inputs_embeds[0]), LANGUAGE)
+    yield Comparison("hidden states", worst("hidden_last", Case.hidden), LANGUAGE)
+    name = "logits" if cases[0].tensor("logits_tail") is None else "logits_tail"  # of all tokens, or the last
+    yield Comparison("logits", worst(name, lambda case: case.logits(len(case.tensor(name)))), LANGUAGE)
+    yield Comparison("log-probabilities", worst("train_token_logprobs", Case.logprobs), LANGUAGE)
+    yield Comparison("losses", max(_gap(case.loss(), case.golden["loss"]) for case in cases), LANGUAGE)
     greedy = ((case.greedy(new_tokens), case.golden["greedy_ids"]) for case in cases)
-    yield Row("greedy ids", differing(greedy), EXACT)
+    yield Comparison("greedy ids", differing(greedy), EXACT)
 
 
 def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> "Case":
@@ -59,7 +70,7 @@ def _case(golden: dict, tensors: dict, images: Path, model: BTCChat) -> "Case":
 
 
 class Case:
-    """One golden question. Everything past the pixels is computed from the golden pixels, so errors do not add up."""
+    """A golden question. Everything after the pixels is computed from the golden pixels, so errors do not add up."""
 
     def __init__(self, golden: dict, tensors: dict, model: BTCChat, question: Record, answer: str):
         self.golden, self.model, self.question = golden, model, question
@@ -124,7 +135,7 @@ class Case:
         return self.model(**self.batch).logits[0, -count:]
 
     def logprobs(self) -> Tensor:
-        """Of each supervised token, given what stands before it."""
+        """Log-probability of each supervised token, given those before it."""
         batch = self.training_batch()
         target = self.model.embed(**batch).labels[0, 1:]
         del batch["labels"]
@@ -139,7 +150,7 @@ class Case:
         return generate_ids(self.model, self.batch, GenerationOptions(count))[0]
 
 
-def _golden_batch(golden: dict, members: list[Case], model: BTCChat) -> Iterator[Row]:
+def _golden_batch(golden: dict, members: list[Case], model: BTCChat) -> Iterator[Comparison]:
     batch = model.processor.collate([case.sample() for case in members])
     merged = model.embed(**batch)
     pairs = [
@@ -148,24 +159,24 @@ def _golden_batch(golden: dict, members: list[Case], model: BTCChat) -> Iterator
         (merged.attention_mask.sum(1).tolist(), golden["merged_lengths"]),
         (int((merged.labels != prompt.IGNORE_INDEX).sum()), golden["supervised_tokens"]),
     ]
-    yield Row(f"{golden['name']} ids, labels", differing(pairs), EXACT)
-    yield Row(f"{golden['name']} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
+    yield Comparison(f"{golden['name']} ids, labels", differing(pairs), EXACT)
+    yield Comparison(f"{golden['name']} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
 
 
-def _golden_cut(golden: dict, case: Case, model: BTCChat) -> Iterator[Row]:
-    """A training sample too long; where the published code is left without a label, ours may refuse to cut there."""
+def _golden_cut(golden: dict, case: Case, model: BTCChat) -> Iterator[Comparison]:
+    """A training sample that is too long. Where the published code leaves no label, ours may refuse to cut it."""
     limit = golden["tokenizer_model_max_length"]
     try:
         encoded = prompt.fit(case.encoded, model.layout.lengths("pair", 2), limit, train=True)
     except BTCChatError:
-        yield Row(f"cut at {limit}, refused", int(golden["loss"] is not None), EXACT)
+        yield Comparison(f"cut at {limit}, refused", int(golden["loss"] is not None), EXACT)
         return
     batch = case.training_batch(encoded)
     merged = model.embed(**batch)
     pairs = [(merged.labels[0].tolist(), golden["merged_labels"]), (merged.labels.shape[1], golden["merged_length"])]
-    yield Row(f"cut at {limit} labels", differing(pairs), EXACT)
+    yield Comparison(f"cut at {limit} labels", differing(pairs), EXACT)
     if golden["loss"] is not None:
-        yield Row(f"cut at {limit} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
+        yield Comparison(f"cut at {limit} loss", _gap(model(**batch).loss.item(), golden["loss"]), LANGUAGE)
 
 
 def _gap(ours: float, golden: float) -> float:

@@ -1,4 +1,4 @@
-"""What every golden set shares: how two values are compared, and how weights get into a part."""
+"""Shared by all golden sets: comparing two values, and loading weights into a part."""
 
 import json
 import re
@@ -12,29 +12,31 @@ from torch import Tensor
 
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 
-# Absolute, from FACTS.md: measured float32 against float64, with room for another order of summation.
+# Absolute tolerances: the measured error of float32 against float64, with room for another order of summation.
 CHANGE = 2e-4  # set A; its outputs reach 135
 FEATURES = 2e-5  # sets B and C, and the image features of D
 LANGUAGE = 1e-4  # embeddings, hidden states, logits, log-probabilities, losses
 EXACT = 0  # texts, ids, labels: how many differ
 GREY = 1.001  # pixels, in grey levels of 255; the thousandth is for float32
 
-# Where the parts and the checkpoints are computed, as arguments of from_pretrained; benchmarks/gpu.py sets others.
+# Where parts and checkpoints are computed, as arguments of from_pretrained; benchmarks/gpu.py changes it.
 PLACE = {"device": "cpu", "dtype": "float32"}
 
 
-class Row(NamedTuple):
+class Comparison(NamedTuple):
+    """The error of one of our values, or of several, against the golden ones."""
+
     what: str
-    error: float  # largest absolute error; for EXACT the count of entries that differ
+    error: float  # largest absolute error; for EXACT the number of entries that differ
     tolerance: float
 
     @property
     def passed(self) -> bool:
-        return self.error <= self.tolerance  # NaN is no pass
+        return self.error <= self.tolerance  # False for NaN
 
     @property
     def used(self) -> float:
-        """The part of the tolerance that is used up."""
+        """The error as a share of the tolerance."""
         return self.error / self.tolerance if self.tolerance else float("inf") if self.error else 0.0
 
     def columns(self) -> str:
@@ -44,7 +46,7 @@ class Row(NamedTuple):
 
 
 def distance(ours: Tensor, golden: Tensor) -> float:
-    """Largest absolute difference; infinite where the shapes differ or a value is not finite."""
+    """Largest absolute difference; infinite if the shapes differ or a value is not finite."""
     if ours.shape != golden.shape or not ours.isfinite().all():
         return float("inf")
     return (ours.double() - golden.to(ours.device).double()).abs().max().item() if golden.numel() else 0.0
@@ -56,7 +58,7 @@ def differing(pairs: Iterable[tuple]) -> int:
 
 
 def load(module: torch.nn.Module, weights: dict, prefix: str = "", unused: Iterable[str] = ()) -> torch.nn.Module:
-    """Put the ``prefix`` part of ``weights`` into ``module``, strictly, in float32, on the device of ``PLACE``."""
+    """Load the ``prefix`` part of ``weights`` into ``module``, strictly, in float32, on the device of ``PLACE``."""
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     own = {key: value for key, value in own.items() if not any(re.fullmatch(p, key) for p in unused)}
     module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in own.items()})

@@ -1,4 +1,4 @@
-"""Sets A, B and C: the parts alone: change encoder, projector, vision tower and its preprocessing."""
+"""Sets A, B and C: single parts: change encoder, projector, and vision tower with its preprocessing."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,24 +14,24 @@ from btcchat.multimodal_encoder import build_vision_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_encoder.siglip import UNUSED_KEYS as UNUSED_VISION_KEYS
 from btcchat.multimodal_projector import build_projector
-from golden_sets.common import CHANGE, FEATURES, GREY, Row, distance, grey_levels, load, load_file, read_json
+from golden_sets.common import CHANGE, FEATURES, GREY, Comparison, distance, grey_levels, load, load_file, read_json
 
 
-def attentive(folder: Path) -> Iterator[Row]:
+def attentive(folder: Path) -> Iterator[Comparison]:
     """Set A: the change encoder alone, all pairs in one batch."""
     made, io = read_json(folder / "config.json")["constructor"], load_file(folder / "io.safetensors")
     options = {"cc_n_layers": made["n_layers"], "cc_head": made["heads"], "cc_dropout": made["dropout"]}
     module = _change_encoder(options, load_file(folder / "state_dict.safetensors"), "", io["img1"])
     features = torch.stack([io["img1"], io["img2"]], dim=1)[:, :, None]  # (P, 2, 1, L, C)
-    yield Row("change tokens", distance(module(features)[:, 0], io["output"]), CHANGE)
+    yield Comparison("change tokens", distance(module(features)[:, 0], io["output"]), CHANGE)
     if "output_pair0_swapped" in io:
         swapped = module(features[:1].flip(1))[:, 0]
-        yield Row("dates swapped", distance(swapped, io["output_pair0_swapped"]), CHANGE)
+        yield Comparison("dates swapped", distance(swapped, io["output_pair0_swapped"]), CHANGE)
     if "cos_map" in io:
-        yield Row("cosine field", distance(module.cosine_field(features), io["cos_map"]), FEATURES)
+        yield Comparison("cosine field", distance(module.cosine_field(features), io["cos_map"]), FEATURES)
 
 
-def projector(folder: Path) -> Iterator[Row]:
+def projector(folder: Path) -> Iterator[Comparison]:
     """Set B: single images, pairs and video frames through change encoder and projector, one forward of each."""
     spec = read_json(folder / "config.json")
     config, io = spec["config"], load_file(folder / "io.safetensors")
@@ -48,21 +48,21 @@ def projector(folder: Path) -> Iterator[Row]:
             frames = fused[-1]
         segments.append(frames)
     if "fused_pairs" in io:
-        yield Row("change tokens", distance(torch.cat(fused), io["fused_pairs"]), CHANGE)
-    yield Row("projected", distance(single(torch.cat(segments)), io["output"]), FEATURES)
+        yield Comparison("change tokens", distance(torch.cat(fused), io["fused_pairs"]), CHANGE)
+    yield Comparison("projected", distance(single(torch.cat(segments)), io["output"]), FEATURES)
 
 
-def downsample(folder: Path) -> Iterator[Row]:
+def downsample(folder: Path) -> Iterator[Comparison]:
     """Set B: the projector alone, in both published token orders."""
     config, io = read_json(folder / "config.json"), load_file(folder / "io.safetensors")
     weights = load_file(folder / "state_dict.safetensors")
     for order, key in (("column", "output_vila15"), ("row", "output_vila_main")):
         options = {"mm_projector_type": config["mm_projector_type"], "token_order": order}
         module = _projector(options, weights, "layers.", io["features"], config["hidden_size"])
-        yield Row(f"token order {order}", distance(module(io["features"]), io[key]), FEATURES)
+        yield Comparison(f"token order {order}", distance(module(io["features"]), io[key]), FEATURES)
 
 
-def siglip(folder: Path) -> Iterator[Row]:
+def siglip(folder: Path) -> Iterator[Comparison]:
     """Set C: the vision tower at every depth, its preprocessing, and other resolutions."""
     config, cases = read_json(folder / "config.json"), read_json(folder / "cases.json")
     weights, io = load_file(folder / "state_dict.safetensors"), load_file(folder / "io.safetensors")
@@ -72,16 +72,18 @@ def siglip(folder: Path) -> Iterator[Row]:
         return load(module, weights, unused=UNUSED_VISION_KEYS)
 
     states = tower(list(range(config["num_hidden_layers"] + 1)))(io["pixel_values"])
-    yield Row("hidden states", max(distance(s, io[f"hidden_states.{i}"]) for i, s in enumerate(states)), FEATURES)
+    yield Comparison(
+        "hidden states", max(distance(s, io[f"hidden_states.{i}"]) for i, s in enumerate(states)), FEATURES
+    )
     for key in sorted(io):
         if match := re.fullmatch(r"features_layer(-?\d+)_(\w+)", key):
             features = tower(int(match[1]), match[2])(io["pixel_values"])[0]
-            yield Row(f"layer {match[1]} {match[2]}", distance(features, io[key]), FEATURES)
+            yield Comparison(f"layer {match[1]} {match[2]}", distance(features, io[key]), FEATURES)
     yield from _siglip_pixels(folder, cases)
     yield from _siglip_resized(folder, cases, tower, weights)
 
 
-def _siglip_pixels(folder: Path, cases: dict) -> Iterator[Row]:
+def _siglip_pixels(folder: Path, cases: dict) -> Iterator[Comparison]:
     base, golden = read_json(folder / "preprocessor_config.json"), load_file(folder / "pixel_values.safetensors")
     images = {name: Image.open(folder / "images" / name).convert("RGB") for name in cases["images"]}
     size, big = cases["processor_size"], cases["processor_size_big"]
@@ -101,10 +103,10 @@ def _siglip_pixels(folder: Path, cases: dict) -> Iterator[Row]:
             pairs = [(images[name], value) for name, value in named.items()]
         if pairs:
             error = max(grey_levels(processor.normalise(processor(image)), value, processor) for image, value in pairs)
-            yield Row(f"pixels {group}", error, GREY)
+            yield Comparison(f"pixels {group}", error, GREY)
 
 
-def _siglip_resized(folder: Path, cases: dict, tower: Callable, weights: dict) -> Iterator[Row]:
+def _siglip_resized(folder: Path, cases: dict, tower: Callable, weights: dict) -> Iterator[Comparison]:
     golden = load_file(folder / "resize_pos.safetensors")
     name = "vision_model.embeddings.position_embedding.weight"
     for resolution in cases["resize_resolutions"]:
@@ -115,21 +117,21 @@ def _siglip_resized(folder: Path, cases: dict, tower: Callable, weights: dict) -
         module.resize(resolution)
         ours = module.state_dict()[name]
         error = distance(ours[keep], positions[keep]) if ours.shape == positions.shape else float("inf")
-        yield Row(f"positions {resolution}", error, FEATURES)
+        yield Comparison(f"positions {resolution}", error, FEATURES)
         if not error <= FEATURES:
             continue
-        # Where the published code has zeros (an integer position), the stored row itself is the right one.
+        # Where the published code gives zeros (at integer positions), the stored row itself is correct.
         stored = weights[name].float()
         at = [round(row / max(len(positions) - 1, 1) * (len(stored) - 1)) for row in zero]
-        yield Row(f"positions {resolution}, integer rows", distance(ours[zero], stored[at]), FEATURES)
-        # The published features were computed with those zero rows, so compare with the published positions put in.
+        yield Comparison(f"positions {resolution}, integer rows", distance(ours[zero], stored[at]), FEATURES)
+        # The published features were computed with those zero rows, so load the published positions to compare.
         for key in values:
             if match := re.fullmatch(r"features_layer(-?\d+)_(\w+)", key):
                 module = tower(int(match[1]), match[2])
                 module.resize(resolution)
                 module.load_state_dict(module.state_dict() | {name: positions})
                 features = module(values["pixel_values"])[0]
-                yield Row(f"layer {match[1]} at {resolution}", distance(features, values[key]), FEATURES)
+                yield Comparison(f"layer {match[1]} at {resolution}", distance(features, values[key]), FEATURES)
 
 
 def _change_encoder(options: dict, weights: dict, prefix: str, features: Tensor) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""Set G: records of a data set to texts, ids and labels."""
+"""Set G: from records of a data set to texts, ids and labels."""
 
 import dataclasses
 import re
@@ -13,11 +13,11 @@ from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.processor import Processor
 from btcchat.prompt.token_layout import TokenLayout
-from golden_sets.common import EXACT, Row, differing, read_json
+from golden_sets.common import EXACT, Comparison, differing, read_json
 
 
-def preprocess(path: Path) -> Iterator[Row]:
-    """Set G: records of a data set to texts, ids and labels."""
+def preprocess(path: Path) -> Iterator[Comparison]:
+    """Set G: from records of a data set to texts, ids and labels."""
     golden = read_json(path)
     limit = golden["model_max_length"]
     folder = path.parent.parent / re.match(r"[\w./-]+", golden["tokenizer"])[0]
@@ -36,15 +36,15 @@ def preprocess(path: Path) -> Iterator[Row]:
         texts.append((prompt.render(turns, template), case["prompt"]))
         encoded = prompt.encode(turns, tokenizer, template, train=True)
         encodings[case["name"]] = encoded
-        if not case["has_image"]:  # the published tokenizer cuts text; samples with images wait for the collator
+        if not case["has_image"]:  # the published tokenizer cuts text; samples with images are cut by the collator
             encoded = prompt.fit(encoded, [], limit, train=True)
         ids.append((encoded.input_ids, case["input_ids"]))
-        if not case["mismatch_warning"]:  # there the published code gives up and masks everything; ours need not
+        if not case["mismatch_warning"]:  # in these the published code masks everything; ours need not
             labels.append((encoded.labels, case["labels"]))
-    yield Row("cleaned-up turns", differing(cleaned), EXACT)
-    yield Row("texts", differing(texts), EXACT)
-    yield Row("ids", differing(ids), EXACT)
-    yield Row("labels", differing(labels), EXACT)
+    yield Comparison("cleaned-up turns", differing(cleaned), EXACT)
+    yield Comparison("texts", differing(texts), EXACT)
+    yield Comparison("ids", differing(ids), EXACT)
+    yield Comparison("labels", differing(labels), EXACT)
     pixels = ImageProcessor((8, 8), [0.5] * 3, [0.5] * 3)
     yield from _collated(golden, encodings, Processor(BTCChatConfig(), tokenizer, pixels, TokenLayout(1, 1, 1)))
 
@@ -56,7 +56,7 @@ def _record(case: dict) -> list[prompt.Turn]:
     return prompt.turns_from_record(case["conversations"], segments=segments, modality=modality)
 
 
-def _collated(golden: dict, encodings: dict, processor: Processor) -> Iterator[Row]:
+def _collated(golden: dict, encodings: dict, processor: Processor) -> Iterator[Comparison]:
     collated, gives_up = golden["collated"], {c["name"] for c in golden["cases"] if c["mismatch_warning"]}
     members = [encodings[name] for name in collated["members"]]
     cut = [prompt.fit(one, [1] * one.placeholders, golden["model_max_length"], train=True) for one in members]
@@ -76,4 +76,4 @@ def _collated(golden: dict, encodings: dict, processor: Processor) -> Iterator[R
     ]
     rows = zip(collated["members"], batch["labels"].tolist(), collated["labels"], strict=True)
     pairs += [(ours, theirs) for name, ours, theirs in rows if name not in gives_up]
-    yield Row("collated", differing(pairs), EXACT)
+    yield Comparison("collated", differing(pairs), EXACT)

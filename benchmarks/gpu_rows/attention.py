@@ -1,4 +1,4 @@
-"""flash-attention 2 against torch's own attention, in the 3B's language model."""
+"""flash-attention 2 compared with torch's own attention, in the language model of the 3B."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ HEAD = ("attention", "prefill, ms", "forward and backward, ms", "peak GiB", "lar
 def measure(setting: Setting) -> Iterator[str]:
     """Rows of unequal lengths, padded on the right, in bfloat16; forward alone, and with all gradients.
 
-    On a CPU there is no flash-attention; transformers' own products take its place, so that all lines are tried.
+    A CPU has no flash-attention; there, transformers' eager attention replaces it, so that every line is run.
     """
     device = device_of(setting)
     rows, length = (2, 16) if setting.tiny else (ROWS, LENGTH)

@@ -1,4 +1,4 @@
-"""Captions a second of one of the models in bfloat16, what share of the GPU's peak it gets, and a step of decoding."""
+"""Captions per second of a model in bfloat16, its share of the GPU's peak, and the time of a decoding step."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +18,7 @@ from gpu_rows.speed import device_of, flops_of, gemm_peak, peak_line, seconds_of
 from measure import Clock
 
 BATCHES = {"mid": (1, 8, 64), "3b": (1, 8, 16, 32, 64), "7b": (1, 8, 16)}
-COMPARED = (1, 16)  # batches at which the other ways are measured, which take long
+COMPARED = (1, 16)  # batch sizes at which the other, slow ways are measured too
 NEW_TOKENS = 32
 HEAD = (
     "batch",
@@ -30,13 +30,13 @@ HEAD = (
     "decode, ms a step",
     "plain loop, ms",
     "transformers, ms",
-    "rows as the plain loop's",
+    "rows equal to the plain loop's",
     "peak GiB",
 )
 
 
 def measure(setting: Setting, size: str) -> Iterator[str]:
-    """From uint8 frames in the host's memory to new ids; reading and resizing images is not part of it."""
+    """From uint8 frames in host memory to new ids, without reading and resizing the images."""
     device = device_of(setting)
     batches, compared, new_tokens = ((1, 2), (2,), 4) if setting.tiny else (BATCHES[size], COMPARED, NEW_TOKENS)
     peak = gemm_peak(device, torch.bfloat16)
@@ -83,7 +83,7 @@ def measure(setting: Setting, size: str) -> Iterator[str]:
 
 
 def prefill(model: BTCChat, batch: Batch) -> None:
-    """The language model on a prompt, and its head on the last token, as in generation."""
+    """Run the language model on a prompt and its head on the last token, as in generation."""
     places = length(model, batch)
     width = model.config.hidden_size
     weight = model.llm.get_input_embeddings().weight
@@ -95,7 +95,7 @@ def prefill(model: BTCChat, batch: Batch) -> None:
 def plain_step(
     model: BTCChat, batch: Batch, new_tokens: int, ids: list[list[int]], device: torch.device
 ) -> tuple[float, str]:
-    """Seconds of a step of our loop without recorded steps, and how many rows are ``ids`` there too."""
+    """Seconds per step of our loop without recorded steps, and how many of its rows equal ``ids``."""
     with mock.patch.object(recorded, "can_record", lambda decoder: False):
         found = generate_ids(model, batch, GenerationOptions(new_tokens))
         whole = seconds_of(lambda: generate_ids(model, batch, GenerationOptions(new_tokens)), device)
@@ -106,7 +106,7 @@ def plain_step(
 
 @torch.no_grad()
 def transformers_step(model: BTCChat, batch: Batch, new_tokens: int, device: torch.device) -> float:
-    """Seconds of a step of transformers' ``generate``, on the same prompts; each shape has been met before."""
+    """Seconds per step of transformers' ``generate`` on the same prompts, after a run that warms up all shapes."""
     prompts = torch.stack(read_prompts(model, batch))  # all equally long
     mask = torch.ones(prompts.shape[:2], dtype=torch.long, device=device)
 
@@ -127,7 +127,7 @@ def transformers_step(model: BTCChat, batch: Batch, new_tokens: int, device: tor
 
 
 def parts_of(model: BTCChat, batch: Batch, device: torch.device) -> dict[str, float]:
-    """Seconds of each part up to the first token, in a run that waits for the GPU around every call."""
+    """Seconds of each part up to the first token, in a run that waits for the GPU before and after every call."""
     with Clock(model, waiter(device)) as clock:
         generate_ids(model, batch, GenerationOptions(1))
     names = {"vision_tower": "vision", "llm": "prefill"}

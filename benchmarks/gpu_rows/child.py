@@ -1,6 +1,6 @@
-"""A row in a process of its own, so that one that hangs, crashes or runs out of memory costs nothing but itself.
+"""Run a row in a process of its own, so that a hang, a crash or a lack of memory affects no other row.
 
-`run_row` is called by the parent, `main` is the process.
+The parent calls `run_row`; the child runs `main`.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ NOT_RUN = 77  # exit status; the reason is the last line on stderr
 
 @dataclass(frozen=True)
 class Row:
-    """``target`` is module:function; it is called with a Setting and ``options`` and yields Markdown.
+    """A part of the report. ``target`` is module:function, called with a Setting and ``options``; it yields Markdown.
 
-    Each text replaces the one before, so that a row that is stopped has reported what it had measured.
+    Each text replaces the previous one, so that a row that is stopped has still reported what it measured.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a row: "done", "failed: ...", "not run: ..." or "stopped at its limit of ..."."""
+    """The outcome of a row: "done", "failed: ...", "not run: ..." or "stopped at its limit of ..."."""
 
     row: Row
     outcome: str
@@ -79,7 +79,7 @@ def run_row(row: Row, setting: Setting, limit: float) -> Result:
 
 
 def _kill_group(process: subprocess.Popen) -> None:
-    """The process and those that it started."""
+    """Kill the process and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -98,7 +98,7 @@ def _outcome(status: int | None, limit: float, log: str) -> str:
 
 def main(job: dict) -> int:
     """Run the target and keep its latest text in a file."""
-    faulthandler.dump_traceback_later(max(job["limit"] - 1, 0.1))  # where it was when it was stopped
+    faulthandler.dump_traceback_later(max(job["limit"] - 1, 0.1))  # logs where the row was when it is stopped
     module, function = job["target"].split(":")
     text = Path(job["text"])
     try:

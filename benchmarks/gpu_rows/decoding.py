@@ -1,4 +1,4 @@
-"""Recorded steps of decoding give the plain loop's answers on the GPU; and what a new shape costs torch's attention."""
+"""Check that recorded decoding steps give the plain loop's answers on the GPU; time new shapes in torch's attention."""
 
 from collections.abc import Iterator
 from unittest import mock
@@ -24,7 +24,7 @@ SHAPES = 8
 def measure(setting: Setting) -> Iterator[str]:
     """Raises RuntimeError if answers in float32 differ, or no step was recorded.
 
-    One may differ: two tokens can be equally likely up to the order of a sum.
+    One answer may differ: two tokens can be equally likely up to the order of a sum.
     """
     device = device_of(setting)
     new_tokens = 8 if setting.tiny else 40
@@ -46,7 +46,7 @@ def measure(setting: Setting) -> Iterator[str]:
         text = f"12 rows of different lengths, half of which join later.\n\n{table(HEAD, lines)}"
         yield text
         if dtype == torch.float32 and rows < len(found) - 1:
-            raise RuntimeError(f"float32: {rows} of {len(found)} answers are those of the plain loop")
+            raise RuntimeError(f"float32: {rows} of {len(found)} answers equal those of the plain loop")
         if not (shapes or setting.tiny):
             raise RuntimeError("no step was recorded")
     if device.type == "cuda":
@@ -73,12 +73,12 @@ def answers(model: BTCChat, prompts: list[Tensor], new_tokens: int) -> tuple[lis
 
 
 def fixed_on_cpu(decoder: nn.Module) -> bool:
-    """With --tiny: the same shapes, which a CPU computes each time."""
+    """For --tiny: use the fixed shapes of recorded steps, which a CPU computes each time."""
     return takes_finished_masks()
 
 
 def new_shapes(device: torch.device) -> tuple[float, float]:
-    """Milliseconds of attention on numbers of keys that were not met before, and on the same again."""
+    """Milliseconds of attention on new numbers of keys, and on the same numbers again."""
     query = torch.randn(3, 8, 1, 128, device=device).bfloat16()
 
     def attend(keys: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The comparisons of benchmarks/golden.py, computed on the GPU: in float32 without TF32, and in bfloat16."""
+"""The comparisons of benchmarks/golden.py on the GPU: in float32 without TF32, and in bfloat16."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,20 +7,20 @@ import torch
 
 import golden
 from golden_sets import common
-from golden_sets.common import EXACT, GREY, Row
+from golden_sets.common import EXACT, GREY, Comparison
 from gpu_rows.setting import NotRunError, Setting
 from gpu_rows.speed import device_of
 
-# Of whole checkpoints in bfloat16, by what a comparison is called: three times the largest error on a CPU. There,
-# tensors are off by 0.47 (values reach 20), losses by 0.015, and one answer of five has another word.
+# Tolerances of whole checkpoints in bfloat16, by a word in the comparison's name: three times the largest error on a
+# CPU, where tensors are off by 0.47 (values reach 20), losses by 0.015, and one answer of five has another word.
 BFLOAT16 = {"greedy ids": 3, "loss": 0.05, "": 1.4}
 
 
 @torch.no_grad()
 def measure(setting: Setting) -> Iterator[str]:
-    """Sets of whole checkpoints are computed twice, sets of parts in float32 alone. The log has every comparison."""
+    """Sets of whole checkpoints are computed in both, sets of parts in float32 only. The log has every comparison."""
     if not setting.golden:
-        raise NotRunError("there are no golden sets; name a folder with --golden or --packed")
+        raise NotRunError("there are no golden sets; give a folder with --golden or --packed")
     common.PLACE["device"] = str(device_of(setting))
     # Tolerances are those of float32: TF32 keeps 10 bits of 23.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -43,8 +43,8 @@ def measure(setting: Setting) -> Iterator[str]:
         raise RuntimeError(f"{failed} of {total} comparisons fail")
 
 
-def compared(setting: Setting, dtype: str) -> Iterator[tuple[str, list[Row]]]:
-    """Name and rows of each set."""
+def compared(setting: Setting, dtype: str) -> Iterator[tuple[str, list[Comparison]]]:
+    """Name and comparisons of each set."""
     common.PLACE["dtype"] = dtype
     for name, rows in golden.run(Path(setting.golden)):
         if dtype == "float32":
@@ -53,7 +53,7 @@ def compared(setting: Setting, dtype: str) -> Iterator[tuple[str, list[Row]]]:
             yield name, [in_bfloat16(row) for row in rows]
 
 
-def in_bfloat16(row: Row) -> Row:
+def in_bfloat16(row: Comparison) -> Comparison:
     """The same comparison with the tolerance of bfloat16."""
     if row.tolerance in (EXACT, GREY) and row.what != "greedy ids":
         return row

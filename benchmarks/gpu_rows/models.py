@@ -1,4 +1,4 @@
-"""The three models that are measured, with random weights, built on the device."""
+"""The three models that are measured, built on the device with random weights."""
 
 import torch
 from PIL import Image
@@ -46,16 +46,14 @@ ANSWER = "two houses are built in the top left corner and a road is built beside
 
 
 def build(name: str, device: torch.device, *, dtype: torch.dtype = torch.bfloat16, tiny: bool = False) -> BTCChat:
-    """The model ``name`` of SIZES; tiny: the same parts, as many layers in the tower, and hardly any width."""
+    """The model ``name`` of SIZES. tiny: the same parts and as many layers in the tower, but narrow."""
     llm, vision, fields = SIZES[name]
     if tiny:
         llm, vision = llm | TINY_LLM, vision | TINY_VISION
         llm |= {"num_key_value_heads": 2} if "num_key_value_heads" in llm else {}
     config = BTCChatConfig(llm=dict(llm), vision_tower=dict(vision), **{"change_encoder": ATTENTIVE, **fields})
     model = random_model(config, dtype, str(device)).to(device, dtype).eval()
-    with (
-        torch.no_grad()
-    ):  # no answer ends early: of the words that the tokenizer does not have, and of its special ones
+    with torch.no_grad():  # never write special tokens, so that no answer ends early, or words not in the tokenizer
         known = len(model.tokenizer)
         head = model.llm.get_output_embeddings().weight
         head[:3] = 0
@@ -64,7 +62,7 @@ def build(name: str, device: torch.device, *, dtype: torch.dtype = torch.bfloat1
 
 
 def pairs(model: BTCChat, count: int, *, train: bool = False) -> Batch:
-    """A batch of one question about a pair of images, or with ``train`` also its answer, so often."""
+    """A batch that repeats a question about a pair (with ``train`` also its answer) ``count`` times."""
     side = model.vision_tower.resolution
     images = [Image.effect_noise((side, side), 60 + 40 * date).convert("RGB") for date in range(2)]
     record = request(CAPTION_QUESTION, "pair", images)
@@ -75,6 +73,6 @@ def pairs(model: BTCChat, count: int, *, train: bool = False) -> Batch:
 
 
 def length(model: BTCChat, batch: Batch) -> int:
-    """Tokens of a row of `pairs`, those of its images included."""
+    """Tokens of a row of `pairs`, including those of its images."""
     segments = model.layout.lengths("pair", 2)
     return batch["input_ids"].shape[1] - len(segments) + sum(segments)

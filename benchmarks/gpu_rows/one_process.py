@@ -1,4 +1,4 @@
-"""What a run of several processes uses, with one: NCCL, and a training run under the environment that torchrun sets."""
+"""What distributed runs use, tried with one process: NCCL, and a training run in the environment that torchrun sets."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ PRESET = "release/3b/sft"
 
 
 def exchange(setting: Setting) -> Iterator[str]:
-    """all_reduce of tensors of several sizes; with one process they must stay as they are."""
+    """all_reduce of tensors of several sizes, which must stay the same with one process."""
     device = device_of(setting)
     backend = "gloo" if setting.tiny else "nccl"
     set_environment()
@@ -51,7 +51,7 @@ def zero2(setting: Setting) -> Iterator[str]:
 
 
 def set_environment() -> None:
-    """What torchrun sets for the only process of a run."""
+    """Set the environment that torchrun sets for the only process of a run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -64,13 +64,13 @@ def name_of(backend: str) -> str:
 
 
 def train(setting: Setting, **flags: str) -> str:
-    """A few steps of a preset on drawn scenes, from random weights; -> its log lines. The model is always small."""
+    """Train a small model from random weights for a few steps of a preset on drawn scenes; -> its log lines."""
     from btcchat.train.train_mem import run
 
     device = device_of(setting)
     with TemporaryDirectory() as folder:
         flags |= {"output_dir": str(Path(folder, "out")), "max_steps": "4"}
-        flags["use_cpu"] = str(setting.tiny and "deepspeed" not in flags)  # which finds the CPU by itself
+        flags["use_cpu"] = str(setting.tiny and "deepspeed" not in flags)  # DeepSpeed finds the CPU by itself
         words = [word for name, value in flags.items() for word in (f"--{name}", value)]
         printed = StringIO()
         with redirect_stdout(printed):

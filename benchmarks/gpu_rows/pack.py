@@ -1,7 +1,7 @@
-"""What a machine without a network is given: a part of the golden sets, and wheels of the packages that it lacks.
+"""What a machine without a network needs: some of the golden sets, and wheels of the packages that it lacks.
 
-A pack is a folder of two kinds of files, golden.zip and *.whl, all of them zip archives. Nothing is installed from it:
-wheels of packages that are missing are unpacked to a folder on PYTHONPATH.
+A pack is a folder with golden.zip and *.whl files, all of which are zip archives. Nothing is installed from it: wheels
+of missing packages are unpacked to a folder on PYTHONPATH.
 """
 
 import importlib.util
@@ -14,15 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 MOST, MOST_GOLDEN = 60e6, 15e6  # bytes
-# Parts of both systems, and the whole checkpoint that there is room for. It has a tower, so unirs/siglip is left out.
+# Parts of both systems, and the one whole checkpoint that fits. It has a tower, so unirs/siglip is left out.
 GOLDEN = (
     "unirs/checkpoint*", "unirs/attentive_n0", "unirs/projector", "unirs/downsample", "unirs/preprocess.json",
     "ccexpert/resampler",
 )  # fmt: skip
 PYTHON, MACHINE = "3.12", "x86_64"
-# btcchat needs pydantic and what that needs, QLoRA the last.
+# btcchat needs pydantic and its dependencies; QLoRA needs bitsandbytes.
 PACKAGES = ("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection", "bitsandbytes")
-# bitsandbytes brings a library for each CUDA: 123 MB. torch 2.11 on the machine is built with CUDA 13.0.
+# bitsandbytes has a library for each CUDA version: 123 MB. torch 2.11 on the machine is built with CUDA 13.0.
 UNUSED = re.compile(r"bitsandbytes/libbitsandbytes_(?!cuda130\.|cpu\.).*\.so")
 
 
@@ -31,7 +31,7 @@ class PackError(Exception):
 
 
 def make(folder: Path, golden: Path) -> str:
-    """Fill ``folder`` and return a line about it. Raises PackError where it grows over its limits."""
+    """Fill ``folder`` and return a line about it. Raises PackError if it exceeds its limits."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("*.whl"), *folder.glob("golden.zip")):
         old.unlink()
@@ -47,13 +47,11 @@ def make(folder: Path, golden: Path) -> str:
 
 
 def check(sizes: dict[str, int]) -> int:
-    """The bytes of a pack's files. Raises PackError where they are too many."""
+    """The total bytes of a pack's files. Raises PackError if there are too many."""
     total = sum(sizes.values())
     for what, size, most in (("golden.zip", sizes.get("golden.zip", 0), MOST_GOLDEN), ("the pack", total, MOST)):
         if size > most:
-            raise PackError(
-                f"{what} has {size / 1e6:.1f} MB, more than {most / 1e6:.0f}; carry less (gpu_rows/pack.py)"
-            )
+            raise PackError(f"{what} has {size / 1e6:.1f} MB, more than {most / 1e6:.0f}; pack less (gpu_rows/pack.py)")
     return total
 
 
@@ -67,13 +65,13 @@ def _golden_files(golden: Path) -> Iterator[Path]:
     for pattern in GOLDEN:
         found = sorted(golden.glob(pattern))
         if not found:
-            raise PackError(f"{golden} has no {pattern}; name the folder of golden sets with --golden")
+            raise PackError(f"{golden} has no {pattern}; give the folder of golden sets with --golden")
         for path in found:
             yield from [path] if path.is_file() else (file for file in sorted(path.rglob("*")) if file.is_file())
 
 
 def _download(folder: Path) -> None:
-    """Wheels of the versions that this environment has, where it has the package, else the newest."""
+    """Download wheels: the versions installed here, or the newest of packages that are not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     for name in PACKAGES:
@@ -97,7 +95,7 @@ def _copy_without(wheel: Path, copy: Path, left_out: re.Pattern[str]) -> None:
 
 
 def unpack(pack: Path, folder: Path) -> tuple[Path, Path]:
-    """-> the folder of golden sets, and the one of packages for PYTHONPATH. Raises PackError without a pack."""
+    """-> the folder of golden sets, and the one of packages for PYTHONPATH. Raises PackError if there is no pack."""
     if not (pack / "golden.zip").is_file():
         raise PackError(f"{pack} is not a pack: it has no golden.zip; make one with --pack {pack}")
     golden, packages = folder / "golden", folder / "packages"
@@ -110,6 +108,6 @@ def unpack(pack: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _installed(names: list[str]) -> bool:
-    """Whether this environment can import what the wheel holds; its own build then fits it better."""
+    """Whether this environment can already import the wheel's packages; its own builds then fit better."""
     tops = {name.split("/")[0].removesuffix(".py") for name in names if ".dist-info/" not in name}
     return all(importlib.util.find_spec(top) is not None for top in tops)

@@ -1,4 +1,4 @@
-"""What every row is given. Imports nothing but the standard library, as the parent process does."""
+"""What every row gets. Imports only the standard library, like the parent process."""
 
 import importlib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Setting:
-    """tiny: small models on the CPU, to try the script. golden: the folder of golden sets, "" without one."""
+    """tiny: small models on the CPU, to try the script. golden: the folder of golden sets, or ""."""
 
     tiny: bool = False
     golden: str = ""

@@ -21,12 +21,12 @@ def device_of(setting: Setting) -> torch.device:
 
 
 def waiter(device: torch.device) -> Callable[[], None]:
-    """A function that returns when the device has nothing left to do."""
+    """A function that waits until the device is idle."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Of one call, from an idle device to an idle device."""
+    """Seconds of one call, from an idle device to an idle device."""
     wait = waiter(device)
     wait()
     start = time.perf_counter()
@@ -36,12 +36,12 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Of ``repeats`` calls, after one that is not counted."""
+    """Median seconds of ``repeats`` calls, after a warm-up call."""
     return statistics.median([seconds_of(work, device) for _ in range(1 + repeats)][1:])
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest product of two square random matrices: what this process can reach at all."""
+    """FLOP/s of the fastest product of two square random matrices: the peak that this process can reach."""
     best = 0.0
     for size in (4096, 8192) if device.type == "cuda" else (256,):
         first, second = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -58,7 +58,7 @@ def flops_of(work: Callable[[], object]) -> int:
 
 
 def attention_flops(query, key, value, *unused: object, out_shape: object = None, **options: object) -> int:
-    """Of shapes (B, heads, L, C); torch's own count wants as many key/value heads as query heads."""
+    """FLOP of attention, from shapes (B, heads, L, C); torch's own count requires as many key/value as query heads."""
     batch, heads, length, width = query
     return int(2 * batch * heads * length * key[-2] * (width + value[-1]))
 

@@ -1,7 +1,7 @@
-"""A training step of the 3B's language model: samples a second, share of the GPU's peak, memory.
+"""A training step of the 3B's language model: samples per second, share of the GPU's peak, memory.
 
-As in btcchat/train: weights in float32 under bfloat16 autocast, the frozen tower as a copy in bfloat16, gradients
-clipped, fused AdamW.
+As in btcchat/train: weights in float32 under bfloat16 autocast, a bfloat16 copy of the frozen tower, clipped gradients,
+fused AdamW.
 """
 
 import statistics
@@ -31,7 +31,7 @@ HEAD = (
     "tokens/s",
     "MFU",
     "ms",
-    "of it launching, ms",
+    "launching, ms",
     "clipping and optimizer, ms",
     "peak GiB",
     "loss, first and last",
@@ -40,7 +40,7 @@ FEW, MANY, ACCUMULATED = 8, 24, 4  # pairs in a batch, and batches in a step
 
 
 def whole(setting: Setting) -> Iterator[str]:
-    """All weights of the language model; then batches accumulated as in the preset, and gradient checkpointing too."""
+    """Train all weights of the language model; then accumulate batches as in the preset, then checkpoint gradients."""
     run = Run(setting)
     run.model.llm.requires_grad_(True)
     yield run.measure("all weights", passes=3, pairs_each=FEW)
@@ -61,9 +61,9 @@ def lora(setting: Setting) -> Iterator[str]:
 
 
 def qlora(setting: Setting) -> Iterator[str]:
-    """The language model goes from the CPU to the GPU, which quantises it, as in a run.
+    """The language model is quantised as it moves from the CPU to the GPU, as in a run.
 
-    With --tiny bitsandbytes quantises on the CPU, where a run refuses to: it would be slow.
+    With --tiny, bitsandbytes quantises on the CPU. A run refuses to do so, because it would be slow.
     """
     need("bitsandbytes")
     need("peft")
@@ -81,7 +81,7 @@ def qlora(setting: Setting) -> Iterator[str]:
 
 
 def add_adapter(model: BTCChat) -> None:
-    """Then the whole model goes to the device of its tower."""
+    """Attach an adapter, then move the whole model to the device of its tower."""
     options = DEFAULTS | {"target_modules": adapter.linear_names(model.llm)}
     adapter.attach(model.llm, **options)
     model.to(model.vision_tower.get_parameter("vision_model.post_layernorm.weight").device)
@@ -99,17 +99,17 @@ class Run:
         one = pairs(self.model, 1, train=True)
         self.length = length(self.model, one)
         self.tower = FrozenTower(self.model.vision_tower)
-        # Of one pair, forward: of the frozen tower, and of all that follows it.
+        # FLOP of a forward pass of one pair: of the frozen tower, and of all that follows it.
         self.seen = flops_of(lambda: self.model.see(one["frames"]))
         self.passed = flops_of(lambda: self.model(**one)) - self.seen
         self.notes: list[str] = []
         self.rows: list[list[str]] = []
 
     def measure(self, name: str, *, passes: int, pairs_each: int, batches: int = 1) -> str:
-        """-> the table with one more row.
+        """Measure a step; -> the table with its row added.
 
-        passes: forward passes that a step is counted as, but for the tower: 3 where weights are trained, 2 where
-        gradients only go through them. What gradient checkpointing computes twice counts once.
+        passes: number of forward passes that a step counts as, except for the tower: 3 if weights are trained, 2 if
+        gradients only pass through them. What gradient checkpointing computes twice counts once.
         """
         pairs_each = min(pairs_each, 2) if self.setting.tiny else pairs_each
         batch: Batch = pairs(self.model, pairs_each, train=True)
@@ -117,7 +117,7 @@ class Run:
         trained = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
         step = Step(self, [batch] * batches, optimizer, trained)
-        for _ in range(2 if batches == 1 else 1):  # the first makes the optimizer's state
+        for _ in range(2 if batches == 1 else 1):  # the first creates the optimizer's state
             step.run()
         rest = reset_peak(self.device)
         times = [step.run() for _ in range(STEPS)]
@@ -147,7 +147,7 @@ class Run:
 
 
 class Step:
-    """One step of the optimizer on some batches, as in btcchat/train/trainer.py."""
+    """An optimizer step on some batches, as in btcchat/train/trainer.py."""
 
     def __init__(
         self, run: Run, batches: list[Batch], optimizer: torch.optim.Optimizer, trained: list[torch.nn.Parameter]
@@ -157,7 +157,7 @@ class Step:
         self.losses: list[torch.Tensor] = []
 
     def run(self) -> tuple[float, float]:
-        """-> seconds until the device is done, and until everything was launched."""
+        """-> seconds until the device is done, and until all its work was launched."""
         launched = 0.0
 
         def work() -> None:

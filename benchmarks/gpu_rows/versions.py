@@ -1,4 +1,4 @@
-"""The card, the versions of everything, and what a matrix product reaches in each precision."""
+"""The card, the versions of all packages, and the speed of a matrix product in each precision."""
 
 import importlib.metadata
 import platform

@@ -31,15 +31,17 @@ def add(commands: Commands) -> None:
     bands = "red, green and blue of the {} date, one file each"
     parser.add_argument("--before", nargs="+", metavar="FILE", help=bands.format("earlier"))
     parser.add_argument("--after", nargs="+", metavar="FILE", help=bands.format("later"))
-    parser.add_argument("--stac", nargs="+", metavar="ITEM", help="STAC items, JSON files, the earliest first")
+    parser.add_argument(
+        "--stac", nargs="+", metavar="ITEM", help="STAC items (JSON files or addresses), the earliest first"
+    )
     parser.add_argument(
         "--asset", default="visual", metavar="NAME", help="with --stac: the asset of each item to read (default visual)"
     )
     parser.add_argument("--list", metavar="CSV", help="many pairs of scenes: columns before,after[,id]")
-    parser.add_argument("--out", metavar="DIR", help="a new folder, or with --resume that of an interrupted run")
+    parser.add_argument("--out", metavar="DIR", help="a new folder, or with --resume the folder of an interrupted run")
     parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    remote = "read https:// files and /vsi paths through GDAL, and remote STAC items"
+    remote = "read https://, s3:// and gs:// files, /vsi paths and remote STAC items"
     parser.add_argument("--allow-remote", action="store_true", help=remote)
     _add_tiles(parser)
     _add_answers(parser)
@@ -55,7 +57,7 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
     overlap = "share of a tile's side that overlaps its neighbour (default 0.125)"
     add("--overlap", type=at_least_0, default=0.125, metavar="S", help=overlap)
     add("--gsd", type=float, metavar="M", help="metres per pixel on the ground (default: the last scene's)")
-    crs = "of the grid, such as EPSG:32633 (default: the last scene's, or its UTM zone if that is not in metres)"
+    crs = "CRS of the grid, such as EPSG:32633 (default: the last scene's, or its UTM zone if that is not in metres)"
     add("--crs", metavar="CRS", help=crs)
     add("--aoi", metavar="FILE", help="only tiles that touch these polygons (GeoJSON, GeoPackage, ...)")
     valid = "minimum share of valid pixels in a tile; others are skipped and listed (default 0.5)"

@@ -1,4 +1,4 @@
-"""Georeferenced scenes: two or more rasters in, captions and maps of change at their places out (docs/scenes.md)."""
+"""Georeferenced scenes: turn two or more rasters into captions and change maps with coordinates (docs/scenes.md)."""
 
 from typing import TYPE_CHECKING, Any
 

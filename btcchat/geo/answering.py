@@ -1,4 +1,4 @@
-"""The per-tile work of the model, the same in every engine: tiles as pixels in, rows out."""
+"""The model's work on a batch of tiles, the same in every engine: pixels in, rows out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from btcchat.geo.job import Pair, TilePixels
-from btcchat.geo.pair_model import Asked, PairModel
+from btcchat.geo.pair_model import PairModel, Question
 from btcchat.geo.rows import DONE, FAILED, SKIPPED, PairRow, TileRow, left_out, pack_mask, pack_patches, unpack_patches
 
 
 @dataclass
 class TileWork:
-    """``work(tiles)`` -> their rows. pairs: those that are captioned; questions are about all dates of a tile.
+    """``work(tiles)`` returns their rows. pairs: the dates to caption. questions: asked about all dates of a tile.
 
-    settings: the hash that each row has. model: None in what is sent to workers, which load their own.
+    settings: the hash stored in each row. model: None if it is sent to workers, which load their own.
     """
 
     model: PairModel | None
@@ -54,20 +54,20 @@ class TileWork:
         return {"change": score, "patches": patches, "caption": None}
 
     def _answer(self, seen: Any, rows: Sequence[TileRow], dates: int) -> None:
-        """Captions of all pairs of the tiles and answers to the questions, in one batch."""
-        asked: list[Asked] = []
+        """Caption all pairs of the tiles and answer the questions, in one batch."""
+        questions: list[Question] = []
         places: list[tuple[TileRow, int]] = []  # a row, and the number of its pair, or -1 for an answer
         for tile, row in enumerate(rows):
             row["answers"] = []
             if self.min_change is not None and max(pair["change"] for pair in row["pairs"]) < self.min_change:
                 continue
-            asked += [Asked(tile, pair, None) for pair in self.pairs]
+            questions += [Question(tile, pair, None) for pair in self.pairs]
             places += [(row, number) for number in range(len(self.pairs))]
-            asked += [Asked(tile, range(dates), question) for question in self.questions]
+            questions += [Question(tile, range(dates), text) for text in self.questions]
             places += [(row, -1)] * len(self.questions)
-        if not asked or self.model is None:
+        if not questions or self.model is None:
             return
-        for (row, number), text in zip(places, self.model.answers(seen, asked), strict=True):
+        for (row, number), text in zip(places, self.model.answers(seen, questions), strict=True):
             if number < 0:
                 row["answers"].append(text)
             else:

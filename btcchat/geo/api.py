@@ -1,4 +1,4 @@
-"""`btcchat.geo.scenes`: what `btcchat scenes` does, from Python."""
+"""`btcchat.geo.scenes`: the command `btcchat scenes` as a Python function."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class TileResult:
     """A tile that is done, skipped or failed (``status``, ``reason``).
 
-    caption and change (the share of its valid pixels above the threshold) are of the first and the last date.
-    properties: all that tiles.geojson says of it.
+    caption and change (the share of its valid pixels above the threshold) compare the first and the last date.
+    properties: everything that tiles.geojson has about it.
     """
 
     tile: int
@@ -69,9 +69,9 @@ def scenes(
     """Caption and map what changed between two georeferenced rasters, tile by tile, into the folder ``out``.
 
     before, after: a GeoTIFF or another raster, a list of three files of one band each, or a Sentinel-2 SAFE or Landsat
-    folder. between: further dates of a series. model: a checkpoint, or one that is loaded; the packaged one by default.
-    The other options are those of `btcchat scenes` (docs/scenes.md). The tiles come as they are done; the files of the
-    run are written when the iterator ends, and a run that was left can be resumed. Raises BTCChatError.
+    folder. between: the other dates of a series. model: a checkpoint or a loaded model (default: the packaged one). The
+    other options are those of `btcchat scenes` (docs/scenes.md). Tiles are yielded as they finish, and the files are
+    written when the iterator is exhausted. A run that was stopped earlier can be resumed. Raises BTCChatError.
     """
     settings = Settings(
         tile=tile,
@@ -96,7 +96,7 @@ def scenes(
         plan = stack.enter_context(Plan(files, settings, dates=dates, aoi=aoi))  # type: ignore[arg-type]
         run = stack.enter_context(SceneRun(plan, Path(out), facts, resume=resume))
         if loaded is None and run.batches():
-            from btcchat.api import BTCChat
+            from btcchat import BTCChat  # not from btcchat.api: without the warnings of a first import
 
             loaded = BTCChat.from_pretrained(model)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""--aoi: the area that a run is about, from any file of polygons."""
+"""--aoi: read the area of interest from a file of polygons."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from btcchat.media.source import existing_file
 
 
 def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
-    """All polygons of a file (GeoJSON, GeoPackage, Shapefile, ...) as one, and their CRS."""
+    """The union of all polygons in a file (GeoJSON, GeoPackage, Shapefile, ...), and its CRS. Raises BTCChatError."""
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.raw import read
 
@@ -21,11 +21,11 @@ def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
         about, _, geometry, _ = read(str(path), columns=[])
         shapes = shapely.from_wkb(geometry)
     except (DataSourceError, DataLayerError, shapely.errors.ShapelyError, ValueError, TypeError) as error:
-        raise BTCChatError(f"--aoi {path} has no polygons that can be read: {' '.join(str(error).split())}") from error
+        raise BTCChatError(f"--aoi {path} has no readable polygons: {' '.join(str(error).split())}") from error
     polygons = [shape for shape in shapes if shape is not None and shape.geom_type in ("Polygon", "MultiPolygon")]
     if not polygons:
-        raise BTCChatError(f"--aoi {path} has no polygon; an area is one or more of them")
+        raise BTCChatError(f"--aoi {path} has no polygon; give a file with at least one")
     crs = CRS.from_user_input(about["crs"]) if about.get("crs") else LONLAT
     if crs.to_epsg() == 4326:
-        crs = LONLAT  # as files have it: longitude first
+        crs = LONLAT  # files have longitude first, whatever EPSG says
     return shapely.union_all([shapely.make_valid(shape) for shape in polygons]), crs

@@ -1,4 +1,4 @@
-"""The change map of the whole grid from the maps of its tiles, which fade into each other where they overlap."""
+"""Blend the change maps of overlapping tiles into one map of the whole grid."""
 
 import numpy as np
 
@@ -7,18 +7,18 @@ from btcchat.geo.log import TileLog
 from btcchat.geo.rows import DONE, unpack_mask
 from btcchat.geo.tiles import Tiles, Window
 
-BLOCK = 1024  # pixels of a side that is blended at a time
+BLOCK = 1024  # side, in pixels, of the part that is blended at a time
 
 
 class BlendedMap:
-    """Of the pair number ``pair`` of every tile. A pixel is the mean of its tiles' maps, weighted by `taper`."""
+    """The map of pair number ``pair``. Each pixel is the mean of its tiles' maps, weighted by `taper`."""
 
     def __init__(self, tiles: Tiles, log: TileLog, pair: int = 0) -> None:
         self.tiles, self._log, self._pair = tiles, log, pair
         self._weights = taper(tiles.side, tiles.margin)
 
     def read(self, window: Window) -> np.ndarray:
-        """float32 (H, W) in 0..1; not a number where no tile has a valid pixel."""
+        """float32 (H, W) in 0..1, NaN where no tile has a valid pixel."""
         left, top, width, height = window
         total = np.zeros((height, width), np.float32)
         weight = np.zeros((height, width), np.float32)
@@ -38,7 +38,7 @@ class BlendedMap:
             return np.where(weight > 0, total / weight, np.float32(np.nan)).astype(np.float32)
 
     def blocks(self) -> list[Window]:
-        """Windows that together are the whole grid, row by row."""
+        """Windows that cover the whole grid, row by row."""
         width, height = self.tiles.grid.width, self.tiles.grid.height
         return [
             (left, top, min(BLOCK, width - left), min(BLOCK, height - top))
@@ -48,7 +48,7 @@ class BlendedMap:
 
 
 def taper(side: int, margin: int) -> np.ndarray:
-    """Weights (side, side) that rise from the edges over ``margin`` pixels, so that no tile ends abruptly."""
+    """Weights (side, side) that rise from the edges over ``margin`` pixels, so that a tile has no hard edge."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     edge = np.clip(distance / max(margin, 1), 1e-3, 1).astype(np.float32)
     return edge[:, None] * edge

@@ -1,4 +1,4 @@
-"""When a scene was taken: from the tags of its files, or from their names."""
+"""Find out when a scene was taken, from the tags or the names of its files."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ ACQUIRED = (
     "DATETIME",
     "ACQUIRED",
 )
-WRITTEN = "TIFFTAG_DATETIME"  # often the day on which the file was written, so it is asked last
+WRITTEN = "TIFFTAG_DATETIME"  # often the day on which the file was written, so it comes last
 _DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.:]?)(\d\d)\2(\d\d)(?!\d)")
 _YEAR = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?![\d.]\d)(?!\d)")
 
 
 def scene_date(tags: Mapping[str, str], name: str) -> str | None:
-    """An ISO day such as 2016-08-24, or a year; None where neither tags nor name have one."""
+    """An ISO date such as 2016-08-24, or a year; None if neither the tags nor the name have one."""
     upper = {key.upper(): value for key, value in tags.items()}
     for key in ACQUIRED:
         if found := day_in(upper.get(key, "")):
@@ -33,7 +33,7 @@ def scene_date(tags: Mapping[str, str], name: str) -> str | None:
 
 
 def day_in(text: str) -> str | None:
-    """The first day in a text, as an ISO date."""
+    """The first date in a text, in ISO format."""
     for match in _DAY.finditer(text):
         try:
             return date(int(match[1]), int(match[3]), int(match[4])).isoformat()
@@ -43,8 +43,8 @@ def day_in(text: str) -> str | None:
 
 
 def in_order(earlier: str | None, later: str | None) -> bool:
-    """Whether two dates are not the wrong way round; what is not known is in order."""
+    """Whether two dates are in the right order; True if one of them is unknown."""
     if earlier is None or later is None:
         return True
-    length = min(len(earlier), len(later))  # a year and a day are compared as years
+    length = min(len(earlier), len(later))  # a year and a full date are compared by year
     return earlier[:length] <= later[:length]

@@ -1,8 +1,10 @@
-"""What a run of scenes has to know of its model before its weights are read."""
+"""Facts about a model that a run needs before it loads the weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from btcchat.compat.noise import quiet_import
 
 if TYPE_CHECKING:
     from btcchat.checkpoint.config import BTCChatConfig
@@ -10,8 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """name: as the user says it. fingerprint: of its files. threshold: of its change maps, and what it was chosen on.
-    gsd: metres of a pixel in what it was trained on. What the checkpoint does not say is None.
+    """name: as the user gave it. fingerprint: a hash of its files. threshold: for its change maps. chosen_on: the data
+    that gave the threshold. gsd: metres per pixel of its training data. None if the checkpoint does not state it.
     """
 
     name: str
@@ -25,8 +27,9 @@ class ModelFacts:
 
 
 def model_facts(path: str | Path | None, **options: Any) -> ModelFacts:
-    """Of a checkpoint folder, a hub id, or (None) the packaged model. options: of `folder.open_checkpoint`."""
-    from btcchat.checkpoint.folder import open_checkpoint
+    """The facts of a checkpoint folder or a hub id; None is the packaged model. options: for `open_checkpoint`."""
+    with quiet_import():  # the first import of transformers in `btcchat.geo.scenes`
+        from btcchat.checkpoint.folder import open_checkpoint
     from btcchat.checkpoint.hub import PACKAGED, resolve
     from btcchat.data.mixture.hashes import checkpoint_hash
 

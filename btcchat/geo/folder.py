@@ -1,4 +1,4 @@
-"""The folder of a run: new, or of the same run that is resumed; and its run.json."""
+"""The folder of a run and its run.json."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,9 +13,9 @@ MAKE_ROOM = "make room, then run again with --resume"
 
 
 def prepare(out: Path, settings: str, *, resume: bool) -> None:
-    """Make the folder, or check that it holds the run that is resumed. Its user has locked it.
+    """Create the folder, or check that it holds the run to resume. The caller has locked it.
 
-    Raises BTCChatError for a folder of anything else, and for one of this run where ``resume`` was not given.
+    Raises BTCChatError for a folder of anything else, and for one of this run without ``resume``.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -28,17 +28,17 @@ def prepare(out: Path, settings: str, *, resume: bool) -> None:
     if record.get("made_by") != MAKER:
         raise BTCChatError(f"--out {out} has other files in it; give a new folder")
     if not resume:
-        raise BTCChatError(f"--out {out} has a run in it already; continue it with --resume, or give another folder")
+        raise BTCChatError(f"--out {out} already has a run in it; continue it with --resume, or give another folder")
     if record.get("settings_hash") != settings:
         raise BTCChatError(
-            f"--out {out} is a run of other scenes, another model or other settings; give another folder"
+            f"--out {out} has a run of other scenes, another model or other settings; give another folder"
         )
     for path in temporary_files(out):
         path.unlink(missing_ok=True)
 
 
 def output(path: Path) -> AbstractContextManager[Path]:
-    """`atomic_write` of a file that is made of the rows, which a resumed run makes again."""
+    """`atomic_write` for a file that is built from the rows; a resumed run builds it again."""
     return atomic_write(path, sync=True, way_out=MAKE_ROOM)
 
 

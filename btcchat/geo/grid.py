@@ -1,4 +1,4 @@
-"""The grid of a run: a CRS with metres on the ground, and north-up pixels of one size over what all dates share."""
+"""The grid of a run: north-up pixels of one size over the area that all dates cover, in a CRS true to scale."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from btcchat.errors import BTCChatError
 from btcchat.geo import projection
 from btcchat.geo.scene import Scene
 
-SQUARE = 0.01  # pixels whose sides differ by less are taken as square
+SQUARE = 0.01  # pixels whose sides differ by a smaller share count as square
 LARGEST_SIDE = 2**20  # pixels
 
 
 @dataclass(frozen=True)
 class Grid:
-    """``transform`` leads from column and row to the CRS; rows go south."""
+    """``transform`` maps column and row to coordinates in the CRS; rows go south."""
 
     wkt: str
     transform: Affine
@@ -34,13 +34,13 @@ class Grid:
 
     @property
     def gsd(self) -> float:
-        """Ground sampling distance: metres of a pixel's side."""
+        """Ground sampling distance: the side of a pixel in metres."""
         return math.sqrt(-self.transform.a * self.transform.e) * projection.unit(self.crs)
 
     def polygon(self, left: float, top: float, width: float, height: float) -> Polygon:
         """The outline of a window of pixels, in the CRS."""
-        x0, y0 = self.transform * (left, top)
-        x1, y1 = self.transform * (left + width, top + height)
+        x0, y0 = self.transform @ (left, top)
+        x1, y1 = self.transform @ (left + width, top + height)
         return box(x0, y1, x1, y0)
 
     def outline(self) -> Polygon:
@@ -59,7 +59,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What all dates cover together, in the CRS of the grid. share: of the smallest of them, 0 to 1."""
+    """The area that all dates cover, in the CRS of the grid. share: of the smallest date's area, 0 to 1."""
 
     shape: BaseGeometry
     share: float
@@ -70,8 +70,8 @@ def choose_grid(
 ) -> tuple[Grid, Overlap]:
     """The grid of the last date, unless ``gsd`` (metres on the ground) or ``crs`` asks for another.
 
-    Geographic systems, and those whose metres are not metres on the ground (Web Mercator), give way to the local UTM
-    zone. aoi: an area that the grid is cut to, with its CRS. Raises BTCChatError where the dates do not overlap.
+    A geographic CRS, or one whose metres are not metres on the ground (Web Mercator), is replaced by the local UTM
+    zone. aoi: an area to which the grid is cut, with its CRS. Raises BTCChatError if the dates do not overlap.
     """
     last = scenes[-1]
     target = _target(last, crs)
@@ -80,7 +80,7 @@ def choose_grid(
     if aoi is not None:
         shape = shape.intersection(projection.projected(aoi[0], aoi[1], target))
         if shape.is_empty or not shape.area:
-            raise BTCChatError("--aoi is outside of what both dates cover; check its coordinate system")
+            raise BTCChatError("--aoi is outside the area that all dates cover; check its coordinate system")
     x, y, across, down = _pixels(last, target, gsd, shape)
     left, bottom, right, top = shape.bounds
     first, end = math.ceil((left - x) / across - 1e-3), math.floor((right - x) / across + 1e-3)
@@ -103,9 +103,9 @@ def _target(scene: Scene, crs: str | None) -> CRS:
     except Exception as error:
         if type(error).__name__ != "CRSError":
             raise
-        raise BTCChatError(f"--crs {crs}: not a coordinate system that is known; give one such as EPSG:32633") from None
+        raise BTCChatError(f"--crs {crs}: unknown coordinate system; give one such as EPSG:32633") from None
     if not target.is_projected:
-        raise BTCChatError(f"--crs {crs} is measured in degrees; give a projected one, such as the local UTM zone")
+        raise BTCChatError(f"--crs {crs} is in degrees; give a projected one, such as the local UTM zone")
     return target
 
 
@@ -126,7 +126,7 @@ def _overlap(scenes: Sequence[Scene], target: CRS) -> Overlap:
 
 
 def _pixels(scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry) -> tuple[float, float, float, float]:
-    """(x, y of a pixel's corner, width, height of a pixel) in ``target``; the scene's own where it can be kept."""
+    """(x, y of a pixel's corner, width, height of a pixel) in ``target``; the scene's own if they can be kept."""
     a, b, c, d, e, f = scene.rasters[0].transform[:6]
     north_up = b == d == 0 and a > 0 > e and abs(a / -e - 1) < SQUARE
     if gsd is None and north_up and scene.crs == target:

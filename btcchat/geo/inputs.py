@@ -1,4 +1,8 @@
-"""What a date is given as -> its raster files: one file, files of one band each, a product folder or a STAC item."""
+"""Find the raster files of a date: one file, files of one band each, a product folder or a STAC item.
+
+A STAC item is read without pystac: only its date and the address of one asset are needed, and pystac would add two
+dozen packages (one for each STAC extension), but no time limit for a download.
+"""
 
 import os
 import re
@@ -6,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urljoin
 
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.files import read_json
+from btcchat.geo.dates import day_in
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, or files of one band each
@@ -17,12 +23,13 @@ Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, o
 SENTINEL2 = ("B04", "B03", "B02")
 LANDSAT = {"new": ("B4", "B3", "B2"), "old": ("B3", "B2", "B1")}  # 8 and 9; 4, 5 and 7
 OLD_LANDSAT = re.compile(r"L[TEM]0?[4-7]", re.IGNORECASE)
-REMOTE = "http:// and https:// files, /vsi paths and remote STAC items are read with --allow-remote"
+WEB = ("http://", "https://")
+BUCKETS = {"s3://": "/vsis3/", "gs://": "/vsigs/"}  # GDAL's paths for them
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a date, in the order of the bands that are shown; ``date`` where the product says it."""
+    """The files of a date, in the order of the bands that are shown. date: if the product states it."""
 
     paths: tuple[str, ...]
     name: str
@@ -31,7 +38,10 @@ class Files:
 
 
 def find_files(source: Source, *, allow_remote: bool = False) -> Files:
-    """Raises BTCChatError for a folder that is not a product, and for a remote file unless it is allowed."""
+    """The files of a path, a product folder, or a list of three files.
+
+    Raises BTCChatError for a folder that is not a product, and for a remote file unless it is allowed.
+    """
     if isinstance(source, str | os.PathLike):
         source = os.fspath(source)
         if os.path.isdir(source):
@@ -46,36 +56,52 @@ def find_files(source: Source, *, allow_remote: bool = False) -> Files:
 
 
 def stac_files(item: PathLike, asset: str, *, allow_remote: bool = False) -> Files:
-    """The asset of a STAC item, which is a JSON file, or its address."""
-    content = _fetched(str(item)) if _is_remote(str(item)) and allow_remote else read_json(_local(item, allow_remote))
+    """An asset of a STAC item, which is a JSON file or its address. A relative href starts at the item.
+
+    Raises BTCChatError for anything but an item, for an asset it lacks, and for a remote one unless it is allowed.
+    """
+    item = os.fspath(item)
+    _check_allowed(item, allow_remote)
+    fetched = item.startswith(WEB)
+    content = _fetched(item) if fetched else read_json(item)
+    if content.get("type") != "Feature":
+        raise BTCChatError(f"{item} is not a STAC item: its type is {content.get('type')!r}, expected 'Feature'")
     assets = content.get("assets")
     if not isinstance(assets, dict) or not isinstance(assets.get(asset), dict):
         names = ", ".join(assets) if isinstance(assets, dict) else "none"
-        raise BTCChatError(f"{item} has no asset '{asset}'; give --asset one of its assets: {names}")
+        raise BTCChatError(f"{item} has no asset '{asset}'; give --asset one of its assets: {names[:160]}")
     href = str(assets[asset].get("href", ""))
-    if not _is_remote(href) and not os.path.isabs(href):
-        href = f"{str(item).rpartition('/')[0] or '.'}/{href.removeprefix('./')}"
-    date = str((content.get("properties") or {}).get("datetime") or "")[:10]
+    if fetched:
+        href = urljoin(item, href)
+    elif not _is_remote(href):
+        href = os.path.normpath(os.path.join(os.path.dirname(item), href))
+    facts = content.get("properties")
+    facts = facts if isinstance(facts, dict) else {}
+    date = day_in(str(facts.get("datetime") or facts.get("start_datetime")))  # a span of time has no datetime
     named = _named((href,), allow_remote)
-    return Files(named.paths, str(content.get("id", named.name)), date or None, named.remote)
+    return Files(named.paths, str(content.get("id", named.name)), date, named.remote)
 
 
 def _named(paths: tuple[str, ...], allow_remote: bool) -> Files:
-    remote = any(map(_is_remote, paths))
-    if remote and not allow_remote:
-        raise BTCChatError(f"'{paths[0]}' is not a local file; {REMOTE}")
-    vsi = [f"/vsicurl/{path}" if path.startswith(("http://", "https://")) else path for path in paths]
-    return Files(tuple(vsi), Path(paths[0]).name, remote=remote)
+    for path in paths:
+        _check_allowed(path, allow_remote)
+    return Files(tuple(map(_for_gdal, paths)), Path(paths[0]).name, remote=any(map(_is_remote, paths)))
 
 
 def _is_remote(path: str) -> bool:
-    return path.startswith(("http://", "https://", "/vsi"))
+    return path.startswith((*WEB, *BUCKETS, "/vsi"))
 
 
-def _local(item: PathLike, allow_remote: bool) -> str:
-    if _is_remote(str(item)) and not allow_remote:
-        raise BTCChatError(f"'{item}' is not a local file; {REMOTE}")
-    return os.fspath(item)
+def _check_allowed(path: str, allow_remote: bool) -> None:
+    if _is_remote(path) and not allow_remote:
+        raise BTCChatError(f"'{path}' is not a local file; add --allow-remote to read files and STAC items elsewhere")
+
+
+def _for_gdal(path: str) -> str:
+    for scheme, prefix in BUCKETS.items():
+        if path.startswith(scheme):
+            return prefix + path.removeprefix(scheme)
+    return f"/vsicurl/{path}" if path.startswith(WEB) else path
 
 
 def _fetched(address: str) -> dict[str, Any]:
@@ -86,7 +112,7 @@ def _fetched(address: str) -> dict[str, Any]:
         answer.raise_for_status()
         content = answer.json()
     except (requests.RequestException, ValueError) as error:
-        raise BTCChatError(f"the STAC item {address} could not be fetched: {error}") from error
+        raise BTCChatError(f"the STAC item {address} could not be downloaded: {str(error)[:120]}") from error
     if not isinstance(content, dict):
         raise BTCChatError(f"{address} is not a STAC item")
     return content

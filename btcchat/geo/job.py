@@ -1,4 +1,4 @@
-"""What a worker needs to read the tiles of a run, small enough to be sent to one."""
+"""Read the tiles of a run. A `Job` is small enough to be sent to a worker."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ Pair = tuple[int, int]  # numbers of two dates
 
 @dataclass(frozen=True)
 class Job:
-    """The dates and how they are read: moved by ``shifts``, stretched by ``ranges``, cut into ``tiles``."""
+    """The dates and how to read them: moved by ``shifts``, stretched by ``ranges``, cut into ``tiles``."""
 
     files: tuple[Files, ...]
     reading: Reading
@@ -42,9 +42,9 @@ class Job:
 
 @dataclass
 class TilePixels:
-    """A tile as it is shown. frames: one a date; None where the tile is left out, for which ``reason`` says why.
+    """The pixels of a tile. frames: one per date; None if the tile is skipped or failed (``reason``).
 
-    valid: bool (H, W), in all dates; None where a date could not be read (``failed``).
+    valid: bool (H, W), True where all dates are valid; None if a date could not be read (``failed``).
     """
 
     number: int
@@ -58,7 +58,7 @@ class TilePixels:
 
 
 def date_pairs(dates: int) -> list[Pair]:
-    """First and last, which is all of a pair; of a series also each date and the next."""
+    """The first and the last date; in a series of three or more, also each date and the next."""
     first_last = (0, dates - 1)
     return [first_last] if dates == 2 else [first_last, *((number, number + 1) for number in range(dates - 1))]
 
@@ -80,7 +80,7 @@ class TileReader:
         self._stack.close()
 
     def read(self, number: int) -> TilePixels:
-        """A tile; a fault of its files is in it, as the others may be well."""
+        """Read a tile. If its files are damaged there, the tile says so, because other tiles may be readable."""
         window = self.job.tiles.window(number)
         try:
             pixels = [date.read(window) for date in self.dates]
@@ -88,9 +88,11 @@ class TileReader:
             return TilePixels(number, None, None, str(error))
         valid = np.logical_and.reduce([date.valid for date in pixels])
         if valid.mean() < self.job.min_valid or not valid.any():
-            reason = f"{valid.mean():.0%} of its pixels are valid in all dates, fewer than {self.job.min_valid:.0%}"
+            reason = (
+                f"only {valid.mean():.0%} of its pixels are valid in all dates; --min-valid is {self.job.min_valid:.0%}"
+            )
             return TilePixels(number, None, valid, reason)
-        # Black in all dates, where it is not valid in one: else a cloud mask's edge would be a change.
+        # A pixel that is not valid in one date is black in all; otherwise the edge of a cloud mask would be a change.
         frames = [
             frame(Warped(date.values, valid), limits) for date, limits in zip(pixels, self.job.ranges, strict=True)
         ]

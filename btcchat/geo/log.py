@@ -1,4 +1,4 @@
-"""tiles.jsonl: the rows of a run as they come, and where each of them is in the file."""
+"""tiles.jsonl: the rows of a run in the order they finish, with an index of where each is in the file."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ ANOTHER = "choose another --out"
 
 
 class TileLog:
-    """The rows of a run in the folder ``out``. In memory are only their places in the file and their statuses."""
+    """The rows of a run in the folder ``out``. Only their places in the file and their statuses are kept in memory."""
 
     def __init__(self, out: Path, settings: str) -> None:
         self.path, self._settings = out / NAME, settings
@@ -44,7 +44,7 @@ class TileLog:
         return number in self._places
 
     def append(self, rows: Iterable[TileRow]) -> Sequence[TileRow]:
-        """Those of the rows that are not there yet; returns when they are on disk."""
+        """Write the rows that are not there yet, and return those once they are on disk."""
         new = [row for row in rows if row["tile"] not in self]
         self._appender.append([dict(row) for row in new])
         for row in new:
@@ -61,7 +61,7 @@ class TileLog:
             settings = row["settings"]
             self._place(row, len(line))
         except (BTCChatError, KeyError, TypeError, AttributeError) as error:
-            raise BTCChatError(f"{self.path} is not the tiles of a run of scenes; {ANOTHER}") from error
+            raise BTCChatError(f"{self.path} does not hold the tiles of a run of scenes; {ANOTHER}") from error
         if settings != self._settings:
             raise BTCChatError(f"{self.path} has tiles of another model or other settings; {ANOTHER}")
 

@@ -1,4 +1,4 @@
-"""What is asked of a model about tiles, and the model that answers: the dates of a tile are seen once."""
+"""Change maps and answers for a batch of tiles; the vision tower sees each date of a tile once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 Frames = list[Image.Image]
 
 
-class Asked(NamedTuple):
-    """A question about 2 or more dates of a tile; None asks for a caption. tile: its place in the batch."""
+class Question(NamedTuple):
+    """A question about two or more dates of a tile. tile: its place in the batch. text: None asks for a caption."""
 
     tile: int
     dates: Sequence[int]
-    question: str | None
+    text: str | None
 
 
 class PairModel(Protocol):
-    """What is asked of a model. `BTCChatPairs` is the real one; tests and benchmarks have a stub."""
+    """The interface of a model. `BTCChatPairs` is the real one; tests and benchmarks use a stub."""
 
     def see(self, dates: Sequence[Frames]) -> Any:
-        """The dates of T tiles, once -> what the other methods are given."""
+        """Look at the dates of T tiles. The other two methods take the result as ``seen``."""
 
     def distances(self, seen: Any, pairs: Sequence[Pair]) -> np.ndarray:
-        """(T, P, g, g): how far the pairs are apart at each patch, 0 to 1."""
+        """How different the dates of each pair are at each patch, 0 to 1: (T, P, g, g)."""
 
-    def answers(self, seen: Any, asked: Sequence[Asked]) -> list[str]:
-        """An answer to each question."""
+    def answers(self, seen: Any, questions: Sequence[Question]) -> list[str]:
+        """One answer to each question."""
 
 
 @dataclass(frozen=True)
 class SeenTiles:
-    """T tiles of D dates. pixels: uint8 (T * D, 3, H, W). depths: what the vision tower gave, S x (T * D, L, C)."""
+    """T tiles of D dates. pixels: uint8 (T * D, 3, H, W). depths: the vision tower's features, S x (T * D, L, C)."""
 
     tiles: int
     dates: int
@@ -49,12 +49,12 @@ class SeenTiles:
     depths: "Sequence[Tensor]"
 
     def rows(self, tile: int, dates: Sequence[int]) -> list[int]:
-        """Where these dates of a tile are in pixels and depths."""
+        """The rows of these dates of a tile in pixels and depths."""
         return [tile * self.dates + date for date in dates]
 
 
 class BTCChatPairs:
-    """The vision tower sees each date of a tile once, for its change maps, captions and answers."""
+    """A loaded model; its change maps, captions and answers share one pass of the vision tower."""
 
     def __init__(self, model: "BTCChat", options: GenerationOptions) -> None:
         self.model, self.options = model, options
@@ -75,18 +75,16 @@ class BTCChatPairs:
         array: np.ndarray = found.float().unflatten(0, (seen.tiles, len(pairs))).cpu().numpy()
         return array
 
-    def answers(self, seen: SeenTiles, asked: Sequence[Asked]) -> list[str]:
+    def answers(self, seen: SeenTiles, questions: Sequence[Question]) -> list[str]:
         from btcchat.generation import generate
         from btcchat.model import SeenBefore
         from btcchat.processor import request
 
         processor, caption = self.model.processor, self.model.config.caption_question
-        places = [seen.rows(tile, dates) for tile, dates, _ in asked]
+        places = [seen.rows(tile, dates) for tile, dates, _ in questions]
         samples = [
-            processor(
-                request(question or caption, "pair" if len(dates) == 2 else "series"), seen.pixels[rows], train=False
-            )
-            for (_, dates, question), rows in zip(asked, places, strict=True)
+            processor(request(text or caption, "pair" if len(dates) == 2 else "series"), seen.pixels[rows], train=False)
+            for (_, dates, text), rows in zip(questions, places, strict=True)
         ]
         rows = [row for one in places for row in one]
         encoder = SeenBefore([depth[rows] for depth in seen.depths])

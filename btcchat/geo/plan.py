@@ -1,4 +1,4 @@
-"""A run before its first tile: the dates opened, on one grid, in register, with one stretch."""
+"""The plan of a run: the dates opened, put on one grid, aligned, and given one stretch."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ MOST_DATES = 16
 class Plan:
     """``with Plan(files, settings) as plan``: ``job``, ``numbers`` (the tiles of the run) and ``warnings``.
 
-    Raises BTCChatError for dates that do not fit each other, one line that says what to do.
+    Raises BTCChatError for dates that do not fit together.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Plan:
         log.warning("%s", text)
 
     def record(self) -> dict[str, Any]:
-        """For run.json: everything that decides what a tile shows."""
+        """For run.json: everything that determines the pixels of a tile."""
         return {
             "dates": [scene.record() for scene in self.scenes],
             "grid": self.tiles.grid.record(),
@@ -127,7 +127,9 @@ class Plan:
         if len(set(counts)) > 1:
             shown = ", ".join(str(list(scene.rasters[0].channels.chosen)) for scene in self.scenes)
             numbers = " and ".join(map(str, counts))
-            self.warn(f"the dates have {numbers} bands, perhaps of different sensors; those shown are {shown}")
+            self.warn(
+                f"the dates have {numbers} bands and may come from different sensors; the bands shown are {shown}"
+            )
 
     def _lay_grid(self, aoi: str | Path | None) -> None:
         settings = self.settings
@@ -141,7 +143,7 @@ class Plan:
         self.numbers = self.tiles.inside(within)
 
     def _register(self) -> None:
-        """Measure each date against the last one, and move it where that is wished for."""
+        """Measure the shift of each date against the last one, and move it if --shift says so."""
         grid, settings = self.tiles.grid, self.settings
         last = OnGrid(self.scenes[-1], grid)
         self.registrations: list[Registration] = []

@@ -1,4 +1,4 @@
-"""Where things are on the ground: coordinate systems, metres and areas, by pyproj."""
+"""Coordinate systems, metres on the ground and geodesic areas, with pyproj."""
 
 from functools import cache
 from typing import Any
@@ -7,13 +7,14 @@ import numpy as np
 from pyproj import CRS, Geod, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
-from shapely import Polygon, transform
+from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, transform
 from shapely.geometry.base import BaseGeometry
+from shapely.geometry.polygon import orient
 
 GEOD = Geod(ellps="WGS84")
 LONLAT = CRS("OGC:CRS84")  # degrees, longitude first: the order of GeoJSON
-LARGEST_ERROR = 0.005  # of a length, in a CRS whose metres are taken as metres on the ground
-UPS = {True: 32661, False: 32761}  # north and south of where UTM ends
+LARGEST_ERROR = 0.005  # relative error of a length in a CRS that counts as true to scale
+UPS = {True: 32661, False: 32761}  # polar stereographic: north of UTM, south of UTM
 
 
 def to_lonlat(crs: CRS) -> Transformer:
@@ -30,7 +31,7 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
-    """A shape in another CRS; a long edge should have points on its way (`shapely.segmentize`)."""
+    """A shape in another CRS. Long edges may become curves: first add points to them (`shapely.segmentize`)."""
     change = between(source, target)
 
     def points(xy: np.ndarray) -> np.ndarray:
@@ -39,8 +40,21 @@ def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
     return transform(shape, points)
 
 
+def lonlat(polygon: Polygon, crs: CRS) -> Polygon | MultiPolygon:
+    """A polygon in longitude and latitude by RFC 7946: counterclockwise, and cut in two at the 180th meridian."""
+    shape = projected(polygon, crs, LONLAT)
+    west, _, east, _ = shape.bounds
+    if east - west < 180:
+        return orient(shape)
+    unrolled = make_valid(transform(shape, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]])))
+    eastern = unrolled.intersection(box(0, -90, 180, 90))
+    western = transform(unrolled.intersection(box(180, -90, 360, 90)), lambda xy: xy - [360, 0])
+    parts = [*get_parts(eastern), *get_parts(western)]
+    return MultiPolygon([orient(part) for part in parts if part.geom_type == "Polygon"])
+
+
 def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
-    """How long one unit of x, and one unit of y, is on the ground at a place."""
+    """The length on the ground, in metres, of one unit of x and one unit of y at a place."""
     step = 1e-4 if crs.is_geographic else 10.0
     lon, lat = to_lonlat(crs).transform([x, x + step, x], [y, y, y + step])
     east, north = (GEOD.inv(lon[0], lat[0], lon[end], lat[end])[2] for end in (1, 2))
@@ -48,22 +62,23 @@ def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
 
 
 def unit(crs: CRS) -> float:
-    """Metres of one unit of a projected CRS, as it says itself: 0.3048 for feet."""
+    """The unit of a projected CRS in metres, as the CRS defines it: 0.3048 for feet."""
     return float(crs.axis_info[0].unit_conversion_factor)
 
 
 def is_true_to_scale(crs: CRS, x: float, y: float) -> bool:
-    """Whether a grid in ``crs`` has metres on the ground. Geographic systems and Web Mercator have none."""
+    """Whether lengths in ``crs`` are lengths on the ground. In geographic systems and Web Mercator they are not."""
     if not crs.is_projected:
         return False
     operation = crs.coordinate_operation
     if operation is not None and "pseudo" in operation.method_name.lower():
-        return False  # Web Mercator is, at the equator alone
+        return False  # Web Mercator is true to scale at the equator only
     return all(abs(length / unit(crs) - 1) <= LARGEST_ERROR for length in metres(crs, x, y))
 
 
 def local_utm(lon: float, lat: float) -> CRS:
-    """The UTM zone of a place on WGS 84, and near the poles the polar stereographic system that takes its place."""
+    """The UTM zone of a place on WGS 84; near the poles, the polar stereographic system."""
+    lon = (lon + 180) % 360 - 180
     place = AreaOfInterest(lon, lat, lon, lat)
     found = query_utm_crs_info(datum_name="WGS 84", area_of_interest=place) if -80 <= lat <= 84 else []
     return CRS.from_epsg(found[0].code if found else UPS[lat > 0])
@@ -75,7 +90,7 @@ def area(polygon: BaseGeometry, crs: CRS) -> float:
 
 
 def name(crs: CRS) -> str:
-    """``EPSG:32633``, or the name of a CRS that has no code."""
+    """Such as ``EPSG:32633``; the name of a CRS without a code."""
     authority = crs.to_authority(min_confidence=70)
     return ":".join(authority) if authority else str(crs.name)
 
@@ -88,7 +103,7 @@ def centre(polygon: BaseGeometry, crs: CRS) -> tuple[float, float]:
 
 
 def quadrilateral(corners: list[tuple[float, float]], points: int = 20) -> Polygon:
-    """A polygon with so many points on each edge, which bends where it is projected."""
+    """A polygon with about ``points`` points per edge, so that its edges can become curves in another CRS."""
     from shapely import segmentize
 
     shape = Polygon(corners)

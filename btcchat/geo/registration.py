@@ -1,4 +1,4 @@
-"""How far two dates are apart on the grid: phase correlation of well-textured tiles, and what is done about it."""
+"""Measure the shift between two dates by phase correlation of well-textured tiles, and decide what to do about it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,20 +13,20 @@ from btcchat.media.frames import evenly
 
 Shift: TypeAlias = tuple[float, float]  # pixels of the grid to the right and down
 
-TILES = 24  # that are measured, at most
-CANDIDATES = 3 * TILES  # that are looked at for them
-FEWEST = 3  # measured tiles that make a median
-VALID = 0.9  # share of a measured tile
-TEXTURE = 0.15  # of the median tile's, at least
-UPSAMPLE = 20  # a twentieth of a pixel
+TILES = 24  # tiles to measure, at most
+CANDIDATES = 3 * TILES  # tiles to choose them from
+FEWEST = 3  # measured tiles needed for a median
+VALID = 0.9  # share of valid pixels that a measured tile needs
+TEXTURE = 0.15  # texture that a measured tile needs, as a share of the median tile's
+UPSAMPLE = 20  # measure to a twentieth of a pixel
 WARN, REFUSE = 1.0, 3.0  # pixels
-SPREAD = 1.0  # pixels between the tiles, above which no single shift fits
+SPREAD = 1.0  # pixels; if the tiles differ by more, no single shift fits
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Medians over tiles. right, down: pixels that the earlier date has to move to fit the last one; None where it
-    could not be measured. spread: the median distance of a tile's shift from the median shift.
+    """Medians over tiles. right, down: pixels by which to move the earlier date so that it fits the last one; None if
+    that could not be measured. spread: the median distance of a tile's shift from the median shift.
     """
 
     right: float | None
@@ -44,12 +44,12 @@ class Registration:
 
     def text(self) -> str:
         if self.pixels is None:
-            why = f"tiles with enough texture in both: {self.tiles}"
+            why = f"tiles with enough texture in both dates: {self.tiles}, needed: {FEWEST}"
             if self.spread is not None:
                 why = f"it differs by {self.spread:.1f} pixels between tiles"
             return f"the shift between the dates could not be measured ({why})"
         return (
-            f"the earlier date is {self.pixels:.2f} pixels = {self.metres:.2f} m off: it would fit if it was moved "
+            f"the earlier date is {self.pixels:.2f} pixels = {self.metres:.2f} m off; to fit, it must move "
             f"{self.right:+.2f} right and {self.down:+.2f} down ({self.tiles} tiles, spread {self.spread:.2f})"
         )
 
@@ -68,14 +68,14 @@ def parse_shift(text: str | None) -> str | Shift | None:
 
 
 def measure(earlier: OnGrid, last: OnGrid, tiles: Tiles, numbers: Sequence[int]) -> Registration:
-    """The shift between two dates, from at most TILES of the tiles ``numbers``."""
+    """Measure the shift between two dates on at most TILES of the tiles ``numbers``."""
     from skimage.registration import phase_cross_correlation
 
     textured = _textured(earlier, last, tiles, numbers)
     shifts = []
     for before, after in textured:
         down, right = phase_cross_correlation(after, before, upsample_factor=UPSAMPLE)[0]
-        if max(abs(right), abs(down)) < tiles.side / 4:  # else it is a chance peak
+        if max(abs(right), abs(down)) < tiles.side / 4:  # a larger one is a chance peak
             shifts.append((right, down))
     if len(shifts) < FEWEST:
         return Registration(None, None, None, None, len(shifts))
@@ -88,9 +88,9 @@ def measure(earlier: OnGrid, last: OnGrid, tiles: Tiles, numbers: Sequence[int])
 
 
 def decide(found: Registration, shift: str | Shift | None, name: str) -> tuple[Shift, str | None]:
-    """How an earlier date is moved, and a warning about it. Raises BTCChatError where the user has to say it."""
+    """The shift to apply to an earlier date, and a warning about it. Raises BTCChatError if the user has to choose."""
     if isinstance(shift, tuple):
-        return shift, f"{name} is moved by {shift[0]:+.2f}, {shift[1]:+.2f} pixels, as --shift says"
+        return shift, f"{name} is moved by {shift[0]:+.2f}, {shift[1]:+.2f} pixels (--shift)"
     if found.pixels is None:
         return (0.0, 0.0), f"{name}: {found.text()}; it is not moved"
     if shift == "auto" and found.right is not None and found.down is not None:
@@ -106,12 +106,12 @@ def decide(found: Registration, shift: str | Shift | None, name: str) -> tuple[S
 def _textured(
     earlier: OnGrid, last: OnGrid, tiles: Tiles, numbers: Sequence[int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Windows of both dates that are valid and have texture in both, prepared for the correlation."""
+    """Windows that are valid and have texture in both dates, prepared for the correlation."""
     found: list[tuple[float, tuple[np.ndarray, np.ndarray]]] = []
     for index in evenly(len(numbers), CANDIDATES):
         try:
             dates = [date.read(tiles.window(numbers[index])) for date in (earlier, last)]
-        except BTCChatError:  # a damaged block; the tile itself is reported when it is its turn
+        except BTCChatError:  # a damaged block; it is reported when the tile itself is read
             continue
         if min(date.valid.mean() for date in dates) < VALID:
             continue
@@ -125,7 +125,7 @@ def _textured(
 
 
 def _prepared(pixels: Warped) -> np.ndarray:
-    """Grey, without its mean, faded out towards its edges, which would else be correlated as well."""
+    """Grey levels minus their mean, faded out towards the edges, which would otherwise be correlated too."""
     grey = pixels.values.mean(axis=2)
     grey = np.where(pixels.valid, grey - grey[pixels.valid].mean(), 0)
     height, width = grey.shape

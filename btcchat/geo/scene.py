@@ -1,4 +1,4 @@
-"""A scene: what one date is, opened, with its place on Earth."""
+"""A scene: the open files of one date and where they are on Earth."""
 
 from contextlib import ExitStack
 
@@ -22,15 +22,17 @@ PLACED_BY = {
 class Scene:
     """``with Scene(files, reading) as scene``: one raster, or several of one band each that together make a date.
 
-    ``date`` is an ISO date, a year, or None. Raises BTCChatError for a file that cannot be read, or that does not say
-    where it is.
+    ``date`` is an ISO date, a year, or None. Raises BTCChatError for a file that cannot be read, or that is not
+    georeferenced.
     """
 
     def __init__(self, files: Files, reading: Reading, date: str | None = None) -> None:
         self.name, self._stack = files.name, ExitStack()
         several = len(files.paths) > 1
         if several and reading.bands is not None:
-            raise BTCChatError(f"{self.name}: --bands chooses among the bands of one file; a date has several files")
+            raise BTCChatError(
+                f"{self.name}: --bands chooses among the bands of one file, but this date has several files"
+            )
         reading = Reading((1,), reading.stretch, reading.nodata) if several else reading
         try:
             self.rasters = [
@@ -39,9 +41,9 @@ class Scene:
             for raster in self.rasters:
                 _check_placed(raster)
             main = self.rasters[0]
-            self.bands = sum(raster.channels.count for raster in self.rasters)  # that are shown
+            self.bands = sum(raster.channels.count for raster in self.rasters)  # bands shown
             self.stored_bands = sum(len(raster.channels.bands) for raster in self.rasters)
-            self.deep = any(raster.channels.deep for raster in self.rasters)  # more than 8 bits: is stretched
+            self.deep = any(raster.channels.deep for raster in self.rasters)  # more than 8 bits, so it is stretched
             self.date = date or files.date or scene_date(main.tags, files.name)
         except BaseException:
             self.close()
@@ -66,7 +68,7 @@ class Scene:
         return self.rasters[0].channels.whole_range
 
     def footprint(self) -> Polygon:
-        """What all of its files cover, in its CRS."""
+        """The area that all of its files cover, in its CRS."""
         shape = quadrilateral(self.rasters[0].footprint)
         for raster in self.rasters[1:]:
             if crs_of(raster) != self.crs:
@@ -102,11 +104,10 @@ def _check_placed(raster: Raster) -> None:
         )
     if raster.crs is None:
         raise BTCChatError(
-            f"image '{raster.name}' has no coordinate reference system; "
-            "say which one it is in: gdal_edit.py -a_srs EPSG:CODE FILE"
+            f"image '{raster.name}' has no coordinate reference system; set it: gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     if raster.transform.is_identity:
         raise BTCChatError(
-            f"image '{raster.name}' does not say where its pixels are; "
-            "give its corners: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE"
+            f"image '{raster.name}' has no geotransform, so the place of its pixels is unknown; "
+            "set its corners: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE"
         )

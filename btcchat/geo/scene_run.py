@@ -1,4 +1,4 @@
-"""One run in its folder: the tiles that are left to do, their rows, and the files that are made of them."""
+"""One run in its folder: the tiles still to do, their rows, and the files built from them."""
 
 import os
 import time
@@ -22,14 +22,14 @@ from btcchat.geo.settings import digest
 from btcchat.outputs.lock import Lock, beside
 
 Engine: TypeAlias = Callable[[Batches], Rows]
-FACTOR = 2.0  # between the grid's and the model's ground sampling distance, above which a warning says so
+FACTOR = 2.0  # the grid's and the model's ground sampling distance may differ by this without a warning
 
 
 class SceneRun:
     """``with SceneRun(plan, out, facts) as run: for row in run.rows(engine): ...; run.finish()``.
 
-    Raises BTCChatError where another process writes into ``out``, where it holds anything but this run, and where
-    neither the settings nor the model say the threshold of a change.
+    Raises BTCChatError if another process writes into ``out``, if it holds anything but this run, and if neither the
+    settings nor the model state the threshold of a change.
     """
 
     def __init__(self, plan: Plan, out: str | Path, facts: ModelFacts, *, resume: bool = False) -> None:
@@ -58,7 +58,7 @@ class SceneRun:
 
     @property
     def done(self) -> int:
-        """Tiles that are there already."""
+        """The number of tiles that are already in the log."""
         return len(self.log.statuses)
 
     @property
@@ -66,26 +66,26 @@ class SceneRun:
         return list(self.log.statuses.values()).count(FAILED)
 
     def work(self, model: PairModel | None) -> TileWork:
-        """The per-tile work of this run. model: None where workers load their own."""
+        """The model's work on the tiles of this run. model: None if workers load their own."""
         settings = self.plan.settings
         pairs = self.plan.job.pairs
         return TileWork(model, pairs, self.threshold, settings.min_change, settings.questions, self.settings)
 
     def batches(self) -> Batches:
-        """What is left to do. Batches are the same in every run, so that a resumed one asks the model the same."""
+        """The batches still to do. They are cut the same way in every run, so the model sees the same batches."""
         size, numbers = self.plan.settings.batch_size, self.plan.numbers
         batches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
         return [batch for batch in batches if any(number not in self.log for number in batch)]
 
     def rows(self, engine: Engine) -> Iterator[TileRow]:
-        """Work on what is left; a row comes when it is on disk."""
+        """Do the remaining batches; a row is yielded once it is on disk."""
         batches = self.batches()
         if batches:
             for rows in engine(batches):
                 yield from self.log.append(rows)
 
     def finish(self, summarizer: Callable[[str], str] | None = None) -> dict[str, Any]:
-        """Write all files that are made of the rows -> the record of run.json."""
+        """Write the files that are built from the rows, and return the record in run.json."""
         written = write_outputs(self, summarizer)
         statuses = list(self.log.statuses.values())
         counts = {status: statuses.count(status) for status in (DONE, SKIPPED, FAILED)}
@@ -95,7 +95,7 @@ class SceneRun:
         return self.record
 
     def _record(self) -> dict[str, Any]:
-        """What repeats the run, and a hash of all that decides its results."""
+        """Everything needed to repeat the run, and a hash of what determines its results."""
         plan = self.plan
         decides = {
             **plan.record(),
@@ -118,9 +118,9 @@ def threshold_of(plan: Plan, facts: ModelFacts) -> float:
     threshold = facts.threshold if given is None else given
     if threshold is None:
         raise BTCChatError(
-            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), or choose it "
-            "on pairs with masks: btcchat eval MODEL SET:val --masks --out RUN, then btcchat export --change-threshold "
-            "RUN MODEL OUT"
+            f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), or choose "
+            "one on pairs with masks: btcchat eval MODEL SET:val --masks --out RUN, then btcchat export "
+            "--change-threshold RUN MODEL OUT"
         )
     return threshold
 
@@ -129,13 +129,13 @@ def check_gsd(plan: Plan, facts: ModelFacts) -> None:
     gsd = plan.tiles.grid.gsd
     if facts.gsd is not None and not 1 / FACTOR <= gsd / facts.gsd <= FACTOR:
         plan.warn(
-            f"the grid has {gsd:.4g} m a pixel, the model was trained on {facts.gsd:.4g} m: what it says may be wrong; "
-            "--gsd chooses another grid"
+            f"the grid has {gsd:.4g} m per pixel, but the model was trained on {facts.gsd:.4g} m, so its answers may "
+            "be wrong; choose another grid with --gsd"
         )
 
 
 def _state(path: str) -> list[str | int]:
-    """A file by its size and its time of change."""
+    """The path, size and modification time of a file."""
     try:
         state = os.stat(path)
     except OSError:  # a remote one

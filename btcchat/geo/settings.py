@@ -1,4 +1,4 @@
-"""What a run of scenes is asked to do."""
+"""The settings of a run of scenes."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ DTYPES = {"float32": "float32", "uint8": "uint8"}
 
 @dataclass(frozen=True)
 class Settings:
-    """tile: pixels of a side. overlap: the share of it that neighbours have in common. gsd: metres of a pixel on the
-    ground, and crs: of the grid (default of both: the last date's). min_valid: the share of a tile's pixels that must
-    be valid in all dates. min_change: tiles with a lower change score are not captioned. threshold: of the map, for
+    """tile: side in pixels. overlap: the share of the side that neighbours have in common. gsd: metres per pixel on the
+    ground, and crs: coordinate system of the grid (default: the last date's). min_valid: the share of a tile's pixels
+    that must be valid in all dates. min_change: tiles with a lower change score are not captioned. threshold: for
     change scores and polygons (default: the model's). shift: auto, ignore, or (right, down) in pixels of the grid.
     """
 
@@ -54,7 +54,7 @@ class Settings:
             choose("format", name, FORMATS)
 
     def record(self) -> dict[str, Any]:
-        """For run.json: what decides the results of a tile, and nothing else."""
+        """For run.json: only the settings that affect the results of a tile."""
         shift = self.shift if self.shift is None or isinstance(self.shift, str) else list(self.shift)
         generation = {name: value for name, value in vars(self.generation).items() if value != ()}
         return {
@@ -74,6 +74,6 @@ class Settings:
 
 
 def digest(record: Any) -> str:
-    """A short hash of a record of settings: equal settings, equal hashes."""
+    """A short hash of a record; equal records have equal hashes."""
     text = json.dumps(record, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]

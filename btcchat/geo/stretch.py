@@ -1,4 +1,4 @@
-"""Values to grey levels: one range for all dates and all tiles of a run, from overviews."""
+"""Turn values into grey levels, with one range for all dates and tiles of a run, from overviews."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from btcchat.geo.warp import OnGrid, Warped
 from btcchat.media.radiometry import Deep, grey_levels, value_ranges
 from btcchat.media.reading import Stretch
 
-Range: TypeAlias = tuple[float, float] | None  # None: 8-bit values, which are shown as they are
-LONGEST = 1024  # pixels of the side that is looked at
-PARTS = 16  # of each side of a damaged file
+Range: TypeAlias = tuple[float, float] | None  # None: 8-bit values, shown as they are
+LONGEST = 1024  # pixels of the longer side of an overview
+PARTS = 16  # parts per side in which a damaged file is read
 
 
 def overview_size(width: int, height: int, longest: int = LONGEST) -> tuple[int, int]:
-    """A grid's size made at most ``longest`` pixels wide and high."""
+    """A grid's size scaled down to at most ``longest`` pixels wide and high."""
     factor = max(1.0, max(width, height) / longest)
     return max(1, math.floor(width / factor)), max(1, math.floor(height / factor))
 
 
 def overview(date: OnGrid, longest: int = LONGEST) -> Warped:
-    """All of the grid, small; parts that cannot be read are not valid. Raises BTCChatError without a valid pixel."""
+    """The whole grid, scaled down. Unreadable parts are not valid. Raises BTCChatError if no pixel is valid."""
     grid = date.grid
     size = overview_size(grid.width, grid.height, longest)
     try:
@@ -33,14 +33,14 @@ def overview(date: OnGrid, longest: int = LONGEST) -> Warped:
         whole = _in_parts(date, size)
     if not whole.valid.any():
         raise BTCChatError(
-            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data; "
-            "--nodata says which value is"
+            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data or masked; if that is "
+            "wrong, set the no-data value with --nodata"
         )
     return whole
 
 
 def _in_parts(date: OnGrid, size: tuple[int, int]) -> Warped:
-    """An overview of a damaged file. Raises the fault where no part of it can be read."""
+    """An overview of a damaged file. Raises the last error if no part of it can be read."""
     fault: BTCChatError | None = None
     values = np.zeros((size[1], size[0], date.scene.bands), np.float32)
     valid = np.zeros(size[::-1], bool)
@@ -65,7 +65,7 @@ def _cuts(length: int) -> list[tuple[int, int]]:
 
 
 def ranges(dates: Sequence[OnGrid], overviews: Sequence[Warped], stretch: Stretch) -> list[Range]:
-    """For each date the values that become black and white."""
+    """For each date, the values that become black and white."""
     deep = [number for number, date in enumerate(dates) if date.scene.deep]
     images = [_deep(overviews[number], dates[number].scene.name, dates[number].scene.whole_range) for number in deep]
     found = dict(zip(deep, value_ranges(images, stretch), strict=True))

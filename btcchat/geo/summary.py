@@ -1,4 +1,4 @@
-"""A scene in words: what the captions of its tiles claim, counted, and where."""
+"""Summarise a scene in words: count what the captions of its tiles claim, and say where."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ PLURALS = {
     "vehicle": "vehicles",
     "bridge": "bridges",
     "tank": "tanks",
-}  # the other things of the lexicon have no plural of their own
-MOST = 0.6  # of the tiles with a claim, which "mostly" asks for
-FEW = 3  # tiles, up to which no place is named unless all are there
+}  # the other nouns of the lexicon are the same in the plural
+MOST = 0.6  # share of the tiles with a claim that "mostly" requires
+FEW = 3  # with at most this many tiles, a place is named only if all are there
 
 
 def summarize(tiles: Tiles, features: Iterable[dict[str, Any]]) -> list[str]:
@@ -67,7 +67,7 @@ def _claim(claim: tuple[str, str], numbers: Sequence[int], tiles: Tiles) -> str:
 
 
 def region(numbers: Sequence[int], tiles: Tiles) -> str | None:
-    """Where most of the tiles are: "mostly in the north-east", "in the south"; None where they are everywhere."""
+    """Where most of the tiles are: "mostly in the north-east", "in the south"; None if they are everywhere."""
     rows, columns = len(tiles.tops), len(tiles.lefts)
     if max(rows, columns) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The tiles of a grid: squares of one size that overlap, the last row and column moved inward."""
+"""The tiles of a grid: overlapping squares of one size, with the last row and column moved inward."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.grid import Grid
 
 Window = tuple[int, int, int, int]  # left, top, width, height in pixels of the grid
-Part = tuple[float, float, float, float]  # the same, of any place and size
+Part = tuple[float, float, float, float]  # the same, in fractions of pixels
 
 
 @dataclass(frozen=True)
 class Tiles:
     """Tiles of ``side`` pixels, numbered from 0 row by row. overlap: the share of a side that neighbours share.
 
-    Raises BTCChatError for a grid that is smaller than one tile.
+    Raises BTCChatError for a grid smaller than one tile.
     """
 
     grid: Grid
@@ -32,7 +32,7 @@ class Tiles:
         if min(width, height) < self.side:
             smaller = max(1, min(width, height))
             raise BTCChatError(
-                f"the dates share {width} x {height} pixels of {self.grid.gsd:.4g} m, a tile has "
+                f"the dates share {width} x {height} pixels of {self.grid.gsd:.4g} m, but a tile has "
                 f"{self.side} x {self.side}; give --tile {smaller} or a smaller --gsd"
             )
         object.__setattr__(self, "lefts", _starts(width, self.side, self.stride))
@@ -63,7 +63,7 @@ class Tiles:
         return self.grid.polygon(*self.window(number))
 
     def cell(self, number: int) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the part of a tile that is nearer to it than to its neighbours."""
+        """Left, top, right, bottom of the part of a tile that is closer to its centre than to its neighbours'."""
         row, column = self.place(number)
         left, right = _middles(self.lefts, column, self.side)
         top, bottom = _middles(self.tops, row, self.side)
@@ -78,20 +78,20 @@ class Tiles:
                 yield from (row * len(self.lefts) + column for column in columns)
 
     def nearest(self, column: float, row: float) -> int:
-        """The tile whose centre is nearest to a place of the grid."""
+        """The tile whose centre is nearest to a point of the grid."""
         half = self.side / 2
         x = min(range(len(self.lefts)), key=lambda number: abs(self.lefts[number] + half - column))
         y = min(range(len(self.tops)), key=lambda number: abs(self.tops[number] + half - row))
         return y * len(self.lefts) + x
 
     def inside(self, area: BaseGeometry) -> list[int]:
-        """The numbers of the tiles that share ground with an area in the CRS of the grid."""
+        """The numbers of the tiles that touch an area in the CRS of the grid."""
         prepare(area)
         return [number for number in range(len(self)) if area.intersects(self.polygon(number))]
 
     @cached_property
     def ground_side(self) -> float:
-        """Metres of a tile's side."""
+        """The side of a tile in metres."""
         return self.side * self.grid.gsd
 
 
@@ -100,7 +100,7 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
 
 
 def _middles(starts: list[int], number: int, side: int) -> tuple[float, float]:
-    """Where a tile's neighbours are as near as itself; its own edges where it has none."""
+    """The middles between a tile and its neighbours; its own edge on a side without one."""
     start = starts[number] if number == 0 else (starts[number - 1] + side + starts[number]) / 2
     last = number == len(starts) - 1
     return start, starts[number] + side if last else (starts[number] + side + starts[number + 1]) / 2

@@ -1,8 +1,9 @@
-"""A scene's pixels on the grid, window by window.
+"""A scene's pixels on the grid, one window at a time.
 
-Windows are read through `media.raster.Raster`, which knows masks, no data, fill values, palettes and overviews, and
-then resampled by GDAL's warper. A WarpedVRT would do the same, but it sees the file and not what the values mean: fill
-values that no tag names would be mixed into their neighbours.
+A window is read by `media.raster.Raster` and then resampled by GDAL's warper (`rasterio.warp.reproject`), so only the
+pixels that it needs are read. rasterio's WarpedVRT is just as lazy, but it resamples what the file stores: it knows the
+no-data tag and the mask, but not the fill values without a tag that `Raster` finds, which would be blended into their
+neighbours; it would also blend the indices of a palette, and take any fourth band marked as alpha for a mask.
 """
 
 import math
@@ -20,35 +21,35 @@ from btcchat.geo.tiles import Part, Window
 from btcchat.media.raster import Raster
 
 RESAMPLING = "bilinear"
-PAD = 3  # source pixels around a window, which the resampling looks at
-MOST_LOST = 0.02  # of a window's pixels, by a warp that covers less than the footprint does
+PAD = 3  # source pixels around a window that the resampling needs
+MOST_LOST = 0.02  # share of a window's pixels that a warp may lose inside the footprint
 
 
 @dataclass
 class Warped:
-    """values: float32 (H, W, B), as stored but for scale and offset. valid: bool (H, W)."""
+    """values: float32 (H, W, B), with scale and offset applied. valid: bool (H, W)."""
 
     values: np.ndarray
     valid: np.ndarray
 
 
 class OnGrid:
-    """A scene on a grid. shift: pixels of the grid that it is moved right and down."""
+    """A scene on a grid. shift: how far it is moved right and down, in pixels of the grid."""
 
     def __init__(self, scene: Scene, grid: Grid, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.scene, self.grid = scene, grid
-        self._transform = grid.transform * Affine.translation(-shift[0], -shift[1])
+        self._transform = grid.transform @ Affine.translation(-shift[0], -shift[1])
         self._layers = [_Layer(raster, grid, self._transform) for raster in scene.rasters]
 
     @property
     def resampled(self) -> bool:
-        """Whether its pixels are not the grid's own."""
+        """Whether its pixels differ from the grid's, so that they are resampled."""
         return any(layer.offset is None for layer in self._layers)
 
     def read(self, window: Part, size: tuple[int, int] | None = None) -> Warped:
-        """A window of the grid, at ``size`` (width, height) where that is smaller.
+        """A window of the grid, at ``size`` (width, height) if that is smaller.
 
-        Raises BTCChatError for a damaged file, and for a warp that loses what the footprint covers.
+        Raises BTCChatError for a damaged file, and for a warp that loses pixels inside the footprint.
         """
         size = size or (round(window[2]), round(window[3]))
         parts = [layer.read(window, size) for layer in self._layers]
@@ -67,11 +68,11 @@ class _Layer:
         self.offset = self._whole_offset()
 
     def _whole_offset(self) -> tuple[int, int] | None:
-        """Columns and rows from the raster's first pixel to the grid's, where both have the same pixels."""
+        """Columns and rows from the raster's first pixel to the grid's; None if their pixels differ."""
         if crs_of(self.raster) != self.grid.crs:
             return None
-        own = ~self.raster.transform * self.transform
-        far = own * (self.grid.width, self.grid.height)
+        own = ~self.raster.transform @ self.transform
+        far = own @ (self.grid.width, self.grid.height)
         same = abs(own.b) < 1e-9 and abs(own.d) < 1e-9 and own.a > 0 and own.e > 0
         drift = (far[0] - own.c - self.grid.width, far[1] - own.f - self.grid.height)
         whole = all(abs(value - round(value)) < 1e-3 for value in (own.c, own.f)) and max(map(abs, drift)) < 1e-3
@@ -86,13 +87,13 @@ class _Layer:
                 pixels = self.raster.read((x, y, width, height), size)
                 return pixels.values.astype(np.float32), _all_bands(pixels.valid, 2)
         steps = Affine.scale(width / size[0], height / size[1])
-        target = self.transform * Affine.translation(left, top) * steps
+        target = self.transform @ Affine.translation(left, top) @ steps
         values, valid, covered = self._warped(target, size)
         self._check_covered(target, size, covered)
         return values, valid
 
     def _warped(self, target: Affine, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """values, valid, and which pixels are on the raster."""
+        """values, valid, and which pixels the raster covers."""
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
 
@@ -106,7 +107,7 @@ class _Layer:
         options |= {"dst_transform": target, "dst_crs": self.grid.wkt, "resampling": Resampling[RESAMPLING]}
         if pixels.valid.all():  # three times as fast
             options["init_dest_nodata"] = False
-        else:  # a further band says where the raster is
+        else:  # an extra band of ones shows where the raster is
             known = np.where(pixels.valid.transpose(2, 0, 1), stored, np.nan)
             stored = np.concatenate([known, np.ones_like(stored[:1])])
             options |= {"src_nodata": np.nan, "dst_nodata": np.nan}
@@ -117,14 +118,16 @@ class _Layer:
         return values if self.raster.channels.deep else values.round(), valid, known[-1]
 
     def _source_window(self, target: Affine, size: tuple[int, int]) -> tuple[Window, tuple[int, int]] | None:
-        """The part of the raster that a window needs, and the size that it is read at; None where there is none."""
+        """The part of the raster that a window needs, and the size at which to read it; None if they do not overlap."""
         columns, rows = (np.linspace(0, length, 9) for length in size)
         x, y = np.meshgrid(columns, rows)
-        xs, ys = target * (x.ravel(), y.ravel())
+        xs, ys = target @ (x.ravel(), y.ravel())
         xs, ys = self._to_source.transform(xs, ys)
-        across, down = ~self.raster.transform * (np.asarray(xs), np.asarray(ys))
+        across, down = ~self.raster.transform @ (np.asarray(xs), np.asarray(ys))
         if not (np.isfinite(across).all() and np.isfinite(down).all()):
-            raise BTCChatError(f"image '{self.raster.name}' cannot be resampled to the grid here; give another --crs")
+            raise BTCChatError(
+                f"image '{self.raster.name}' cannot be resampled to the grid's coordinate system; give another --crs"
+            )
         ratio = max(1.0, min(np.ptp(across) / size[0], np.ptp(down) / size[1]))
         pad = math.ceil(PAD * ratio)
         left, right = max(0, math.floor(across.min()) - pad), min(self.raster.width, math.ceil(across.max()) + pad)
@@ -132,18 +135,19 @@ class _Layer:
         if right <= left or bottom <= top:
             return None
         window = left, top, right - left, bottom - top
-        if ratio < 2:  # the warper itself averages what is a little finer
+        if ratio < 2:  # the warper averages pixels that are only slightly finer
             return window, window[2:]
         return window, (max(1, round(window[2] / ratio)), max(1, round(window[3] / ratio)))
 
     def _check_covered(self, target: Affine, size: tuple[int, int], covered: np.ndarray) -> None:
-        x0, y0 = target * (0, 0)
-        x1, y1 = target * size
+        x0, y0 = target @ (0, 0)
+        x1, y1 = target @ size
         window = Polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
         expected = 1.0 if self._footprint.contains(window) else self._footprint.intersection(window).area / window.area
         if covered.mean() < expected - MOST_LOST - 2 / min(size):  # and a pixel at each edge
             raise BTCChatError(
-                f"image '{self.raster.name}' covers {expected:.0%} of the window, its warp only {covered.mean():.0%}"
+                f"image '{self.raster.name}' covers {expected:.0%} of the window, but after resampling only "
+                f"{covered.mean():.0%} has values; choose another --crs"
             )
 
 

@@ -1,1 +1,1 @@
-"""What a command writes: never over a file that is not ours, and never by two runs at once."""
+"""Protection of output files: never overwrite a file that btcchat did not write, or write one from two runs at once."""

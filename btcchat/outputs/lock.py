@@ -1,4 +1,4 @@
-"""A lock on an output that two runs could share: a file that names the process that writes, and its machine."""
+"""Locks that keep two runs from writing one output: a file that names the writing process and its machine."""
 
 import atexit
 import json
@@ -21,9 +21,9 @@ class Owner(NamedTuple):
 class Lock:
     """Holds the lock file ``path`` until `release`, or until its process ends, however it ends.
 
-    A lock that a dead process of this machine left is taken over. A process on another machine cannot be asked, so
-    its lock stays until the file is removed. name: what an error calls the output. way_out: what the user can do.
-    Raises BTCChatError where another process holds the lock. (Windows has no flock: there, nothing is locked.)
+    A lock left by a dead process of this machine is taken over. Whether a process on another machine still runs cannot
+    be checked, so its lock stays until the file is removed. name: the output, as errors call it. way_out: what errors
+    suggest. Raises BTCChatError if another process holds the lock. (Windows has no flock, so nothing is locked there.)
     """
 
     def __init__(self, path: Path, name: str, way_out: str = WAIT) -> None:
@@ -32,7 +32,7 @@ class Lock:
         _held.add(self)
 
     def holds(self) -> bool:
-        """Whether the lock file is still there; it goes with a folder that is deleted."""
+        """Whether the lock file still exists; it is gone once its folder is deleted."""
         return _is_at(self._file, self.path)
 
     def release(self) -> None:
@@ -51,8 +51,8 @@ class Lock:
 
 
 def beside(output: Path) -> Path:
-    """The lock file of a file, or of a folder that is not there yet."""
-    output = output.resolve()  # one lock, whatever links lead to the output
+    """The path of the lock file for an output file, or for a folder that does not exist yet."""
+    output = output.resolve()  # the same lock, whichever link leads to the output
     name = output.name
     if len(name) > 40:
         import hashlib
@@ -62,7 +62,7 @@ def beside(output: Path) -> Path:
 
 
 def check_free(path: Path, name: str, way_out: str = WAIT) -> None:
-    """Raises BTCChatError where another process holds the lock file ``path``; one of a dead process is removed."""
+    """Raise BTCChatError if another process holds the lock file ``path``; remove a lock left by a dead process."""
     if path.exists():
         Lock(path, name, way_out).release()
 
@@ -76,7 +76,7 @@ def _release_all() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the locks are its parent's, and would else be held until the child ends too."""
+    """In a forked child: close the locks of its parent, which would otherwise be held until the child ends."""
     for lock in _held:
         os.close(lock._file)
     _held.clear()
@@ -100,7 +100,7 @@ def _acquire(path: Path, name: str, way_out: str) -> int:
             if owner is not None and owner.host != socket.gethostname():
                 gone = f"if that process is gone, remove {path}"
                 raise BTCChatError(f"{name} is being written by {_words(owner)}; {way_out}, or, {gone}")
-            if _is_at(file, path):  # else it was released, and so deleted, before we had it
+            if _is_at(file, path):  # else it was released, and so deleted, before we locked it
                 os.ftruncate(file, 0)
                 os.pwrite(file, json.dumps(Owner(os.getpid(), socket.gethostname())._asdict()).encode(), 0)
                 return file
@@ -111,7 +111,7 @@ def _acquire(path: Path, name: str, way_out: str) -> int:
 
 
 def _flock(file: int, owner: Owner | None) -> bool:
-    """Lock the file -> whether no other process has it."""
+    """Try to lock the file; False if another process holds it."""
     try:
         import fcntl
     except ImportError:
@@ -120,7 +120,7 @@ def _flock(file: int, owner: Owner | None) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: the process is asked for instead
+    except OSError:  # a file system without locks: check whether the process still runs
         return owner is None or owner.host != socket.gethostname() or not _runs(owner.pid)
     return True
 
@@ -130,7 +130,7 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it runs, but belongs to another user
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""The rule of every output: what is there already is replaced only if it is ours, and never if it is an input."""
+"""The rule for every output: an existing file is replaced only if btcchat wrote it, and never if it is an input."""
 
 import json
 import os
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from btcchat.errors import BTCChatError
 
-NAME = "btcchat"  # how our files name their maker
+NAME = "btcchat"  # how our files name the program that wrote them
 HTML = f"<meta name=generator content={NAME}>"
 PNG = b"tEXtSoftware\0" + NAME.encode()
-HEAD = 1 << 16  # bytes in which a mark is looked for
+HEAD = 1 << 16  # bytes at the start of a file that are searched for a mark
 
 IsOurs = Callable[[bytes], bool]  # the first bytes of a file -> whether we wrote it
 
 
 def check_replaceable(path: Path, option: str, is_ours: IsOurs, inputs: Iterable[str | Path] = ()) -> None:
-    """Raise BTCChatError unless ``path`` may be written: it is new, empty, or a file of ours, and none of ``inputs``.
+    """Raise BTCChatError unless ``path`` may be written: it is new, empty or written by btcchat, and not an input.
 
-    option: what an error calls the output, such as --out.
+    option: the flag that errors name, such as --out.
     """
     for file in inputs:
         if path.exists() and os.path.exists(file) and os.path.samefile(path, file):
@@ -26,7 +26,7 @@ def check_replaceable(path: Path, option: str, is_ours: IsOurs, inputs: Iterable
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
-    except (FileNotFoundError, IsADirectoryError):  # of a folder, `atomic_write` says what is wrong
+    except (FileNotFoundError, IsADirectoryError):  # for a folder, `atomic_write` raises the error
         return
     except OSError as error:
         raise BTCChatError(f"{option} {path} cannot be written: {error.strerror}; give another file") from None
@@ -35,17 +35,17 @@ def check_replaceable(path: Path, option: str, is_ours: IsOurs, inputs: Iterable
 
 
 def is_page(head: bytes) -> bool:
-    """Whether it is the beginning of one of our HTML pages."""
+    """Whether ``head`` is the beginning of an HTML page that btcchat wrote."""
     return HTML.encode() in head
 
 
 def is_drawn_map(head: bytes) -> bool:
-    """Whether it is the beginning of one of our PNG files."""
+    """Whether ``head`` is the beginning of a PNG file that btcchat wrote."""
     return PNG in head
 
 
 def has_rows_of(*keys: str) -> IsOurs:
-    """Whether a file begins with a line of JSON that has exactly these keys."""
+    """A check whether a file begins with a line of JSON that has exactly these keys."""
 
     def is_ours(head: bytes) -> bool:
         try:
@@ -58,9 +58,9 @@ def has_rows_of(*keys: str) -> IsOurs:
 
 
 def contained(folder: Path, name: str, index: Path) -> Path:
-    """``folder / name``. Raises BTCChatError where ``name``, which ``index`` says, leads out of the folder.
+    """``folder / name``. Raises BTCChatError if ``name``, which the file ``index`` gives, is outside of the folder.
 
-    Only the name counts, and not where a link leads: the files of a hub's cache are links.
+    Only the name is checked, not where links point: the files in the cache of the Hugging Face Hub are links.
     """
     parts = name.replace("\\", "/").split("/")
     if not name or name.startswith(("/", "\\")) or ":" in parts[0] or ".." in parts or "\0" in name:

@@ -1,1 +1,1 @@
-"""Ways to use a model without writing Python: the chat, and many pairs at once."""
+"""Ways to use a model without writing Python: the chat, captions of many pairs, and the server."""

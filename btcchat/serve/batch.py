@@ -1,4 +1,4 @@
-"""Captions of many pairs into a file of JSON lines that a killed run can be resumed on."""
+"""Captions of many pairs, written to a file of JSON lines from which an interrupted run can be resumed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """The output file: ``done`` has the keys it already holds; `write` appends, and returns when it is on the disk.
+    """The output file. ``done``: keys of the pairs it already has; `write` appends captions and returns once they are
+    on disk.
 
-    A last line that a kill cut short is dropped. Raises BTCChatError for a file of anything else, of another model or
-    of images read in another way, or where another process writes it.
+    A last line that was cut short when a run was killed is dropped. Raises BTCChatError if the file holds something
+    else, captions by another model or of images read in another way, or if another process is writing it.
     """
 
     def __init__(self, path: str | Path, *, model: str, reading: Reading = DEFAULT) -> None:
@@ -47,6 +48,7 @@ class Answers:
             raise
 
     def write(self, answered: list[tuple[Pair, str]]) -> None:
+        """Append pairs with their captions, and wait until they are on disk."""
         rows = []
         for pair, text in answered:
             name = {} if pair.id is None else {"id": pair.id}
@@ -72,10 +74,10 @@ class Answers:
             fault = f"{self.path} line {number} is not a caption of a pair; choose another --out"
             raise BTCChatError(fault) from error
         if model != self.model:
-            raise BTCChatError(f"{self.path} has captions of model {model}, not {self.model}; choose another --out")
+            raise BTCChatError(f"{self.path} has captions by model {model}, not {self.model}; choose another --out")
         if any(record.get(name) != self._reading.get(name) for name in FLAGS):
             raise BTCChatError(
-                f"{self.path} has captions with another --bands, --stretch or --nodata; choose another --out"
+                f"{self.path} was written with another --bands, --stretch or --nodata; choose another --out"
             )
 
 
@@ -88,17 +90,16 @@ def caption_pairs(
     batch_size: int,
     clues: "ClueSource | None" = None,
 ) -> Iterator[str | None]:
-    """Caption the pairs, a batch at a time; yields once a pair, when it is written: None, or why it was left out.
+    """Caption the pairs in batches. Yields once per pair, after it is written: None, or why the pair was left out.
 
-    The images of the next batches are read meanwhile.
-    What clues raises, where a pair has no clue, stops the run.
+    The images of the next batches are read in the meantime. An error from ``clues`` (a pair has no clue) stops the run.
     """
     if not pairs:
-        return  # before torch is imported for nothing
+        return  # without importing torch
     from btcchat.processor import request
 
     def read(pair: Pair) -> list[Image] | str:
-        """Its frames, or why it has none."""
+        """The frames of a pair, or why they cannot be read."""
         try:
             return load_frames("pair", pair.paths, reading=model.processor.reading)
         except BTCChatError as error:

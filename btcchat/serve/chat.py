@@ -1,4 +1,4 @@
-"""The chat: questions about an image, a pair, a series or a video, answered as they are written.
+"""The chat: questions about an image, a pair, a series or a video, with answers printed as they are generated.
 
 Answers go to stdout, everything else to stderr.
 """
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
     from btcchat.clues.ask import ClueSource
 
 HELP = """\
-/pair BEFORE AFTER   talk about two dates of one place
+/pair BEFORE AFTER   talk about two dates of the same place
 /image FILE          about one image
 /series FILE ...     about 2 to 16 dates, or a folder of them
 /video FILE          about a video, or a folder of frames
 /dates DATE ...      the dates of the pair or series
-/reset               forget what was said, keep the images
-/help                this
+/reset               forget the conversation, keep the images
+/help                show this help
 /quit                leave (or Ctrl-D); Ctrl-C stops an answer
-Anything else is a question. Quote file names with spaces."""
+Anything else is a question. Quote file names that contain spaces."""
 MEDIA = {"/image": "image", "/pair": "pair", "/series": "series", "/video": "video"}
 
 
 class Chat:
-    """One conversation: what it is about, and what was said. New images or dates begin a new one.
+    """A conversation: its images, and the questions and answers so far. New images or dates start a new conversation.
 
-    generation: keyword options of `BTCChat.stream`. clues: the clue about the images is part of the first question.
+    generation: keyword options of `BTCChat.stream`. as_json: print each answer as a line of JSON, without streaming.
+    clues: gives a clue about the images, which becomes part of the first question.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class Chat:
         self.frames: list[Image.Image] = []
         self.dates: list[str] | None = None
         self.clue: str | None = None
-        self.history: list[dict[str, str]] = []  # as the conversation of a record
+        self.history: list[dict[str, str]] = []  # in the form of a record's conversations
 
     def use(
         self, modality: str, source: Sources, dates: list[str] | None = None, *, loaded: Sources | None = None
     ) -> None:
-        """Talk about these from now on. loaded: the images of ``source``, where they have been read already."""
+        """Load these images and start a conversation about them. loaded: the images of ``source``, if already read."""
         frames = load_frames(
             modality,
             source if loaded is None else loaded,
@@ -74,16 +75,21 @@ class Chat:
             self.set_dates(dates)
 
     def set_dates(self, dates: list[str]) -> None:
+        """Give each image its date and start a new conversation. Raises BTCChatError for a wrong number of dates."""
         if self.modality not in ("pair", "series"):
             raise BTCChatError("dates belong to a pair or a series; load one first")
         if len(dates) != len(self.frames):
-            raise BTCChatError(f"got {len(dates)} dates, the {self.modality} has {len(self.frames)} images")
+            raise BTCChatError(
+                f"dates: got {len(dates)} for a {self.modality} of {len(self.frames)} images; give one for each image"
+            )
         self.dates, self.history = dates, []
 
     def ask(self, question: str) -> None:
-        """Stream the answer to stdout. The turn is kept once the answer is complete."""
+        """Stream the answer to stdout. The question and its answer join the history once the answer is complete."""
         if self.modality is None:
-            raise BTCChatError("no image yet; load /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE")
+            raise BTCChatError(
+                "no image is loaded; type /pair BEFORE AFTER, /image FILE, /series FILE ... or /video FILE"
+            )
         shown: dict[str, Any] = {self.modality: self.frames[0] if self.modality == "image" else self.frames}
         stream = self.model.stream(
             question, **shown, dates=self.dates, history=self.history, clue=self.clue, **self.generation
@@ -111,7 +117,7 @@ class Chat:
         ]
 
     def handle(self, line: str) -> bool:
-        """One line of the user's; False to leave."""
+        """Handle a line of input; False means leave the chat."""
         if not line.startswith("/"):
             self.ask(line)
             return True
@@ -136,12 +142,12 @@ class Chat:
 
 
 def converse(chat: Chat) -> int:
-    """Read lines until /quit or the end of the input. A fault is one line and does not end the chat."""
+    """Read lines until /quit or the end of the input. An error is printed as one line and does not end the chat."""
     prompt = ""
     if sys.stdin.isatty():
         prompt = "> "
         _line_editing()
-        note("Ask away, or /help." if chat.frames else "Load images with /pair BEFORE AFTER, or see /help.")
+        note("Ask a question, or type /help." if chat.frames else "Load images with /pair BEFORE AFTER, or type /help.")
     while True:
         try:
             line = input(prompt).strip()
@@ -153,7 +159,7 @@ def converse(chat: Chat) -> int:
                 print()
             return 0
         except KeyboardInterrupt:
-            note("\n(stopped; /quit or Ctrl-D leaves)")
+            note("\n(stopped; leave with /quit or Ctrl-D)")
         except Exception as error:  # noqa: BLE001 - a bug, and stdout that is full or closed, still end the chat
             fault = user_fault(error)
             if fault is None or (isinstance(error, OSError) and error.filename is None):
@@ -162,11 +168,12 @@ def converse(chat: Chat) -> int:
 
 
 def note(text: str) -> None:
+    """Print to stderr, with control characters escaped."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _split(line: str) -> list[str]:
-    """A command line into words, as a shell does; backslashes are part of a Windows path."""
+    """Split a line into words as a shell does; on Windows, backslashes are part of a path."""
     try:
         words = shlex.split(line, posix=os.name != "nt")
     except ValueError as error:
@@ -175,7 +182,7 @@ def _split(line: str) -> list[str]:
 
 
 def _line_editing() -> None:
-    """Arrow keys and history where the platform has them."""
+    """Enable arrow keys and history where the platform has them."""
     try:
         import readline
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""One model that writes many answers at once: a bounded queue, and answers that join and leave between steps."""
+"""Continuous batching: a model that writes many answers at once, which join and leave between steps."""
 
 import logging
 import threading
@@ -22,23 +22,25 @@ T = TypeVar("T")
 
 
 class QueueFull(BTCChatError):
-    """As many requests wait as may."""
+    """The queue has reached its limit."""
 
 
 class Closed(BTCChatError):
-    """The engine takes no more requests."""
+    """The engine no longer accepts requests."""
 
 
 class EngineFault(BTCChatError):
-    """The model could not compute an answer, for a reason that is not the request's."""
+    """The model failed to compute an answer, through no fault of the request."""
 
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """queue: requests that wait. rows: answers that are written at the same time. tokens: of the key/value cache, rows
-    times the longest of them with its prompt; a single answer may be longer. prefill: prompt tokens that are read in
-    one step, which bounds how long a step delays the others; a single prompt may be longer. seconds: from a request's
-    arrival to its last token.
+    """Limits of an engine.
+
+    queue: requests that may wait. rows: answers written at the same time. tokens: size of the key/value cache, which is
+    the number of answers times the longest of them with its prompt; a single answer may be longer. prefill: prompt
+    tokens read in one step, which bounds how long a step delays the other answers; a single prompt may be longer.
+    seconds: from a request's arrival to its last token.
     """
 
     queue: int = 64
@@ -51,9 +53,9 @@ class EngineLimits:
 class Engine:
     """``with Engine(model) as engine: engine.submit(sample).text()``. Any thread may call its methods.
 
-    A thread of its own owns the model. In each step it reads the prompts of some waiting requests, then writes a token
-    of every answer. If the model raises an exception, the answers that it was writing end with that error, and the
-    engine continues with the next. on_step: called there with the number of answers of each step.
+    The model runs in the engine's own thread. Each step reads the prompts of some waiting requests, then generates one
+    token of every answer. If the model raises an exception, the answers in progress end with that error, and the engine
+    continues with the next requests. on_step: called in that thread after each step, with its number of answers.
     """
 
     def __init__(
@@ -81,45 +83,48 @@ class Engine:
         client: str = "",
         deliver: Callable[[str | None], object] | None = None,
     ) -> Answer:
-        """Begin an answer to what the model's processor made of a request; deliver: see `Answer`.
+        """Queue a request, as the model's processor prepared it; the answer fills as it is written.
 
-        Raises BTCChatError for a prompt that leaves no room for an answer and for beam search, QueueFull, Closed.
+        client: a name, by which clients take turns. deliver: see `Answer`. Raises QueueFull, Closed, and BTCChatError
+        for beam search or a prompt that leaves no room for an answer.
         """
         if options.num_beams > 1:
-            raise BTCChatError(f"num_beams is {options.num_beams}; an engine has no beam search, use BTCChat.answer")
+            raise BTCChatError(
+                f"num_beams is {options.num_beams}, but an engine has no beam search; use BTCChat.answer"
+            )
         tokens = self.prompt_tokens(sample)
         answer = Answer(sample, self._decoder.prepare(tokens, options), tokens, self.limits.seconds, deliver)
         self._put(client, answer)
         return answer
 
     def call(self, function: Callable[[], T], *, client: str = "") -> "Future[T]":
-        """Run a function of the model in the engine's thread, in its turn. Raises QueueFull, Closed."""
+        """Queue a function that uses the model, to run in the engine's thread. Raises QueueFull, Closed."""
         call = Call(function)
         self._put(client, call)
         return call.future
 
     def prompt_tokens(self, sample: Sample) -> int:
-        """Tokens that the language model reads of a sample, those of its images among them."""
+        """Number of prompt tokens of a sample, including those of its images."""
         images = self.model.layout.lengths(sample["modality"], len(sample["frames"]))
         return len(sample["input_ids"]) - len(images) + sum(images)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Number of requests in the queue."""
         return len(self._queue)
 
     @property
     def active(self) -> int:
-        """Answers that are being written."""
+        """Number of answers being written."""
         return len(self._rows)
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes requests."""
+        """Whether the engine accepts requests."""
         return not self._closing and self._thread.is_alive()
 
     def close(self, seconds: float = 0.0) -> None:
-        """Take no more requests, finish those there are, and cancel what is not finished after so many seconds."""
+        """Accept no more requests, finish those present, and cancel what is not finished after ``seconds``."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -140,7 +145,7 @@ class Engine:
             if len(self._queue) >= self.limits.queue:
                 self._drop_leaving()
             if len(self._queue) >= self.limits.queue:
-                raise QueueFull(f"{self.limits.queue} requests are waiting already; try again later")
+                raise QueueFull(f"{self.limits.queue} requests are already waiting; try again later")
             self._queue.put(client, job)
             self._changed.notify()
 
@@ -167,12 +172,12 @@ class Engine:
             job.drop()
 
     def _next(self) -> list[Answer | Call]:
-        """What joins in this step: as much as the limits allow, in the queue's order; at least one where none is."""
+        """Take from the queue what joins in this step: in order, as much as the limits allow, at least one if idle."""
         chosen: list[Answer | Call] = []
         read, lengths = 0, [row.longest for row in self._rows]
         while len(self._queue):
             job = self._queue.peek()
-            size = job.prompt_tokens if isinstance(job, Answer) else self.limits.prefill  # a call takes a whole step
+            size = job.prompt_tokens if isinstance(job, Answer) else self.limits.prefill  # a call counts as a full step
             if chosen and read + size > self.limits.prefill:
                 break
             if isinstance(job, Answer):
@@ -197,13 +202,13 @@ class Engine:
         self._on_step(len(written))
 
     def _join(self, answers: Sequence[Answer]) -> None:
-        """Read the images of all in one pass; if that fails, one by one, so that one cannot spoil the others."""
+        """Read all prompts in one pass; if that fails, one by one, so that a bad one cannot spoil the others."""
         samples = [answer.sample for answer in answers if answer.sample is not None]
         if not samples:
             return
         try:
             prompts = read_prompts(self.model, self.model.processor.collate(samples))
-        except Exception as error:  # noqa: BLE001 - its requests end with it
+        except Exception as error:  # noqa: BLE001 - the requests end with this error
             if len(answers) == 1:
                 self._fail(answers, error)
             else:

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """First in, first out for each client; among clients, the one whose last turn is the longest ago."""
+    """First in, first out for each client; among clients, the one whose last turn was longest ago comes first."""
 
     def __init__(self) -> None:
         self._items: OrderedDict[str, deque[T]] = OrderedDict()  # the first client is next
@@ -23,7 +23,7 @@ class FairQueue(Generic[T]):
         self._items.setdefault(client, deque()).append(item)
 
     def peek(self) -> T:
-        """The next item; raises StopIteration where there is none."""
+        """The next item; raises StopIteration if the queue is empty."""
         return next(iter(self))
 
     def pop(self) -> T:

@@ -1,4 +1,4 @@
-"""What an engine is given to do: an answer to write, or a function of the model to call."""
+"""The jobs of an engine: an answer to write, or a function to call."""
 
 import queue
 import time
@@ -13,14 +13,14 @@ from btcchat.processor import Sample
 
 
 class OutOfTime(BTCChatError):
-    """A request waited in the queue for as long as a request may take."""
+    """A request reached its time limit while it was waiting in the queue."""
 
 
 class Answer:
-    """An answer that an engine writes. Iterate over it for its pieces; any thread may do that, or cancel it.
+    """An answer that an engine writes. Iterate over it to get its text in pieces; any thread may do so, or cancel it.
 
     deliver: called in the engine's thread with each piece, and with None at the end, in place of the iteration; it
-    must return at once and not raise.
+    must return at once and must not raise. seconds: from now to the answer's deadline.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class Answer:
     ):
         self.sample: Sample | None = sample  # until the model has read it
         self.generation = generation
-        self.prompt_tokens = prompt_tokens  # with those of the images
+        self.prompt_tokens = prompt_tokens  # including those of the images
         self.finish_reason: str | None = None  # "stop", "length", "cancelled", "error"; "seconds": cut by the deadline
         self.error: Exception | None = None
         self.arrived = time.monotonic()
         self.deadline = self.arrived + seconds
-        self.first_token: float | None = None  # as `arrived`
+        self.first_token: float | None = None  # by time.monotonic, like `arrived`
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._deliver = self._pieces.put if deliver is None else deliver
 
@@ -48,42 +48,42 @@ class Answer:
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt and of the longest answer to it."""
+        """Tokens of the prompt and of the longest possible answer."""
         return self.prompt_tokens + self.generation.limit
 
     def __iter__(self) -> Iterator[str]:
-        """The pieces as they are written, all together the text. Raises the error that ended the answer."""
+        """The pieces of the text as they are written. Raises the error that ended the answer, if any."""
         while (piece := self._pieces.get()) is not None:
             yield piece
         if self.error is not None:
             raise self.error
 
     def text(self) -> str:
-        """The whole answer; waits for it."""
+        """Wait for the whole answer and return it."""
         return "".join(self).strip()
 
     def cancel(self) -> None:
-        """Write no more; it leaves with the engine's next step."""
+        """Stop writing; the answer leaves at the engine's next step."""
         self.generation.cancel()
 
     # -- for the engine ------------------------------------------------------------------------------------------------
 
     def leaves(self) -> bool:
-        """Whether it is cancelled or late."""
+        """Whether it was cancelled or has passed its deadline."""
         return self.generation.finish_reason is not None or time.monotonic() > self.deadline
 
     def drop(self) -> None:
-        """End it before it has begun."""
+        """End it before it has started."""
         if self.generation.finish_reason is not None:
             self.end("cancelled")
             return
         waited = time.monotonic() - self.arrived
         self.end(
-            "error", OutOfTime(f"the request waited {waited:.0f} s in the queue without its turn; try again later")
+            "error", OutOfTime(f"the request waited {waited:.0f} s in the queue and was never started; try again later")
         )
 
     def deliver(self) -> bool:
-        """Hand over what the last step wrote; whether it was the last."""
+        """Deliver what the last step wrote; True if the answer has ended."""
         if self.first_token is None and self.generation.ids:
             self.first_token = time.monotonic()
         if piece := self.generation.read():
@@ -112,7 +112,7 @@ class Call:
         if self.future.set_running_or_notify_cancel():
             try:
                 self.future.set_result(self.function())
-            except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
+            except Exception as error:  # noqa: BLE001 - re-raised where the result is awaited
                 self.future.set_exception(error)
 
     def leaves(self) -> bool:

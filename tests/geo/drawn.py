@@ -1,11 +1,14 @@
-"""Drawn scenes with a place on Earth."""
+"""Draw georeferenced scenes, and run the command on them."""
 
+import select
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import rasterio
 from PIL import Image
 
+from btcchat import cli
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import ModelFacts
 from btcchat.geo.inputs import find_files
@@ -20,7 +23,7 @@ CORNER = 350_000.0, 4_740_000.0  # near Norcia
 
 
 def picture(side: int = 384, seed: int = 0) -> np.ndarray:
-    """uint8 (side, side, 3): ground with a texture that is nowhere the same."""
+    """uint8 (side, side, 3): ground whose texture does not repeat."""
     random = np.random.default_rng(seed)
     coarse = random.random((side // 8 + 2, side // 8 + 2, 3))
     levels = np.stack(
@@ -62,11 +65,29 @@ def write(path: Path, pixels: np.ndarray, *, gsd: float = 0.5, corner=CORNER, ta
     return path
 
 
+def write_mask(path: Path, valid: np.ndarray) -> None:
+    """Add a mask, bool (H, W), to a GeoTIFF, such as one of clouds."""
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(valid)
+
+
+def first_line(process: Popen, seconds: float = 60) -> str:
+    """The first line that a process prints, without its end; waits at most ``seconds``."""
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    assert ready, f"{process.args} printed nothing in {seconds} s"
+    return process.stdout.readline().strip()
+
+
+def run_command(*words) -> int:
+    """Run ``btcchat scenes`` with these arguments in this process; return its exit code."""
+    return cli.main(["scenes", *map(str, words)])
+
+
 FACTS = ModelFacts("stub", "0", threshold=0.2, chosen_on="nothing", gsd=0.5)
 
 
 def run_scenes(sources, out: Path, *, model=None, facts=FACTS, dates=(), aoi=None, resume=False, **settings):
-    """A run with the stub model, to its end -> (the record of run.json, the rows that came)."""
+    """Do a run with the stub model; return the record in run.json and the new rows."""
     model = StubModel() if model is None else model
     files = [find_files(source) for source in sources]
     with Plan(files, Settings(**{"tile": 128, **settings}), dates=dates, aoi=aoi) as plan:

@@ -1,7 +1,6 @@
-"""python range_server.py: serves this folder and, as a store of COGs does, the bytes of a file that a Range header
-names.
+"""python range_server.py: serve this folder, with Range requests, as a store of COGs does.
 
-Prints its address, then the number of bytes of each part that was asked for. A process of its own, since GDAL keeps
+It prints its address, then the size of each part that was requested. It is a process of its own because GDAL keeps
 Python's lock while it waits for an answer.
 """
 

@@ -1,7 +1,8 @@
-"""A model that measures grey levels and answers at once, for tests of everything around it."""
+"""A model that compares grey levels and answers immediately, for tests of everything around it."""
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,10 @@ SIDE = 16  # patches
 
 
 class StubModel:
-    """The distance of two dates is that of their mean grey levels; ``asked`` has every question."""
+    """The distance of two dates is that of their mean grey levels. ``questions`` collects what it was asked."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.asked, self.calls, self.stop_after = [], 0, stop_after
+        self.questions, self.calls, self.stop_after = [], 0, stop_after
 
     def see(self, dates):
         return dates
@@ -31,9 +32,9 @@ class StubModel:
         side = len(grey) // SIDE * SIDE
         return grey[:side, :side].reshape(SIDE, side // SIDE, SIDE, side // SIDE).mean(axis=(1, 3))
 
-    def answers(self, dates, asked):
-        shown = [(question, [dates[tile][date] for date in of]) for tile, of, question in asked]
-        self.asked += shown
+    def answers(self, dates, questions):
+        shown = [(question, [dates[tile][date] for date in of]) for tile, of, question in questions]
+        self.questions += shown
         return [question or self.caption(frames) for question, frames in shown]
 
     def caption(self, frames):
@@ -43,7 +44,7 @@ class StubModel:
 
 
 class Killed(StubModel):
-    """The first worker that comes to its second batch is killed, once."""
+    """The first worker to reach its second batch is killed, once."""
 
     def __init__(self, flag: Path) -> None:
         super().__init__()
@@ -62,3 +63,23 @@ class LoadKilled:
 
     def __call__(self) -> StubModel:
         return Killed(self.flag)
+
+
+class Slow(StubModel):
+    """Takes ``seconds`` for a batch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def distances(self, dates, pairs):
+        time.sleep(self.seconds)
+        return super().distances(dates, pairs)
+
+
+@dataclass(frozen=True)
+class LoadSlow:
+    seconds: float
+
+    def __call__(self) -> StubModel:
+        return Slow(self.seconds)

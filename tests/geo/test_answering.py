@@ -1,4 +1,4 @@
-"""The per-tile work: scores of valid pixels, and what is asked about which dates."""
+"""The model's work on tiles: scores of valid pixels, and which dates a question is about."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ from tests.geo.stub import StubModel
 
 
 def tile(number: int, greys: tuple[int, ...], valid=None) -> TilePixels:
-    """Dates of one grey level each, but for the left half of the last one, which is black."""
+    """Dates of one grey level each; the left half of the last one is black."""
     frames = [np.full((64, 64, 3), grey, np.uint8) for grey in greys]
     frames[-1][:, :32] = 0
     return TilePixels(
@@ -31,7 +31,7 @@ def test_the_score_is_the_share_of_valid_pixels_above_the_threshold():
     assert "mask" not in whole and (unpack_mask(half, 64) == right).all() and half["valid"] == 0.5
 
 
-def test_tiles_that_are_left_out_are_not_asked_about():
+def test_skipped_and_failed_tiles_are_not_captioned():
     model = StubModel()
     skipped = TilePixels(1, None, np.zeros((64, 64), bool), "clouds")
     rows = work(model)([tile(0, (200, 200)), skipped, TilePixels(2, None, None, "damaged")])
@@ -40,18 +40,18 @@ def test_tiles_that_are_left_out_are_not_asked_about():
         (SKIPPED, "clouds"),
         (FAILED, "damaged"),
     ]
-    assert len(model.asked) == 1
+    assert len(model.questions) == 1
 
 
-def test_captions_are_of_two_dates_and_questions_of_all():
+def test_captions_see_two_dates_and_questions_see_all():
     model = StubModel()
     [row] = work(model, 3, questions=("When?", "What?"))([tile(0, (100, 150, 200))])
-    assert [(question, len(frames)) for question, frames in model.asked] == [
+    assert [(question, len(frames)) for question, frames in model.questions] == [
         (None, 2), (None, 2), (None, 2), ("When?", 3), ("What?", 3)
     ]  # fmt: skip
     assert [pair["change"] > 0.1 for pair in row["pairs"]] == [True, False, True] and row["answers"] == [
         "When?",
         "What?",
     ]
-    first = [np.asarray(frames[0])[0, 0, 0] for _, frames in model.asked[:3]]
+    first = [np.asarray(frames[0])[0, 0, 0] for _, frames in model.questions[:3]]
     assert first == [100, 100, 150]

@@ -1,18 +1,15 @@
 """`btcchat.geo.scenes` with the packaged model."""
 
+import subprocess
+import sys
+
 import pytest
 
 import btcchat.geo
-from btcchat import BTCChat
 from tests.geo.drawn import drawn_pair, write
 
 
-@pytest.fixture(scope="module")
-def tiny() -> BTCChat:
-    return BTCChat.from_pretrained(dtype="float32", device="cpu")
-
-
-def test_tiles_come_as_they_are_done_and_a_left_iterator_can_be_resumed(tiny, tmp_path):
+def test_tiles_are_yielded_as_they_finish_and_an_abandoned_run_can_be_resumed(tiny, tmp_path):
     before, after, _ = drawn_pair(2)
     paths = write(tmp_path / "b_2019.tif", before), write(tmp_path / "a_2020.tif", after)
     options = {"model": tiny, "overlap": 0, "batch_size": 1, "max_new_tokens": 24, "questions": ["Is there a pond?"]}
@@ -37,3 +34,11 @@ def test_the_caption_of_a_tile_is_that_of_the_same_pair(tiny, tmp_path):
     assert tile.caption == tiny.caption(before, after)
     change = tiny.change_map(before, after)
     assert tile.change == pytest.approx((change > tiny.config.change_threshold["value"]).mean(), abs=0.002)
+
+
+def test_the_first_use_prints_nothing(pair, tmp_path):
+    """For example no warning of transformers about torch."""
+    code = "import sys, btcchat.geo; print(len(list(btcchat.geo.scenes(*sys.argv[1:], tile=192, min_change=1))))"
+    command = [sys.executable, "-c", code, *map(str, pair), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.stdout, done.stderr) == ("9\n", "")

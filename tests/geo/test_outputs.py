@@ -1,4 +1,4 @@
-"""What a run writes, read back with rasterio, pyogrio and a GeoJSON reader."""
+"""The files of a run, read back with rasterio, pyogrio and a GeoJSON reader."""
 
 import json
 import re
@@ -19,6 +19,7 @@ from btcchat.geo.outputs.cog import LEVELS
 from btcchat.geo.rows import DONE, pack_patches, unpack_patches
 from btcchat.geo.summary import region
 from btcchat.geo.tiles import Tiles
+from tests.geo import rfc7946
 from tests.geo.drawn import CORNER, picture, run_scenes, write
 
 
@@ -28,14 +29,15 @@ def run(pair, tmp_path):
     return tmp_path / "out", record, rows
 
 
-def test_tiles_are_geojson_by_rfc_7946(run):
+def test_tiles_are_geojson_that_follows_rfc_7946(run):
     out, _, rows = run
     content = json.loads((out / "tiles.geojson").read_text())
-    assert content["type"] == "FeatureCollection" and "crs" not in content and len(content["features"]) == len(rows)
+    rfc7946.check(content)
+    assert len(content["features"]) == len(rows)
     to_lonlat = Transformer.from_crs(32633, 4326, always_xy=True)
     for feature, row in zip(content["features"], rows, strict=True):
         polygon = shapely.from_geojson(json.dumps(feature["geometry"]))
-        assert polygon.exterior.is_ccw and polygon.is_valid
+        assert polygon.is_valid
         found = feature["properties"]
         assert found["tile"] == row["tile"] and found["answer_1"] == "How many?"
         left, top = CORNER[0] + 0.5 * 112 * found["column"], CORNER[1] - 0.5 * 112 * found["row"]
@@ -70,7 +72,7 @@ def test_any_number_of_rows_is_written_in_parts(pair, tmp_path, monkeypatch):
     assert parquet.read_table(tmp_path / "out" / "tiles.parquet").column("geometry").to_pylist() == list(geometry)
 
 
-def test_changes_are_polygons_where_it_changed_with_area_and_caption(run):
+def test_changes_are_polygons_with_area_and_caption(run):
     out, record, _ = run
     meta, _, geometry, columns = read(out / "changes.gpkg", layer="changes")
     [shape] = shapely.from_wkb(geometry)
@@ -107,7 +109,7 @@ def test_a_large_map_has_overviews(tmp_path):
 
 
 class Rows:
-    """The rows of tiles whose maps have one value each."""
+    """A log of tiles whose maps have one value each."""
 
     def __init__(self, values) -> None:
         self.values, self.statuses = values, dict.fromkeys(range(len(values)), DONE)
@@ -116,7 +118,7 @@ class Rows:
         return {"pairs": [{"patches": pack_patches(np.full((4, 4), self.values[number]))}]}
 
 
-def test_overlapping_maps_have_no_seams_and_blocks_fit(tmp_path):
+def test_blended_maps_have_no_seams_and_equal_their_blocks(tmp_path):
     scene = write(tmp_path / "a.tif", np.ones((1200, 300, 1), np.uint8))
     from tests.geo.test_grid import choose_grid, opened
 
@@ -136,12 +138,12 @@ def test_weights_are_one_inside_and_fade_over_the_margin():
     assert (weights[16:-16, 16:-16] == 1).all() and 0 < weights[0, 64] < 0.05 and (weights > 0).all()
 
 
-def test_patches_survive_their_text():
+def test_patches_are_the_same_after_packing():
     patches = np.random.default_rng(0).random((27, 27)).astype(np.float16)
     assert (unpack_patches(pack_patches(patches)) == patches).all()
 
 
-def test_geoparquet_says_where_it_is(run):
+def test_geoparquet_has_its_crs(run):
     from pyarrow import parquet
 
     out, _, rows = run
@@ -161,7 +163,7 @@ def test_the_report_is_one_file_that_loads_nothing(run):
     assert "openstreetmap.org/?mlat=42." in page and "new buildings" in page
 
 
-def test_a_browser_picks_the_tile_of_the_address_and_sorts(run):
+def test_a_browser_selects_the_tile_in_the_address_and_sorts(run):
     if shutil.which("chromium") is None:
         pytest.skip("needs Chromium")
     out, _, _ = run
@@ -175,7 +177,7 @@ def test_a_browser_picks_the_tile_of_the_address_and_sorts(run):
     assert numbers == sorted(numbers, key=int, reverse=True)
 
 
-def test_what_a_caption_says_cannot_become_markup(pair, tmp_path):
+def test_markup_in_a_caption_is_escaped(pair, tmp_path):
     from tests.geo.stub import StubModel
 
     model = StubModel()

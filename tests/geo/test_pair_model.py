@@ -1,10 +1,9 @@
-"""The real model on tiles: each date of a tile goes through the vision tower once, and says what it says alone."""
+"""The real model on a batch of tiles: one pass of the vision tower, and the answers of single tiles."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from btcchat import BTCChat
 from btcchat.decoding.options import GenerationOptions
 from btcchat.geo.answering import TileWork
 from btcchat.geo.job import TilePixels, date_pairs
@@ -17,11 +16,6 @@ OPTIONS = GenerationOptions(max_new_tokens=12)
 QUESTION = "How many buildings are there?"
 
 
-@pytest.fixture(scope="module")
-def tiny() -> BTCChat:
-    return BTCChat.from_pretrained(dtype="float32", device="cpu")
-
-
 def tiles(dates: int) -> list[TilePixels]:
     pictures = [make_pair(seed, heldout=True).images for seed in (4, 1, 7, 9, 10)]
     frames = [Image.fromarray(picture) for pair in pictures for picture in pair]
@@ -29,7 +23,7 @@ def tiles(dates: int) -> list[TilePixels]:
 
 
 @pytest.mark.parametrize(("dates", "min_change"), [(2, None), (3, None), (2, 0.02)])
-def test_a_batch_is_seen_once_and_its_rows_are_those_of_the_model_alone(tiny, dates, min_change):
+def test_each_date_is_seen_once_and_rows_equal_the_model_on_single_tiles(tiny, dates, min_change):
     seen: list[int] = []
     hook = tiny.vision_tower.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     shown, pairs = tiles(dates), date_pairs(dates)

@@ -1,4 +1,4 @@
-"""Whole runs: validity, stretch, registration, resuming, and inputs that are not as they should be."""
+"""Whole runs: validity, stretch, registration, resuming, and faulty inputs."""
 
 import json
 import subprocess
@@ -16,14 +16,14 @@ from btcchat.geo.rows import DONE, FAILED, SKIPPED
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings
 from btcchat.outputs.lock import beside
-from tests.geo.drawn import CORNER, FACTS, picture, run_scenes, write
+from tests.geo.drawn import CORNER, FACTS, first_line, picture, run_scenes, write, write_mask
 from tests.geo.stub import StubModel
 
 FILES = {"tiles.jsonl", "tiles.geojson", "tiles.gpkg", "change.tif", "changes.gpkg", "report.html", "run.json"}
 
 
 def contents(out):
-    """What must not depend on how a run came to its end."""
+    """The results that an interruption must not change."""
     with rasterio.open(out / "change.tif") as file:
         pixels = file.read(1)
     return (out / "tiles.geojson").read_text(), pixels
@@ -34,13 +34,23 @@ def test_all_valid_tiles_are_done_and_the_files_are_there(pair, tmp_path):
     record, rows = run_scenes(pair, tmp_path / "out", model=model)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert record["status"] == "finished" and record["counts"] == {DONE: 16, SKIPPED: 0, FAILED: 0}
-    assert len(rows) == len(model.asked) == 16 and record["warnings"] == []
+    assert len(rows) == len(model.questions) == 16 and record["warnings"] == []
     stored = json.loads((tmp_path / "out" / "run.json").read_text())
     assert stored == {"made_by": "btcchat scenes", **json.loads(json.dumps(record))}
     assert not beside(tmp_path / "out").exists()
 
 
-def test_a_stopped_run_that_is_resumed_equals_one_that_was_not(pair, tmp_path):
+def test_run_json_is_enough_to_repeat_the_run(pair, tmp_path):
+    first, _ = run_scenes(pair, tmp_path / "one", questions=("How many?",), min_change=0.01, overlap=0.25, gsd=0.6)
+    stored = json.loads((tmp_path / "one" / "run.json").read_text())
+    names = stored["settings"].keys() & vars(Settings()).keys() - {"generation"}
+    settings = {name: stored["settings"][name] for name in names}
+    files, dates = ([date[name] for date in stored["dates"]] for name in ("files", "date"))
+    again, _ = run_scenes(files, tmp_path / "two", dates=dates, **settings)
+    assert again["settings_hash"] == first["settings_hash"]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path):
     run_scenes(pair, tmp_path / "whole", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
         run_scenes(pair, tmp_path / "out", model=StubModel(stop_after=2), batch_size=3)
@@ -74,13 +84,16 @@ def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
 def test_two_runs_at_once_are_refused(pair, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from btcchat.outputs.lock import Lock, beside\n"
-        f"with Lock(beside(Path({str(tmp_path / 'out')!r})), 'x'): print('held', flush=True); time.sleep(60)"
+        f"with Lock(beside(Path({str(tmp_path / 'out')!r})), 'x'): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(BTCChatError, match="is being written by process"):
-            run_scenes(pair, tmp_path / "out")
-        other.kill()
+        try:
+            assert first_line(other) == "held"
+            with pytest.raises(BTCChatError, match=f"is being written by process {other.pid}"):
+                run_scenes(pair, tmp_path / "out")
+        finally:
+            other.kill()
+    assert not (tmp_path / "out").exists()
 
 
 def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
@@ -104,14 +117,23 @@ def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
     assert any(0 < row["valid"] < 1 for row in rows if row["status"] == DONE) and record["changes"]["polygons"] == 0
 
 
-def test_a_date_that_is_all_no_data_is_one_line(pair, tmp_path):
-    empty = write(tmp_path / "empty.tif", np.zeros((384, 384, 3), np.uint8), nodata=0)
+@pytest.mark.parametrize(
+    ("by", "profile"), [("no data", {"nodata": 0}), ("mask", {}), ("alpha", {"photometric": "RGB", "alpha": "YES"})]
+)
+def test_a_date_without_a_valid_pixel_gives_one_line(pair, tmp_path, by, profile):
+    """All no data, or all clouds."""
+    pixels = np.zeros((384, 384, 3), np.uint8) if by == "no data" else picture()
+    if by == "alpha":
+        pixels = np.dstack([pixels, np.zeros((384, 384), np.uint8)])
+    empty = write(tmp_path / "empty.tif", pixels, **profile)
+    if by == "mask":
+        write_mask(empty, np.zeros((384, 384), bool))
     with pytest.raises(BTCChatError, match="empty.tif has no valid pixel where the dates overlap"):
         run_scenes([empty, pair[1]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_block_fails_its_tiles_and_the_run_goes_to_its_end(pair, tmp_path):
+def test_a_damaged_block_fails_its_tiles_and_the_run_finishes(pair, tmp_path):
     path = write(tmp_path / "bad.tif", picture(), compress="deflate")
     with rasterio.open(path) as file:
         offset = int(file.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
@@ -134,7 +156,7 @@ def test_a_shift_is_measured_and_nothing_is_moved_silently(pair, tmp_path, pixel
     assert any("it is not moved" in warning for warning in record["warnings"]) == moved
 
 
-def test_above_three_pixels_the_user_decides(pair, tmp_path):
+def test_above_three_pixels_the_user_must_choose(pair, tmp_path):
     off = write(tmp_path / "off.tif", picture(), corner=(CORNER[0] + 2.5, CORNER[1]))
     with pytest.raises(BTCChatError, match=r"5\.00 pixels = 2\.50 m off.*give --shift auto"):
         run_scenes([off, pair[1]], tmp_path / "out")
@@ -160,32 +182,33 @@ def test_one_stretch_for_both_dates_is_in_the_record(tmp_path):
     assert first == second and 300 < first[0] < first[1] < 3400
 
 
-def test_swapped_dates_and_other_bands_are_warnings(pair, tmp_path):
+def test_swapped_dates_and_different_band_counts_give_warnings(pair, tmp_path):
     four = write(tmp_path / "four_2022.tif", np.dstack([picture(), picture()[..., :1]]))
     record, _ = run_scenes([four, pair[1]], tmp_path / "out")
     assert any("give the earlier one first" in warning for warning in record["warnings"])
-    assert any("have 4 and 3 bands, perhaps of different sensors" in warning for warning in record["warnings"])
+    assert "give the earlier one first" in (tmp_path / "out" / "report.html").read_text()
+    assert any("have 4 and 3 bands and may come from different sensors" in warning for warning in record["warnings"])
 
 
-def test_another_ground_sampling_distance_than_the_models_is_a_warning(pair, tmp_path):
+def test_a_ground_sampling_distance_unlike_the_models_gives_a_warning(pair, tmp_path):
     from dataclasses import replace
 
     record, _ = run_scenes(pair, tmp_path / "out", facts=replace(FACTS, gsd=3.0))
-    assert any("0.5 m a pixel, the model was trained on 3 m" in warning for warning in record["warnings"])
+    assert any("0.5 m per pixel, but the model was trained on 3 m" in warning for warning in record["warnings"])
     with pytest.raises(BTCChatError, match="has no change_threshold in its config.json; give --threshold"):
         run_scenes(pair, tmp_path / "other", facts=replace(FACTS, threshold=None))
 
 
-def test_min_change_leaves_captions_out_and_keeps_the_map(pair, tmp_path):
+def test_min_change_skips_captions_and_keeps_the_map(pair, tmp_path):
     model = StubModel()
     record, rows = run_scenes(pair, tmp_path / "out", model=model, min_change=0.05)
     captioned = [row for row in rows if row["pairs"][0]["caption"] is not None]
-    assert 1 <= len(captioned) == len(model.asked) < 16
+    assert 1 <= len(captioned) == len(model.questions) < 16
     assert all(row["pairs"][0]["change"] >= 0.05 for row in captioned)
     assert f"{16 - len(captioned)} tiles below --min-change, not captioned" in record["summary"]
 
 
-def test_a_series_has_all_neighbours_and_first_to_last(pair, tmp_path):
+def test_a_series_has_consecutive_pairs_and_first_to_last(pair, tmp_path):
     third = write(tmp_path / "last_2023-01-01.tif", picture())
     record, rows = run_scenes([*pair, third], tmp_path / "out", questions=("When?",))
     assert record["pairs"] == [[0, 2], [0, 1], [1, 2]]
@@ -197,7 +220,7 @@ def test_a_series_has_all_neighbours_and_first_to_last(pair, tmp_path):
     assert page.count("name=left") == 3 and "class=strip" in page
 
 
-def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
+def test_only_tiles_in_the_area_of_interest_are_done(pair, tmp_path):
     from pyproj import Transformer
 
     x, y = CORNER[0] + 100, CORNER[1] - 100
@@ -212,14 +235,14 @@ def test_an_area_of_interest_leaves_other_tiles_out(pair, tmp_path):
     record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
     assert record["grid"]["size"][0] < 384 and 0 < len(rows) <= 4 and record["aoi"]["file"] == str(area)
     triangle((-40, -40), (0, -40), (40, 40), (40, -40))  # a corner more, of the same extent
-    with pytest.raises(BTCChatError, match="is a run of other scenes, another model or other settings"):
+    with pytest.raises(BTCChatError, match="has a run of other scenes, another model or other settings"):
         run_scenes(pair, tmp_path / "out", aoi=area, resume=True)
     area.write_text("{}")
-    with pytest.raises(BTCChatError, match="--aoi .* has no polygons that can be read"):
+    with pytest.raises(BTCChatError, match="--aoi .* has no readable polygons"):
         run_scenes(pair, tmp_path / "other", aoi=area)
 
 
-def test_a_model_may_summarize_all_captions_where_they_fit(pair, tmp_path):
+def test_a_model_summarizes_all_captions_if_they_fit(pair, tmp_path):
     run_scenes(pair, tmp_path / "out")
     with Plan([find_files(path) for path in pair], Settings(tile=128)) as plan:
         with SceneRun(plan, tmp_path / "out", FACTS, resume=True) as run:
@@ -243,5 +266,5 @@ def test_rows_of_other_settings_and_of_anything_else_are_refused(tmp_path):
     with pytest.raises(BTCChatError, match="tiles of another model or other settings"):
         TileLog(tmp_path, "two")
     (tmp_path / "tiles.jsonl").write_text('{"caption": "a house"}\n')
-    with pytest.raises(BTCChatError, match="is not the tiles of a run of scenes"):
+    with pytest.raises(BTCChatError, match="does not hold the tiles of a run of scenes"):
         TileLog(tmp_path, "one")

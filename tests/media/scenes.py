@@ -1,11 +1,11 @@
-"""Drawn satellite values, for tests of how they are read."""
+"""Synthetic satellite values, for tests of how they are read."""
 
 from pathlib import Path
 
 import numpy as np
 import rasterio
 
-SCENES = {  # kind -> (dtype, where the values lie, a value of clouds, of shadows, of fill)
+SCENES = {  # kind -> (dtype, range of the values, value of clouds, of shadows, of fill)
     "reflectance": (np.uint16, (300, 3100), 9000, 60, 0),
     "offset": (np.uint16, (1200, 4000), 12000, 1010, 65535),
     "float": (np.float32, (0.05, 0.45), 1.2, 0.01, -9999),
@@ -27,7 +27,7 @@ def scene(kind: str, seed: int = 0, side: int = 96) -> np.ndarray:
 
 
 def cover(values: np.ndarray, kind: str, what: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a scene with a cloud, a shadow or a fill in ``share`` of the area, and where it is."""
+    """Put a cloud, a shadow or a fill over ``share`` of a scene; -> the new values, and a mask of it."""
     value = SCENES[kind][2 + ("cloud", "shadow", "fill").index(what)]
     place = np.zeros(values.shape[:2], bool)
     side = round((share * place.size) ** 0.5)
@@ -40,7 +40,7 @@ def cover(values: np.ndarray, kind: str, what: str, share: float) -> tuple[np.nd
 
 
 def write(path: Path, values: np.ndarray, *, mask: np.ndarray | None = None, **profile) -> Path:
-    """A GeoTIFF of values (H, W, B); profile: of rasterio.open, and descriptions, colours, scales and offsets."""
+    """Write values (H, W, B) as a GeoTIFF. profile: of rasterio.open, and descriptions, colours, scales, offsets."""
     facts = {name: profile.pop(name, None) for name in ("descriptions", "colorinterp", "scales", "offsets")}
     height, width, count = values.shape
     profile = {"driver": "GTiff", "crs": "EPSG:32618", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)} | profile

@@ -1,4 +1,4 @@
-"""Images in memory: numpy arrays and torch tensors are the image they were made from."""
+"""Images in memory: numpy arrays and torch tensors give the image they were made from."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_array_is_the_image_it_was_made_of(form):
+def test_an_array_gives_the_image_it_was_made_from(form):
     image, array = FORMS[form]
     loaded = load_image(array)
     assert loaded.mode == "RGB"
@@ -34,7 +34,7 @@ def test_an_array_is_the_image_it_was_made_of(form):
 
 
 @pytest.mark.parametrize("form", ["uint8 (H, W, 3)", "uint8 tensor (3, H, W)"])
-def test_an_array_is_not_changed_by_what_is_drawn_on_its_image(form):
+def test_drawing_on_the_image_of_an_array_does_not_change_the_array(form):
     _, array = FORMS[form]
     load_image(array).putpixel((0, 0), (1, 2, 3))
     assert (np.asarray(COLOUR) == LEVELS).all()
@@ -73,7 +73,7 @@ def test_an_array_that_is_not_an_image_is_a_one_line_error(message):
         )
 
 
-def test_an_array_too_large_has_the_limit_named():
+def test_an_array_that_is_too_large_is_refused_with_the_limit():
     with pytest.raises(BTCChatError, match="image 'in memory' has 30 x 20 = 600 pixels, the limit is 100"):
         load_image(LEVELS, max_pixels=100)
 

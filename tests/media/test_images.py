@@ -32,7 +32,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 def write_tiff(
     path, array, *, photometric, planar=1, extra=(), nodata=None, sample_format=1, deflate=False, orientation=None
 ):
-    """A minimal little-endian TIFF of one strip (a band, if planar is 2); array (H, W, bands)."""
+    """A minimal little-endian TIFF with one strip (one per band, if planar is 2); array (H, W, bands)."""
     height, width, bands = array.shape
     bits = array.dtype.itemsize * 8
     strips = [array.tobytes()] if planar == 1 else [band.tobytes() for band in array.transpose(2, 0, 1)]
@@ -127,9 +127,9 @@ def test_transparency_becomes_black(tmp_path):
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_exif_rotation_is_applied(tmp_path, suffix):
     upright = Image.new("RGB", SIZE, (0, 0, 0))
-    upright.paste((255, 255, 255), (0, 0, 24, 8))  # bright above
+    upright.paste((255, 255, 255), (0, 0, 24, 8))  # bright at the top
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned; to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # stored rotated; to be shown rotated by 90 degrees clockwise
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"turned.{suffix}", exif=exif)
     image = load_image(tmp_path / f"turned.{suffix}")
     assert image.size == SIZE
@@ -170,7 +170,7 @@ def test_an_8_bit_image_is_never_stretched(tmp_path):
 @pytest.mark.parametrize("kind", ["png", "tiff", "tiff with infrared", "unmarked tiff", "png with alpha"])
 def test_colour_of_16_bit_keeps_its_low_bits_and_the_ratio_of_its_bands(tmp_path, kind):
     red = ramp(0, 2000)
-    colour = np.stack([red, red // 2, np.zeros_like(red)], axis=2)  # Pillow alone would show it nearly black
+    colour = np.stack([red, red // 2, np.zeros_like(red)], axis=2)  # Pillow by itself would show it nearly black
     more = np.concatenate([colour, np.full((20, 50, 1), 65535, np.uint16)], axis=2)
     if kind == "png":
         path = write_png16(tmp_path / "a.png", colour)
@@ -247,7 +247,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
-def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode):
+def test_a_large_image_is_reduced_to_the_mean_of_its_pixels(tmp_path, mode):
     image = noise(457, 613).convert(mode)
     image.save(tmp_path / "large.png")
     small = load_image(tmp_path / "large.png", max_side=200)
@@ -255,10 +255,10 @@ def test_a_large_image_is_read_smaller_as_the_mean_of_its_pixels(tmp_path, mode)
     plain = image if mode in ("RGB", "RGBA", "L", "LA") else image.convert("RGB")
     expected = load_image(plain.reduce(3))
     np.testing.assert_allclose(np.asarray(small, int), np.asarray(expected, int), atol=1)
-    assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are put together
+    assert load_image(tmp_path / "large.png", max_side=400).size == (457, 613)  # only whole pixels are averaged
 
 
-def test_reading_images_smaller_is_logged_once_for_all_sizes(tmp_path, caplog):
+def test_reading_images_at_a_smaller_size_is_logged_once_for_all_sizes(tmp_path, caplog):
     for width in (32, 48):
         Image.new("L", (width, 8)).save(tmp_path / f"{width}.png")
     with caplog.at_level(logging.INFO, "btcchat"):
@@ -270,7 +270,7 @@ def test_reading_images_smaller_is_logged_once_for_all_sizes(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("reading", [Reading(bands=(3, 2, 1)), Reading(nodata=0.0), Reading(nodata="none"), Reading()])
-def test_flags_that_an_image_cannot_follow_are_warned_of_once(tmp_path, caplog, scene, reading):
+def test_flags_that_do_not_apply_to_an_image_give_one_warning(tmp_path, caplog, scene, reading):
     for name in "ab":
         scene.save(tmp_path / f"{name}.png")
         assert (np.asarray(load_image(tmp_path / f"{name}.png", reading=reading)) == np.asarray(scene)).all()
@@ -287,7 +287,7 @@ def test_a_large_image_is_turned_upright(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-def test_a_legal_image_of_many_pixels_costs_its_own_size_and_little_more(tmp_path):
+def test_a_valid_image_of_many_pixels_needs_little_more_memory_than_its_pixels(tmp_path):
     Image.new("RGBA", (8192, 8192), (9, 99, 9, 200)).save(tmp_path / "large.png", compress_level=1)  # 256 MiB
     code = (
         "from btcchat.media import load_frames; "
@@ -345,7 +345,7 @@ def test_postscript_is_never_run(tmp_path):
         ("video", 0, "^0 images, a video needs at least 1 frame"),
     ],
 )
-def test_a_wrong_count_says_got_and_expected(scene, modality, count, words):
+def test_a_wrong_count_is_an_error_with_the_given_and_the_expected_count(scene, modality, count, words):
     with pytest.raises(BTCChatError, match=words):
         load_frames(modality, [scene] * count)
 
@@ -390,7 +390,7 @@ def test_a_folder_is_sorted_in_natural_order(tmp_path):
     assert [frame.width for frame in load_frames("video", str(tmp_path), num_video_frames=2)] == [1, 10]
 
 
-def test_a_folder_may_be_of_any_kind_of_path(tmp_path):
+def test_a_folder_can_be_given_as_any_kind_of_path(tmp_path):
     class Place:
         def __fspath__(self):
             return str(tmp_path)
@@ -425,7 +425,7 @@ def test_the_real_samples_load(shared):
     for path in sorted((shared / "data" / "samples").glob("**/*.[jpt][pni][gf]")):
         image = load_image(path)
         assert image.mode == "RGB" and min(image.size) > 100
-        assert pixels(image).std() > 5  # something is to be seen, of 16-bit Sentinel-2 bands too
+        assert pixels(image).std() > 5  # there is something to see, in 16-bit Sentinel-2 bands too
 
 
 def test_reading_images_needs_no_torch():

@@ -29,7 +29,7 @@ def pair(tmp_path):
 @pytest.mark.parametrize("disturbed", [0, 1])
 @pytest.mark.parametrize("what", ["cloud", "shadow", "fill"])
 @pytest.mark.parametrize("kind", SCENES)
-def test_a_tenth_of_one_date_leaves_the_rest_of_both_as_it_was(pair, kind, what, disturbed):
+def test_a_disturbed_tenth_of_one_date_leaves_the_rest_of_both_unchanged(pair, kind, what, disturbed):
     before, clear = scene(kind, seed=1), scene(kind, seed=1)
     clear[30:40, 50:60] = before[50:60, 5:15]  # something has changed
     dates = [before, clear]
@@ -58,7 +58,7 @@ def test_a_date_that_is_brighter_everywhere_is_not_white(pair):
     assert (after == 255).mean() < 0.25
 
 
-def test_dates_of_another_sensor_are_named_with_the_way_out(pair, caplog):
+def test_dates_of_different_sensors_give_a_warning_with_the_way_out(pair, caplog):
     before = scene("reflectance", seed=4)
     pair(before, before * 3)
     assert "before.tif" in caplog.text and "after.tif" in caplog.text and "--stretch per-date" in caplog.text
@@ -69,7 +69,7 @@ def test_dates_of_another_sensor_are_named_with_the_way_out(pair, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_decibels_that_do_not_overlap_are_warned_of(pair, caplog):
+def test_decibels_that_do_not_overlap_give_a_warning(pair, caplog):
     before = np.linspace(-20, -12, 4800, dtype=np.float32).reshape(40, 40, 3)
     pair(before, before - 1)
     assert not caplog.records
@@ -109,14 +109,14 @@ def test_large_whole_numbers_that_are_close_stay_apart(pair):
         ("none", np.int8, [-128, 0, 127], [0, 128, 255]),
     ],
 )
-def test_a_given_range_and_the_whole_range(tmp_path, stretch, dtype, values, levels):
+def test_a_stretch_can_be_a_given_range_or_the_whole_range(tmp_path, stretch, dtype, values, levels):
     path = write(tmp_path / "a.tif", np.array(values, dtype)[None, :, None])
     shown = load_image(path, reading=Reading(stretch=stretch))
     assert np.asarray(shown)[0, :, 0].tolist() == levels
     assert shown.info["range"] == (stretch if stretch != "none" else shown.info["range"])
 
 
-def test_8_bit_images_are_not_stretched_whatever_is_asked_for(tmp_path):
+def test_8_bit_images_are_not_stretched_whatever_the_stretch(tmp_path):
     dark = np.full((10, 10, 3), 3, np.uint8)
     for stretch in ("shared", "per-date", "none", (0.0, 10.0)):
         assert (np.asarray(load_image(write(tmp_path / "a.tif", dark), reading=Reading(stretch=stretch))) == 3).all()

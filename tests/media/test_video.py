@@ -14,7 +14,7 @@ from btcchat.media.video import _evenly_in_time, _times
 
 
 def write_video(path, count: int, codec: str = "mpeg4", size: int = 32):
-    """A video whose frame i has the grey 5 * i."""
+    """Write a video whose frame i has the grey level 5 * i."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width = stream.height = size
@@ -40,11 +40,11 @@ def test_frames_come_evenly_from_the_first_to_the_last(tmp_path, name, codec):
     assert numbers(frames) == [0, 10, 20, 30, 40]
 
 
-def test_a_video_shorter_than_asked_for_gives_each_frame_once(tmp_path):
+def test_a_video_shorter_than_requested_gives_each_frame_once(tmp_path):
     assert numbers(load_frames("video", write_video(tmp_path / "a.mp4", 3), num_video_frames=8)) == [0, 1, 2]
 
 
-def test_a_stream_without_a_frame_count_is_sampled_alike(tmp_path):
+def test_a_stream_without_a_frame_count_is_sampled_in_the_same_way(tmp_path):
     path = tmp_path / "a.h264"  # a bare stream: no header, no duration, no time stamps
     with av.open(str(path), "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -76,7 +76,7 @@ def test_a_video_in_a_folder_of_two_frames_is_still_a_video(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt", "a.avi"])
 def test_a_file_that_is_not_a_video_is_an_error(tmp_path, name):
-    (tmp_path / name).write_text("this is no video, though FFmpeg would show text as moving pictures\n" * 50)
+    (tmp_path / name).write_text("this is not a video, though FFmpeg would show text as moving pictures\n" * 50)
     with pytest.raises(BTCChatError, match=f"{name}' cannot be decoded"):
         load_frames("video", tmp_path / name)
 
@@ -126,7 +126,7 @@ def test_a_small_gif_of_huge_frames_is_refused_before_it_is_decoded(tmp_path, mo
         load_frames("video", path, num_video_frames=16)
 
 
-# What a display matrix (a, b, c, d) does to the frame below, whose four corners have the levels 40, 100, 160, 220.
+# What a display matrix (a, b, c, d) does to a frame whose four corners have the levels 40, 100, 160, 220.
 TURNED = {
     (1, 0, 0, 1): [[40, 100], [160, 220]],
     (0, 1, -1, 0): [[160, 40], [220, 100]],
@@ -140,7 +140,7 @@ TURNED = {
 
 
 @pytest.mark.parametrize("matrix", TURNED)
-def test_frames_are_turned_and_mirrored_as_a_player_shows_them(tmp_path, matrix):
+def test_frames_are_rotated_and_mirrored_as_in_a_video_player(tmp_path, matrix):
     stored = np.kron([[40, 100], [160, 220]], np.ones((16, 32))).astype(np.uint8)
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -156,7 +156,7 @@ def test_frames_are_turned_and_mirrored_as_a_player_shows_them(tmp_path, matrix)
     np.testing.assert_allclose(corners, TURNED[matrix], atol=8)
 
 
-def test_a_rotated_video_of_a_phone_is_upright(shared):
+def test_a_rotated_video_from_a_phone_is_upright(shared):
     case = shared / "cases/09-video-rotation"
     plain, turned, over = (load_frames("video", case / f"{name}.mp4") for name in ("plain", "rot90", "rot180"))
     for transpose, frames in ((Image.Transpose.ROTATE_270, turned), (Image.Transpose.ROTATE_180, over)):
@@ -182,7 +182,7 @@ def test_a_cover_alone_is_not_a_video(tmp_path):
 
 
 def write_streams(path, *streams) -> None:
-    """Streams of (disposition, size, frames)."""
+    """Write a video; each stream is (disposition, size, number of frames)."""
     with av.open(str(path), "w") as container:
         opened = []
         for disposition, size, count in streams:
@@ -203,8 +203,8 @@ def write_streams(path, *streams) -> None:
     "streams",
     [
         [(None, 16, 5), (None, 64, 5)],  # the largest
-        [(None, 96, 1), (None, 64, 5)],  # but for a still one
-        [(None, 96, 5), ("default", 64, 5)],  # or where another one is the default
+        [(None, 96, 1), (None, 64, 5)],  # except a still one
+        [(None, 96, 5), ("default", 64, 5)],  # unless another one is the default
     ],
 )
 def test_the_best_stream_is_read(tmp_path, streams):
@@ -223,13 +223,13 @@ def test_frames_are_evenly_spaced_in_time_if_the_rate_varies(shared):
 
 @pytest.mark.parametrize("wanted", [1, 2, 5, 8, 16])
 @pytest.mark.parametrize("rate", [Fraction(30), Fraction(30000, 1001), Fraction(24)])
-def test_a_constant_rate_gives_the_frames_of_even_numbers(rate, wanted):
-    """As published; the times of Matroska are whole milliseconds."""
+def test_a_constant_rate_gives_evenly_spaced_frame_numbers(rate, wanted):
+    """As in the published code; Matroska stores times in whole milliseconds."""
     times = [round(1000 * number / rate) for number in range(157)]
     assert _evenly_in_time(times, wanted) == [times[number] for number in evenly(157, wanted)]
 
 
-def test_times_that_are_missing_or_set_back_are_replaced_by_numbers():
+def test_missing_or_decreasing_times_are_replaced_by_frame_numbers():
     assert _times([(20, 0), (0, 10), (10, 20)]) == [0, 10, 20]
     for stamps in ([(0, 0), (None, 10)], [(0, 0), (10, 10), (5, 5)], [(0, None), (0, None)]):
         assert _times(stamps) == range(len(stamps))
@@ -249,12 +249,12 @@ def test_data_check_reads_a_video_alone_or_in_a_list_as_training_does(tmp_path, 
     assert cli.main(words) == 0, capsys.readouterr().out
 
 
-def test_of_uneven_times_each_is_taken_where_there_are_no_more_than_wanted():
+def test_every_frame_is_taken_if_there_are_no_more_than_requested():
     assert _evenly_in_time([0, 1, 2, 3, 20], 5) == [0, 1, 2, 3, 20]
     assert _evenly_in_time([0, 1, 2, 3, 20], 4) == [0, 3, 20, 20]
 
 
-def test_a_video_that_is_damaged_on_the_way_is_sampled_up_to_there(tmp_path, caplog):
+def test_a_damaged_video_is_sampled_up_to_the_damage(tmp_path, caplog):
     path = tmp_path / "a.mov"
     with av.open(str(path), "w") as container:  # a codec that raises for a damaged frame
         stream = container.add_stream("png", rate=10)

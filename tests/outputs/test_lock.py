@@ -1,4 +1,4 @@
-"""A lock says who has it, ends with its process, and is taken over from a dead one."""
+"""A lock names its owner, ends with its process, and is taken over from a dead one."""
 
 import errno
 import json
@@ -64,7 +64,7 @@ def test_the_lock_of_another_machine_stays_until_its_file_is_removed(path):
     Lock(path, "it").release()
 
 
-def test_where_the_file_system_has_no_locks_the_process_is_asked_for(path, monkeypatch):
+def test_without_file_system_locks_the_process_is_checked(path, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -78,7 +78,7 @@ def test_where_the_file_system_has_no_locks_the_process_is_asked_for(path, monke
 
 
 @pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"pid": "x"}'])
-def test_a_file_that_says_nothing_is_taken_over(path, content):
+def test_a_lock_file_without_an_owner_is_taken_over(path, content):
     path.write_text(content)
     Lock(path, "it").release()
 
@@ -121,6 +121,6 @@ def test_two_names_of_a_file_have_one_lock(tmp_path):
     assert long[0] != long[1] and all(len(path.name) < 80 for path in long)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path):
     with pytest.raises(BTCChatError, match="it cannot be written: No such file or directory"):
         Lock(tmp_path / "none" / ".lock", "it")

@@ -1,4 +1,4 @@
-"""What is there already is replaced only if it is ours, and names in an index stay in their folder."""
+"""Existing files are replaced only if btcchat wrote them, and names in an index stay in their folder."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def test_a_file_of_ours_is_replaced(tmp_path, content, is_ours):
     "content", [b"notes", b"[1]", ROW.replace(b"set", b"where"), b'{"set": 1}\n', b"[" * 60000, b"\xff\xfe", b'{"set":']
 )
 @pytest.mark.parametrize("is_ours", [is_page, has_rows_of("set", "kind")])
-def test_another_file_is_not(tmp_path, content, is_ours):
+def test_another_file_is_not_replaced(tmp_path, content, is_ours):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(BTCChatError, match="--out .*a already exists, and btcchat did not write it; give another file"):
         check_replaceable(tmp_path / "a", "--out", is_ours)
 
 
-def test_an_input_is_not_replaced_though_it_is_ours(tmp_path):
+def test_an_input_is_not_replaced_even_if_it_is_ours(tmp_path):
     (tmp_path / "a").write_text(HTML)
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(BTCChatError, match="link is the input"):

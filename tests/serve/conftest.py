@@ -15,7 +15,7 @@ def tiny() -> BTCChat:
 
 @pytest.fixture
 def endless(monkeypatch):
-    """No token ends an answer: each is as long as it may be."""
+    """No token ends an answer, so that each reaches its maximum length."""
     monkeypatch.setattr("btcchat.generation.prompt.end_ids", lambda *_: [])
 
 
@@ -36,7 +36,7 @@ class Gate:
         self._open.set()
 
     def wait(self) -> None:
-        """Until a step is held back."""
+        """Wait until a step is held back."""
         assert self.reached.wait(100)
 
     def step(self, decoder: Decoder, step):

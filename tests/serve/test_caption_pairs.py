@@ -1,4 +1,4 @@
-"""Captions of many pairs: what is read when, and what a faulty image costs."""
+"""Captions of many pairs: reading ahead, and pairs that cannot be read."""
 
 import threading
 

@@ -15,7 +15,7 @@ GENERATION = {"max_new_tokens": 16, "temperature": 0.0, "seed": None}
 
 @pytest.fixture
 def talk(tmp_path, monkeypatch, capsys):
-    """Type these lines into a chat; -> the chat, stdout, stderr."""
+    """Type lines into a chat and return the chat, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     for name, width in (("a.png", 20), ("b.png", 30), ("with space.png", 40)):
         Image.new("RGB", (width, 10)).save(name)
@@ -30,7 +30,7 @@ def talk(tmp_path, monkeypatch, capsys):
 
 
 def turns_of(call: dict, segments: int) -> list[prompt.Turn]:
-    """What the processor makes of a call, for a model with so many segments."""
+    """The turns that the processor makes of a call, for a model with ``segments`` image segments."""
     hints = {name: call[name] for name in ("dates", "history", "clue")}
     record = request(call["question"], "series", **hints)
     return prompt.turns_from_record(
@@ -44,7 +44,7 @@ def turns_of(call: dict, segments: int) -> list[prompt.Turn]:
 
 
 def placeholders(turns: list[prompt.Turn]) -> list[int]:
-    """Of each question."""
+    """The number of placeholders in each question."""
     return [turn.content.count(IMAGE) for turn in turns[::2]]
 
 
@@ -79,28 +79,28 @@ def test_the_history_grows_and_its_first_turn_has_the_placeholders(talk):
     assert turns[1].content == ["one: series 20x10 30x10"] == [chat.history[1]["value"]]
 
 
-def test_other_images_begin_a_new_conversation(talk):
+def test_other_images_start_a_new_conversation(talk):
     chat, _, _ = talk("/image a.png", "one", "/image b.png", "two")
     assert [len(call["history"]) for call in chat.model.calls] == [0, 0]
 
 
-def test_reset_forgets_what_was_said_and_keeps_the_images(talk):
+def test_reset_forgets_the_conversation_and_keeps_the_images(talk):
     chat, out, err = talk("/image a.png", "one", "/reset", "two")
     assert [len(call["history"]) for call in chat.model.calls] == [0, 0]
     assert "two: image 20x10" in out and "the images are kept" in err
 
 
-def test_dates_begin_a_new_conversation_and_must_fit(talk):
+def test_dates_start_a_new_conversation_and_must_match_the_images(talk):
     chat, _, err = talk("/series a.png b.png", "one", "/dates 2010", "/dates 2010 2014", "two")
-    assert "got 1 dates, the series has 2 images" in err
+    assert "dates: got 1 for a series of 2 images" in err
     assert chat.model.calls[1]["dates"] == ["2010", "2014"] and chat.model.calls[1]["history"] == []
 
 
-def test_the_clue_stands_in_the_first_question(talk):
-    asked = []
+def test_the_clue_is_in_the_first_question(talk):
+    requests = []
 
     def clues(about):
-        asked.extend(about)
+        requests.extend(about)
         return ["a house"]
 
     chat, _, err = talk("/pair a.png b.png", "one", "two", "/reset", "three", clues=clues)
@@ -108,7 +108,7 @@ def test_the_clue_stands_in_the_first_question(talk):
     assert [["[clue: a house] " in str(turn.content) for turn in turns] for turns in questions] == [
         [True], [True, False], [True],
     ]  # fmt: skip
-    (modality, paths, frames), *more = asked
+    (modality, paths, frames), *more = requests
     assert (modality, paths, [frame.width for frame in frames], more) == ("pair", ["a.png", "b.png"], [20, 30], [])
     assert "clue: a house" in err
     assert questions[-1][0].content[-1] == "\n[clue: a house] three"
@@ -127,7 +127,7 @@ def test_quit_leaves(talk):
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("What is here?", "no image yet"),
+        ("What is here?", "no image is loaded"),
         ("/pair a.png", "1 image (a.png), a pair needs 2 (before, after)"),
         ("/pair", "/pair needs files"),
         ("/pair a.png missing.png", "image 'missing.png' not found"),
@@ -137,26 +137,26 @@ def test_quit_leaves(talk):
         ("/dates 2010", "dates belong to a pair or a series"),
     ],
 )
-def test_a_fault_is_one_line_and_the_chat_goes_on(talk, line, words):
+def test_an_error_is_one_line_and_the_chat_continues(talk, line, words):
     _, out, err = talk(line, "/image b.png", "Q")
     faults = [text for text in err.splitlines() if "error" in text]
     assert len(faults) == 1 and faults[0].startswith("btcchat: error: ") and words in faults[0]
     assert out == "Q: image 30x10 \n"
 
 
-def test_a_fault_keeps_the_images_loaded_before(talk):
+def test_an_error_keeps_the_images_loaded_before(talk):
     assert talk("/image a.png", "/image missing.png", "Q")[1] == "Q: image 20x10 \n"
 
 
-def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(talk):
+def test_ctrl_c_stops_the_answer_and_the_chat_continues(talk):
     chat, out, err = talk("/image a.png", "one", "please interrupt now", "two")
     assert out == "one: image 20x10 \nplease \ntwo: image 20x10 \n"
     assert "stopped" in err
-    assert [len(call["history"]) for call in chat.model.calls] == [0, 2, 2]  # what was broken off is not kept
+    assert [len(call["history"]) for call in chat.model.calls] == [0, 2, 2]  # a stopped answer is not kept
     assert chat.model.closed == 3
 
 
-def test_json_is_one_object_an_answer(talk):
+def test_json_output_has_one_object_per_answer(talk):
     _, out, _ = talk("/image a.png", "Öde?", "two", as_json=True)
     assert [json.loads(line) for line in out.splitlines()] == [
         {"question": "Öde?", "answer": "Öde?: image 20x10"},
@@ -179,17 +179,17 @@ def test_a_real_model_keeps_the_conversation(tmp_path, monkeypatch, capsys, line
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 40), (200, 30, 60)).save(name)
     chat = Chat(tiny_model(tmp_path), generation=GENERATION)
-    asked, turns = [], chat.model.processor.turns
-    monkeypatch.setattr(chat.model.processor, "turns", lambda *record: asked.append(turns(*record)) or asked[-1])
+    seen, turns = [], chat.model.processor.turns
+    monkeypatch.setattr(chat.model.processor, "turns", lambda *record: seen.append(turns(*record)) or seen[-1])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\nWhat changed?\nAnd <image> now?\n"))
     assert converse(chat) == 0
     out, err = capsys.readouterr()
     assert "error" not in err and len(chat.history) == 4
     assert chat.history[3]["value"] in out
-    # the second answer is that of a model which sees the first
+    # the model sees its first answer when it writes the second
     alone = Chat(chat.model, generation=GENERATION)
     alone.use(chat.modality, chat.frames if chat.modality != "image" else chat.frames[0])
     alone.ask("And <image> now?")
-    first, second, by_itself = map(placeholders, asked)
+    first, second, by_itself = map(placeholders, seen)
     assert second == [*first, 0] and first[0] > 0 and by_itself == first
-    assert asked[1][1].content == [chat.history[1]["value"]]
+    assert seen[1][1].content == [chat.history[1]["value"]]

@@ -17,7 +17,7 @@ PAIR = [PACKAGE / "assets" / "example" / name for name in ("before.png", "after.
 
 @pytest.fixture
 def sample(tiny):
-    """A question about anything -> what the model reads."""
+    """Make the model's input from a question."""
 
     def make(question: str = "What changed?", modality: str = "pair", images=PAIR, **options):
         return tiny.processor(request(question, modality, images, **options), train=False)
@@ -46,12 +46,12 @@ def mixed() -> list:
     return [(record, each[number % 3]) for number, record in enumerate(records * 2)]
 
 
-def test_answers_in_company_equal_those_written_alone(tiny):
-    asked = mixed()
-    alone = [tiny.answer([record], own)[0] for record, own in asked]
+def test_answers_written_together_equal_those_written_alone(tiny):
+    requests = mixed()
+    alone = [tiny.answer([record], own)[0] for record, own in requests]
     with Engine(tiny, EngineLimits(rows=4, prefill=200)) as engine:
         answers = []
-        for record, own in asked:
+        for record, own in requests:
             answers.append(engine.submit(tiny.processor(record, train=False), own))
             time.sleep(0.02)  # some join while others are being written
         assert [answer.text() for answer in answers] == alone
@@ -66,7 +66,7 @@ def test_the_pieces_come_one_by_one_and_are_the_text(tiny, sample):
     assert "".join(pieces).strip() == whole
 
 
-def test_tokens_are_counted_with_those_of_the_images(tiny, sample):
+def test_prompt_tokens_include_those_of_the_images(tiny, sample):
     with Engine(tiny) as engine:
         question = sample(modality="series", images=PAIR * 2)
         answer = engine.submit(question, options(3))
@@ -85,7 +85,7 @@ def test_a_short_request_waits_for_one_step_of_a_long_answer(tiny, sample, gate,
         before, short = gate.steps, engine.submit(text(sample), options(1))
         gate.open()
         short.text()
-        assert gate.steps <= before + 2  # the step that was under way, the one it joined (and perhaps one since)
+        assert gate.steps <= before + 2  # the step in progress, the one it joined (and perhaps one more since)
         assert long.finish_reason is None
         long.cancel()
 
@@ -141,7 +141,7 @@ def test_a_full_queue_refuses_until_there_is_room(tiny, sample, gate):
         gate.wait()
         waiting = [engine.submit(text(sample), options(2)) for _ in range(2)]
         assert engine.waiting == 2
-        with pytest.raises(QueueFull, match="2 requests are waiting already; try again later"):
+        with pytest.raises(QueueFull, match="2 requests are already waiting; try again later"):
             engine.submit(text(sample), options(2))
         waiting[0].cancel()  # which makes room at once
         last = engine.submit(text(sample), options(2))
@@ -162,7 +162,7 @@ def test_a_cancelled_answer_leaves_and_the_others_are_not_affected(tiny, sample,
         assert answers[0].completion_tokens < 100
 
 
-def test_a_fault_of_the_model_ends_the_active_answers_and_nothing_else(tiny, sample, monkeypatch, endless):
+def test_an_error_in_the_model_ends_the_active_answers_and_nothing_else(tiny, sample, monkeypatch, endless):
     step, faults = Decoder.step, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 
     def faulty(decoder):
@@ -191,13 +191,13 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_the_log(tiny, sample, monkeyp
     assert caplog.records[0].exc_info is not None
 
 
-def test_one_request_that_cannot_be_read_does_not_spoil_those_beside_it(tiny, sample, gate):
+def test_a_request_that_cannot_be_read_does_not_spoil_the_others(tiny, sample, gate):
     with Engine(tiny) as engine:
         gate.close()
         first = engine.submit(text(sample), options(2))
         gate.wait()
         good, bad = sample(), sample()
-        bad["input_ids"] = bad["input_ids"].clone().fill_(10**6)  # outside of the vocabulary
+        bad["input_ids"] = bad["input_ids"].clone().fill_(10**6)  # not in the vocabulary
         answers = [engine.submit(one, options(3)) for one in (good, bad, good)]
         gate.open()
         assert answers[0].text() == answers[2].text() != ""
@@ -206,7 +206,7 @@ def test_one_request_that_cannot_be_read_does_not_spoil_those_beside_it(tiny, sa
         first.text()
 
 
-def test_a_request_that_waits_too_long_is_told_so(tiny, sample, gate):
+def test_a_request_that_waits_too_long_ends_with_an_error(tiny, sample, gate):
     with Engine(tiny, EngineLimits(rows=1, seconds=0.3)) as engine:
         gate.close()
         first = engine.submit(text(sample), options(2))
@@ -214,12 +214,12 @@ def test_a_request_that_waits_too_long_is_told_so(tiny, sample, gate):
         second = engine.submit(text(sample), options(2))
         time.sleep(0.4)
         gate.open()
-        with pytest.raises(OutOfTime, match="in the queue without its turn"):
+        with pytest.raises(OutOfTime, match="in the queue and was never started"):
             second.text()
         first.text()
 
 
-def test_an_answer_is_cut_at_its_seconds(tiny, sample, endless):
+def test_an_answer_is_cut_at_its_time_limit(tiny, sample, endless):
     with Engine(tiny, EngineLimits(seconds=0.5)) as engine:
         answer = engine.submit(text(sample), options(1000))
         assert answer.text()
@@ -227,7 +227,7 @@ def test_an_answer_is_cut_at_its_seconds(tiny, sample, endless):
         assert 0 < answer.completion_tokens < 1000
 
 
-def test_closing_finishes_what_has_been_asked(tiny, sample, gate):
+def test_closing_finishes_the_requests_it_has(tiny, sample, gate):
     engine = Engine(tiny, EngineLimits(rows=1))
     gate.close()
     answers = [engine.submit(text(sample), options(3)) for _ in range(3)]
@@ -266,7 +266,7 @@ def test_functions_of_the_model_run_between_steps(tiny, sample):
         assert answer.text()
 
 
-def test_values_that_are_not_finite_end_their_own_answer_alone(tiny, sample, gate):
+def test_values_that_are_not_finite_end_only_their_own_answer(tiny, sample, gate):
     with Engine(tiny) as engine:
         gate.close()
         first = engine.submit(text(sample), options(2))
@@ -284,7 +284,7 @@ def test_values_that_are_not_finite_end_their_own_answer_alone(tiny, sample, gat
         first.text()
 
 
-def test_what_cannot_be_answered_is_refused_at_once(tiny, sample):
+def test_a_request_that_cannot_be_answered_is_refused_at_once(tiny, sample):
     with Engine(tiny) as engine:
         with pytest.raises(BTCChatError, match="an engine has no beam search"):
             engine.submit(text(sample), options(3, num_beams=2))
@@ -294,7 +294,7 @@ def test_what_cannot_be_answered_is_refused_at_once(tiny, sample):
             engine.submit(long)
 
 
-def test_nothing_is_left_of_many_requests(tiny, sample):
+def test_many_requests_leave_nothing_behind(tiny, sample):
     one = text(sample)
     with Engine(tiny) as engine:
         for _ in range(20):

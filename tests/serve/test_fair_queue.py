@@ -34,7 +34,7 @@ def test_a_client_that_comes_back_waits_for_the_others():
     assert drained(queue) == "b1 c1 a2"
 
 
-def test_what_is_next_can_be_looked_at_first():
+def test_peek_shows_the_next_item():
     queue = queue_of("a1 a2 b1")
     while len(queue):
         assert queue.peek() == queue.pop()

@@ -1,4 +1,4 @@
-"""One process, one device: the next tiles are read while the model works on the last ones."""
+"""One process, one device: the next batch is read while the model works on the current one."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,10 +30,10 @@ def run_local(batches: Batches, reader: TileReader, work: TileWork) -> Rows:
 
 @contextmanager
 def _working(model: PairModel) -> Iterator[Submit]:
-    """The engine's thread, which owns the model; a stub has a thread of its own.
+    """A thread for the model: that of the engine, which owns the model, or one for a stub.
 
-    A batch is one call of the engine: which answers are written together decides their last bits, and a run that was
-    resumed must equal one that was not.
+    A batch is one call of the engine. Which answers are generated together affects their last bits, and a resumed run
+    must equal an uninterrupted one.
     """
     if isinstance(model, BTCChatPairs):
         from btcchat.serve.engine import Engine

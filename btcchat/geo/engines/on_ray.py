@@ -1,19 +1,24 @@
-"""Many processes, on this machine or a cluster, through Ray Data: one model an actor, the same work a batch."""
+"""Many processes, on this machine or a cluster, with Ray Data: each actor has a model and does the same work."""
 
 import json
 import logging
+import socket
 from dataclasses import dataclass, replace
 from typing import Any
 
 from btcchat.compat.extras import require
+from btcchat.errors import BTCChatError
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, LoadModel, Rows
 from btcchat.geo.job import Job, TileReader
 
+CONNECT = 20  # seconds to reach a cluster; Ray itself tries for minutes
+START = 1800  # seconds until all workers have loaded the model; Ray itself waits without limit
+
 
 @dataclass(frozen=True)
 class RayOptions:
-    """address: of a cluster; None starts Ray on this machine. workers: actors. gpus: of each of them."""
+    """address: of a cluster; None starts Ray on this machine. workers: number of actors. gpus: per actor."""
 
     address: str | None = None
     workers: int = 2
@@ -22,7 +27,7 @@ class RayOptions:
 
 @dataclass(frozen=True)
 class Spec:
-    """What an actor is made of. work: without its model, which every actor loads for itself."""
+    """What an actor needs. work: without its model, because every actor loads its own."""
 
     job: Job
     work: TileWork
@@ -30,7 +35,7 @@ class Spec:
 
 
 class Worker:
-    """The actor: opens the scenes and loads the model once, then does batch after batch."""
+    """An actor: it opens the scenes and loads the model once, then does one batch after another."""
 
     def __init__(self, spec: Spec) -> None:
         self._reader = TileReader(spec.job)
@@ -45,19 +50,24 @@ class Worker:
 
 
 def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
-    """A worker that dies is started again, and its batches are done again."""
+    """Do the batches with Ray. If a worker dies, it is started again and its batches are repeated.
+
+    Raises BTCChatError if the cluster cannot be reached, and if it has too few CPUs or GPUs for the workers.
+    """
     require("ray", "--engine ray", "'btcchat[ray]'")
     import ray
 
     started = not ray.is_initialized()
     if started:
-        ray.init(address=options.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        _start(options.address)
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        # One block a batch, made here: a task that cut them would wait for a CPU that the workers have.
+        _check_resources(options)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars, context.wait_for_min_actors_s = False, START
+        # One block per batch, made here: a task that cut them would wait for a CPU that the workers have.
         items = [{"tiles": json.dumps(list(batch))} for batch in batches]
         data = ray.data.from_items(items, override_num_blocks=len(items))
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # now: ray.data sets it when it is first used
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # now, because ray.data sets it on first use
         done = data.map_batches(
             Worker,
             fn_constructor_args=(spec,),
@@ -67,6 +77,40 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
         )
         for row in done.iter_rows():
             yield json.loads(row["rows"])
+    except ray.exceptions.GetTimeoutError as error:
+        raise BTCChatError(
+            f"Ray could not start {options.workers} workers in {START // 60} minutes; give fewer --ray-workers, or a "
+            "cluster with more free CPUs or GPUs"
+        ) from error
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    try:
+        if address not in (None, "auto", "local"):
+            host, _, port = str(address).rpartition("://")[2].rpartition(":")
+            socket.create_connection((host, int(port)), timeout=CONNECT).close()
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+    except (OSError, ValueError) as error:  # Ray's ConnectionError is an OSError
+        reason = " ".join(str(error).split())[:120]
+        raise BTCChatError(
+            f"--ray-address {address}: no Ray cluster answers ({reason}); give HOST:PORT of its head, such as "
+            "10.0.0.1:6379, or auto on one of its machines"
+        ) from error
+
+
+def _check_resources(options: RayOptions) -> None:
+    """Whether this machine is enough for the workers. Nothing is known about a cluster, which may grow."""
+    import ray
+
+    each, kind = (options.gpus, "GPU") if options.gpus else (1.0, "CPU")
+    needed, found = options.workers * each, ray.cluster_resources().get(kind, 0)
+    if options.address is None and needed > found:
+        raise BTCChatError(
+            f"{options.workers} Ray workers with {each:g} {kind} each need {needed:g}, but Ray found {found:g} here; "
+            "change --ray-workers or --ray-gpus"
+        )

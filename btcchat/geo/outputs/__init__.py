@@ -1,1 +1,1 @@
-"""The files of a run, each built from tiles.jsonl and renamed when it is whole."""
+"""The files of a run, each built from tiles.jsonl and renamed when it is complete."""

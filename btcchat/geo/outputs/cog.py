@@ -1,4 +1,4 @@
-"""change.tif: a change map as a Cloud Optimized GeoTIFF; and the mask of what is above a threshold."""
+"""Write change.tif, a change map as a Cloud Optimized GeoTIFF, and the mask of pixels above a threshold."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from btcchat.geo.folder import MAKE_ROOM, output
 CACHE = {"GDAL_CACHEMAX": 2**26}  # bytes, whatever the size of the map
 FLOAT: dict[str, Any] = {"dtype": "float32", "nodata": float("nan")}
 BYTE: dict[str, Any] = {"dtype": "uint8", "nodata": 255}
-LEVELS = 254  # of a map in bytes: its value 254 is 1.0
-SIDE = 512  # pixels of a block of the file
+LEVELS = 254  # the value for 1.0 in a map of bytes
+SIDE = 512  # pixels per side of a block in the file
 
 
 def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, str]) -> None:
-    """float32 with NaN, or uint8 with a scale and 255, where nothing is known."""
+    """Write float32, or uint8 with a scale. Unknown pixels are NaN, or 255."""
     kind = FLOAT if dtype == "float32" else BYTE
-    with output(path) as part, _gdal(path), _scratch(path) as plain:  # _gdal is nearest: its faults are OSErrors too
+    with output(path) as part, _gdal(path), _scratch(path) as plain:  # _gdal after output: its errors are OSErrors too
         import rasterio
         from rasterio.shutil import copy
 
@@ -46,7 +46,7 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
 
 
 def as_bytes(change: np.ndarray) -> np.ndarray:
-    """0..1 as 0..254, not a number as 255."""
+    """0 to 1 as 0 to 254, NaN as 255."""
     levels: np.ndarray = np.nan_to_num(np.clip(change, 0, 1) * LEVELS).round().astype(np.uint8)
     levels[np.isnan(change)] = BYTE["nodata"]
     return levels
@@ -54,7 +54,7 @@ def as_bytes(change: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def above(path: Path, blended: BlendedMap, threshold: float) -> Iterator[Path]:
-    """A temporary byte raster beside ``path``: 1 where the map is above the threshold, else 0."""
+    """A temporary byte raster next to ``path``: 1 where the map is above the threshold, otherwise 0."""
     with _gdal(path), _scratch(path) as plain:
         import rasterio
 
@@ -91,7 +91,7 @@ def _window(window: tuple[int, int, int, int]) -> Any:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """A temporary file in the folder of ``path``, which a kill leaves and the next run removes."""
+    """A temporary file in the folder of ``path``. If the process is killed, the next run removes it."""
     from uuid import uuid4
 
     scratch = path.with_name(f".{path.stem}.{uuid4().hex}.part")
@@ -103,7 +103,7 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _gdal(path: Path) -> Iterator[None]:
-    """GDAL's options while it writes, and its faults as one line."""
+    """Set GDAL's options for writing, and report its errors in one line."""
     import rasterio
     from rasterio._err import CPLE_BaseError
 

@@ -1,4 +1,4 @@
-"""The tiles of a run as features: what tiles.geojson, tiles.gpkg and the report say of each."""
+"""The tiles of a run as features: their properties in tiles.geojson, tiles.gpkg and the report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from btcchat.geo.tiles import Tiles
 
 @dataclass(frozen=True)
 class TileFeatures:
-    """The properties of the tiles ``numbers``, each read from the log when its turn comes. Iterate as often as needed.
+    """The properties of the tiles ``numbers``, read from the log one at a time. Can be iterated over repeatedly.
 
-    about: what all have in common, such as the dates and the model.
+    about: properties that all tiles share, such as the dates and the model.
     """
 
     tiles: Tiles
@@ -50,7 +50,7 @@ class TileFeatures:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """The same tiles as a polygon and its row."""
+    """The same tiles as pairs of a polygon and its properties."""
 
     features: TileFeatures
 
@@ -60,7 +60,7 @@ class _Shapes:
 
 
 def properties(tiles: Tiles, row: TileRow, dates: int, questions: int) -> dict[str, Any]:
-    """caption, change: from the first to the last date. caption_1_2, change_1_2: of a series' first two dates."""
+    """Properties of a tile. caption, change: first to last date. caption_1_2, change_1_2: a series' first two dates."""
     number = row["tile"]
     polygon = tiles.polygon(number)
     lon, lat = centre(polygon, tiles.grid.crs)
@@ -84,5 +84,5 @@ def properties(tiles: Tiles, row: TileRow, dates: int, questions: int) -> dict[s
 
 
 def suffix(pair: Pair, index: int) -> str:
-    """Of the names of a pair's columns and files: none for first to last, else the dates' numbers from 1."""
+    """The suffix of a pair's columns and files: empty for first to last, otherwise the dates' numbers from 1."""
     return "" if index == 0 else f"_{pair[0] + 1}_{pair[1] + 1}"

@@ -1,4 +1,4 @@
-"""The pictures of a report: each date, and the change map over it, small enough for a page."""
+"""The pictures of a report: each date and the change map, small enough for a page."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from btcchat.geo.stretch import Range, frame, overview, overview_size
 from btcchat.geo.warp import OnGrid
 from btcchat.media.page import data_uri
 
-LONGEST = 1400  # pixels of a picture's longer side
+LONGEST = 1400  # pixels of the longer side of a picture
 RED = (255, 32, 32)
 STRONGEST = 190  # opacity of the strongest change, of 255
 
@@ -24,7 +24,7 @@ def date_pictures(dates: Sequence[OnGrid], ranges: Sequence[Range]) -> list[str]
 
 
 def map_picture(blended: BlendedMap) -> str:
-    """The map in red, the more opaque the stronger; its own range, so that a faint change shows."""
+    """The map in red; a stronger change is more opaque. Scaled to its own range, so that a faint change is visible."""
     change = small_map(blended)
     known = np.isfinite(change)
     low, high = (float(change[known].min()), float(change[known].max())) if known.any() else (0.0, 0.0)
@@ -36,7 +36,7 @@ def map_picture(blended: BlendedMap) -> str:
 
 
 def small_map(blended: BlendedMap) -> np.ndarray:
-    """(H, W) at a picture's size: every n-th pixel, of which the map is smooth enough to have few."""
+    """(H, W) at the size of a picture. Every n-th pixel is enough, because the map is smooth."""
     grid = blended.tiles.grid
     width, height = overview_size(grid.width, grid.height, LONGEST)
     columns = ((np.arange(width) + 0.5) * grid.width / width).astype(int)

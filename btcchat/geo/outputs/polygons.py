@@ -1,4 +1,4 @@
-"""changes.gpkg: the outlines of what the map says has changed, each with its area and its tile's caption."""
+"""changes.gpkg: outlines of the map above the threshold, each with its area and its tile's caption."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from btcchat.geo.projection import area
 from btcchat.geo.rows import DONE, caption_of
 
 COLUMNS = {"area_m2": float, "tile": int, "caption": str}
-FEWEST = 4  # pixels of a polygon: fewer are specks of the interpolation
+FEWEST = 4  # pixels of a polygon; smaller ones are artefacts of the interpolation
 
 
 @dataclass
 class Changes:
-    """The polygons of a map above a threshold, holes included, found while they are iterated over, once.
+    """The polygons of a map above a threshold, with holes. They are found during iteration, which is possible once.
 
-    path: beside it is where a temporary file may be. ``count`` and ``area`` (m²) are of those that came.
+    path: a temporary file is written next to it. ``count`` and ``area`` (m²) are those of the polygons so far.
     """
 
     path: Path
@@ -52,10 +52,10 @@ class Changes:
 
 
 def _tile(polygon: Polygon, blended: BlendedMap, log: TileLog) -> int:
-    """The tile that shows a polygon best: of those that were captioned, the one whose centre is nearest."""
+    """The tile that shows a polygon best: of the finished ones, the tile whose centre is nearest."""
     tiles = blended.tiles
     point = polygon.representative_point()
-    column, row = ~tiles.grid.transform * (point.x, point.y)
+    column, row = ~tiles.grid.transform @ (point.x, point.y)
     nearest = tiles.nearest(column, row)
     if log.statuses.get(nearest) == DONE:
         return nearest

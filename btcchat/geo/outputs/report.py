@@ -1,4 +1,4 @@
-"""report.html: both dates under a swipe, the change map and the tiles over them, and a table; it needs no network."""
+"""report.html: a slider between the dates, the change map and the tiles over it, and a table, without a network."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,13 @@ from btcchat.outputs.ours import HTML
 if TYPE_CHECKING:
     from btcchat.geo.scene_run import SceneRun
 
-SHARED = PACKAGE / "serve" / "page" / "shared"  # with the page of `btcchat serve` and `btcchat report`
+SHARED = PACKAGE / "serve" / "page" / "shared"  # shared with `btcchat serve` and `btcchat report`
 ASSETS = PACKAGE / "assets" / "scenes"
 STYLES = (SHARED / "theme.css", SHARED / "swipe.css", ASSETS / "style.css")
 SCRIPTS = (SHARED / "swipe.js", ASSETS / "script.js")
-# Nothing is loaded, from wherever: not even by what a caption says, if an escape were forgotten.
+# Nothing is loaded from anywhere, not even by a caption with markup in it that was not escaped.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-MOST = 3000  # tiles in the page: those with the most change
+MOST = 3000  # tiles on the page, those with the most change
 PLACE = "https://www.openstreetmap.org/?mlat={0:.6f}&mlon={1:.6f}#map=17/{0:.6f}/{1:.6f}"
 
 
@@ -133,6 +133,6 @@ def _facts(run: "SceneRun") -> Iterator[tuple[str, str]]:
     yield "resampling", ", ".join(run.record["resampling"])
     yield "stretch", ", ".join("none" if one is None else f"{one[0]:g} to {one[1]:g}" for one in plan.job.ranges)
     yield "model", f"{run.facts.name} (fingerprint {run.facts.fingerprint or 'unknown'})"
-    yield "threshold of a change", f"{run.threshold:g}, from {run.record['threshold_from']}"
+    yield "change threshold", f"{run.threshold:g}, from {run.record['threshold_from']}"
     yield "settings", f"{run.settings}: {json.dumps(run.record['settings'], ensure_ascii=False)}"
-    yield "beside this page", "tiles.geojson, tiles.gpkg, changes.gpkg, change.tif, run.json"
+    yield "other files", "tiles.geojson, tiles.gpkg, changes.gpkg, change.tif, run.json"

@@ -1,4 +1,4 @@
-"""How QGIS draws our layers: its table of styles inside a GeoPackage, which it looks for when a layer is opened."""
+"""Styles for QGIS, in the table of a GeoPackage that QGIS reads when it opens a layer."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ CONTENT = """INSERT INTO gpkg_contents (table_name, data_type, identifier, descr
 ROW = """INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,
   styleQML, styleSLD, useAsDefault, description, owner)
   VALUES ('', '', ?, ?, 'btcchat', ?, '', 1, 'btcchat scenes', '')"""
-# A fill whose opacity follows the change score, and the outlines of changes; captions are shown as map tips.
+# Tiles are filled by change score, changes are outlined; captions are map tips.
 TILES, CHANGES = ((PACKAGE / "assets" / "scenes" / name) for name in ("tiles.qml", "changes.qml"))
 GEOMETRY = "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?"
 

@@ -1,4 +1,4 @@
-"""Tables of polygons as GeoJSON, GeoPackage and GeoParquet, written in parts, so that any number of rows fits."""
+"""Write polygons with properties as GeoJSON, GeoPackage and GeoParquet, in parts, so that any number fits in memory."""
 
 import json
 import warnings
@@ -15,19 +15,19 @@ from pyproj import CRS
 from btcchat.errors import BTCChatError
 from btcchat.geo.folder import MAKE_ROOM, output
 from btcchat.geo.outputs.style import layer_style
-from btcchat.geo.projection import LONLAT, projected
+from btcchat.geo.projection import lonlat
 
 KINDS: dict[type, Any] = {int: np.int64, float: np.float64, str: object}
-PART = 4096  # rows that are in memory at a time
+PART = 4096  # rows in memory at a time
 
-Feature: TypeAlias = tuple[shapely.Geometry, Mapping[str, Any]]  # a polygon and its row
+Feature: TypeAlias = tuple[shapely.Polygon, Mapping[str, Any]]  # a polygon and its row
 
 
 @dataclass(frozen=True)
 class Table:
-    """Polygons in ``crs`` with columns. columns: name -> type; a row has a value or None for each of them.
+    """Polygons in ``crs`` with columns. columns: name to type; a row has a value or None for each.
 
-    features: what is written; an iterator where the table is written once.
+    features: the rows; an iterator is enough if the table is written once.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Table:
     features: Iterable[Feature]
 
     def parts(self) -> Iterator[list[Feature]]:
-        """The features, PART at a time; one empty part where there is none."""
+        """The features, PART at a time; one empty part if there are none."""
         features = iter(self.features)
         part = list(islice(features, PART))
         yield part
@@ -45,27 +45,27 @@ class Table:
 
 
 def write_geojson(path: Path, table: Table) -> None:
-    """By RFC 7946: longitude and latitude on WGS 84, seven decimals. Polygons are counterclockwise, as a tile's are."""
+    """By RFC 7946: longitude and latitude on WGS 84, with seven decimals (a centimetre)."""
     with output(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f'{{"type": "FeatureCollection", "name": {json.dumps(table.name)}, "features": [\n')
         for number, (shape, row) in enumerate(table.features):
-            lonlat = projected(shape, table.crs, LONLAT)
+            outline = shapely.set_precision(lonlat(shape, table.crs), 1e-7, mode="pointwise")
             feature = {
                 "type": "Feature",
                 "properties": {name: row.get(name) for name in table.columns},
-                "geometry": json.loads(shapely.to_geojson(shapely.set_precision(lonlat, 1e-7, mode="pointwise"))),
+                "geometry": json.loads(shapely.to_geojson(outline)),
             }
             file.write(f"{',' if number else ''}{json.dumps(feature, ensure_ascii=False)}\n")
         file.write("]}\n")
 
 
 def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
-    """A GeoPackage with one layer in the table's CRS. style: a QML file that QGIS draws the layer with."""
+    """A GeoPackage with one layer in the table's CRS. style: a QML file, the layer's style in QGIS."""
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     from pyogrio.raw import write
 
     with output(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that a file being written ends in .part
+        warnings.simplefilter("ignore", RuntimeWarning)  # about the suffix .part
         file.unlink()
         try:
             for number, part in enumerate(table.parts()):
@@ -107,7 +107,7 @@ def write_parquet(path: Path, table: Table) -> None:
 
 
 def _column(name: str, table: Table, part: Sequence[Feature]) -> tuple[np.ndarray, np.ndarray]:
-    """Its values, and which of them are missing."""
+    """The values of a column, and which of them are missing."""
     kind = table.columns[name]
     values = [row.get(name) for _, row in part]
     missing = np.array([value is None for value in values], bool)

@@ -1,4 +1,4 @@
-"""All files of a finished run, one after another, from its rows."""
+"""Write all files of a finished run from its rows."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ SUMMARY = """These are descriptions of changes in neighbouring parts of one area
 
 
 def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> dict[str, Any]:
-    """-> what run.json says of them."""
+    """Write the files, and return what run.json records about them."""
     plan, out = run.plan, run.out
     numbers = [number for number in plan.numbers if number in run.log]
     features = TileFeatures(plan.tiles, run.log, numbers, len(plan.scenes), len(plan.settings.questions), _about(run))
@@ -50,7 +50,7 @@ def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> d
 
 
 def _about(run: "SceneRun") -> dict[str, Any]:
-    """What every feature says of the run."""
+    """The properties that all tiles share."""
     plan = run.plan
     shift = plan.registrations[0]
     return {
@@ -67,7 +67,7 @@ def _dates(run: "SceneRun", pair: tuple[int, int]) -> str:
 
 
 def _summary(run: "SceneRun", features: TileFeatures, summarizer: Callable[[str], str]) -> str | None:
-    """The language model's own words over the captions; None, with a warning, where they do not fit its context."""
+    """The language model's summary of the captions; None, with a warning, if they do not fit its context."""
     captions = [feature["caption"] for feature in features if feature["caption"]]
     if not captions:
         return None

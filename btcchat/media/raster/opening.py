@@ -31,6 +31,13 @@ MAX_BANDS = 4096
 MAX_BLOCK = 2**29  # bytes that GDAL decodes at a time: a strip or a tile
 MAX_DIRECTORIES = 4096  # pages, overviews and masks of a TIFF; GDAL keeps each of them in memory
 NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
+# GDAL has no time limits of its own. A server that stops answering is an error after 30 s below 100 bytes per second.
+NETWORK = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 30,
+    "GDAL_HTTP_LOW_SPEED_TIME": 30,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+    "GDAL_HTTP_MAX_RETRY": 2,
+}
 OPTIONS = {"GDAL_CACHEMAX": 2**26, "GDAL_MAX_BAND_COUNT": MAX_BANDS}  # bytes of decoded blocks; bands
 ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # do not look for sidecar files
 WITH_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
@@ -64,10 +71,10 @@ class Opening:
 
     def __init__(self, source: Path | Embedded, driver: str, *, virtual: bool = False) -> None:
         source = as_binary(source) if driver == "PNM" else source
-        self.source, self.driver = source, driver
+        self.source, self.driver, self._virtual = source, driver, virtual
         self._stack = ExitStack()
         sidecars = not isinstance(source, Embedded) and (virtual or _sidecars_are_tiff(source))
-        network = {} if virtual else NO_NETWORK
+        network = NETWORK if virtual else NO_NETWORK
         self.options: dict[str, Any] = {**OPTIONS, **network, **(WITH_SIDECARS if sidecars else ALONE)}
         self._memory: Any = None
         if isinstance(source, Embedded):
@@ -105,7 +112,8 @@ class Opening:
         except (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, SystemError) as error:
             if isinstance(error, BTCChatError | PermissionError):
                 raise
-            raise BTCChatError(f"image '{self.source}' is truncated or damaged: {_line(error)}") from error
+            fault = "cannot be read" if self._virtual else "is truncated or damaged"
+            raise BTCChatError(f"image '{self.source}' {fault}: {_line(error)}") from error
 
     def close(self) -> None:
         self._stack.close()

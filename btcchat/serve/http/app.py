@@ -1,4 +1,4 @@
-"""The app: its routes, and what guards them."""
+"""The ASGI app: its routes, and the middleware around them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,11 +16,11 @@ from btcchat.serve.http.request_body import ChatRequest
 from btcchat.serve.http.security import Access, Bounded, SecurityHeaders
 from btcchat.serve.http.service import Service
 
-ABOUT = "Questions about images, pairs, series and videos of remote sensing; see docs/serving.md."
+ABOUT = "Ask questions about remote sensing images, pairs, series and videos; see docs/serving.md."
 
 
 def build_app(service: Service) -> ASGIApp:
-    """The app of a service, whose model is loaded while the app starts to serve."""
+    """Build the app of a service. Until its model is loaded, the app answers requests with 503."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -32,7 +32,7 @@ def build_app(service: Service) -> ASGIApp:
         title="btcchat",
         version=__version__,
         description=ABOUT,
-        docs_url=None,  # pages.py has one that needs no network
+        docs_url=None,  # pages.py has a page that needs no network
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -54,7 +54,7 @@ def build_app(service: Service) -> ASGIApp:
 
 
 def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document, with the body of the one route that reads it itself."""
+    """Make the OpenAPI document, with the schema of the one body that a route parses itself."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:

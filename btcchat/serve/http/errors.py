@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them: ``{"error": {"message", "type", "param", "code"}}`` with the right status."""
+"""Errors as OpenAI's clients expect them: ``{"error": {"message", "type", "param", "code"}}`` with the right status."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from btcchat.serve.job import OutOfTime
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-CLIENT_LEFT = 499  # as nginx writes it; nobody reads this answer
+CLIENT_LEFT = 499  # nginx's status for a client that disconnected; nobody reads this response
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -25,13 +25,13 @@ TYPES = {
     429: "rate_limit_error",
 }
 MEANINGS = {
-    400: "The request is wrong; the message says how",
+    400: "The request is invalid; the message says why",
     401: "The API key is missing or wrong",
-    403: "The request comes from a web page of another site, or names another host",
-    404: "There is no such model",
+    403: "The request comes from another site's web page, or names another host",
+    404: "No such model",
     408: "The body did not arrive in time",
     413: "The body is larger than the server accepts",
-    415: "A file is not an image that can be read, or the body is not multipart/form-data",
+    415: "A file is not a readable image, or the body is not multipart/form-data",
     422: "A field is missing or wrong",
     429: "Too many requests are waiting; try again after Retry-After seconds",
     500: "The model could not compute the answer",
@@ -40,7 +40,7 @@ MEANINGS = {
 
 
 class APIError(HTTPException):
-    """An answer with an error. param: the field that is wrong; code: a word for programs."""
+    """An error response. param: the field that is wrong. code: a machine-readable name of the error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
@@ -62,13 +62,13 @@ class ErrorBody(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the ``responses`` of a route."""
+    """The ``responses`` of a route: errors with these statuses, and those that any route can have."""
     everywhere = (401, 403, 408, 413, 429, 500, 503)
     return {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in (*statuses, *everywhere)}
 
 
 def from_engine(error: Exception) -> APIError:
-    """The answer where an engine refuses a request, or ends it with an error."""
+    """The error response for an exception from an engine, which refused a request or ended it."""
     if isinstance(error, QueueFull):
         return APIError(429, str(error), code="queue_full")
     if isinstance(error, Closed):
@@ -90,7 +90,7 @@ def response(error: HTTPException) -> JSONResponse:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every error of the app, ours or not, is answered in this form."""
+    """Answer every error of the app in this format, whatever raised it."""
 
     @app.exception_handler(HTTPException)
     async def known(_: Request, error: HTTPException) -> JSONResponse:
@@ -100,7 +100,9 @@ def add_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         kind = request.headers.get("content-type", "")
         if request.method == "POST" and not kind.lower().startswith("multipart/form-data"):
-            return response(APIError(415, f"the body is {kind[:80] or 'of no type'}, expected multipart/form-data"))
+            return response(
+                APIError(415, f"the content type is {kind[:80] or 'missing'}, expected multipart/form-data")
+            )
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
         return response(APIError(422, f"{name or 'the body'}: {first['msg']}", param=name or None))

@@ -1,4 +1,4 @@
-"""Images that a request names by an address: only of hosts that were allowed, and never from a private network."""
+"""Download images that a request names by URL: only from allowed hosts, and never from a private network."""
 
 import ipaddress
 import socket
@@ -15,25 +15,25 @@ CHUNK = 2**16
 
 
 def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) -> bytes:
-    """What is at an http or https address. hosts: ``name`` or ``name:port``, of which the address must have one.
+    """Download the bytes at an http or https URL. hosts: allowed hosts, as ``name`` or ``name:port``.
 
-    Every address that the name has must be a public one; the connection goes to the one that was checked, and
-    redirects are not followed. Raises BTCChatError.
+    Every IP address of the host must be public; the connection goes to an address that was checked, and redirects are
+    not followed. Raises BTCChatError if the URL is refused, fails, or exceeds ``most_bytes`` or ``seconds``.
     """
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
     except ValueError:
-        raise BTCChatError(f"{url[:80]!r} is not an address that can be read") from None
+        raise BTCChatError(f"{url[:80]!r} is not a valid URL") from None
     if parts.scheme not in PORTS:
-        raise BTCChatError(f"{url[:80]!r}: expected a data: URL, or an http or https address")
+        raise BTCChatError(f"{url[:80]!r}: expected a data: URL, or an http or https URL")
     allowed = host in hosts and port == PORTS[parts.scheme]
     if not (allowed or f"{host}:{port}" in hosts):
         raise BTCChatError(
-            f"images are not fetched from {host[:80]!r}; send a data: URL, or start with --allow-urls HOST"
+            f"images are not fetched from {host[:80]!r}; send a data: URL, or start the server with --allow-urls HOST"
         )
     if parts.username is not None or parts.password is not None:
-        raise BTCChatError("an address with a user name is not fetched; leave it out")
+        raise BTCChatError("a URL with a user name or password is not fetched; leave them out")
     address = _public_address(host)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
@@ -41,18 +41,18 @@ def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) ->
     except BTCChatError:
         raise
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise BTCChatError(f"{host} could not be read: {type(error).__name__}") from None
+        raise BTCChatError(f"nothing could be fetched from {host}: {type(error).__name__}") from None
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet."""
+    """Whether an IP address belongs to the public internet."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
     return parsed.is_global and not parsed.is_multicast and (mapped is None or is_public(str(mapped)))
 
 
 def addresses(host: str) -> list[str]:
-    """IP addresses of a name; none where it is not known."""
+    """The IP addresses of a host name; none if it cannot be resolved."""
     try:
         return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
@@ -89,5 +89,5 @@ def _read(scheme: str, place: tuple[str, str, int], path: str, *, most_bytes: in
             if len(data) > most_bytes:
                 raise BTCChatError(f"{host} sends more than the limit of {most_bytes:,} bytes")
             if time.monotonic() > end:
-                raise BTCChatError(f"{host} did not send all of it within {seconds:.0f} s")
+                raise BTCChatError(f"{host} did not send the whole file within {seconds:.0f} s")
     return bytes(data)

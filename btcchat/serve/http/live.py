@@ -1,4 +1,4 @@
-"""An answer of the engine's thread, as it is awaited by a request; it is cancelled when the client leaves."""
+"""Await an answer that the engine's thread writes, and cancel it when the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,28 +14,28 @@ from btcchat.serve.http.service import Service
 
 
 class ClientLeft(APIError):
-    """Nobody is there to be answered."""
+    """The client disconnected; nobody reads the response."""
 
     def __init__(self) -> None:
-        super().__init__(CLIENT_LEFT, "the client has left")
+        super().__init__(CLIENT_LEFT, "the client closed the connection")
 
 
 class LiveAnswer:
-    """Raises what `Engine.submit` raises."""
+    """An answer that a request awaits. Creating one submits it, and raises what `Engine.submit` raises."""
 
     def __init__(self, service: Service, request: Request, sample: Sample, options: GenerationOptions):
         self._service, self._request = service, request
-        self._received: asyncio.Queue[str | None] = asyncio.Queue()  # as long as the longest answer at most
+        self._received: asyncio.Queue[str | None] = asyncio.Queue()  # at most as long as the longest answer
         loop = asyncio.get_running_loop()
 
         def deliver(piece: str | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the server has ended
+            with suppress(RuntimeError):  # the loop is closed: the server has stopped
                 loop.call_soon_threadsafe(self._received.put_nowait, piece)
 
         self.answer = service.engine.submit(sample, options, client=client_of(request), deliver=deliver)
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """The text as it is written, without space around it. Raises APIError where it is not written to its end."""
+        """The text as it is written, without leading or trailing space. Raises APIError if the answer is broken off."""
         watch = asyncio.create_task(self._watch())
         begun, space = False, ""
         try:
@@ -54,16 +54,17 @@ class LiveAnswer:
             self._service.metrics.ended(self.answer)
 
     async def whole(self) -> str:
+        """The whole text. Raises APIError, as `pieces` does."""
         return "".join([piece async for piece in self.pieces()])
 
     @property
     def finish_reason(self) -> str:
-        """As OpenAI has it."""
+        """The reason as OpenAI names it."""
         return "length" if self.answer.finish_reason == "seconds" else str(self.answer.finish_reason)
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What OpenAI's fields do not say of it."""
+        """Facts about the answer that OpenAI's fields have no place for."""
         return {"cut_by": "seconds"} if self.answer.finish_reason == "seconds" else {}
 
     def usage(self) -> dict[str, int]:
@@ -71,7 +72,7 @@ class LiveAnswer:
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     async def _watch(self) -> None:
-        """Until the client leaves."""
+        """Wait until the client disconnects, then cancel the answer."""
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
         self.answer.cancel()

@@ -43,7 +43,7 @@ class Choice(BaseModel):
 
 
 class Completion(BaseModel):
-    """An answer. btcchat: the modality that the images were taken as, and how many there were."""
+    """An answer. btcchat: the modality that was assumed for the images, and their number."""
 
     id: str
     object: str = "chat.completion"
@@ -65,8 +65,8 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/v1/chat/completions", responses=answers, openapi_extra={"requestBody": accepted})
     async def chat_completions(request: Request) -> Response:
-        """Answer a question about images, as OpenAI's clients ask it; `stream` sends the answer as it is written."""
-        _ = service.engine  # nothing is read before there is one
+        """Answer a question about images from OpenAI's clients; with `stream` the answer is sent as it is written."""
+        _ = service.engine  # answers 503 before anything is read
         chat, sample, options, about = await service.read(_prepare, service, await request.body())
         try:
             live = LiveAnswer(service, request, sample, options)
@@ -85,7 +85,7 @@ def routes(service: Service) -> APIRouter:
             completion = Completion(**head, choices=[choice], usage=Usage(**live.usage()), btcchat=about | live.notes)
             return Response(completion.model_dump_json(), media_type="application/json")
         pieces = live.pieces()
-        first = await anext(pieces, "")  # an error before it still has a status
+        first = await anext(pieces, "")  # an error before the first piece can still set the status
         events = _events(
             head, about, live, first, pieces, chat.stream_options is not None and chat.stream_options.include_usage
         )
@@ -93,7 +93,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models", responses=documented())
     async def models() -> dict[str, Any]:
-        """The model that is loaded, as OpenAI lists them."""
+        """The loaded model, in the format of OpenAI's list of models."""
         return {"object": "list", "data": [_described(service)]}
 
     @router.get("/v1/models/{model:path}", responses=documented(404))
@@ -109,6 +109,7 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 def check_model(name: str, service: Service) -> None:
+    """Raise APIError 404 if ``name`` is not the loaded model."""
     if name != service.settings.model_id:
         known = service.settings.model_id
         raise APIError(
@@ -117,18 +118,18 @@ def check_model(name: str, service: Service) -> None:
 
 
 def _prepare(service: Service, data: bytes) -> tuple[ChatRequest, Sample, GenerationOptions, dict[str, Any]]:
-    """In a reader's thread: the body -> what the model reads. Raises APIError."""
+    """Parse a body and prepare the model's input, in a reader thread. Raises APIError."""
     chat = parse(data)
     check_model(chat.model, service)
     options = options_of(chat, service.settings)
     try:
         question = question_of(chat, service.fetch)
-        frames = service.frames(question.shown, reading_of(chat, service.settings))
+        frames = service.frames(question.images, reading_of(chat, service.settings))
         sample = service.sample(question, frames)
     except BTCChatError as error:
         first = str(error).split(" ")[0].rstrip(":")
         raise APIError(400, str(error), param=first if first in FIELDS else "messages") from None
-    return chat, sample, options, {"modality": question.shown.modality, "images": len(sample["frames"])}
+    return chat, sample, options, {"modality": question.images.modality, "images": len(sample["frames"])}
 
 
 async def _events(

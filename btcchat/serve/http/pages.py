@@ -1,4 +1,4 @@
-"""What a browser opens: the page, the examples, the documentation of the API, and whether the server is well."""
+"""What a browser opens: the page, the examples, the documentation of the API, and the server's status."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from btcchat.serve.http.service import Service
 
 PAGE = Path(__file__).parents[1] / "page"
 DOCS = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>btcchat: the API</title>
+<html lang="en"><head><meta charset="utf-8"><title>btcchat API</title>
 <link rel="stylesheet" href="/docs/static/swagger-ui.css"></head>
 <body><div id="docs"></div>
 <script src="/docs/static/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
@@ -40,12 +40,12 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return {"status": "ok"}
 
     @router.get("/readyz", responses={503: documented()[503]})
     async def readyz() -> dict[str, str]:
-        """Whether the model is loaded and takes requests."""
+        """Whether the model is loaded and accepts requests."""
         _ = service.engine
         return {"status": "ready"}
 
@@ -57,7 +57,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v1/info", responses=documented())
     async def info() -> dict[str, Any]:
-        """The model that is loaded, the limits of a request, and what is taken where a request does not say."""
+        """The loaded model, the limits on a request, and the defaults of fields that a request leaves out."""
         settings, config = service.settings, service.model.config
         limits = {
             "images": settings.max_images,
@@ -82,7 +82,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def mount(app: FastAPI) -> None:
-    """The folders of files."""
+    """Serve the folders of static files."""
     import fastapi_offline
 
     swagger = Path(fastapi_offline.__file__).parent / "static"

@@ -1,4 +1,4 @@
-"""OpenAI's messages -> a record of ours. The only place where what the images are may follow from their number."""
+"""Turn OpenAI's messages into a question. Only here may the number of images decide what kind they are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
 from btcchat.media.source import Embedded
 from btcchat.serve.http.errors import APIError
-from btcchat.serve.http.images import Fetch, Shown, decode_url
+from btcchat.serve.http.images import Fetch, RequestImages, decode_url
 from btcchat.serve.http.request_body import ChatRequest, ImagePart, SystemMessage, TextPart, UserMessage, VideoPart
 from btcchat.serve.http.settings import Settings
 
@@ -18,17 +18,17 @@ DEFAULT_TOKENS = 128
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. history: as that of `btcchat.request`."""
+    """A question about images. history and dates: as in `btcchat.request`."""
 
     text: str
-    shown: Shown
+    images: RequestImages
     history: Sequence[Mapping[str, str]] = ()
     system: str | None = None
     dates: Sequence[str] | None = None
 
 
 def question_of(request: ChatRequest, fetch: Fetch) -> Question:
-    """Raises APIError 400 that names the message, and BTCChatError for an image that cannot be read or downloaded."""
+    """The question of a request. Raises APIError 400 that names the wrong message, BTCChatError for a bad image URL."""
     messages = list(request.messages)
     system = None
     if isinstance(messages[0], SystemMessage):
@@ -39,14 +39,14 @@ def question_of(request: ChatRequest, fetch: Fetch) -> Question:
             place = len(request.messages) - len(messages) + number
             raise APIError(
                 400,
-                f"messages[{place}] has role {message.role}, expected {expected}: the two must alternate",
+                f"messages[{place}] has role {message.role}, expected {expected}: user and assistant must alternate",
                 param="messages",
             )
     if len(messages) % 2 == 0:
-        raise APIError(400, "messages must end with a question: a message of the user", param="messages")
+        raise APIError(400, "messages must end with a question, in a message with role user", param="messages")
     speakers = {"user": "human", "assistant": "gpt"}
     turns = [{"from": speakers[message.role], "value": _text(message.content)} for message in messages]
-    return Question(turns[-1]["value"], _shown(request, fetch), turns[:-1], system, request.dates)
+    return Question(turns[-1]["value"], _images_of(request, fetch), turns[:-1], system, request.dates)
 
 
 def _text(content: str | Sequence[Any]) -> str:
@@ -55,30 +55,34 @@ def _text(content: str | Sequence[Any]) -> str:
     )
 
 
-def _shown(request: ChatRequest, fetch: Fetch) -> Shown:
+def _images_of(request: ChatRequest, fetch: Fetch) -> RequestImages:
     users = [message for message in request.messages if isinstance(message, UserMessage)]
-    shown = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
-    if any(shown[1:]):
+    attached = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
+    if any(attached[1:]):
         raise APIError(
-            400, "images belong to the first message of the user; send them there in every turn", param="messages"
+            400, "images belong in the first user message; send them there in every request", param="messages"
         )
-    parts: list[Any] = shown[0]
+    parts: list[Any] = attached[0]
     videos = [part for part in parts if isinstance(part, VideoPart)]
     if videos and len(parts) > 1:
-        raise APIError(400, "a video is the only thing that a request shows; leave out the others", param="messages")
+        raise APIError(
+            400, "a request can have one video and no images beside it; leave out the rest", param="messages"
+        )
     default = "video" if videos else ("text", "image", "pair")[len(parts)] if len(parts) < 3 else "series"
     modality = request.modality or default
     if videos and modality != "video":
         raise APIError(
-            400, f"modality is {modality!r} and the request has a video_url; use image_url", param="modality"
+            400, f"modality is {modality!r}, but the request has a video_url; use image_url", param="modality"
         )
     if request.modality == "text" and parts:
-        raise APIError(400, "modality is 'text' and the request has images; leave one of them out", param="modality")
+        raise APIError(
+            400, "modality is 'text', but the request has images; leave out one or the other", param="modality"
+        )
     files = []
     for number, part in enumerate(parts, start=1):
         url = part.image_url.url if isinstance(part, ImagePart) else part.video_url.url
         files.append(Embedded("video" if videos else f"image {number}", decode_url(url, fetch)))
-    return Shown(modality, files, is_video=bool(videos))
+    return RequestImages(modality, files, is_video=bool(videos))
 
 
 def _parts(message: UserMessage) -> Sequence[Any]:
@@ -86,9 +90,9 @@ def _parts(message: UserMessage) -> Sequence[Any]:
 
 
 def options_of(request: ChatRequest, settings: Settings) -> GenerationOptions:
-    """Raises APIError that names the field."""
+    """How the answer is generated. Raises APIError that names the wrong field."""
     if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise APIError(400, "max_tokens and max_completion_tokens are the same; give one", param="max_tokens")
+        raise APIError(400, "max_tokens and max_completion_tokens mean the same; give only one", param="max_tokens")
     name = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
     tokens = check_tokens(request.max_tokens or request.max_completion_tokens, settings, name, status=400)
     stop = [request.stop] if isinstance(request.stop, str) else request.stop
@@ -99,7 +103,7 @@ def options_of(request: ChatRequest, settings: Settings) -> GenerationOptions:
 
 
 def check_tokens(tokens: int | None, settings: Settings, name: str, *, status: int) -> int:
-    """The longest answer, DEFAULT_TOKENS where it is not said. Raises APIError above the server's limit."""
+    """The maximum number of new tokens, by default DEFAULT_TOKENS. Raises APIError above the server's limit."""
     if tokens is not None and tokens > settings.max_new_tokens:
         raise APIError(
             status, f"{name} is {tokens}; this server writes at most {settings.max_new_tokens} tokens", param=name
@@ -108,7 +112,7 @@ def check_tokens(tokens: int | None, settings: Settings, name: str, *, status: i
 
 
 def reading_of(fields: Any, settings: Settings) -> Reading:
-    """How the images are read: as the request says, else as the server was started. Raises BTCChatError."""
+    """How to read the images: as the request says, otherwise as the server's flags say. Raises BTCChatError."""
     words = [getattr(fields, name) or getattr(settings, name) for name in ("bands", "stretch", "nodata")]
     try:
         return Reading.parse(*words)

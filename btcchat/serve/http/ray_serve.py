@@ -1,4 +1,4 @@
-"""The same app on Ray Serve: processes with the model on one machine or on many."""
+"""The same app on Ray Serve: processes that each have the model, on one machine or on many."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ NAME = "btcchat"
 
 
 def serve_on_ray(settings: Settings, port: int, *, replicas: int, listening: Callable[[str], object]) -> None:
-    """Answer requests until a signal. It joins the cluster that RAY_ADDRESS names; without one it starts its own.
+    """Serve requests until a signal arrives. Joins the cluster that RAY_ADDRESS names, or starts one on this machine.
 
     Each replica has a model and an engine of its own; on a machine with GPUs it takes one of them. Ray's proxy on every
     machine of the cluster listens at ``port``. Raises BTCChatError where the replicas cannot be started.
@@ -38,7 +38,7 @@ def serve_on_ray(settings: Settings, port: int, *, replicas: int, listening: Cal
     deployment = serve.deployment(
         name=NAME,
         num_replicas=replicas,
-        max_ongoing_requests=settings.max_queue + settings.max_batch + 16,  # the app itself refuses what is too much
+        max_ongoing_requests=settings.max_queue + settings.max_batch + 16,  # the app has its own limit
         graceful_shutdown_timeout_s=settings.drain_seconds,
         ray_actor_options={"num_gpus": gpus},
     )
@@ -53,7 +53,7 @@ def serve_on_ray(settings: Settings, port: int, *, replicas: int, listening: Cal
             serve.run(application, name=NAME, route_prefix="/")
         except RuntimeError as error:
             raise BTCChatError(f"the replicas could not be started: {str(error).splitlines()[-1]}") from error
-        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there, which prints stacks and aborts
+        signal.signal(signal.SIGTERM, terminate)  # Ray installed a handler that prints stacks and aborts
         listening(f"http://{settings.host}:{port}")
         threading.Event().wait()
     finally:

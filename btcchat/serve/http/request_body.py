@@ -8,21 +8,21 @@ from btcchat.media.frames import MODALITIES
 from btcchat.serve.http.errors import APIError
 
 MOST_MESSAGES = 200
-UNSUPPORTED = {  # fields of OpenAI's, each with what to do
-    "tools": "leave it out; the model calls no functions",
-    "tool_choice": "leave it out; the model calls no functions",
-    "functions": "leave it out; the model calls no functions",
-    "function_call": "leave it out; the model calls no functions",
-    "response_format": "leave it out; the answer is plain text",
+UNSUPPORTED = {  # OpenAI's fields that are refused, with what to do instead
+    "tools": "leave it out: the model calls no functions",
+    "tool_choice": "leave it out: the model calls no functions",
+    "functions": "leave it out: the model calls no functions",
+    "function_call": "leave it out: the model calls no functions",
+    "response_format": "leave it out: the answer is plain text",
     "top_logprobs": "leave it out",
     "logit_bias": "leave it out",
     "audio": "leave it out: answers are always text",
-    "modalities": "leave it out: answers are always text. The kind of images goes into the field modality",
+    "modalities": "leave it out: answers are always text; name the kind of images in the field modality",
 }
 
 
 class Body(BaseModel):
-    """A null is a field that was left out; a field that has no effect here is an error, not ignored."""
+    """A null counts as a field that was left out; a field that cannot have an effect is an error, not ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -58,7 +58,7 @@ Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
 class SystemMessage(Body):
-    """The first message; it replaces the system text of the model's template."""
+    """Only as the first message; replaces the system text of the model's prompt template."""
 
     role: Literal["system", "developer"]
     content: str | list[TextPart]
@@ -66,7 +66,7 @@ class SystemMessage(Body):
 
 
 class UserMessage(Body):
-    """Images belong to the first one."""
+    """Images belong in the first user message."""
 
     role: Literal["user"]
     content: str | list[Part]
@@ -77,7 +77,7 @@ class AssistantMessage(Body):
     role: Literal["assistant"]
     content: str | list[TextPart]
     name: str = ""
-    annotations: list[Any] = Field([], max_length=0)  # as clients send an answer back
+    annotations: list[Any] = Field([], max_length=0)  # clients send it back with an answer
 
 
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
@@ -89,17 +89,17 @@ class StreamOptions(Body):
 
 
 class ChatRequest(Body):
-    """A question, with what was said before it."""
+    """A question, and the conversation before it."""
 
     model: str
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
     modality: Literal["text", "image", "pair", "series", "video"] | None = Field(
         None, description="The kind of images. By default their number decides: image, pair or series."
     )
-    dates: list[str] | None = Field(None, description="Of a pair or series: the date of each image.")
-    bands: str | None = Field(None, description="Bands that are red, green, blue, such as 4,3,2.")
+    dates: list[str] | None = Field(None, description="The date of each image of a pair or series.")
+    bands: str | None = Field(None, description="Bands to use as red, green and blue, such as 4,3,2.")
     stretch: str | None = Field(None, description="shared, per-date, none or LOW,HIGH.")
-    nodata: str | None = Field(None, description="The value that is no data, or none.")
+    nodata: str | None = Field(None, description="The pixel value that marks missing data, or none.")
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -121,7 +121,7 @@ assert set(MODALITIES) == {"text", "image", "pair", "series", "video"}
 
 
 def parse(body: bytes) -> ChatRequest:
-    """Raises APIError 400 that names the field."""
+    """Parse the body of a request. Raises APIError 400 that names the wrong field."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
@@ -130,16 +130,16 @@ def parse(body: bytes) -> ChatRequest:
 
 def _refusal(error: ValidationError) -> APIError:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    fault = max(faults, key=lambda fault: len(fault["loc"]))  # of a union: of the member that came furthest
+    fault = max(faults, key=lambda fault: len(fault["loc"]))  # of a union: of the member that matched furthest
     param = _name(fault["loc"])
     message = fault["msg"]
     if fault["type"] == "extra_forbidden":
-        message = f"it is not supported; {UNSUPPORTED.get(param, 'leave it out')}"
+        message = f"this field is not supported; {UNSUPPORTED.get(param, 'leave it out')}"
     return APIError(400, f"{param or 'the body'}: {message}", param=param or None)
 
 
 def _name(loc: tuple[int | str, ...]) -> str:
-    """``messages[0].content[1].image_url`` of a place, without the names of union members."""
+    """The path of a field, such as ``messages[0].content[1].image_url``, without the names of union members."""
     members = {"system", "developer", "user", "assistant", "text", "image_url", "video_url", "str"}
     name, previous = "", None
     for part in loc:

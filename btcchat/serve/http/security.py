@@ -1,4 +1,4 @@
-"""Who may ask, and how much they may send. Plain ASGI, so that nothing of a body is read before it is allowed."""
+"""Access control, and limits on requests. Plain ASGI, so that no part of a body is read before it is allowed."""
 
 import hmac
 from urllib.parse import urlsplit
@@ -21,14 +21,14 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # a browser asks whether a file is newer, so that an updated page is whole
+    "Cache-Control": "no-cache",  # browsers check for newer files, so that an updated page is never mixed with old ones
 }
-DISCARDED = 4  # times the limit: what is read of a body that is too large, so that its sender reads the answer
-UPLOADS = 8  # bodies of the largest size that may be in memory together
+DISCARDED = 4  # times the limit: how much of too large a body is discarded, so that its sender reads the response
+UPLOADS = 8  # bodies of the largest size that may be in memory at the same time
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every answer."""
+    """Adds HEADERS to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -45,7 +45,7 @@ class SecurityHeaders:
 
 
 class Access:
-    """Refuses a request without the key, from a web page of another site, or that names another host."""
+    """Refuses requests that lack the key, come from another site's web page, or name another host."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -61,12 +61,12 @@ class Access:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.settings.local_only and not _is_local(host, self.settings.host):
-            # Otherwise any web page could reach this server through a name of its own that leads to 127.0.0.1.
+            # Otherwise any web page could reach this server through a host name of its own that resolves to 127.0.0.1.
             return APIError(
-                403, f"the host {host[:80]!r} is not this server's; give --api-key-file to serve other names"
+                403, f"the host {host[:80]!r} is not a name of this machine; start with --api-key-file to serve others"
             )
         if origin is not None and urlsplit(origin).netloc != host and not self._is_allowed(origin):
-            return APIError(403, f"pages of {origin[:80]!r} may not use this server; allow it with --cors-origin")
+            return APIError(403, f"web pages of {origin[:80]!r} may not use this server; allow them with --cors-origin")
         path = scope["path"]
         if self.keys and (path.startswith("/v1/") or path == "/metrics") and not self._has_key(headers):
             return APIError(
@@ -80,7 +80,7 @@ class Access:
     def _has_key(self, headers: Headers) -> bool:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip().encode("latin-1", "replace")
-        matches = [hmac.compare_digest(given, own) for own in self.keys]  # of all of them, in constant time
+        matches = [hmac.compare_digest(given, own) for own in self.keys]  # all of them, in constant time
         return scheme.lower() == "bearer" and any(matches)
 
 
@@ -93,10 +93,10 @@ def _is_local(host: str, own: str) -> bool:
 
 
 class Bounded:
-    """Bounds what the requests that are worked on may take: their number, their bytes, and their time.
+    """Limits the requests in progress: their number, their bytes, and their time.
 
-    A body is counted while it streams in: one above the limit is thrown away, and answered with 413. A request that
-    would be one too many, or whose body does not fit beside the others', is answered with 429 before it is read.
+    A body is counted while it streams in; one above the limit is discarded and answered with 413. A request is answered
+    with 429 if there are too many already, or if its body does not fit in memory beside those of the others.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -110,7 +110,7 @@ class Bounded:
             return
         if self.requests >= self.most:
             full = APIError(
-                429, f"{self.most} requests are worked on or waiting already; try again later", code="queue_full"
+                429, f"{self.most} requests are already in progress or waiting; try again later", code="queue_full"
             )
             await response(full)(scope, receive, send)
             return
@@ -124,7 +124,7 @@ class Bounded:
             await send(message)
 
         try:
-            with anyio.fail_after(self.settings.max_seconds + 60):  # an answer that nobody reads ends too
+            with anyio.fail_after(self.settings.max_seconds + 60):  # ends an answer that the client does not read
                 await self._check_length(scope, body)
                 await self.app(scope, body.receive, send_noting)
         except (APIError, TimeoutError) as error:
@@ -150,7 +150,7 @@ class _Body:
         self.complete = False
 
     async def receive(self) -> Message:
-        if self.complete:  # what comes now is only that the client has left
+        if self.complete:  # the only message left is that the client disconnected
             return await self._receive()
         try:
             with anyio.fail_after(self.bounds.settings.max_seconds):
@@ -164,15 +164,15 @@ class _Body:
         if self.size > self.bounds.settings.max_body:
             await self.refuse()
         if self.bounds.bytes > UPLOADS * self.bounds.settings.max_body:
-            raise APIError(429, "too many large requests are worked on already; try again later", code="queue_full")
+            raise APIError(429, "too many large requests are already in progress; try again later", code="queue_full")
         return message
 
     async def refuse(self) -> None:
-        """Throw away what still comes, so that the sender gets to reading the answer, and raise it."""
+        """Discard the rest of the body, so that its sender reads the response, then raise APIError 413."""
         limit = self.bounds.settings.max_body
-        thrown = 0
-        while not self.complete and thrown < DISCARDED * limit:
+        discarded = 0
+        while not self.complete and discarded < DISCARDED * limit:
             message = await self._receive()
-            thrown += len(message.get("body", b""))
+            discarded += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
-        raise APIError(413, f"the request has more than {limit:,} bytes, which is the limit; send smaller images")
+        raise APIError(413, f"the request is larger than the limit of {limit:,} bytes; send smaller images")

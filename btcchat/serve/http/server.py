@@ -1,4 +1,4 @@
-"""Listening: one process with uvicorn, or several that share a port."""
+"""Run the server: one process with uvicorn, or several that share a port."""
 
 import logging
 import os
@@ -22,14 +22,14 @@ from btcchat.serve.http.metrics import FOLDER
 from btcchat.serve.http.service import Service
 from btcchat.serve.http.settings import Settings
 
-SETTINGS = "BTCCHAT_SERVE"  # environment of the processes of replicas
-CONNECTIONS = 1000  # of one process
-HEALTH_SECONDS = 60  # in which a process has to answer, however busy it is, before another takes its place
-FAILED_TO_START = 3  # uvicorn's own exit code, at which it starts no other process in its place
+SETTINGS = "BTCCHAT_SERVE"  # environment variable with the settings of replicas
+CONNECTIONS = 1000  # at most, of one process
+HEALTH_SECONDS = 60  # a replica that does not respond for so long is replaced
+FAILED_TO_START = 3  # the exit code at which uvicorn does not replace a process
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which refuses further requests from the signal on that ends it."""
+    """uvicorn's server, which calls ``on_exit`` as soon as a signal ends it."""
 
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], object]) -> None:
         super().__init__(config)
@@ -41,9 +41,9 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callable[[str], object]) -> None:
-    """Answer requests until a signal. listening: called with the address once it can be reached.
+    """Serve requests until a signal arrives. listening: called with the server's URL once it accepts connections.
 
-    Raises BTCChatError for an address that cannot be used, and what loading the model raises.
+    Raises BTCChatError for an address that cannot be used, and whatever loading the model raises.
     """
     with bind(settings.host, port) as own:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -59,18 +59,18 @@ def serve(settings: Settings, port: int, *, replicas: int = 1, listening: Callab
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises BTCChatError for an address that cannot be used."""
+    """A socket that listens at the address. Raises BTCChatError if it cannot be used."""
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server((host, port), family=found[0], backlog=2048)
     except (OSError, OverflowError, UnicodeError) as error:
         number = getattr(error, "errno", None) or 0
-        reason = os.strerror(number) if number > 0 else str(error)  # asyncio and socket add to an error's own words
-        raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; choose another") from None
+        reason = os.strerror(number) if number > 0 else str(error)  # asyncio and socket add to the system's words
+        raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; choose another address") from None
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Of uvicorn."""
+    """Options of uvicorn."""
     return {
         "lifespan": "on",
         "log_config": None,
@@ -82,7 +82,7 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 class Replicas(Multiprocess):
-    """uvicorn's, which remembers the signal that ended it."""
+    """uvicorn's supervisor, which remembers the signal that ended it."""
 
     ended_by: int | None = None
 
@@ -108,13 +108,13 @@ def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> No
         processes = Replicas(config, [own])
         processes.run()
     if processes.ended_by is None:
-        raise BTCChatError("a process of --replicas could not be started; its own message is above")
+        raise BTCChatError("a process of --replicas could not be started; see its error message above")
     signal.signal(processes.ended_by, handlers[processes.ended_by])  # type: ignore[index]
     signal.raise_signal(processes.ended_by)
 
 
 def replica() -> ASGIApp:
-    """The app of one of several processes."""
+    """The app of one of several processes; uvicorn calls this in each."""
     end_with_parent()
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("btcchat: %(message)s"))
@@ -125,7 +125,7 @@ def replica() -> ASGIApp:
         assert error is not None
         sys.stderr.write(f"btcchat: error: {user_fault(error) or repr(error)}\n")
         sys.stderr.flush()
-        os._exit(FAILED_TO_START)  # from the thread that loads; the others have nothing to finish
+        os._exit(FAILED_TO_START)  # called in the loading thread; the others have nothing to finish
 
     service = Service(Settings.from_json(os.environ[SETTINGS]), failed)
     return build_app(service)

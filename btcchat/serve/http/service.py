@@ -1,4 +1,4 @@
-"""The model that the routes use: loading it, reading what clients send, and having it answered."""
+"""The model that the routes use: load it, read what clients send, and run it."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from btcchat.processor import Sample, request
 from btcchat.serve.engine import Engine, EngineLimits
 from btcchat.serve.http.errors import APIError
 from btcchat.serve.http.fetch import fetch
-from btcchat.serve.http.images import Shown, read_frames
+from btcchat.serve.http.images import RequestImages, read_frames
 from btcchat.serve.http.metrics import Metrics
 from btcchat.serve.http.question import Question
 from btcchat.serve.http.settings import Settings
@@ -25,7 +25,7 @@ from btcchat.serve.http.settings import Settings
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-READERS = min(4, os.cpu_count() or 1)  # images that are decoded at the same time: each may take a few hundred MiB
+READERS = min(4, os.cpu_count() or 1)  # images decoded at the same time, each of which may take a few hundred MiB
 FETCH_SECONDS = 30.0
 
 
@@ -34,7 +34,7 @@ def load_model(settings: Settings) -> BTCChat:
 
 
 class Service:
-    """One process's model. failed: called where it cannot be loaded, with ``failure`` set."""
+    """The model of one process. failed: called if the model cannot be loaded, after ``failure`` is set."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class Service:
         self.draining = False
 
     def start(self) -> None:
-        """Load the model in a thread of its own, if it is not loaded; until then requests are answered with 503."""
+        """Load the model in a new thread, unless it is loaded; until it is, requests are answered with 503."""
         if self._engine is None:
             threading.Thread(target=self.load, name="loading", daemon=True).start()
 
     def drain(self) -> None:
-        """Refuse further requests; those that are worked on are finished."""
+        """Refuse further requests; those in progress are finished."""
         self.draining = True
 
     def stop(self) -> None:
-        """End: uvicorn has waited for the requests that it had."""
+        """Stop the engine and the readers; uvicorn has already waited for open requests."""
         self.draining = True
         if self._engine is not None:
             self._engine.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     def load(self) -> None:
-        """Load the model now; where it cannot be loaded, ``failure`` says why."""
+        """Load the model now; if that fails, ``failure`` is the exception."""
         settings = self.settings
         limits = EngineLimits(
             settings.max_queue, settings.max_batch, settings.max_batch_tokens, seconds=settings.max_seconds
@@ -82,12 +82,12 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are taken."""
+        """Whether requests are accepted."""
         return self._engine is not None and self._engine.is_open and not self.draining
 
     @property
     def engine(self) -> Engine:
-        """Raises APIError 503 while there is none."""
+        """Raises APIError 503 while the model is loading or the server is shutting down."""
         if self._engine is None:
             raise APIError(503, "the model is being loaded; try again later", code="loading")
         if not self.is_ready:
@@ -96,36 +96,36 @@ class Service:
 
     @property
     def model(self) -> BTCChat:
-        """Raises APIError 503 while there is none."""
+        """Raises APIError 503, as `engine` does."""
         _ = self.engine
         assert self._model is not None
         return self._model
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that reads images, in one of a few threads."""
+        """Run a function that reads images in one of a few threads."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     async def call(self, function: Callable[[], T], client: str) -> T:
-        """Call a function of the model between two steps of the engine."""
+        """Run a function that uses the model, between two steps of the engine."""
         return await asyncio.wrap_future(self.engine.call(function, client=client))
 
     def fetch(self, url: str) -> bytes:
-        """An image that a request names by its address. Raises BTCChatError."""
+        """Download an image that a request names by URL. Raises BTCChatError."""
         most = self.settings.max_body
         return fetch(url, self.settings.allow_urls, most_bytes=most, seconds=FETCH_SECONDS)
 
-    def frames(self, shown: Shown, reading: Reading) -> list[Image.Image]:
-        """Raises BTCChatError."""
-        wanted = self.model.config.num_video_frames
-        return read_frames(shown, num_video_frames=wanted, reading=reading, settings=self.settings)
+    def frames(self, images: RequestImages, reading: Reading) -> list[Image.Image]:
+        """The RGB frames of a request, in order of time. Raises BTCChatError."""
+        count = self.model.config.num_video_frames
+        return read_frames(images, num_video_frames=count, reading=reading, settings=self.settings)
 
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
-        """What the model reads of a question. Raises BTCChatError."""
-        modality, shown = question.shown.modality, list(frames) or None
+        """The model's input for a question about frames. Raises BTCChatError."""
+        modality, images = question.images.modality, list(frames) or None
         if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
             raise BTCChatError(
                 f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
                 "give one for each image of a pair or series"
             )
-        record = request(question.text, modality, shown, dates=question.dates, history=question.history)
+        record = request(question.text, modality, images, dates=question.dates, history=question.history)
         return self.model.processor(record, frames, train=False, system=question.system)

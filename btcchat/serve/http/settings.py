@@ -1,4 +1,4 @@
-"""What a server is started with. It imports nothing heavy, and can be written as JSON for the processes of replicas."""
+"""The settings of a server. Imports nothing heavy; replicas get the settings as JSON."""
 
 import ipaddress
 import json
@@ -16,7 +16,10 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """model: arguments of `BTCChat.from_pretrained`; bands, stretch, nodata: as the flags, of requests without them."""
+    """model: arguments of `BTCChat.from_pretrained`. bands, stretch, nodata: for requests that do not set them.
+
+    Raises BTCChatError for a host that other machines can reach without a key, unless ``insecure``.
+    """
 
     model: dict[str, Any] = field(default_factory=dict)
     bands: str | None = None
@@ -55,7 +58,7 @@ class Settings:
 
     @property
     def local_only(self) -> bool:
-        """Whether being on this machine is all that gives access: then web pages of others must not get it."""
+        """Whether anyone on this machine has access, without a key. Web pages of other sites must then be kept out."""
         return not self.keys and not self.insecure
 
     def to_json(self) -> str:
@@ -70,6 +73,7 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host name or IP address."""
     if host == "localhost":
         return True
     try:
@@ -79,7 +83,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_keys(path: str) -> tuple[str, ...]:
-    """The keys of a file, one a line; empty lines and lines that begin with # are comments. Raises BTCChatError."""
+    """The keys in a file, one per line, without comments (#) and empty lines. Raises BTCChatError."""
     try:
         text = Path(existing_file(path, "--api-key-file")).read_text(encoding="utf-8")  # type: ignore[arg-type]
     except BTCChatError:
@@ -90,7 +94,9 @@ def read_keys(path: str) -> tuple[str, ...]:
     lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:
-        raise BTCChatError(f"--api-key-file {path} has no key; write one on a line, e.g. from: openssl rand -hex 32")
+        raise BTCChatError(
+            f"--api-key-file {path} has no key; write one per line, e.g. the output of openssl rand -hex 32"
+        )
     for number, key in enumerate(keys, start=1):
         if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise BTCChatError(

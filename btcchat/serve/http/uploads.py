@@ -15,7 +15,7 @@ from btcchat.media.source import Embedded
 from btcchat.processor import Sample
 from btcchat.serve.engine import Closed, QueueFull
 from btcchat.serve.http.errors import APIError, documented, from_engine
-from btcchat.serve.http.images import Shown
+from btcchat.serve.http.images import RequestImages
 from btcchat.serve.http.live import LiveAnswer, client_of
 from btcchat.serve.http.openai import Usage
 from btcchat.serve.http.question import Question, check_tokens, reading_of
@@ -24,13 +24,13 @@ from btcchat.serve.http.service import Service
 PREVIEW_SIDE = 1024  # pixels of the longer side of an image of /v1/frames
 Before = Annotated[UploadFile, File(description="The earlier date: PNG, JPEG, WebP, GeoTIFF, JPEG 2000, ...")]
 After = Annotated[UploadFile, File(description="The later date")]
-Bands = Annotated[str | None, Form(description="Bands that are red, green, blue, such as 4,3,2")]
+Bands = Annotated[str | None, Form(description="Bands to use as red, green and blue, such as 4,3,2")]
 Stretch = Annotated[str | None, Form(description="shared, per-date, none or LOW,HIGH")]
-Nodata = Annotated[str | None, Form(description="The value that is no data, or none")]
+Nodata = Annotated[str | None, Form(description="The pixel value that marks missing data, or none")]
 
 
-class Words(BaseModel):
-    """How images are read, as a form says it."""
+class ReadingFields(BaseModel):
+    """The form fields that say how images are read."""
 
     bands: str | None = None
     stretch: str | None = None
@@ -53,7 +53,7 @@ def routes(service: Service) -> APIRouter:
         request: Request,
         before: Before,
         after: After,
-        dates: Annotated[list[str] | None, Form(description="Of before and of after")] = None,
+        dates: Annotated[list[str] | None, Form(description="The dates of before and after")] = None,
         max_tokens: Annotated[int | None, Form(ge=1)] = None,
         temperature: Annotated[float, Form(ge=0, le=2)] = 0.0,
         top_p: Annotated[float, Form(gt=0, le=1)] = 1.0,
@@ -62,16 +62,16 @@ def routes(service: Service) -> APIRouter:
         stretch: Stretch = None,
         nodata: Nodata = None,
     ) -> Caption:
-        """What changed between two dates, in words."""
+        """Describe in words what changed between two dates."""
         question = service.model.config.caption_question
-        shown = Shown("pair", [await _file(before, "before"), await _file(after, "after")])
-        words = Words(bands=bands, stretch=stretch, nodata=nodata)
+        images = RequestImages("pair", [await _file(before, "before"), await _file(after, "after")])
+        fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
         tokens = check_tokens(max_tokens, service.settings, "max_tokens", status=422)
         try:
             options = GenerationOptions(tokens, temperature, top_p, seed=seed)
         except BTCChatError as error:
             raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
-        sample = await service.read(_sample, service, Question(question, shown, dates=dates or None), words)
+        sample = await service.read(_sample, service, Question(question, images, dates=dates or None), fields)
         try:
             live = LiveAnswer(service, request, sample, options)
         except (QueueFull, Closed) as error:
@@ -91,16 +91,18 @@ def routes(service: Service) -> APIRouter:
         request: Request,
         before: Before,
         after: After,
-        format: Annotated[Literal["png", "overlay", "geotiff"], Form(description="png is grey, 255 the most")] = "png",
+        format: Annotated[
+            Literal["png", "overlay", "geotiff"], Form(description="png: grey levels, 255 is the most change")
+        ] = "png",
         bands: Bands = None,
         stretch: Stretch = None,
         nodata: Nodata = None,
     ) -> Response:
-        """Where it changed: how far the features of the two dates are apart, 0 to 1, as an image."""
+        """A map of where it changed: how far apart the features of the two dates are, 0 to 1, as an image."""
         model = service.model
         files = [await _file(before, "before"), await _file(after, "after")]
-        words = Words(bands=bands, stretch=stretch, nodata=nodata)
-        frames = await service.read(_frames, service, Shown("pair", files), words)
+        fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
+        frames = await service.read(_frames, service, RequestImages("pair", files), fields)
         try:
             change = await service.call(lambda: model.change_map(*frames), client_of(request))
         except (QueueFull, Closed) as error:
@@ -124,12 +126,14 @@ def routes(service: Service) -> APIRouter:
         stretch: Stretch = None,
         nodata: Nodata = None,
     ) -> dict[str, Any]:
-        """The images as the model sees them, stretched together, or the frames that it takes of a video; as PNG."""
+        """The images as the model sees them, or the frames that it takes from a video, as PNG."""
         _ = service.model
         names = ["video"] if modality == "video" and len(files) == 1 else [f"image {i + 1}" for i in range(len(files))]
-        shown = Shown(modality, [await _file(*item) for item in zip(files, names, strict=True)], names == ["video"])
-        words = Words(bands=bands, stretch=stretch, nodata=nodata)
-        return {"modality": modality, "frames": await service.read(_previews, service, shown, words)}
+        images = RequestImages(
+            modality, [await _file(*item) for item in zip(files, names, strict=True)], names == ["video"]
+        )
+        fields = ReadingFields(bands=bands, stretch=stretch, nodata=nodata)
+        return {"modality": modality, "frames": await service.read(_previews, service, images, fields)}
 
     return router
 
@@ -138,33 +142,33 @@ async def _file(upload: UploadFile, name: str) -> Embedded:
     return Embedded(name, await upload.read())
 
 
-def _frames(service: Service, shown: Shown, words: Words) -> list[Image.Image]:
-    """In a reader's thread. Raises APIError 422 for how they should be read, 415 for what cannot be."""
-    reading = _reading(service, words)
+def _frames(service: Service, images: RequestImages, fields: ReadingFields) -> list[Image.Image]:
+    """In a reader thread. Raises APIError 422 for a wrong reading field, 415 for a file that cannot be read."""
+    reading = _reading(service, fields)
     try:
-        return service.frames(shown, reading)
+        return service.frames(images, reading)
     except BTCChatError as error:
         raise APIError(415, str(error)) from None
 
 
-def _sample(service: Service, question: Question, words: Words) -> Sample:
-    frames = _frames(service, question.shown, words)
+def _sample(service: Service, question: Question, fields: ReadingFields) -> Sample:
+    frames = _frames(service, question.images, fields)
     try:
         return service.sample(question, frames)
     except BTCChatError as error:
         raise APIError(422, str(error), param="dates" if str(error).startswith("dates") else None) from None
 
 
-def _reading(service: Service, words: Words) -> Any:
+def _reading(service: Service, fields: ReadingFields) -> Any:
     try:
-        return reading_of(words, service.settings)
+        return reading_of(fields, service.settings)
     except BTCChatError as error:
         raise APIError(422, str(error), param=str(error).split(" ")[0]) from None
 
 
-def _previews(service: Service, shown: Shown, words: Words) -> list[dict[str, Any]]:
+def _previews(service: Service, images: RequestImages, fields: ReadingFields) -> list[dict[str, Any]]:
     previews = []
-    for frame in _frames(service, shown, words):
+    for frame in _frames(service, images, fields):
         info = frame.info
         frame.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         facts = {name: info.get(name) for name in ("bands", "range", "full_size")}

@@ -1,4 +1,4 @@
-// The server's HTTP API. Every fault is a ServerError whose message is the one line that the server gave.
+// The server's HTTP API. Every error is a ServerError whose message is the line that the server sent.
 import { state } from "./state.js";
 
 export class ServerError extends Error {
@@ -44,12 +44,12 @@ function form(fields, files) {
   return body;
 }
 
-// A server that ends an upload in the middle leaves the browser without its answer, so the size is looked at here.
+// When a server ends an upload in the middle, the browser does not see the response, so the size is checked here.
 function check(bytes) {
   const limit = state.info?.limits?.body_bytes;
   const mega = (count) => (count / 2 ** 20).toFixed(1);
   if (bytes > limit) {
-    throw new ServerError(`These files are ${mega(bytes)} MiB together; this server takes ${mega(limit)} MiB at most.`);
+    throw new ServerError(`These files have ${mega(bytes)} MiB in total; this server accepts at most ${mega(limit)} MiB.`);
   }
 }
 
@@ -66,13 +66,13 @@ export async function getChangeMap([before, after], settings, format = "png") {
   return { blob: await answer.blob(), low, high };
 }
 
-const urls = new WeakMap(); // of files that were asked about: every turn sends them again
+const urls = new WeakMap(); // the files' data URLs, which every turn sends again
 function dataUrl(file) {
   if (!urls.has(file)) {
     const reading = new Promise((resolve, reject) => {
       const reader = new FileReader();
       reader.onload = () => resolve(`data:application/octet-stream;base64,${reader.result.split(",")[1] ?? ""}`);
-      reader.onerror = () => reject(new ServerError(`${file.name} cannot be read any more; choose it again.`));
+      reader.onerror = () => reject(new ServerError(`${file.name} can no longer be read; choose it again.`));
       reader.readAsDataURL(file);
     });
     urls.set(file, reading);
@@ -84,11 +84,11 @@ async function messages(modality, files, turns, question) {
   const kind = modality === "video" ? "video_url" : "image_url";
   check((files.reduce((sum, file) => sum + file.size, 0) * 4) / 3);
   const images = await Promise.all(files.map(async (file) => ({ type: kind, [kind]: { url: await dataUrl(file) } })));
-  const said = turns.flatMap((turn) => [
+  const earlier = turns.flatMap((turn) => [
     { role: "user", content: turn.question },
     { role: "assistant", content: turn.answer },
   ]);
-  const [first, ...others] = [...said, { role: "user", content: question }];
+  const [first, ...others] = [...earlier, { role: "user", content: question }];
   return [{ role: "user", content: [...images, { type: "text", text: first.content }] }, ...others];
 }
 
@@ -120,7 +120,7 @@ export async function* ask({ modality, files, dates, turns, question, settings, 
     if (choice?.delta.content) yield { piece: choice.delta.content };
     if (chunk.usage) yield { reason: cutBy ?? reason, tokens: chunk.usage.completion_tokens };
   }
-  throw new ServerError("The connection ended before the answer did.");
+  throw new ServerError("The connection closed before the answer was complete.");
 }
 
 // The data of server-sent events.

@@ -1,4 +1,4 @@
-// Starts the page: asks the server what it is, brings back what was there before, and draws.
+// Starts the page: restores the last session, draws it, and asks the server about its model and limits.
 import { getInfo } from "./api.js";
 import "./composer.js";
 import "./download.js";
@@ -23,7 +23,7 @@ async function connect() {
     state.info = await getInfo();
   } catch (error) {
     showFault(error.status === 503 ? "The model is loading …" : error.message);
-    if (error.status !== 401) setTimeout(connect, 1000 * (error.wait ?? 2)); // else the settings ask for the key
+    if (error.status !== 401) setTimeout(connect, 1000 * (error.wait ?? 2)); // otherwise the settings ask for the key
     return;
   }
   showFault();

@@ -1,4 +1,4 @@
-// The question box, its buttons, and questions to begin with.
+// The question box, its buttons, and suggested questions.
 import { caption, stop, submit } from "./conversation.js";
 import { element, find, icon } from "./dom.js";
 import { current, isComplete, MODALITIES, on, state } from "./state.js";

@@ -1,4 +1,4 @@
-// Asking: one answer at a time, written as it comes, until it ends, is stopped or fails.
+// Asks questions: one at a time, with the answer shown as it arrives, until it ends, is stopped or fails.
 import { ask } from "./api.js";
 import { announce } from "./dom.js";
 import { changed, current, isComplete, on, state } from "./state.js";

@@ -24,10 +24,10 @@ export function icon(name) {
 export function announce(text) {
   const status = find("#status");
   status.textContent = "";
-  setTimeout(() => (status.textContent = text), 50); // a screen reader hears the same words again
+  setTimeout(() => (status.textContent = text), 50); // so that a screen reader repeats the same words
 }
 
-// One line at the top of the images; none: it is hidden.
+// Shows a line above the images, or hides it if there is no text.
 export function showFault(text = "") {
   find("#fault").hidden = !text;
   find("#fault").textContent = text;

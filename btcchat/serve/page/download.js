@@ -1,11 +1,11 @@
-// What can be taken away: a picture of images, map and answer; the conversation as JSON; the map by itself.
+// Downloads: a picture of images, map and answer; the conversation as JSON; the map by itself.
 import { getChangeMap } from "./api.js";
 import { element, find, showFault } from "./dom.js";
 import { paint } from "./map.js";
 import { nameOf } from "./stage.js";
 import { current, isComplete, state } from "./state.js";
 
-const SIDE = 512; // pixels of an image's height
+const SIDE = 512; // height of an image in pixels
 const [GAP, LINE] = [24, 30];
 
 function save(blob, name) {
@@ -31,7 +31,7 @@ async function loadImage(url) {
   return image;
 }
 
-// Images in a row under their names, then question and answer: of the last turn, else of none.
+// Images in a row below their names, then question and answer of the last turn, if there is one.
 async function picture() {
   const { frames, map, turns } = current();
   const images = (await Promise.all(frames.map(({ url }) => loadImage(url)))).map((image, at) => [nameOf(at), image]);

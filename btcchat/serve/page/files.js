@@ -6,7 +6,7 @@ import { changed, current, isComplete, MODALITIES, on, state } from "./state.js"
 const DATE = /(?<!\d)((?:19|20)\d\d)(?:[-_.]?(0[1-9]|1[0-2])(?:[-_.]?(0[1-9]|[12]\d|3[01]))?)?(?!\d)/;
 export const dateOf = (name) => DATE.exec(name)?.slice(1).filter(Boolean).join("-") ?? "";
 
-// By the dates in all names; else by the words before and after; else by name, with 2 ahead of 10.
+// Sorts by date if all names have one, else by the words before and after, then by name (2 before 10).
 export function inOrder(files) {
   const place = ({ name }) => (/before|pre[-_. ]/i.test(name) ? 0 : /after|post[-_. ]/i.test(name) ? 2 : 1);
   const areDated = files.every((file) => dateOf(file.name));
@@ -17,7 +17,7 @@ export function inOrder(files) {
   );
 }
 
-// slot: the place of a single file, where one was aimed at.
+// slot: where a single file was dropped or chosen, if anywhere in particular.
 export function addFiles(added, slot) {
   const session = current();
   const files = [...session.files];
@@ -38,7 +38,7 @@ export function addFiles(added, slot) {
   setFiles(files, dates);
 }
 
-// New images begin a new conversation.
+// New images start a new conversation.
 export function setFiles(files, dates) {
   Object.assign(current(), { files, dates, frames: [], turns: [], map: null, shown: Math.max(1, files.length - 1) });
   changed("files", "turns");

@@ -1,4 +1,4 @@
-// How files come in: chosen, dropped anywhere on the page, pasted, or one of the examples.
+// Ways to add files: choose them, drop them anywhere on the page, paste them, or try an example.
 import { element, find, icon, showFault } from "./dom.js";
 import { addFiles, isLoading, setFiles } from "./files.js";
 import { current, MODALITIES, state } from "./state.js";
@@ -54,7 +54,7 @@ async function load(paths) {
   }
 }
 
-// One file that is dropped on the left half of a loaded pair is its earlier image, on the right half its later one.
+// A single file dropped on the left half of a loaded pair becomes its earlier image, on the right half its later one.
 function slotAt(event) {
   const zone = event.target.closest?.("[data-slot]");
   if (zone) return Number(zone.dataset.slot);

@@ -1,4 +1,4 @@
-// The change map over the images: how strongly it is drawn, and from which value on.
+// The change map over the images: its opacity, and the threshold from which it is drawn.
 import { getChangeMap } from "./api.js";
 import { announce, element, find, percent, showFault } from "./dom.js";
 import { changed, current, isComplete, on, state } from "./state.js";
@@ -6,9 +6,9 @@ import { changed, current, isComplete, on, state } from "./state.js";
 const RED = [255, 32, 32]; // as `btcchat caption --change-map` draws it
 const round = (value) => value.toFixed(2);
 
-const LONGEST = 1024; // pixels of a side, as of the images themselves; a larger map would not follow the sliders
+const LONGEST = 1024; // pixels of a side, as of the images themselves; a larger map would lag behind the sliders
 
-// Grey levels of 0 to 255 for 0 to 1, a byte a pixel.
+// The map as grey levels: 0 to 255 for 0 to 1, a byte per pixel.
 async function decode(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
@@ -35,7 +35,7 @@ async function load() {
   }
 }
 
-// From the threshold on the map is drawn, stronger where it is higher, over its own range. Returns the share of pixels.
+// Draws the map where it reaches the threshold, stronger where it is higher. Returns the share of pixels drawn.
 export function paint(canvas, { width, height, values, low, high }, { opacity, threshold }) {
   const alphas = new Uint8ClampedArray(256);
   for (let level = 0; level < 256; level++) {
@@ -98,7 +98,7 @@ find("#map-threshold").addEventListener("input", ({ target }) => {
   draw();
 });
 
-let fetching = null; // the frames whose map is on its way
+let fetching = null; // the frames whose map is being fetched
 on("stage map", () => {
   const { frames, map } = current();
   const isNeeded = state.map.on && state.modality === "pair" && isComplete() && frames.length > 1 && !map;

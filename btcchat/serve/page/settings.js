@@ -1,4 +1,4 @@
-// The settings dialog, and the API key where the server asks for one.
+// The settings dialog, and the API key if the server asks for one.
 import { getKey, setKey } from "./api.js";
 import { find } from "./dom.js";
 import { changed, on, state } from "./state.js";
@@ -21,7 +21,7 @@ function show(settings) {
 
 function update() {
   const temperature = Number(form.temperature.value);
-  find("#temperature-value").textContent = temperature ? `${temperature}: answers vary` : "0: always the likeliest answer";
+  find("#temperature-value").textContent = temperature ? `${temperature}: answers vary` : "0: the most likely answer";
   form.temperature.setAttribute("aria-valuetext", find("#temperature-value").textContent);
   find("#values").hidden = form.stretch.value !== "values";
   for (const name of ["low", "high"]) form[name].required = form.stretch.value === "values";

@@ -5,7 +5,7 @@ import { examples, zones } from "./intake.js";
 import { changed, current, isComplete, on, state } from "./state.js";
 
 const FORMATS = {
-  video: "Clips are shown to the model as a few frames.",
+  video: "The model sees a few frames of the clip.",
   other: "PNG, JPEG, WebP, GeoTIFF, JPEG 2000 and more. Nothing leaves this server.",
 };
 
@@ -25,7 +25,7 @@ function swipe(frames, names) {
   return box;
 }
 
-let clip = null; // the address of the file that is played
+let clip = null; // the object URL of the clip being played
 function video(file) {
   if (clip) URL.revokeObjectURL(clip);
   clip = URL.createObjectURL(file);
@@ -39,12 +39,12 @@ function picture() {
   return swipe([frames[shown - 1], frames[shown]], [nameOf(shown - 1), nameOf(shown)]);
 }
 
-let drawn = ""; // what the stage shows; nothing but zones: ""
+let drawn = ""; // what the stage shows; "" for empty zones
 function draw() {
   const { frames, files, shown, dates } = current();
   const stage = find("#stage");
   stage.setAttribute("aria-busy", isLoading());
-  // Other images of the same kind are on their way: the old ones stay until these are there.
+  // Other images of the same kind are loading: the old ones stay until the new ones are there.
   if (isLoading() && isComplete() && drawn.startsWith(`["${state.modality}"`)) return;
   const isReady = isComplete() && frames.length > 0 && !isLoading();
   const urls = frames.map(({ url }) => url.length + url.slice(-80));

@@ -1,4 +1,4 @@
-// What the page knows. Each modality has a session of its own: its images, and the conversation about them.
+// What the page knows. Each modality has its own session: its images, and the conversation about them.
 export const MODALITIES = {
   pair: {
     about: "Two images of one place",
@@ -13,13 +13,13 @@ export const MODALITIES = {
     questions: ["Describe the scene.", "How many houses are there?", "Is there a pond?"],
   },
   series: {
-    about: "Several dates of one place, the oldest first",
+    about: "Several dates of one place, oldest first",
     most: Infinity,
     zones: [["Series", "All dates of one place"]],
     questions: ["What happens in this series?", "When did it happen?"],
   },
   video: {
-    about: "One clip, of which the model sees a few frames",
+    about: "One video clip",
     most: 1,
     zones: [["Video", "MP4, WebM or another clip"]],
     questions: ["What happens in this video?", "When did it happen?"],
@@ -36,7 +36,7 @@ export const state = {
   info: null, // of the server
   modality: "pair",
   sessions: Object.fromEntries(Object.keys(MODALITIES).map((name) => [name, session()])),
-  settings: {}, // in force: what was chosen, else the server's defaults
+  settings: {}, // in use: what was chosen, else the server's defaults
   chosen: null,
   map: { on: false, opacity: 0.75, threshold: null },
   busy: false, // an answer is being written

@@ -19,8 +19,8 @@ async function transact(mode, act) {
   }).finally(() => base.close());
 }
 
-// Two entries, as files may be large: those, and the rest, which changes at every turn. Frames and maps come from the
-// server again; an answer that was being written is kept as far as it went.
+// Two entries: the files, which may be large, and the rest, which changes at every turn. Frames and maps are fetched
+// from the server again; an answer that was being written is kept as far as it had come.
 const entries = {
   files: () => Object.fromEntries(Object.entries(state.sessions).map(([name, { files }]) => [name, files])),
   rest() {

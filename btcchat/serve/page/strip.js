@@ -1,11 +1,11 @@
-// The images in small, in order of time: names, dates, and what can be done to each. Of a series it chooses the date.
+// Thumbnails in order of time, with names, dates and actions. In a series, a click chooses the date on the stage.
 import { element, find, icon } from "./dom.js";
 import { isLoading, setFiles, swap } from "./files.js";
 import { chooser } from "./intake.js";
 import { nameOf } from "./stage.js";
 import { changed, current, isComplete, MODALITIES, on, state } from "./state.js";
 
-// The strip is drawn again after each change; the focus goes to what has this data-key then, which may have moved.
+// The strip is drawn again after each change; the focus returns to the element with this data-key, wherever it is now.
 let focusKey = null;
 
 function button(name, label, at, act, disabled = false) {
@@ -76,9 +76,9 @@ function seriesItem(frame, at, { length }) {
 }
 
 const videoItem = (frame, at) =>
-  element("li", {}, element("img", { class: "thumb", src: frame.url, alt: `Frame ${at + 1} that the model sees` }));
+  element("li", {}, element("img", { class: "thumb", src: frame.url, alt: `Frame ${at + 1} of those the model sees` }));
 
-let drawn = null; // the modality whose images it shows
+let drawn = null; // the modality whose images the strip shows
 function draw() {
   const strip = find("#strip");
   const { frames, files } = current();

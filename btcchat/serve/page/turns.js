@@ -1,11 +1,11 @@
-// The conversation as it is shown: a caption, questions, answers, and what went wrong.
+// Shows the conversation: the caption, questions, answers, and errors.
 import { element, find, icon } from "./dom.js";
 import { retry } from "./conversation.js";
 import { current, isComplete, MODALITIES, on, state } from "./state.js";
 
 const NOTES = {
   stopped: "Stopped",
-  length: "Cut off at the longest answer; Settings can raise it",
+  length: "Cut off at the maximum length; raise it in Settings",
   seconds: "Cut off at the server's time limit",
 };
 
@@ -40,7 +40,7 @@ function article(turn) {
 
 function invitation() {
   const [title, text] = isComplete()
-    ? ["Ask about the images", "The answer is written here as the model gives it. Later questions can refer to earlier ones."]
+    ? ["Ask about the images", "The answer appears here as the model writes it. Later questions can refer to earlier ones."]
     : ["Nothing to ask about yet", `Add ${MODALITIES[state.modality].about.toLowerCase()}, or try the example.`];
   return element("div", { class: "invitation" }, icon("mark"), element("h2", {}, title), element("p", { class: "soft" }, text));
 }
@@ -52,7 +52,7 @@ function draw() {
   if (turns.length) box.lastElementChild.scrollIntoView({ block: "nearest" });
 }
 
-// A piece more of the last answer; the rest of the page is left alone.
+// Another piece of the last answer; the rest of the page stays as it is.
 on("piece", () => {
   const answer = find("#turns article:last-child .answer");
   answer?.firstChild?.replaceWith(current().turns.at(-1).answer);

@@ -1,4 +1,4 @@
-"""Only the file itself is read, whatever it refers to, and within limits."""
+"""Only the file itself is read, whatever files it refers to, and only within limits."""
 
 import logging
 import shutil
@@ -131,7 +131,7 @@ def test_an_overview_that_is_larger_than_its_image_is_not_read(tmp_path):
 
 
 def test_gdal_prints_nothing(tmp_path):
-    """A truncated file, and one with an odd tag, which GDAL warns of."""
+    """A truncated file and one with an odd tag, about both of which GDAL would warn."""
     path = write(tmp_path / "a.tif", scene("reflectance"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -145,14 +145,14 @@ def test_gdal_prints_nothing(tmp_path):
     assert (done.stdout, done.stderr) == ("one line\n" * 2, "")
 
 
-def test_a_file_without_a_place_gives_no_warning(shared):
+def test_a_file_without_georeference_gives_no_warning(shared):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_image(shared / "cases/07-single-band-planar/rgb_planar_u16.tif")
 
 
-def test_gdal_has_a_cache_of_its_blocks_while_it_reads(tmp_path):
-    """rasterio takes bytes, and not the MiB of GDAL's own documentation."""
+def test_gdal_caches_its_blocks_while_it_reads(tmp_path):
+    """rasterio expects the size in bytes, not in MiB as GDAL's documentation says."""
     path = write(tmp_path / "a.tif", scene("counts"))
     with Raster(path) as raster, raster._opening.reading():
         assert 2**20 <= int(rasterio.env.get_gdal_config("GDAL_CACHEMAX")) <= 2**28

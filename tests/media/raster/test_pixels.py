@@ -1,4 +1,4 @@
-"""Every kind of raster is shown with its meaning."""
+"""Every kind of raster is shown with the right pixels."""
 
 import logging
 
@@ -145,7 +145,7 @@ def test_tagged_no_data_is_black_and_does_not_count(tmp_path, hole, dtype, nodat
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("sidecar", [False, True])
-def test_masks_inside_and_beside_a_file_are_black(tmp_path, hole, dtype, sidecar):
+def test_what_masks_inside_or_beside_a_file_hide_is_black(tmp_path, hole, dtype, sidecar):
     values = (scene("reflectance") / (15 if dtype == np.uint8 else 1)).astype(dtype)
     whole = shown(write(tmp_path / "whole.tif", values))
     values[hole] = np.iinfo(dtype).max - 5
@@ -180,8 +180,8 @@ def test_a_fill_value_without_a_tag_is_recognised_and_logged_once(tmp_path, hole
         rgb = shown(write(tmp_path / "a.tif", values))
         load_image(write(tmp_path / "b.tif", values))
     assert (rgb[hole] == 0).all() and np.abs(rgb - whole)[~hole].mean() < 4
-    said = [record.getMessage() for record in caplog.records if "no data" in record.getMessage()]
-    assert len(said) == 1 and "a.tif: " in said[0] and "--nodata" in said[0]
+    messages = [record.getMessage() for record in caplog.records if "no data" in record.getMessage()]
+    assert len(messages) == 1 and "a.tif: " in messages[0] and "--nodata" in messages[0]
 
 
 def test_measured_values_are_not_a_fill(tmp_path, caplog):
@@ -311,7 +311,7 @@ def test_a_ppm_with_a_long_comment_is_not_taken_for_8_bits(tmp_path, kind):
     (tmp_path / "a.ppm").write_bytes(head + pixels)
     try:
         levels = shown(tmp_path / "a.ppm")
-    except BTCChatError as error:  # GDAL looks for all of the header of a binary one in 1 KiB
+    except BTCChatError as error:  # GDAL expects the whole header of a binary one within 1 KiB
         assert kind in ("P5", "P6") and "damaged" in str(error)
     else:
         assert np.abs(levels - expected(values)).max() <= 1
@@ -335,7 +335,7 @@ def test_a_ppm_with_a_long_comment_is_not_taken_for_8_bits(tmp_path, kind):
     ],
     ids=range(9),
 )
-def test_a_fault_of_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
+def test_an_error_in_a_ppm_written_as_text_is_one_line(tmp_path, text, fault):
     (tmp_path / "a.ppm").write_text(text, encoding="latin-1")
     with pytest.raises(BTCChatError) as error:
         load_image(tmp_path / "a.ppm")
@@ -367,7 +367,7 @@ def test_bmp_of_5_6_5_bits_is_read(tmp_path):
 def test_exif_rotation_is_applied_at_any_depth(tmp_path, dtype):
     from tests.media.test_images import write_tiff
 
-    values = np.zeros((24, 16, 1), dtype)  # stored turned: upright it is 24 wide and bright above
+    values = np.zeros((24, 16, 1), dtype)  # stored rotated: upright, it is 24 wide and bright at the top
     values[:, :8] = 200
     path = write_tiff(tmp_path / "a.tif", values, photometric=1, orientation=6)
     upright = shown(path)

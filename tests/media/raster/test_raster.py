@@ -26,7 +26,7 @@ def test_the_georeference_and_the_bands_are_read(tmp_path):
         assert window.transform[:6] == (20, 0, 500200, 0, -20, 3999900)
 
 
-def test_a_file_without_a_place_has_none(shared):
+def test_a_file_without_georeference_has_none(shared):
     with Raster(shared / "cases/07-single-band-planar/rgb_planar_u16.tif") as raster:
         assert raster.crs is None and raster.transform[:6] == (1, 0, 0, 0, 1, 0)
 
@@ -56,7 +56,7 @@ def test_a_sample_is_enough_for_pixels_that_cover_many(tmp_path):
 
 def test_no_data_does_not_bleed_into_a_smaller_size(tmp_path):
     values = scene("counts", side=64)
-    values[:, :21] = -9999  # the sixth of the new columns is half of it
+    values[:, :21] = -9999  # half of the sixth new column is no data
     with Raster(write(tmp_path / "a.tif", values)) as raster:
         smaller = raster.read(size=(16, 16))
     assert not smaller.valid[:, :5].any() and smaller.valid[:, 5:].all()
@@ -97,7 +97,7 @@ def test_frames_of_large_rasters_are_smaller_and_know_their_full_size(tmp_path, 
     assert frame.size == (21, 21) and frame.info["full_size"] == (64, 64)
     assert load_image(path).size == (64, 64)
     assert load_image(path, max_side=33).size == (64, 64)  # less than twice as many
-    assert max(load_image(path, max_pixels=1000).size) == 64  # at most MAX_SIDE, of the default
+    assert max(load_image(path, max_pixels=1000).size) == 64  # the default MAX_SIDE still applies
 
 
 SPARSE = """
@@ -113,17 +113,17 @@ print(frames[0].width, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - befo
 """
 
 
-def test_a_scene_of_30000_pixels_a_side_costs_megabytes(tmp_path):
+def test_a_scene_of_30000_pixels_a_side_needs_only_megabytes(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", SPARSE, str(tmp_path / "a.tif")]
     width, kilobytes = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     assert width == 2142 and kilobytes < 200_000
 
 
-def test_a_window_of_a_turned_raster_is_in_its_place(tmp_path):
-    turned = rasterio.Affine(3, 4, 5e5, 4, -3, 4e6)  # by an angle, so that rows move east too
-    with Raster(write(tmp_path / "a.tif", scene("float", side=40), transform=turned)) as raster:
+def test_a_window_of_a_rotated_raster_has_the_right_transform(tmp_path):
+    rotated = rasterio.Affine(3, 4, 5e5, 4, -3, 4e6)  # rotated, so that rows move east too
+    with Raster(write(tmp_path / "a.tif", scene("float", side=40), transform=rotated)) as raster:
         window = raster.read((8, 6, 20, 10), (10, 2))
-    assert window.transform == turned @ rasterio.Affine.translation(8, 6) @ rasterio.Affine.scale(2, 5)
+    assert window.transform == rotated @ rasterio.Affine.translation(8, 6) @ rasterio.Affine.scale(2, 5)
 
 
 def test_transparent_colours_of_a_palette_are_hidden(tmp_path):

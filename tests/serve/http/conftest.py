@@ -34,12 +34,12 @@ class Live:
         return requests.post(self.url + path, timeout=60, **options)
 
     def ask(self, *content, **fields) -> requests.Response:
-        """A chat completion about these parts of a message."""
+        """Request a chat completion about these parts of a message."""
         messages = [{"role": "user", "content": list(content)}]
         return self.post("/v1/chat/completions", json={"model": "tiny", "messages": messages, **fields})
 
     def upload(self, path: str, before=BEFORE, after=AFTER, **fields) -> requests.Response:
-        """A pair as files: paths or bytes."""
+        """Send a pair as files, given as paths or bytes."""
         files = {"before": data_of(before), "after": data_of(after)}
         return self.post(path, files={name: ("x", data) for name, data in files.items()}, data=fields)
 
@@ -86,7 +86,7 @@ def stop(live: Live) -> None:
 def wait_until(condition: Callable[[], object], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -96,7 +96,7 @@ def wait_until_idle(live: Live) -> None:
 
 @pytest.fixture(scope="session")
 def live(tiny) -> Iterator[Live]:
-    """A server as it is started without flags."""
+    """A server with the default settings."""
     live = start(tiny)
     yield live
     stop(live)

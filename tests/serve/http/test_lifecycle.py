@@ -1,4 +1,4 @@
-"""Loading, being full, clients that leave, and the end."""
+"""Loading, a full queue, clients that disconnect, and shutdown."""
 
 import os
 import re
@@ -49,13 +49,13 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     assert str(live.service.failure) == "no such model"
 
 
-def test_a_full_server_says_when_to_come_back(started, gate):
+def test_a_full_server_says_when_to_try_again(started, gate):
     live = started(max_batch=1, max_queue=1)
     gate.close()
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(live.ask, words(), max_tokens=2)]
+        answers = [pool.submit(live.ask, words(), max_tokens=2)]
         gate.wait()  # it is being written, and has left the queue
-        asked.append(pool.submit(live.ask, words(), max_tokens=2))
+        answers.append(pool.submit(live.ask, words(), max_tokens=2))
         wait_until(lambda: live.service.engine.waiting == 1)
         reply = live.ask(words())
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
@@ -64,16 +64,16 @@ def test_a_full_server_says_when_to_come_back(started, gate):
         metrics = live.get("/metrics").text
         assert 'btcchat_refusals_total{status="429"} 1.0' in metrics and "btcchat_queue 1.0" in metrics
         gate.open()
-        assert [answer.result().status_code for answer in asked] == [200, 200]
+        assert [answer.result().status_code for answer in answers] == [200, 200]
 
 
-def test_an_answer_that_is_cut_by_the_clock_says_so(started, endless):
+def test_an_answer_cut_off_by_the_time_limit_says_so(started, endless):
     reply = started(max_seconds=1).ask(words(), max_tokens=1000).json()
     assert reply["choices"][0]["finish_reason"] == "length"
     assert reply["btcchat"]["cut_by"] == "seconds"
 
 
-def test_a_client_that_is_killed_in_mid_stream_frees_its_place(started, endless):
+def test_a_client_that_is_killed_in_mid_stream_frees_its_slot(started, endless):
     live = started(max_batch=1)
     body = b'{"model": "tiny", "stream": true, "max_tokens": 900, "messages": [{"role": "user", "content": "Hello"}]}'
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -111,7 +111,7 @@ def test_ten_times_the_queue_is_refused_without_growing(started, capsys):
 
     expected = ask(0)[1]
     found, sizes = [], []
-    with ThreadPoolExecutor(80) as pool:  # clients; 12 requests are worked on or wait
+    with ThreadPoolExecutor(80) as pool:  # clients; 12 requests are in progress or waiting
         for _ in range(3):
             found += pool.map(ask, range(80))
             sizes.append(memory())
@@ -170,7 +170,7 @@ def test_sigterm_finishes_what_is_being_written():
         assert "terminated" in process.stderr.read()
 
 
-def test_a_wrong_model_or_address_is_one_line(capsys):
+def test_a_wrong_model_or_address_is_a_one_line_error(capsys):
     assert cli.main(["serve", "--port", "0", "--model", "/no/such/model"]) == 2
     assert "/no/such/model" in capsys.readouterr().err.splitlines()[-1]
     assert cli.main(["serve", "--host", "192.0.2.1"]) == 2
@@ -205,7 +205,7 @@ def test_without_the_extra_one_line_says_what_to_install():
     found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1 and "pip install 'btcchat[serve]'" in found.stderr
-    assert found.stdout == "set()\n", "what takes seconds to import is left alone"
+    assert found.stdout == "set()\n", "nothing that takes seconds is imported"
 
 
 def test_the_help_imports_nothing_of_the_server():
@@ -223,15 +223,15 @@ def lives(process: psutil.Process) -> bool:
 def test_replicas_share_a_port_and_their_metrics():
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
     with command("--replicas", "2") as (process, url):
-        asked = [requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code for _ in range(12)]
-        assert set(asked) <= {200, 503} and 200 in asked  # one of them may not have its model yet
+        statuses = [requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code for _ in range(12)]
+        assert set(statuses) <= {200, 503} and 200 in statuses  # one of them may not have its model yet
 
         def counted() -> float:
             metrics = requests.get(f"{url}/metrics", timeout=30).text
             total = re.search(r'btcchat_requests_total{route="/v1/chat/completions",status="200"} (\S+)', metrics)
             return float(total[1]) if total else 0
 
-        wait_until(lambda: counted() == asked.count(200))  # an answer is counted after it was sent
+        wait_until(lambda: counted() == statuses.count(200))  # an answer is counted after it was sent
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 143

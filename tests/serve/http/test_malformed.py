@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is an error in its form, and the next request is answered."""
+"""Whatever is sent, the response is an error in the usual format, and the next request is answered."""
 
 import json
 import random
@@ -30,14 +30,14 @@ ODD = [
 
 
 def valid(generator: random.Random) -> dict:
-    """A request that is answered."""
+    """A valid request."""
     picture = {"type": "image_url", "image_url": {"url": data_url(BEFORE)}}
     content = [picture] * generator.randint(0, 2) + [words()]
     return {"model": "tiny", "messages": [{"role": "user", "content": content}], "max_tokens": 2, "stop": ["."]}
 
 
 def spoiled(value, generator: random.Random):
-    """The same with something else in one place of it."""
+    """The same request with another value in one place."""
     if generator.random() < 0.25 or not value or not isinstance(value, dict | list):
         return generator.choice(ODD)
     place = generator.choice(list(value)) if isinstance(value, dict) else generator.randrange(len(value))

@@ -55,7 +55,7 @@ def test_a_stream_is_the_same_answer_in_pieces(client, tiny):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_a_conversation_goes_over_several_turns(client, tiny):
+def test_a_conversation_can_have_several_turns(client, tiny):
     first = ask(client, [user(*PAIR, words("What changed?"))]).choices[0].message
     messages = [user(*PAIR, words("What changed?")), first.model_dump(), user(words("How many?"))]
     history = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": first.content}]
@@ -75,7 +75,7 @@ def test_a_conversation_goes_over_several_turns(client, tiny):
         ([image()], {"modality": "video"}, "video"),
     ],
 )
-def test_what_the_images_are_is_said_or_follows_from_their_number(client, tiny, content, fields, modality):
+def test_the_modality_is_given_or_follows_from_the_number_of_images(client, tiny, content, fields, modality):
     reply = ask(client, [user(*content, words("What is here?"))], extra_body=fields)
     assert reply.btcchat == {"modality": modality, "images": len(content)}
     shown = [Image.open(path) for path in [BEFORE, AFTER] * 2][: len(content)]
@@ -83,7 +83,7 @@ def test_what_the_images_are_is_said_or_follows_from_their_number(client, tiny, 
     assert reply.choices[0].message.content == expected
 
 
-def test_a_string_is_a_message_too(client, tiny):
+def test_content_can_be_a_string(client, tiny):
     assert ask(client, [{"role": "user", "content": "Hello"}]).choices[0].message.content == answer(tiny, "Hello")
 
 
@@ -107,7 +107,7 @@ def test_sampling_with_a_seed_is_repeatable(client):
     assert len({sampled(seed) for seed in range(5)}) > 1
 
 
-def test_an_answer_ends_at_a_stop_string_or_at_its_longest(client, tiny):
+def test_an_answer_ends_at_a_stop_string_or_at_its_maximum_length(client, tiny):
     messages = [user(*PAIR, words(tiny.config.caption_question))]
     whole = ask(client, messages).choices[0].message.content
     word = whole.split()[3]
@@ -122,7 +122,7 @@ def test_an_answer_ends_at_a_stop_string_or_at_its_longest(client, tiny):
         assert reply.usage.completion_tokens == 3
 
 
-def test_fields_without_effect_are_accepted_where_clients_send_them(client):
+def test_fields_that_clients_send_with_neutral_values_are_accepted(client):
     options = {"n": 1, "user": "me", "logprobs": False, "frequency_penalty": 0, "presence_penalty": 0.0}
     assert ask(client, [user(words("Hello"))], **options, metadata={"a": "b"}, store=False).choices
 
@@ -139,7 +139,7 @@ def test_fields_without_effect_are_accepted_where_clients_send_them(client):
         ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"max_tokens": 5000}, "max_tokens", "max_tokens is 5000; this server writes at most 1024 tokens"),
-        ({"max_completion_tokens": 5}, "max_tokens", "give one"),
+        ({"max_completion_tokens": 5}, "max_tokens", "give only one"),
         ({"temperature": -1}, "temperature", "greater than or equal to 0"),
         ({"temperature": 1e-9}, "temperature", "0 (greedy) or a number from 0.001"),
         ({"top_p": 0}, "top_p", "greater than 0"),
@@ -170,7 +170,7 @@ def test_a_wrong_field_is_named(client, options, param, message):
         ([{"role": "assistant", "content": "a"}], "messages[0] has role assistant, expected user"),
         ([user(words("a")), user(words("b"))], "messages[1] has role user, expected assistant"),
         ([user(words("a")), {"role": "assistant", "content": "b"}], "must end with a question"),
-        ([user(words()), {"role": "assistant", "content": "b"}, user(image())], "images belong to the first"),
+        ([user(words()), {"role": "assistant", "content": "b"}, user(image())], "images belong in the first"),
         ([user(words("a")), {"role": "system", "content": "b"}], "messages[1] has role system"),
         ([user(words("  "))], "the question is empty"),
         ([{"role": "robot", "content": "a"}], "does not match any of the expected tags"),
@@ -186,7 +186,7 @@ def test_a_wrong_field_is_named(client, options, param, message):
         ([user(*PAIR * 9, words())], "18 images, this server takes at most 16"),
     ],
 )  # fmt: skip
-def test_messages_that_make_no_sense_are_refused(client, messages, message):
+def test_invalid_messages_are_refused(client, messages, message):
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, messages)
     assert caught.value.body["param"].startswith("messages")
@@ -205,7 +205,7 @@ def test_the_model_is_listed(client):
     assert client.models.retrieve("tiny").object == "model"
 
 
-def test_a_key_is_asked_for(started):
+def test_a_key_is_required(started):
     url = f"{started(keys=(KEY, KEY + '2')).url}/v1"
     for wrong in ("other", KEY[:-1], KEY + "3", "ké"):
         with pytest.raises((openai.AuthenticationError, UnicodeEncodeError)):
@@ -214,7 +214,7 @@ def test_a_key_is_asked_for(started):
         assert ask(OpenAI(base_url=url, api_key=right), [user(words())]).choices
 
 
-def test_a_stream_that_is_closed_frees_its_place(started, endless):
+def test_a_stream_that_is_closed_frees_its_slot(started, endless):
     live = started(max_batch=1)
     client = OpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0)
     with ask(client, [user(*PAIR, words())], stream=True, max_tokens=900) as stream:
@@ -225,7 +225,7 @@ def test_a_stream_that_is_closed_frees_its_place(started, endless):
     wait_until_idle(live)
 
 
-def test_a_client_that_gives_up_frees_its_place(started, endless, gate):
+def test_a_client_that_gives_up_frees_its_slot(started, endless, gate):
     live = started(max_batch=1)
     gate.close()
     client = OpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0, timeout=0.5)
@@ -236,7 +236,7 @@ def test_a_client_that_gives_up_frees_its_place(started, endless, gate):
     assert 'btcchat_answers_total{reason="cancelled"} 1.0' in live.get("/metrics").text
 
 
-def test_answers_to_clients_at_the_same_time_equal_those_alone(client, tiny):
+def test_answers_to_simultaneous_clients_equal_those_alone(client, tiny):
     questions = ["What changed?", "How many houses?", "Is there a pond?", "Describe it."]
     found = {}
     threads = [
@@ -252,7 +252,7 @@ def test_answers_to_clients_at_the_same_time_equal_those_alone(client, tiny):
     assert found == {question: answer(tiny, question, "pair", [BEFORE, AFTER]) for question in questions}
 
 
-def test_a_fault_in_mid_stream_reaches_the_client(started, endless, monkeypatch):
+def test_an_error_in_mid_stream_reaches_the_client(started, endless, monkeypatch):
     from btcchat.generation import Decoder
 
     step = Decoder.step

@@ -1,4 +1,4 @@
-"""The OpenAPI document, held against what the server does."""
+"""The OpenAPI document, compared with what the server does."""
 
 import pytest
 import schemathesis

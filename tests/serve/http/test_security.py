@@ -17,7 +17,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 
 def sent(url: str, lines: bytes, seconds: float = 20.0) -> bytes:
-    """What comes back for these bytes."""
+    """Send bytes to the server; -> the bytes of its response."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), seconds) as connection:
         connection.sendall(lines)
@@ -73,7 +73,7 @@ def test_the_example_is_served_and_nothing_around_it(live):
         assert sent(live.url, line).split()[1] in (b"404", b"400")
 
 
-# -- who may ask ------------------------------------------------------------------------------------------------------
+# -- access ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"])
@@ -84,11 +84,11 @@ def test_names_of_this_machine_are_served(live, host):
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.org:80", "[", "10.0.0.1", ""]
 )
-def test_a_name_that_leads_here_from_elsewhere_is_refused(live, host):
+def test_other_host_names_for_this_machine_are_refused(live, host):
     reply = live.get("/v1/models", headers={"Host": host})
     assert reply.status_code in (400, 403)
     with_key = Settings(keys=(KEY,))
-    assert not with_key.local_only  # a proxy's name is served where a key is asked for
+    assert not with_key.local_only  # with a key, a proxy's host name is accepted
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
@@ -99,18 +99,18 @@ def test_pages_of_other_sites_are_refused(live, origin):
     assert "access-control-allow-origin" not in reply.headers
 
 
-def test_the_page_itself_may_ask(live):
+def test_the_page_itself_may_use_the_api(live):
     assert live.get("/v1/models", headers={"Origin": live.url}).status_code == 200
 
 
-def test_a_site_that_was_allowed_may_ask(started):
+def test_an_allowed_site_may_use_the_api(started):
     live = started(cors_origins=("https://good.example",), keys=(KEY,))
     headers = {"Origin": "https://good.example", "Authorization": f"Bearer {KEY}"}
     reply = live.get("/v1/models", headers=headers)
     assert reply.status_code == 200
     assert reply.headers["access-control-allow-origin"] == "https://good.example"
-    asked = {"Origin": headers["Origin"], "Access-Control-Request-Method": "POST"}
-    assert live_options(live, asked).status_code == 200
+    preflight = {"Origin": headers["Origin"], "Access-Control-Request-Method": "POST"}
+    assert live_options(live, preflight).status_code == 200
     assert live.get("/v1/models", headers=headers | {"Origin": "https://bad.example"}).status_code == 403
 
 
@@ -134,7 +134,7 @@ def test_without_the_key_nothing_is_read(started, given):
     assert live.get("/v1/models", headers={"Authorization": f"bearer {KEY}"}).status_code == 200
 
 
-def test_an_address_beyond_this_machine_needs_a_key():
+def test_a_host_that_others_can_reach_needs_a_key():
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
         with pytest.raises(BTCChatError, match="give --api-key-file FILE, or --insecure"):
             Settings(host=host)
@@ -159,25 +159,25 @@ def test_a_file_of_bad_keys_is_refused(tmp_path, content, message):
     assert KEY not in str(caught.value)
 
 
-def test_keys_are_read_one_a_line(tmp_path):
+def test_keys_are_read_one_per_line(tmp_path):
     (tmp_path / "keys").write_text(f"# of the team\n{KEY}\n\n  {KEY[::-1]}  \n")
     assert read_keys(str(tmp_path / "keys")) == (KEY, KEY[::-1])
     with pytest.raises(BTCChatError, match="--api-key-file .*none' not found"):
         read_keys(str(tmp_path / "none"))
 
 
-def test_settings_survive_the_way_to_another_process():
+def test_settings_survive_the_transfer_to_another_process():
     settings = Settings(model={"path": "x"}, keys=(KEY,), allow_urls=("a.org",), cors_origins=("*",), bands="4,3,2")
     assert Settings.from_json(settings.to_json()) == settings
 
 
-# -- how much they may send -------------------------------------------------------------------------------------------
+# -- limits ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_body_above_the_limit_is_413_while_it_streams(started):
     live = started(max_body=100_000)
-    assert live.post("/v1/chat/completions", data=b"x" * 200_000).status_code == 413  # its length is said
-    reply = live.post("/v1/chat/completions", data=(b"y" * 10_000 for _ in range(30)))  # it is not
+    assert live.post("/v1/chat/completions", data=b"x" * 200_000).status_code == 413  # with a Content-Length
+    reply = live.post("/v1/chat/completions", data=(b"y" * 10_000 for _ in range(30)))  # without one
     assert reply.status_code == 413
     assert "100,000 bytes" in reply.json()["error"]["message"]
     assert live.upload("/v1/caption", before=b"z" * 200_000).status_code == 413
@@ -196,11 +196,11 @@ def test_a_body_that_never_ends_is_cut_off(started):
     except OSError:
         pass  # the server has closed it
     else:
-        pytest.fail("a gigabyte was taken")
+        pytest.fail("the server accepted a gigabyte")
     assert live.ask(words()).status_code == 200
 
 
-def test_a_body_that_does_not_come_is_given_up(started):
+def test_a_body_that_does_not_arrive_is_given_up(started):
     live = started(max_seconds=0.5)
     begun = time.monotonic()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
@@ -224,7 +224,7 @@ def test_too_many_bytes_at_the_same_time_are_refused(started, monkeypatch):
     assert live.post("/v1/chat/completions", data=b"x" * 40_000).status_code == 400
 
 
-# -- images by address ------------------------------------------------------------------------------------------------
+# -- images by URL ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -252,13 +252,13 @@ def resolve_to(monkeypatch, *addresses: str) -> None:
         ("https://good.org:8080/a.png", "not fetched from 'good.org'"),
         ("https://me:secret@good.org/a.png", "with a user name"),
         ("ftp://good.org/a.png", "expected a data: URL"),
-        ("http://[::1/", "not an address"),
+        ("http://[::1/", "is not a valid URL"),
         ("//good.org/a", "expected a data: URL"),
-        ("http://good.org:99999/", "not an address"),
+        ("http://good.org:99999/", "is not a valid URL"),
     ],
 )
-def test_only_hosts_that_were_allowed_are_asked(monkeypatch, url, message):
-    monkeypatch.setattr(fetching, "addresses", lambda host: pytest.fail("it was looked up"))
+def test_only_allowed_hosts_are_contacted(monkeypatch, url, message):
+    monkeypatch.setattr(fetching, "addresses", lambda host: pytest.fail("the host was looked up"))
     with pytest.raises(BTCChatError, match=message.replace("(", r"\(")):
         fetch(url, ["good.org"], most_bytes=1000, seconds=5)
 
@@ -270,22 +270,22 @@ def test_an_allowed_host_in_a_private_network_is_refused(monkeypatch):
             fetch("http://good.org/a.png", ["good.org"], most_bytes=1000, seconds=5)
 
 
-def test_a_host_that_does_not_exist_is_one_line():
+def test_a_host_that_does_not_exist_is_a_one_line_error():
     with pytest.raises(BTCChatError, match="the host no-such-host.invalid was not found"):
         fetch("http://no-such-host.invalid/", ["no-such-host.invalid"], most_bytes=1000, seconds=5)
 
 
 @pytest.fixture
 def site(monkeypatch):
-    """A web site on this machine, as if it were a public one called good.org; -> (its name, what it was asked)."""
+    """A web site on this machine, as if it were a public one called good.org; -> (its host, the requests it got)."""
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
-    asked = []
+    received = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
-            asked.append((self.path, self.headers["Host"]))
+            received.append((self.path, self.headers["Host"]))
             self.send_response(302 if "away" in self.path else 200)
             self.send_header("Location", "http://127.0.0.1/secret")
             self.end_headers()
@@ -298,30 +298,30 @@ def site(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     resolve_to(monkeypatch, "127.0.0.1")
     monkeypatch.setattr(fetching, "is_public", lambda address: True)
-    yield f"good.org:{server.server_port}", asked
+    yield f"good.org:{server.server_port}", received
     server.shutdown()
 
 
-def test_an_image_of_an_allowed_host_is_fetched(site, started):
-    host, asked = site
+def test_an_image_from_an_allowed_host_is_fetched(site, started):
+    host, received = site
     live = started(allow_urls=(host,))
     url = {"type": "image_url", "image_url": {"url": f"http://{host}/a.png?size=1"}}
     reply = live.ask(url, PAIR[1], words(), max_tokens=3)
     assert reply.status_code == 200, reply.text
-    assert asked == [("/a.png?size=1", host)]
+    assert received == [("/a.png?size=1", host)]
 
 
 def test_redirects_are_not_followed_and_bytes_are_bounded(site):
-    host, asked = site
+    host, received = site
     with pytest.raises(BTCChatError, match="status 302; redirects are not followed"):
         fetch(f"http://{host}/away", [host], most_bytes=1000, seconds=5)
     with pytest.raises(BTCChatError, match="good.org sends more than the limit of 1,000 bytes"):
         fetch(f"http://{host}/large", [host], most_bytes=1000, seconds=5)
-    assert len(asked) == 2
+    assert len(received) == 2
 
 
-def test_a_host_that_does_not_answer_is_one_line(monkeypatch):
+def test_a_host_that_does_not_answer_is_a_one_line_error(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1")
     monkeypatch.setattr(fetching, "is_public", lambda address: True)
-    with pytest.raises(BTCChatError, match="good.org could not be read"):
+    with pytest.raises(BTCChatError, match="nothing could be fetched from good.org"):
         fetch("http://good.org:9/a.png", ["good.org:9"], most_bytes=1000, seconds=5)

@@ -14,7 +14,7 @@ from tests.serve.http.conftest import AFTER, BEFORE, PAIR, data_url, image, word
 
 
 def tiff(seed: int = 0, size: int = 64, bands: int = 4, *, place: bool = True) -> bytes:
-    """A raster of 16 bits."""
+    """A 16-bit GeoTIFF."""
     values = np.random.default_rng(seed).integers(100, 3000, (bands, 64, 64), dtype=np.uint16)
     values = values.repeat(-(-size // 64), 1).repeat(-(-size // 64), 2)[:, :size, :size]
     place = {"crs": "EPSG:32633", "transform": from_origin(500000, 4600000, 10, 10)} if place else {}
@@ -69,14 +69,14 @@ def test_frames_are_shown_as_the_model_sees_them(live):
     assert (np.asarray(seen) == np.asarray(load_frames("image", BEFORE)[0])).all()
 
 
-def test_a_large_image_is_shown_smaller(live):
+def test_a_large_image_is_scaled_down(live):
     large = io.BytesIO()
     Image.new("RGB", (3000, 1500)).save(large, "PNG")
     [frame] = live.post("/v1/frames", files=files(large.getvalue()), data={"modality": "image"}).json()["frames"]
     assert (frame["width"], frame["height"]) == (1024, 512)
 
 
-def test_a_change_map_is_grey_and_its_range_is_told(live, tiny):
+def test_a_change_map_is_grey_and_comes_with_its_range(live, tiny):
     reply = live.upload("/v1/change_map")
     change = tiny.change_map(BEFORE, AFTER)
     assert reply.headers["content-type"] == "image/png"
@@ -91,7 +91,7 @@ def test_a_change_map_can_be_drawn_over_the_image(live, tiny):
     assert (np.asarray(Image.open(io.BytesIO(reply.content))) == np.asarray(expected)).all()
 
 
-def test_a_change_map_is_a_geotiff_at_the_place_of_the_image(live, tiny):
+def test_a_change_map_can_be_a_geotiff_with_the_georeference_of_the_image(live, tiny):
     reply = live.upload("/v1/change_map", tiff(1), tiff(2), format="geotiff")
     assert reply.headers["content-type"] == "image/tiff"
     with rasterio.MemoryFile(reply.content) as file, file.open() as found:
@@ -102,14 +102,14 @@ def test_a_change_map_is_a_geotiff_at_the_place_of_the_image(live, tiny):
     assert 0 <= values.min() < values.max() <= 1
 
 
-def test_the_map_of_a_raster_that_is_read_smaller_covers_the_same_ground(live):
+def test_the_map_of_a_raster_that_is_read_at_a_lower_resolution_covers_the_same_ground(live):
     reply = live.upload("/v1/change_map", tiff(1, 4200, 1), tiff(2, 4200, 1), format="geotiff")
     with rasterio.MemoryFile(reply.content) as file, file.open() as found:
         assert found.width == 2100
         assert found.bounds == (500000, 4600000 - 42000, 542000, 4600000)
 
 
-def test_a_raster_is_an_image_of_a_chat_too(live):
+def test_a_chat_takes_rasters_too(live):
     content = [image(tiff(1)), {"type": "image_url", "image_url": {"url": data_url(tiff(2), "image/tiff")}}, words()]
     reply = live.ask(*content, bands="4,3,2", stretch="per-date", max_tokens=5)
     assert reply.status_code == 200, reply.text
@@ -126,7 +126,7 @@ def test_a_raster_is_an_image_of_a_chat_too(live):
         (b"II*\0" + bytes(100), "image 'after' is truncated or damaged"),
     ],
 )
-def test_what_is_no_image_is_415(live, path, content, message):
+def test_a_file_that_is_not_an_image_is_415(live, path, content, message):
     reply = live.upload(path, after=content)
     assert reply.status_code == 415
     assert refusal(reply)["message"].startswith(message)
@@ -147,7 +147,7 @@ def test_what_is_no_image_is_415(live, path, content, message):
         ("/v1/caption", {"dates": ["2019"]}, "dates"),
         ("/v1/change_map", {"nodata": "x"}, "nodata"),
         ("/v1/change_map", {"format": "gif"}, "format"),
-        ("/v1/change_map", {"format": "geotiff"}, "after"),  # a PNG has no place on Earth
+        ("/v1/change_map", {"format": "geotiff"}, "after"),  # a PNG has no georeference
     ],
 )
 def test_a_wrong_field_is_422_and_named(live, path, fields, param):
@@ -169,18 +169,18 @@ def test_a_body_of_another_type_is_refused(live):
     assert "multipart/form-data" in refusal(reply)["message"]
 
 
-def test_a_raster_without_a_place_has_no_geotiff(live):
+def test_a_raster_without_georeference_gives_no_geotiff(live):
     reply = live.upload("/v1/change_map", tiff(1, place=False), tiff(2, place=False), format="geotiff")
     assert "no coordinate reference system" in refusal(reply)["message"]
 
 
-def test_a_number_of_files_that_does_not_fit_is_415(live):
+def test_a_wrong_number_of_files_is_415(live):
     reply = live.post("/v1/frames", files=files(BEFORE.read_bytes()), data={"modality": "pair"})
     assert reply.status_code == 415
     assert "1 image, a pair needs 2" in refusal(reply)["message"]
 
 
-def test_a_video_is_shown_and_talked_about(live, tmp_path):
+def test_a_video_is_shown_and_can_be_asked_about(live, tmp_path):
     clip = video(tmp_path / "clip.mp4")
     reply = live.post("/v1/frames", files=files(clip), data={"modality": "video"})
     assert len(reply.json()["frames"]) == 8

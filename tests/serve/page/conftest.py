@@ -22,12 +22,12 @@ SECONDS = 60  # until the model is loaded
 
 @pytest.fixture(scope="session")
 def address():
-    """Of a server with the packaged model."""
+    """The URL of a server with the packaged model."""
     command = [sys.executable, "-m", "btcchat", "serve", "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:
         line = next((found for line in server.stderr if (found := re.search(r"http://\S+", line))), None)
-        assert line, "btcchat serve ended before it said where it listens"
+        assert line, "btcchat serve ended before it printed its URL"
         for _ in range(10 * SECONDS):
             time.sleep(0.1)
             try:
@@ -58,7 +58,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """``open_page(**context)`` -> the page, ready. In the end: no fault in its scripts, and nothing from elsewhere."""
+    """``open_page(**context)`` -> the page, ready. Finally checks for script errors and requests to other sites."""
     contexts, faults, requests = [], [], []
 
     def open_page(*, path="/", ready=True, **options):

@@ -1,4 +1,4 @@
-"""Ways to bring images in, other modalities, faults and the key."""
+"""Ways to add images, other modalities, errors and the API key."""
 
 import json
 
@@ -24,7 +24,7 @@ def transfer(page, kind: str, *paths, selector: str = "body") -> None:
     page.evaluate(TRANSFER, [kind, [[path.name, list(path.read_bytes())] for path in paths], selector])
 
 
-def test_a_dropped_pair_and_two_pasted_images_are_taken(page):
+def test_a_pair_can_be_dropped_or_pasted(page):
     transfer(page, "drop", *PAIR[::-1])
     page.locator("image-swipe").wait_for()
     assert page.locator(".slot strong").all_inner_texts() == ["before.png", "after.png"]
@@ -42,7 +42,7 @@ def test_one_file_goes_where_it_is_dropped(page):
     assert page.locator(".zone[data-slot='0'].filled").count() == 0
 
 
-def test_geotiffs_are_shown_as_the_model_sees_them_with_the_bands_of_the_settings(page, tmp_path):
+def test_geotiffs_are_shown_as_the_model_sees_them_with_the_bands_chosen_in_the_settings(page, tmp_path):
     paths = [tmp_path / name for name in ("t1_2019.tif", "t2_2021.tif")]
     for path in paths:
         values = np.random.default_rng(1).integers(0, 3000, (4, 32, 48), dtype=np.uint16)
@@ -63,7 +63,7 @@ def test_geotiffs_are_shown_as_the_model_sees_them_with_the_bands_of_the_setting
     assert page.locator("image-swipe img").first.get_attribute("src") != first
 
 
-def test_a_series_is_in_order_of_its_dates_and_asked_with_them(page):
+def test_a_series_is_sorted_by_its_dates_which_are_sent_with_the_question(page):
     page.get_by_text("Series", exact=True).click()
     choose(page, *(EXAMPLES / f"{year}.webp" for year in (2022, 2016, 2019)))
     page.locator("image-swipe").wait_for()
@@ -75,7 +75,7 @@ def test_a_series_is_in_order_of_its_dates_and_asked_with_them(page):
         assert ask(page, "When did it happen?") == "between the second and the third date"
     assert request.value.post_data_json["dates"] == ["2016", "2019", "2022"]
     page.get_by_role("button", name="Move 2016 later").focus()
-    page.keyboard.press("Enter")  # the dates are drawn anew, and the focus follows the one that moved
+    page.keyboard.press("Enter")  # the dates are drawn again, and the focus follows the one that moved
     expect(page.locator(".date").first).to_have_value("2019")
     expect(page.get_by_role("button", name="Move 2016 later")).to_be_focused()
     page.get_by_role("button", name="Remove 2019").click()
@@ -103,7 +103,7 @@ def test_one_image_has_its_own_conversation(page):
     assert page.locator("#turns .question").inner_text() == "Were trees planted?"
 
 
-def test_what_the_server_refuses_is_shown_as_its_line(page):
+def test_an_error_of_the_server_is_shown_as_one_line(page):
     choose(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
     page.locator("#fault").wait_for()
     assert "image" in page.inner_text("#fault") and "\n" not in page.inner_text("#fault")
@@ -128,10 +128,12 @@ def test_files_above_the_servers_limit_are_refused_before_they_are_sent(open_pag
     page.reload()
     page.locator("#model").wait_for()
     choose(page, *PAIR)
-    expect(page.locator("#fault")).to_have_text("These files are 0.2 MiB together; this server takes 0.1 MiB at most.")
+    expect(page.locator("#fault")).to_have_text(
+        "These files have 0.2 MiB in total; this server accepts at most 0.1 MiB."
+    )
 
 
-def test_a_key_is_asked_for_and_sent(open_page):
+def test_the_page_asks_for_the_key_and_sends_it(open_page):
     page = open_page()
     seen = []
 
@@ -150,7 +152,7 @@ def test_a_key_is_asked_for_and_sent(open_page):
     assert page.locator("#fault").is_hidden() and seen[-1] == "Bearer right"
 
 
-def test_a_model_that_is_loading_is_waited_for(open_page):
+def test_the_page_waits_while_the_model_is_loading(open_page):
     page = open_page()
     left = [1]
     body = json.dumps({"error": {"message": "the model is being loaded; try again later"}})

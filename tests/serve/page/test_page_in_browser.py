@@ -18,7 +18,7 @@ def model():
 
 
 def alphas(page) -> list[int]:
-    """Of the pixels of the change map as it is drawn."""
+    """The alpha values of the change map's pixels as drawn."""
     script = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, at) => at % 4 === 3)"
     return page.locator("#map-picture").evaluate(script)
 
@@ -37,7 +37,9 @@ def test_an_uploaded_pair_is_captioned_as_from_python(page, model):
     assert answer(page) == model.caption(*PAIR)
     assert "What changed" in page.locator("#turns article").inner_text()
     expect(page.locator("#status")).to_have_text(answer(page))  # what a screen reader says
-    assert page.locator("#demo").is_visible() and "knows nothing of real imagery" in page.locator("#demo").inner_text()
+    assert (
+        page.locator("#demo").is_visible() and "knows nothing about real imagery" in page.locator("#demo").inner_text()
+    )
 
 
 def test_two_files_are_put_in_order_by_name_and_can_be_swapped(page):
@@ -62,7 +64,7 @@ def test_the_swipe_moves_by_keyboard_and_says_where_it_is(page):
     assert 0 < float(slider.input_value()) < 10
 
 
-def test_the_change_map_is_drawn_with_an_opacity_and_from_a_threshold_on(page, model):
+def test_the_change_map_is_drawn_with_an_opacity_from_a_threshold(page, model):
     load_pair(page)
     page.get_by_role("switch", name="Change map").check()
     page.locator("#map-tools").wait_for()
@@ -93,7 +95,7 @@ def test_an_answer_appears_as_it_is_written(page):
     assert page.evaluate("lengths.size") > 5
 
 
-def test_later_questions_are_asked_with_the_earlier_turns(page, model):
+def test_later_questions_are_sent_with_the_earlier_turns(page, model):
     load_pair(page)
     sent = []
     page.on("request", lambda request: sent.append(request.post_data_json) if "completions" in request.url else None)
@@ -126,13 +128,13 @@ def test_an_answer_can_be_stopped_by_keyboard(page):
 
 def test_a_reload_keeps_images_conversation_and_settings(page):
     load_pair(page)
-    said = ask(page, "Were trees planted?")
+    reply = ask(page, "Were trees planted?")
     page.get_by_role("switch", name="Change map").check()
     page.locator("#map-tools").wait_for()
-    page.wait_for_timeout(500)  # it is written a moment later
+    page.wait_for_timeout(500)  # it is stored a moment later
     page.reload()
     page.locator("#map-picture").wait_for()
-    assert answer(page) == said and page.locator("#turns .question").inner_text() == "Were trees planted?"
+    assert answer(page) == reply and page.locator("#turns .question").inner_text() == "Were trees planted?"
     page.get_by_role("button", name="New").click()
     page.wait_for_timeout(500)
     page.reload()
@@ -140,7 +142,7 @@ def test_a_reload_keeps_images_conversation_and_settings(page):
     assert page.locator(".zone").count() == 2 and page.locator("#turns article").count() == 0
 
 
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(open_page):
+def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
     page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     wide = "document.documentElement.scrollWidth"
     assert page.evaluate(wide) == 390
@@ -159,7 +161,7 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
     assert page.locator("#download-menu button:enabled").count() == 0
     page.keyboard.press("Escape")
     load_pair(page)
-    said = ask(page, "Were trees planted?")
+    reply = ask(page, "Were trees planted?")
     page.locator("#map-on").check()
     page.locator("#map-tools").wait_for()
 
@@ -173,7 +175,7 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
 
     record = json.loads(download("json").read_text())
     assert record["model"] == "tiny" and [image["name"] for image in record["images"]] == ["before.png", "after.png"]
-    assert record["conversation"][0]["answer"] == said and record["change_map"]["shown"] is True
+    assert record["conversation"][0]["answer"] == reply and record["change_map"]["shown"] is True
     picture = Image.open(download("picture"))
     assert picture.format == "PNG" and picture.width > 3 * 512 and picture.height > 512
     assert Image.open(download("map")).mode == "L"
@@ -183,8 +185,8 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
 
 
 def test_names_and_answers_are_text_and_never_html(page):
-    said = {"choices": [{"index": 0, "delta": {"content": HOSTILE}, "finish_reason": None}]}
-    body = f"data: {json.dumps(said)}\n\ndata: [DONE]\n\n"
+    chunk = {"choices": [{"index": 0, "delta": {"content": HOSTILE}, "finish_reason": None}]}
+    body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
     page.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
     named = [
         {"name": f"{number}{HOSTILE}.png", "mimeType": "image/png", "buffer": PAIR[number].read_bytes()}

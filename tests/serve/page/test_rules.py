@@ -1,4 +1,4 @@
-"""What holds for all files of the page: accessibility by axe-core, their size, and nothing inline or from elsewhere."""
+"""Rules for all files of the page: accessibility (axe-core), size, and nothing inline or from other sites."""
 
 import re
 
@@ -17,7 +17,7 @@ WINDOWS = {
 
 
 def violations(page) -> list[str]:
-    """Of serious or critical impact."""
+    """Violations of serious or critical impact."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]
@@ -58,7 +58,7 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(open_page):
     page.locator("#map-tools").wait_for()
     named = "(one => one.id || one.ariaLabel || one.textContent.trim())(document.activeElement)"
     reached = []
-    for _ in range(50):  # round the page twice or so
+    for _ in range(50):  # about twice around the page
         page.keyboard.press("Tab")
         reached.append(page.evaluate(named))
     order = ["clear", "downloads", "open-settings", "Swipe between Before and After", "Swap before and after", "map-on"]
