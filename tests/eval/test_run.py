@@ -557,7 +557,7 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
         assert main(words(root, "bad", tmp_path / folder, *options)) == 2
         assert message in capsys.readouterr().err
     assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
-    assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
+    assert "2 records have no clue: clips.jsonl row 1: no clue for" in capsys.readouterr().err
     assert not (tmp_path / "clips").exists(), "reported before anything is written"
 
 
