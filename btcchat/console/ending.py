@@ -14,8 +14,8 @@ DONE, BUG, BAD_INPUT, SOME_FAILED = 0, 1, 2, 3  # after signals: see signals.py
 def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
     """Run ``command`` and return its exit code. ``complain`` reports an exception in one line; signals pass through.
 
-    The command itself returns 0 or 3. 1 is an internal error, with its traceback in a log file that the line names, 2 is
-    bad input, too little memory or a full disk.
+    0 and 3 are returned by the command itself. 1 is an internal error, whose traceback is in a log file that the line
+    names. 2 is bad input, too little memory or a full disk.
     """
     _open_streams()
     try:

@@ -267,8 +267,8 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
             r"lin1.bias' has shape \(24,\), but .* \(4608,\)",
         ),  # the published default
         ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
-        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a text or a JSON object"),
-        ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a text"),
+        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a string or a JSON object"),
+        ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a string"),
         ({"mm_use_im_start_end": True}, "config.json: mm_use_im_start_end is true; image start/end tokens are not"),
         ({"s2": True}, "config.json: s2 is true; multi-scale S2 features are not supported"),
     ],
