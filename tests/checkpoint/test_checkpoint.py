@@ -242,7 +242,7 @@ def damage_template(folder):
         (damage_tokenizer, "has no tokenizer"),
         (damage_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
         (damage_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
-        (damage_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
+        (damage_tower_size, "vision_tower/config.json: intermediate_size is 8, but the weights in .*_tower have 64"),
         (damage_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
         (damage_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3, plain, qwen3"),
     ],

@@ -140,7 +140,9 @@ def test_blocks_that_onevision_does_not_store_are_not_required(onevision):
     assert model.config.change_encoder == {"change_encoder_type": "concat"}
     assert model.vision_tower.select_layers == [1]
     assert model.config.vision_tower["num_stored_layers"] == 1
-    with pytest.raises(BTCChatError, match="reads layer 2 of the vision tower, and the checkpoint stores its first 1"):
+    with pytest.raises(
+        BTCChatError, match="needs layer 2 of the vision tower, but the checkpoint has only the first 1"
+    ):
         BTCChat.from_pretrained(onevision, device="cpu", mm_vision_select_layer=-1)
 
 
@@ -409,12 +411,12 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(base, tmp_path, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": 32}, "hidden_size is 32, and the weights in .*published have 16"),
+        ({"hidden_size": 32}, "hidden_size is 32, but the weights in .*published have 16"),
         ({"hidden_size": "16"}, "hidden_size is '16', expected a whole number"),
         ({"hidden_size": None}, "hidden_size is None, expected a whole number"),
-        ({"intermediate_size": 48}, "intermediate_size is 48, and the weights in .*published have 64"),
-        ({"image_size": 64}, "image_size is 64, and the weights in .*published have 16 patches, not 64"),
-        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, and the weights in .*published have 2"),
+        ({"intermediate_size": 48}, "intermediate_size is 48, but the weights in .*published have 64"),
+        ({"image_size": 64}, "image_size is 64, but the weights in .*published have 16 patches, not 64"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, but the weights in .*published have 2"),
         ({"model_type": "clip_vision_model"}, "unknown vision tower model_type 'clip_vision_model'.*choose from sig"),
     ],
 )
