@@ -177,7 +177,7 @@ def dtype(cases: Sequence[Case]) -> str:
 
 
 def device(cases: Sequence[Case], other: str = "cpu") -> str:
-    """The output is on the device of the weights and the input. other: a device to try, beside the CPU."""
+    """The output is on the device of the weights and the input. other: a device to try besides the CPU."""
     for case in [cases[0], *cases[1:][-1:]]:  # the first and the last: this is the slowest check
         check_device(case.where, case.output, case.inputs.device)
         _check_one_device(case)

@@ -190,9 +190,9 @@ def test_the_command_gives_the_model_its_clue(root, base, model, capsys):
     served = ["--model", str(base), "--device", "cpu", "--max-new-tokens", "5", "--json"]
     online = ["--prompt_augmentation", "online", "--clue_model", "self"]
     assert cli.main(["caption", *pair, *served, *online]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["clue"] == augment.ask(model, [("pair", pair)])[0]
-    assert said["caption"] == model.caption(*pair, clue=said["clue"], max_new_tokens=5)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["clue"] == augment.ask(model, [("pair", pair)])[0]
+    assert answer["caption"] == model.caption(*pair, clue=answer["clue"], max_new_tokens=5)
 
     assert cli.main(words(root, base, "pairs")) == 0
     cached = ["--prompt-augmentation", "cached", "--clues", str(root / "clues")]
@@ -212,8 +212,8 @@ def test_many_pairs_are_captioned_with_their_clues(root, base, model, capsys):
     assert cli.main(["caption", "--pairs", str(root / "list.csv"), *served, *online]) == 0
     pairs = [(root / "0.png", root / "1.png"), (root / "1.png", root / "2.png")]
     clues = augment.ask(model, [("pair", pair) for pair in pairs])
-    said = [model.caption(*pair, clue=clue, max_new_tokens=5) for pair, clue in zip(pairs, clues, strict=True)]
-    assert [json.loads(line)["caption"] for line in (root / "out.jsonl").open()] == said
+    captions = [model.caption(*pair, clue=clue, max_new_tokens=5) for pair, clue in zip(pairs, clues, strict=True)]
+    assert [json.loads(line)["caption"] for line in (root / "out.jsonl").open()] == captions
 
 
 def test_the_flags_are_checked_before_the_model_is_loaded(root, capsys):

@@ -22,7 +22,7 @@ SETS = "questions: {annotation: questions.jsonl, images: ., kind: rsvqa_lr}\n"
 
 @pytest.fixture
 def checkpoint(here, tmp_path) -> Path:
-    """A checkpoint all of whose parts are those of ``mine``, a module in the current folder, and a set beside it."""
+    """A checkpoint all of whose parts are those of ``mine``, a module in the current folder, and a data set there."""
     (here / "mine.py").write_text(ALL_KINDS)
     plugins.enable_flags(["mine"])
     Image.new("RGB", (8, 8), (200, 0, 0)).save(here / "0.png")
