@@ -28,7 +28,7 @@ CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
     },
 )
 
-# Patterns (of the whole key) of weights in published folders that no change encoder uses.
+# Patterns, for the whole key, of weights in published folders that no change encoder uses.
 UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 
 SIZES = ("hidden_size", "grid", "num_depths")  # each is built with these, besides its options

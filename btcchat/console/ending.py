@@ -85,7 +85,7 @@ def _open_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):
-                os.fstat(number)  # another file has this descriptor
+                os.fstat(number)  # the descriptor is in use by another file
                 continue
             # Takes the free descriptor, so that no other file gets it.
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115

@@ -27,7 +27,7 @@ VISION_TOWERS: Registry[type[VisionTower]] = Registry(
     },
 )
 
-# Patterns (of the whole key) of weights in published folders that no tower uses.
+# Patterns, for the whole key, of weights in published folders that no tower uses.
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
 
 # Hugging Face folders name their architecture by model_type; "siglip" is the full model with its text half.

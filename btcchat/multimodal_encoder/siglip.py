@@ -150,9 +150,7 @@ class SiglipTower(nn.Module):
         x = x.flatten(2).transpose(1, 2).contiguous()  # (N, g*g, C), row by row; every later sum keeps this order
         x = x + embeddings["position_embedding"](torch.arange(x.shape[1], device=x.device))
 
-        together = hasattr(
-            embeddings["patch_embedding"].weight, "ds_id"
-        )  # ZeRO-3: every process must do the same steps
+        together = hasattr(embeddings["patch_embedding"].weight, "ds_id")  # ZeRO-3: equal steps in all processes
         if x.device.type != "cpu" or torch.is_grad_enabled() or together:
             return self._blocks(x)
         size = max(1, PART // (x.shape[1] * self.config["intermediate_size"] * x.element_size()))

@@ -13,7 +13,7 @@ class KeepsTokens:
 
 
 class MLPGelu(KeepsTokens, nn.Sequential):
-    """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). Weight keys 0, 2, 4, ..."""
+    """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). State dict keys 0, 2, 4..."""
 
     def __init__(self, in_features: int, out_features: int, num_layers: int):
         layers: list[nn.Module] = [nn.Linear(in_features, out_features)]
@@ -23,7 +23,7 @@ class MLPGelu(KeepsTokens, nn.Sequential):
 
 
 class Linear(KeepsTokens, nn.Linear):
-    """One linear layer: (K, L, C) -> (K, L, D). Weight keys weight, bias."""
+    """One linear layer: (K, L, C) -> (K, L, D). State dict keys weight, bias."""
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features)

@@ -16,7 +16,7 @@ TOKEN_ORDERS = {
 
 
 class MLPDownsample(nn.Sequential):
-    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. Weight keys 1, 2, 4: the norm, the linear layers.
+    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. State dict keys 1, 2, 4: norm, linear layers.
 
     Raises BTCChatError for a number of tokens that is not a square.
     """

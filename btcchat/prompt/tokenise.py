@@ -61,7 +61,7 @@ class Encoded:
 def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Encoded:
     """The pieces of a prompt as ids and labels, after the tokenizer's own beginning-of-sequence token, if any.
 
-    As in the published code, the text between two placeholders is tokenised on its own, as if it began the prompt. Text
+    As in the published code, the text between two placeholders is tokenised on its own, as if it began a text. Text
     after a special token is tokenised in that context.
     """
     ids = list(tokenizer("").input_ids)[:1]  # [bos] or []
