@@ -210,7 +210,7 @@ def _check_reading(about: dict[str, Any], reading: Reading, folder: Path) -> Non
         flags = " ".join(f"--{name} {value}" for name, value in theirs.items() if value != default[name])
         raise BTCChatError(
             f"{folder} has clues of images read with {flags or 'the default --bands, --stretch and --nodata'}; read "
-            "them in the same way now, or run btcchat augment with the present flags and another --out"
+            "them in the same way now, or run btcchat augment with the current flags and another --out"
         )
 
 
