@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
 MOST_JSON = 2**28  # bytes of a JSON file, and of a line of JSONL
-KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+KINDS = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 
 # -- atomic writes ---------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_saved_wording_is_loaded_with_the_processor(tmp_path):
     processor = Processor.from_pretrained(tmp_path / "saved")
     assert processor.config.pair_prompt == "A <image> B <image>: "
     assert BTCChat.from_pretrained(tmp_path / "saved").config.caption_question == "What differs?"
-    with pytest.raises(BTCChatError, match="pair_prompt has 1 <image>, the images make 2 segments"):
+    with pytest.raises(BTCChatError, match="pair_prompt has 1 <image>, expected 2, one for each segment"):
         Processor.from_pretrained(tmp_path / "saved", pair_prompt="<image>")
 
 

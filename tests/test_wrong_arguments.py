@@ -79,7 +79,7 @@ TYPES = {
     ),
 }
 VALUES = {
-    "from_pretrained: conv_version is [], expected a text": lambda model: model.from_pretrained(conv_version=[]),
+    "from_pretrained: conv_version is [], expected a string": lambda model: model.from_pretrained(conv_version=[]),
     "from_pretrained: num_video_frames is 0, expected at least 1": lambda model: model.from_pretrained(
         num_video_frames=0
     ),
@@ -98,7 +98,7 @@ VALUES = {
     "'a\\x00b' cannot be written: no file can have this name": lambda model: model.save_pretrained("a\0b"),
     f"no model at {'x' * 80}: File name too long": lambda model: model.from_pretrained("x" * 5000),
     "num_video_frames is 0, expected at least 1": lambda model: load_frames("video", [IMAGE], 0),
-    "register: data set 'mine': annotation is 5, expected a text": lambda model: register("mine", annotation=5),
+    "register: data set 'mine': annotation is 5, expected a string": lambda model: register("mine", annotation=5),
     "the question has \\ud800 at position 3, which is not a character": lambda model: model.ask("a \ud800"),
     "a text of dates has \\ud800 at position 1": lambda model: model.caption(IMAGE, IMAGE, dates=["\ud800", "2010"]),
     "num_beams is 1000; it must be a whole number from 1 to 256": lambda model: model.ask("Q", num_beams=1000),

@@ -1,6 +1,6 @@
 """Change encoders: the two dates of a pair in, the pair's change tokens out.
 
-protocol.py says what a change encoder must and may have. A plugin (btcchat.plugins) adds one by::
+protocol.py says what a change encoder must and may have. A plugin (btcchat.plugins) adds one with::
 
     from btcchat.change_encoder import CHANGE_ENCODERS
     CHANGE_ENCODERS["mine"] = MyEncoder  # built as MyEncoder(hidden_size=, grid=, num_depths=, **options)
@@ -28,17 +28,17 @@ CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
     },
 )
 
-# Patterns (whole key) of weights that published folders hold and no change encoder's forward uses.
+# Patterns, for the whole key, of weights in published folders that no change encoder uses.
 UNUSED_KEYS = attentive.UNUSED_KEYS + difference_aware.UNUSED_KEYS
 
-SIZES = ("hidden_size", "grid", "num_depths")  # what each is built with, besides its options
+SIZES = ("hidden_size", "grid", "num_depths")  # each is built with these, besides its options
 
-# Names that the published flags (`--chg_type`, `--mm_resampler_type`) give them.
+# Names of the published flags (`--chg_type`, `--mm_resampler_type`) -> names in the registry.
 CHG_TYPES = {"Chg2Cap": "attentive", "cc_expert": "difference_aware"}
 
 
 def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with the registry's own name of the change encoder."""
+    """``config`` with the change encoder's name in the registry in place of a published one."""
     name = str(config.get("change_encoder_type"))
     return {**config, "change_encoder_type": CHG_TYPES.get(name, name)}
 
@@ -66,7 +66,7 @@ def check_options(name: str, options: Iterable[str]) -> None:
 
 
 def merge_options(ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One dict of the options that are given in several ways: ``{"cc_head": {"cc_head": 4}, "cc_args": {...}}``.
+    """Merge options that may be given in several ways: ``{"cc_head": {"cc_head": 4}, "cc_args": {...}}``.
 
     Raises BTCChatError, naming both ways, for an option with two values.
     """
@@ -92,7 +92,8 @@ def build_change_encoder(
 ) -> ChangeEncoderModule:
     """Build the change encoder named by ``config["change_encoder_type"]``; all other keys are its options.
 
-    ``hidden_size`` is C, ``grid`` the number of tokens per side, ``num_depths`` is S; all are of the vision tower.
+    ``hidden_size`` is C, ``grid`` the number of tokens per side, ``num_depths`` is S; all are the vision tower's.
+    Raises BTCChatError for an unknown name or option, wrong sizes, and an encoder that breaks its contract.
     """
     options = canonical(config)
     name = options.pop("change_encoder_type")

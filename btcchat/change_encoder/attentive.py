@@ -1,7 +1,7 @@
 """AttentiveEncoder of BTCChat and UniRS, after Chg2Cap (Chang and Ghamisi 2023, arXiv:2304.01091).
 
-The parameter names are the published ones, and so are some surprising steps that published weights need: values
-through the key projection, row and column embeddings with swapped names, residuals around whole layers.
+The parameter names are the published ones. Published weights also need some surprising steps: values from the key
+projection, row and column embeddings with swapped names, and residuals around whole layers.
 """
 
 from typing import Any
@@ -23,7 +23,8 @@ ATTENTION_WIDTH = 512  # fixed in the published code, whatever the width of the 
 class AttentiveEncoder(nn.Module):
     """``(P, 2, 1, L, C)`` -> ``(P, 1, L, C)``: fuse two dates by attention, cosine similarity and convolutions.
 
-    ``cc_n_layers`` self-transformer layers with ``cc_head`` heads and the dropout probability ``cc_dropout``.
+    It has ``cc_n_layers`` self-transformer layers with ``cc_head`` heads and the dropout probability ``cc_dropout``.
+    Raises BTCChatError for sizes that do not fit, and for features of another shape.
     """
 
     segments = 1
@@ -41,18 +42,22 @@ class AttentiveEncoder(nn.Module):
         super().__init__()
         if num_depths != 1:
             raise BTCChatError(
-                f"change encoder 'attentive' reads one depth, got {num_depths}; "
-                "give mm_vision_select_layer one layer, or choose another change encoder"
+                f"change encoder 'attentive' takes one depth, got {num_depths}; "
+                "set mm_vision_select_layer to one layer, or choose another change encoder"
             )
         if hidden_size % 2:
-            raise BTCChatError(f"change encoder 'attentive' needs an even hidden size, got {hidden_size}")
+            raise BTCChatError(
+                f"change encoder 'attentive' needs an even hidden size, got {hidden_size}; choose another vision tower"
+            )
         if cc_head < 1 or ATTENTION_WIDTH % cc_head:
-            raise BTCChatError(f"cc_head {cc_head} does not divide the attention width of {ATTENTION_WIDTH}")
+            raise BTCChatError(
+                f"cc_head {cc_head} does not divide the attention width of {ATTENTION_WIDTH}; choose a power of two"
+            )
         self.grid = grid
         self.h_embedding = nn.Embedding(grid, hidden_size // 2)
         self.w_embedding = nn.Embedding(grid, hidden_size // 2)
         for embedding in (self.h_embedding, self.w_embedding):
-            nn.init.normal_(embedding.weight, std=0.02)  # both dates get it: torch's 1.0 would drown their cosine
+            nn.init.normal_(embedding.weight, std=0.02)  # torch's 1.0, added to both dates, would dominate their cosine
         self.selftrans = nn.ModuleList(
             nn.ModuleList(
                 [
@@ -69,26 +74,26 @@ class AttentiveEncoder(nn.Module):
         dates = self._attend(features)  # (P, 2, L, C)
         alike = cosine(dates[:, 0], dates[:, 1])  # (P, L)
         both = torch.cat([dates[:, 0], dates[:, 1]], dim=-1) + alike.to(dates.dtype)[..., None]  # (P, L, 2C)
-        # As a map with channels last: a view, no copy, and the layout that convolutions like best.
+        # As a map with channels last: a view without a copy, in the layout that suits convolutions best.
         both = both.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # (P, 2C, g, g)
         change: Tensor = self.LN(self.Conv1(both))  # (P, C, g, g)
         return change.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (P, 1, L, C)
 
     def cosine_field(self, features: Tensor) -> Tensor:
-        """How alike the two dates are at each place, after attention: float32 ``(P, g, g)`` in -1..1."""
+        """``(P, 2, 1, L, C)`` -> float32 ``(P, g, g)`` in -1..1: cosine similarity of the two dates after attention."""
         return 1 - 2 * self.distance(features)
 
     def distance(self, features: Tensor) -> Tensor:
-        """How far apart they are: float32 ``(P, g, g)`` in 0..1."""
+        """``(P, 2, 1, L, C)`` -> float32 ``(P, g, g)`` in 0..1: how far apart the two dates are after attention."""
         dates = self._attend(features)
         return cosine_distance(dates[:, 0], dates[:, 1])
 
     def _attend(self, features: Tensor) -> Tensor:
         if features.shape[1:3] != (2, 1) or features.shape[3] != self.grid**2:
             raise BTCChatError(
-                f"change encoder 'attentive': got features (P, dates, depths, tokens, C) of {tuple(features.shape)}, "
-                f"expected 2 dates, 1 depth, {self.grid}x{self.grid} tokens; mm_vision_select_feature "
-                "'cls_patch' keeps all tokens of a tower without class token"
+                f"change encoder 'attentive': got features (P, dates, depths, tokens, C) = {tuple(features.shape)}, "
+                f"expected 2 dates, 1 depth, {self.grid}x{self.grid} tokens; if one is missing, set "
+                "mm_vision_select_feature to 'cls_patch'"
             )
         start = features[:, :, 0] + self._position(features.device)  # (P, 2, L, C)
         dates = start
@@ -156,7 +161,7 @@ class FeedForward(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """Bottleneck of 1x1, 3x3, 1x1 convolutions beside the identity, ``(P, C, g, g)`` -> ``(P, C, g, g)``."""
+    """Residual bottleneck of 1x1, 3x3 and 1x1 convolutions, ``(P, C, g, g)`` -> ``(P, C, g, g)``."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -177,7 +182,7 @@ class ResidualCNN(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, also where the weights are coarser than the running statistics, as DeepSpeed leaves them in bf16."""
+    """torch's, also for weights of lower precision than the running statistics, as DeepSpeed has them in bf16."""
 
     # torch's annotations allow None, for layers without running statistics or with a cumulative average.
     running_mean: Tensor

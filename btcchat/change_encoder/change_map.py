@@ -1,4 +1,4 @@
-"""Change maps: the change encoder's distance of two dates at the size of an image, drawn and written."""
+"""Change maps: the change encoder's distance between two dates, resized to the image, drawn and written."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from btcchat.outputs.ours import NAME
 
 
 def at_size(distance: Tensor, width: int, height: int, *, padded: bool) -> np.ndarray:
-    """Distances of patches (g, g) -> float32 (height, width) in 0..1, interpolated.
+    """Distances of patches ``(g, g)`` -> float32 ``(height, width)`` in 0..1, one per pixel, interpolated.
 
     padded: the grid covers the square that the image was padded to (image_aspect_ratio "pad").
     """
@@ -30,7 +30,7 @@ def at_size(distance: Tensor, width: int, height: int, *, padded: bool) -> np.nd
 def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
     """Draw a map (H, W) in 0..1 over ``image``: the stronger the change, the redder. Returns an RGB image.
 
-    The colours span the map's own range, so that a faint change shows; the numbers are in the map.
+    The colours span the map's own range, so that even a faint change is visible.
     """
     low, high = float(change.min()), float(change.max())
     strength = (change - low) / (high - low) if high > low else np.zeros_like(change)
@@ -41,7 +41,7 @@ def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
 
 
 def save_overlay(change: np.ndarray, after: Image.Image | str | Path, path: Path) -> None:
-    """Write :func:`overlay` of a map and the image it belongs to as a PNG file, complete or not at all."""
+    """Atomically write :func:`overlay` of a map and the image to which it belongs as a PNG file."""
     _save(overlay(change, load_image(after)), path)
 
 
@@ -51,7 +51,7 @@ def grey(change: np.ndarray) -> Image.Image:
 
 
 def save_map(change: np.ndarray, path: Path) -> None:
-    """Write a map (H, W) in 0..1 as an 8-bit grey PNG file, 255 the most changed; complete or not at all."""
+    """Atomically write a map (H, W) in 0..1 as an 8-bit grey PNG file, 255 the most changed."""
     _save(grey(change), path)
 
 
@@ -63,15 +63,15 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def geotiff(change: np.ndarray, after: FileLike) -> bytes:
-    """A map (H, W) as a float32 GeoTIFF file, at the place of the raster that it belongs to.
+    """A map (H, W) in 0..1 as the bytes of a float32 GeoTIFF file, georeferenced like the raster ``after``.
 
-    Raises BTCChatError for a file that is not a raster, or that does not say where it is.
+    Raises BTCChatError if ``after`` is not a raster, or has no coordinate reference system.
     """
     from rasterio.io import MemoryFile
 
     with Raster(after) as raster:
         if raster.crs is None:
-            raise BTCChatError(f"image '{raster.name}' has no coordinate reference system; ask for a PNG")
+            raise BTCChatError(f"image '{raster.name}' has no coordinate reference system; request a PNG")
         height, width = change.shape
         a, b, left, d, e, top = raster.transform[:6]
         across, down = raster.width / width, raster.height / height

@@ -1,10 +1,10 @@
-"""The baseline without a change module: both dates' tokens go into the prompt, and the LLM compares them."""
+"""The baseline without a change module: the tokens of both dates go into the prompt, and the LLM compares them."""
 
 from torch import Tensor, nn
 
 
 class Concat(nn.Module):
-    """``(P, 2, S, L, C)`` -> ``(P, 2, L, C)``: the last selected depth of each date, one segment a date."""
+    """``(P, 2, S, L, C)`` -> ``(P, 2, L, C)``: the last selected depth of each date, one segment per date."""
 
     segments = 2
 

@@ -1,4 +1,4 @@
-"""Whether a change encoder is what protocol.py says: small passes through fresh instances of it."""
+"""Check that a change encoder fulfils protocol.py, by small passes through fresh instances of it."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from btcchat.contract.passes import Case
 from btcchat.errors import BTCChatError
 
 KIND = "change encoder"
-GRIDS, DEPTHS = (4, 5), (1, 2)  # an even and an odd one, one and several
-WIDTHS = (32, 64, 128, 256, 512, 1024)  # of a token, in turn until one goes through
+GRIDS, DEPTHS = (4, 5), (1, 2)  # an even and an odd grid, one and several depths
+WIDTHS = (32, 64, 128, 256, 512, 1024)  # of a token, tried in turn until one works
 PAIRS = 3
 RETURNS = "a tensor (P, V, L', C): pairs, segments, tokens, channels"
 
@@ -33,21 +33,21 @@ class Sizes:
 
 
 class Build(Protocol):
-    """Makes an instance with fresh weights. Raises BTCChatError where the class refuses the sizes."""
+    """Makes an instance with fresh weights. Raises BTCChatError if the class refuses the sizes."""
 
     def __call__(self, *, hidden_size: int, grid: int, num_depths: int) -> Any: ...
 
 
 def check_attributes(name: str, encoder: Any) -> None:
-    """Raise BTCChatError unless an encoder from outside the package has what every one must have."""
+    """Raise BTCChatError if an encoder from outside the package lacks a required attribute."""
     if not is_ours(type(encoder)):
         enforce(label(KIND, name, type(encoder)), run_checks([Check("attributes", partial(_attributes, encoder))]))
 
 
 def check_encoder(name: str, encoder: nn.Module, build: Build, sizes: Sizes, device: str) -> None:
-    """Raise BTCChatError where an encoder from outside the package breaks the contract, and log warnings.
+    """Raise BTCChatError if an encoder from outside the package breaks the contract, and log warnings.
 
-    encoder: the one of the model, which stays as it is; sizes are its own.
+    encoder: the model's own, which is not changed. sizes: those that it was built with.
     """
     if not is_ours(type(encoder)):
         enforce(label(KIND, name, type(encoder)), run_checks(encoder_checks(build, sizes, device=device), device))
@@ -56,7 +56,7 @@ def check_encoder(name: str, encoder: nn.Module, build: Build, sizes: Sizes, dev
 def encoder_checks(
     build: Build, sizes: Sizes | None = None, *, device: str = "cpu", saved: bool = False
 ) -> list[Check]:
-    """The checks, in order. sizes: those that must work. saved: also that saved weights give the same output."""
+    """The checks, in order. sizes: these must work. saved: also check that saved weights give the same output."""
     cases = _Cases(build, sizes)
     small: list[Case] = cases.small
     return [
@@ -75,13 +75,13 @@ def encoder_checks(
         Check("dates", lambda: _dates(small)),
         Check("distance", lambda: _distance(small)),
         *([Check("save and load", lambda: passes.save_and_load(small))] if saved else []),
-        Check("gradients", lambda: passes.gradients(small)),  # last: it trains running statistics
+        Check("gradients", lambda: passes.gradients(small)),  # last: it changes running statistics
     ]
 
 
 @dataclass
 class _Cases:
-    """The encoder at small sizes, and once at the grid and the depths that must work."""
+    """The encoder at small sizes, and once at the grid and the number of depths that must work."""
 
     build: Build
     sizes: Sizes | None
@@ -89,7 +89,7 @@ class _Cases:
     small: list[Case] = field(default_factory=list)
 
     def make(self) -> str:
-        """Fill ``all`` and ``small``; what the class refuses in words is left out."""
+        """Fill ``all`` and ``small``; sizes that the class refuses with a message are left out."""
         refused: dict[tuple[int, int], BTCChatError] = {}
         depths = sorted({*DEPTHS, *([self.sizes.num_depths] if self.sizes else [])})
         width = self._width(list(itertools.product(depths, GRIDS)))
@@ -119,7 +119,7 @@ class _Cases:
         return text + (f"; refused: {left_out} ({next(iter(refused.values()))})" if refused else "")
 
     def _width(self, tried: list[tuple[int, int]]) -> int:
-        """The smallest hidden size that goes through: options such as a number of heads may need a larger one."""
+        """The smallest hidden size that works: options such as a number of heads may need a larger one."""
         last = self.sizes.hidden_size if self.sizes is not None else WIDTHS[0]
         widths = [width for width in WIDTHS if self.sizes is None or width < last]
         if self.sizes is not None:
@@ -129,7 +129,7 @@ class _Cases:
                 case = self._case(Sizes(width, grid, count))
                 with torch.no_grad():
                     case.module.eval()(case.inputs[:1])
-            except Exception:  # noqa: BLE001 - whatever it is, it comes again at the last size, and is reported there
+            except Exception:  # noqa: BLE001 - whatever it is, it recurs at the last size, and is reported there
                 continue
             return width
         return last
@@ -175,7 +175,7 @@ def _declared(case: Case, count: int) -> int:
     try:
         declared = encoder.num_tokens(count) if isinstance(encoder, PoolsTokens) else count
     except Exception as error:
-        raise Violation(f"num_tokens({count}) raised {brief(error)} at {case.where}", "L'") from error
+        raise Violation(f"num_tokens({count}) raised {brief(error)} at {case.where}", "a number L'") from error
     if type(declared) is not int or declared < 1:
         raise Violation(f"num_tokens({count}) is {declared!r} at {case.where}", "a whole number of at least 1: L'")
     return declared
@@ -198,7 +198,7 @@ def _output(cases: Sequence[Case]) -> str:
 def _segments(cases: Sequence[Case]) -> str:
     for case in cases:
         if case.output.shape[1] != (segments := _encoder(case).segments):
-            raise Violation(_returned(case), f"{segments} in the second place: the attribute segments is {segments}")
+            raise Violation(_returned(case), f"{segments} as the second size: the attribute segments is {segments}")
     return f"{_encoder(cases[0]).segments}, as the attribute says"
 
 
@@ -209,7 +209,7 @@ def _num_tokens(cases: Sequence[Case]) -> str:
             says = f"num_tokens({count}) is {declared}"
             if not isinstance(case.module, PoolsTokens):
                 says = f"without a method num_tokens(L) it is L = {count}"
-            raise Violation(_returned(case), f"{declared} in the third place: {says}")
+            raise Violation(_returned(case), f"{declared} as the third size: {says}")
     return ", ".join(f"{case.output.shape[2]} of {case.inputs.shape[3]}" for case in cases)
 
 
@@ -221,7 +221,7 @@ def _finite(cases: Sequence[Case]) -> str:
         with torch.no_grad():
             output = passes.call(case, alike, how=", for two equal dates")
         passes.check_finite(output, f"for two equal dates at {case.where}")
-    return f"{found}, for two equal dates either"
+    return f"{found}, not even for two equal dates"
 
 
 def _dates(cases: Sequence[Case]) -> str:
@@ -232,14 +232,14 @@ def _dates(cases: Sequence[Case]) -> str:
         size = float(case.output.abs().max())
         if float((case.output - swapped).abs().max()) <= 1e-5 * size:
             raise Doubt(f"the output at {case.where} is the same with the dates swapped: built and removed look alike")
-    return "swapped dates give another output"
+    return "swapped dates give a different output"
 
 
 def _distance(cases: Sequence[Case]) -> str:
     for case in cases:
         encoder: Any = case.module
         if not isinstance(encoder, MeasuresDistance):
-            return "none of its own: change maps show that of the tower's features"
+            return "none of its own: change maps use that of the tower's features"
         grid = round(case.inputs.shape[3] ** 0.5)
         wanted = f"float32 (P, g, g) = {(PAIRS, grid, grid)} in 0..1"
         try:

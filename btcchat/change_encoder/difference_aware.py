@@ -1,7 +1,7 @@
 """The change encoder of CCExpert (Wang et al. 2024, arXiv:2411.11360), with its published parameter names.
 
-At each depth of the vision tower a stream of change tokens is distilled from both dates and handed back to them; a
-gate then weighs the depths.
+At each depth of the vision tower, a stream of change tokens is computed from both dates and refines them in turn; a
+gate then weights the depths.
 """
 
 import torch
@@ -21,6 +21,7 @@ class DifferenceAwareEncoder(nn.Module):
 
     ``per_expert_depth`` blocks with an MLP of ``mlp_dim`` channels (None: 4C) are shared by all depths. Squares of
     ``downsample_ratio`` x ``downsample_ratio`` tokens are averaged; published models have 1, and L' = L.
+    Raises BTCChatError for sizes that do not fit, and for features of another shape.
     """
 
     segments = 2
@@ -36,15 +37,18 @@ class DifferenceAwareEncoder(nn.Module):
         downsample_ratio: int = 1,
     ):
         super().__init__()
-        if hidden_size % 4 or hidden_size % max(hidden_size // HEAD_WIDTH, 1):
+        heads = max(hidden_size // HEAD_WIDTH, 1)
+        if hidden_size % 4 or hidden_size % heads:
             raise BTCChatError(
-                f"change encoder 'difference_aware' needs a hidden size that is a multiple of 4 and of its "
-                f"{hidden_size // HEAD_WIDTH} heads of about {HEAD_WIDTH} channels, got {hidden_size}"
+                f"change encoder 'difference_aware' needs a hidden size divisible by 4 and by its number of heads, "
+                f"{heads}, got {hidden_size}; choose another vision tower"
             )
         if per_expert_depth < 1:
             raise BTCChatError(f"per_expert_depth is {per_expert_depth}, expected 1 or more")
         if downsample_ratio < 1 or grid % downsample_ratio:
-            raise BTCChatError(f"downsample_ratio {downsample_ratio} does not divide the {grid}x{grid} tokens")
+            raise BTCChatError(
+                f"downsample_ratio {downsample_ratio} does not divide the {grid}x{grid} tokens; use a divisor of {grid}"
+            )
         self.grid, self.downsample_ratio = grid, downsample_ratio
         self.expert_change_feature_extractor_model = ChangeExtractor(hidden_size)
         self.layers = nn.ModuleList(Block(hidden_size, mlp_dim or 4 * hidden_size) for _ in range(per_expert_depth))
@@ -55,16 +59,16 @@ class DifferenceAwareEncoder(nn.Module):
         return self.streams(features)[:, :2]
 
     def streams(self, features: Tensor) -> Tensor:
-        """``(P, 3, L', C)``: before, after, and the change tokens, which go into no prompt."""
+        """``(P, 2, S, L, C)`` -> ``(P, 3, L', C)``: before, after, and change tokens, not for the prompt."""
         if features.shape[1] != 2 or features.shape[3] != self.grid**2:
             raise BTCChatError(
-                f"change encoder 'difference_aware': got features (P, dates, depths, tokens, C) of "
-                f"{tuple(features.shape)}, expected 2 dates, {self.grid}x{self.grid} tokens; mm_vision_select_feature "
-                "'cls_patch' keeps all tokens of a tower without class token"
+                f"change encoder 'difference_aware': got features (P, dates, depths, tokens, C) = "
+                f"{tuple(features.shape)}, expected 2 dates, {self.grid}x{self.grid} tokens; if one is missing, set "
+                "mm_vision_select_feature to 'cls_patch'"
             )
         pairs, _, depths = features.shape[:3]
         position = sine_position(self.grid, features.shape[-1]).to(features)  # (L, C)
-        dates = features.transpose(1, 2).flatten(0, 1)  # (P*S, 2, L, C): the depths do not see each other
+        dates = features.transpose(1, 2).flatten(0, 1)  # (P*S, 2, L, C): each depth on its own
         queries: Tensor | None = None
         for layer in self.layers:
             change = self.expert_change_feature_extractor_model(dates)  # (P*S, L, C)
@@ -77,7 +81,7 @@ class DifferenceAwareEncoder(nn.Module):
         return self._pool(torch.stack([before + last[:, 0], after + last[:, 1], change], dim=1))
 
     def num_tokens(self, count: int) -> int:
-        """L': of ``count`` tokens of a date, those that come out."""
+        """L': the tokens of a segment, for ``count`` = L tokens of a date."""
         return (self.grid // self.downsample_ratio) ** 2
 
     def _pool(self, streams: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ class DifferenceAwareEncoder(nn.Module):
 
 
 class ChangeExtractor(nn.Module):
-    """``(N, 2, L, C)`` -> ``(N, L, C)``: each date gated by both, then the two beside their difference."""
+    """``(N, 2, L, C)`` -> ``(N, L, C)``: each date is gated by both, then the two are joined with their difference."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -106,7 +110,7 @@ class ChangeExtractor(nn.Module):
 
 
 class Block(nn.Module):
-    """Change tokens look at themselves, then at both dates; then each date looks at itself and at them."""
+    """Change tokens attend to themselves, then to both dates; then each date attends to itself and to them."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -117,7 +121,7 @@ class Block(nn.Module):
         self.mlp = nn.ModuleDict({"lin1": nn.Linear(width, hidden), "lin2": nn.Linear(hidden, width)})
         self.norm3 = nn.LayerNorm(width)
         self.cross_attn_imageAB_to_change = Attention(width)
-        # Which stream a token is of.
+        # The stream to which a token belongs.
         self.image_a_flag_embed = nn.Embedding(1, width)
         self.image_b_flag_embed = nn.Embedding(1, width)
         self.change_flag_embed = nn.Embedding(1, width)
@@ -171,7 +175,7 @@ class DepthGate(nn.Module):
         self.feature_map_level_gate = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 1))
 
     def gates(self, streams: Tensor) -> Tensor:
-        """``(P, S, 1)``, 0 to 1."""
+        """``(P, S, 3, L, C)`` -> ``(P, S, 1)`` in 0..1: the weight of each depth."""
         logits: Tensor = self.feature_map_level_gate(streams.mean(3).flatten(2))
         return logits.sigmoid()
 
@@ -183,7 +187,7 @@ class DepthGate(nn.Module):
 def sine_position(grid: int, width: int) -> Tensor:
     """float32 ``(L, C)``: sines and cosines of the row in the first half of the channels, of the column in the second.
 
-    Tokens lie half a step off the ends of one turn of 2 pi, as published.
+    Positions are the centres of ``grid`` equal steps from 0 to 2 pi, as published.
     """
     half = width // 2
     place = (torch.arange(1, grid + 1, dtype=torch.float32) - 0.5) / (grid + 1e-6) * (2 * torch.pi)  # (g,)
@@ -200,4 +204,4 @@ def _reset(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)  # torch's 1.0 would drown the tokens it is added to
+        nn.init.normal_(module.weight, std=0.02)  # torch's 1.0 would dominate the tokens it is added to

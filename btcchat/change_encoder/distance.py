@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def cosine(before: Tensor, after: Tensor) -> Tensor:
-    """Cosine similarity over the last dimension, at least in float32: half precision cannot tell small changes."""
+    """Cosine similarity over the last dimension, at least in float32: half precision cannot resolve small changes."""
     dtype = torch.promote_types(before.dtype, torch.float32)
     return F.cosine_similarity(before.to(dtype), after.to(dtype), dim=-1, eps=1e-8)
 

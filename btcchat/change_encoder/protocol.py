@@ -9,13 +9,13 @@ from torch import Tensor, nn
 class ChangeEncoder(Protocol):
     """The two dates of a pair in, the pair's change tokens out.
 
-    Built as ``Encoder(hidden_size=C, grid=g, num_depths=S, **options)``, for L = g x g tokens of a date. It is an
+    Built as ``Encoder(hidden_size=C, grid=g, num_depths=S, **options)``, for L = g x g tokens per date. It is an
     ``nn.Module`` and may also be a `PoolsTokens` or a `MeasuresDistance`.
     """
 
     @property
     def segments(self) -> int:
-        """V: the placeholders that a pair has in the prompt."""
+        """V: the number of placeholders of a pair in the prompt."""
         ...
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class ChangeEncoder(Protocol):
 
 @runtime_checkable
 class PoolsTokens(Protocol):
-    """A change encoder that gives another number of tokens than it reads. Without this method L' is L."""
+    """A change encoder whose output has another number of tokens than its input. Without this method L' is L."""
 
     def num_tokens(self, count: int) -> int:
         """L': the tokens of a segment, for ``count`` = L tokens of a date."""

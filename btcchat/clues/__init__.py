@@ -1,1 +1,1 @@
-"""Prompt augmentation: clues about the images are asked of a model, kept on disk, and put into records."""
+"""Prompt augmentation: ask a model for clues about the images, keep them on disk, and add them to records."""

@@ -1,4 +1,4 @@
-"""A record gets its clue on the way to the sample, or, in training, now and then none."""
+"""Add its clue to a record before the sample is made; in training, drop some clues at random."""
 
 from dataclasses import dataclass, replace
 
@@ -8,18 +8,18 @@ from btcchat.clues.store import Clues
 from btcchat.data.records import Record
 from btcchat.errors import BTCChatError
 
-DRAWN_FOR_CLUES = 1  # beside the draw, so that dropping a clue and choosing a caption are independent
+DRAWN_FOR_CLUES = 1  # appended to the draw, so that dropping a clue and choosing a caption are independent
 
 
 @dataclass
 class AddClue:
-    """A record -> the same with its clue. One that has a clue of its own keeps it. ``dropout``: share without."""
+    """Return a record with its clue; one with a clue of its own keeps it. ``dropout``: share of records without."""
 
     clues: Clues
     dropout: float = 0.0
 
     def __call__(self, record: Record, draw: tuple[int, ...]) -> Record:
-        """draw: what dropping depends on (seed, epoch, index). Raises BTCChatError where there is no clue."""
+        """draw: what dropping depends on (seed, epoch, index). Raises BTCChatError if the record has no clue."""
         if self.dropout and np.random.default_rng((*draw, DRAWN_FOR_CLUES)).random() < self.dropout:
             return replace(record, clue=None)
         if record.clue:
@@ -31,5 +31,5 @@ class AddClue:
 
     @property
     def tokens(self) -> int:
-        """About how many a clue adds to a prompt."""
+        """About how many tokens a clue adds to a prompt: as many as the clue model could generate."""
         return int(self.clues.about.get("max_new_tokens", 0))

@@ -1,7 +1,7 @@
 """Prompt augmentation: a clue model answers one fixed question about the images, and the answer goes into the prompt.
 
-The clue model is any checkpoint, or the model itself; an adapter it has is switched off while it answers, so that
-a clue is what the model knew before it was tuned.
+The clue model is any checkpoint, or the model itself. Its adapter, if any, is switched off while it answers, so that a
+clue says what the model knew before it was tuned.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,17 +24,17 @@ from btcchat.media.frames import Sources, load_frames
 from btcchat.media.reading import Reading
 from btcchat.processor import request
 
-MAX_NEW_TOKENS = 64  # of a clue
+MAX_NEW_TOKENS = 64  # per clue
 SELF = "self"  # --clue_model self: the model itself
 
-# Modality, path or paths as `Clues` takes them, the images as the model is given them.
+# (modality, path or paths as `Clues` takes them, images as the model takes them)
 ClueRequest: TypeAlias = tuple[str, Sources, Sources]
 ClueSource: TypeAlias = Callable[[list[ClueRequest]], list[str]]
-_Waiting: TypeAlias = tuple[str, Record, list[Image.Image]]  # its key, and its frames
+_Waiting: TypeAlias = tuple[str, Record, list[Image.Image]]  # (key, record, frames)
 
 
 def ask(model: BTCChat, about: list[tuple[str, Sources]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
-    """Clues about (modality, path or images) of each, as one batch, without the model's adapter."""
+    """A clue for each (modality, path or images), from one batch, with the model's adapter switched off."""
     records = [request(CLUE_QUESTIONS[modality], modality, source) for modality, source in about]
     with model.adapter_off() if has_adapter(model) else nullcontext():
         return model.answer(records, GenerationOptions(max_new_tokens))
@@ -45,12 +45,12 @@ def has_adapter(model: BTCChat) -> bool:
 
 
 def records_of(mixture: Mixture | StreamMixture) -> Iterator[Record]:
-    """Every record of a mixture, streamed or not; one that counts twice comes twice."""
+    """Every record of a mixture, streamed or not; one that is mixed in twice comes twice."""
     return mixture.records(epoch=0) if isinstance(mixture, StreamMixture) else map(mixture.record, range(len(mixture)))
 
 
 def describe(path: str | Path | None, model: BTCChat, max_new_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """What clues.json says of the clue model at ``path``: which one, and how it is asked."""
+    """The contents of clues.json for the clue model at ``path``: which model it is, and how it is asked."""
     return {
         "model": str(path or "tiny"),
         "identity": checkpoint_hash(resolve(path)),
@@ -69,11 +69,11 @@ def write_clues(
     batch_size: int,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Iterator[str | None]:
-    """Ask for the clues that ``writer`` does not have yet; yields once a record: None, or why it has no clue.
+    """Ask for the clues that ``writer`` does not have yet; yields once per record: None, or why it has no clue.
 
-    Records of the same images share a clue. A batch is of one modality, so that a video pads no single images.
+    Records of the same images share a clue. A batch has one modality: images are not padded to the length of a video.
     """
-    waiting: dict[str, list[_Waiting]] = {}  # modality -> those of the next batch
+    waiting: dict[str, list[_Waiting]] = {}  # modality -> records of the next batch
 
     def answer(batch: list[_Waiting]) -> list[None]:
         clues = ask(model, [(record.modality, frames) for _, record, frames in batch], max_new_tokens)
@@ -105,17 +105,23 @@ def write_clues(
 
 
 def clue_model_of(model: BTCChat, clue_model: str | None, load: Callable[[str], BTCChat]) -> BTCChat:
-    """The model that is asked: ``model`` with its adapter off, or the one that ``clue_model`` names."""
+    """The model to ask: ``model`` with its adapter off, or the one that ``clue_model`` names.
+
+    Raises BTCChatError if no clue model is named and ``model`` has no adapter.
+    """
     if clue_model is None and not has_adapter(model):
         raise BTCChatError(
-            "prompt augmentation online: the model has no adapter to switch off; name another checkpoint with "
+            "--prompt_augmentation online: the model has no adapter to switch off; name another checkpoint with "
             f"--clue_model, or the model itself with --clue_model {SELF}"
         )
     return model if clue_model is None or clue_model == SELF else load(clue_model)
 
 
 def open_clues(folder: str | Path, reading: Reading, clue_model: str | None = None) -> Clues:
-    """The clues of ``folder``, of images read in this way; with ``clue_model``, they must be of that model as it is."""
+    """Open the clues of ``folder``.
+
+    Raises BTCChatError if their images were read in another way, or if they are not those of ``clue_model``.
+    """
     clues = Clues(folder, reading=reading)
     if clue_model is not None:
         agree(clues.about, {"model": clue_model, "identity": checkpoint_hash(resolve(clue_model))}, clues.folder)
@@ -134,11 +140,14 @@ def clue_source(
     clue_model: str | None = None,
     load: Callable[[str], BTCChat] = BTCChat.from_pretrained,
 ) -> ClueSource | None:
-    """How a question gets its clue when the model is served; None with mode off. load: a path -> the clue model."""
+    """Return the function that gets the clues of questions to a model that is served; None with mode off.
+
+    load: opens the clue model at a path. Raises BTCChatError if flags contradict each other or the clues do not fit.
+    """
     check_flags(mode, clues, clue_model)
     if mode == "off":
         return None
-    if clues is not None:  # mode is cached: check_flags allows them in no other
+    if clues is not None:  # mode is cached: check_flags allows clues in no other mode
         return from_cache(open_clues(clues, model.processor.reading, clue_model))
     answering = clue_model_of(model, clue_model, load)
     return lambda requests: ask(answering, [(modality, images) for modality, _, images in requests])

@@ -1,8 +1,8 @@
-"""Clues on disk: what a clue model said about the images of a record, found again by what the images hold.
+"""Clues on disk: what a clue model said about the images of a record, looked up by the content of the images.
 
-A folder of clues is of one model: ``clues.json`` says which one, what it was asked and how; ``clues*.jsonl`` have a
-line for each image, pair, series or video: its modality, its files (path, bytes, time of change, SHA-256) and the
-clue. Written by `btcchat augment`, read by ``--prompt_augmentation cached --clues FOLDER``.
+A folder has the clues of one model: ``clues.json`` says which one, what it was asked and how; ``clues*.jsonl`` have a
+line for each image, pair, series or video: its modality, its files (path, size in bytes, time of modification, SHA-256)
+and the clue. `btcchat augment` writes the folder, ``--prompt_augmentation cached --clues FOLDER`` reads it.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict  # pydantic reads no other on Python < 3.12
+from typing_extensions import TypedDict  # pydantic does not accept typing's on Python < 3.12
 
 from btcchat.data.mixture.hashes import FileHashes, joined
 from btcchat.data.records import Record
@@ -22,35 +22,35 @@ from btcchat.media.source import Embedded, existing_file, list_images
 from btcchat.outputs.lock import Lock, beside
 
 PROMPT_AUGMENTATION = {
-    "off": "no clue is added; one that a record has of its own stays",
-    "cached": "clues that btcchat augment has written",
-    "online": "the clue model is asked first",
+    "off": "add no clue; a record keeps a clue of its own",
+    "cached": "use clues that btcchat augment has written",
+    "online": "ask the clue model before each question",
 }
-CLUE_QUESTIONS = {  # what a clue model is asked about the images; a folder of clues names them
+CLUE_QUESTIONS = {  # what a clue model is asked about the images; clues.json records them
     "image": "Describe this image in one or two sentences.",
     "pair": "What is different between these two images of the same place? Answer in one or two sentences.",
     "series": "These images show one place at different dates. What happened? Answer in one or two sentences.",
     "video": "What happens in this video? Answer in one or two sentences.",
 }
-AGAIN = "run btcchat augment with that --out again"
+AGAIN = "run btcchat augment again with this folder as --out"
 FAULT = "is not a clue; choose another folder of clues"
 SHOWN = 5  # records without a clue that an error names
 
 
 class ClueFacts(TypedDict, total=False):
-    """clues.json, as far as code here reads it."""
+    """The keys of clues.json that this module reads."""
 
     model: str
     identity: str
     questions: dict[str, str]
-    reading: dict[str, str | None]  # see Reading.record; not in a folder of an older version
+    reading: dict[str, str | None]  # see Reading.record; missing in a folder of an older version
 
 
 class Clues:
-    """The clues of ``folder``, by modality and the images' content. ``about``: what clues.json says of the model.
+    """The clues of ``folder``, by modality and the content of the images. ``about``: the contents of clues.json.
 
-    reading: how images are read now. Raises BTCChatError for a folder without clues or of images that were read in
-    another way, or a line that is not a clue.
+    reading: how images are read now. Raises BTCChatError if the folder has no clues, if their images were read in
+    another way, or if a line is not a clue.
     """
 
     def __init__(self, folder: str | Path, *, reading: Reading = DEFAULT) -> None:
@@ -72,22 +72,22 @@ class Clues:
 
     @property
     def empty(self) -> int:
-        """How many clues say nothing; a prompt then has none."""
+        """How many clues are blank; they are left out of prompts."""
         return sum(not clue.strip() for clue in self._texts.values())
 
     def __contains__(self, key: str) -> bool:
         return key in self._texts
 
     def key(self, modality: str, sources: Sources) -> str:
-        """What these images are kept under: it depends on what the files hold, not on their names."""
+        """The key of these images, which depends on the content of the files and not on their names."""
         return f"{modality} {joined([self.hashes(path) for path in files_of(modality, sources)])}"
 
     def find(self, modality: str, sources: Sources) -> str | None:
-        """The clue of these images, "" where the model had nothing to say; None where there is no clue of them."""
+        """The clue for these images: "" if the model answered nothing, None if there is no clue."""
         return self._texts.get(self.key(modality, sources))
 
     def of(self, modality: str, sources: Sources) -> str:
-        """As :meth:`find`, but a clue that is not there is an error, which tells a changed file from a new one."""
+        """Like :meth:`find`, but raises BTCChatError for a missing clue, which says if a file has changed."""
         if modality == "text":
             return ""
         clue = self.find(modality, sources)
@@ -99,15 +99,15 @@ class Clues:
             if written not in (None, self.hashes(file)):
                 raise BTCChatError(f"{file} has changed since its clue was written to {self.folder}; {AGAIN}")
         names = ", ".join(map(str, files[:2]))
-        raise BTCChatError(f"no clue of {names} ({modality}) in {self.folder}; {AGAIN}")
+        raise BTCChatError(f"no clue for {names} ({modality}) in {self.folder}; {AGAIN}")
 
     def check(self, records: Iterable[Record]) -> None:
-        """Raises BTCChatError, which counts and names them, where records have no clue, neither their own nor here."""
+        """Raise BTCChatError, which counts and names them, if records have no clue, neither here nor of their own."""
         missing: list[str] = []
         last: tuple[str, Sources] | None = None
         for record in records:
             if record.clue or (record.modality, record.sources) == last:
-                continue  # rows of the same images often follow one another
+                continue  # rows with the same images often follow one another
             try:
                 self.of(record.modality, record.sources)
                 last = record.modality, record.sources
@@ -130,10 +130,10 @@ class Clues:
 
 
 class ClueWriter(Clues):
-    """Clues that are added to; :meth:`add` returns when they are on the disk. The folder is made where it is not there.
+    """Clues to add to; the folder is created if it does not exist. :meth:`add` returns once they are on disk.
 
-    writer: the number of the process, where several write at a time, each its own file. Raises BTCChatError where the
-    folder holds clues of another model, other questions or settings, or another process writes the same file.
+    writer: the number of the process, if several write at a time, each to its own file. Raises BTCChatError if the
+    folder has clues of another model, other questions or settings, or if another process is writing the same file.
     """
 
     def __init__(self, folder: str | Path, about: dict[str, Any], writer: int = 0) -> None:
@@ -151,18 +151,18 @@ class ClueWriter(Clues):
             raise
 
     def _open(self, folder: Path, about: dict[str, Any]) -> None:
-        there = list(folder.glob("clues*.jsonl"))  # looked for first: another process writes clues.json before them
+        there = list(folder.glob("clues*.jsonl"))  # listed first: another process writes clues.json before them
         if not (folder / "clues.json").exists():
             if there:
                 raise BTCChatError(
-                    f"{folder} has clues but no clues.json that says of which model; choose another folder"
+                    f"{folder} has clues, but clues.json, which names their model, is missing; choose another folder"
                 )
             write_json(folder / "clues.json", about)
         self._load(folder)
         agree(self.about, about, folder)
 
     def add(self, clues: list[tuple[str, Sources, str]]) -> None:
-        """Keep (modality, sources, clue) of each."""
+        """Write clues, each as (modality, sources, clue)."""
         rows = []
         for modality, sources, clue in clues:
             self._texts[self.key(modality, sources)] = clue
@@ -182,33 +182,35 @@ class ClueWriter(Clues):
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What clues.json says. Raises BTCChatError if there is none, or it does not say which model the clues are of."""
-    missing = f"{folder} is not a folder of clues, which btcchat augment writes"
+    """The contents of clues.json. Raises BTCChatError if it is missing, or does not say which model wrote the clues."""
+    missing = f"{folder} is not a folder of clues; write one with btcchat augment"
     again = "write the clues again with btcchat augment"
     keys = ("model", "identity", "questions")
     return read_json(folder / "clues.json", *keys, schema=ClueFacts, missing=missing, way_out=again)
 
 
 def agree(about: dict[str, Any], requested: dict[str, Any], folder: Path) -> None:
-    """Raise BTCChatError where ``about``, which ``folder`` says of its clues, is not what is ``requested``."""
+    """Raise BTCChatError if ``about``, the clues.json of ``folder``, differs from what is ``requested``."""
     if about["identity"] != requested["identity"]:
         theirs, wanted = (f"{facts['model']} ({facts['identity'][:12]})" for facts in (about, requested))
-        raise BTCChatError(f"{folder} has clues of the model {theirs}, not of {wanted}; choose another, or delete it")
+        raise BTCChatError(
+            f"{folder} has clues of the model {theirs}, not of {wanted}; choose another folder, or delete it"
+        )
     for name, value in requested.items():
         if name not in ("model", "identity") and about.get(name) != value:
             theirs = f"{name} {about.get(name)}"
-            raise BTCChatError(f"{folder} has clues with {theirs}, not {value}; choose another, or delete it")
+            raise BTCChatError(f"{folder} has clues with {theirs}, not {value}; choose another folder, or delete it")
 
 
 def _check_reading(about: dict[str, Any], reading: Reading, folder: Path) -> None:
-    """Raise BTCChatError where the clues are of images that were not read in this way."""
+    """Raise BTCChatError if the images were read in another way for the clues."""
     default = DEFAULT.record()
     theirs = default | (about.get("reading") or {})
     if theirs != reading.record():
         flags = " ".join(f"--{name} {value}" for name, value in theirs.items() if value != default[name])
         raise BTCChatError(
             f"{folder} has clues of images read with {flags or 'the default --bands, --stretch and --nodata'}; read "
-            "them in the same way now, or run btcchat augment with today's flags and another --out"
+            "them in the same way now, or run btcchat augment with the current flags and another --out"
         )
 
 
@@ -217,7 +219,10 @@ def _name(file: str | Embedded) -> str:
 
 
 def files_of(modality: str, sources: Sources) -> list[str | Embedded]:
-    """The files whose content decides what is seen; of a folder of frames, all its images."""
+    """The files that the model sees; for a folder of frames, all its images.
+
+    Raises BTCChatError for images in memory, and for a missing file.
+    """
     items = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     if len(items) == 1 and modality in ("series", "video"):
         only = items[0]
@@ -227,17 +232,17 @@ def files_of(modality: str, sources: Sources) -> list[str | Embedded]:
     files = []
     for item in items:
         if not isinstance(item, str | os.PathLike | Embedded):
-            raise BTCChatError(f"clues are found by files, and this {kind} is in memory; give its path")
+            raise BTCChatError(f"clues are looked up by file, but this {kind} is in memory; give its path")
         files.append(existing_file(item, kind))
     return [file if isinstance(file, Embedded) else str(file) for file in files]
 
 
 def check_flags(mode: str, clues: str | None, clue_model: str | None) -> None:
-    """What can be wrong between the flags of prompt augmentation. Raises BTCChatError."""
+    """Raise BTCChatError if the flags of prompt augmentation are incomplete or contradict each other."""
     choose("prompt_augmentation", mode, PROMPT_AUGMENTATION)
     if mode == "cached" and clues is None:
-        raise BTCChatError("--prompt_augmentation cached needs --clues DIR, which btcchat augment has written")
+        raise BTCChatError("--prompt_augmentation cached needs --clues DIR, a folder written by btcchat augment")
     if mode != "cached" and clues is not None:
-        raise BTCChatError(f"--clues {clues} has no effect with --prompt_augmentation {mode}; it goes with cached")
+        raise BTCChatError(f"--clues {clues} has no effect with --prompt_augmentation {mode}; use it with cached")
     if mode == "off" and clue_model is not None:
-        raise BTCChatError(f"--clue_model {clue_model} has no effect with --prompt_augmentation off")
+        raise BTCChatError(f"--clue_model {clue_model} has no effect with --prompt_augmentation off; leave it out")

@@ -1,1 +1,1 @@
-"""What a command prints while it works."""
+"""How a command deals with the terminal: messages, progress, signals, child processes and exit codes."""

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Child processes that end when their parent ends."""
 
 import multiprocessing
 import signal
@@ -11,12 +11,12 @@ from typing import Any
 
 from btcchat.console.signals import raise_terminated
 
-SECONDS = 10.0  # that a child has to leave its blocks after SIGTERM
+SECONDS = 10.0  # for a child to clean up after SIGTERM
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent(*_: object) -> None:
-    """Called in a child: the system kills it when its parent dies, however that dies. (On Linux; elsewhere nothing.)"""
+    """Call this in a child: Linux then kills it when its parent dies, for whatever reason. Does nothing elsewhere."""
     if sys.platform == "linux":
         import ctypes
 
@@ -29,7 +29,7 @@ def process_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes end with this one. ``start(*arguments)`` is called first in each of them.
 
-    Where the block is left by an error or a signal, its tasks are not waited for.
+    If an error or a signal ends the block, running tasks are not waited for.
     """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _start, (start, arguments))

@@ -1,4 +1,4 @@
-"""How a command ends: what escapes from it becomes one line and an exit code (docs/errors.md)."""
+"""How a command ends: an exception becomes one line and an exit code (docs/errors.md)."""
 
 import os
 import sys
@@ -12,28 +12,28 @@ DONE, BUG, BAD_INPUT, SOME_FAILED = 0, 1, 2, 3  # after signals: see signals.py
 
 
 def run(command: Callable[[], int], complain: Callable[[str], None]) -> int:
-    """The exit code of ``command``. What it raises is reported by ``complain``, in one line; signals pass through.
+    """Run ``command`` and return its exit code. ``complain`` reports an exception in one line; signals pass through.
 
-    0 or 3 are the command's own. 1 is an internal error, whose traceback is in a log file that the line names, 2 a
-    fault of the input, of the machine's memory or of its disk.
+    0 and 3 are returned by the command itself. 1 is an internal error, whose traceback is in a log file that the line
+    names. 2 is bad input, too little memory or a full disk.
     """
     _open_streams()
     try:
         try:
             return command()
         finally:
-            sys.stdout.flush()  # now, where a full disk can still be reported
+            sys.stdout.flush()  # now, while a full disk can still be reported
     except Exception as error:  # noqa: BLE001 - nothing may escape
         fault = user_fault(error)
         _drop_unwritten()
-        if isinstance(error, BrokenPipeError):  # whoever read our output, e.g. `head`, has had enough
+        if isinstance(error, BrokenPipeError):  # the reader of our output, e.g. `head`, has stopped reading
             return DONE
         _say(complain, _internal(error) if fault is None else fault)
         return BUG if fault is None else BAD_INPUT
 
 
 def user_fault(error: BaseException) -> str | None:
-    """What is said of an error that is due to the input or the machine; None for a bug."""
+    """The message for an error caused by the input or the machine; None for a bug."""
     from concurrent.futures import BrokenExecutor
 
     text = _last_line(error)
@@ -43,20 +43,20 @@ def user_fault(error: BaseException) -> str | None:
         reason = error.strerror or text
         return reason if error.filename is None else f"{error.filename}: {reason}"
     if isinstance(error, UnicodeError):
-        return f"a text or the name of a file is not valid in its encoding ({text}); write it in UTF-8"
+        return f"a file name or some text is not valid in its encoding ({text}); use UTF-8"
     if isinstance(error, RecursionError):
         return "the input is nested too deeply; flatten it"
     out_of_memory = isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
     if isinstance(error, MemoryError) or out_of_memory:
         return "not enough memory; use smaller inputs, a smaller batch or a smaller model"
     if isinstance(error, BrokenExecutor) or (isinstance(error, RuntimeError) and "is killed by signal" in text):
-        return f"a worker process was killed, perhaps for lack of memory; use fewer workers ({text})"
+        return f"a worker process was killed, perhaps because memory ran out; use fewer workers ({text})"
     return None
 
 
 def _internal(error: BaseException) -> str:
-    """The line for a bug, and the log file that it names."""
-    import platform  # here, as these take a tenth of the time of `btcchat --help`
+    """Write the log file for a bug, and return the line that names it."""
+    import platform  # imported here: these take a tenth of the time of `btcchat --help`
     import tempfile
     import traceback
 
@@ -69,11 +69,11 @@ def _internal(error: BaseException) -> str:
             file.write(report)
     except OSError as fault:
         return f"{summary}; no log could be written ({fault.strerror}). Please report this bug with the command"
-    return f"{summary}; the traceback is in {path}. Please report this bug with that file"
+    return f"{summary}; the traceback is in {path}. Please report this bug and attach that file"
 
 
 def _last_line(error: BaseException) -> str:
-    """The message; of an error that a worker process raised, without that process's traceback."""
+    """The message of an error, without the traceback that a worker process adds to it."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
@@ -81,13 +81,13 @@ def _last_line(error: BaseException) -> str:
 
 
 def _open_streams() -> None:
-    """Streams that were closed lead nowhere, and what their encoding has no bytes for is written as an escape."""
+    """Replace closed streams by the null device, and write characters that their encoding lacks as escapes."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):
-                os.fstat(number)  # the number is in use all the same
+                os.fstat(number)  # the descriptor is in use by another file
                 continue
-            # Takes the free number, so that no other file gets it.
+            # Takes the free descriptor, so that no other file gets it.
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         _lenient(stream, "backslashreplace")
@@ -95,13 +95,13 @@ def _open_streams() -> None:
 
 
 def _lenient(stream: TextIO, errors: str) -> None:
-    if hasattr(stream, "reconfigure"):  # a stream that was put in the place of the real one may lack it
+    if hasattr(stream, "reconfigure"):  # a replacement of the real stream may lack it
         with suppress(OSError, ValueError):
             stream.reconfigure(errors=errors)
 
 
 def _drop_unwritten() -> None:
-    """Where stdout takes nothing any more, what Python still holds for it leads nowhere, also when Python ends."""
+    """If stdout can no longer be written, discard what is buffered, so that Python does not fail on it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Lines on stderr: whatever a file is called, its name cannot control the terminal."""
+"""Lines on stderr with escaped control characters, so that the name of a file cannot control the terminal."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from btcchat.errors import printable
 
 
 class Formatter(logging.Formatter):
-    """Writes the arguments of a log line with their control characters as escapes."""
+    """Formats a log line, with control characters in its arguments escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         args = record.args
@@ -19,6 +19,6 @@ class Formatter(logging.Formatter):
 
 
 def say(text: str) -> None:
-    """What a command did, on stderr."""
+    """Print on stderr, in one line, what the command did."""
     sys.stderr.write(f"btcchat: {printable(text)}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Flags of a command."""
+"""The parser of a command's flags."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class HelpParser(argparse.ArgumentParser):
-    """Raises OSError where its help cannot be written, as on a full disk; argparse ignores that."""
+    """Raises OSError if its help cannot be written, e.g. on a full disk; argparse ignores that."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         (file or sys.stderr).write(message)

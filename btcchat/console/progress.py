@@ -1,7 +1,7 @@
-"""The progress of a long command on stderr: tqdm's bar on a terminal, a line now and then anywhere else.
+"""The progress of a long command on stderr: a tqdm bar on a terminal, occasional lines anywhere else.
 
-Elsewhere is a log file, a batch job or a notebook: a line comes 10 seconds after the last one at the earliest, and then
-only after a tenth of the work or a minute, so that a job of hours does not fill its log.
+In a log file, a batch job or a notebook, lines are at least 10 seconds apart, and each comes after another tenth of the
+work or another minute, so that a job of many hours does not fill its log.
 """
 
 import sys
@@ -13,16 +13,16 @@ from btcchat.errors import printable
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar
 
-SECONDS = 10.0  # between two lines, at least
-SHARE = 0.1  # of the work, after which a line comes
-SILENCE = 60.0  # seconds after which a line comes, however little was done
+SECONDS = 10.0  # between two lines, at the least
+SHARE = 0.1  # of the work after which a line is printed
+SILENCE = 60.0  # seconds after which a line is printed, however little was done
 
 
 class Progress:
     """Counts units of work: ``with Progress("pairs", total) as progress: progress.update()``.
 
-    total: None where it is unknown. done: those that were done before this run. shown: False prints nothing, as in all
-    processes of a launch but the first.
+    total: None if unknown. done: units that were done before this run. shown: False prints nothing, as in all processes
+    of a launch except the first.
     """
 
     def __init__(self, unit: str, total: int | None = None, *, done: int = 0, shown: bool = True):
@@ -46,7 +46,7 @@ class Progress:
             self._bar.close()
 
     def restart(self, total: int, unit: str) -> None:
-        """Begin another piece of work, e.g. of 6,815 "samples of levir_cc:train"."""
+        """Begin another piece of work, e.g. 6,815 "samples of levir_cc:train"."""
         self.total, self.done, self.unit = total, 0, printable(unit)
         self._begin()
         if self._bar is not None:
@@ -54,7 +54,7 @@ class Progress:
             self._bar.reset(total)
 
     def update(self, units: int = 1) -> None:
-        """So many more units are done."""
+        """Count ``units`` more as done."""
         self.done += units
         if self._bar is not None:
             self._bar.update(units)
@@ -62,14 +62,14 @@ class Progress:
             self._maybe_print()
 
     def reach(self, done: int, total: int) -> None:
-        """``done`` of ``total`` units are done; for callbacks that count themselves."""
+        """Set the count to ``done`` of ``total`` units, for callbacks that count by themselves."""
         self.total = total
         if self._bar is not None:
             self._bar.total = total
         self.update(done - self.done)
 
     def print(self, line: str, file: TextIO | None = None) -> None:
-        """A line on stderr or in ``file``, above the bar where there is one."""
+        """Print a line on stderr or to ``file``, above the bar if there is one."""
         file = sys.stderr if file is None else file
         if self._bar is None:
             file.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command in order: files are closed, children and temporary folders are gone."""
+"""Ctrl-C and SIGTERM end a command cleanly: it closes files, ends its children and removes temporary folders."""
 
 import functools
 import signal
@@ -13,16 +13,16 @@ INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 and the number of the sign
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come. It passes every handler of errors, as KeyboardInterrupt does."""
+    """Raised on SIGTERM. Like KeyboardInterrupt, it is not caught by ``except Exception``."""
 
 
 def ends_in_order(main: Command) -> Command:
-    """``main``, whose blocks are left one by one after Ctrl-C and after SIGTERM too; it then returns 130 or 143."""
+    """Decorate ``main`` to clean up (``with``, ``finally``) after Ctrl-C and SIGTERM, and then return 130 or 143."""
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> int:
         before = None
-        if threading.current_thread() is threading.main_thread():  # no other may set a handler
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             before = signal.signal(signal.SIGTERM, raise_terminated)
         try:
             return main(*args, **kwargs)
@@ -40,6 +40,6 @@ def ends_in_order(main: Command) -> Command:
 
 
 def raise_terminated(*_: Any) -> NoReturn:
-    """The handler of SIGTERM. The blocks that are left now are left once: a second signal changes nothing."""
+    """The handler of SIGTERM. It ignores further ones, so that they do not interrupt the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated(TERMINATED)

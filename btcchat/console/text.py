@@ -4,7 +4,7 @@ import os
 
 
 def typed(text: str) -> str:
-    """What was meant: in an ASCII locale Python reads UTF-8 as escapes of single bytes."""
+    """``text`` as it was meant: in an ASCII locale, Python reads UTF-8 as escapes of single bytes."""
     try:
         return os.fsencode(text).decode()
     except UnicodeError:

@@ -1,6 +1,6 @@
-"""The contract of a part, checked: small real passes through a part that is not defined in this package.
+"""Check a part from outside this package against its contract, by small real passes through it.
 
-construct.py builds a part and names it where that fails; findings.py says what a check found; passes.py has the checks
-that every kind of part shares. The checks of a kind are in contract.py beside its protocol.py. They run where a model
+construct.py builds a part, and names it if that fails; findings.py has the results of checks; passes.py has the checks
+that all kinds of parts share. The checks of one kind are in contract.py next to its protocol.py. They run when a model
 is built (checkpoint/parts.py), and as ``btcchat check``.
 """

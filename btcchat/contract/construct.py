@@ -1,4 +1,4 @@
-"""Build a part that may be somebody else's: where that fails, the error names the part and its class."""
+"""Build a part that may be a plugin's; if that fails, the error names the part and its class."""
 
 import inspect
 import os
@@ -9,13 +9,13 @@ from typing import Any
 
 from btcchat.errors import BTCChatError
 
-# Files that a fault is not in: of torch and of this package, and where others are on the way, of any library.
+# Files in which an error is not looked for: those of torch and this package, and first those of any library too.
 THESE = ("<frozen ", f"{os.sep}torch{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
 LIBRARIES = (*THESE, f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 def is_ours(part: Any) -> bool:
-    """Whether a class is defined in this package. Another one is checked against its contract."""
+    """Whether a class is defined in this package. Any other is checked against its contract."""
     return str(getattr(part, "__module__", "")).split(".")[0] == "btcchat"
 
 
@@ -31,7 +31,7 @@ def label(kind: str, name: str, part: Any) -> str:
 def construct(kind: str, name: str, part: Callable[..., Any], *positional: Any, **given: Any) -> Any:
     """``part(*positional, **given)``.
 
-    Raises BTCChatError where a part from outside the package does not take these arguments, or its constructor fails.
+    Raises BTCChatError if a part from outside the package does not take these arguments, or if its constructor fails.
     """
     if is_ours(part):
         return part(*positional, **given)
@@ -53,7 +53,7 @@ def construct(kind: str, name: str, part: Callable[..., Any], *positional: Any, 
 
 
 def refuses(error: BTCChatError) -> bool:
-    """Whether a constructor refused its arguments in words, which a ValueError or an assertion is for."""
+    """Whether a constructor refused its arguments with a message, in a ValueError, an assertion or the like."""
     cause = error.__cause__
     return cause is None or (isinstance(cause, (ValueError, AssertionError, NotImplementedError)) and bool(str(cause)))
 

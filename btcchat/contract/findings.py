@@ -1,4 +1,4 @@
-"""What the checks of a part found, and what becomes of it."""
+"""What the checks of a part found, and how it is reported."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,6 +14,8 @@ PASS, WARN, FAIL = "pass", "warn", "fail"
 
 @dataclass(frozen=True)
 class Finding:
+    """What one check found."""
+
     check: str
     result: str  # PASS, WARN or FAIL
     found: str
@@ -27,7 +29,7 @@ class Violation(Exception):
 
 
 class Doubt(Exception):
-    """A check found what may be meant, and is more often a mistake."""
+    """A check found something that may be intended, but is more often a mistake."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Check:
 
 
 def run_checks(checks: Sequence[Check], device: str = "cpu") -> list[Finding]:
-    """What they found, in order; it ends with a needed check that failed. They leave no trace: see `isolated`."""
+    """What the checks found, in order, up to a needed check that failed. They have no side effects: see `isolated`."""
     findings = []
     with isolated(device):
         for check in checks:

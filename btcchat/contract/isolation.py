@@ -1,4 +1,4 @@
-"""A check leaves no trace: the random numbers after it are those there would have been without it."""
+"""Checks have no side effects: the random numbers after a check are the same as without it."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SEED = 0  # the same numbers in every run, so that a check does not pass by chan
 
 @contextmanager
 def isolated(device: str = "cpu") -> Iterator[None]:
-    """Random numbers of its own, new tensors on the CPU in float32, gradients on."""
+    """A block with random numbers of its own; new tensors are float32 on the CPU, and gradients are enabled."""
     before, numpy_before, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()
     kind = torch.device(device).type
     devices = [torch.device(device)] if kind == "cuda" else []

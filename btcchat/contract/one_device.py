@@ -1,4 +1,4 @@
-"""Whether a pass keeps to one device, found out without a second device."""
+"""Whether a pass stays on one device, found out without a second device."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# What a GPU does with tensors of the CPU too: copies, and indices.
+# What a GPU also does with CPU tensors: copying, and indexing by them.
 MIXING = {torch.ops.aten.copy_, torch.ops.aten._to_copy, torch.ops.aten.index, torch.ops.aten.index_put_}
 
 
@@ -19,8 +19,8 @@ class MixedDevices(Exception):
 class OneDevice(TorchDispatchMode):
     """Raises MixedDevices for an operation on tensors of two devices.
 
-    With the weights and the input on torch's device ``meta``, which has shapes and no numbers, a tensor that a forward
-    makes on the CPU stands out. Numbers without dimensions may be anywhere, as on a GPU.
+    With the weights and the input on torch's device ``meta``, which has shapes but no numbers, a tensor that a forward
+    makes on the CPU stands out. Tensors without dimensions may be on any device, as they may with a GPU.
     """
 
     def __torch_dispatch__(

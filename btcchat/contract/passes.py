@@ -1,4 +1,4 @@
-"""Checks that every kind of part shares: small passes through a module, forwards and backwards."""
+"""Checks that every kind of part shares: small forward and backward passes through a module."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from btcchat.contract.construct import brief
 from btcchat.contract.findings import Doubt, Violation
 from btcchat.contract.one_device import MixedDevices, OneDevice
 
-# Largest difference, of the largest output, that rounding makes of another order of sums.
+# Largest difference, as a share of the largest output, that another order of summation may make.
 TOLERANCES = {torch.float32: 1e-4}
 COARSE = 0.05  # in half precision
 
@@ -28,17 +28,17 @@ class Case:
     counted: str  # such as "pairs"
     returns: str  # what a forward returns, such as "a tensor (P, V, L', C)"
     fresh: Callable[[], nn.Module] | None = None  # another instance with weights of its own
-    input_dtype: torch.dtype | None = None  # None: that of the weights
-    output: Any = None  # of all inputs in eval(), after `forward`
+    input_dtype: torch.dtype | None = None  # None: the dtype of the weights
+    output: Any = None  # for all inputs in eval(), set by `forward`
     created: list[str] = field(default_factory=list)  # names in its state that the first pass created
 
     def rebuilt(self) -> nn.Module:
-        assert self.fresh is not None  # the checks that rebuild a part are run where it can be
+        assert self.fresh is not None  # the checks that rebuild a part run only where this is given
         return self.fresh()
 
 
 def call(case: Case, inputs: Tensor, module: nn.Module | None = None, how: str = "") -> Any:
-    """The output for ``inputs``. Raises Violation where the forward does."""
+    """The output for ``inputs``. Raises Violation if the forward raises."""
     try:
         return (case.module if module is None else module)(inputs.clone())
     except Exception as error:
@@ -50,9 +50,7 @@ def check_finite(output: Any, how: str) -> None:
     for one in tensors(output):
         wild = int((~one.isfinite()).sum())
         if wild:
-            raise Violation(
-                f"returned {wild} of {one.numel()} numbers that are NaN or infinite {how}", "finite numbers"
-            )
+            raise Violation(f"{wild} of the {one.numel()} numbers returned {how} are NaN or infinite", "finite numbers")
 
 
 def tensors(output: Any) -> list[Tensor]:
@@ -71,7 +69,7 @@ def places(cases: Sequence[Case]) -> str:
 
 
 def forward(cases: Sequence[Case]) -> str:
-    """One input and three go through; the outputs are kept for the other checks."""
+    """A batch of one input and of three can pass; the outputs are kept for the other checks."""
     for case in cases:
         case.module.eval()
         before = {name for name, value in _state(case.module).items() if not is_lazy(value)}
@@ -100,7 +98,7 @@ def fixed_parameters(cases: Sequence[Case]) -> str:
 
 
 def repeatable(cases: Sequence[Case]) -> str:
-    """A second pass gives what the first gave."""
+    """A second pass gives the same output as the first."""
     for case in cases:
         with torch.no_grad():
             again = tensors(call(case, case.inputs))
@@ -108,13 +106,13 @@ def repeatable(cases: Sequence[Case]) -> str:
             if (difference := _difference(first, second)) > _limit(first):
                 raise Violation(
                     f"two passes over the same {case.counted} differ by {difference:.2g} at {case.where}",
-                    "the same output in eval(): no random numbers, no state from one call to the next",
+                    "the same output in eval(): no random numbers, no state kept from one call to the next",
                 )
-    return "a second pass in eval() gives the same"
+    return "a second pass in eval() gives the same output"
 
 
 def one_by_one(cases: Sequence[Case]) -> str:
-    """A batch gives what its members give one by one."""
+    """A batch gives the same output as its members one by one."""
     worst = 0.0
     for case in cases:
         case.module.eval()
@@ -124,12 +122,13 @@ def one_by_one(cases: Sequence[Case]) -> str:
             alone = torch.cat([single[depth] for single in singles])
             if (difference := _difference(first, alone)) > _limit(first):
                 raise Violation(
-                    f"3 {case.counted} in one batch differ by {difference:.2g} from the same one by one, "
+                    f"3 {case.counted} in one batch differ by {difference:.2g} from the same {case.counted} one by one "
                     f"at {case.where}",
-                    "each to be read on its own in eval(): no statistics over the batch",
+                    "each to be processed on its own in eval(): no statistics over the batch",
                 )
             worst = max(worst, difference)
-    return f"3 {cases[0].counted} give what each gives alone" + (f", to {worst:.0e}" if worst else "")
+    precision = f", to {worst:.0e}" if worst else ""
+    return f"3 {cases[0].counted} in one batch give the same output as one by one{precision}"
 
 
 def gradients(cases: Sequence[Case]) -> str:
@@ -143,12 +142,12 @@ def gradients(cases: Sequence[Case]) -> str:
         case.module.train()
         for inputs in (case.inputs[:1], case.inputs):
             case.module.zero_grad()
-            how = f", {len(inputs)} of {case.counted}, in training"
+            how = f", with a batch of {len(inputs)}, in training"
             _backward(case, inputs, how)
             if missing := [name for name, one in trained.items() if one.grad is None]:
                 raise Violation(
                     f"the gradient of {_some(missing, trained)} is None at {case.where}{how}",
-                    "each parameter to take part in every forward; requires_grad_(False) freezes one that need not",
+                    "each parameter to take part in every forward; requires_grad_(False) freezes one that should not",
                 )
             found = {name: one.grad for name, one in trained.items() if one.grad is not None}
             if wild := [name for name, gradient in found.items() if not bool(gradient.isfinite().all())]:
@@ -161,7 +160,7 @@ def gradients(cases: Sequence[Case]) -> str:
         case.module.zero_grad()
         case.module.eval()
     if zero:
-        raise Doubt(f"the gradient of {zero} is zero everywhere; a gate that starts at zero may be meant")
+        raise Doubt(f"the gradient of {zero} is zero everywhere, which is expected only if a gate starts at zero")
     return f"{count} parameters, all with a gradient" if count else "no parameters to train"
 
 
@@ -174,11 +173,11 @@ def dtype(cases: Sequence[Case]) -> str:
         with torch.no_grad():
             output = call(case, case.inputs.to(case.input_dtype or torch.bfloat16), module, how)
         check_dtype(case.where, output, torch.bfloat16)
-    return "float32 and bfloat16 are followed"
+    return "the output is float32 or bfloat16 like the weights"
 
 
 def device(cases: Sequence[Case], other: str = "cpu") -> str:
-    """The output is on the device of the weights and the input. other: a device to try, beside the CPU."""
+    """The output is on the device of the weights and the input. other: a device to try besides the CPU."""
     for case in [cases[0], *cases[1:][-1:]]:  # the first and the last: this is the slowest check
         check_device(case.where, case.output, case.inputs.device)
         _check_one_device(case)
@@ -187,25 +186,27 @@ def device(cases: Sequence[Case], other: str = "cpu") -> str:
             with torch.no_grad():
                 output = call(case, inputs, case.rebuilt().to(other).eval(), f", on {other}")
             check_device(case.where, output, inputs.device)
-    return "that of the input is followed"
+    return "the output is on the device of the input"
 
 
 def _check_one_device(case: Case) -> None:
-    """On torch's device meta, which has shapes and no numbers, a tensor made on the CPU stands out."""
+    """On torch's device meta, which has shapes but no numbers, a tensor made on the CPU stands out."""
     inputs = case.inputs.to("meta")
     try:
         with OneDevice(), torch.no_grad():
             output = case.rebuilt().to("meta").eval()(inputs)
     except MixedDevices as error:
         got = f"its forward makes a tensor on the CPU for an input on another device ({brief(error)}) at {case.where}"
-        raise Violation(got, "tensors made where the input is, as torch.arange(n, device=x.device)") from error
-    except Exception:  # noqa: BLE001 - a forward that looks at numbers cannot be followed so; on the CPU it ran
+        raise Violation(
+            got, "tensors made on the device of the input, e.g. torch.arange(n, device=x.device)"
+        ) from error
+    except Exception:  # noqa: BLE001 - meta cannot run a forward that depends on values; on the CPU it ran
         return
     check_device(case.where, output, inputs.device)
 
 
 def save_and_load(cases: Sequence[Case]) -> str:
-    """The weights, through safetensors, make another instance give the same output to the bit."""
+    """Another instance gives the same output, bit for bit, with weights saved and loaded through safetensors."""
     for case in cases:
         case.module.eval()
         other = case.rebuilt()
@@ -219,12 +220,12 @@ def save_and_load(cases: Sequence[Case]) -> str:
         with torch.no_grad():
             first, second = (tensors(call(case, case.inputs, module)) for module in (case.module, other.eval()))
         if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
-            got = f"an instance with the saved weights gives another output at {case.where}"
-            raise Violation(got, "all that the output depends on in parameters, buffers and options")
-    return "bit-equal after a round trip through safetensors"
+            got = f"an instance with the saved weights gives a different output at {case.where}"
+            raise Violation(got, "everything that the output depends on to be a parameter, a buffer or an option")
+    return "the output is bit-equal after a round trip through safetensors"
 
 
-# -- what they are made of --------------------------------------------------------------------------------------------
+# -- parts of checks ---------------------------------------------------------------------------------------------------
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def check_dtype(where: str, output: Any, expected: torch.dtype) -> None:
     for one in tensors(output):
         if one.dtype != expected:
             got = f"returned {_name(one.dtype)} with weights in {_name(expected)} at {where}"
-            raise Violation(got, f"{_name(expected)}: the dtype of the weights, as torch.zeros(n, dtype=x.dtype)")
+            raise Violation(got, f"{_name(expected)}: the dtype of the weights, e.g. torch.zeros(n, dtype=x.dtype)")
 
 
 def check_device(where: str, output: Any, expected: torch.device) -> None:

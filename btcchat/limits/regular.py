@@ -1,6 +1,6 @@
-"""Inputs and outputs are regular files: a FIFO would block, and a device has no end.
+"""Inputs and outputs must be regular files: a FIFO would block, and a device never ends.
 
-A fault is an OSError with a reason, as of a file that does not exist, so whoever reports the one reports the other.
+Anything else raises an OSError with a reason, like a file that does not exist, so that callers report both alike.
 """
 
 import errno
@@ -14,7 +14,7 @@ NOT_REGULAR = "not a regular file"
 
 
 def regular(path: str | os.PathLike[str]) -> Path:
-    """``path``, where it is a regular file or a link to one. Raises OSError."""
+    """Return ``path`` if it is a regular file or a link to one. Raises OSError if not."""
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -24,9 +24,9 @@ def regular(path: str | os.PathLike[str]) -> Path:
 
 
 def writable(path: str | os.PathLike[str], *, appended: bool = False) -> Path:
-    """``path``, where a file may be written: nothing is there, or a regular file. Raises OSError.
+    """Return ``path`` if a file may be written there: it is a regular file, or does not exist. Raises OSError if not.
 
-    appended: what is there is not replaced but added to, so it must not be a link that leads out of its folder.
+    appended: an existing file is appended to and not replaced, so it must not be a link to a file in another folder.
     """
     path = Path(path)
     try:
@@ -40,7 +40,7 @@ def writable(path: str | os.PathLike[str], *, appended: bool = False) -> Path:
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
-    """The bytes of a regular file of at most ``most`` bytes. Raises OSError."""
+    """The bytes of a regular file. Raises OSError if it is not one, or is larger than ``most`` bytes."""
     with regular(path).open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -49,7 +49,7 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
 
 
 def nameable(path: str | os.PathLike[str]) -> Path:
-    """``path``, where something can have this name. Raises BTCChatError."""
+    """Return ``path`` if a file can have this name. Raises BTCChatError if not."""
     try:
         _mode(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Values from a file held against a TypedDict, through pydantic."""
+"""Check values from a file against a TypedDict, with pydantic."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,15 +9,15 @@ from pydantic_core import ErrorDetails
 
 from btcchat.errors import BTCChatError
 
-# For annotations of a TypedDict. The upper bounds are far above what exists, and far below what fills a machine.
+# Types for a TypedDict. The upper bounds are far above real values, and far below what would exhaust the memory.
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Metres = Annotated[float, Field(gt=0, le=1000)]  # of a pixel on the ground
-EXPECTED = {  # pydantic's type of a fault -> what is accepted; a limit follows
+Metres = Annotated[float, Field(gt=0, le=1000)]  # size of a pixel on the ground
+EXPECTED = {  # pydantic's type of an error -> what is accepted; a limit is appended
     "int_type": "a whole number",
     "float_type": "a number",
-    "string_type": "a text",
+    "string_type": "a string",
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a JSON object",
@@ -29,10 +29,10 @@ SHOWN = 60  # characters of a wrong value that an error shows
 
 
 def check(value: Mapping[str, Any], schema: Any, where: str, way_out: str = "") -> None:
-    """Raise BTCChatError that names the key, its value and what is accepted, where ``value`` is not of ``schema``.
+    """Raise BTCChatError, which names the key, its value and what is accepted, if ``value`` does not match ``schema``.
 
-    schema: a TypedDict, whose keys must be there unless it is ``total=False``. Keys that it does not have are not
-    looked at, and nothing is converted: "5" is not a number.
+    schema: a TypedDict; its keys are required unless it is ``total=False``. Other keys are ignored, and nothing is
+    converted: "5" is not a number. where: the file, for the error. way_out: what to do, at the end of the error.
     """
     try:
         _adapter(schema).validate_python(value, strict=True)
@@ -60,7 +60,7 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def _expected(fault: ErrorDetails) -> str:
-    """What is accepted, in a few words; pydantic's own where it is a fault that is not among `EXPECTED`."""
+    """What is accepted, in a few words; in pydantic's own words for an error that is not in `EXPECTED`."""
     if fault["type"] not in EXPECTED:
         return fault["msg"].removeprefix("Input should be ")
     return " ".join([EXPECTED[fault["type"]], *map(str, fault.get("ctx", {}).values())])

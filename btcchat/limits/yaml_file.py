@@ -1,4 +1,4 @@
-"""YAML of bounded size: a few lines of it can stand for gigabytes (anchors), or for a tree that no parser survives."""
+"""YAML of bounded size: a few lines can expand to gigabytes (anchors), or nest too deeply for any parser."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ MOST_DEPTH = 20
 
 
 def read_yaml(path: Path) -> Any:
-    """The value of a YAML file. Raises OSError, and BTCChatError "PATH is not YAML (why)"."""
+    """The value of a YAML file. Raises OSError, and BTCChatError if it is not YAML or expands too far."""
     import yaml
 
     try:
         text = read_bounded(path, MOST_BYTES).decode("utf-8")
         _check_expansion(text)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # the last three: odd numbers, dates, keys
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # the last three: bad numbers, dates, keys
         raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _check_expansion(text: str) -> None:
-    """Raise ValueError where lists and mappings are nested too deeply, or an anchored one has an alias in it."""
+    """Raise ValueError if lists and mappings are nested too deeply, or if an anchored one contains an alias."""
     import yaml
 
     depth, anchored = 0, 0  # anchored: the depth of the outermost collection with an anchor
@@ -38,4 +38,4 @@ def _check_expansion(text: str) -> None:
             anchored = 0 if anchored == depth else anchored
             depth -= 1
         elif isinstance(event, yaml.AliasEvent) and anchored:
-            raise ValueError(f"the alias *{event.anchor} is inside of an anchored value; write the value out")
+            raise ValueError(f"the alias *{event.anchor} is inside an anchored value; write the value out")

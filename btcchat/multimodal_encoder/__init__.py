@@ -27,7 +27,7 @@ VISION_TOWERS: Registry[type[VisionTower]] = Registry(
     },
 )
 
-# Patterns (whole key) of weights that published folders hold and no tower's forward uses.
+# Patterns, for the whole key, of weights in published folders that no tower uses.
 UNUSED_KEYS = siglip.UNUSED_KEYS + open_clip.UNUSED_KEYS
 
 # Hugging Face folders name their architecture by model_type; "siglip" is the full model with its text half.
@@ -41,7 +41,8 @@ def build_vision_tower(
 ) -> VisionTowerModule:
     """Build the tower that ``config``, a vision_tower/config.json, describes, with fresh weights.
 
-    The kind is ``config["vision_tower_type"]``, else it follows from ``config["model_type"]``.
+    The kind is ``config["vision_tower_type"]``, or else follows from ``config["model_type"]``. Raises BTCChatError for
+    an unknown kind, layer or feature, for sizes that do not fit, and for a tower that breaks its contract.
     """
     name = tower_name(config)
     selected = {"select_layer": select_layer, "select_feature": select_feature}
@@ -61,7 +62,7 @@ def check_sizes(config: Mapping[str, Any], weights: Weights, file: Path, way_out
 
 
 def tower_name(config: Mapping[str, Any]) -> str:
-    """The name of the tower that a config describes."""
+    """The registry's name of the tower that ``config`` describes. Raises BTCChatError if it describes none."""
     name = config.get("vision_tower_type")
     if name is None:
         if "model_type" not in config:

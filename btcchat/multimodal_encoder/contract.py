@@ -1,4 +1,4 @@
-"""Whether a vision tower is what protocol.py says: a small batch through the one of the model, or fresh ones."""
+"""Check that a vision tower fulfils protocol.py, by a small batch through the model's own or fresh ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,24 +21,24 @@ NUMBERS = {
     "hidden_size": "C, the channels of a token",
     "num_tokens": "L, the tokens of an image",
     "num_depths": "S, the selected layers",
-    "grid": "patches a side",
-    "resolution": "pixels a side",
+    "grid": "patches per side",
+    "resolution": "pixels per side",
 }
 METHODS = ("default_preprocessor_config", "resize", "gradient_checkpointing_enable")
 RETURNS = "a list of S tensors (N, L, C), one for each selected layer"
 
 
 def check_attributes(name: str, tower: Any) -> None:
-    """Raise BTCChatError unless a tower from outside the package has what every one must have."""
+    """Raise BTCChatError if a tower from outside the package lacks a required attribute or method."""
     if not is_ours(type(tower)):
         enforce(label(KIND, name, type(tower)), run_checks([Check("attributes", partial(_attributes, tower))]))
 
 
 def check_tower(name: str, tower: nn.Module) -> None:
-    """Raise BTCChatError where a tower from outside the package breaks the contract.
+    """Raise BTCChatError if a tower from outside the package breaks the contract.
 
-    The tower is the one of the model, with its weights; it is as it was afterwards. Without weights (on the device
-    meta) nothing is checked.
+    The tower is the model's own, with its weights, and is not changed. Without weights (on the device meta) nothing is
+    checked.
     """
     weights = next((one for one in tower.parameters() if one.is_floating_point()), torch.zeros(0))
     if is_ours(type(tower)) or weights.device.type == "meta":
@@ -64,7 +64,7 @@ def check_tower(name: str, tower: nn.Module) -> None:
 
 
 def tower_checks(build: Callable[[int | list[int]], Any], *, device: str = "cpu") -> list[Check]:
-    """The checks of fresh towers, in order. build: makes one for a mm_vision_select_layer."""
+    """The checks of fresh towers, in order. build: makes a tower for a value of mm_vision_select_layer."""
     cases = _Cases(build)
     return [
         Check("constructor", cases.make, needed=True),
@@ -85,7 +85,7 @@ def tower_checks(build: Callable[[int | list[int]], Any], *, device: str = "cpu"
 
 @dataclass
 class _Cases:
-    """The tower with one selected layer, and with two where it has as many."""
+    """The tower with one selected layer, and with two if it has that many layers."""
 
     build: Callable[[int | list[int]], Any]
     towers: list[Any] = field(default_factory=list)
@@ -119,7 +119,7 @@ def _attributes(tower: Any) -> str:
     if not isinstance(tower, nn.Module):
         raise Violation(f"it is {type(tower).__name__}, not a module", "a subclass of torch.nn.Module")
     if not isinstance(getattr(tower, "config", None), dict):
-        raise Violation("the attribute config is missing or not a dict", "what its saved config.json says")
+        raise Violation("the attribute config is missing or not a dict", "the contents of its config.json")
     for name, meaning in NUMBERS.items():
         value = getattr(tower, name, None)
         if type(value) is not int or value < 1:
@@ -148,4 +148,4 @@ def _output(cases: Sequence[Case]) -> str:
 def _follows(case: Case, weights: Tensor) -> str:
     passes.check_dtype(case.where, case.output, weights.dtype)
     passes.check_device(case.where, case.output, weights.device)
-    return "dtype and device of the weights are followed"
+    return "the output has the dtype and the device of the weights"

@@ -17,9 +17,10 @@ PIL_FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 class LibraryTower(nn.Module):
     """``(N, 3, H, W)`` -> one ``(N, L, C)`` per selected layer, patch tokens only.
 
-    Change encoders and mlp_downsample want the square grid, so the class token is dropped where the ViT has one,
-    and both values of mm_vision_select_feature mean the same here. Layers are numbered 1 (first block) to -1.
+    Change encoders and mlp_downsample need the square grid, so a class token of the ViT is dropped, and both values of
+    mm_vision_select_feature mean the same here. Layers are numbered from 1 (first block), or backwards from -1 (last).
     A subclass sets ``vit``, ``hidden_size`` and ``num_layers``, and knows its library's size and statistics.
+    Raises BTCChatError for an unknown model, layer or feature, and for a library that is not installed.
     """
 
     hidden_size: int
@@ -27,10 +28,12 @@ class LibraryTower(nn.Module):
 
     def __init__(self, config: dict[str, Any], *, select_layer: int | list[int], select_feature: str):
         super().__init__()
-        select_start(select_feature)  # refuses an unknown one
+        select_start(select_feature)  # raises for an unknown one
         if not config.get("model_name"):
-            raise BTCChatError(f"vision tower '{config['vision_tower_type']}' needs a model_name in its config")
-        # The weights are in the module from now on: a saved config must not fetch the pretrained ones again.
+            raise BTCChatError(
+                f"vision tower '{config['vision_tower_type']}' needs a model_name in its config; add one"
+            )
+        # From now on the weights are in the module: a saved config must not download the pretrained ones again.
         self.config = dict(config) | {"pretrained": False}
         self.build(config)
         self.select_layers = resolve_layers(select_layer, self.num_layers)
@@ -44,7 +47,7 @@ class LibraryTower(nn.Module):
         raise NotImplementedError
 
     def intermediates(self, pixel_values: Tensor, blocks: list[int]) -> list[Tensor]:
-        """The outputs ``(N, L, C)`` of these blocks, counted from 0, in rising order."""
+        """The outputs ``(N, L, C)`` of these blocks, which are counted from 0, in ascending order."""
         raise NotImplementedError
 
     def gradient_checkpointing_enable(self) -> None:
@@ -86,10 +89,10 @@ class LibraryTower(nn.Module):
 
 
 def import_library(module: str, package: str) -> ModuleType:
-    """Import an optional library; its absence names the extra to install."""
+    """Import an optional library. Raises BTCChatError, which names the extra to install, if that fails."""
     try:
         return importlib.import_module(module)
-    except (ImportError, OSError, RuntimeError) as fault:  # the last two: a torchvision made for another torch
+    except (ImportError, OSError, RuntimeError) as fault:  # the last two: torchvision built for another torch
         raise BTCChatError(
             f"vision tower '{module}' needs the package {package}, which cannot be imported ({fault}); "
             "install it with: pip install 'btcchat[towers]'"
@@ -97,7 +100,7 @@ def import_library(module: str, package: str) -> ModuleType:
 
 
 def known_model(library: str, name: str, names: Sequence[str]) -> str:
-    """The name, or an error with the nearest ones: there are too many to list."""
+    """Return ``name``. Raises BTCChatError with the nearest names if it is unknown: there are too many to list."""
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=3)
@@ -106,8 +109,10 @@ def known_model(library: str, name: str, names: Sequence[str]) -> str:
 
 
 def square(library: str, name: str, size: Sequence[int] | int) -> int:
-    """The side of a square (height, width)."""
+    """The side of a square input in pixels; size: (height, width). Raises BTCChatError if it is not square."""
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
-        raise BTCChatError(f"{library} model '{name}': input of {height}x{width}, a vision tower needs a square one")
+        raise BTCChatError(
+            f"{library} model '{name}' has an input of {height}x{width} pixels, expected a square; choose another model"
+        )
     return height

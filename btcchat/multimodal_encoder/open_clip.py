@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_encoder.library import LibraryTower, import_library, known_model, square
 
-# Patterns of published keys that no forward uses: the text half.
+# Patterns of published keys that the tower does not use: the text half.
 UNUSED_KEYS = [
     r"(transformer|token_embedding|ln_final|text)\..*",
     r"positional_embedding|text_projection|logit_scale|logit_bias",
@@ -18,7 +18,7 @@ class OpenClipTower(LibraryTower):
     """Config: ``model_name`` (ViT-B-32, ViT-L-14...); ``pretrained`` (a tag of open_clip's, or the path of a weights
     file such as RemoteCLIP-ViT-B-32.pt); ``image_size`` in pixels.
 
-    Parameter names are open_clip's, ``visual.*``
+    Parameter names are open_clip's, ``visual.*``.
     """
 
     def build(self, config: dict[str, Any]) -> None:
@@ -26,7 +26,9 @@ class OpenClipTower(LibraryTower):
         name, pretrained = config["model_name"], config.get("pretrained")
         known_model("open_clip", name, open_clip.list_models())
         if pretrained is True:
-            raise BTCChatError(f"open_clip model '{name}': pretrained is a tag such as 'laion2b_s34b_b79k', or a file")
+            raise BTCChatError(
+                f"open_clip model '{name}': pretrained is True, expected a tag such as 'laion2b_s34b_b79k', or a file"
+            )
         self.visual: Any = open_clip.create_model(
             name,
             pretrained=pretrained or None,
@@ -49,12 +51,12 @@ class OpenClipTower(LibraryTower):
 
     @property
     def trunk(self) -> nn.Module | None:
-        """The ViT of timm that some open_clip models (SigLIP's) have inside."""
+        """The ViT of timm inside some open_clip models (SigLIP's); None in others."""
         return getattr(self.visual, "trunk", None)
 
     @property
     def vit(self) -> nn.Module:
-        """The module whose blocks run: timm's ViT where there is one, else open_clip's own."""
+        """The module whose blocks run: timm's ViT if there is one, else open_clip's own."""
         # open_clip's wrapper of a timm ViT only logs that the ViT cannot checkpoint; the ViT itself raises.
         return self.visual if self.trunk is None else self.trunk
 
@@ -79,7 +81,7 @@ class OpenClipTower(LibraryTower):
         return self.preprocessor_config(*(statistics[key] for key in ("mean", "std", "interpolation")))
 
     def resize(self, resolution: int) -> None:
-        """Set the input size in pixels, and resample the position embeddings in open_clip's way."""
+        """Set the input size in pixels, and resample the position embeddings as open_clip does."""
         if self.trunk is None:
             self._resize_visual(resolution)
         else:

@@ -9,15 +9,15 @@ from btcchat.multimodal_encoder.resize import resized
 
 ASPECT_RATIOS = {
     "pad": "onto a square canvas of the mean colour",
-    "resize": "squashed to the tower's size",
-    "square": "the same, by the name that newer configs use",
+    "resize": "squashed to the size of the tower",
+    "square": "the same as resize, as newer configs call it",
 }
 
 
 class ImageProcessor:
-    """Make the frames ``(3, H, W)`` of PIL RGB images that a vision tower reads.
+    """Make frames ``(3, H, W)`` for a vision tower from PIL RGB images.
 
-    ``size`` is (height, width) in pixels, or one int: the length of the shorter edge, keeping the aspect.
+    ``size`` is (height, width) in pixels, or one int: the length of the shorter edge, keeping the aspect ratio.
     ``mean`` and ``std`` are per channel on the rescaled values, ``resample`` is PIL's filter number (3 bicubic).
     """
 
@@ -42,7 +42,10 @@ class ImageProcessor:
 
     @classmethod
     def from_config(cls, config: dict, aspect_ratio: str | None = "pad") -> "ImageProcessor":
-        """Read a preprocessor_config.json; ``aspect_ratio`` is the model's image_aspect_ratio (None: resize)."""
+        """Read a preprocessor_config.json; ``aspect_ratio`` is the model's image_aspect_ratio (None: resize).
+
+        Raises BTCChatError for an unknown aspect ratio or size.
+        """
         size = config.get("size", 224)
         if isinstance(size, dict):
             if "shortest_edge" in size:
@@ -83,13 +86,13 @@ class ImageProcessor:
         }
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """An image at the tower's size: its grey levels, uint8 (3, H, W)."""
+        """Resize an RGB image for the tower: uint8 ``(3, H, W)``."""
         if self.aspect_ratio == "pad":
             image = pad_to_square(image, fill=tuple(int(255 * mean) for mean in self.mean))
         return resized(image, self._target(image), self.resample)
 
     def normalise(self, frames: Tensor) -> Tensor:
-        """Grey levels (..., 3, H, W) -> the float32 pixel values that the tower reads, on the same device."""
+        """uint8 ``(..., 3, H, W)`` -> normalised float32 pixel values for the tower, on the same device."""
         scale, shift = self._scale.to(frames.device), self._shift.to(frames.device)
         return frames.float().mul_(scale).sub_(shift)  # in place: half the time of the plain expression
 
@@ -102,7 +105,7 @@ class ImageProcessor:
 
 
 def pad_to_square(image: Image.Image, fill: tuple[int, ...]) -> Image.Image:
-    """Centre the image on the smallest square canvas that holds it; an odd rest goes to the right or bottom."""
+    """Centre the image on the smallest square canvas that holds it; an odd pixel goes to the right or bottom."""
     width, height = image.size
     if width == height:
         return image

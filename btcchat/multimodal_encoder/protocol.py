@@ -37,12 +37,12 @@ class VisionTower(Protocol):
 
     @property
     def grid(self) -> int:
-        """Patches a side."""
+        """Patches per side."""
         ...
 
     @property
     def resolution(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         ...
 
     def __call__(self, pixel_values: Tensor) -> list[Tensor]:
@@ -58,7 +58,7 @@ class VisionTower(Protocol):
         ...
 
     def gradient_checkpointing_enable(self) -> None:
-        """In training, keep only what goes into each block and compute the rest again in the backward pass."""
+        """In training, keep only the input of each block and recompute the rest in the backward pass."""
         ...
 
 

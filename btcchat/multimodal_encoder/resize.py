@@ -1,4 +1,4 @@
-"""Pillow's resize with the slower half of its work as one sparse product."""
+"""Pillow's resize, with the slower of its two passes as one sparse product."""
 
 from functools import lru_cache
 
@@ -12,10 +12,11 @@ ONE = 2**22  # Pillow's weights are whole numbers of 2^-22
 
 
 def resized(image: Image.Image, size: tuple[int, int], resample: int) -> Tensor:
-    """Grey levels of ``image.resize(size, resample)``, uint8 (3, H, W). image: RGB.
+    """``image.resize(size, resample)`` as uint8 ``(3, H, W)``. image: RGB. size: (width, height) in pixels.
 
-    Pillow resizes along the rows, rounds, and then along the columns. To enlarge these, its own weights are applied
-    here: in float32, which may put a sum half way between two levels on the other one (bicubic, 256 to 384: 0.06 %).
+    Pillow resizes along the rows, rounds, and then resizes along the columns. If these are enlarged, the second pass is
+    done here with Pillow's own weights, but in float32, which may round a sum half way between two levels to the other
+    one (bicubic, 256 to 384: 0.06 %).
     """
     width, height = size
     if height <= image.height:
@@ -23,7 +24,7 @@ def resized(image: Image.Image, size: tuple[int, int], resample: int) -> Tensor:
     planes = _planes(image.resize((width, image.height), resample)).float()  # (3, h, W)
     rows, weights, starts = _taps(image.height, height, resample)
     planes = F.embedding_bag(rows, planes.flatten(0, 1), starts, mode="sum", per_sample_weights=weights)  # (3 * H, W)
-    levels = planes.clamp_(0, 255).add_(0.5).numpy().astype(np.uint8)  # cuts off the fraction, in half of torch's time
+    levels = planes.clamp_(0, 255).add_(0.5).numpy().astype(np.uint8)  # truncates, in half the time of torch
     return torch.from_numpy(levels).view(3, height, width)
 
 
@@ -37,10 +38,10 @@ def _planes(image: Image.Image) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _taps(rows: int, height: int, resample: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``rows`` rows made ``height``, in each of three planes: which rows add up, their weights, and where the sum of
+    """For three planes of ``rows`` rows resized to ``height``: the rows to sum, their weights, and where the sum of
     each new row begins.
 
-    The weights are what Pillow makes of images that are 1 in one place: exactly its own, whatever the filter.
+    The weights are exactly Pillow's, whatever the filter: Pillow resizes an identity matrix.
     """
     unit = Image.fromarray(np.eye(rows, dtype=np.int32) * ONE)
     weights = np.asarray(unit.resize((height, rows), resample)).T  # (height, rows)

@@ -1,4 +1,4 @@
-"""What of a tower goes on: which layers (`mm_vision_select_layer`) and which tokens (`mm_vision_select_feature`)."""
+"""What is used of a tower's output: layers (`mm_vision_select_layer`) and tokens (`mm_vision_select_feature`)."""
 
 from btcchat.errors import BTCChatError, choose
 
@@ -8,14 +8,15 @@ SELECT_FEATURES = {"patch": 1, "cls_patch": 0}
 
 
 def select_start(select_feature: str) -> int:
-    """The index of the first token that goes on."""
+    """The index of the first token that is used. Raises BTCChatError for an unknown name."""
     return choose("mm_vision_select_feature", select_feature, SELECT_FEATURES)
 
 
 def resolve_layers(select_layer: int | list[int], num_layers: int) -> list[int]:
     """Turn the selection into indices 0..num_layers: 0 is the embeddings, i the output of block i.
 
-    Negative numbers count from the end, -1 being the last block's output (before the final norm).
+    Negative numbers count from the end, -1 being the last block's output (before the final norm). Raises BTCChatError
+    for a layer that the tower does not have.
     """
     selected = [select_layer] if isinstance(select_layer, int) else list(select_layer)
     if not selected:

@@ -14,7 +14,7 @@ from btcchat.layers.bf16_cpu import attention, gelu
 from btcchat.layers.packed_linear import PackedLinear, packs
 from btcchat.multimodal_encoder.select import resolve_layers, select_start
 
-# Patterns of published keys that no forward uses: the pooling head, and the text half of a full model.
+# Patterns of published keys that the tower does not use: the pooling head, and the text half of a full model.
 UNUSED_KEYS = [
     r"vision_model\.head\..*",
     r"vision_model\.embeddings\.position_ids",
@@ -22,7 +22,7 @@ UNUSED_KEYS = [
     r"logit_(scale|bias)",
 ]
 
-# A published config.json leaves out what equals the defaults of transformers' SiglipVisionConfig.
+# A published config.json leaves out values that equal the defaults of transformers' SiglipVisionConfig.
 DEFAULTS: dict[str, Any] = {
     "model_type": "siglip_vision_model",
     "hidden_size": 768,
@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "hidden_act": "gelu_pytorch_tanh",
     "layer_norm_eps": 1e-6,
 }
-# Size in a config.json -> a weight that has it, and at which place of its shape.
+# Size in a config.json -> a weight of that size, and the dimension.
 EMBEDDINGS = "vision_model.embeddings."
 PLACES = {
     "num_channels": (EMBEDDINGS + "patch_embedding.weight", 1),
@@ -43,8 +43,9 @@ PLACES = {
     "hidden_size": (EMBEDDINGS + "patch_embedding.weight", 0),
     "intermediate_size": ("vision_model.encoder.layers.0.mlp.fc1.weight", 0),
 }
-# Bytes of the widest tensor of a block, on the CPU: the images of a batch go through in parts. What is larger than
-# 32 MB glibc takes from the kernel again each time, which clears it page by page: half as long as the products take.
+# Bytes of the widest tensor of a block: on the CPU, the images of a batch are computed in parts of this size. glibc
+# gets anything above 32 MB from the kernel each time, and the kernel clears its pages: that takes half as long as the
+# matrix products.
 PART = 20 * 2**20
 ACTIVATIONS = {"gelu_pytorch_tanh": "tanh", "gelu": "none"}  # -> `approximate` of torch's GELU
 
@@ -52,8 +53,9 @@ ACTIVATIONS = {"gelu_pytorch_tanh": "tanh", "gelu": "none"}  # -> `approximate` 
 class SiglipTower(nn.Module):
     """Pre-norm ViT without class token: ``(N, 3, H, W)`` -> one ``(N, L, C)`` per selected layer.
 
-    Layers are numbered as hidden_states are: 0 the embeddings, -1 the last block before the final norm. Blocks
-    above the deepest selected one are kept, so that a checkpoint saves as it was loaded, but not computed.
+    Layers are numbered like hidden_states: 0 the embeddings, -1 the last block before the final norm. Blocks
+    above the deepest selected one are kept, so that a checkpoint saves as it was loaded, but not computed. Raises
+    BTCChatError for sizes, layers or features that do not fit, and for images of another size.
     """
 
     def __init__(
@@ -67,18 +69,18 @@ class SiglipTower(nn.Module):
         choose("vision tower hidden_act", config["hidden_act"], ACTIVATIONS)
         self.config = config
         self.select_layers = resolve_layers(select_layer, config["num_hidden_layers"])
-        # LLaVA-OneVision leaves out the blocks above the one it reads; layers are counted with them all the same.
+        # LLaVA-OneVision leaves out the blocks above the selected one; layer numbers still count them.
         blocks: int = config.get("num_stored_layers", config["num_hidden_layers"])
         if max(self.select_layers) > blocks:
             raise BTCChatError(
-                f"mm_vision_select_layer {select_layer} reads layer {max(self.select_layers)} of the vision tower, and "
-                f"the checkpoint stores its first {blocks} of {config['num_hidden_layers']}; select lower ones"
+                f"mm_vision_select_layer {select_layer} needs layer {max(self.select_layers)} of the vision tower, but "
+                f"the checkpoint has only the first {blocks} of {config['num_hidden_layers']}; select lower ones"
             )
         self.select_start = select_start(select_feature)
         self.gradient_checkpointing = False
 
         patch, eps = config["patch_size"], config["layer_norm_eps"]
-        # Plain containers, only there to give the parameters their published names.
+        # Plain containers, which give the parameters their published names.
         self.vision_model: Any = nn.ModuleDict(
             {
                 "embeddings": nn.ModuleDict(
@@ -95,9 +97,9 @@ class SiglipTower(nn.Module):
 
     @staticmethod
     def check_sizes(config: dict[str, Any], weights: Weights) -> None:
-        """Raise BTCChatError naming a size, said or by default, that is no number or not that of the weights."""
-        said = config.get("vision_config", config)
-        sizes = DEFAULTS | said
+        """Raise BTCChatError if a size, given or by default, is not a whole number or does not fit the weights."""
+        given = config.get("vision_config", config)
+        sizes = DEFAULTS | given
         for key, default in DEFAULTS.items():
             if isinstance(default, int) and (type(sizes[key]) is not int or sizes[key] < 1):
                 raise BTCChatError(f"{key} is {sizes[key]!r}, expected a whole number such as {default}")
@@ -112,8 +114,8 @@ class SiglipTower(nn.Module):
         if positions in weights.places and (rows := weights.shape(positions)[0]) != patches:
             wrong.setdefault("image_size", f"{rows} patches, not {patches}")
         for key, has in wrong.items():
-            own = sizes[key] if key in said else f"left out, which means {sizes[key]}"
-            raise BTCChatError(f"{key} is {own}, and the weights in {weights.folder} have {has}")
+            own = sizes[key] if key in given else f"left out, which means {sizes[key]}"
+            raise BTCChatError(f"{key} is {own}, but the weights in {weights.folder} have {has}")
 
     @property
     def hidden_size(self) -> int:
@@ -148,7 +150,7 @@ class SiglipTower(nn.Module):
         x = x.flatten(2).transpose(1, 2).contiguous()  # (N, g*g, C), row by row; every later sum keeps this order
         x = x + embeddings["position_embedding"](torch.arange(x.shape[1], device=x.device))
 
-        together = hasattr(embeddings["patch_embedding"].weight, "ds_id")  # ZeRO-3: as many steps in every process
+        together = hasattr(embeddings["patch_embedding"].weight, "ds_id")  # ZeRO-3: equal steps in all processes
         if x.device.type != "cpu" or torch.is_grad_enabled() or together:
             return self._blocks(x)
         size = max(1, PART // (x.shape[1] * self.config["intermediate_size"] * x.element_size()))
@@ -185,7 +187,7 @@ class SiglipTower(nn.Module):
         grid = resolution // self.config["patch_size"]
         if grid < 1:
             raise BTCChatError(
-                f"vision tower: resolution {resolution} is less than one patch of {self.config['patch_size']}"
+                f"vision tower: resolution {resolution} is less than one patch of {self.config['patch_size']} pixels"
             )
         embedding = self.vision_model["embeddings"]["position_embedding"]
         if grid != self.grid:
@@ -195,7 +197,7 @@ class SiglipTower(nn.Module):
         self.config["image_size"] = resolution
 
     def reset_parameters(self) -> None:
-        """Start values after the SigLIP code (big_vision): Xavier linears, LeCun patches, small positions."""
+        """Initialise as SigLIP's code (big_vision) does: Xavier linear layers, LeCun patches, small positions."""
         embeddings = self.vision_model["embeddings"]
         patch = embeddings["patch_embedding"]
         nn.init.trunc_normal_(patch.weight, std=1 / math.sqrt(patch.weight[0].numel()))
@@ -229,7 +231,7 @@ class Block(nn.Module):
         return x
 
     def train(self, mode: bool = True) -> "Block":
-        """As usual; an optimiser may write weights without raising their version, so none are kept packed."""
+        """As usual, but drop packed weights: an optimiser may change weights without raising their version."""
         if any(parameter.requires_grad for parameter in self.parameters()):
             for packed in (self._fc1, self._fc2, *self.self_attn.packed):
                 packed.drop()
@@ -261,7 +263,7 @@ class Attention(nn.Module):
 
 
 def interpolate_rows(weight: Tensor, count: int) -> Tensor:
-    """Resample ``(M, C)`` to ``(count, C)`` linearly along the flat index, as the published code does.
+    """Resample ``(M, C)`` to ``(count, C)`` linearly along the flattened index, as the published code does.
 
     At integer positions the published code yields zero rows; here they are the rows themselves.
     """

@@ -12,7 +12,7 @@ from btcchat.multimodal_encoder.library import LibraryTower, import_library, kno
 class TimmTower(LibraryTower):
     """Config: ``model_name``; ``pretrained`` (true: timm's weights, a path: that file); ``image_size`` in pixels.
 
-    Parameter names are timm's, after ``vit.``
+    Parameter names are timm's, after ``vit.``.
     """
 
     def build(self, config: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ class TimmTower(LibraryTower):
         options: dict[str, Any] = {}
         if isinstance(pretrained, str):
             if not Path(pretrained).is_file():
-                raise BTCChatError(f"timm model '{name}': no weights file at {pretrained}")
+                raise BTCChatError(f"timm model '{name}': no weights file at {pretrained}; give its path")
             options["pretrained_cfg_overlay"] = {"file": pretrained}
         self.vit: Any = timm.create_model(name, pretrained=bool(pretrained), num_classes=0, **options)
         if not (hasattr(self.vit, "blocks") and hasattr(getattr(self.vit, "patch_embed", None), "grid_size")):
@@ -54,8 +54,11 @@ class TimmTower(LibraryTower):
         return self.preprocessor_config(*(self.data_config[key] for key in ("mean", "std", "interpolation")))
 
     def resize(self, resolution: int) -> None:
-        """Set the input size in pixels, and resample the position embeddings in timm's way."""
+        """Set the input size in pixels, and resample the position embeddings as timm does."""
         if not hasattr(self.vit, "set_input_size"):
-            raise BTCChatError(f"timm model '{self.config['model_name']}' has a fixed input size of {self.resolution}")
+            raise BTCChatError(
+                f"timm model '{self.config['model_name']}' has a fixed input size of {self.resolution} "
+                "pixels; keep it, or choose another model"
+            )
         self.vit.set_input_size(img_size=(resolution, resolution))
         self.config["image_size"] = resolution

@@ -29,7 +29,8 @@ PROJECTORS: Registry[type[Projector]] = Registry(
 def build_projector(config: Mapping[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
     """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
 
-    ``in_features`` is C, ``out_features`` D.
+    ``in_features`` is C, ``out_features`` D. Raises BTCChatError for an unknown name or option, for widths that do not
+    fit, and for a projector that breaks its contract.
     """
     options = dict(config)
     name = projector_name(options)
@@ -37,7 +38,7 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
     if match := re.fullmatch(r"mlp([1-9]\d?)x_gelu", name):
         name, options["num_layers"] = "mlpNx_gelu", int(match[1])
     elif name == "mlpNx_gelu" and "num_layers" not in options:
-        raise BTCChatError("projector 'mlpNx_gelu' stands for any depth; say which, as in 'mlp2x_gelu'")
+        raise BTCChatError("projector 'mlpNx_gelu' needs a number of layers N, as in 'mlp2x_gelu'")
     sizes = {"in_features": in_features, "out_features": out_features}
     projector: ProjectorModule = build(PROJECTORS, name, options, **sizes)
     check_attributes(name, projector)
@@ -45,9 +46,9 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
 
 
 def projector_name(config: Mapping[str, Any]) -> str:
-    """The name of the projector a config describes."""
+    """The registry's name of the projector that ``config`` describes."""
     name = str(config.get("mm_projector_type"))
-    path = name == "mm_projector" or not name.isidentifier()  # an identifier may be the name of a plugin's
+    path = name == "mm_projector" or not name.isidentifier()  # an identifier may name a plugin's projector
     if name not in PROJECTORS and "mm_projector" in name and path:
         return "mlp_downsample"  # a published config holds the path of the folder it was trained from
     return name

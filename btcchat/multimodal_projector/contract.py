@@ -1,4 +1,4 @@
-"""Whether a projector is what protocol.py says: small passes through fresh instances of it."""
+"""Check that a projector fulfils protocol.py, by small passes through fresh instances of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from btcchat.errors import BTCChatError
 
 KIND = "projector"
 COUNTS = (16, 25)  # tokens of an even and an odd grid
-WIDTHS = ((32, 48), (128, 192), (32, 32), (1024, 1024))  # (C, D), in turn until one goes through
+WIDTHS = ((32, 48), (128, 192), (32, 32), (1024, 1024))  # (C, D), tried in turn until one works
 SEGMENTS = 3
 RETURNS = "a tensor (K, M, D): segments, tokens, channels of the language model"
 
@@ -31,21 +31,21 @@ class Sizes:
 
 
 class Build(Protocol):
-    """Makes an instance with fresh weights. Raises BTCChatError where the class refuses the sizes."""
+    """Makes an instance with fresh weights. Raises BTCChatError if the class refuses the sizes."""
 
     def __call__(self, *, in_features: int, out_features: int) -> Any: ...
 
 
 def check_attributes(name: str, projector: Any) -> None:
-    """Raise BTCChatError unless a projector from outside the package has what every one must have."""
+    """Raise BTCChatError if a projector from outside the package lacks a required method."""
     if not is_ours(type(projector)):
         enforce(label(KIND, name, type(projector)), run_checks([Check("attributes", partial(_attributes, projector))]))
 
 
 def check_projector(name: str, projector: nn.Module, build: Build, sizes: Sizes, device: str) -> None:
-    """Raise BTCChatError where a projector from outside the package breaks the contract, and log warnings.
+    """Raise BTCChatError if a projector from outside the package breaks the contract, and log warnings.
 
-    projector: the one of the model, which stays as it is; sizes are its own.
+    projector: the model's own, which is not changed. sizes: those that it was built with.
     """
     if not is_ours(type(projector)):
         enforce(label(KIND, name, type(projector)), run_checks(projector_checks(build, sizes, device=device), device))
@@ -54,7 +54,7 @@ def check_projector(name: str, projector: nn.Module, build: Build, sizes: Sizes,
 def projector_checks(
     build: Build, sizes: Sizes | None = None, *, device: str = "cpu", saved: bool = False
 ) -> list[Check]:
-    """The checks, in order. sizes: those that must work. saved: also that saved weights give the same output."""
+    """The checks, in order. sizes: these must work. saved: also check that saved weights give the same output."""
     cases = _Cases(build, sizes)
     small: list[Case] = cases.small
     return [
@@ -70,13 +70,13 @@ def projector_checks(
         Check("device", lambda: passes.device(small, device)),
         Check("batch", lambda: passes.one_by_one(small)),
         *([Check("save and load", lambda: passes.save_and_load(small))] if saved else []),
-        Check("gradients", lambda: passes.gradients(small)),  # last: it trains running statistics
+        Check("gradients", lambda: passes.gradients(small)),  # last: it changes running statistics
     ]
 
 
 @dataclass
 class _Cases:
-    """The projector at a small width, for a few numbers of tokens and those that must work."""
+    """The projector at a small width, for a few numbers of tokens, and for those that must work."""
 
     build: Build
     sizes: Sizes | None
@@ -95,7 +95,7 @@ class _Cases:
                 with torch.no_grad():
                     self.module.eval()(torch.randn(1, COUNTS[0], self.in_features))
                 break
-            except Exception:  # noqa: BLE001 - whatever it is, it comes again at the last size, and is reported there
+            except Exception:  # noqa: BLE001 - whatever it is, it recurs at the last size, and is reported there
                 continue
         else:
             self.in_features, self.out_features = own[0] if own else WIDTHS[0]
@@ -106,7 +106,7 @@ class _Cases:
         return f"in_features {self.in_features}, out_features {self.out_features}"
 
     def count(self) -> str:
-        """Fill ``all`` and ``small``; a number of tokens that the class refuses in words is left out."""
+        """Fill ``all`` and ``small``; numbers of tokens that the class refuses with a message are left out."""
         required = self.sizes.counts if self.sizes else ()
         refused: dict[int, str] = {}
         for count in dict.fromkeys((*COUNTS, *required)):
@@ -126,7 +126,7 @@ class _Cases:
         if not self.small:
             self.small += self.all
         if not self.all:
-            raise Violation(next(iter(refused.values())), f"one of {COUNTS} tokens to be read")
+            raise Violation(next(iter(refused.values())), f"at least one of {COUNTS} tokens to be accepted")
         return ", ".join(f"{self.module.num_tokens(case.inputs.shape[1])} of {case.where}" for case in self.all)
 
     def _fresh(self) -> nn.Module:

@@ -6,14 +6,14 @@ from btcchat.errors import BTCChatError
 
 
 class KeepsTokens:
-    """M = L."""
+    """A projector with as many tokens out as in: M = L."""
 
     def num_tokens(self, count: int) -> int:
         return count
 
 
 class MLPGelu(KeepsTokens, nn.Sequential):
-    """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). Keys 0, 2, 4..."""
+    """``num_layers`` linear layers with exact GELU between them: (K, L, C) -> (K, L, D). State dict keys 0, 2, 4..."""
 
     def __init__(self, in_features: int, out_features: int, num_layers: int):
         layers: list[nn.Module] = [nn.Linear(in_features, out_features)]
@@ -23,14 +23,17 @@ class MLPGelu(KeepsTokens, nn.Sequential):
 
 
 class Linear(KeepsTokens, nn.Linear):
-    """One linear layer: (K, L, C) -> (K, L, D). Keys weight, bias."""
+    """One linear layer: (K, L, C) -> (K, L, D). State dict keys weight, bias."""
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features)
 
 
 class Identity(KeepsTokens, nn.Identity):
-    """Tokens stay as they are: (K, L, C) -> (K, L, C), for a vision tower as wide as the language model."""
+    """Tokens stay as they are: (K, L, C) -> (K, L, C), for a vision tower as wide as the language model.
+
+    Raises BTCChatError for different widths.
+    """
 
     def __init__(self, in_features: int, out_features: int):
         if in_features != out_features:

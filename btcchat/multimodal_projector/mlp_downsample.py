@@ -11,12 +11,15 @@ from btcchat.errors import BTCChatError, choose
 # Order of the output tokens: i, j = row and column within a block, r, c = row and column of the block.
 TOKEN_ORDERS = {
     "column": "k (r i) (c j) d -> k (c r) (i j d)",  # BTCChat, UniRS, and VILA-1.5 until December 2024
-    "row": "k (r i) (c j) d -> k (r c) (i j d)",  # VILA since
+    "row": "k (r i) (c j) d -> k (r c) (i j d)",  # VILA since then
 }
 
 
 class MLPDownsample(nn.Sequential):
-    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. Keys 1, 2, 4: the norm and the two linear layers."""
+    """``(K, g*g, C)`` -> ``(K, ceil(g/2)**2, D)``, any g. State dict keys 1, 2, 4: norm, linear layers.
+
+    Raises BTCChatError for a number of tokens that is not a square.
+    """
 
     def __init__(self, in_features: int, out_features: int, token_order: str = "column"):
         super().__init__(
@@ -53,7 +56,7 @@ def _side(count: int) -> int:
     side = math.isqrt(count)
     if side**2 != count:
         raise BTCChatError(
-            f"projector 'mlp_downsample': got {count} tokens, expected a square number of them; "
-            "mm_vision_select_feature 'cls_patch' keeps all tokens of a tower without class token"
+            f"projector 'mlp_downsample': got {count} tokens, expected a square number; "
+            "set mm_vision_select_feature to 'cls_patch' to keep all tokens of a tower without a class token"
         )
     return side

@@ -13,7 +13,7 @@ class Projector(Protocol):
     """
 
     def num_tokens(self, count: int) -> int:
-        """M: the tokens that come out, for ``count`` = L that go in. Raises BTCChatError if it cannot read so many."""
+        """M: the tokens that come out for ``count`` = L that go in. Raises BTCChatError if it cannot take that many."""
         ...
 
     def __call__(self, features: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 A plugin is enabled by ``--plugin MODULE`` (every command, and training), by ``BTCCHAT_PLUGINS=a,b`` in the environment,
 by `enable` in Python, or by an installed package's entry point in the group ``btcchat.plugins``, whose value is the
-module. Flags and `enable` import it at once; the environment and entry points when a name is not known yet. A name that
-a checkpoint records is never imported for that reason alone: it must be enabled or installed.
+module. Flags and `enable` import it at once; the environment and entry points when an unknown name is looked up. A
+module is never imported only because a checkpoint names it: it must be enabled or installed.
 """
 
 from btcchat.plugins.enabling import Plugin, enable, enable_flags, enabled, load_enabled, look_for, take_flags

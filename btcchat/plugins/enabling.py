@@ -13,8 +13,8 @@ from btcchat.registry import REGISTRIES, Registry
 
 logger = logging.getLogger(__name__)
 
-MODULES = "BTCCHAT_PLUGINS"  # environment: a,b
-FOLDERS = "BTCCHAT_PLUGIN_PATH"  # environment: where the current folder was when --plugin was given
+MODULES = "BTCCHAT_PLUGINS"  # environment variable: the modules, a,b
+FOLDERS = "BTCCHAT_PLUGIN_PATH"  # environment variable: the current folders of commands with --plugin
 FLAG = "--plugin"
 
 _loaded: dict[str, str] = {}  # module -> how it was enabled, in the order in which they were imported
@@ -23,7 +23,7 @@ _broken: dict[str, str] = {}  # module of an entry point -> why it cannot be loa
 
 @dataclass(frozen=True)
 class Plugin:
-    """An enabled plugin. ``adds`` is kind of part -> names; ``error`` says why it cannot be loaded."""
+    """An enabled plugin. ``adds``: kind of part -> names. ``error``: why it cannot be loaded."""
 
     module: str
     how: str  # FLAG, MODULES, "entry point" or "Python"
@@ -35,7 +35,7 @@ class Plugin:
 def enable(module: str) -> None:
     """Import the plugin ``module``, for this process and those that it starts.
 
-    Raises BTCChatError, one line that names it, where it cannot be imported or registers a name that is taken.
+    Raises BTCChatError, one line that names it, if it cannot be imported or registers a name that is in use.
     """
     if not isinstance(module, str):
         raise wrong_type("module", module, "the name of a Python module")
@@ -44,9 +44,12 @@ def enable(module: str) -> None:
 
 
 def take_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(modules, the other words) of a command line with any number of ``--plugin MODULE``. Nothing is imported."""
+    """Split a command line into the modules of its ``--plugin MODULE`` and its other words. Nothing is imported.
+
+    Raises BTCChatError for a flag without a module.
+    """
     modules, rest = [], list(argv)
-    end = rest.index("--") if "--" in rest else len(rest)  # what follows are not flags
+    end = rest.index("--") if "--" in rest else len(rest)  # nothing after it is a flag
     rest, after = rest[:end], rest[end:]
     words, others = iter(rest), []
     for word in words:
@@ -61,7 +64,7 @@ def take_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def enable_flags(modules: Iterable[str]) -> None:
-    """`enable` for modules of ``--plugin``, which may also be in the current folder: it is searched last."""
+    """`enable` the modules of ``--plugin``. They may also be in the current folder, which is searched last."""
     for module in modules:
         here = os.getcwd()
         _add_to(FOLDERS, here, os.pathsep)
@@ -77,7 +80,7 @@ def load_enabled() -> None:
 
 
 def look_for(name: str, registry: Registry[Any]) -> None:
-    """Import plugins until ``registry`` has ``name``: those of the environment, then those that are installed.
+    """Import plugins until ``registry`` has ``name``: first those of the environment, then installed ones.
 
     Raises BTCChatError for a plugin of the environment that cannot be loaded; an installed one gives a warning.
     """
@@ -99,7 +102,7 @@ def look_for(name: str, registry: Registry[Any]) -> None:
 
 
 def load_installed(module: str) -> bool:
-    """Import ``module`` if it is an installed entry point; whether it is one. Raises BTCChatError if it cannot be."""
+    """Import ``module`` and return True if it is an installed entry point. Raises BTCChatError if that fails."""
     from btcchat.plugins.installed import entry_points
 
     if not any(point.module == module for point in entry_points()):
@@ -113,7 +116,7 @@ def is_loaded(module: str) -> bool:
 
 
 def enabled() -> list[Plugin]:
-    """The enabled plugins and what each adds. They are imported; one that cannot be is listed with its ``error``."""
+    """The enabled plugins and what each adds. They are imported; one that cannot be loaded has an ``error``."""
     from btcchat.plugins.installed import version
 
     broken = []
@@ -126,7 +129,7 @@ def enabled() -> list[Plugin]:
 
 
 def owner(origin: str) -> str:
-    """The enabled plugin a row belongs to, by the module that registered it: that module, or a package it is in."""
+    """The enabled plugin to which a row belongs: the module ``origin`` that registered it, or a package around it."""
     return next((module for module in _loaded if f"{origin}.".startswith(f"{module}.")), origin)
 
 
@@ -149,7 +152,7 @@ def _enable(module: str, how: str) -> None:
 
 
 def _in_environment() -> list[str]:
-    """The modules that the environment enables; the folders they may be in become importable."""
+    """The modules that the environment enables. Their folders are added to sys.path."""
     modules = [name.strip() for name in os.environ.get(MODULES, "").split(",") if name.strip()]
     if modules:
         for folder in os.environ.get(FOLDERS, "").split(os.pathsep):
@@ -158,7 +161,7 @@ def _in_environment() -> list[str]:
 
 
 def _search(folder: str) -> None:
-    """Look for modules in ``folder`` too, after all other places: a file there hides no installed module."""
+    """Also look for modules in ``folder``, after all other places, so that a file there hides no installed module."""
     if folder and folder not in sys.path:
         sys.path.append(folder)
 

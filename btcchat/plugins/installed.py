@@ -1,4 +1,4 @@
-"""What is installed: the entry points that name plugins, and versions. Nothing is imported to list them."""
+"""The entry points of installed plugins, and versions. Nothing is imported to list them."""
 
 import sys
 from dataclasses import dataclass
@@ -42,5 +42,5 @@ def version(module: str) -> str | None:
 
 @cache
 def _packages() -> dict[str, list[str]]:
-    """Top package -> the distributions it comes with; it takes a quarter of a second."""
+    """Top-level package -> the distributions that provide it; takes a quarter of a second."""
     return dict(metadata.packages_distributions())

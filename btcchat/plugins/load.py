@@ -1,4 +1,4 @@
-"""Import a plugin. Whatever goes wrong in it is one line that names it, and what it had registered is taken back."""
+"""Import a plugin. If that fails, one line names the plugin and the reason, and what it registered is removed."""
 
 import sys
 from importlib import import_module
@@ -9,7 +9,7 @@ from btcchat.registry import OURS, REGISTRIES, loading
 
 
 def load(module: str) -> None:
-    """Import ``module``; the rows it writes are its own. Raises BTCChatError for anything that its body raises."""
+    """Import ``module``, the origin of the rows that it adds. Raises BTCChatError for whatever its body raises."""
     imported = set(sys.modules)
     token = loading.set(module)
     try:
@@ -23,16 +23,16 @@ def load(module: str) -> None:
 
 
 def check_name(module: str) -> None:
-    """Raise BTCChatError where ``module`` cannot be the name of a Python module."""
+    """Raise BTCChatError if ``module`` cannot be the name of a Python module."""
     if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
         raise BTCChatError(
-            f"the plugin '{module}' is not named as Python imports it; expected a module's name, such as my_encoder "
-            "for my_encoder.py, or my_package.encoder"
+            f"the plugin '{module}' is not the name of a module; name it as Python imports it, e.g. my_encoder for "
+            "my_encoder.py, or my_package.encoder"
         )
 
 
 def _forget(module: str, imported: set[str]) -> None:
-    """Take back what a plugin did before it failed, so that it can be tried again when it is repaired."""
+    """Undo what a plugin did before it failed, so that it can be imported again once it is fixed."""
     for table in REGISTRIES.values():
         for name in [name for name in table if table.origin(name) == module]:
             del table[name]
@@ -48,8 +48,8 @@ def _reason(module: str, error: BaseException) -> str:
         return text
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
         return (
-            f"there is no module '{error.name}'; it must be installed, on PYTHONPATH, or in the current folder and "
-            "named with --plugin"
+            f"there is no module '{error.name}'; install it, add its folder to PYTHONPATH, or run the command in its "
+            "folder with --plugin"
         )
     kind = type(error).__name__
     if isinstance(error, SyntaxError):  # which names its file and line itself
@@ -58,7 +58,7 @@ def _reason(module: str, error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where in the plugin it was raised: the innermost line that is not of this package or of Python's imports."""
+    """Where in the plugin it was raised: the innermost line outside this package and Python's imports."""
     import traceback
 
     others = (sys.modules[OURS].__path__[0], import_module.__code__.co_filename, "<frozen ")

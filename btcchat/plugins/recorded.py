@@ -22,7 +22,7 @@ class PluginRecord(TypedDict):
 
 
 def records(parts: Mapping[str, str | None]) -> list[PluginRecord]:
-    """A record for each plugin that ``parts`` (kind -> name in its registry) come from; [] where all are ours."""
+    """A record for each plugin that ``parts`` (kind -> name in its registry) come from; [] if all are our own."""
     found: dict[str, PluginRecord] = {}
     for kind, name in parts.items():
         origin = _origin(kind, name)
@@ -36,7 +36,7 @@ def records(parts: Mapping[str, str | None]) -> list[PluginRecord]:
 
 
 def warn_of_scripts(written: Sequence[PluginRecord]) -> None:
-    """Warn where a checkpoint has parts that no other process can import."""
+    """Warn if a checkpoint has parts that no other process can import."""
     for record in written:
         if record["module"] == MAIN:
             _warn_once(
@@ -46,7 +46,7 @@ def warn_of_scripts(written: Sequence[PluginRecord]) -> None:
 
 
 def read_records(value: Any, folder: Path) -> list[PluginRecord]:
-    """``plugins`` of a config.json. Raises BTCChatError where it is not a list of records."""
+    """Check ``plugins`` of a config.json. Raises BTCChatError if it is not a list of records."""
     rows = [] if value is None else value
     shaped = isinstance(rows, list) and all(
         isinstance(row, dict) and isinstance(row.get("module"), str) and isinstance(row.get("parts"), dict)
@@ -61,10 +61,10 @@ def read_records(value: Any, folder: Path) -> list[PluginRecord]:
 
 
 def require(recorded: Sequence[PluginRecord], folder: Path, kinds: Collection[str]) -> None:
-    """Raise BTCChatError where the parts of ``kinds`` that a checkpoint has from plugins are not there.
+    """Raise BTCChatError if a checkpoint needs parts of ``kinds`` from plugins that are not enabled.
 
-    An installed entry point is loaded for it; a module that is neither enabled nor installed is not imported, for the
-    name was chosen by whoever wrote the file.
+    An installed entry point is loaded for this. A module that is neither enabled nor installed is not imported, because
+    its name was chosen by whoever wrote the file.
     """
     for record in recorded:
         parts = {kind: name for kind, name in record["parts"].items() if kind in kinds}
@@ -85,7 +85,10 @@ def _way_out(module: str, missing: Mapping[str, str], folder: Path) -> str:
             "registers it, and enable that with --plugin MODULE"
         )
     if is_loaded(module):
-        return f"{folder} needs {parts} of the plugin '{module}', which is enabled but does not register it"
+        return (
+            f"{folder} needs {parts} of the plugin '{module}', which is enabled but does not register it; use the "
+            "version of the plugin that the checkpoint was saved with"
+        )
     return (
         f"{folder} needs the plugin '{module}' (its {parts}); enable it with --plugin {module}, or "
         f"BTCCHAT_PLUGINS={module} (Python: btcchat.plugins.enable('{module}'))"
@@ -93,12 +96,15 @@ def _way_out(module: str, missing: Mapping[str, str], folder: Path) -> str:
 
 
 def _compare(record: PluginRecord, parts: Mapping[str, str], folder: Path) -> None:
-    """Warn where the parts come from another plugin than recorded, or from another version of it."""
+    """Warn if the parts come from a different plugin than recorded, or from a different version of it."""
     module, recorded = record["module"], record["version"]
     for kind, name in parts.items():
         there = owner(str(_origin(kind, name)))
         if there != owner(module):
-            _warn_once(f"{folder} was saved with the {kind} '{name}' of the plugin '{module}'; this one is of {there}")
+            _warn_once(
+                f"{folder} was saved with the {kind} '{name}' of the plugin '{module}'; the one in use is from "
+                f"'{there}'"
+            )
             continue
         from btcchat.plugins.installed import version
 
@@ -113,7 +119,7 @@ def _missing(parts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _origin(kind: str, name: str | None) -> str | None:
-    """The module that registered a part; None where no table has it, as for an alias of a published folder."""
+    """The module that registered a part; None if no registry has it, e.g. for an alias in a published folder."""
     return None if name is None or kind not in REGISTRIES else REGISTRIES[kind].origin(name)
 
 

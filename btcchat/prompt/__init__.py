@@ -1,6 +1,6 @@
 """Prompts: from the conversation of a record to token ids and labels.
 
-turns.py decides what a question shows and says, templates.py how turns are written, tokenise.py makes ids of that.
+turns.py decides what each turn contains, templates.py how turns are written, tokenise.py turns that into token ids.
 """
 
 from btcchat.prompt.templates import (

@@ -1,4 +1,4 @@
-"""Templates: how the turns of a chat become one prompt. A new one is a function that yields its parts, and a row."""
+"""Templates: how the turns of a chat become one prompt. A new one is a function that yields pieces, and a row."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Turn:
-    """One turn of a chat. ``role`` is "user" or "assistant"; an answer still to be written has content None."""
+    """One turn of a chat. ``role`` is "user" or "assistant"; ``content`` is None for an answer to be generated."""
 
     role: str
     content: list[PromptPart] | None
 
 
 def assistant_turn(answer: str | None = None) -> Turn:
-    """An answer, of the chat so far or to be learned; None is one still to be written."""
+    """An answer: one given earlier in the chat or one to learn, or None for one still to be generated."""
     return Turn("assistant", None if answer is None else [answer])
 
 
@@ -34,18 +34,18 @@ class Template:
     system: str = ""
     stop: tuple[str, ...] = ()  # strings that end an answer, besides the tokenizer's end-of-sequence token
     end: Mark = END  # special token that ends an answer
-    tidy: bool = True  # a record's text around <image> is stripped, and a newline put after it
-    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they are
+    tidy: bool = True  # strip a record's text around <image>, and put a newline after it
+    always: tuple[PromptPart, ...] = ()  # tokens that are learned wherever they occur
 
     def with_system(self, system: str) -> "Template":
-        """The template with this text in place of its system text. Raises BTCChatError where it has none."""
+        """The template with ``system`` as its system text. Raises BTCChatError if the template has none."""
         if not self.system:
             raise BTCChatError("the model's prompt template has no system text; leave out the system message")
         return replace(self, system=system)
 
 
 def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
-    """Vicuna v1: ``system USER: question ASSISTANT: answer</s>USER: ...``; without an answer ends at ``ASSISTANT:``."""
+    """Vicuna v1: ``system USER: question ASSISTANT: answer</s>USER: ...``, up to ``ASSISTANT:`` without an answer."""
     yield system + " ", False
     for turn in turns:
         if turn.role == "user":
@@ -57,11 +57,13 @@ def _write_v1(turns: list[Turn], system: str) -> Iterator[Piece]:
 
 
 def _write_plain(turns: list[Turn], system: str) -> Iterator[Piece]:
-    """Alignment in LLaVA's manner: placeholders, caption, newline. The question is not written."""
+    """LLaVA's format for alignment: placeholders, caption, newline. The question is left out."""
     question, caption = (turn.content or [] for turn in turns[:2])
     if len(turns) > 2 or IMAGE not in question:
-        n = question.count(IMAGE)
-        raise BTCChatError(f"template 'plain' is one caption of images, got {len(turns)} turns, {n} images; use 'v1'")
+        raise BTCChatError(
+            f"template 'plain' takes one question with images and one caption, got {len(turns)} turns and "
+            f"{question.count(IMAGE)} images in the first; use template 'v1'"
+        )
     yield from ((part, False) for part in question if part == IMAGE)
     if any(caption):
         yield from ((part, True) for part in [*caption, "\n"])
@@ -95,9 +97,9 @@ def _write_headed(
     ending: Sequence[PromptPart],
     before_answer: Sequence[PromptPart] = (),
 ) -> Iterator[Piece]:
-    """Each turn as ``header(role)``, its text without blanks around it, ``ending``, as published chat templates do.
+    """Each turn as ``header(role)``, its stripped text and ``ending``, as published chat templates write it.
 
-    An answer is learned with the first part of the ``ending``, the token that ends it.
+    An answer is learned together with the first part of ``ending``, the token that ends it.
     """
     turns = [*([Turn("system", [system])] if system else []), *turns]
     for turn in turns:
@@ -111,7 +113,7 @@ def _write_headed(
 
 
 def _stripped(content: list[PromptPart]) -> list[PromptPart]:
-    """The parts of a turn without blanks at its beginning and end."""
+    """The parts of a turn, with whitespace stripped from its beginning and end."""
     parts = list(content)
     for end, strip in ((0, str.lstrip), (-1, str.rstrip)):
         if parts and isinstance(edge := parts[end], str):
@@ -135,13 +137,13 @@ TEMPLATES: Registry[Template] = Registry(
             tidy=False,
             always=(IM_START, IM_END, "\n"),  # as published, in questions too
         ),
-        # Qwen2.5 and SmolLM2, whose published templates differ in the system's words alone
+        # Qwen2.5 and SmolLM2, whose published templates differ only in the system text
         "chatml": Template(
             partial(_write_headed, header=_chatml_header, ending=(IM_END, "\n")),
             system="You are a helpful assistant.",
             end=IM_END,
         ),
-        # Qwen3, asked not to think: the published template then writes an empty thought
+        # Qwen3 without thinking: the published template then writes an empty thought
         "qwen3": Template(
             partial(_write_headed, header=_chatml_header, ending=(IM_END, "\n"), before_answer=NO_THOUGHT),
             end=IM_END,
@@ -152,7 +154,7 @@ TEMPLATES: Registry[Template] = Registry(
 
 
 def get_template(template: str | Template) -> Template:
-    """A template by its name; an unknown name is an error that lists the choices."""
+    """The template of this name. Raises BTCChatError, which lists the choices, for an unknown name."""
     return template if isinstance(template, Template) else TEMPLATES.find(template)
 
 
@@ -173,32 +175,32 @@ def _pieces(turns: Sequence[Turn], template: str | Template) -> Iterator[Piece]:
     for number, turn in enumerate(turns):
         expected = ("user", "assistant")[number % 2]
         if turn.role != expected:
-            raise BTCChatError(f"turn {number + 1} has role {turn.role}, expected {expected}: the two must alternate")
+            raise BTCChatError(f"turn {number + 1} has role {turn.role}, expected {expected}: roles must alternate")
     if len(turns) % 2:
         turns.append(assistant_turn())
     if not turns:
-        raise BTCChatError("a conversation without turns; expected a question")
+        raise BTCChatError("the conversation has no turns; add a question")
     return template.write(turns, template.system)
 
 
 def render(turns: Sequence[Turn], template: str | Template = "v1") -> str:
-    """The prompt as text, a placeholder as ``<image>``: to be read, not to be tokenised."""
+    """The prompt as text with ``<image>`` for placeholders, for people to read and not for tokenising."""
     return "".join(part if isinstance(part, str) else part.text for part, _ in _pieces(turns, template))
 
 
 def encode(
     turns: Sequence[Turn], tokenizer: "PreTrainedTokenizerBase", template: str | Template = "v1", *, train: bool
 ) -> Encoded:
-    """Ids and labels of a chat. Every answer is learned, with the token that ends it; nothing else is (but ``always``).
+    """Token ids and labels of a chat. Answers are learned with the tokens that end them, and so is ``always``.
 
-    ``train``: the chat ends with its answer (an empty one leaves nothing to learn, as published); otherwise it ends
-    where the assistant is to write. Raises BTCChatError where it does not, or the turns do not alternate.
+    With ``train`` the chat must end with an answer (an empty one leaves nothing to learn, as published), otherwise with
+    a question. Raises BTCChatError if it does not, if roles do not alternate, or if a special token is missing.
     """
     answered = bool(turns) and turns[-1].role == "assistant" and turns[-1].content is not None
     if turns and train and not answered:
-        raise BTCChatError("the conversation ends with a question; to be learned from, it needs an answer")
+        raise BTCChatError("the conversation ends with a question; to learn from it, add the answer")
     if turns and answered and not train:
-        raise BTCChatError("the conversation ends with an answer; to be answered, it needs a question")
+        raise BTCChatError("the conversation ends with an answer; to get another answer, add a question")
     encoded = tokenise(_pieces(turns, template), tokenizer)
     always = {_token(part, tokenizer) for part in get_template(template).always}
     pairs = zip(encoded.input_ids, encoded.labels, strict=True)
@@ -206,5 +208,5 @@ def encode(
 
 
 def _token(part: PromptPart, tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The id of a special token, or of a text that is one token."""
+    """The id of a special token, or of text that is a single token."""
     return special_id(part, tokenizer) if isinstance(part, Mark) else tokenizer(part).input_ids[-1]

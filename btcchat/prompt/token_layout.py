@@ -9,14 +9,14 @@ from btcchat.media.frames import check_count
 class TokenLayout:
     """Counts that follow from a model's parts; see model.token_layout.
 
-    A pair is its change segments. Another sample is its frames; in the modalities of ``change_between`` the change
-    segments of each two consecutive frames are between them.
+    A pair becomes its change segments, any other sample its frames. In the modalities of ``change_between``, the change
+    segments of two consecutive frames come between them.
     """
 
-    image_tokens: int  # of a frame
-    change_tokens: int  # of a change segment
-    change_segments: int  # of a pair
-    change_between: tuple[str, ...] = ()  # modalities
+    image_tokens: int  # per frame
+    change_tokens: int  # per change segment
+    change_segments: int  # per pair
+    change_between: tuple[str, ...] = ()  # modalities with change segments between frames
 
     def lengths(self, modality: str, num_frames: int) -> list[int]:
         """Tokens of each placeholder, in prompt order. Raises BTCChatError for a wrong number of frames."""
@@ -28,5 +28,5 @@ class TokenLayout:
         return [tokens for frame in range(num_frames) for tokens in [*(between if frame else []), self.image_tokens]]
 
     def num_segments(self, modality: str, num_frames: int) -> int:
-        """Placeholders of a sample. Raises BTCChatError for a wrong number of frames."""
+        """Number of placeholders of a sample. Raises BTCChatError for a wrong number of frames."""
         return len(self.lengths(modality, num_frames))

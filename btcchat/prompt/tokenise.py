@@ -1,8 +1,8 @@
 """Text, placeholders and special tokens -> token ids and labels. turns.py and templates.py say what a prompt is.
 
-A tokenizer takes the name of a special or added token for the token itself, whoever wrote it. So the only one it is
-ever given is the `Mark` before a text; the names a user typed are parted. It is used through calls that every Hugging
-Face tokenizer has.
+A tokenizer reads the name of a special or added token as the token itself, whoever wrote it. So the only such name it
+ever gets is that of the `Mark` before a text; names that a user typed are split in two. Only calls that every Hugging
+Face tokenizer has are used.
 """
 
 import functools
@@ -43,31 +43,31 @@ Piece: TypeAlias = tuple[PromptPart, bool]  # a part of a prompt, and whether it
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids (``IMAGE_TOKEN_INDEX`` at placeholders) and labels (``IGNORE_INDEX`` but at answers), same length."""
+    """Ids (``IMAGE_TOKEN_INDEX`` at placeholders) and labels (``IGNORE_INDEX`` except at answers), of equal length."""
 
     input_ids: list[int]
     labels: list[int]
 
     @property
     def placeholders(self) -> int:
-        """Number of segments of visual tokens this prompt wants."""
+        """Number of segments of visual tokens that this prompt needs."""
         return self.input_ids.count(IMAGE_TOKEN_INDEX)
 
     def merged_length(self, lengths: Sequence[int]) -> int:
-        """Positions that the language model sees once each placeholder has become its ``lengths`` features."""
+        """Length in tokens once each placeholder is replaced by as many features as ``lengths`` says."""
         return len(self.input_ids) - self.placeholders + sum(lengths)
 
 
 def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Encoded:
     """The pieces of a prompt as ids and labels, after the tokenizer's own beginning-of-sequence token, if any.
 
-    As in the published code, the text between two placeholders is tokenised on its own, as at the start of a text;
-    after a special token it is tokenised as the tokenizer does there.
+    As in the published code, the text between two placeholders is tokenised on its own, as if it began a text. Text
+    after a special token is tokenised in that context.
     """
     ids = list(tokenizer("").input_ids)[:1]  # [bos] or []
     ids = ids if ids == [tokenizer.bos_token_id] else []
     labels = [IGNORE_INDEX] * len(ids)
-    before = ""  # what the next text follows: its first token depends on it
+    before = ""  # what comes before the next text, whose first token depends on it
     for is_text, run in groupby(_split(pieces, tokenizer), key=lambda piece: isinstance(piece[0], str)):
         if is_text:
             texts = [(text, learned) for text, learned in run if isinstance(text, str)]
@@ -91,7 +91,7 @@ def tokenise(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> E
 
 
 def special_id(mark: Mark, tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The id of a special token. Raises BTCChatError where the tokenizer has none of that name."""
+    """The id of a special token. Raises BTCChatError if the tokenizer does not have it."""
     if mark == END:
         end: int = tokenizer.eos_token_id
         return end
@@ -105,7 +105,7 @@ def special_id(mark: Mark, tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Iterable[Piece]:
-    """Join neighbouring text of one kind, and part the name of a token in it after its first character."""
+    """Join neighbouring text of one kind, and split the name of any token in it after its first character."""
     inside = _inside_names(frozenset(_token_names(tokenizer)))
     for (is_text, learned), group in groupby(pieces, key=lambda piece: (isinstance(piece[0], str), piece[1])):
         if not is_text:
@@ -119,14 +119,14 @@ def _split(pieces: Iterable[Piece], tokenizer: "PreTrainedTokenizerBase") -> Ite
 
 
 def _token_names(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
-    """Of the special and the added tokens, but for runs of blanks: some tokenizers have added them to write text."""
+    """Names of special and added tokens, except runs of blanks: some tokenizers add these as ordinary text."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()}
     return added | {str(name) for name in tokenizer.all_special_tokens}
 
 
 @functools.cache
 def _inside_names(names: frozenset[str]) -> re.Pattern[str]:
-    """Matches the (empty) place after the first character of each of these names."""
+    """Matches the empty string after the first character of each of these names."""
     places = [f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in sorted(names) if len(name) > 1]
     return re.compile("|".join(places) or "(?!)")  # (?!) matches nowhere
 
@@ -152,15 +152,15 @@ def _tokenise_run(
 
 
 def _shared(a: list[int], b: list[int]) -> int:
-    """Length of the common beginning."""
+    """Length of the common prefix."""
     return len(os.path.commonprefix([a, b]))
 
 
 def fit(encoded: Encoded, lengths: Sequence[int], max_length: int | None, *, train: bool) -> Encoded:
-    """The prompt as it fits into ``max_length`` tokens, its placeholders counting as ``lengths`` tokens.
+    """The prompt, cut to at most ``max_length`` tokens; each placeholder counts as its ``lengths`` tokens.
 
-    A prompt that is too long is an error in inference; in training its text is cut on the right, which is logged
-    once. No placeholder is ever cut away from its features: where they do not fit, it is an error in training too.
+    In inference, a prompt that is too long raises BTCChatError. In training its text is cut on the right, which is
+    logged once; BTCChatError is raised only if a placeholder would be lost.
     """
     length = encoded.merged_length(lengths)
     if max_length is None or length <= max_length:
@@ -168,21 +168,21 @@ def fit(encoded: Encoded, lengths: Sequence[int], max_length: int | None, *, tra
     made_of = describe_length(encoded, lengths)
     if not train:
         raise BTCChatError(
-            f"the prompt is too long by {length - max_length}: {length} tokens ({made_of}), the model reads "
-            f"{max_length}; shorten the question or the chat, or give fewer images"
+            f"the prompt is too long by {length - max_length}: {length} tokens ({made_of}), but the model takes "
+            f"at most {max_length}; shorten the question or the chat, or give fewer images"
         )
     keep = max_length - sum(lengths) + len(lengths)  # ids
     if keep < 1 or IMAGE_TOKEN_INDEX in encoded.input_ids[keep:]:
         raise BTCChatError(
-            f"the images do not fit: {made_of}, cut at {max_length} tokens, would lose placeholders; "
-            "raise model_max_length or give fewer images"
+            f"the images do not fit: {made_of}; cutting these at {max_length} tokens would lose placeholders; "
+            "raise model_max_length, or give fewer images"
         )
     _log_cut(max_length)
     return Encoded(encoded.input_ids[:keep], encoded.labels[:keep])
 
 
 def describe_length(encoded: Encoded, lengths: Sequence[int]) -> str:
-    """What the length of a prompt is made of, for messages."""
+    """What makes up the length of a prompt, for messages."""
     each = " to ".join(map(str, sorted({min(lengths, default=0), max(lengths, default=0)})))
     text = len(encoded.input_ids) - encoded.placeholders
     return f"{len(lengths)} image segments of {each} tokens and {text} tokens of text"

@@ -1,13 +1,13 @@
-"""From the conversation of a record to the turns of a chat: where placeholders, dates, task, clue and question are.
+"""From the conversation of a record to the turns of a chat: where placeholders, dates, task, clue and question go.
 
 The first question of a sample reads, in this order (dates, task and clue are optional)::
 
-    2010: <image>          a placeholder and a newline for each segment of visual tokens, dates in front
+    2010: <image>          a placeholder and a newline for each segment of visual tokens, after its date
     2014: <image>
     [change captioning] [clue: about 4 % of the area changed] Describe the changes.
 
 A placeholder is an object (``IMAGE``), not a string. The conversation of a record writes it as ``<image>``; in what a
-person typed (``literal``) that is text, and ``</s>`` and ``<s>`` are always text.
+person typed (``literal``) that is plain text, and ``</s>`` and ``<s>`` always are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from btcchat.prompt.tokenise import IMAGE, PromptPart
 
 TASK_OPEN, TASK_CLOSE = "[", "] "
 CLUE_OPEN, CLUE_CLOSE = "[clue: ", "] "
-ROUND = str.maketrans("[]", "()")  # inside the markers, so that what a clue says cannot end it
-CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # the words of a converted record
+ROUND = str.maketrans("[]", "()")  # inside the markers, so that the text of a clue cannot close it
+CAPTION_QUESTION = "Please briefly describe the changes in these two images."  # what converters write
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -37,9 +37,9 @@ class Wording:
 
 @dataclass(frozen=True)
 class Hints:
-    """What the first question says beside the question."""
+    """What the first turn contains besides the question."""
 
-    dates: Sequence[str] | None = None  # one an image
+    dates: Sequence[str] | None = None  # one per image
     task: str | None = None
     clue: str | None = None
 
@@ -56,18 +56,18 @@ def turns_from_record(
 ) -> list[Turn]:
     """Turns of a LLaVA-style conversation: ``[{"from": "human", "value": "<image>\\n..."}, {"from": "gpt", ...}]``.
 
-    Its questions may write one ``<image>`` a segment, one an image (``frames``, or as many as there are dates), a
-    single one for all, or none. Where they come first, each on its own line, or there is none, all these ways read the
-    same: ``segments`` placeholders, each with a newline, or, for a pair without dates, ``pair_prompt``, which has an
-    ``<image>`` for each segment. Where text is between them, the placeholders are where the record writes them. In
-    images and pairs the text around ``<image>`` is stripped where the template is ``tidy``, as published.
+    Its questions may have one ``<image>`` per segment, one per image (``frames``, or as many as there are dates), a
+    single one for all, or none. If they come first, each on its own line, or if there are none, all these ways give the
+    same turns: ``segments`` placeholders, each with a newline, or, for a pair without dates, ``pair_prompt``, which has
+    an ``<image>`` for each segment. If there is text between them, the placeholders stay where the record has them. In
+    images and pairs, the text around ``<image>`` is stripped if the template is ``tidy``, as published.
 
-    Dates, one an image, are written before the placeholders of their image. Where there are more segments than dates (a
-    series with change tokens), the first date has one and the others share the rest evenly; one segment for two dates
-    (a fused pair) has both. Task and clue are in the first question. The question for a caption, in the words of the
-    converters, becomes ``caption_question``.
-    Raises BTCChatError where a role is unknown, the number of ``<image>`` or of dates does not fit, or a placeholder
-    would be read as text: an ``<image>`` of no image, ``<video>`` and other projects' placeholders.
+    Dates, one per image, come before the placeholders of their image. If there are more segments than dates (a series
+    with change tokens), the first date gets one and the others share the rest evenly; one segment for two dates (a
+    fused pair) gets both. Task and clue go into the first question. ``CAPTION_QUESTION``, which converters write, is
+    replaced by ``caption_question``.
+    Raises BTCChatError if a role is unknown, if the number of ``<image>`` or of dates does not fit, or if a placeholder
+    would be read as text: an ``<image>`` without an image, ``<video>``, or a placeholder of another project.
     """
     spoken = [(choose("role", message["from"], ROLES), message["value"]) for message in conversations]
     for number, (role, value) in enumerate(spoken, start=1):
@@ -103,7 +103,7 @@ def turns_from_record(
 
 
 def check_pair_prompt(pair_prompt: str, segments: int) -> None:
-    """Raise BTCChatError where ``pair_prompt`` does not have an ``<image>`` for each segment of a pair."""
+    """Raise BTCChatError if ``pair_prompt`` does not have one ``<image>`` for each segment of a pair."""
     if pair_prompt:
         _shown(pair_prompt, segments)
 
@@ -113,14 +113,14 @@ def _shown(pair_prompt: str, segments: int) -> list[str]:
     pieces = pair_prompt.split(PLACEHOLDER)
     if len(pieces) - 1 != segments:
         raise BTCChatError(
-            f"pair_prompt has {len(pieces) - 1} {PLACEHOLDER}, the images make {segments} segments: {pair_prompt!r}; "
-            f"write {PLACEHOLDER} once for each segment, or leave the text empty (--pair_prompt '')"
+            f"pair_prompt has {len(pieces) - 1} {PLACEHOLDER}, expected {segments}, one for each segment of a pair: "
+            f"{pair_prompt!r}; correct it, or leave it empty (--pair_prompt '')"
         )
     return pieces
 
 
 def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
-    """The first question where all placeholders come first, each on its own line, or there is none; else None."""
+    """The first question if all placeholders come before it, each on its own line, or there are none; else None."""
     *shown, question = pieces
     if len(shown) != written:  # others are in later questions
         return None
@@ -133,7 +133,7 @@ def _question(pieces: list[str], written: int, tidy: bool) -> str | None:
 
 
 def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: str) -> Iterator[list[PromptPart]]:
-    """The placeholders at each ``<image>`` that a record has written."""
+    """The placeholders to put at each ``<image>`` of a record."""
     if not segments:
         return iter([])
     if written == len(groups):
@@ -143,8 +143,10 @@ def _runs(written: int, groups: list[tuple[str, int]], segments: int, modality: 
     if written == 1 or (written == 2 and modality == "pair"):
         return iter([_placeholders(groups), []][:written])
     ways = " or ".join(map(str, sorted({1, len(groups), segments})))
+    made_of = f"{segments} segment{'s' * (segments != 1)}"
     raise BTCChatError(
-        f"{written} {PLACEHOLDER} in the conversation, expected {ways} ({modality}, {segments} segments)"
+        f"{written} {PLACEHOLDER} in the conversation, expected {ways} ({modality}, {made_of}); correct the number, or "
+        f"leave out every {PLACEHOLDER}"
     )
 
 
@@ -159,7 +161,7 @@ def _content(pieces: list[str], runs: Iterator[list[PromptPart]], hints: str, ti
         last = number == len(pieces) - 1
         if number:
             run = next(runs)
-            content += run if tidy else run[:-1]  # untidied, the record's own newline follows the last one
+            content += run if tidy else run[:-1]  # if not tidied, the record's own newline follows the last one
         if tidy:
             piece = piece.strip() + ("" if last else " ")
         if hints and (last or piece.strip()):
@@ -176,7 +178,7 @@ def _content(pieces: list[str], runs: Iterator[list[PromptPart]], hints: str, ti
 
 
 def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]:
-    """(date, number of placeholders) in prompt order; no date, or an empty one, is not written."""
+    """(date, number of placeholders) in prompt order; a missing or empty date is not written."""
     if not dates or not segments:
         return [("", 1)] * segments
     dates = [_one_line(date) for date in dates]
@@ -184,7 +186,9 @@ def _groups(segments: int, dates: Sequence[str] | None) -> list[tuple[str, int]]
         return [(" to ".join(filter(None, dates)), 1)]
     share, rest = divmod(segments - 1, max(len(dates) - 1, 1))
     if len(dates) < 2 or rest or not share:
-        raise BTCChatError(f"{len(dates)} dates or images for {segments} segments; give one date an image, or none")
+        raise BTCChatError(
+            f"{len(dates)} dates or images do not fit {segments} segments; give one date per image, or none"
+        )
     return [(date, share if i else 1) for i, date in enumerate(dates)]
 
 
@@ -197,7 +201,7 @@ def _placeholders(groups: list[tuple[str, int]]) -> list[PromptPart]:
 
 
 def _marked(hints: Hints) -> str:
-    """Task tag and clue between their markers; what is blank is not written, brackets inside become round."""
+    """Task and clue between their markers; blank ones are left out, and brackets inside become round."""
     parts = ((TASK_OPEN, hints.task, TASK_CLOSE), (CLUE_OPEN, hints.clue, CLUE_CLOSE))
     return "".join(f"{start}{_one_line(text).translate(ROUND)}{end}" for start, text, end in parts if _one_line(text))
 

@@ -134,7 +134,7 @@ def test_half_precision_follows_the_input_with_the_cosine_in_float32():
     torch.testing.assert_close(half.float(), exact, atol=0.1, rtol=0.05)
 
 
-def test_batchnorm_statistics_move_in_training_and_rest_in_eval():
+def test_batchnorm_statistics_change_in_training_and_not_in_eval():
     encoder, pairs = tiny_encoder(), torch.randn(2, 2, 1, 16, 12)
     before = encoder.LN.left[1].running_mean.clone()
     encoder(pairs)
@@ -150,7 +150,7 @@ def test_every_parameter_gets_a_gradient():
     assert without == []
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_in_training_only():
     encoder, pairs = tiny_encoder(cc_dropout=0.5), torch.randn(2, 2, 1, 16, 12)
     assert torch.equal(encoder(pairs), encoder(pairs))
     for block in encoder.selftrans:
@@ -161,7 +161,7 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"num_depths": 4}, "reads one depth, got 4"),
+        ({"num_depths": 4}, "takes one depth, got 4"),
         ({"cc_head": 7}, "cc_head 7 does not divide the attention width of 512"),
         ({"cc_head": 0}, "cc_head 0"),
         ({"width": 13}, "needs an even hidden size, got 13"),

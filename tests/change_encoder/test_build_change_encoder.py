@@ -29,7 +29,7 @@ def test_every_encoder_fulfils_the_contract(name):
         assert encoder.distance(features).shape == (4, 3, 3)
 
 
-def test_concat_hands_on_both_dates_before_first():
+def test_concat_returns_both_dates_unchanged_before_first():
     encoder = build_change_encoder({"change_encoder_type": "concat"}, hidden_size=8, grid=3, num_depths=2)
     features = torch.randn(5, 2, 2, 9, 8)
     tokens = encoder(features)

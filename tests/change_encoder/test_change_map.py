@@ -37,7 +37,6 @@ def test_the_map_of_equal_dates_is_zero(model):
 
 
 def test_the_map_is_largest_where_the_change_is(model):
-    # Only patches are looked at, as a random tower's attention would spread the change over the whole image.
     model.vision_tower.eval()
     before = Image.new("RGB", (64, 64), (90, 90, 90))
     after = before.copy()
@@ -48,7 +47,7 @@ def test_the_map_is_largest_where_the_change_is(model):
     assert row < 20 and column > 44
 
 
-def test_the_map_has_the_size_of_the_image_after_and_leaves_the_padding_out(model):
+def test_the_map_has_the_size_of_the_image_after_without_the_padding(model):
     wide = noise(1, 96, 48)
     field = model.change_map(wide, with_patch(wide, (0, 0, 24, 24)))
     assert field.shape == (48, 96)
@@ -68,7 +67,7 @@ def test_the_padding_is_cut_off_on_both_sides(width, height):
     assert at_size(grid, width, height, padded=False).argmax() != field.argmax()
 
 
-def test_an_encoder_without_distance_gets_the_towers_own(model):
+def test_an_encoder_without_a_distance_uses_that_of_the_towers_features(model):
     class Bare(torch.nn.Module):
         segments = 1
 
@@ -106,7 +105,7 @@ def test_caption_draws_the_map(model, tmp_path, monkeypatch, capsys):
         (["--pairs", "x.csv", "--out", "y.jsonl", "--change-map", "map.png"], "leave out --pairs"),
     ],
 )
-def test_a_bad_change_map_is_told_before_the_model_is_loaded(words, message, monkeypatch, capsys, tmp_path):
+def test_a_bad_change_map_is_reported_before_the_model_is_loaded(words, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "load_model", lambda args: pytest.fail("loaded a model for nothing"))
     assert cli.main(["caption", *words]) == 2

@@ -242,7 +242,7 @@ def damage_template(folder):
         (damage_tokenizer, "has no tokenizer"),
         (damage_encoder, "unknown change encoder 'attentiv' .did you mean 'attentive'.*choose from attentive, concat"),
         (damage_tower, "unknown vision tower 'siglp' .did you mean 'siglip'"),
-        (damage_tower_size, "vision_tower/config.json: intermediate_size is 8, and the weights in .*_tower have 64"),
+        (damage_tower_size, "vision_tower/config.json: intermediate_size is 8, but the weights in .*_tower have 64"),
         (damage_projector, "unknown projector 'mlp_upsample' .did you mean 'mlp_downsample'"),
         (damage_template, "unknown prompt template 'v2' .did you mean 'v1'.*choose from chatml, llama3, plain, qwen3"),
     ],
@@ -327,7 +327,9 @@ def test_a_change_encoder_is_saved_under_its_own_name_not_an_alias(saved, tmp_pa
 
 
 def test_a_pair_prompt_that_does_not_fit_is_an_error_at_loading(saved):
-    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments: 'from <image> to"):
+    with pytest.raises(
+        BTCChatError, match="pair_prompt has 2 <image>, expected 1, one for each segment of a pair: 'from <image> to"
+    ):
         BTCChat.from_pretrained(saved, pair_prompt="from <image> to <image>. ", device="cpu")
     BTCChat.from_pretrained(saved, pair_prompt="Look at <image>. ", device="cpu")
 

@@ -214,7 +214,7 @@ def test_an_option_may_be_given_twice_with_the_same_value(source):
 
 def test_attentive_on_a_ccexpert_checkpoint_needs_one_layer_and_drops_its_pair_prompt(source, tmp_path, caplog):
     ccexpert = source("ccexpert") | {"chg_type": "attentive", "fresh_change_encoder": True}
-    with pytest.raises(BTCChatError, match="'attentive' reads one depth, got 4; give mm_vision_select_layer one layer"):
+    with pytest.raises(BTCChatError, match="'attentive' takes one depth, got 4; set mm_vision_select_layer to one"):
         BTCChat.from_pretrained(**ccexpert)
     with caplog.at_level("WARNING"):
         model = BTCChat.from_pretrained(**ccexpert, mm_vision_select_layer=-2)
@@ -224,7 +224,7 @@ def test_attentive_on_a_ccexpert_checkpoint_needs_one_layer_and_drops_its_pair_p
     model.save_pretrained(tmp_path / "saved")
     again = BTCChat.from_pretrained(tmp_path / "saved", device="cpu", dtype="float32")
     assert equal(again, model) and again.config.mm_vision_select_layer == -2
-    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments"):
+    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, expected 1, one for each segment"):
         BTCChat.from_pretrained(**ccexpert, mm_vision_select_layer=-2, pair_prompt="<image> and <image>")
 
 

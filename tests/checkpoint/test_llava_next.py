@@ -140,7 +140,9 @@ def test_blocks_that_onevision_does_not_store_are_not_required(onevision):
     assert model.config.change_encoder == {"change_encoder_type": "concat"}
     assert model.vision_tower.select_layers == [1]
     assert model.config.vision_tower["num_stored_layers"] == 1
-    with pytest.raises(BTCChatError, match="reads layer 2 of the vision tower, and the checkpoint stores its first 1"):
+    with pytest.raises(
+        BTCChatError, match="needs layer 2 of the vision tower, but the checkpoint has only the first 1"
+    ):
         BTCChat.from_pretrained(onevision, device="cpu", mm_vision_select_layer=-1)
 
 
@@ -267,8 +269,8 @@ def test_a_onevision_folder_may_be_given_a_fresh_change_encoder(published, tmp_p
             r"lin1.bias' has shape \(24,\), but .* \(4608,\)",
         ),  # the published default
         ({"cc_expert_args": "{mlp_dim: 24}"}, r"config.json: cc_expert_args is '\{mlp_dim: 24\}', expected a JSON obj"),
-        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a text or a JSON object"),
-        ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a text"),
+        ({"cc_expert_args": [1]}, r"config.json: cc_expert_args is \[1\], expected a string or a JSON object"),
+        ({"mm_vision_tower": 5}, "config.json: mm_vision_tower is 5, expected a string"),
         ({"mm_use_im_start_end": True}, "config.json: mm_use_im_start_end is true; image start/end tokens are not"),
         ({"s2": True}, "config.json: s2 is true; multi-scale S2 features are not supported"),
     ],
@@ -409,12 +411,12 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(base, tmp_path, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": 32}, "hidden_size is 32, and the weights in .*published have 16"),
+        ({"hidden_size": 32}, "hidden_size is 32, but the weights in .*published have 16"),
         ({"hidden_size": "16"}, "hidden_size is '16', expected a whole number"),
         ({"hidden_size": None}, "hidden_size is None, expected a whole number"),
-        ({"intermediate_size": 48}, "intermediate_size is 48, and the weights in .*published have 64"),
-        ({"image_size": 64}, "image_size is 64, and the weights in .*published have 16 patches, not 64"),
-        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, and the weights in .*published have 2"),
+        ({"intermediate_size": 48}, "intermediate_size is 48, but the weights in .*published have 64"),
+        ({"image_size": 64}, "image_size is 64, but the weights in .*published have 16 patches, not 64"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, but the weights in .*published have 2"),
         ({"model_type": "clip_vision_model"}, "unknown vision tower model_type 'clip_vision_model'.*choose from sig"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The clue model: who is asked, what, and what stands in the prompt then."""
+"""The clue model: which model is asked what, and how its answer enters the prompt."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def root(tmp_path):
     for name, content in rows.items():
         lines = [json.dumps(row | {"conversations": talk()}) for row in content]
         (tmp_path / name).write_text("\n".join(lines) + "\n")
-    (tmp_path / "cut.png").rename(tmp_path / "cut.bin")  # out of the folder that is a video
+    (tmp_path / "cut.png").rename(tmp_path / "cut.bin")  # not a frame of the folder that is read as a video
     text = (tmp_path / "bad.jsonl").read_text().replace("cut.png", "cut.bin")
     (tmp_path / "bad.jsonl").write_text(text)
     sets = "\n".join(f"{name}: {{annotation: {file}, images: .}}" for name, file in SETS.items())
@@ -80,7 +80,7 @@ def test_each_set_of_images_is_asked_about_once(root, base, capsys):
     assert "0 clues written to" in (err := capsys.readouterr().err) and "8 already there" in err
 
 
-def test_asking_into_a_log_prints_its_progress(root, base, capsys, every_step):
+def test_progress_is_printed_when_stderr_is_a_log(root, base, capsys, every_step):
     assert cli.main(words(root, base, "pairs")) == 0
     assert "btcchat: 2 of 6 records (33 %), " in capsys.readouterr().err
 
@@ -92,22 +92,22 @@ def test_a_clue_is_the_models_answer_to_the_question_of_its_modality(root, base,
     assert asked and clues.of("image", [image]) == asked
 
 
-def test_a_run_killed_between_two_batches_goes_on_and_ends_the_same(root, base, capsys):
+def test_a_run_killed_between_two_batches_resumes_and_ends_the_same(root, base, capsys):
     assert cli.main(words(root, base, "pairs", "--batch_size", "2")) == 0
     whole = (root / "clues/clues.jsonl").read_text()
     (root / "clues").rename(root / "whole")
     code = """
 import os, signal, sys
 from btcchat import cli
-from btcchat.clues import store as clues
-add, calls = clues.ClueWriter.add, []
-def stopped(self, told):
+from btcchat.clues.store import ClueWriter
+add, calls = ClueWriter.add, []
+def stopped(self, clues):
     if calls:
         self._file._file.write(b'{"modality": "pa')  # the kill comes in the middle of a line
         os.kill(os.getpid(), signal.SIGKILL)
-    calls.append(told)
-    add(self, told)
-clues.ClueWriter.add = stopped
+    calls.append(clues)
+    add(self, clues)
+ClueWriter.add = stopped
 cli.main(sys.argv[1:])
 """
     done = subprocess.run([sys.executable, "-c", code, *words(root, base, "pairs", "--batch_size", "2")])
@@ -157,7 +157,7 @@ def test_clues_of_images_that_were_read_in_another_way_are_refused(root, base, c
 # Serving -------------------------------------------------------------------------------------------------------------
 
 
-def test_online_a_model_without_an_adapter_says_who_is_asked(model):
+def test_online_a_model_without_an_adapter_needs_a_clue_model(model):
     with pytest.raises(BTCChatError, match="no adapter to switch off; name another checkpoint with --clue_model, or"):
         augment.clue_source("online", model)
     assert augment.clue_source("off", model) is None
@@ -190,9 +190,9 @@ def test_the_command_gives_the_model_its_clue(root, base, model, capsys):
     served = ["--model", str(base), "--device", "cpu", "--max-new-tokens", "5", "--json"]
     online = ["--prompt_augmentation", "online", "--clue_model", "self"]
     assert cli.main(["caption", *pair, *served, *online]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["clue"] == augment.ask(model, [("pair", pair)])[0]
-    assert said["caption"] == model.caption(*pair, clue=said["clue"], max_new_tokens=5)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["clue"] == augment.ask(model, [("pair", pair)])[0]
+    assert answer["caption"] == model.caption(*pair, clue=answer["clue"], max_new_tokens=5)
 
     assert cli.main(words(root, base, "pairs")) == 0
     cached = ["--prompt-augmentation", "cached", "--clues", str(root / "clues")]
@@ -200,7 +200,7 @@ def test_the_command_gives_the_model_its_clue(root, base, model, capsys):
     assert cli.main(["ask", "What is new?", "--pair", *pair, *served, *cached]) == 0
     assert json.loads(capsys.readouterr().out)["clue"] == Clues(root / "clues").of("pair", pair)
     assert cli.main(["ask", "What is new?", "--pair", *pair[::-1], *served, *cached]) == 2
-    assert "no clue of" in capsys.readouterr().err
+    assert "no clue for" in capsys.readouterr().err
     assert cli.main(["ask", "What is new?", "--image", pair[0], *served, *cached, "--clue_model", "nowhere"]) == 2
     assert "no model at nowhere" in capsys.readouterr().err
 
@@ -212,8 +212,8 @@ def test_many_pairs_are_captioned_with_their_clues(root, base, model, capsys):
     assert cli.main(["caption", "--pairs", str(root / "list.csv"), *served, *online]) == 0
     pairs = [(root / "0.png", root / "1.png"), (root / "1.png", root / "2.png")]
     clues = augment.ask(model, [("pair", pair) for pair in pairs])
-    said = [model.caption(*pair, clue=clue, max_new_tokens=5) for pair, clue in zip(pairs, clues, strict=True)]
-    assert [json.loads(line)["caption"] for line in (root / "out.jsonl").open()] == said
+    captions = [model.caption(*pair, clue=clue, max_new_tokens=5) for pair, clue in zip(pairs, clues, strict=True)]
+    assert [json.loads(line)["caption"] for line in (root / "out.jsonl").open()] == captions
 
 
 def test_the_flags_are_checked_before_the_model_is_loaded(root, capsys):
@@ -223,7 +223,7 @@ def test_the_flags_are_checked_before_the_model_is_loaded(root, capsys):
         assert "unknown prompt_augmentation 'onlin' (did you mean 'online'?)" in capsys.readouterr().err
 
 
-def test_a_clue_stands_behind_the_task_and_before_the_question(model):
+def test_a_clue_comes_after_the_task_and_before_the_question(model):
     record = request("What is new?", "pair", task="change captioning", clue="a house")
     [turn] = model.processor.turns(record, 2)
     assert turn.content == [prompt.IMAGE, "\n", "[change captioning] [clue: a house] What is new?"]

@@ -1,4 +1,4 @@
-"""Clues on disk: found again by what the images hold, resumed after a kill, refused where they are another model's."""
+"""Clues on disk: looked up by the content of images, resumed after a kill, refused if another model wrote them."""
 
 import json
 import os
@@ -41,10 +41,10 @@ def written(tmp_path, images):
     return tmp_path / "clues"
 
 
-def test_a_clue_is_found_again_by_what_the_images_hold(tmp_path, written, images):
+def test_a_clue_is_looked_up_by_the_content_of_the_images(tmp_path, written, images):
     clues = Clues(written)
     assert clues.of("pair", sources(images, "ab")) == "a house – new"
-    assert clues.of("pair", sources(images, "ba")) == ""  # asked, and nothing was said
+    assert clues.of("pair", sources(images, "ba")) == ""  # the model was asked, and answered nothing
     assert clues.find("pair", sources(images, "bc")) is None
     assert clues.find("series", sources(images, "ab")) is None  # it was asked as a pair
     assert (len(clues), clues.empty) == (2, 1)
@@ -52,12 +52,12 @@ def test_a_clue_is_found_again_by_what_the_images_hold(tmp_path, written, images
     assert clues.of("pair", sources(tmp_path / "elsewhere", "ab")) == "a house – new"
 
 
-def test_what_is_known_of_a_file_is_not_read_again(written, images, monkeypatch):
+def test_a_file_with_a_known_hash_is_not_read_again(written, images, monkeypatch):
     monkeypatch.setattr("btcchat.data.mixture.hashes.file_hash", lambda path: pytest.fail(f"{path} was read"))
     assert Clues(written).of("pair", sources(images, "ab")) == "a house – new"
 
 
-def test_a_file_that_was_only_copied_over_itself_keeps_its_clue(written, images):
+def test_a_file_that_was_copied_over_itself_keeps_its_clue(written, images):
     os.utime(images / "a.png", ns=(1, 1))
     assert Clues(written).of("pair", sources(images, "ab")) == "a house – new"
 
@@ -75,13 +75,13 @@ def test_an_image_inside_another_file_has_the_clue_of_its_bytes(tmp_path, writte
     inside = [Embedded(f"{name} in a shard", (images / f"{name}.png").read_bytes()) for name in "ab"]
     assert Clues(written).of("pair", inside) == "a house – new"
     with ClueWriter(tmp_path / "other", ABOUT) as writer:
-        writer.add([("pair", inside, "told")])
-    assert Clues(tmp_path / "other").of("pair", sources(images, "ab")) == "told"
-    with pytest.raises(BTCChatError, match=r"no clue of b in a shard, a in a shard \(pair\)"):
+        writer.add([("pair", inside, "a clue")])
+    assert Clues(tmp_path / "other").of("pair", sources(images, "ab")) == "a clue"
+    with pytest.raises(BTCChatError, match=r"no clue for b in a shard, a in a shard \(pair\)"):
         Clues(tmp_path / "other").of("pair", inside[::-1])
 
 
-def test_texts_have_no_clue_and_need_none(written):
+def test_text_records_have_no_clue_and_need_none(written):
     clues = Clues(written)
     assert clues.of("text", []) == ""
     clues.check([Record("rows.jsonl row 1", "text", [], [])])
@@ -92,22 +92,22 @@ def test_missing_clues_are_counted_and_named(written, images):
     with pytest.raises(BTCChatError) as error:
         Clues(written).check(rows)
     message = error.value.args[0]
-    assert message.startswith("7 records have no clue: rows.jsonl row 2: no clue of ") and "\n" not in message
+    assert message.startswith("7 records have no clue: rows.jsonl row 2: no clue for ") and "\n" not in message
     assert "row 6: " in message and "row 7: " not in message and "(and 2 more)" in message
-    assert message.endswith("run btcchat augment with that --out again")
+    assert message.endswith("run btcchat augment again with this folder as --out")
 
 
-def test_a_changed_image_is_told_from_a_new_one(written, images):
+def test_the_error_distinguishes_a_changed_image_from_a_new_one(written, images):
     Image.new("RGB", (8, 8), "white").save(images / "b.png")
     clues = Clues(written)
     for _ in range(2):
         with pytest.raises(BTCChatError, match=r"b\.png has changed since its clue was written to "):
             clues.of("pair", sources(images, "ab"))
-    with pytest.raises(BTCChatError, match=r"no clue of .*c\.png, .*a\.png \(pair\) in "):
+    with pytest.raises(BTCChatError, match=r"no clue for .*c\.png, .*a\.png \(pair\) in "):
         clues.of("pair", sources(images, "ca"))
 
 
-def test_a_run_that_was_killed_goes_on_behind_its_last_whole_line(written, images, caplog):
+def test_a_run_that_was_killed_resumes_after_its_last_whole_line(written, images, caplog):
     lines = (written / "clues.jsonl").read_text(encoding="utf-8")
     (written / "clues.jsonl").write_text(lines[:-10], encoding="utf-8")
     with ClueWriter(written, ABOUT) as writer:
@@ -129,9 +129,9 @@ def test_several_processes_write_a_file_each(written, images):
     [
         (
             {"identity": "b" * 64},
-            "clues of the model base (aaaaaaaaaaaa), not of base (bbbbbbbbbbbb); choose another",
+            "clues of the model base (aaaaaaaaaaaa), not of base (bbbbbbbbbbbb); choose another folder",
         ),
-        ({"max_new_tokens": 8}, "has clues with max_new_tokens 64, not 8; choose another, or delete it"),
+        ({"max_new_tokens": 8}, "has clues with max_new_tokens 64, not 8; choose another folder, or delete it"),
         ({"questions": {"pair": "Why?"}}, "has clues with questions {'pair': 'What is new?'}, not {'pair': 'Why?'}"),
     ],
 )
@@ -141,7 +141,7 @@ def test_clues_of_another_model_or_asked_in_another_way_are_not_mixed(written, c
     assert words in str(error.value)
 
 
-def test_clues_belong_to_a_way_of_reading_images(tmp_path, written, images):
+def test_clues_of_images_read_in_another_way_are_refused(tmp_path, written, images):
     assert len(Clues(written)) == 2  # clues.json of an older version does not say, and means the default
     with pytest.raises(BTCChatError, match="images read with the default --bands, --stretch and --nodata; read them"):
         Clues(written, reading=Reading(nodata="none"))
@@ -166,7 +166,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, written):
     with pytest.raises(BTCChatError, match="clues.json holds a list, .*; write the clues again with btcchat augment"):
         Clues(written)
     (written / "clues.json").unlink()
-    with pytest.raises(BTCChatError, match="no clues.json that says of which model"):
+    with pytest.raises(BTCChatError, match="clues.json, which names their model, is missing"):
         ClueWriter(written, ABOUT)
     (written / "clues.json").write_text(json.dumps(ABOUT))
     for line in ('{"id": 1}', '{"modality": "pair", "files": ["a.png"], "clue": ""}', "[]", "no json"):

@@ -1,4 +1,4 @@
-"""btcchat.console.ending: one line and an exit code for whatever escapes from a command."""
+"""btcchat.console.ending: one line and an exit code for any exception of a command."""
 
 import os
 import re
@@ -94,7 +94,7 @@ def test_the_exit_code_of_a_command_is_its_own():
         ("plugins --plugin $'\\xff'", 2, "udcff"),
     ],
 )
-def test_streams_that_are_full_closed_or_of_ascii_are_survived(words, code, stderr):
+def test_a_command_survives_streams_that_are_full_closed_or_ascii(words, code, stderr):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m btcchat {words}"], capture_output=True, env=environment, text=True

@@ -1,4 +1,4 @@
-"""The progress of long commands: lines now and then where stderr is not a terminal, a bar where it is."""
+"""The progress of long commands: a bar if stderr is a terminal, occasional lines if not."""
 
 import ast
 import io
@@ -30,7 +30,7 @@ def printed(capsys) -> list[str]:
 
 
 def work(progress: Progress, clock, units: int, seconds: float) -> None:
-    """So many units, one after another."""
+    """Do ``units`` of work, one after another, in ``seconds``."""
     for _ in range(units):
         clock.now += seconds / units
         progress.update()
@@ -53,7 +53,7 @@ def test_lines_are_ten_seconds_and_a_tenth_of_the_work_apart(capsys, clock):
     assert printed(capsys) == ["btcchat: 50 of 100 pairs (50 %), 10 s, about 10 s left"]
 
 
-def test_a_long_run_prints_a_line_a_minute_at_the_most(capsys, clock):
+def test_a_long_run_prints_at_most_a_line_per_minute(capsys, clock):
     with Progress("rows", 10**6) as progress:
         for _ in range(3600):  # an hour, in which 1 % is done
             clock.now += 1
@@ -69,13 +69,13 @@ def test_work_of_unknown_length_is_counted(capsys, clock):
     assert printed(capsys) == ["btcchat: 10 records, 10 s", "btcchat: 20 records, 20 s", "btcchat: 30 records, 30 s"]
 
 
-def test_what_was_done_before_says_nothing_about_the_time_left(capsys, clock):
+def test_work_of_an_earlier_run_does_not_count_for_the_time_left(capsys, clock):
     with Progress("pairs", 100, done=80) as progress:
         work(progress, clock, 10, 10)
     assert printed(capsys) == ["btcchat: 90 of 100 pairs (90 %), 10 s, about 10 s left"]
 
 
-def test_another_piece_of_work_begins_at_nothing(capsys, clock):
+def test_another_piece_of_work_begins_at_zero(capsys, clock):
     with Progress("samples") as progress:
         progress.restart(10, "samples")
         work(progress, clock, 10, 50)
@@ -85,7 +85,7 @@ def test_another_piece_of_work_begins_at_nothing(capsys, clock):
     assert printed(capsys)[0] == "btcchat: 5 of 40 samples of levir_cc:train (12 %), 10 s, about 70 s left"
 
 
-def test_a_callback_may_count_by_itself(capsys, clock):
+def test_a_callback_may_set_the_count(capsys, clock):
     with Progress("rows") as progress:
         for done in (1, 2, 3):
             clock.now += 11

@@ -44,7 +44,7 @@ def start(tmp_path, *command) -> subprocess.Popen:
 
 
 def _heed() -> None:
-    """In the background of a shell, Ctrl-C is ignored, and so it is in what is started there."""
+    """Undo that a shell ignores Ctrl-C in background jobs, which their children inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -57,7 +57,7 @@ def pid_in(path: Path) -> int:
 
 
 def ended(pid: int) -> bool:
-    """Within a second."""
+    """Whether the process ends within a second."""
     for _ in range(20):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -89,7 +89,7 @@ def test_java_ends_with_the_command_and_its_folder_is_removed(tmp_path, end, cod
     assert process.communicate(timeout=30)[1] == words and process.returncode == code
     assert ended(pid)
     left = [path.name for path in (tmp_path / "tmp").glob("btcchat-*")]
-    assert not left or end == signal.SIGKILL  # nothing can be done then
+    assert not left or end == signal.SIGKILL  # which leaves no time to clean up
 
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])

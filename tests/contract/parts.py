@@ -1,4 +1,4 @@
-"""Projectors and vision towers as a plugin has them."""
+"""Projectors and vision towers as a plugin may add them."""
 
 from torch import nn
 
@@ -15,11 +15,11 @@ class Projector(nn.Linear):
 
 
 class OfNine(Projector):
-    """Reads nine tokens, and no other number."""
+    """Takes nine tokens, and no other number."""
 
     def num_tokens(self, count):
         if count != 9:
-            raise BTCChatError(f"{count} tokens; a multiple of 3 x 3 is expected")
+            raise BTCChatError(f"{count} tokens, expected 3 x 3")
         return count
 
     def forward(self, features):
@@ -28,16 +28,16 @@ class OfNine(Projector):
 
 
 class EvenAndWide(Projector):
-    """Reads even numbers of tokens, of 128 channels and more."""
+    """Takes even numbers of tokens, with at least 128 channels."""
 
     def __init__(self, in_features, out_features):
         if in_features < 128:
-            raise BTCChatError(f"in_features is {in_features}, at least 128 is expected")
+            raise BTCChatError(f"in_features is {in_features}, expected at least 128")
         super().__init__(in_features, out_features)
 
     def num_tokens(self, count):
         if count % 2:
-            raise BTCChatError(f"{count} tokens; an even number is expected")
+            raise BTCChatError(f"{count} tokens, expected an even number")
         return count
 
     def forward(self, features):

@@ -1,4 +1,4 @@
-"""A part from outside the package is checked when a model is built, by its own name; it costs nothing else."""
+"""A part from outside the package is checked when a model is built: errors name it, and nothing else changes."""
 
 import logging
 import random
@@ -33,7 +33,7 @@ MINE = {"change_encoder_type": "mine"}
 
 
 def register(monkeypatch, table, name, part) -> None:
-    """In the place of what the table has, which registering by itself would refuse."""
+    """Put a row in a table, even if the name is in use, which registering refuses."""
     monkeypatch.setitem(table._rows, name, Row(part, part.__module__))
 
 
@@ -69,7 +69,7 @@ def test_a_saved_model_is_checked_when_it_is_loaded(tmp_path, monkeypatch):
         BTCChat.from_pretrained(tmp_path / "saved")
 
 
-def test_a_processor_alone_has_the_attributes_checked(tmp_path, monkeypatch):
+def test_opening_only_the_processor_checks_the_attributes(tmp_path, monkeypatch):
     model_with(tmp_path, monkeypatch, encoders.Difference).save_pretrained(tmp_path / "saved")
     register(monkeypatch, CHANGE_ENCODERS, "mine", encoders.NoSegments)
     with pytest.raises(BTCChatError, match=r"NoSegments\) breaks its contract \(attributes\): the attribute segments"):
@@ -85,7 +85,7 @@ def test_an_option_without_a_default_is_named(tmp_path, monkeypatch):
         model_with(tmp_path, monkeypatch, Needs)
 
 
-def test_what_may_be_meant_is_logged_once(tmp_path, monkeypatch, caplog):
+def test_what_may_be_intended_is_logged_once(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, logger="btcchat"):
         model_with(tmp_path, monkeypatch, encoders.OrderIgnored)
     (record,) = caplog.records
@@ -160,7 +160,7 @@ def test_building_a_model_names_the_projector_that_breaks_its_contract(part, tmp
     assert re.search(PROJECTOR_FAULTS[part], line(error)), line(error)
 
 
-def test_a_projector_that_keeps_its_contract_is_built(tmp_path, monkeypatch):
+def test_a_projector_that_fulfils_its_contract_is_built(tmp_path, monkeypatch):
     monkeypatch.setitem(PROJECTORS, "mine", Projector)
     assert type(tiny_model(tmp_path, mm_projector={"mm_projector_type": "mine"}).mm_projector) is Projector
 
@@ -185,7 +185,7 @@ def test_loading_a_model_names_the_tower_that_breaks_its_contract(part, tmp_path
     assert re.search(TOWER_FAULTS[part], line(error)), line(error)
 
 
-def test_the_tower_of_the_model_is_as_it_was_after_the_check(tmp_path, monkeypatch):
+def test_the_check_does_not_change_the_tower_of_the_model(tmp_path, monkeypatch):
     tiny_model(tmp_path).save_pretrained(tmp_path / "saved")
     register(monkeypatch, VISION_TOWERS, "siglip", Tower)
     model = BTCChat.from_pretrained(tmp_path / "saved")

@@ -25,7 +25,7 @@ def rows(out: str) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", [*CHANGE_ENCODERS, "Chg2Cap", f"{HERE}:Difference"])
-def test_an_encoder_that_keeps_its_contract_exits_with_0(name, capsys):
+def test_an_encoder_that_fulfils_its_contract_exits_with_0(name, capsys):
     assert cli.main(["check", "change_encoder", name]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "16 checks: 16 pass" and err == ""
@@ -42,7 +42,7 @@ def test_the_table_has_the_line_of_the_broken_check_and_a_failure_exits_with_3(p
     assert out.splitlines()[-1].endswith(f"1 {result}")
 
 
-def test_json_has_the_same(capsys):
+def test_json_has_the_same_results(capsys):
     assert cli.main(["check", "change_encoder", f"{HERE}:OrderIgnored", "--option", "gain=2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["kind"], result["options"], result["passed"]) == ("change_encoder", {"gain": 2}, True)
@@ -91,7 +91,7 @@ def test_the_sizes_of_a_tower_may_be_given(capsys):
     assert cli.main(["check", "change_encoder", f"{HERE}:Pooling"]) == 0
     capsys.readouterr()
     assert cli.main(["check", "change_encoder", f"{HERE}:Pooling", "--grid", "9"]) == 3
-    assert "I read an even grid and one depth, not 9 and 1" in rows(capsys.readouterr().out)["constructor"][1]
+    assert "expected an even grid and one depth, got 9 and 1" in rows(capsys.readouterr().out)["constructor"][1]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_projectors_are_checked_too(name, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "13 checks: 13 pass"
 
 
-def test_a_projector_that_reads_no_usual_number_of_tokens_is_checked_with_its_own(capsys):
+def test_a_projector_for_an_unusual_number_of_tokens_is_checked_with_that_number(capsys):
     checks = projector_checks(OfNine, Sizes(32, 48, counts=(9,)), saved=True)
     assert [finding.result for finding in run_checks(checks)] == ["pass"] * 13
     assert cli.main(["check", "projector", "tests.contract.parts:OfNine"]) == 3
     found = rows(capsys.readouterr().out)
     assert found["constructor"][1] == "in_features 32, out_features 48"
-    assert "16 tokens; a multiple of 3 x 3 is expected" in " ".join(found["num_tokens"])
+    assert "16 tokens, expected 3 x 3" in " ".join(found["num_tokens"])
 
 
 def test_a_projector_is_checked_at_the_first_width_that_it_takes(capsys):

@@ -20,14 +20,14 @@ def findings_of(part, sizes=None, **options):
 
 @pytest.mark.parametrize("name", CHANGE_ENCODERS)
 @pytest.mark.parametrize("sizes", [None, Sizes(192, 12, 1)], ids=["no model", "a model"])
-def test_our_own_encoders_keep_the_contract(name, sizes):
+def test_our_own_encoders_fulfil_the_contract(name, sizes):
     findings = findings_of(CHANGE_ENCODERS[name], sizes)
     assert {finding.result for finding in findings} == {"pass"}
     assert len(findings) == 16
 
 
 @pytest.mark.parametrize("part", [encoders.Difference, encoders.WithDistance, encoders.LooksAtNumbers])
-def test_an_encoder_of_a_plugin_keeps_the_contract(part):
+def test_an_encoder_of_a_plugin_fulfils_the_contract(part):
     assert {finding.result for finding in findings_of(part)} == {"pass"}
 
 
@@ -45,7 +45,7 @@ def test_an_output_made_on_the_cpu_is_found():
     assert found["device"].found.startswith("returned a tensor on cpu for an input on meta at grid 4, 1 depth")
 
 
-def test_sizes_that_the_class_refuses_in_words_are_left_out():
+def test_sizes_that_the_class_refuses_with_a_message_are_left_out():
     constructor = findings_of(encoders.Pooling)[0]
     assert constructor.result == "pass"
     assert "hidden_size 32 at grid 4, 1 depth; refused: grid 5, 1 depth, grid 4, 2 depths" in constructor.found
@@ -54,11 +54,11 @@ def test_sizes_that_the_class_refuses_in_words_are_left_out():
 def test_the_sizes_of_the_model_must_not_be_refused():
     constructor, *others = findings_of(encoders.Pooling, Sizes(64, 9, 1))
     assert not others and constructor.result == "fail"
-    assert "I read an even grid and one depth, not 9 and 1" in constructor.found
+    assert "expected an even grid and one depth, got 9 and 1" in constructor.found
 
 
 def test_options_that_need_a_wide_encoder_get_one():
-    """Three heads divide no power of two: the model's own width is taken."""
+    """Three heads do not divide a power of two, so the width of the model is used."""
     findings = findings_of(encoders.Pooling, Sizes(96, 6, 1), heads=3)
     assert {finding.result for finding in findings} == {"pass"}
     assert findings[0].found.startswith("hidden_size 96 at grid 4, 1 depth; grid 6, 1 depth")

@@ -61,21 +61,21 @@ def test_a_mixture_of_many_sets_is_read():
 
 
 DESCRIPTIONS = {
-    "annotation: 5": "annotation is 5, expected a text or a list",
-    "annotation: ": "annotation is None, expected a text",
+    "annotation: 5": "annotation is 5, expected a string or a list",
+    "annotation: ": "annotation is None, expected a string",
     "annotation: []": "annotation is",
-    "annotation: [a, 1]": r"annotation\[1\] is 1, expected a text",
-    "annotation: a, images: [a]": r"images is \['a'\], expected a text",
-    "annotation: a, sampling: 5": "sampling is 5, expected a text",
+    "annotation: [a, 1]": r"annotation\[1\] is 1, expected a string",
+    "annotation: a, images: [a]": r"images is \['a'\], expected a string",
+    "annotation: a, sampling: 5": "sampling is 5, expected a string",
     "annotation: a, splits: train": "splits is 'train', expected a list",
-    "annotation: a, splits: [1]": r"splits\[0\] is 1, expected a text",
+    "annotation: a, splits: [1]": r"splits\[0\] is 1, expected a string",
     "annotation: a, splits: {a: b}": "splits is {'a': 'b'}, expected a list",
     "annotation: a, streaming: maybe": "streaming is 'maybe', expected true or false",
     "annotation: a, gsd: large": "gsd is 'large', expected a number",
     "annotation: a, gsd: 0": "gsd is 0, expected more than 0",
     "annotation: a, 5: 6": "must have annotation and may have",
-    "mixture: 5": "mixture is 5, expected a text",
-    "mixture: [a]": r"mixture is \['a'\], expected a text",
+    "mixture: 5": "mixture is 5, expected a string",
+    "mixture: [a]": r"mixture is \['a'\], expected a string",
 }
 
 

@@ -288,7 +288,7 @@ def test_clues_are_checked_and_counted(root, capsys):
     faults = [json.loads(line) for line in (root / "faults.jsonl").open()]
     said = [(fault["where"], fault["kind"]) for fault in faults]
     assert said == [("bad.jsonl row 1", "length"), ("bad.jsonl row 2", "clue")]
-    assert faults[1]["fault"].startswith("no clue of ")
+    assert faults[1]["fault"].startswith("no clue for ")
 
 
 def test_shards_are_checked_too(root, capsys):

@@ -115,10 +115,10 @@ def test_disagreement_is_checked_here_too(converted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"Q": None}, "'Q' is null, expected a text or a number"),
-        ({"Q": " "}, "'Q' is empty, expected a text or a number"),
-        ({"A": True}, "'A' is true or false, expected a text or a number"),
-        ({"A": ["yes"]}, "'A' is a list, expected a text or a number"),
+        ({"Q": None}, "'Q' is null, expected a string or a number"),
+        ({"Q": " "}, "'Q' is empty, expected a string or a number"),
+        ({"A": True}, "'A' is true or false, expected a string or a number"),
+        ({"A": ["yes"]}, "'A' is a list, expected a string or a number"),
         ({"path2": 3}, "'path2' is a number, expected a path"),
         ({"path2": "none.png"}, "image '"),
         ({"Q": "<video>\nWhat is new?"}, "'<video>' in turn 1 is not a placeholder here; write <image> for an image"),

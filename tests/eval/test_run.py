@@ -416,7 +416,7 @@ def test_two_runs_at_once_are_refused(root, tmp_path, capsys):
 
 
 BAD = {
-    "bad.jsonl row 2: no 'id' (a text or a number)": pair(1, id=None),
+    "bad.jsonl row 2: no 'id' (a string or a number)": pair(1, id=None),
     "bad.jsonl row 2: no 'captions', the list of its references": pair(1, captions=None),
     "bad.jsonl row 2: reference 2 of 'captions' is ' . '": pair(1, captions=["a house", " . "]),
     "bad.jsonl row 2: its id 'pair_0' is already used by bad.jsonl row 1": pair(0),
@@ -557,7 +557,7 @@ def test_a_model_is_scored_with_its_clues(root, tmp_path, capsys):
         assert main(words(root, "bad", tmp_path / folder, *options)) == 2
         assert message in capsys.readouterr().err
     assert main(words(root, "clips", tmp_path / "clips", *cached)) == 2
-    assert "2 records have no clue: clips.jsonl row 1: no clue of" in capsys.readouterr().err
+    assert "2 records have no clue: clips.jsonl row 1: no clue for" in capsys.readouterr().err
     assert not (tmp_path / "clips").exists(), "reported before anything is written"
 
 

@@ -34,11 +34,11 @@ def folder(tmp_path):
     ("key", "value", "words"),
     [
         ("model", 5, "model is 5, expected a JSON object"),
-        ("model", {"path": 5, "fingerprint": "f"}, "model is 5, expected a text"),
+        ("model", {"path": 5, "fingerprint": "f"}, "model is 5, expected a string"),
         ("data", {}, "data is {}, expected a list"),
         ("data", [5], r"data\[0\] is 5, expected a JSON object"),
         ("options", [], r"options is \[\], expected a JSON object"),
-        ("versions", {"torch": 2}, "versions is 2, expected a text"),
+        ("versions", {"torch": 2}, "versions is 2, expected a string"),
         ("processes", "1", "processes is '1', expected a whole number"),
         ("selected", "best", "selected is 'best', expected a JSON object"),
     ],
@@ -58,7 +58,7 @@ def test_a_wrong_value_in_run_json_is_named(folder, key, value, words):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("preset", 5, "preset is 5, expected a text"),
+        ("preset", 5, "preset is 5, expected a string"),
         ("sets", [], r"sets is \[\], expected a JSON object"),
         ("sets", {"pairs:val": {"kind": "poems", "samples": 1}}, "sets is 'poems', expected 'captions', 'questions'"),
         ("sets", {"pairs:val": {"kind": "captions", "samples": "1"}}, "sets is '1', expected a whole number"),

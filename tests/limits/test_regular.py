@@ -9,7 +9,7 @@ from btcchat.files import MOST_JSON, Appender, read_json, read_rows, write_json
 from btcchat.limits import regular as limits
 from btcchat.limits.regular import read_bounded, regular, writable
 
-NO_FILES = {
+NOT_REGULAR = {
     "fifo": "not a regular file",
     "/dev/zero": "not a regular file",
     "/dev/full": "not a regular file",
@@ -28,23 +28,23 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", NO_FILES, ids=range(len(NO_FILES)))
-def test_what_is_no_regular_file_is_an_os_error_with_the_reason(folder, name):
+@pytest.mark.parametrize("name", NOT_REGULAR, ids=range(len(NOT_REGULAR)))
+def test_anything_but_a_regular_file_is_an_os_error_with_the_reason(folder, name):
     for use in (regular, lambda name: read_bounded(name, 10)):
         with pytest.raises(OSError) as error:
             use(name)
-        assert error.value.strerror == NO_FILES[name]
+        assert error.value.strerror == NOT_REGULAR[name]
 
 
-@pytest.mark.parametrize("name", NO_FILES, ids=range(len(NO_FILES)))
-def test_files_of_json_report_it_in_one_line(folder, name):
+@pytest.mark.parametrize("name", NOT_REGULAR, ids=range(len(NOT_REGULAR)))
+def test_readers_of_json_report_it_in_one_line(folder, name):
     for use in (read_json, lambda name: list(read_rows(name))):
         with pytest.raises(BTCChatError, match=r"^[^\n]* (cannot be read|is missing)"):
             use(name)
 
 
-@pytest.mark.parametrize("name", sorted(set(NO_FILES) - {"nothing"}), ids=str.__len__)
-def test_nothing_is_written_to_what_is_no_regular_file(folder, name):
+@pytest.mark.parametrize("name", sorted(set(NOT_REGULAR) - {"nothing"}), ids=str.__len__)
+def test_nothing_is_written_to_anything_but_a_regular_file(folder, name):
     for use in (lambda name: write_json(name, {}), Appender):
         with pytest.raises(BTCChatError, match=r"^[^\n]* cannot be written: [A-Za-z ]+$"):
             use(name)

@@ -32,15 +32,15 @@ FAULTS = [
     ({"number": float("nan")}, "number is nan, expected a finite number"),
     ({"share": 1.5}, "share is 1.5, expected at most 1"),
     ({"side": 0}, "side is 0, expected at least 1 or -1"),
-    ({"paths": 5}, "paths is 5, expected a text or a list"),
-    ({"paths": ["a", 1]}, "paths[1] is 1, expected a text"),
+    ({"paths": 5}, "paths is 5, expected a string or a list"),
+    ({"paths": ["a", 1]}, "paths[1] is 1, expected a string"),
     ({"options": "x" * 100}, f"options is '{'x' * 59}..., expected a JSON object"),
     ({"layers": [[1], ["2"]]}, "layers[1][0] is '2', expected a whole number"),
 ]
 
 
 @pytest.mark.parametrize(("value", "words"), FAULTS)
-def test_what_is_of_another_type_or_out_of_range_is_named(value, words):
+def test_a_value_of_a_wrong_type_or_out_of_range_is_named(value, words):
     with pytest.raises(BTCChatError) as error:
         check(value, Schema, "a.json", "save it again")
     assert str(error.value).startswith(f"a.json: {words}") and str(error.value).endswith("; save it again")
@@ -58,5 +58,5 @@ def test_a_missing_key_is_named():
         check({"name": "a", "inner": {}}, Needed, "a.json")
 
 
-def test_what_is_of_the_schema_and_unknown_keys_pass():
+def test_values_that_match_the_schema_and_unknown_keys_pass():
     check({"count": 5, "number": 1, "side": -1, "paths": ["a"], "options": None, "other": object()}, Schema, "a.json")

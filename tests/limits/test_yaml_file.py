@@ -1,4 +1,4 @@
-"""btcchat.limits.yaml_file: YAML that stands for much more than it is, is not expanded."""
+"""btcchat.limits.yaml_file: YAML that would expand to much more than its size is refused."""
 
 import time
 
@@ -10,9 +10,9 @@ from btcchat.limits.yaml_file import MOST_BYTES, read_yaml
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
 MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i}\n  <<: *a{i - 1}\n  y{i}: 1\n" for i in range(1, 9))
 FAULTS = {
-    LAUGHS: "the alias *a0 is inside of an anchored value",
-    MERGED: "the alias *a0 is inside of an anchored value",
-    "a: &a [*a]": "the alias *a is inside of an anchored value",
+    LAUGHS: "the alias *a0 is inside an anchored value",
+    MERGED: "the alias *a0 is inside an anchored value",
+    "a: &a [*a]": "the alias *a is inside an anchored value",
     "[" * 200_000: "nested deeper than 20 levels",
     "{a: " * 200_000: "nested deeper than 20 levels",
     "a: " + "9" * 6000: "Exceeds the limit",
@@ -24,7 +24,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("text", FAULTS, ids=range(len(FAULTS)))
-def test_a_fault_is_one_line_at_once(tmp_path, text):
+def test_an_error_is_one_line_and_comes_at_once(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     begun = time.monotonic()
     with pytest.raises((BTCChatError, OSError)) as error:
@@ -33,7 +33,7 @@ def test_a_fault_is_one_line_at_once(tmp_path, text):
     assert time.monotonic() - begun < 5
 
 
-def test_bytes_that_are_no_utf8_are_a_fault(tmp_path):
+def test_bytes_that_are_not_utf8_are_an_error(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"a: \xff")
     with pytest.raises(BTCChatError, match="is not YAML: .*can't decode byte 0xff"):
         read_yaml(tmp_path / "a.yaml")

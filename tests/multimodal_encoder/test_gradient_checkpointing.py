@@ -59,7 +59,7 @@ def libraries(tmp_path, monkeypatch):
 
 
 def step(tower, blocks, pixels) -> tuple[int, dict[str, torch.Tensor]]:
-    """-> how often a block was computed in a forward and a backward pass, and the gradients."""
+    """How many blocks were computed in a forward and a backward pass, and the gradients."""
     computed = []
     hooks = [block.register_forward_pre_hook(lambda *_: computed.append(1)) for block in blocks]
     tower.zero_grad()
@@ -165,7 +165,7 @@ class ClipViT(nn.Module):
 
 
 class TimmModel(nn.Module):
-    """open_clip.timm_model.TimmModel: has a ViT of timm inside, and only logs it when that cannot checkpoint."""
+    """open_clip.timm_model.TimmModel: has a timm ViT inside, and only logs that it cannot checkpoint."""
 
     def __init__(self):
         super().__init__()

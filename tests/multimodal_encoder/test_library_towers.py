@@ -1,5 +1,5 @@
-"""Towers of timm and open_clip, with random weights. They run where torchvision can be imported, elsewhere they
-skip: both libraries need it, and its wheel does not go with a CPU build of torch."""
+"""Towers of timm and open_clip, with random weights. Skipped if torchvision cannot be imported: both libraries need it,
+and its wheel does not work with a CPU build of torch."""
 
 import importlib
 import json
@@ -124,7 +124,7 @@ def test_each_library_brings_its_own_statistics(libraries):
 
 
 @torch.no_grad()
-def test_published_weights_of_a_file_arrive_and_are_not_asked_for_again(libraries, tmp_path):
+def test_published_weights_are_read_from_a_file_and_not_again_with_a_saved_config(libraries, tmp_path):
     timm, open_clip = libraries
     clip, vit = open_clip.create_model("tiny-clip").eval(), timm.create_model("test_vit").eval()
     torch.save(clip.state_dict(), tmp_path / "RemoteCLIP.pt")  # RemoteCLIP publishes a plain state dict
@@ -141,8 +141,8 @@ def test_published_weights_of_a_file_arrive_and_are_not_asked_for_again(librarie
 
 
 @MODELS
-def test_a_model_with_such_a_tower_trains_saves_loads_and_answers(libraries, kind, name, resolution, tmp_path):
-    """The tower from a folder of its own, joined with a language model."""
+def test_a_model_with_a_library_tower_trains_saves_loads_and_answers(libraries, kind, name, resolution, tmp_path):
+    """The tower is in a folder of its own, and is joined with a language model."""
     tower, folder = build(kind, name), tmp_path / "tower"
     folder.mkdir()
     save_file(tower.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
@@ -177,10 +177,10 @@ def test_a_model_with_such_a_tower_trains_saves_loads_and_answers(libraries, kin
         ("open_clip", "ViT-B32", {}, "unknown open_clip model 'ViT-B32'; did you mean ViT-B-32"),
         ("open_clip", "RN50", {}, "open_clip model 'RN50' is not a plain ViT"),
         ("open_clip", "tiny-clip", {"select_layer": 7}, "out of range: the vision tower has 3 layers"),
-        ("open_clip", "tiny-clip", {"pretrained": True}, "pretrained is a tag .* or a file"),
+        ("open_clip", "tiny-clip", {"pretrained": True}, "pretrained is True, expected a tag .* or a file"),
     ],
 )
-def test_what_cannot_be_built_says_why(libraries, kind, name, options, words):
+def test_the_error_says_why_a_tower_cannot_be_built(libraries, kind, name, options, words):
     with pytest.raises(BTCChatError, match=words):
         build(kind, name, **options)
 

@@ -21,7 +21,7 @@ def noise(width, height):
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def test_pixels_match_the_golden_ones_to_one_grey_level(shared):
+def test_pixels_match_the_golden_ones_to_one_level(shared):
     folder = shared / "golden/unirs/siglip"
     cases = json.loads((folder / "cases.json").read_text())
     config = json.loads((folder / "preprocessor_config.json").read_text())
@@ -64,7 +64,7 @@ def test_pad_keeps_the_aspect_on_a_grey_canvas_and_resize_squashes():
     assert pixels_of(ImageProcessor((8, 8), HALF, HALF, aspect_ratio="resize"), image).min() == 1
 
 
-def test_an_odd_rest_of_the_canvas_goes_to_the_right():
+def test_an_extra_column_of_the_canvas_goes_to_the_right():
     canvas = pad_to_square(Image.new("RGB", (1, 4), (9, 9, 9)), (127, 127, 127))
     assert np.asarray(canvas)[0, :, 0].tolist() == [127, 9, 127, 127]
 
@@ -91,7 +91,7 @@ def test_the_config_round_trip_gives_the_same_pixels(size, aspect_ratio):
     torch.testing.assert_close(pixels_of(again, image), pixels_of(processor, image), atol=0, rtol=0)
 
 
-def test_switches_of_the_config_are_heeded():
+def test_do_rescale_and_do_normalize_of_the_config_are_respected():
     image = noise(6, 6)
     raw = pixels_of(ImageProcessor.from_config({"size": 6, "do_normalize": False, "do_rescale": False}), image)
     torch.testing.assert_close(raw, torch.from_numpy(np.array(image)).permute(2, 0, 1).float())

@@ -1,4 +1,4 @@
-"""Pillow's levels, of any filter and size."""
+"""Resized images equal those of Pillow, for any filter and size."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SIZES = [  # (width, height) before and after
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """Black, white and what lies between: sums overshoot at both ends."""
+    """Black, white and all values between, so that sums overshoot at both ends."""
     values = np.random.default_rng(0).integers(-128, 384, (height, width, 3)).clip(0, 255)
     return Image.fromarray(values.astype(np.uint8))
 
@@ -32,7 +32,7 @@ def difference(image: Image.Image, size: tuple[int, int], resample: int) -> torc
 
 @pytest.mark.parametrize("resample", list(Image.Resampling))
 @pytest.mark.parametrize(("before", "after"), SIZES)
-def test_an_enlarged_image_is_pillows_to_one_level_in_few_places(before, after, resample):
+def test_an_enlarged_image_differs_from_pillows_by_one_level_in_few_places(before, after, resample):
     off = difference(noise(*before), after, resample)
     assert off.max() <= 1
     ties = resample == Image.Resampling.BILINEAR  # its weights are simple fractions: sums often end on a half
@@ -41,11 +41,11 @@ def test_an_enlarged_image_is_pillows_to_one_level_in_few_places(before, after, 
 
 @pytest.mark.parametrize("resample", list(Image.Resampling))
 @pytest.mark.parametrize("size", [(20, 48), (64, 48), (90, 48), (90, 20), (30, 20)])
-def test_an_image_that_gets_no_higher_is_pillows(size, resample):
+def test_an_image_that_does_not_grow_in_height_equals_pillows(size, resample):
     assert difference(noise(64, 48), size, resample).max() == 0
 
 
-def test_real_tiles_are_pillows_to_one_level(shared):
+def test_real_tiles_differ_from_pillows_by_at_most_one_level(shared):
     files = sorted((shared / "data/levir_cc_subset/images").rglob("[AB]/*.jpg"))[::50]
     assert len(files) > 15
     off = torch.stack([difference(Image.open(f).convert("RGB"), (384, 384), Image.Resampling.BICUBIC) for f in files])

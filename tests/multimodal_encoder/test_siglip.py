@@ -89,7 +89,7 @@ def test_resized_positions_match_the_golden_ones_except_where_those_are_zero(sha
         torch.testing.assert_close(features, golden[f"r{resolution}.features_layer-2_cls_patch"], atol=2e-5, rtol=0)
 
 
-def test_a_tower_says_its_sizes():
+def test_a_tower_reports_its_sizes():
     tower = tiny_tower([-1, 1])
     assert (tower.hidden_size, tower.resolution, tower.grid, tower.num_tokens, tower.num_depths) == (16, 20, 5, 25, 2)
     assert tiny_tower(select_feature="patch").num_tokens == 24
@@ -178,7 +178,7 @@ def test_a_full_siglip_config_gives_its_vision_half():
 @pytest.mark.skipif(not hasattr(transformers, "SiglipModel"), reason="transformers has SigLIP from 4.37 on")
 @torch.no_grad()
 def test_a_siglip_2_as_transformers_saves_it_gives_the_outputs_of_its_layers(tmp_path):
-    """Of a fixed resolution: SigLIP's classes, with a larger vocabulary in the text half."""
+    """A SigLIP 2 of a fixed resolution has SigLIP's classes, with a larger vocabulary in the text half."""
     text = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
     sizes = {"vision_config": SIGLIP2_VISION, "text_config": text | {"num_attention_heads": 2, "projection_size": 16}}
     torch.manual_seed(0)
@@ -189,7 +189,7 @@ def test_a_siglip_2_as_transformers_saves_it_gives_the_outputs_of_its_layers(tmp
     load_strict(tower, tmp_path, unused=UNUSED_KEYS)
     pixels = torch.randn(2, 3, 32, 32)
     expected: list[torch.Tensor] = []
-    for layer in reference.vision_model.encoder.layers:  # 4.57 gives tuples
+    for layer in reference.vision_model.encoder.layers:  # transformers 4.57 returns tuples
         layer.register_forward_hook(lambda *call: expected.append(call[2] if torch.is_tensor(call[2]) else call[2][0]))
     reference.vision_model(pixels)
     for features, hidden in zip(tower(pixels), expected, strict=True):
@@ -222,12 +222,12 @@ def test_a_layer_the_tower_lacks_is_an_error_naming_the_layer_count(layer):
         ({"num_attention_heads": 3}, "hidden_size 16 is not a multiple of num_attention_heads 3"),
     ],
 )
-def test_a_config_that_cannot_be_built_says_why(changes, words):
+def test_the_error_says_why_a_config_cannot_be_built(changes, words):
     with pytest.raises(BTCChatError, match=words):
         tiny_tower(**changes)
 
 
-def test_unknown_features_and_empty_configs_say_what_to_choose():
+def test_errors_for_unknown_features_and_empty_configs_say_what_to_choose():
     with pytest.raises(BTCChatError, match="choose from cls_patch, patch"):
         tiny_tower(select_feature="cls")
     with pytest.raises(BTCChatError, match="neither 'vision_tower_type' nor 'model_type'"):

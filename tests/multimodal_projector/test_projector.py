@@ -66,7 +66,7 @@ def test_each_projector_has_the_published_keys_and_token_count(kind, keys, token
     assert projector(torch.randn(3, 25, 6)).shape == (3, tokens, 10)
 
 
-def test_identity_hands_tokens_on_and_wants_equal_widths():
+def test_identity_returns_tokens_unchanged_and_needs_equal_widths():
     tokens = torch.randn(2, 25, 6)
     assert torch.equal(build("identity", out_features=6)(tokens), tokens)
     with pytest.raises(BTCChatError, match="got 6 -> 10; choose 'linear'"):
@@ -82,7 +82,7 @@ def test_a_full_size_tower_gives_196_tokens():
     [
         ("mlp_downsampel", {}, r"unknown projector 'mlp_downsampel' \(did you mean 'mlp_downsample'\?\)"),
         ("mlp0x_gelu", {}, r"did you mean 'mlpNx_gelu'\?\); choose from identity, linear, mlpNx_gelu, mlp_downsample"),
-        ("mlpNx_gelu", {}, "say which, as in 'mlp2x_gelu'"),
+        ("mlpNx_gelu", {}, "needs a number of layers N, as in 'mlp2x_gelu'"),
         ("mlp_downsample", {"token_order": "rows"}, "unknown token_order 'rows' .*choose from column, row"),
         ("linear", {"token_order": "row"}, "unknown option 'token_order' of projector 'linear'; it has none"),
     ],
@@ -92,6 +92,6 @@ def test_an_unknown_name_or_option_lists_the_choices(kind, options, words):
         build(kind, **options)
 
 
-def test_tokens_that_are_no_full_grid_are_an_error_with_the_numbers():
+def test_tokens_that_do_not_fill_a_square_grid_are_an_error_with_the_numbers():
     with pytest.raises(BTCChatError, match="got 24 tokens, expected a square number"):
         build("mlp_downsample")(torch.randn(1, 24, 6))

@@ -1,4 +1,4 @@
-"""Plugins written into a temporary folder, and what they leave in this process taken away again."""
+"""Plugins written into a temporary folder; what they leave in this process is removed after each test."""
 
 import importlib
 import os
@@ -30,7 +30,7 @@ class Gated(nn.Module):
         return self.gain * self.fuse(torch.cat([before, after], dim=-1))[:, None]
 """
 GATED = ENCODER + 'CHANGE_ENCODERS["gated"] = Gated\n'
-# One row of each kind, which does what a part of ours does; a text preset that does something else.
+# One row of each kind. All but the text preset do the same as a part of ours.
 ALL_KINDS = (
     GATED
     + """
@@ -73,7 +73,7 @@ PRESETS["same"] = Preset(lambda texts, java: ["a road is built"] * len(texts), "
 
 @pytest.fixture(autouse=True)
 def forget(tmp_path) -> Iterator[Callable[[], None]]:
-    """Nothing that a test enables is left for the next one. ``forget()``: nor for what the test does next."""
+    """Forget what a test enabled, after the test and whenever it calls ``forget()``."""
     path, environment = list(sys.path), dict(os.environ)
 
     def go() -> None:

@@ -28,7 +28,7 @@ def test_enabling_in_python_registers_the_parts_and_is_inherited(gated, here):
 
 
 def test_built_in_rows_are_not_a_plugins_that_imports_them_first(here):
-    """In a fresh process: the plugin is what imports btcchat.change_encoder."""
+    """In a fresh process, where the plugin is the first to import btcchat.change_encoder."""
     from tests.plugins.conftest import python
 
     (here / "first.py").write_text(GATED)
@@ -83,11 +83,11 @@ def test_a_flag_without_a_module_is_an_error(words, capsys):
 def test_a_flag_that_is_not_the_name_of_a_module_says_what_is(name, gated, capsys):
     assert main([*LIST, "--plugin", name]) == 2
     error = capsys.readouterr().err
-    assert f"the plugin '{name}' is not named as Python imports it" in error and "my_encoder.py" in error
+    assert f"the plugin '{name}' is not the name of a module" in error and "my_encoder.py" in error
     assert len(error.splitlines()) == 1
 
 
-def test_a_module_of_the_current_folder_is_found_by_the_flag_and_hides_none_that_is_installed(gated, here, capsys):
+def test_the_flag_finds_a_module_in_the_current_folder_which_hides_no_installed_one(gated, here, capsys):
     (here / "yaml.py").write_text("raise SystemExit('the wrong yaml')")
     assert main([*LIST, "--plugin", gated, "--plugin", "yaml"]) == 0
     assert sys.path[-1] == str(here)
@@ -100,8 +100,8 @@ def test_the_current_folder_is_searched_with_the_flag_only(gated, here, monkeypa
     with pytest.raises(BTCChatError) as caught:
         CHANGE_ENCODERS.find("gated")
     assert str(caught.value) == (
-        f"the plugin '{gated}' cannot be loaded: there is no module '{gated}'; it must be installed, on PYTHONPATH, or "
-        "in the current folder and named with --plugin"
+        f"the plugin '{gated}' cannot be loaded: there is no module '{gated}'; install it, add its folder to "
+        "PYTHONPATH, or run the command in its folder with --plugin"
     )
     assert str(here) not in sys.path
     monkeypatch.setenv("BTCCHAT_PLUGIN_PATH", str(here))  # as a parent process leaves it that was given the flag
@@ -133,7 +133,7 @@ def test_a_broken_plugin_is_one_line_that_names_it_and_the_reason(code, here, ca
     assert "BTCCHAT_PLUGINS" not in os.environ
 
 
-def test_a_broken_plugin_leaves_nothing_behind_and_can_be_repaired(here):
+def test_a_broken_plugin_leaves_nothing_registered_and_can_be_repaired(here):
     (here / "broken").mkdir()
     (here / "broken/encoder.py").write_text(GATED)
     (here / "broken/__init__.py").write_text("import broken.encoder\nraise ValueError('not yet')")
@@ -146,7 +146,7 @@ def test_a_broken_plugin_leaves_nothing_behind_and_can_be_repaired(here):
     assert "gated" in CHANGE_ENCODERS
 
 
-def test_a_broken_plugin_of_the_environment_stops_only_who_needs_it(here, monkeypatch, capsys):
+def test_a_broken_plugin_of_the_environment_stops_only_commands_that_need_it(here, monkeypatch, capsys):
     (here / "broken.py").write_text("1 / 0")
     sys.path.append(str(here))
     monkeypatch.setenv("BTCCHAT_PLUGINS", "broken")
@@ -156,7 +156,7 @@ def test_a_broken_plugin_of_the_environment_stops_only_who_needs_it(here, monkey
     assert "the plugin 'broken' cannot be loaded: ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_a_plugin_is_imported_is_no_fault_of_the_plugin(here, capsys):
+def test_ctrl_c_while_a_plugin_is_imported_is_not_an_error_of_the_plugin(here, capsys):
     (here / "slow.py").write_text("raise KeyboardInterrupt")
     assert main([*LIST, "--plugin", "slow"]) == 130
     assert not plugins.enabled()

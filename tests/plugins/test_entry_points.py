@@ -1,4 +1,4 @@
-"""Installed packages that name a plugin: listed without importing them, imported for a name that is not known."""
+"""Installed packages that name a plugin: they are listed without an import, and imported for an unknown name."""
 
 import logging
 import sys
@@ -25,7 +25,7 @@ def test_a_built_in_name_imports_no_entry_point(package):
     assert not plugins.enabled()
 
 
-def test_the_one_of_the_wanted_name_comes_first(package):
+def test_an_entry_point_with_the_name_of_the_part_is_tried_first(package):
     package("a_first", "", entry="another")
     package("mine_installed", GATED, entry="gated")
     CHANGE_ENCODERS.find("gated")
@@ -34,12 +34,12 @@ def test_the_one_of_the_wanted_name_comes_first(package):
     assert "a_first" not in sys.modules
 
 
-def test_one_of_another_name_is_found_too(package):
+def test_an_entry_point_with_another_name_is_found_too(package):
     package("mine_installed", GATED, entry="my_encoders")
     CHANGE_ENCODERS.find("gated")
 
 
-def test_a_broken_one_is_one_warning_and_breaks_no_other(package, caplog):
+def test_a_broken_entry_point_gives_one_warning_and_others_still_work(package, caplog):
     package("broken_installed", "1 / 0", entry="gated")
     package("mine_installed", GATED, entry="other")
     with caplog.at_level(logging.WARNING, "btcchat"):
@@ -51,7 +51,7 @@ def test_a_broken_one_is_one_warning_and_breaks_no_other(package, caplog):
     assert message.endswith("(entry point 'gated' of broken_installed)")
 
 
-def test_a_broken_one_breaks_no_command(package, capsys):
+def test_a_broken_entry_point_breaks_no_command(package, capsys):
     package("broken_installed", "1 / 0")
     assert main(["data", "convert", "--list"]) == 0
     assert capsys.readouterr().err == ""
@@ -66,4 +66,4 @@ def test_a_value_that_is_not_a_module_is_a_warning(package, tmp_path, caplog):
     info.write_text("[btcchat.plugins]\ngated = mine_installed:Gated\n")
     with pytest.raises(BTCChatError, match="unknown change encoder 'gated'"):
         CHANGE_ENCODERS.find("gated")
-    assert "the plugin 'mine_installed:Gated' is not named as Python imports it" in caplog.text
+    assert "the plugin 'mine_installed:Gated' is not the name of a module" in caplog.text

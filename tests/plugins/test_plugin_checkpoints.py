@@ -1,4 +1,4 @@
-"""A checkpoint names the plugins of its parts, and asks for them in one line; it never imports them by itself."""
+"""A checkpoint names the plugins of its parts, and asks for them in one line; loading it never imports them."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def saved(gated, here, tmp_path) -> Path:
 
 @pytest.fixture
 def asked_for(saved, forget) -> str:
-    """What loading ``saved`` says where its plugin is not enabled."""
+    """The error of loading ``saved`` without its plugin."""
     forget()
     return (
         f"{saved} needs the plugin 'gated_plugin' (its change encoder 'gated'); enable it with --plugin gated_plugin, "
@@ -59,11 +59,11 @@ def test_loading_without_the_plugin_is_one_line(saved, asked_for, capsys):
             load(saved)
         assert str(caught.value) == asked_for
     assert main(["caption", "--example", "--model", str(saved)]) == 2
-    assert capsys.readouterr().err.splitlines()[1:] == [f"btcchat: error: {asked_for}"]  # after the names of the files
+    assert capsys.readouterr().err.splitlines()[1:] == [f"btcchat: error: {asked_for}"]  # after the file names
     assert "gated_plugin" not in sys.modules
 
 
-def test_a_name_in_a_checkpoint_is_never_imported_by_itself(saved, asked_for, here):
+def test_a_module_is_not_imported_because_a_checkpoint_names_it(saved, asked_for, here):
     """Although the module could be imported: it is in a folder on sys.path."""
     sys.path.append(str(here))
     (here / "gated_plugin.py").write_text("raise AssertionError('imported')")
@@ -71,7 +71,7 @@ def test_a_name_in_a_checkpoint_is_never_imported_by_itself(saved, asked_for, he
         BTCChat.from_pretrained(saved)
 
 
-def test_what_the_line_says_works(saved, asked_for, here):
+def test_the_ways_out_that_the_error_names_work(saved, asked_for, here):
     words = ["-m", "btcchat", "caption", "--example", "--model", str(saved), "--max-new-tokens", "2"]
     assert asked_for in python(words, here).stderr
     for done in (
@@ -95,7 +95,7 @@ def test_an_installed_plugin_that_a_checkpoint_records_is_loaded(package, tmp_pa
     assert [one.module for one in plugins.enabled()] == ["mine_installed"]
 
 
-def test_another_version_is_one_warning(here, tmp_path, caplog, forget):
+def test_another_version_gives_one_warning(here, tmp_path, caplog, forget):
     (here / "mine.py").write_text(f"__version__ = '0.3'\n{GATED}")
     plugins.enable_flags(["mine"])
     saved = gated_model(tmp_path)
@@ -107,12 +107,13 @@ def test_another_version_is_one_warning(here, tmp_path, caplog, forget):
     assert caplog.messages == [f"{saved} was saved with the plugin 'mine' 0.3; the one in use is 0.4.1"]
 
 
-def test_the_same_name_of_another_plugin_is_one_warning(saved, asked_for, here, caplog):
+def test_a_part_of_the_same_name_from_another_plugin_gives_one_warning(saved, asked_for, here, caplog):
     (here / "renamed.py").write_text(GATED)
     plugins.enable_flags(["renamed"])
     model = BTCChat.from_pretrained(saved)
     assert caplog.messages == [
-        f"{saved} was saved with the change encoder 'gated' of the plugin 'gated_plugin'; this one is of renamed"
+        f"{saved} was saved with the change encoder 'gated' of the plugin 'gated_plugin'; the one in use is from "
+        "'renamed'"
     ]
     model.save_pretrained(saved)
     assert config_of(saved)["plugins"][0]["module"] == "renamed"
@@ -124,7 +125,8 @@ def test_a_plugin_that_does_not_register_what_is_recorded_is_named(saved, asked_
     with pytest.raises(BTCChatError) as caught:
         BTCChat.from_pretrained(saved)
     assert str(caught.value) == (
-        f"{saved} needs change encoder 'gated' of the plugin 'gated_plugin', which is enabled but does not register it"
+        f"{saved} needs change encoder 'gated' of the plugin 'gated_plugin', which is enabled but does not register it;"
+        " use the version of the plugin that the checkpoint was saved with"
     )
 
 
@@ -177,7 +179,7 @@ def mine_everywhere(folder: Path) -> Path:
 
 
 def test_a_family_under_another_name_is_saved_by_that_name(here, tmp_path):
-    """Its classes are those of llama, by whose name transformers would save it."""
+    """Its classes are those of llama, so transformers would save it under that name."""
     code = "from btcchat.language_model import LANGUAGE_MODELS as models; models['my_llama'] = models['llama']"
     (here / "mine.py").write_text(code)
     plugins.enable_flags(["mine"])
@@ -189,7 +191,7 @@ def test_a_family_under_another_name_is_saved_by_that_name(here, tmp_path):
 
 
 def test_a_fresh_change_encoder_needs_no_plugin_of_the_old_one(saved, asked_for):
-    """What is replaced is not required; from_origin refuses the folder for its own reason."""
+    """A part that is replaced is not required; from_origin refuses the folder for another reason."""
     with pytest.raises(BTCChatError, match="has a change encoder already"):
         BTCChat.from_pretrained(saved, from_origin=True)
 

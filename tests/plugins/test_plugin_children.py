@@ -1,4 +1,4 @@
-"""Processes that a command starts have its plugins, wherever their code asks for a part by its name."""
+"""The processes that a command starts have its plugins, wherever they look up a part by its name."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SETS = "questions: {annotation: questions.jsonl, images: ., kind: rsvqa_lr}\n"
 
 @pytest.fixture
 def checkpoint(here, tmp_path) -> Path:
-    """A checkpoint all of whose parts are those of ``mine``, a module in the current folder, and a set beside it."""
+    """A checkpoint all of whose parts are those of ``mine``, a module in the current folder, and a data set there."""
     (here / "mine.py").write_text(ALL_KINDS)
     plugins.enable_flags(["mine"])
     Image.new("RGB", (8, 8), (200, 0, 0)).save(here / "0.png")
@@ -39,7 +39,7 @@ DATA = ["--data-root", ".", "--mixture-folder", "."]
 
 
 class Samples:
-    """One sample, made where it is asked for."""
+    """One sample, made in the process that asks for it."""
 
     def __init__(self, processor: Processor):
         self.processor = processor
@@ -53,7 +53,7 @@ class Samples:
 
 
 def test_spawned_data_workers_inherit_plugins(checkpoint):
-    """Forked ones have them anyway. The samples' template is found by its name."""
+    """Forked ones have them anyway. The template of the samples is looked up by its name."""
     samples = Samples(Processor.from_pretrained(checkpoint))
     loader = DataLoader(samples, num_workers=1, multiprocessing_context="spawn", collate_fn=first)
     ((ids, how),) = list(loader)

@@ -49,7 +49,7 @@ def test_the_help_of_training_shows_the_flag(capsys):
 
 @pytest.mark.parametrize("words", [[], ["data", "convert"], ["plugins"]], ids=" ".join)
 def test_help_lists_no_installed_package_and_imports_no_plugin(words, here):
-    """So that it comes at once, however many packages there are and however broken the plugins."""
+    """So that help appears at once, whatever packages are installed, and even if a plugin is broken."""
     (here / "broken.py").write_text("1 / 0")
     code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
     code += "assert not stop.code\nassert not {'importlib.metadata', 'broken', 'torch'} & set(sys.modules)"
@@ -144,7 +144,7 @@ def test_a_text_preset_is_taken_by_score(mine, here, capsys):
 
 @pytest.fixture
 def flags(here, tmp_path) -> list[str]:
-    """Two steps from an original checkpoint to one with the change encoder ``gated``."""
+    """Flags for two training steps from an original checkpoint to one with the change encoder ``gated``."""
     for name, colour in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
         Image.new("RGB", (32, 32), colour).save(here / f"{name}.png")
     talk = [{"from": "human", "value": "<image>\nWhat changed?"}, {"from": "gpt", "value": "red became blue"}]
@@ -192,7 +192,7 @@ def test_a_preset_may_not_enable_a_plugin(here):
 def test_the_allocator_is_set_before_a_plugin_may_import_torch(here):
     """Its setting is read when torch is imported."""
     check = "import os, sys; assert 'torch' not in sys.modules; assert os.environ['PYTORCH_CUDA_ALLOC_CONF']"
-    (here / "encoder.py").write_text(f"{check}; raise ValueError('as it should be')")  # btcchat/train has one too
+    (here / "encoder.py").write_text(f"{check}; raise ValueError('as it should be')")  # as in btcchat/train
     entry = str(ROOT / "btcchat/train/train_mem.py")
     for words in (["-m", "btcchat", "train", "tiny/1_align"], ["-m", "btcchat.train.train_mem"], [entry]):
         done = python([*words, "--plugin", "encoder"], here)

@@ -1,4 +1,4 @@
-"""The table of parts of a kind: who added a row, and that nobody takes another's name."""
+"""The table of parts of a kind: which module added a row, and that a name in use cannot be taken."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""chatml, qwen3 and llama3: the text that published chat templates give, and labels at nothing but answers.
+"""chatml, qwen3 and llama3: their text is that of the published chat templates, and only answers have labels.
 
 The expected texts are what the chat templates of Qwen2.5-Instruct, SmolLM2-Instruct (both with a system message given),
 Qwen3 (enable_thinking=False) and Llama-3-Instruct write.
@@ -49,7 +49,7 @@ def test_a_chat_reads_as_published(template):
     assert render(CHAT, template) == EXPECTED[template]
 
 
-def test_the_ids_are_those_of_the_whole_text_with_one_token_that_begins_it(template, tokenizer):
+def test_the_ids_are_those_of_the_whole_text_after_one_token_that_begins_it(template, tokenizer):
     text = (tokenizer.bos_token if template == "llama3" else "") + EXPECTED[template]
     assert (
         encode(CHAT, tokenizer, template, train=True).input_ids == tokenizer(text, add_special_tokens=False).input_ids
@@ -63,7 +63,7 @@ def test_only_answers_are_learned_each_with_the_token_that_ends_it(template, tok
     assert all(label in (id, IGNORE_INDEX) for id, label in zip(encoded.input_ids, encoded.labels, strict=True))
 
 
-def test_an_answer_is_asked_for_in_the_tokens_that_were_before_it_in_training(template, tokenizer):
+def test_an_answer_is_generated_after_the_tokens_that_preceded_it_in_training(template, tokenizer):
     for turns in (CHAT[:2], CHAT):
         taught = encode(turns, tokenizer, template, train=True)
         asked = encode(turns[:-1], tokenizer, template, train=False)
@@ -73,13 +73,13 @@ def test_an_answer_is_asked_for_in_the_tokens_that_were_before_it_in_training(te
 
 
 @pytest.mark.parametrize("answer", ["\n\n  two houses .\n", "two houses ."])
-def test_blanks_around_an_answer_do_not_reach_into_the_header(answer, template, tokenizer):
+def test_whitespace_around_an_answer_is_dropped(answer, template, tokenizer):
     encoded = encode([CHAT[0], assistant_turn(answer)], tokenizer, template, train=True)
     assert encoded == encode(CHAT[:2], tokenizer, template, train=True)
 
 
 @pytest.mark.parametrize("answer", ["", " \n"])
-def test_an_empty_answer_leaves_nothing_to_learn_and_the_turns_whole(answer, template, tokenizer):
+def test_an_empty_answer_leaves_nothing_to_learn_and_keeps_every_turn(answer, template, tokenizer):
     turns = [CHAT[0], assistant_turn(answer), *CHAT[2:]]
     learned = [label for label in encode(turns, tokenizer, template, train=True).labels if label != IGNORE_INDEX]
     assert tokenizer.decode(learned) == f"left 2 .{END[template]}"
@@ -111,7 +111,7 @@ def test_what_is_typed_stays_text(template, tokenizer):
 def test_an_answer_ends_where_the_template_or_the_tokenizer_ends_one(template, tokenizer):
     own = tokenizer.convert_tokens_to_ids(END[template])
     assert end_ids(tokenizer, template) == [own]
-    base = "<|end_of_text|>" if template == "llama3" else "<|endoftext|>"  # of a base model, which is not an assistant
+    base = "<|end_of_text|>" if template == "llama3" else "<|endoftext|>"  # the end token of a base model
     tokenizer.eos_token = base
     assert set(end_ids(tokenizer, template)) == {own, tokenizer.convert_tokens_to_ids(base)}
 

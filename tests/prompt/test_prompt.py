@@ -1,4 +1,4 @@
-"""What a prompt says, which ids it becomes and what of it is learned; golden texts, ids and labels from outside."""
+"""The text, ids and labels of prompts, compared with golden ones from the published code."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ from btcchat.prompt import (
 )
 from tests.turns import turns_of, user_turn
 
-# The published arithmetic gives up on these and learns nothing; here the answer is learned. Name -> answer, reason.
+# The published code gives up on these and learns nothing; here the answer is learned. Name -> answer, reason.
 EXACT_WHERE_PUBLISHED_GIVES_UP = {
     "separator_inside_text": ("x y", "the question holds ' ASSISTANT: ', so the published code cannot find the answer"),
 }
@@ -79,7 +79,7 @@ def any_tokenizer(request, tokenizer):
 
 
 def golden_turns(case: dict) -> list[Turn]:
-    """A case of preprocess.json: its modality is said, its segments are those the published code fed it with."""
+    """The turns of a case of preprocess.json, with as many segments as the published code gave it."""
     tidied = case["after_preprocess_multimodal"]
     segments = sum(turn["value"].count("<image>") for turn in tidied) if case["has_image"] else 0
     modality = "video" if case["video"] else {0: "text", 1: "image", 2: "pair"}[case["n_images"]]
@@ -172,7 +172,7 @@ def test_a_golden_cut_keeps_its_labels_or_is_refused_where_nothing_to_learn_is_l
         features = [segment] * encoded.placeholders
         limit = cut["tokenizer_model_max_length"]
         if cut["loss"] is None:
-            with pytest.raises(BTCChatError, match=f"cut at {limit} tokens, would lose placeholders"):
+            with pytest.raises(BTCChatError, match=f"cutting these at {limit} tokens would lose placeholders"):
                 fit(encoded, features, limit, train=True)
             continue
         kept = fit(encoded, features, limit, train=True)
@@ -188,7 +188,7 @@ def test_typed_placeholders_and_special_tokens_stay_text(any_tokenizer):
     encoded = encode(chat, any_tokenizer, train=True)
     ids = encoded.input_ids
     assert encoded.placeholders == 1
-    assert ids.count(any_tokenizer.eos_token_id) == 2  # one an answer
+    assert ids.count(any_tokenizer.eos_token_id) == 2  # one per answer
     if any_tokenizer.bos_token_id is not None:
         assert ids.count(any_tokenizer.bos_token_id) == 1 and ids[0] == any_tokenizer.bos_token_id
     after = [token for token in ids[ids.index(IMAGE_TOKEN_INDEX) + 1 :] if token != any_tokenizer.eos_token_id]
@@ -289,7 +289,7 @@ def test_an_empty_answer_leaves_nothing_to_learn(tokenizer):
 # A question's layout
 
 
-def test_placeholders_dates_task_and_clue_stand_in_their_places():
+def test_placeholders_dates_task_and_clue_are_in_their_places():
     turn = user_turn("What changed?", 2, dates=["2010", "2014"], task="change\ncaptioning", clue="about 4 %")
     assert text_of(turn.content) == (
         "2010: <image>\n2014: <image>\n[change captioning] [clue: about 4 %] What changed?"
@@ -305,17 +305,23 @@ def test_placeholders_dates_task_and_clue_stand_in_their_places():
         (1, ["2010"], "2010: <image>\n"),
         (1, ["2010", "2014"], "2010 to 2014: <image>\n"),  # a pair fused to one segment
         (3, ["a", "b", "c"], "a: <image>\nb: <image>\nc: <image>\n"),
-        (5, ["a", "b", "c"], "a: <image>\nb: <image>\n<image>\nc: <image>\n<image>\n"),  # a change token each
+        (
+            5,
+            ["a", "b", "c"],
+            "a: <image>\nb: <image>\n<image>\nc: <image>\n<image>\n",
+        ),  # with change segments
         (0, ["a", "b"], ""),  # a follow-up question
     ],
 )
-def test_dates_stand_before_the_placeholders_of_their_image(segments, dates, expected):
+def test_dates_come_before_the_placeholders_of_their_image(segments, dates, expected):
     assert text_of(user_turn("Q?", segments, dates=dates).content) == expected + "Q?"
 
 
 @pytest.mark.parametrize(("segments", "dates"), [(2, ["a", "b", "c"]), (4, ["a", "b", "c"]), (1, ["a", "b", "c"])])
 def test_dates_that_do_not_fit_are_an_error(segments, dates):
-    with pytest.raises(BTCChatError, match=f"{len(dates)} dates or images for {segments} segments; give one date"):
+    with pytest.raises(
+        BTCChatError, match=f"{len(dates)} dates or images do not fit {segments} segments; give one date"
+    ):
         user_turn("Q?", segments, dates=dates)
 
 
@@ -343,7 +349,7 @@ def test_two_named_images_of_a_pair_keep_their_places():
     assert one == "First <image>\n. Then . What changed?"
 
 
-def test_a_series_with_change_tokens_may_write_one_placeholder_a_date():
+def test_a_series_with_change_tokens_may_have_one_placeholder_per_date():
     value = "May: <image>\nJune: <image>\nJuly: <image>\nWhen?"
     expected = "May: <image>\nJune: <image>\n<image>\nJuly: <image>\n<image>\nWhen?"
     assert content_of(value, segments=5, modality="series", frames=3) == expected
@@ -352,13 +358,13 @@ def test_a_series_with_change_tokens_may_write_one_placeholder_a_date():
     assert dated == "1: <image>\n2: <image>\n<image>\n3: <image>\n<image>\nWhen?"
 
 
-def test_dates_reach_a_record_with_a_placeholder_a_segment():
+def test_dates_are_added_to_a_record_with_one_placeholder_per_segment():
     value = "<image>\n<image>\n<image>\nWhen?"
     dated = content_of(value, segments=3, modality="series", frames=2, dates=["1", "2"])
     assert dated == "1: <image>\n2: <image>\n<image>\nWhen?"
 
 
-def test_task_and_clue_stand_before_the_first_question_only():
+def test_task_and_clue_come_before_the_first_question_only():
     record = [
         {"from": "human", "value": "<image>\nWhat changed?"},
         {"from": "gpt", "value": "A"},
@@ -385,13 +391,13 @@ def test_a_clue_stays_between_its_markers(clue, written):
     assert turn.content == [IMAGE, f"\n{written}"]
 
 
-def test_there_is_one_question_to_a_clue_model_for_each_modality_with_images():
+def test_a_clue_model_has_one_question_for_each_modality_with_images():
     assert set(CLUE_QUESTIONS) == set(MODALITIES) - {"text"}
 
 
 @pytest.mark.parametrize("value", ["<image>\nQ?", "Q?\n<image>", "Q?"])
 @pytest.mark.parametrize("modality", ["image", "video"])
-def test_a_record_takes_the_task_that_a_question_takes(value, modality):
+def test_a_record_takes_a_task_as_a_question_does(value, modality):
     text = content_of(value, segments=1, modality=modality, task="captioning")
     assert text.count("[captioning] Q?") == 1 and text.count("<image>") == 1
 
@@ -399,7 +405,7 @@ def test_a_record_takes_the_task_that_a_question_takes(value, modality):
 @pytest.mark.parametrize(
     ("value", "segments", "modality", "words"),
     [
-        ("<image><image>\nQ", 1, "image", "2 <image> in the conversation, expected 1 (image, 1 segments)"),
+        ("<image><image>\nQ", 1, "image", "2 <image> in the conversation, expected 1 (image, 1 segment)"),
         ("<image>" * 3, 2, "pair", "3 <image> in the conversation, expected 1 or 2 (pair, 2 segments)"),
         ("<image>" * 2, 8, "video", "2 <image> in the conversation, expected 1 or 8 (video, 8 segments)"),
     ],
@@ -407,7 +413,7 @@ def test_a_record_takes_the_task_that_a_question_takes(value, modality):
 def test_a_wrong_number_of_placeholders_says_got_and_expected(value, segments, modality, words):
     with pytest.raises(BTCChatError) as error:
         content_of(value, segments=segments, modality=modality)
-    assert str(error.value) == words
+    assert str(error.value) == f"{words}; correct the number, or leave out every <image>"
 
 
 def test_an_unknown_role_lists_the_choices():
@@ -418,7 +424,7 @@ def test_an_unknown_role_lists_the_choices():
 # Templates
 
 
-def test_plain_learns_the_caption_and_its_newline_behind_the_placeholders(tokenizer):
+def test_plain_learns_the_caption_and_its_newline_after_the_placeholders(tokenizer):
     chat = [user_turn("not written", 2), assistant_turn("two houses are built .")]
     assert render(chat, "plain") == "<image><image>two houses are built .\n"
     encoded = encode(chat, tokenizer, "plain", train=True)
@@ -430,8 +436,8 @@ def test_plain_learns_the_caption_and_its_newline_behind_the_placeholders(tokeni
 
 
 @pytest.mark.parametrize("chat", [[user_turn("Q", 0)], [user_turn("Q", 1), assistant_turn("A"), user_turn("Q")]])
-def test_plain_refuses_what_is_no_caption(chat, tokenizer):
-    with pytest.raises(BTCChatError, match="template 'plain' is one caption of images, got . turns, . images"):
+def test_plain_refuses_anything_but_one_caption(chat, tokenizer):
+    with pytest.raises(BTCChatError, match="template 'plain' takes one question .*, got . turns and . images"):
         encode(chat, tokenizer, "plain", train=False)
 
 
@@ -445,7 +451,7 @@ def test_an_unknown_template_lists_the_choices(tokenizer):
 @pytest.mark.parametrize(
     ("chat", "train", "words"),
     [
-        ([], True, "without turns"),
+        ([], True, "has no turns"),
         ([user_turn("Q")], True, "ends with a question"),
         ([user_turn("Q"), assistant_turn()], True, "ends with a question"),
         ([user_turn("Q"), assistant_turn("A")], False, "ends with an answer"),
@@ -453,7 +459,7 @@ def test_an_unknown_template_lists_the_choices(tokenizer):
         ([assistant_turn("A")], True, "turn 1 has role assistant, expected user"),
     ],
 )
-def test_a_chat_takes_turns_and_ends_where_it_should(chat, train, words, tokenizer):
+def test_the_roles_of_a_chat_alternate_and_it_ends_as_required(chat, train, words, tokenizer):
     with pytest.raises(BTCChatError, match=words):
         encode(chat, tokenizer, train=train)
 
@@ -479,11 +485,13 @@ def test_a_prompt_that_fits_is_left_alone():
     assert fit(prompt, [10, 10], 26, train=False) is prompt and fit(prompt, [10, 10], None, train=False) is prompt
 
 
-def test_too_long_a_prompt_says_by_how_much():
+def test_a_prompt_that_is_too_long_is_an_error_that_says_by_how_much():
     with pytest.raises(BTCChatError) as error:
         fit(long_prompt(), [10, 10], 20, train=False)
     made_of = "2 image segments of 10 tokens and 6 tokens of text"
-    assert str(error.value).startswith(f"the prompt is too long by 6: 26 tokens ({made_of}), the model reads 20; ")
+    assert str(error.value).startswith(
+        f"the prompt is too long by 6: 26 tokens ({made_of}), but the model takes at most 20; "
+    )
 
 
 def test_training_cuts_text_on_the_right_and_says_so_once(caplog):
@@ -499,8 +507,10 @@ def test_training_cuts_text_on_the_right_and_says_so_once(caplog):
 
 
 @pytest.mark.parametrize("limit", [22, 12, 3, 0])
-def test_training_never_cuts_a_placeholder_away(limit):
-    with pytest.raises(BTCChatError, match=f"images do not fit: 2 image segments of 10 .* cut at {limit} tokens"):
+def test_training_never_cuts_off_a_placeholder(limit):
+    with pytest.raises(
+        BTCChatError, match=f"images do not fit: 2 image segments of 10 .* cutting these at {limit} tokens"
+    ):
         fit(long_prompt(), [10, 10], limit, train=True)
 
 
@@ -508,7 +518,7 @@ def test_the_last_placeholder_may_be_the_last_token():
     assert fit(long_prompt(), [10, 10], 23, train=True).input_ids[-1] == IMAGE_TOKEN_INDEX
 
 
-def test_importing_prompt_costs_no_torch():
+def test_importing_prompt_does_not_import_torch():
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""The template qwen_1_5; its golden ids and labels are held by tests/test_golden.py."""
+"""The template qwen_1_5; its golden ids and labels are compared in tests/test_golden.py."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_chatml_reads_as_published():
 def test_chatml_learns_answers_with_their_header_and_every_newline_and_special_token(qwen):
     encoded = encode([user_turn("one\ntwo"), assistant_turn("a road .")], qwen, "qwen_1_5", train=True)
     names = qwen.convert_ids_to_tokens(learned(encoded))
-    frame = ["<|im_start|>", "Ċ", "<|im_end|>", "Ċ"]  # byte-level BPE writes a newline so
+    frame = ["<|im_start|>", "Ċ", "<|im_end|>", "Ċ"]  # Ċ is a newline in byte-level BPE
     assert names[:9] == [*frame, "<|im_start|>", "Ċ", "Ċ", "<|im_end|>", "Ċ"]
     answer = qwen.decode(learned(encoded)[9:])
     assert answer == "<|im_start|>assistant\na road .<|im_end|>\n"
@@ -104,10 +104,10 @@ def test_only_questions_are_put_in_the_words_of_the_model():
     assert turns_of(record, segments=0, modality="text", **WORDS)[1].content == [CAPTION_QUESTION]
 
 
-def test_words_that_show_another_number_of_images_are_an_error():
-    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments"):
+def test_a_pair_prompt_with_a_wrong_number_of_images_is_an_error():
+    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, expected 1, one for each segment"):
         check_pair_prompt("<image> and <image>", 1)
-    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, the images make 1 segments"):
+    with pytest.raises(BTCChatError, match="pair_prompt has 2 <image>, expected 1, one for each segment"):
         user_turn("What?", 1, modality="pair", pair_prompt="<image> and <image>")
 
 

@@ -148,7 +148,7 @@ def test_a_model_with_a_fresh_change_encoder_cannot_write_clues(run, tmp_path):
 
 
 def test_records_without_a_clue_are_counted_before_the_first_step(run, clues):
-    with pytest.raises(BTCChatError, match="8 records have no clue: images.jsonl row 1: no clue of .*and 3 more"):
+    with pytest.raises(BTCChatError, match="8 records have no clue: images.jsonl row 1: no clue for .*and 3 more"):
         run("pairs+images+videos", prompt_augmentation="cached", clues=clues, **TUNE)
 
 

@@ -111,7 +111,7 @@ def test_the_layers_are_set_for_a_fresh_change_encoder(run, start):
     ):
         run(**flags, mm_vision_select_layer=-1)
     flags |= {"fresh_change_encoder": True, "chg_type": "Chg2Cap"}
-    with pytest.raises(BTCChatError, match="reads one depth, got 4; give mm_vision_select_layer one layer"):
+    with pytest.raises(BTCChatError, match="takes one depth, got 4; set mm_vision_select_layer to one layer"):
         run(**flags)
     trainer = run(**flags, mm_vision_select_layer=-2)
     saved = BTCChat.from_pretrained(trainer.args.output_dir, **CPU)

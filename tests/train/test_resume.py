@@ -209,7 +209,7 @@ def test_a_checkpoint_with_a_file_cut_short_or_missing_is_not_complete(three, tm
         ("meter.json", {"window": {}}, "has no 'loss' in window"),
         ("training.json", {"machine": {"processes": "2"}}, "has no 'system' in machine"),
         ("training.json", {"starts": 1}, "starts is 1, expected a list"),
-        ("training.json", {"versions": {"torch": 2}}, "versions is 2, expected a text"),
+        ("training.json", {"versions": {"torch": 2}}, "versions is 2, expected a string"),
     ],
 )
 def test_a_checkpoint_with_a_value_of_another_type_is_not_complete(three, tmp_path, name, change, words):

@@ -57,7 +57,7 @@ class Fields:
         """A non-empty text; a number becomes text."""
         value = self.value(field)
         if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-            raise self._not(field, "a text or a number")
+            raise self._not(field, "a string or a number")
         return str(value).strip()
 
     def path(self, field: str) -> str:

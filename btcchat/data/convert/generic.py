@@ -25,10 +25,10 @@ class MappedFields(Converter[dict[str, Any]]):
 
     ``mapping`` gives the field of a row for each name. image alone is one image; image and image2 are a pair, the first
     is before; image3 to image16 make a series. images is a list of images. A field may be inside another
-    (``meta.path``) or in a list (``paths.0``). captions is a text or a list of texts, the first of which is the answer.
-    Without a question, the question asks for a caption. An answer that is a number becomes text. rows is the key of a
-    JSON object that has the rows. The file is one split with its name, unless split is mapped; an id is the number of
-    the row, unless id is mapped.
+    (``meta.path``) or in a list (``paths.0``). captions is a string or a list of strings, the first of which is the
+    answer. Without a question, the question asks for a caption. An answer that is a number becomes text. rows is the
+    key of a JSON object that has the rows. The file is one split with its name, unless split is mapped; an id is the
+    number of the row, unless id is mapped.
     """
 
     def __init__(

@@ -285,10 +285,10 @@ def _row(
 
     key = value("id")
     if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise BTCChatError(f"{path} {place}: '{names['id']}' is {json_kind(key)}; expected a text or a whole number")
+        raise BTCChatError(f"{path} {place}: '{names['id']}' is {json_kind(key)}; expected a string or a whole number")
     prediction = value("prediction") if with_prediction else ""
     if not isinstance(prediction, str):
-        raise BTCChatError(f"{path} {place}: '{names['prediction']}' is {json_kind(prediction)}; expected a text")
+        raise BTCChatError(f"{path} {place}: '{names['prediction']}' is {json_kind(prediction)}; expected a string")
     references: tuple[str, ...] = ()
     if names["references"] is not None:
         texts = value("references")

@@ -161,7 +161,7 @@ def _kind(record: Record) -> str:
 def _sample(record: Record, records: Records, index: int, kind: str, prefix: str = "") -> Sample:
     row, where = record.row, record.where
     if isinstance(row.get("id"), bool) or not isinstance(row.get("id"), (str, int)) or row["id"] == "":
-        raise BTCChatError(f"{where}: no 'id' (a text or a number); an evaluation needs one in every row")
+        raise BTCChatError(f"{where}: no 'id' (a string or a number); an evaluation needs one in every row")
     questions = [turn["value"] for turn in record.conversations if turn["from"] == "human"]
     answers = [turn["value"] for turn in record.conversations if turn["from"] == "gpt" and turn["value"].strip()]
     if not questions:
@@ -197,5 +197,5 @@ def _captions(row: Mapping[str, Any], where: str) -> list[str]:
         raise BTCChatError(f"{where}: no 'captions', the list of its references; btcchat data convert writes it")
     for number, text in enumerate(captions, start=1):
         if not isinstance(text, str) or not text.strip(" ."):
-            raise BTCChatError(f"{where}: reference {number} of 'captions' is {text!r}, expected a text")
+            raise BTCChatError(f"{where}: reference {number} of 'captions' is {text!r}, expected a string")
     return captions
