@@ -434,7 +434,7 @@ def test_a_size_missing_from_a_towers_config_is_its_default(base, tmp_path):
     BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
     del short["intermediate_size"]
     write_json(tmp_path / "config.json", {"model_type": "siglip", "vision_config": short})
-    with pytest.raises(BTCChatError, match="intermediate_size is left out, which means 3072, and the weights .* 64;"):
+    with pytest.raises(BTCChatError, match="intermediate_size is left out, which means 3072, but the weights .* 64;"):
         BTCChat.from_pretrained(base / "published", vision_tower=tmp_path, device="cpu")
 
 

@@ -25,8 +25,8 @@ PARTS = [
 ]  # fmt: skip
 # Results of transformers 4.36.2 for TEXTS: (tokenizer, legacy) -> the beginning of `digest`.
 PUBLISHED = {
-    ("tiny", False): "ef24eac53f78e649",
-    ("tiny", True): "262711308123770b",
+    ("tiny", False): "98d38f28003af7e6",
+    ("tiny", True): "64f5d9bdd0d968ea",
     ("golden", False): "d4f7ae4609f34324",
     ("golden", True): "66e0dc591217bce6",
 }

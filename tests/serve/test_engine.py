@@ -230,7 +230,7 @@ def test_an_answer_is_cut_at_its_time_limit(tiny, sample, endless):
 def test_closing_finishes_the_requests_it_has(tiny, sample, gate):
     engine = Engine(tiny, EngineLimits(rows=1))
     gate.close()
-    answers = [engine.submit(text(sample), options(3)) for _ in range(3)]
+    answers = [engine.submit(text(sample), options(60)) for _ in range(3)]
     closing = threading.Thread(target=engine.close, args=[60])
     closing.start()
     while engine.is_open:

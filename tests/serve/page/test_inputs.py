@@ -72,7 +72,7 @@ def test_a_series_is_sorted_by_its_dates_which_are_sent_with_the_question(page):
     page.get_by_role("button", name="Compare 2019 with 2016").click()
     assert page.locator("image-swipe figcaption").all_inner_texts() == ["2016", "2019"]
     with page.expect_request("**/v1/chat/completions") as request:
-        assert ask(page, "When did it happen?") == "between the second and the third date"
+        assert ask(page, "When did it happen?") == "between the first and the second date"
     assert request.value.post_data_json["dates"] == ["2016", "2019", "2022"]
     page.get_by_role("button", name="Move 2016 later").focus()
     page.keyboard.press("Enter")  # the dates are drawn again, and the focus follows the one that moved
@@ -88,7 +88,7 @@ def test_a_video_is_played_and_its_frames_are_shown(page):
     page.locator("video").wait_for()
     assert page.locator(".strip img").count() == 8
     assert page.locator("video").evaluate("clip => clip.error") is None
-    assert ask(page, "What happens in this video?") == "a pond dug"
+    assert ask(page, "What happens in this video?") == "in the second half , on the left a pond was dug ."
 
 
 def test_one_image_has_its_own_conversation(page):
@@ -98,7 +98,7 @@ def test_one_image_has_its_own_conversation(page):
     page.locator(".example").click()
     page.locator("#stage > figure").wait_for()
     assert page.locator("#turns article").count() == 0 and page.locator("#map").is_hidden()
-    assert ask(page, "How many houses are there?") == "two"
+    assert ask(page, "How many houses are there?") == "none"
     page.get_by_text("Pair", exact=True).click()
     assert page.locator("#turns .question").inner_text() == "Were trees planted?"
 
@@ -116,7 +116,7 @@ def test_an_error_of_the_server_is_shown_as_one_line(page):
     assert line in page.locator("#turns .fault").inner_text()
     page.unroute("**/v1/chat/completions")
     page.get_by_role("button", name="Try again").click()
-    assert "house" in answer(page)
+    assert "pond" in answer(page)
     assert page.locator("#turns article").count() == 1
 
 
