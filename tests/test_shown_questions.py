@@ -116,7 +116,9 @@ def test_a_shown_question_is_answered_truly_on_the_example(model, modality, ques
 
 
 def test_the_questions_of_the_tutorial_are_answered_truly_on_the_pair_that_it_draws(model, tmp_path):
-    assert main(["--out", str(tmp_path / "drawn"), "--pairs", str(TUTORIAL_PAIR + 1), "--seed", str(TUTORIAL_SEED)]) == 0
+    assert (
+        main(["--out", str(tmp_path / "drawn"), "--pairs", str(TUTORIAL_PAIR + 1), "--seed", str(TUTORIAL_SEED)]) == 0
+    )
     pair = [tmp_path / "drawn" / "pairs" / f"{TUTORIAL_PAIR:06}_{date}.jpg" for date in ("before", "after")]
     known = pair_answers(make_pair(TUTORIAL_SEED * SEED_STRIDE + TUTORIAL_PAIR).truth)
     questions = re.findall(rf'btcchat ask "([^"]+)" --pair drawn/pairs/{TUTORIAL_PAIR:06}', TUTORIAL.read_text("utf-8"))

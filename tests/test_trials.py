@@ -92,4 +92,4 @@ def test_real_numbers_prints_every_row(levir, start, tmp_path, capsys, monkeypat
 def test_an_unknown_row_is_an_error_of_one_line(capsys):
     with pytest.raises(SystemExit):
         real_numbers.main(["--pretrained", "concta=here"])
-    assert "takes NAME=FOLDER, NAME one of attentive-0, attentive-1, concat" in capsys.readouterr().err
+    assert "takes NAME=FOLDER, where NAME is one of attentive-0, attentive-1, concat" in capsys.readouterr().err
