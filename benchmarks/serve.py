@@ -89,10 +89,6 @@ def ask(session: requests.Session, address: str, request: dict) -> tuple[float, 
     return (end if first is None else first) - begun, end - begun
 
 
-def says_something(chunk: dict) -> bool:
-    return bool(chunk["choices"][0]["delta"].get("content"))
-
-
 def load(address: str, process: psutil.Process, bodies: list[dict], clients: int) -> dict[str, float]:
     """Send all ``bodies`` from ``clients`` threads; -> requests per second, and latencies in seconds."""
     found: list[tuple[float, float]] = []
