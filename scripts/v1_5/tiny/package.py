@@ -7,6 +7,7 @@ python scripts/v1_5/tiny/package.py runs/tiny/3_llm
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ def calibrated(model: BTCChat) -> dict[str, Any]:
 def main(checkpoint: str) -> None:
     model = BTCChat.from_pretrained(checkpoint, device="cpu")
     model.config.training_gsd, model.config.change_threshold = GSD, calibrated(model)
-    shutil.rmtree(ASSETS / "tiny", ignore_errors=True)  # the earlier model; git has it
-    model.save_pretrained(ASSETS / "tiny", dtype=torch.bfloat16)
+    with TemporaryDirectory(dir=ASSETS) as folder:
+        model.save_pretrained(f"{folder}/tiny", dtype=torch.bfloat16)
+        shutil.rmtree(ASSETS / "tiny", ignore_errors=True)  # the earlier model; git has it
+        Path(folder, "tiny").rename(ASSETS / "tiny")
     (ASSETS / "example").mkdir(exist_ok=True)
     for name, pixels in zip(("before", "after"), make_pair(EXAMPLE_SEED, heldout=True).images, strict=True):
         Image.fromarray(pixels).save(ASSETS / "example" / f"{name}.png", optimize=True)
