@@ -161,6 +161,11 @@ def gradients(cases: Sequence[Case]) -> str:
         case.module.eval()
     if zero:
         raise Doubt(f"the gradient of {zero} is zero everywhere, which is expected only if a gate starts at zero")
+    if count and not _reaches_input(cases[0]):
+        raise Doubt(
+            f"no gradient reaches the input at {cases[0].where}: the parts before this one (a vision tower, with "
+            "--tune_vision_tower True) are not trained through it"
+        )
     return f"{count} parameters, all with a gradient" if count else "no parameters to train"
 
 
@@ -255,6 +260,17 @@ def _backward(case: Case, inputs: Tensor, how: str) -> None:
         loss.backward()
     except RuntimeError as error:
         raise Violation(f"its backward raised {brief(error)} at {case.where}{how}", "a gradient") from error
+
+
+def _reaches_input(case: Case) -> bool:
+    """Whether the output depends on the input differentiably."""
+    inputs = case.inputs.clone().requires_grad_()
+    try:
+        loss = torch.stack([one.float().square().sum() for one in tensors(case.module(inputs.clone()))]).sum()
+        (gradient,) = torch.autograd.grad(loss, inputs, allow_unused=True)
+    except RuntimeError:  # nothing requires a gradient, or an operation does not take an input that does
+        return False
+    return gradient is not None and bool(gradient.any())
 
 
 def check_dtype(where: str, output: Any, expected: torch.dtype) -> None:

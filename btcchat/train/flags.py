@@ -15,6 +15,7 @@ from btcchat.errors import BTCChatError, choose
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.distributed import check_processes, zero_stage
 from btcchat.train.lora import check_lora
+from btcchat.train.optimizer import OPTIMIZERS, check_schedule
 from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,8 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         package = choose("value of --report_to", name, REPORTS)
         if package is not None and importlib.util.find_spec(package) is None:
             raise BTCChatError(f"--report_to {name} needs the package {package}: pip install {package}")
+    choose("value of --optim", training_args.optim, OPTIMIZERS)
+    check_schedule(training_args)
     if model_args.chg is False and model_args.chg_type not in (None, "concat"):
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import get_scheduler
+from transformers import SchedulerType, get_scheduler
 from transformers.optimization import Adafactor
 
 from btcchat.errors import BTCChatError, choose
@@ -27,7 +27,7 @@ def build_optimizer(model: nn.Module, args: TrainingArguments, parts: Sequence[M
         {"params": [p for name, p in trainable.items() if name in decayed], "weight_decay": args.weight_decay},
         {"params": [p for name, p in trainable.items() if name not in decayed], "weight_decay": 0.0},
     ]
-    optimizer = choose("value of --optim", args.optim, OPTIMIZERS)(groups, args)
+    optimizer = OPTIMIZERS[args.optim](groups, args)
     return offloaded(own_rates(optimizer, parts), args)
 
 
@@ -41,7 +41,7 @@ def decayed_parameters(model: nn.Module) -> set[str]:
 def build_schedule(
     optimizer: torch.optim.Optimizer, args: TrainingArguments, max_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule. Raises BTCChatError if it is unknown, or for options that it does not have."""
+    """The learning-rate schedule. Raises BTCChatError for options that it does not have."""
     try:
         schedule: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
             args.lr_scheduler_type,
@@ -54,6 +54,12 @@ def build_schedule(
         options = f" with --lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
         raise BTCChatError(f"--lr_scheduler_type {args.lr_scheduler_type}{options}: {error}") from None
     return schedule
+
+
+def check_schedule(args: TrainingArguments) -> None:
+    """Raise BTCChatError for an unknown --lr_scheduler_type, or for options that it does not have."""
+    choose("value of --lr_scheduler_type", args.lr_scheduler_type, {name.value: name for name in SchedulerType})
+    build_schedule(torch.optim.SGD([torch.zeros(1)], lr=args.learning_rate), args, max_steps=1)
 
 
 def _adam(groups: Groups, args: TrainingArguments, fused: bool) -> torch.optim.Optimizer:

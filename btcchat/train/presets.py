@@ -49,7 +49,10 @@ def chain(name: str) -> list[Flags]:
     return _read(Path(name) if name.endswith((".yaml", ".yml")) else choose("preset", name, presets()))
 
 
-def _read(path: Path) -> list[Flags]:
+def _read(path: Path, extending: tuple[Path, ...] = ()) -> list[Flags]:
+    """The flags of a file, after those of the file that it extends. extending: the files that led to this one."""
+    if path.resolve() in (file.resolve() for file in extending):
+        raise BTCChatError(f"preset {extending[0]} extends itself ({' > '.join(map(str, [*extending, path]))})")
     try:
         flags = read_yaml(path)
     except FileNotFoundError:
@@ -61,7 +64,11 @@ def _read(path: Path) -> list[Flags]:
     if "plugin" in flags:
         raise BTCChatError(f"{path}: a preset may not enable a plugin; add --plugin {flags['plugin']} to the command")
     base = flags.pop("extends", None)
-    return [flags] if base is None else [*_read(path.parent / base), flags]
+    if base is None:
+        return [flags]
+    if not isinstance(base, str):
+        raise BTCChatError(f"{path}: extends is {base!r}, expected the name of one file, e.g. `extends: other.yaml`")
+    return [*_read(path.parent / base, (*extending, path)), flags]
 
 
 def expand(argv: list[str]) -> list[str]:

@@ -158,24 +158,26 @@ class Trainer:
                 self.progress.update()
                 for hook in self.hooks:
                     hook.after_step(self)
-                if self._is_due(args.logging_strategy, args.logging_steps) or (
+                ended = (
+                    state.global_step % self.steps_per_epoch == 0 or state.global_step >= state.max_steps or self.stop
+                )
+                if ended:
+                    # Before the checkpoint of this step: a run that is resumed from it does not come here again.
+                    for hook in self.hooks:
+                        hook.after_epoch(self)
+                if self._is_due(args.logging_strategy, args.logging_steps, ended) or (
                     args.logging_first_step and state.global_step == 1
                 ):
                     self._log_steps()
-                if self._is_due(args.save_strategy, args.save_steps):
+                if self._is_due(args.save_strategy, args.save_steps, ended):
                     self.save_checkpoint()
-                if state.global_step >= state.max_steps or self.stop:
+                if ended:
                     break
-            for hook in self.hooks:
-                hook.after_epoch(self)
-            if args.logging_strategy == "epoch":
-                self._log_steps()
-            if args.save_strategy == "epoch":
-                self.save_checkpoint()
 
-    def _is_due(self, strategy: str, steps: float) -> bool:
+    def _is_due(self, strategy: str, steps: float, ended: bool) -> bool:
+        """ended: whether this step is the last of an epoch or of the run."""
         every = math.ceil(self.state.max_steps * steps) if steps < 1 else int(steps)
-        return strategy == "steps" and self.state.global_step % max(every, 1) == 0
+        return ended if strategy == "epoch" else strategy == "steps" and self.state.global_step % max(every, 1) == 0
 
     # -- batches -------------------------------------------------------------------------------------------------------
 

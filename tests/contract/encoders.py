@@ -194,6 +194,16 @@ class Detached(Difference):
         return super().forward(features).detach()
 
 
+class DetachedInput(Difference):
+    def forward(self, features):
+        return super().forward(features.detach())
+
+
+class NumpyInput(Difference):
+    def forward(self, features):
+        return super().forward(torch.from_numpy(features.float().cpu().numpy()).to(features))
+
+
 class InfiniteGradient(Difference):
     def forward(self, features):
         out = super().forward(features)
@@ -300,5 +310,7 @@ FINDINGS = {
     DistanceTooLarge: ("distance", "fail", r"float32 \(3, 4, 4\) in .*\.\.10 .* expected float32 \(P, g, g\)"),
     DistanceOfTokens: ("distance", "fail", r"returned float32 \(3, 16\) in"),
     OrderIgnored: ("dates", "warn", "the same with the dates swapped: built and removed look alike"),
+    DetachedInput: ("gradients", "warn", r"no gradient reaches the input at grid 4, 1 depth: .*--tune_vision_tower"),
+    NumpyInput: ("gradients", "warn", "no gradient reaches the input at grid 4, 1 depth"),
     ZeroGate: ("gradients", "warn", "'linear.weight' .* is zero everywhere, which is expected only if a gate"),
 }

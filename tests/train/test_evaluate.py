@@ -137,6 +137,26 @@ def test_an_interruption_never_leaves_weights_with_another_models_selection(run,
         resumed()
 
 
+def test_a_run_that_stops_in_the_evaluation_of_an_epoch_evaluates_it_when_resumed(run, scenes, tmp_path, monkeypatch):
+    from btcchat.train.evaluate import Evaluation
+
+    flags = {"tune_language_model": True, "save_strategy": "steps", "save_steps": 1}
+    flags |= {"eval_mixture": "scenes:val", "eval_strategy": "epoch"}  # an epoch is one step
+    evaluate = Evaluation.evaluate
+
+    def stops(self, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        evaluate(self, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Evaluation, "evaluate", stops)
+        run("scenes", **flags)
+    resumed = run("scenes", **flags, resume=True)
+    assert [log["step"] for log in resumed.state.log_history if "eval_S*m" in log] == [1, 2]
+    assert (tmp_path / "out/evaluations/step-2/metrics.json").is_file()
+
+
 def test_an_unknown_score_is_an_error_before_the_model_is_loaded(run, scenes, monkeypatch):
     monkeypatch.setattr("btcchat.train.train.load_model", None)
     flags = {"tune_language_model": True, "eval_mixture": "scenes:val", "eval_strategy": "epoch"}

@@ -239,6 +239,8 @@ def test_your_own_preset_can_extend_a_file_next_to_it(tmp_path):
         (["--preset", "nowhere.yaml"], "no preset nowhere.yaml"),
         (["--preset", "list.yaml"], "list.yaml is not a preset"),
         (["--preset", "broken.yaml"], "broken.yaml is not YAML"),
+        (["--preset", "two.yaml"], r"two.yaml: extends is \['list.yaml'\], expected the name of one file"),
+        (["--preset", "loop.yaml"], r"preset loop.yaml extends itself \(loop.yaml > back.yaml > loop.yaml\)"),
         (["--smoke"], "--smoke needs --preset NAME"),
     ],
 )
@@ -246,6 +248,9 @@ def test_a_preset_that_cannot_be_read_is_an_error(argv, message, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     Path("list.yaml").write_text("- seed\n")
     Path("broken.yaml").write_text("seed: [1\n")
+    Path("two.yaml").write_text("extends: [list.yaml]\n")
+    Path("loop.yaml").write_text("extends: back.yaml\n")
+    Path("back.yaml").write_text("extends: loop.yaml\n")
     with pytest.raises(BTCChatError, match=message):
         expand(argv)
 
