@@ -1,6 +1,7 @@
 """``btcchat serve``: a web page and an API for one model that answers many requests at once."""
 
 import argparse
+import re
 
 from btcchat.commands import options
 from btcchat.commands.options import BASE, MODEL, RAW, Commands, add_device, add_images, at_least_1
@@ -39,12 +40,13 @@ def add(commands: Commands) -> None:
     add("--insecure", action="store_true", help="serve anyone who can reach --host, without a key")
     add(
         "--allow-urls",
-        type=_list,
+        type=_hosts,
         default=(),
         metavar="HOSTS",
         help="hosts that images may be downloaded from, e.g. a.org,b.org",
     )
-    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="web pages of this origin may use the API")
+    origin = "web pages of this origin may use the API, e.g. https://my.site; * for all"
+    add("--cors-origin", action="append", type=_origin, default=[], metavar="ORIGIN", help=origin)
     add = parser.add_argument_group("limits").add_argument
     add(
         "--max-queue",
@@ -139,5 +141,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for host in hosts:
+        if not re.fullmatch(r"[^/*@\s]+", host):
+            raise argparse.ArgumentTypeError(f"got '{host}', expected a host such as a.org or a.org:8080")
+    return hosts
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+", text):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected an origin such as https://my.site, without a path")
+    return text.lower()  # as browsers send it

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -78,15 +79,18 @@ def test_prompt_tokens_include_those_of_the_images(tiny, sample):
 
 def test_a_short_request_waits_for_one_step_of_a_long_answer(tiny, sample, gate, endless):
     with Engine(tiny) as engine:
-        long = engine.submit(sample(), options(300))
-        next(iter(long))
         gate.close()
+        long = engine.submit(sample(), options(300))
         gate.wait()
-        before, short = gate.steps, engine.submit(text(sample), options(1))
+        begun, ended = gate.steps, Future()
+
+        def deliver(piece: str | None) -> None:  # in the engine's thread, at the end of a step
+            if piece is None:
+                ended.set_result((gate.steps, long.finish_reason))
+
+        engine.submit(text(sample), options(1), deliver=deliver)
         gate.open()
-        short.text()
-        assert gate.steps <= before + 2  # the step in progress, the one it joined (and perhaps one more since)
-        assert long.finish_reason is None
+        assert ended.result(100) == (begun + 1, None)  # after the step in progress it is read, written and sent
         long.cancel()
 
 
@@ -104,15 +108,21 @@ def test_answers_stay_within_the_token_budget(tiny, sample, gate, endless):
     longest = engine_tokens(tiny, sample()) + 10
     steps = []
     with Engine(tiny, EngineLimits(tokens=3 * longest), steps.append) as engine:
+        gate.close()
         answers = [engine.submit(sample(), options(10)) for _ in range(8)]
+        gate.open()
         [answer.text() for answer in answers]
     assert max(steps) == 3
 
 
-def test_an_answer_above_the_whole_budget_is_written_alone(tiny, sample):
-    with Engine(tiny, EngineLimits(tokens=10, prefill=10)) as engine:
+def test_an_answer_above_the_whole_budget_is_written_alone(tiny, sample, gate):
+    steps = []
+    with Engine(tiny, EngineLimits(tokens=10, prefill=10), steps.append) as engine:
+        gate.close()
         answers = [engine.submit(sample(), options(4)) for _ in range(2)]
+        gate.open()
         assert len({answer.text() for answer in answers}) == 1
+    assert max(steps) == 1
 
 
 def engine_tokens(model, sample) -> int:
@@ -150,19 +160,19 @@ def test_a_full_queue_refuses_until_there_is_room(tiny, sample, gate):
         assert waiting[0].text() == "" and waiting[0].finish_reason == "cancelled"
 
 
-def test_a_cancelled_answer_leaves_and_the_others_are_not_affected(tiny, sample, endless):
+def test_a_cancelled_answer_leaves_and_the_others_are_not_affected(tiny, sample, gate, endless):
     alone = tiny.answer([request("What changed?", "pair", PAIR)], options(60))
     with Engine(tiny) as engine:
-        answers = [engine.submit(sample(), options(size)) for size in (1000, 60, 60)]
-        next(iter(answers[0]))
-        answers[0].cancel()
-        assert [answer.text() for answer in answers[1:]] == alone * 2
-        answers[0].text()
-        assert answers[0].finish_reason == "cancelled"
-        assert answers[0].completion_tokens < 100
+        gate.close()
+        first = engine.submit(sample(), options(900), deliver=lambda piece: first.cancel())
+        others = [engine.submit(sample(), options(60)) for _ in range(2)]
+        gate.open()
+        assert [answer.text() for answer in others] == alone * 2
+        assert first.finish_reason == "cancelled"
+        assert 0 < first.completion_tokens < 60
 
 
-def test_an_error_in_the_model_ends_the_active_answers_and_nothing_else(tiny, sample, monkeypatch, endless):
+def test_an_error_in_the_model_ends_the_active_answers_and_nothing_else(tiny, sample, gate, monkeypatch, endless):
     step, faults = Decoder.step, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 
     def faulty(decoder):
@@ -174,7 +184,9 @@ def test_an_error_in_the_model_ends_the_active_answers_and_nothing_else(tiny, sa
         expected = engine.submit(text(sample), options(5)).text()
         monkeypatch.setattr(Decoder, "step", faulty)
         before = engine._decoder
+        gate.close()
         answers = [engine.submit(text(sample), options(5)) for _ in range(3)]
+        gate.open()
         for answer in answers[:2]:
             with pytest.raises(EngineFault, match="not enough memory"):
                 answer.text()
@@ -207,24 +219,29 @@ def test_a_request_that_cannot_be_read_does_not_spoil_the_others(tiny, sample, g
 
 
 def test_a_request_that_waits_too_long_ends_with_an_error(tiny, sample, gate):
-    with Engine(tiny, EngineLimits(rows=1, seconds=0.3)) as engine:
+    with Engine(tiny, EngineLimits(rows=1, seconds=200)) as engine:
         gate.close()
         first = engine.submit(text(sample), options(2))
         gate.wait()
         second = engine.submit(text(sample), options(2))
-        time.sleep(0.4)
+        assert second.deadline == second.arrived + 200
+        second.deadline = second.arrived  # as if they had passed
         gate.open()
         with pytest.raises(OutOfTime, match="in the queue and was never started"):
             second.text()
         first.text()
 
 
-def test_an_answer_is_cut_at_its_time_limit(tiny, sample, endless):
-    with Engine(tiny, EngineLimits(seconds=0.5)) as engine:
-        answer = engine.submit(text(sample), options(1000))
-        assert answer.text()
+def test_an_answer_is_cut_at_its_time_limit(tiny, sample, gate, endless):
+    with Engine(tiny, EngineLimits(seconds=200)) as engine:
+        gate.close()
+        answer = engine.submit(text(sample), options(900))
+        gate.wait()
+        answer.deadline = answer.arrived  # as if the 200 s had passed during the first step
+        gate.open()
+        answer.text()
         assert answer.finish_reason == "seconds"
-        assert 0 < answer.completion_tokens < 1000
+        assert answer.completion_tokens == 1
 
 
 def test_closing_finishes_the_requests_it_has(tiny, sample, gate):
@@ -243,12 +260,18 @@ def test_closing_finishes_the_requests_it_has(tiny, sample, gate):
     assert {answer.finish_reason for answer in answers} == {"stop"}
 
 
-def test_closing_cancels_what_takes_longer(tiny, sample, endless):
+def test_closing_cancels_what_takes_longer(tiny, sample, gate, endless):
     with Engine(tiny, EngineLimits(rows=1)) as engine:
+        gate.close()
         answers = [engine.submit(text(sample), options(900)) for _ in range(3)]
-        next(iter(answers[0]))
+        gate.wait()
         call = engine.call(lambda: 1)
-        engine.close(0.1)
+        closing = threading.Thread(target=engine.close, args=[0.1])
+        closing.start()
+        while not engine._stopping:
+            time.sleep(0.01)
+        gate.open()
+        closing.join()
         assert [answer.text() is not None and answer.finish_reason for answer in answers] == ["cancelled"] * 3
         assert call.cancelled()
 
@@ -303,5 +326,6 @@ def test_many_requests_leave_nothing_behind(tiny, sample):
                 if number % 3 == 0:
                     answer.cancel()
             [answer.text() for answer in answers]
-        assert (engine.active, engine.waiting) == (0, 0)
-        assert not engine._queue._items and not engine._decoder.active and not engine._decoder.waiting
+        left = engine.call(lambda: (engine.active, engine.waiting, engine._decoder.active, engine._decoder.waiting))
+        assert left.result(100) == (0, 0, [], [])  # between two steps
+        assert not engine._queue._items

@@ -267,7 +267,7 @@ def _conversations(row: dict[str, Any], where: str) -> list[dict[str, str]]:
     for number, turn in enumerate(turns[greeting:]):
         if turn["from"] != SPEAKERS[number % 2]:
             speaker = f"turn {number + greeting + 1} is from '{turn['from']}'"
-            raise BTCChatError(f"{where}: {speaker}, expected '{SPEAKERS[number % 2]}': they must alternate")
+            raise BTCChatError(f"{where}: {speaker}, expected '{SPEAKERS[number % 2]}': roles must alternate")
     if len(turns) == greeting:
         raise BTCChatError(f"{where}: no question; an answer must follow a turn with 'from': 'human'")
     if turns[-1]["from"] == "human":

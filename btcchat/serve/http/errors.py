@@ -105,7 +105,10 @@ def add_handlers(app: FastAPI) -> None:
             )
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
-        return response(APIError(422, f"{name or 'the body'}: {first['msg']}", param=name or None))
+        message = first["msg"]
+        if "UploadFile" in message:
+            message = f"expected a file, but it is text; with curl, write -F {name}=@FILE"
+        return response(APIError(422, f"{name or 'the body'}: {message}", param=name or None))
 
     @app.exception_handler(BTCChatError)
     async def refused(_: Request, error: BTCChatError) -> JSONResponse:

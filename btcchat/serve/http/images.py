@@ -41,14 +41,17 @@ def decode_url(url: str, fetch: Fetch) -> bytes:
         raise BTCChatError(f"the data: URL is not valid base64: {error}") from None
 
 
+def check_number(count: int, settings: Settings) -> None:
+    """Raise BTCChatError for more images than a request may have."""
+    if count > settings.max_images:
+        raise BTCChatError(f"the request has {count} images, this server takes at most {settings.max_images}")
+
+
 def read_frames(
     images: RequestImages, *, num_video_frames: int, reading: Reading, settings: Settings
 ) -> list[Image.Image]:
     """RGB frames in order of time. Raises BTCChatError for too many images, or one that is too large or unreadable."""
-    if len(images.files) > settings.max_images:
-        raise BTCChatError(
-            f"the request has {len(images.files)} images, this server takes at most {settings.max_images}"
-        )
+    check_number(len(images.files), settings)
     check_count(images.modality, len(images.files))
     if images.is_video:
         [file] = images.files

@@ -123,7 +123,7 @@ def _prepare(service: Service, data: bytes) -> tuple[ChatRequest, Sample, Genera
     check_model(chat.model, service)
     options = options_of(chat, service.settings)
     try:
-        question = question_of(chat, service.fetch)
+        question = question_of(chat, service.fetch, service.settings)
         frames = service.frames(question.images, reading_of(chat, service.settings))
         sample = service.sample(question, frames)
     except BTCChatError as error:

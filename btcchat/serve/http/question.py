@@ -9,7 +9,7 @@ from btcchat.errors import BTCChatError
 from btcchat.media.reading import Reading
 from btcchat.media.source import Embedded
 from btcchat.serve.http.errors import APIError
-from btcchat.serve.http.images import Fetch, RequestImages, decode_url
+from btcchat.serve.http.images import Fetch, RequestImages, check_number, decode_url
 from btcchat.serve.http.request_body import ChatRequest, ImagePart, SystemMessage, TextPart, UserMessage, VideoPart
 from btcchat.serve.http.settings import Settings
 
@@ -27,8 +27,8 @@ class Question:
     dates: Sequence[str] | None = None
 
 
-def question_of(request: ChatRequest, fetch: Fetch) -> Question:
-    """The question of a request. Raises APIError 400 that names the wrong message, BTCChatError for a bad image URL."""
+def question_of(request: ChatRequest, fetch: Fetch, settings: Settings) -> Question:
+    """The question of a request. Raises APIError 400 that names the wrong message, BTCChatError for wrong images."""
     messages = list(request.messages)
     system = None
     if isinstance(messages[0], SystemMessage):
@@ -39,14 +39,14 @@ def question_of(request: ChatRequest, fetch: Fetch) -> Question:
             place = len(request.messages) - len(messages) + number
             raise APIError(
                 400,
-                f"messages[{place}] has role {message.role}, expected {expected}: user and assistant must alternate",
+                f"messages[{place}] has role {message.role}, expected {expected}: roles must alternate",
                 param="messages",
             )
     if len(messages) % 2 == 0:
         raise APIError(400, "messages must end with a question, in a message with role user", param="messages")
     speakers = {"user": "human", "assistant": "gpt"}
     turns = [{"from": speakers[message.role], "value": _text(message.content)} for message in messages]
-    return Question(turns[-1]["value"], _images_of(request, fetch), turns[:-1], system, request.dates)
+    return Question(turns[-1]["value"], _images_of(request, fetch, settings), turns[:-1], system, request.dates)
 
 
 def _text(content: str | Sequence[Any]) -> str:
@@ -55,7 +55,7 @@ def _text(content: str | Sequence[Any]) -> str:
     )
 
 
-def _images_of(request: ChatRequest, fetch: Fetch) -> RequestImages:
+def _images_of(request: ChatRequest, fetch: Fetch, settings: Settings) -> RequestImages:
     users = [message for message in request.messages if isinstance(message, UserMessage)]
     attached = [[part for part in _parts(message) if not isinstance(part, TextPart)] for message in users]
     if any(attached[1:]):
@@ -63,6 +63,7 @@ def _images_of(request: ChatRequest, fetch: Fetch) -> RequestImages:
             400, "images belong in the first user message; send them there in every request", param="messages"
         )
     parts: list[Any] = attached[0]
+    check_number(len(parts), settings)  # before any of them is downloaded
     videos = [part for part in parts if isinstance(part, VideoPart)]
     if videos and len(parts) > 1:
         raise APIError(
@@ -82,6 +83,8 @@ def _images_of(request: ChatRequest, fetch: Fetch) -> RequestImages:
     for number, part in enumerate(parts, start=1):
         url = part.image_url.url if isinstance(part, ImagePart) else part.video_url.url
         files.append(Embedded("video" if videos else f"image {number}", decode_url(url, fetch)))
+        if sum(len(file.data) for file in files) > settings.max_body:
+            raise BTCChatError(f"the images have more than the limit of {settings.max_body:,} bytes together")
     return RequestImages(modality, files, is_video=bool(videos))
 
 

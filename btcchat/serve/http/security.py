@@ -65,7 +65,7 @@ class Access:
             return APIError(
                 403, f"the host {host[:80]!r} is not a name of this machine; start with --api-key-file to serve others"
             )
-        if origin is not None and urlsplit(origin).netloc != host and not self._is_allowed(origin):
+        if origin is not None and origin.partition("://")[2] != host and not self._is_allowed(origin):
             return APIError(403, f"web pages of {origin[:80]!r} may not use this server; allow them with --cors-origin")
         path = scope["path"]
         if self.keys and (path.startswith("/v1/") or path == "/metrics") and not self._has_key(headers):

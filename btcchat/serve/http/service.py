@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 READERS = min(4, os.cpu_count() or 1)  # images decoded at the same time, each of which may take a few hundred MiB
 FETCH_SECONDS = 30.0
+TOKEN_CHARACTERS = 64  # on average at most; spaces aside, few vocabularies have a token as long
 
 
 def load_model(settings: Settings) -> BTCChat:
@@ -122,6 +123,13 @@ class Service:
     def sample(self, question: Question, frames: Sequence[Image.Image]) -> Sample:
         """The model's input for a question about frames. Raises BTCChatError."""
         modality, images = question.images.modality, list(frames) or None
+        texts = [question.text, question.system or "", *(turn["value"] for turn in question.history)]
+        length, room = sum(map(len, [*texts, *(question.dates or ())])), self.model.config.model_max_length
+        if length > TOKEN_CHARACTERS * room:  # before it is made into tokens, which needs 50 times its memory
+            raise BTCChatError(
+                f"the question has {length:,} characters with the turns before it, far more than the {room:,} tokens "
+                "that the model takes; shorten it"
+            )
         if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
             raise BTCChatError(
                 f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "

@@ -3,7 +3,7 @@
 import io
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from PIL import Image
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from btcchat.serve.http.openai import Usage
 from btcchat.serve.http.question import Question, check_tokens, reading_of
 from btcchat.serve.http.service import Service
 
+LISTS = ("dates", "files")  # the fields that can be repeated
 PREVIEW_SIDE = 1024  # pixels of the longer side of an image of /v1/frames
 Before = Annotated[UploadFile, File(description="The earlier date: PNG, JPEG, WebP, GeoTIFF, JPEG 2000, ...")]
 After = Annotated[UploadFile, File(description="The later date")]
@@ -46,7 +47,7 @@ class Caption(BaseModel):
 
 
 def routes(service: Service) -> APIRouter:
-    router = APIRouter(responses=documented(400, 415, 422))
+    router = APIRouter(responses=documented(400, 415, 422), dependencies=[Depends(_check_fields)])
 
     @router.post("/v1/caption")
     async def caption(
@@ -136,6 +137,17 @@ def routes(service: Service) -> APIRouter:
         return {"modality": modality, "frames": await service.read(_previews, service, images, fields)}
 
     return router
+
+
+async def _check_fields(request: Request) -> None:
+    """Raise APIError 422 for a field that the route does not have, and for a second value of one that takes one."""
+    form = await request.form()  # as FastAPI has parsed it
+    known = [field.alias for field in request.scope["route"].dependant.body_params]
+    for name in form:
+        if name not in known:
+            raise APIError(422, f"{name[:40]!r} is not a field; the fields are {', '.join(known)}", param=name[:40])
+        if name not in LISTS and len(form.getlist(name)) > 1:
+            raise APIError(422, f"{name}: given more than once; give it once", param=name)
 
 
 async def _file(upload: UploadFile, name: str) -> Embedded:

@@ -1,6 +1,7 @@
 """The official client, unchanged, against a live server."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from btcchat import request
 from btcchat.generation import GenerationOptions
-from tests.serve.http.conftest import AFTER, BEFORE, PAIR, image, wait_until_idle, words
+from tests.serve.http.conftest import AFTER, BEFORE, PAIR, image, wait_until, wait_until_idle, words
 
 KEY = "a-key-of-some-length"
 
@@ -168,7 +169,7 @@ def test_a_wrong_field_is_named(client, options, param, message):
     [
         ([], "at least 1 item"),
         ([{"role": "assistant", "content": "a"}], "messages[0] has role assistant, expected user"),
-        ([user(words("a")), user(words("b"))], "messages[1] has role user, expected assistant"),
+        ([user(words("a")), user(words("b"))], "messages[1] has role user, expected assistant: roles must alternate"),
         ([user(words("a")), {"role": "assistant", "content": "b"}], "must end with a question"),
         ([user(words()), {"role": "assistant", "content": "b"}, user(image())], "images belong in the first"),
         ([user(words("a")), {"role": "system", "content": "b"}], "messages[1] has role system"),
@@ -176,6 +177,8 @@ def test_a_wrong_field_is_named(client, options, param, message):
         ([{"role": "robot", "content": "a"}], "does not match any of the expected tags"),
         ([user({"type": "input_audio"})], "does not match any of the expected tags"),
         ([user(words("a "*3000))], "1024"),
+        ([user(words("a")), {"role": "assistant", "content": "b" * 70_000}, user(words("c"))], "has 70,002 characters"),
+        ([{"role": "system", "content": "b" * 70_000}, user(words("c"))], "has 70,001 characters"),
         ([user({"type": "image_url", "image_url": {"url": "data:image/png;base64,@@@"}}, words())], "not valid base64"),
         ([user({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, words())], "data:TYPE;base64,DATA"),
         ([user({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, words())], "expected a data: URL"),
@@ -228,12 +231,15 @@ def test_a_stream_that_is_closed_frees_its_slot(started, endless):
 def test_a_client_that_gives_up_frees_its_slot(started, endless, gate):
     live = started(max_batch=1)
     gate.close()
-    client = OpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0, timeout=0.5)
-    with pytest.raises(openai.APITimeoutError):
-        ask(client, [user(words())], max_tokens=900)
+    client = OpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0, timeout=3)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, client, [user(words())], max_tokens=900)
+        gate.wait()
+        with pytest.raises(openai.APITimeoutError):
+            asked.result()
     gate.open()
+    wait_until(lambda: 'btcchat_answers_total{reason="cancelled"} 1.0' in live.get("/metrics").text)
     wait_until_idle(live)
-    assert 'btcchat_answers_total{reason="cancelled"} 1.0' in live.get("/metrics").text
 
 
 def test_answers_to_simultaneous_clients_equal_those_alone(client, tiny):

@@ -145,6 +145,8 @@ def test_a_file_that_is_not_an_image_is_415(live, path, content, message):
         ("/v1/caption", {"bands": "1,2"}, "bands"),
         ("/v1/caption", {"stretch": "wide"}, "stretch"),
         ("/v1/caption", {"dates": ["2019"]}, "dates"),
+        ("/v1/caption", {"band": "4,3,2"}, "band"),
+        ("/v1/caption", {"bands": ["4,3,2", "1,2,3"]}, "bands"),
         ("/v1/change_map", {"nodata": "x"}, "nodata"),
         ("/v1/change_map", {"format": "gif"}, "format"),
         ("/v1/change_map", {"format": "geotiff"}, "after"),  # a PNG has no georeference
@@ -159,6 +161,8 @@ def test_a_wrong_field_is_422_and_named(live, path, fields, param):
 def test_a_missing_file_is_422_and_named(live):
     reply = live.post("/v1/caption", files={"before": BEFORE.read_bytes()})
     assert (reply.status_code, refusal(reply)["param"]) == (422, "after")
+    reply = live.post("/v1/caption", files={"before": BEFORE.read_bytes()}, data={"after": str(AFTER)})
+    assert refusal(reply)["message"] == "after: expected a file, but it is text; with curl, write -F after=@FILE"
     reply = live.post("/v1/frames", files=files(b"x"))
     assert (reply.status_code, refusal(reply)["param"]) == (422, "modality")
 

@@ -17,7 +17,7 @@ from btcchat.assets import PACKAGE
 EXAMPLE = PACKAGE / "assets" / "example"
 PAIR = [EXAMPLE / "before.png", EXAMPLE / "after.png"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SECONDS = 60  # until the model is loaded
+SECONDS = 120  # the longest wait for anything; long, because a loaded machine is slow
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def address():
         yield line[0]
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=60)
+        server.communicate(timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")  # Playwright's event loop must not outlive the module: other tests run their own
@@ -48,7 +48,9 @@ def browser():
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=1000 * SECONDS)
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -66,7 +68,7 @@ def open_page(browser, address):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(1000 * SECONDS)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda message: faults.append(message.text) if "violates" in message.text else None)
         page.on("request", lambda request: requests.append(request.url))

@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from btcchat import BTCChat
-from tests.serve.page.conftest import PAIR, answer, ask, choose, load_pair
+from tests.serve.page.conftest import PAIR, SECONDS, answer, ask, choose, load_pair
 
 HOSTILE = "<img src=x onerror='document.title=1'>"
 
@@ -28,6 +28,21 @@ def slide(page, selector: str, value: float) -> None:
         "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })) }",
         value,
     )
+
+
+def wait_until_stored(page, condition) -> None:
+    """Wait until what the browser keeps beside the files, which it stores a moment later, meets a condition."""
+    script = """() => new Promise((resolve) => {
+        indexedDB.open("btcchat").onsuccess = ({ target: { result: base } }) => {
+            const asked = base.transaction("page").objectStore("page").get("rest")
+            asked.onsuccess = () => { base.close(); resolve(asked.result) }
+        }
+    })"""
+    for _ in range(20 * SECONDS):
+        if condition(page.evaluate(script)):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("it was not stored")
 
 
 def test_an_uploaded_pair_is_captioned_as_from_python(page, model):
@@ -132,12 +147,12 @@ def test_a_reload_keeps_images_conversation_and_settings(page):
     reply = ask(page, "Were trees planted?")
     page.get_by_role("switch", name="Change map").check()
     page.locator("#map-tools").wait_for()
-    page.wait_for_timeout(500)  # it is stored a moment later
+    wait_until_stored(page, lambda kept: kept["map"]["on"] and kept["sessions"]["pair"]["turns"])
     page.reload()
     page.locator("#map-picture").wait_for()
     assert answer(page) == reply and page.locator("#turns .question").inner_text() == "Were trees planted?"
     page.get_by_role("button", name="New").click()
-    page.wait_for_timeout(500)
+    wait_until_stored(page, lambda kept: not kept["sessions"]["pair"]["turns"])
     page.reload()
     page.locator("#model").wait_for()
     assert page.locator(".zone").count() == 2 and page.locator("#turns article").count() == 0
