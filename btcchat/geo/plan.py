@@ -9,7 +9,6 @@ from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.area import read_area
-from btcchat.geo.dates import in_order
 from btcchat.geo.grid import choose_grid
 from btcchat.geo.inputs import Files
 from btcchat.geo.job import Job, TileReader, date_pairs
@@ -20,6 +19,7 @@ from btcchat.geo.settings import Settings, digest
 from btcchat.geo.stretch import overview, ranges
 from btcchat.geo.tiles import Tiles
 from btcchat.geo.warp import RESAMPLING, OnGrid
+from btcchat.media.dates import in_order
 
 log = logging.getLogger(__name__)
 MOST_DATES = 16

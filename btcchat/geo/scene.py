@@ -7,9 +7,9 @@ from pyproj import CRS
 from shapely import Polygon
 
 from btcchat.errors import BTCChatError
-from btcchat.geo.dates import scene_date
 from btcchat.geo.inputs import Files
 from btcchat.geo.projection import quadrilateral
+from btcchat.media.dates import scene_date
 from btcchat.media.raster import Raster
 from btcchat.media.reading import Reading
 
