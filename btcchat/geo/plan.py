@@ -135,7 +135,9 @@ class Plan:
         settings = self.settings
         area = None if aoi is None else read_area(aoi)
         self.aoi = None if area is None else {"file": os.path.abspath(str(aoi)), "hash": digest(area[0].wkb_hex)}
-        grid, self.overlap = choose_grid(self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area)
+        grid, self.overlap = choose_grid(
+            self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area, smallest=settings.tile
+        )
         self.tiles = Tiles(grid, settings.tile, settings.overlap)
         within = self.overlap.shape
         if area is not None:
