@@ -108,6 +108,7 @@ class Plan:
         dates = ", ".join(f"{scene.name} ({scene.date or 'no date'})" for scene in self.scenes)
         return [
             f"dates: {dates}",
+            f"bands shown: {'; '.join(scene.shown() for scene in self.scenes)}",
             f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m "
             f"({megapixels:,.1f} megapixels)",
             f"overlap of the dates: {self.overlap.share:.0%} of the smaller one",

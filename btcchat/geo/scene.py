@@ -76,6 +76,12 @@ class Scene:
             shape = shape.intersection(quadrilateral(raster.footprint))
         return shape
 
+    def shown(self) -> str:
+        """The bands that are red, green and blue, or one that is grey, for the plan."""
+        if len(self.rasters) > 1:
+            return "one of each file"
+        return ", ".join(map(str, self.rasters[0].channels.chosen)) + f" of {self.stored_bands}"
+
     def record(self) -> dict[str, object]:
         """For run.json."""
         return {

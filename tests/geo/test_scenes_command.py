@@ -25,6 +25,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert run_command(*pair, "--tile", 128, "--dry-run") == 0
     text = capsys.readouterr().out
     assert "grid: EPSG:32633, 384 x 384 pixels of 0.5 m (0.1 megapixels)" in text
+    assert "bands shown: 1, 2, 3 of 3; 1, 2, 3 of 3\n" in text
     assert "overlap of the dates: 100% of the smaller one" in text
     assert "tiles: 16 of 128 x 128 pixels (64 m)" in text and "expected time: about" in text
     assert set(tmp_path.iterdir()) == before
