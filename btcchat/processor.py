@@ -4,8 +4,10 @@ A request is a record whose last answer is missing. Both take the same path, so 
 same tokens and pixels as in training.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,12 +23,16 @@ from btcchat.checkpoint.parts import read_image_processor, read_tokenizer, token
 from btcchat.data.records import Record, check_encodable, written
 from btcchat.errors import BTCChatError, choose, wrong_type
 from btcchat.language_model.tokenizer import check_vocabulary
+from btcchat.media.dates import in_order
 from btcchat.media.frames import MODALITIES, Sources, load_frames
+from btcchat.media.notes import once
 from btcchat.media.reading import DEFAULT, Reading
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.prompt import IGNORE_INDEX
 from btcchat.prompt.token_layout import TokenLayout
 from btcchat.prompt.turns import ROLES
+
+logger = logging.getLogger(__name__)
 
 
 class Sample(TypedDict, total=False):
@@ -85,6 +91,10 @@ def request(
         check_encodable(" ".join(map(str, texts)), f"a text of {name}")
     if not question.strip():
         raise BTCChatError("the question is empty; ask something, e.g. 'What changed between the two images?'")
+    for earlier, later in pairwise(map(str, dates or ())):
+        if not in_order(earlier, later):
+            note = "these dates are not in order; give the earliest image first"
+            once(logger, note, f"{earlier}, {later}", logging.WARNING)
     return Record(
         where="the question",
         modality=modality,
@@ -249,7 +259,11 @@ class Processor:
         }
 
     def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
-        """The chat of a record with ``num_frames`` frames. Raises BTCChatError if its text does not fit them."""
+        """The chat of a record with ``num_frames`` frames. Raises BTCChatError if its text or dates do not fit them."""
+        if record.dates and record.modality in ("pair", "series") and len(record.dates) != num_frames:
+            raise BTCChatError(
+                f"dates: got {len(record.dates)} for a {record.modality} of {num_frames} images; give one for each"
+            )
         return prompt.turns_from_record(
             record.conversations,
             segments=self.layout.num_segments(record.modality, num_frames),

@@ -119,7 +119,7 @@ def test_an_unusable_video_is_an_error(folder, capsys, monkeypatch, name, words)
         ("before,new\na.png,b.png\n", "has no column after"),
         ("\nbefore,after\n", "has no column before and after"),
         ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
-        ("before,after\na\udcff.png,b.png\n", "'list.csv': not UTF-8 (invalid start byte at byte 14)"),
+        ("before,after\na\udcff.png,b.png\n", "'list.csv': not UTF-8 (invalid start byte); save it as CSV in UTF-8"),
         (f"before,after\na.png,{'b' * (2**20 + 1)}\n", "'list.csv' row 2: not CSV (a cell has more than 1,048,576 cha"),
     ],
 )

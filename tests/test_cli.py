@@ -140,6 +140,11 @@ def test_ask_passes_files_with_their_modality(folder, model, capsys, words, answ
     assert capsys.readouterr().out == answer + "\n"
 
 
+def test_an_unknown_argument_names_the_help_of_its_command(folder, model, capsys):
+    assert cli.main(["ask", "What changed?", "a.png", "b.png"]) == 2
+    assert capsys.readouterr().err == ("btcchat: error: unrecognized arguments: a.png b.png (see btcchat ask --help)\n")
+
+
 def test_dates_reach_the_model(folder, model):
     assert cli.main(["ask", "Q", "--series", "a.png", "b.png", "--dates", "2010", "2014"]) == 0
     assert model.calls[0]["dates"] == ["2010", "2014"]

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from btcchat import BTCChat, BTCChatError, Processor, Record, request
+from btcchat.media.notes import forget
 from btcchat.prompt import IMAGE_TOKEN_INDEX
 from tests.tiny import tiny_model
 
@@ -186,3 +187,21 @@ def test_the_system_text_of_a_template_can_be_replaced(tmp_path):
     processor.config.conv_version = "plain"
     with pytest.raises(BTCChatError, match="no system text; leave out the system message"):
         processor(record, train=False, system="Be brief.")
+
+
+@pytest.mark.parametrize(("modality", "count", "dates"), [("pair", 2, ["2011"]), ("series", 3, ["2011", "2012"])])
+def test_a_wrong_number_of_dates_is_named_with_the_number_of_images(model, modality, count, dates):
+    record = request("What changed?", modality, [picture(seed) for seed in range(count)], dates=dates)
+    with pytest.raises(BTCChatError, match=f"dates: got {len(dates)} for a {modality} of {count} images; give one"):
+        model.processor(record, train=False)
+
+
+def test_dates_in_the_wrong_order_give_one_warning(caplog):
+    forget()
+    request("What changed?", "pair", [picture(0), picture(1)], dates=["2011-05-01", "2019"])
+    assert not caplog.records
+    for _ in range(2):
+        request("What changed?", "pair", [picture(0), picture(1)], dates=["2019", "2011-05-01"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "2019, 2011-05-01: these dates are not in order; give the earliest image first"
+    ]

@@ -46,6 +46,14 @@ class Parser(HelpParser):
         if "-" in self.prefix_chars:
             self.add_argument("--plugin", **PLUGIN)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """As in argparse, but an error about unknown arguments names the help of their command."""
+        found: argparse.Namespace
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            getattr(found, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
     def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message} (see {self.prog} --help)")
 

@@ -1,31 +1,31 @@
 """Run `btcchat scenes` with its flags: one run, many runs, or a plan."""
 
 import argparse
-import csv
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from btcchat.commands.options import complain
 from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.console.progress import Progress
+from btcchat.data.pairs import read_csv
 from btcchat.errors import BTCChatError
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from btcchat.geo.facts import ModelFacts, model_facts
 from btcchat.geo.inputs import Files, find_files, stac_files
+from btcchat.geo.outputs.write import by_model
 from btcchat.geo.pair_model import BTCChatPairs, PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import FAILED
 from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of
 from btcchat.geo.settings import Settings
-from btcchat.limits.regular import regular
 
 MEASURED = 2  # tiles timed in a dry run
 
@@ -89,9 +89,14 @@ def run_one(sources: Sequence[Any], request: Request) -> int:
 
 def run_list(path: str, request: Request) -> int:
     """Run every pair of the list; name those that fail, and return an exit code for failures."""
-    out, rows = Path(request.args.out), _read_list(path)
+    out = Path(request.args.out)
+    rows, unusable = _read_list(path)
+    for fault in unusable:
+        complain(fault)
+    if not rows:
+        raise BTCChatError(f"--list {path}: none of its rows can be used")
     out.mkdir(parents=True, exist_ok=True)
-    faults = 0
+    faults = len(unusable)
     for place, name, sources in rows:
         folder = out / name
         try:
@@ -99,7 +104,7 @@ def run_list(path: str, request: Request) -> int:
                 record, failed = _run(plan, folder, request, resume=request.args.resume)
         except BTCChatError as error:
             faults += 1
-            print(f"btcchat: error: {place}: {error}", file=sys.stderr)
+            complain(f"{place}: {error}")
             continue
         faults += failed > 0
         _report(request.args, str(folder), record)
@@ -162,7 +167,10 @@ def _dry_run(plan: Plan, request: Request) -> int:
             break
     work(shown)
     seconds = (time.monotonic() - start) / max(1, len(shown)) * len(plan.numbers)
-    lines = [*plan.text(), f"expected time: about {_duration(seconds)}, estimated from {len(shown)} tiles"]
+    lines = [
+        *plan.text(),
+        f"expected time: about {_duration(seconds)}, estimated from {len(shown)} tile{'s' * (len(shown) != 1)}",
+    ]
     print("\n".join(lines))
     return 0
 
@@ -187,32 +195,28 @@ def _report(args: argparse.Namespace, out: str, record: dict[str, Any]) -> None:
     for line in record["summary"]:
         print(line)
     if record.get("summary_by_model"):
-        print(record["summary_by_model"])
+        print(by_model(record["summary_by_model"]))
     counts = record["counts"]
     left_out = "".join(f", {counts[name]} {name}" for name in ("skipped", "failed") if counts[name])
     say(f"tiles in {out}: {counts['done']} done{left_out}; {Path(out) / 'report.html'} shows them")
 
 
-def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
-    """(place, name of the folder, scenes) for each row of a CSV with the columns before, after and optionally id."""
-    folder = Path(path).parent
-    try:
-        with regular(Path(path)).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise BTCChatError(f"--list {path} cannot be read: {error}") from error
-    if not rows or not {"before", "after"} <= rows[0].keys():
-        raise BTCChatError(f"--list {path} has no rows with columns before,after[,id]")
+def _read_list(path: str) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+    """(place, name of the folder, scenes) of each usable row of a list, and one line for each unusable row."""
+    pairs, faults = read_csv(Path(path))
+    if not pairs and not faults:
+        raise BTCChatError(f"--list {path} lists no pairs")
     found: list[tuple[str, str, list[str]]] = []
-    for number, row in enumerate(rows, start=2):
-        name = row.get("id") or str(number - 1)
-        if not row["before"] or not row["after"]:
-            raise BTCChatError(f"--list {path} row {number}: before or after is empty")
-        if not re.fullmatch(r"[\w][\w .-]*", name) or name in {one for _, one, _ in found}:
-            raise BTCChatError(f"--list {path} row {number}: id '{name}' is repeated or not a valid folder name")
-        sources = [
-            cell if "://" in cell or cell.startswith("/") else str(folder / cell)
-            for cell in (row["before"], row["after"])
-        ]
-        found.append((f"{path} row {number}", name, sources))
-    return found
+    names: dict[str, str] = {}  # folder -> place
+    for pair in pairs:
+        name = pair.id or str((pair.row or 0) - 1)
+        if not re.fullmatch(r"[\w][\w .-]*", name):
+            faults.append(f"{pair.place}: the id '{name}' cannot name a folder; use letters, digits, - and _")
+        elif name in names:
+            faults.append(f"{pair.place}: the id '{name}' is already used by {names[name]}")
+        else:
+            names[name] = pair.place
+            cells = (pair.before, pair.after)
+            sources = [cell if "://" in cell or cell.startswith("/") else str(pair.folder / cell) for cell in cells]
+            found.append((pair.place, name, sources))
+    return found, faults

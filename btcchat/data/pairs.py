@@ -20,6 +20,7 @@ class Pair:
     id: str | None
     folder: Path
     place: str  # for errors: "list.csv row 4"
+    row: int | None = None  # of a CSV; the header is row 1
 
     @property
     def key(self) -> tuple[str | None, str, str]:
@@ -36,7 +37,7 @@ def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
     Row 1 of a CSV is its header, as in a spreadsheet. Raises BTCChatError if the list as a whole is unusable.
     """
     source = Path(source)
-    pairs, faults = _read_folder(source) if source.is_dir() else _read_csv(source)
+    pairs, faults = _read_folder(source) if source.is_dir() else read_csv(source)
     if not pairs and not faults:
         raise BTCChatError(f"'{source}' lists no pairs")
     usable: list[Pair] = []
@@ -57,7 +58,11 @@ def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
     return usable, faults
 
 
-def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
+def read_csv(path: Path) -> tuple[list[Pair], list[str]]:
+    """The pairs of a CSV in order, and one line for each row that lacks one of its cells or has too many.
+
+    Raises BTCChatError for a file that is not CSV in UTF-8, and for a header without before and after.
+    """
     existing_file(path, "list of pairs")
     rows = csv_rows(path, f"'{path}'")
     header = [name.strip().lower() for _, names in islice(rows, 1) for name in names]
@@ -79,7 +84,7 @@ def _read_csv(path: Path) -> tuple[list[Pair], list[str]]:
         if empty:
             faults.append(f"{place}: no {' and no '.join(empty)}; a pair needs before and after")
             continue
-        pairs.append(Pair(row["before"], row["after"], row.get("id") or None, path.parent, place))
+        pairs.append(Pair(row["before"], row["after"], row.get("id") or None, path.parent, place, number))
     return pairs, faults
 
 

@@ -19,7 +19,7 @@ def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
     existing_file(path, "area")
     try:
         about, _, geometry, _ = read(str(path), columns=[])
-        shapes = shapely.from_wkb(geometry)
+        shapes = () if geometry is None else shapely.from_wkb(geometry)  # None: a table, such as a CSV file
     except (DataSourceError, DataLayerError, shapely.errors.ShapelyError, ValueError, TypeError) as error:
         raise BTCChatError(f"--aoi {path} has no readable polygons: {' '.join(str(error).split())}") from error
     polygons = [shape for shape in shapes if shape is not None and shape.geom_type in ("Polygon", "MultiPolygon")]

@@ -66,12 +66,18 @@ class Overlap:
 
 
 def choose_grid(
-    scenes: Sequence[Scene], *, gsd: float | None = None, crs: str | None = None, aoi: tuple[BaseGeometry, CRS] | None
+    scenes: Sequence[Scene],
+    *,
+    gsd: float | None = None,
+    crs: str | None = None,
+    aoi: tuple[BaseGeometry, CRS] | None,
+    smallest: int = 1,
 ) -> tuple[Grid, Overlap]:
     """The grid of the last date, unless ``gsd`` (metres on the ground) or ``crs`` asks for another.
 
     A geographic CRS, or one whose metres are not metres on the ground (Web Mercator), is replaced by the local UTM
-    zone. aoi: an area to which the grid is cut, with its CRS. Raises BTCChatError if the dates do not overlap.
+    zone. aoi: an area to which the grid is cut, with its CRS. smallest: pixels a side that the grid keeps around a
+    smaller area, where the dates have them. Raises BTCChatError if the dates do not overlap.
     """
     last = scenes[-1]
     target = _target(last, crs)
@@ -80,16 +86,37 @@ def choose_grid(
     if aoi is not None:
         shape = shape.intersection(projection.projected(aoi[0], aoi[1], target))
         if shape.is_empty or not shape.area:
-            raise BTCChatError("--aoi is outside the area that all dates cover; check its coordinate system")
+            inside, outside = (_place(one, crs) for one, crs in ((overlap.shape, target), aoi))
+            raise BTCChatError(
+                f"--aoi ({outside}) is outside the area that all dates cover ({inside}); check its coordinate system, "
+                "and that longitude comes first"
+            )
     x, y, across, down = _pixels(last, target, gsd, shape)
-    left, bottom, right, top = shape.bounds
-    first, end = math.ceil((left - x) / across - 1e-3), math.floor((right - x) / across + 1e-3)
-    upper, lower = math.ceil((y - top) / down - 1e-3), math.floor((y - bottom) / down + 1e-3)
+    (left, bottom, right, top), (west, south, east, north) = shape.bounds, overlap.shape.bounds
+    first, end = _span((left - x) / across, (right - x) / across, (west - x) / across, (east - x) / across, smallest)
+    upper, lower = _span((y - top) / down, (y - bottom) / down, (y - north) / down, (y - south) / down, smallest)
     width, height = end - first, lower - upper
     if max(width, height) > LARGEST_SIDE:
         raise BTCChatError(f"the grid would have {width:,} x {height:,} pixels; give a larger --gsd, or --aoi")
     transform = Affine(across, 0, x + first * across, 0, -down, y - upper * down)
     return Grid(target.to_wkt(), transform, max(0, width), max(0, height)), overlap
+
+
+def _span(start: float, end: float, low: float, high: float, smallest: int) -> tuple[int, int]:
+    """The whole pixels from ``start`` to ``end``. If they are fewer, ``smallest`` of those from ``low`` to ``high``."""
+    first, last = math.ceil(start - 1e-3), math.floor(end + 1e-3)
+    lowest, highest = math.ceil(low - 1e-3), math.floor(high + 1e-3)
+    if last - first < smallest:
+        first = max(lowest, min(first - (smallest - (last - first)) // 2, highest - smallest))
+        last = min(highest, first + smallest)
+    return first, last
+
+
+def _place(shape: BaseGeometry, crs: CRS) -> str:
+    lon, lat = projection.centre(shape, crs)
+    if not math.isfinite(lon + lat):
+        return f"around x {shape.centroid.x:.6g}, y {shape.centroid.y:.6g}"
+    return f"around longitude {lon:.4f}, latitude {lat:.4f}"
 
 
 def _target(scene: Scene, crs: str | None) -> CRS:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.files import read_json
-from btcchat.geo.dates import day_in
+from btcchat.media.dates import day_in
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, or files of one band each

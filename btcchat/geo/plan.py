@@ -9,7 +9,6 @@ from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.area import read_area
-from btcchat.geo.dates import in_order
 from btcchat.geo.grid import choose_grid
 from btcchat.geo.inputs import Files
 from btcchat.geo.job import Job, TileReader, date_pairs
@@ -20,6 +19,7 @@ from btcchat.geo.settings import Settings, digest
 from btcchat.geo.stretch import overview, ranges
 from btcchat.geo.tiles import Tiles
 from btcchat.geo.warp import RESAMPLING, OnGrid
+from btcchat.media.dates import in_order
 
 log = logging.getLogger(__name__)
 MOST_DATES = 16
@@ -108,6 +108,7 @@ class Plan:
         dates = ", ".join(f"{scene.name} ({scene.date or 'no date'})" for scene in self.scenes)
         return [
             f"dates: {dates}",
+            f"bands shown: {'; '.join(scene.shown() for scene in self.scenes)}",
             f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m "
             f"({megapixels:,.1f} megapixels)",
             f"overlap of the dates: {self.overlap.share:.0%} of the smaller one",
@@ -135,7 +136,9 @@ class Plan:
         settings = self.settings
         area = None if aoi is None else read_area(aoi)
         self.aoi = None if area is None else {"file": os.path.abspath(str(aoi)), "hash": digest(area[0].wkb_hex)}
-        grid, self.overlap = choose_grid(self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area)
+        grid, self.overlap = choose_grid(
+            self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area, smallest=settings.tile
+        )
         self.tiles = Tiles(grid, settings.tile, settings.overlap)
         within = self.overlap.shape
         if area is not None:

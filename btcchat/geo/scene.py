@@ -7,9 +7,9 @@ from pyproj import CRS
 from shapely import Polygon
 
 from btcchat.errors import BTCChatError
-from btcchat.geo.dates import scene_date
 from btcchat.geo.inputs import Files
 from btcchat.geo.projection import quadrilateral
+from btcchat.media.dates import scene_date
 from btcchat.media.raster import Raster
 from btcchat.media.reading import Reading
 
@@ -75,6 +75,12 @@ class Scene:
                 raise BTCChatError(f"{raster.name} has another coordinate system than {self.rasters[0].name}")
             shape = shape.intersection(quadrilateral(raster.footprint))
         return shape
+
+    def shown(self) -> str:
+        """The bands that are red, green and blue, or one that is grey, for the plan."""
+        if len(self.rasters) > 1:
+            return "one of each file"
+        return ", ".join(map(str, self.rasters[0].channels.chosen)) + f" of {self.stored_bands}"
 
     def record(self) -> dict[str, object]:
         """For run.json."""

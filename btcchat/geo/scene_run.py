@@ -128,9 +128,11 @@ def threshold_of(plan: Plan, facts: ModelFacts) -> float:
 def check_gsd(plan: Plan, facts: ModelFacts) -> None:
     gsd = plan.tiles.grid.gsd
     if facts.gsd is not None and not 1 / FACTOR <= gsd / facts.gsd <= FACTOR:
+        coarse = gsd > facts.gsd and plan.settings.gsd is None  # a finer grid would not show more than the scenes do
+        way_out = "use a model trained on such images" if coarse else f"try --gsd {facts.gsd:g}"
         plan.warn(
             f"the grid has {gsd:.4g} m per pixel, but the model was trained on {facts.gsd:.4g} m, so its answers may "
-            "be wrong; choose another grid with --gsd"
+            f"be wrong; {way_out}"
         )
 
 

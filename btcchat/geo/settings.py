@@ -7,6 +7,7 @@ from typing import Any
 
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, choose
+from btcchat.geo.tiles import LARGEST, SMALLEST
 from btcchat.media.reading import DEFAULT, Reading
 
 FORMATS = {"geojson": ".geojson", "gpkg": ".gpkg", "geoparquet": ".parquet"}
@@ -38,7 +39,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
-            ("tile", self.tile, 16, 4096),
+            ("tile", self.tile, SMALLEST, LARGEST),
             ("overlap", self.overlap, 0, 0.75),
             ("min-valid", self.min_valid, 0, 1),
             ("min-change", self.min_change, 0, 1),
@@ -49,6 +50,8 @@ class Settings:
                 raise BTCChatError(f"--{name} is {value:g}, expected a number from {low:g} to {high:g}")
         if self.gsd is not None and not self.gsd > 0:
             raise BTCChatError(f"--gsd is {self.gsd:g}, expected metres on the ground, more than 0")
+        if any(not question.strip() for question in self.questions):
+            raise BTCChatError("a --question is empty; ask something, e.g. 'Were houses built?'")
         choose("map type", self.map_dtype, DTYPES)
         for name in self.formats:
             choose("format", name, FORMATS)

@@ -10,6 +10,7 @@ from shapely.geometry.base import BaseGeometry
 from btcchat.errors import BTCChatError
 from btcchat.geo.grid import Grid
 
+SMALLEST, LARGEST = 16, 4096  # pixels a side of a tile
 Window = tuple[int, int, int, int]  # left, top, width, height in pixels of the grid
 Part = tuple[float, float, float, float]  # the same, in fractions of pixels
 
@@ -30,10 +31,11 @@ class Tiles:
     def __post_init__(self) -> None:
         width, height = self.grid.width, self.grid.height
         if min(width, height) < self.side:
-            smaller = max(1, min(width, height))
+            smaller = min(width, height)
+            tile = f"--tile {smaller} or " if smaller >= SMALLEST else ""
             raise BTCChatError(
                 f"the dates share {width} x {height} pixels of {self.grid.gsd:.4g} m, but a tile has "
-                f"{self.side} x {self.side}; give --tile {smaller} or a smaller --gsd"
+                f"{self.side} x {self.side}; give {tile}a smaller --gsd"
             )
         object.__setattr__(self, "lefts", _starts(width, self.side, self.stride))
         object.__setattr__(self, "tops", _starts(height, self.side, self.stride))

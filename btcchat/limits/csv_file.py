@@ -25,7 +25,7 @@ def csv_rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
             for number, cells in enumerate(rows, start=1):
                 yield number, cells
     except UnicodeDecodeError as error:
-        raise BTCChatError(f"{name}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise BTCChatError(f"{name}: not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except csv.Error as error:
         reason = str(error)
         if "field larger" in reason:

@@ -73,7 +73,8 @@ def sample_video(
             log.info("%s: only %d of %d frames can be decoded", path, len(seen), total)
             frames, _ = _decode(path, track, _evenly_in_time(sorted(seen), wanted), max_pixels)
     except av.FFmpegError as error:
-        raise BTCChatError(f"video '{path}' cannot be decoded: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise BTCChatError(f"video '{path}' cannot be decoded: {reason}; convert it to MP4 (H.264)") from error
     if not frames:
         raise BTCChatError(f"video '{path}' has no frame that can be decoded; convert it to MP4 (H.264)")
     return frames

@@ -101,13 +101,22 @@ def _acquire(path: Path, name: str, way_out: str) -> int:
                 gone = f"if that process is gone, remove {path}"
                 raise BTCChatError(f"{name} is being written by {_words(owner)}; {way_out}, or, {gone}")
             if _is_at(file, path):  # else it was released, and so deleted, before we locked it
-                os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(Owner(os.getpid(), socket.gethostname())._asdict()).encode(), 0)
+                _claim(file, path, name)
                 return file
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+
+
+def _claim(file: int, path: Path, name: str) -> None:
+    """Write this process into a lock that it holds, or remove the lock."""
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(Owner(os.getpid(), socket.gethostname())._asdict()).encode(), 0)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise BTCChatError(f"{name} cannot be written: {error.strerror}; free some space") from error
 
 
 def _flock(file: int, owner: Owner | None) -> bool:

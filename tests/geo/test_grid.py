@@ -8,13 +8,13 @@ from rasterio.rpc import RPC
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from btcchat.errors import BTCChatError
-from btcchat.geo.dates import day_in, in_order, scene_date
 from btcchat.geo.grid import choose_grid
 from btcchat.geo.inputs import find_files
 from btcchat.geo.projection import area, metres
 from btcchat.geo.scene import Scene
 from btcchat.geo.tiles import Tiles
 from btcchat.geo.warp import OnGrid
+from btcchat.media.dates import day_in, in_order, scene_date
 from btcchat.media.reading import Reading
 from tests.geo.drawn import CORNER, UTM, picture, write
 
@@ -183,6 +183,7 @@ def test_dates_come_from_tags_and_names():
     assert scene_date({}, "city_2018.tif") == "2018" and scene_date({}, "scene_12.tif") is None
     assert day_in("20211399") is None
     assert in_order("2019", "2019-05-01") and in_order(None, "2019") and not in_order("2020-01-01", "2019")
+    assert not in_order("20200101", "2019-12-31") and in_order("31.12.2019", "01.01.2021") and in_order("wet", "dry")
 
 
 def test_the_bands_of_product_folders_are_found(tmp_path):

@@ -25,6 +25,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert run_command(*pair, "--tile", 128, "--dry-run") == 0
     text = capsys.readouterr().out
     assert "grid: EPSG:32633, 384 x 384 pixels of 0.5 m (0.1 megapixels)" in text
+    assert "bands shown: 1, 2, 3 of 3; 1, 2, 3 of 3\n" in text
     assert "overlap of the dates: 100% of the smaller one" in text
     assert "tiles: 16 of 128 x 128 pixels (64 m)" in text and "expected time: about" in text
     assert set(tmp_path.iterdir()) == before
@@ -44,6 +45,23 @@ def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsy
     assert run_command("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs") == 2
 
 
+@pytest.mark.parametrize("form", ["\ufeffbefore;after;id\r\n{};{};x\r\n", "Before,After,ID\n {}, {}, x\n"])
+def test_a_list_of_scenes_may_be_one_that_excel_wrote(pair, tmp_path, stub, capsys, form):
+    (tmp_path / "scenes.csv").write_text(form.format(pair[0].name, pair[1].name), encoding="utf-8")
+    assert run_command("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs", "--tile", 128) == 0
+    assert (tmp_path / "runs" / "x" / "run.json").is_file()
+
+
+def test_unusable_rows_of_a_list_of_scenes_are_named_and_the_others_run(pair, tmp_path, stub, capsys):
+    good = f"{pair[0].name},{pair[1].name}"
+    (tmp_path / "scenes.csv").write_text(f"before,after,id\na.tif,,\n{good},../evil\n{good},\n{good},2\n{good},2\n")
+    assert run_command("--list", tmp_path / "scenes.csv", "--out", tmp_path / "runs", "--tile", 128) == 3
+    errors = capsys.readouterr().err
+    assert "scenes.csv row 2: no after" in errors and "row 3: the id '../evil' cannot name a folder" in errors
+    assert "row 6: the id '2' is already used by scenes.csv row 5" in errors
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["2", "3"]  # row 4 has no id: pair 3
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
@@ -53,6 +71,8 @@ def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsy
         (("{a}", "{b}", "--crs", "EPSG:4326"), "--crs EPSG:4326 is in degrees"),
         (("{a}", "{b}", "--crs", "nonsense"), "--crs nonsense: unknown coordinate system"),
         (("{a}", "{b}", "--dates", "2019"), "got 1 date for 2 scenes"),
+        (("{a}", "{b}", "--gsd", 10000), "but a tile has 256 x 256; give a smaller --gsd"),
+        (("{a}", "{b}", "--question", " "), "a --question is empty"),
         (("--before", "{a}"), "give the scenes in one way"),
         (("{a}", "{b}", "--aoi", "none.geojson"), "area 'none.geojson' not found"),
         (("https://example.org/a.tif", "{b}"), "--allow-remote"),

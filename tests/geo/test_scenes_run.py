@@ -240,6 +240,30 @@ def test_only_tiles_in_the_area_of_interest_are_done(pair, tmp_path):
     area.write_text("{}")
     with pytest.raises(BTCChatError, match="--aoi .* has no readable polygons"):
         run_scenes(pair, tmp_path / "other", aoi=area)
+    triangle((-10, -10), (10, -10), (10, 10))  # 40 pixels
+    record, rows = run_scenes(pair, tmp_path / "small", aoi=area)
+    assert record["grid"]["size"] == [128, 128] and len(rows) == 1
+    left, top = record["grid"]["transform"][2], record["grid"]["transform"][5]
+    assert abs(left + 32 - x) <= 1 and abs(top - 32 - y) <= 1  # the area is in the middle of the tile
+    x, y = CORNER[0] + 5, CORNER[1] - 5
+    triangle((-5, -5), (5, -5), (5, 5))  # in a corner of the scenes
+    record, rows = run_scenes(pair, tmp_path / "corner", aoi=area)
+    assert record["grid"]["size"] == [128, 128] and record["grid"]["transform"][2] == CORNER[0]
+
+
+def test_an_area_of_interest_that_is_elsewhere_or_not_an_area_is_refused(pair, tmp_path):
+    area = tmp_path / "area.geojson"
+    ring = [[41.7, 13.0], [41.8, 13.0], [41.8, 13.1], [41.7, 13.0]]
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    with pytest.raises(
+        BTCChatError, match=r"--aoi \(around longitude 41.76.*, latitude 13.03.*\) is outside"
+    ) as raised:
+        run_scenes(pair, tmp_path / "out", aoi=area)
+    assert "that longitude comes first" in str(raised.value) and len(str(raised.value)) <= 300
+    table = tmp_path / "area.csv"
+    table.write_text("x,y\n1,2\n")
+    with pytest.raises(BTCChatError, match="area.csv has no polygon; give a file with at least one"):
+        run_scenes(pair, tmp_path / "out", aoi=table)
 
 
 def test_a_model_summarizes_all_captions_if_they_fit(pair, tmp_path):
@@ -249,7 +273,7 @@ def test_a_model_summarizes_all_captions_if_they_fit(pair, tmp_path):
             asked = []
             record = run.finish(lambda text: asked.append(text) or "Houses were built.")
             assert record["summary_by_model"] == "Houses were built." and "a house was built" in asked[0]
-            assert "<li>Houses were built.</li>" in (tmp_path / "out" / "report.html").read_text()
+            assert "<li>summary by the model: Houses were built.</li>" in (tmp_path / "out" / "report.html").read_text()
 
             def too_long(text):
                 raise BTCChatError("the prompt is too long")

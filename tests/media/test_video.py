@@ -83,7 +83,7 @@ def test_a_file_that_is_not_a_video_is_an_error(tmp_path, name):
 
 def test_an_image_is_not_a_video(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(BTCChatError, match="cannot be decoded"):
+    with pytest.raises(BTCChatError, match="cannot be decoded: .*; convert it to MP4"):
         load_frames("video", tmp_path / "a.png")
 
 

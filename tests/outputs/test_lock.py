@@ -124,3 +124,12 @@ def test_two_names_of_a_file_have_one_lock(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path):
     with pytest.raises(BTCChatError, match="it cannot be written: No such file or directory"):
         Lock(tmp_path / "none" / ".lock", "it")
+
+
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_lock(path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert refused(path) == "--out X cannot be written: No space left on device; free some space"
+    assert not path.exists()

@@ -44,9 +44,14 @@ def write_outputs(run: "SceneRun", summarizer: Callable[[str], str] | None) -> d
     }
     if summarizer is not None:
         written["summary_by_model"] = _summary(run, features, summarizer)
-    words = [text] if (text := written.get("summary_by_model")) else []
+    words = [by_model(text)] if (text := written.get("summary_by_model")) else []
     write_report(out / "report.html", run, features, [*words, *lines])
     return written
+
+
+def by_model(summary: str) -> str:
+    """The language model's summary for people, who see it among the lines that btcchat counted."""
+    return f"summary by the model: {summary}"
 
 
 def _about(run: "SceneRun") -> dict[str, Any]:

@@ -55,7 +55,10 @@ class Raster:
             self.source, virtual = existing_file(source, "image"), False
             driver = raster_driver(self.source)
         if driver is None:
-            raise BTCChatError(f"image '{self.source}' is not a TIFF or JPEG 2000 file (nor a PNG or PPM of 16 bits)")
+            raise BTCChatError(
+                f"image '{self.source}' is not a TIFF or JPEG 2000 file (nor a PNG or PPM of 16 bits); "
+                "convert it: gdal_translate IN OUT.tif"
+            )
         self.name = str(self.source)
         self.has_windows = driver in ("GTiff", "JP2OpenJPEG")  # a part can be read without everything before it
         self._opening = Opening(self.source, driver, virtual=virtual)

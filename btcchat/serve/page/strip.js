@@ -95,7 +95,7 @@ function draw() {
   if (kind === "pair") list.children[0].after(element("li", { class: "between" }, button("swap", "Swap before and after", 0, swap)));
   if (kind === "series") extras.push(element("label", { class: "button" }, chooser(null, "Add dates to the series", 9), "Add dates"));
   if (isVideo) {
-    const about = `${files[0].name}: the ${frames.length} frames that the model sees`;
+    const about = `${files[0].name}: ${frames.length === 1 ? "the frame" : `the ${frames.length} frames`} that the model sees`;
     extras.push(element("p", { class: "row soft" }, about, replace(0)));
   }
   const key = focusKey ?? (strip.contains(document.activeElement) ? document.activeElement.dataset.key : null);

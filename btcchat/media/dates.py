@@ -1,4 +1,4 @@
-"""Find out when a scene was taken, from the tags or the names of its files."""
+"""Find out when an image was taken, from the tags or the names of its files, and compare two dates."""
 
 import re
 from collections.abc import Mapping
@@ -43,8 +43,9 @@ def day_in(text: str) -> str | None:
 
 
 def in_order(earlier: str | None, later: str | None) -> bool:
-    """Whether two dates are in the right order; True if one of them is unknown."""
-    if earlier is None or later is None:
+    """Whether two dates are in the right order; True if one is unknown or `scene_date` cannot read it."""
+    first, second = (date and scene_date({}, date) for date in (earlier, later))
+    if not first or not second:
         return True
-    length = min(len(earlier), len(later))  # a year and a full date are compared by year
-    return earlier[:length] <= later[:length]
+    length = min(len(first), len(second))  # a year and a full date are compared by year
+    return first[:length] <= second[:length]
