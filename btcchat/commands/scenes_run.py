@@ -1,7 +1,6 @@
 """Run `btcchat scenes` with its flags: one run, many runs, or a plan."""
 
 import argparse
-import csv
 import json
 import re
 import sys
@@ -25,7 +24,7 @@ from btcchat.geo.plan import Plan
 from btcchat.geo.rows import FAILED
 from btcchat.geo.scene_run import SceneRun, check_gsd, threshold_of
 from btcchat.geo.settings import Settings
-from btcchat.limits.regular import regular
+from btcchat.limits.csv_file import csv_rows
 
 MEASURED = 2  # tiles timed in a dry run
 
@@ -197,19 +196,26 @@ def _read_list(path: str) -> list[tuple[str, str, list[str]]]:
     """(place, name of the folder, scenes) for each row of a CSV with the columns before, after and optionally id."""
     folder = Path(path).parent
     try:
-        with regular(Path(path)).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise BTCChatError(f"--list {path} cannot be read: {error}") from error
-    if not rows or not {"before", "after"} <= rows[0].keys():
-        raise BTCChatError(f"--list {path} has no rows with columns before,after[,id]")
+        rows = [(number, [cell.strip() for cell in cells]) for number, cells in csv_rows(path, f"--list {path}")]
+    except OSError as error:
+        raise BTCChatError(f"--list {path} cannot be read: {error.strerror}") from error
+    header = [name.lower() for _, names in rows[:1] for name in names]
+    rows = [(number, cells) for number, cells in rows[1:] if any(cells)]
+    if not rows or not {"before", "after"} <= {*header}:
+        raise BTCChatError(f"--list {path} has no rows with columns before,after[,id]; add them")
     found: list[tuple[str, str, list[str]]] = []
-    for number, row in enumerate(rows, start=2):
+    for number, cells in rows:
+        if len(cells) > len(header):
+            raise BTCChatError(f"--list {path} row {number}: {len(cells)} cells, but the header has {len(header)}")
+        row = dict(zip(header, cells, strict=False))
         name = row.get("id") or str(number - 1)
-        if not row["before"] or not row["after"]:
-            raise BTCChatError(f"--list {path} row {number}: before or after is empty")
+        if not row.get("before") or not row.get("after"):
+            raise BTCChatError(f"--list {path} row {number}: before or after is empty; give both")
         if not re.fullmatch(r"[\w][\w .-]*", name) or name in {one for _, one, _ in found}:
-            raise BTCChatError(f"--list {path} row {number}: id '{name}' is repeated or not a valid folder name")
+            raise BTCChatError(
+                f"--list {path} row {number}: id '{name}' is repeated or not a valid folder name; use letters, digits, "
+                "'_', '-', '.' and blanks"
+            )
         sources = [
             cell if "://" in cell or cell.startswith("/") else str(folder / cell)
             for cell in (row["before"], row["after"])
