@@ -13,7 +13,7 @@ from btcchat.commands import COMMANDS
 from btcchat.commands.options import RAW, Parser, complain
 from btcchat.console import ending
 from btcchat.console.messages import Formatter
-from btcchat.console.signals import ends_in_order
+from btcchat.console.signals import clean_exit
 from btcchat.plugins import enable_flags, take_flags
 
 DESCRIPTION = """\
@@ -31,7 +31,7 @@ Say what changed between two dates of the same place, or ask about an image, a s
 Without --model, btcchat uses the packaged tiny model, a demonstration trained on synthetic scenes."""
 
 
-@ends_in_order
+@clean_exit
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; an error is one line on stderr. See `console.ending`."""
     return ending.run(lambda: _command(sys.argv[1:] if argv is None else argv), complain)

@@ -33,6 +33,12 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
+def not_utf8(name: str, error: UnicodeDecodeError) -> BTCChatError:
+    """The error for the file ``name``. It quotes the place, as the error's position counts from the last block read."""
+    near = repr(bytes(error.object[max(error.start - 12, 0) : error.end + 12]))[1:]
+    return BTCChatError(f"{name}: not UTF-8 near {near}; save it as UTF-8")
+
+
 def wrong_type(name: str, value: object, expected: str) -> TypeError:
     """The error for an argument ``name`` whose value has a wrong type."""
     return TypeError(f"{name} must be {expected}, not {type(value).__name__}")

@@ -111,11 +111,11 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text in UTF-8. Raises BTCChatError "not JSON (why)", which names no file."""
+    """The value of a JSON text in UTF-8. Raises BTCChatError "not JSON (why)" or "not UTF-8 (...)", without a name."""
     try:
         return json.loads(data.rstrip().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise BTCChatError(f"not UTF-8 (byte {error.start + 1})") from None
+        raise BTCChatError(f"not UTF-8 (byte {error.start + 1}; save it as UTF-8)") from None
     except (ValueError, RecursionError) as error:
         raise BTCChatError(f"not JSON ({why_not_json(error)})") from None
 
@@ -130,8 +130,8 @@ def why_not_json(error: ValueError | RecursionError) -> str:
 
 
 def json_kind(value: object) -> str:
-    """The kind of a JSON value, for an error: "a list", "a number"."""
-    return KINDS.get(type(value), "a number")
+    """The kind of a JSON value, for an error: "a list", "a number"; of any other value, the name of its type."""
+    return KINDS.get(type(value)) or ("a number" if isinstance(value, int | float) else type(value).__name__)
 
 
 def read_json(path: str | Path, *keys: str, schema: Any = None, missing: str = "", way_out: str = "") -> dict[str, Any]:

@@ -114,12 +114,12 @@ def test_an_unusable_video_is_an_error(folder, capsys, monkeypatch, name, words)
     "text, words",
     [
         ("", "list of pairs 'list.csv' is empty"),
-        ("before,after\n", "'list.csv' lists no pairs"),
+        ("before,after\n", "'list.csv' lists no pairs; add rows of before,after"),
         ("old,new\na.png,b.png\n", "has no column before and after; found old, new, expected before,after[,id]"),
         ("before,new\na.png,b.png\n", "has no column after"),
         ("\nbefore,after\n", "has no column before and after"),
         ('before,after\n"a.png,b.png\n', "'list.csv' row 2: not CSV (unexpected end of data)"),
-        ("before,after\na\udcff.png,b.png\n", "'list.csv': not UTF-8 (invalid start byte); save it as CSV in UTF-8"),
+        ("before,after\na\udcff.png,b.png\n", "'list.csv': not UTF-8 near 'fore,after\\na\\xff.png,b.png\\n'"),
         (f"before,after\na.png,{'b' * (2**20 + 1)}\n", "'list.csv' row 2: not CSV (a cell has more than 1,048,576 cha"),
     ],
 )
@@ -183,7 +183,8 @@ def test_a_folder_of_pairs_needs_subfolders_a_and_b(folder, capsys):
         (folder / "train" / side).mkdir(parents=True)
     line = fault(capsys, ["caption", "--pairs", ".", "--out", "out.jsonl"])
     assert "needs subfolders A (before) and B (after); give train, which has them" in line
-    assert "'train' lists no pairs" in fault(capsys, ["caption", "--pairs", "train", "--out", "out.jsonl"])
+    line = fault(capsys, ["caption", "--pairs", "train", "--out", "out.jsonl"])
+    assert "'train' lists no pairs; put images into its folders A and B" in line
 
 
 def test_an_image_without_its_counterpart_is_reported(folder, capsys, monkeypatch):

@@ -3,7 +3,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -59,9 +58,10 @@ HELP = [
 
 
 @pytest.mark.parametrize("words", HELP)
-def test_help_does_not_import_torch(words):
+def test_help_imports_nothing_heavy(words):
     code = "import sys\nfrom btcchat.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    "
-    code += "assert not stop.code\nassert not {'torch', 'numpy', 'PIL', 'transformers'} & set(sys.modules)"
+    heavy = {"torch", "numpy", "PIL", "transformers", "rasterio", "av", "pydantic"}
+    code += f"assert not stop.code\nassert not {heavy} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "btcchat" in done.stdout
@@ -340,14 +340,6 @@ def test_the_real_pairs_are_listed(shared):
 
     pairs, faults = read_pairs(shared / "data" / "samples" / "joplin_tornado")
     assert [pair.id for pair in pairs] == ["0", "1", "2", "3"] and not faults
-
-
-@pytest.mark.slow
-def test_help_appears_quickly():
-    """The limit is far above the time that benchmarks/startup.py measures: it only catches a heavy import."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "btcchat", "--help"], capture_output=True, check=True)
-    assert time.perf_counter() - start < 2
 
 
 def test_a_reader_that_stops_early_gets_no_traceback():

@@ -133,7 +133,7 @@ BROKEN = {
     b"": "is not JSON (Expecting value, column 1)",
     b'{"a": 1': "is not JSON (Expecting ',' delimiter, column 8)",
     b'{"a": 1,\n "b"}': "is not JSON (Expecting ':' delimiter, line 2, column 5)",
-    b'{"a": "caf\xe9"}': "is not UTF-8 (byte 11)",
+    b'{"a": "caf\xe9"}': "is not UTF-8 (byte 11; save it as UTF-8)",
     b"[" * 100_000: "is not JSON (nested too deeply)",
     b'{"a": ' + b"9" * 5000 + b"}": "is not JSON (a number with too many digits)",
     b"[1]": "holds a list, expected an object {...}",
@@ -195,7 +195,7 @@ def test_rows_are_read_back_with_their_line_numbers(tmp_path):
     ("line", "words"),
     [
         (b'{"a": 1', "not JSON (Expecting ',' delimiter, column 8); expected one object per line"),
-        (b'{"a": "caf\xe9"}', "not UTF-8 (byte 11); expected one object per line"),
+        (b'{"a": "caf\xe9"}', "not UTF-8 (byte 11; save it as UTF-8); expected one object per line"),
         (b"[" * 100_000, "not JSON (nested too deeply); expected one object per line"),
         (b"[1, 2]", "got a list, expected one object {...} per line"),
     ],

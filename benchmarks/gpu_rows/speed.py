@@ -76,4 +76,4 @@ ATTENTIONS = {
 
 
 def peak_line(peak: float) -> str:
-    return f"bf16 GEMM peak in this process: {peak / 1e12:.3g} TFLOP/s"
+    return f"bf16 product in this process: {peak / 1e12:.3g} TFLOP/s"

@@ -32,14 +32,20 @@ def add(commands: Commands) -> None:
     add("--eval", metavar="MIXTURE", help="evaluation data (default: the val splits of --data)")
     test = "allow a test split in --eval; the table will mention it"
     add("--i-know-this-is-the-test-split", action="store_true", help=test)
-    add("--seeds", type=at_least_1, default=3, metavar="N", help="trainings per encoder (default 3)")
+    add("--seeds", type=at_least_1, default=3, metavar="N", help="training runs per encoder (default 3)")
     add(
         "--out",
         metavar="DIR",
         default="runs/compare_encoders",
-        help="folder for the trainings and the table (default runs/compare_encoders)",
+        help="folder for the training runs and the table (default runs/compare_encoders)",
     )
-    add("--jobs", type=at_least_1, default=1, metavar="N", help="parallel trainings, which share the cores (default 1)")
+    add(
+        "--jobs",
+        type=at_least_1,
+        default=1,
+        metavar="N",
+        help="runs at the same time, which share the cores (default 1)",
+    )
     add(
         "--data-root",
         "--data_root",
@@ -50,10 +56,15 @@ def add(commands: Commands) -> None:
     add = parser.add_argument_group("training").add_argument
     start = "checkpoint whose tower, projector and language model they share (default tiny, the packaged model)"
     add("--start", metavar="PATH_OR_ID", default="tiny", help=start)
-    preset = "preset or YAML file of each training, see btcchat train --list (default tiny/3_llm)"
+    preset = "preset or YAML file of each training run, see btcchat train --list (default tiny/3_llm)"
     add("--preset", default="tiny/3_llm", metavar="NAME", help=preset)
-    add("--steps", type=at_least_1, metavar="N", help="optimizer steps of each training")
-    add("--epochs", type=float, metavar="N", help="epochs of each training, instead of --steps (default: the preset's)")
+    add("--steps", type=at_least_1, metavar="N", help="optimizer steps of each training run")
+    add(
+        "--epochs",
+        type=float,
+        metavar="N",
+        help="epochs of each run, instead of --steps (default: the preset's)",
+    )
     flag = "another flag of btcchat train, e.g. learning_rate=1e-4 (repeatable)"
     add("--set", action="append", default=[], metavar="FLAG=VALUE", help=flag)
     add = parser.add_argument_group("table").add_argument
@@ -90,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         say(line)
 
-    with redirect_stdout(sys.stderr):  # output of the trainings
+    with redirect_stdout(sys.stderr):  # output of the training runs
         result = compare(plan, tell)
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
     tell(f"comparison.md and comparison.json are in {plan.out}")

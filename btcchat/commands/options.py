@@ -84,9 +84,9 @@ def add_media(parser: argparse.ArgumentParser) -> None:
 def add_images(parser: argparse.ArgumentParser) -> None:
     """Add the flags for reading images; `reading` returns the chosen values."""
     add = parser.add_argument_group("reading images (docs/inputs.md)").add_argument
-    bands = "red, green and blue bands of a raster, e.g. 4,3,2 (default: those marked as such, else the first)"
+    bands = "red, green and blue bands of a raster, e.g. 4,3,2 (default: those marked as such, else the first three)"
     add("--bands", metavar="R,G,B", help=bands)
-    ways = "range of values beyond 8 bits: shared by all dates (default), per-date, none or LOW,HIGH"
+    ways = "black and white points beyond 8 bits: shared by all dates (shared, default), per-date, none or LOW,HIGH"
     add("--stretch", metavar="WAY", default="shared", help=f"{ways}; write --stretch=-25,0 if LOW is negative")
     add("--nodata", metavar="V", help="the no-data value, or none (default: as in the file)")
 

@@ -63,7 +63,7 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
     valid = "minimum share of valid pixels in a tile; others are skipped and listed (default 0.5)"
     add("--min-valid", type=at_least_0, default=0.5, metavar="S", help=valid)
     add("--dates", nargs="+", metavar="DATE", help="dates of the scenes (default: from their tags or names)")
-    shift = "if the dates are not aligned: auto, ignore, or a shift RIGHT,DOWN in pixels (default: stop above 3)"
+    shift = "if the dates are not aligned: auto, ignore, or a shift RIGHT,DOWN in pixels (default: stop if above 3)"
     add("--shift", metavar="WAY", help=shift)
     add_images(parser)
 

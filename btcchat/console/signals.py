@@ -16,7 +16,7 @@ class Terminated(SystemExit):
     """Raised on SIGTERM. Like KeyboardInterrupt, it is not caught by ``except Exception``."""
 
 
-def ends_in_order(main: Command) -> Command:
+def clean_exit(main: Command) -> Command:
     """Decorate ``main`` to clean up (``with``, ``finally``) after Ctrl-C and SIGTERM, and then return 130 or 143."""
 
     @functools.wraps(main)

@@ -39,7 +39,8 @@ def read_pairs(source: str | Path) -> tuple[list[Pair], list[str]]:
     source = Path(source)
     pairs, faults = _read_folder(source) if source.is_dir() else read_csv(source)
     if not pairs and not faults:
-        raise BTCChatError(f"'{source}' lists no pairs")
+        wanted = "put images into its folders A and B" if source.is_dir() else "add rows of before,after[,id]"
+        raise BTCChatError(f"'{source}' lists no pairs; {wanted}")
     usable: list[Pair] = []
     seen: dict[str | tuple[str, str], str] = {}  # id, or paths -> place
     for pair in pairs:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urljoin
 
 from btcchat.errors import BTCChatError, wrong_type
-from btcchat.files import read_json
+from btcchat.files import json_kind, read_json
 from btcchat.media.dates import day_in
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -112,9 +112,10 @@ def _fetched(address: str) -> dict[str, Any]:
         answer.raise_for_status()
         content = answer.json()
     except (requests.RequestException, ValueError) as error:
-        raise BTCChatError(f"the STAC item {address} could not be downloaded: {str(error)[:120]}") from error
+        reason = f"{str(error)[:120]}; check the address"
+        raise BTCChatError(f"the STAC item {address} could not be downloaded: {reason}") from error
     if not isinstance(content, dict):
-        raise BTCChatError(f"{address} is not a STAC item")
+        raise BTCChatError(f"{address} is not a STAC item: it is {json_kind(content)}, expected an object")
     return content
 
 

@@ -72,7 +72,10 @@ class Scene:
         shape = quadrilateral(self.rasters[0].footprint)
         for raster in self.rasters[1:]:
             if crs_of(raster) != self.crs:
-                raise BTCChatError(f"{raster.name} has another coordinate system than {self.rasters[0].name}")
+                raise BTCChatError(
+                    f"{raster.name} and {self.rasters[0].name} are bands of one date, but have different coordinate "
+                    "systems; reproject one of them: gdalwarp -t_srs CRS IN OUT"
+                )
             shape = shape.intersection(quadrilateral(raster.footprint))
         return shape
 
@@ -97,7 +100,9 @@ class Scene:
 
 def crs_of(raster: Raster) -> CRS:
     if raster.crs is None:
-        raise BTCChatError(f"image '{raster.name}' has no coordinate reference system")
+        raise BTCChatError(
+            f"image '{raster.name}' has no coordinate reference system; set it: gdal_edit.py -a_srs EPSG:CODE FILE"
+        )
     return CRS.from_wkt(raster.crs.to_wkt())
 
 
@@ -108,10 +113,7 @@ def _check_placed(raster: Raster) -> None:
             f"image '{raster.name}' is georeferenced only by {by}, which is not enough for a map; "
             f"rectify it first: {command} IN OUT"
         )
-    if raster.crs is None:
-        raise BTCChatError(
-            f"image '{raster.name}' has no coordinate reference system; set it: gdal_edit.py -a_srs EPSG:CODE FILE"
-        )
+    crs_of(raster)
     if raster.transform.is_identity:
         raise BTCChatError(
             f"image '{raster.name}' has no geotransform, so the place of its pixels is unknown; "

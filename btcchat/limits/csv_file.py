@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, not_utf8
 from btcchat.limits.regular import regular
 
 MOST_CHARACTERS = 2**20  # per cell
@@ -25,7 +25,7 @@ def csv_rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
             for number, cells in enumerate(rows, start=1):
                 yield number, cells
     except UnicodeDecodeError as error:
-        raise BTCChatError(f"{name}: not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+        raise not_utf8(name, error) from error
     except csv.Error as error:
         reason = str(error)
         if "field larger" in reason:

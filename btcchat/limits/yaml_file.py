@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, not_utf8
 from btcchat.limits.regular import read_bounded
 
 MOST_BYTES = 2**20
@@ -18,6 +18,8 @@ def read_yaml(path: Path) -> Any:
         text = read_bounded(path, MOST_BYTES).decode("utf-8")
         _check_expansion(text)
         return yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise not_utf8(str(path), error) from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # the last three: bad numbers, dates, keys
         raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 

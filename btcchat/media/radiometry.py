@@ -68,7 +68,10 @@ def value_ranges(images: Sequence[Deep], stretch: Stretch) -> list[tuple[float, 
     """For each image the values that become black and white. Raises BTCChatError for one without a valid pixel."""
     for image in images:
         if not image.valid.any():
-            raise BTCChatError(f"image '{image.name}' has no valid pixel: all are no-data or not a number")
+            raise BTCChatError(
+                f"image '{image.name}' has no valid pixel: all are no data or not a number; if that is wrong, set the "
+                "no-data value (--nodata)"
+            )
     if isinstance(stretch, tuple):
         return [stretch] * len(images)
     if stretch == "none":

@@ -5,11 +5,11 @@ import sys
 from btcchat.console import ending
 from btcchat.console.parser import HelpParser
 from btcchat.console.progress import Progress
-from btcchat.console.signals import ends_in_order
+from btcchat.console.signals import clean_exit
 from btcchat.synthetic.write import SampleCounts, write_dataset
 
 
-@ends_in_order
+@clean_exit
 def main(argv: list[str] | None = None) -> int:
     return ending.run(lambda: _write(argv), lambda message: print(f"btcchat: error: {message}", file=sys.stderr))
 

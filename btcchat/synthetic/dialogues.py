@@ -18,7 +18,7 @@ FILES = {
 }
 ALONE = 3  # questions of a sample that are asked alone
 # Of a chat: at least, less than. Many on an image, as they are about many things; those on a change are about the same
-# one, and from the second on their answers can be read from earlier ones.
+# one, so from the second on an answer could be derived from earlier ones.
 QUESTIONS = {"pair": (4, 9), "image": (14, 22), "series": (5, 10), "video": (5, 10)}
 UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
 
@@ -28,8 +28,8 @@ def dialogues(sample: SyntheticSample) -> list[tuple[str, SyntheticSample, Turns
 
     The dense answers teach a fresh model to look; from captions alone it learns to guess. For a pair, the list of what
     changed teaches it to find the one place of nine that did. That list shows the later date first, so that it cannot
-    be learned by heart from the dense answer to the same images. A question that is asked alone must be looked up;
-    later in a chat, earlier answers help.
+    be learned by heart from the dense answer to the same images. A question that is asked alone can only be answered
+    from the images; later in a chat, it could also be answered from earlier answers.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
     requests = words()["requests"]
@@ -46,10 +46,13 @@ def dialogues(sample: SyntheticSample) -> list[tuple[str, SyntheticSample, Turns
 
 
 def chat(sample: SyntheticSample) -> Turns:
-    """Questions and a caption. The caption mostly comes last, because answers after it can be read from it.
+    """Questions and a caption.
 
-    One question in seven has no answer in the scenes. The dense description is left out because a model would learn to
-    summarise it, not to look.
+    The caption comes last in half of the chats about a pair, and in three quarters of the others, so that the questions
+    before it have to be answered from the images. Where it comes first, it is meant to teach answers that agree with
+    it; the packaged model learned little of that (docs/results.md: "answers agree with its own caption"). One question
+    in seven has no answer in the scenes. The dense description is left out because a model would learn to summarise
+    it, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     turns = _asked(rng, sample, int(rng.integers(*QUESTIONS[sample.task])))

@@ -60,6 +60,15 @@ PLUGIN_HELP = "Python module that adds parts; may be repeated, and is imported b
 REPORTS = {"tensorboard": "tensorboard", "wandb": "wandb", "none": None}  # --report_to -> package
 
 
+class FlagHelp(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default of a flag to its help, but not "(default: None)"."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if isinstance(action, argparse._StoreFalseAction):
+            return f"Set --{action.dest} to False."
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class Parser(HfArgumentParser):
     """An error is a BTCChatError, without the usage text."""
 
@@ -74,6 +83,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
     parser = Parser(
         (ModelArguments, DataArguments, TrainingArguments),
         allow_abbrev=False,
+        formatter_class=FlagHelp,
         epilog="--preset NAME adds the flags of a preset (see `btcchat train --list`); --preset NAME --smoke runs two "
         "steps of it on a random model.",
     )

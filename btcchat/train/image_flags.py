@@ -11,13 +11,11 @@ class ImageArguments:
 
     bands: str | None = field(
         default=None,
-        metadata={
-            "help": "Bands of a raster that are red, green, blue, e.g. 4,3,2. Default: the marked or first ones."
-        },
+        metadata={"help": "Red, green, blue bands, e.g. 4,3,2. Default: those marked as such, else the first three."},
     )
     stretch: str = field(
         default="shared",
-        metadata={"help": "More than 8 bits to grey levels: shared by all dates, per-date, none or LOW,HIGH."},
+        metadata={"help": "Black and white points beyond 8 bits: shared (by all dates), per-date, none or LOW,HIGH."},
     )
     nodata: str | None = field(
         default=None, metadata={"help": "The value that is no data, or none. Default: taken from the file."}

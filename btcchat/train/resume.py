@@ -53,7 +53,11 @@ class Resumable:
         if own.is_file():
             set_random_state(_load(own))
         else:
-            logger.warning("%s has no %s: more processes than before the stop, so dropout differs", folder, own.name)
+            logger.warning(
+                "%s has no %s: the run has more processes than before, so dropout differs",
+                folder,
+                own.name,
+            )
 
     @property
     def _deepspeed(self) -> bool:

@@ -30,9 +30,9 @@ def note_scene_facts(config: BTCChatConfig, parts: Sequence[ModelPart], dataset:
     trained = [part.name for part in parts if part.name in DRAW_MAPS and part.trainable and part.num_parameters]
     if trained and config.change_threshold is not None:
         logger.info(
-            "change_threshold in config.json: left out, as %s will be trained and it was chosen before, on %s; choose "
-            "one with btcchat eval --masks and btcchat export --change-threshold",
-            *(" and ".join(trained), config.change_threshold["chosen_on"]),
+            "change_threshold is left out of config.json: it was chosen on %s, before this training of %s; choose a "
+            "new one with btcchat eval --masks and btcchat export --change-threshold",
+            *(config.change_threshold["chosen_on"], " and ".join(trained)),
         )
         config.change_threshold = None
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from btcchat.console.messages import Formatter
-from btcchat.console.signals import ends_in_order
+from btcchat.console.signals import clean_exit
 
 
-@ends_in_order
+@clean_exit
 def main(argv: list[str] | None = None) -> int:
     """As a script: log to stderr, an error as one line; the exit code is that of `console.ending`."""
     handler = logging.StreamHandler()

@@ -56,7 +56,7 @@ class RunCounts(MeterState):
 
 
 class Hook:
-    """Code to run at certain points of a training; add it to ``trainer.hooks``. Every process calls it."""
+    """Code to run at certain points of a training run; add it to ``trainer.hooks``. Every process calls it."""
 
     def begin(self, trainer: "Trainer") -> None:
         """Before the first step, of a resumed run too."""

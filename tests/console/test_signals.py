@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120  # seconds to wait for an end; the children would sleep for 600
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
 POOL = """
 import sys, time
@@ -18,15 +19,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from btcchat.console.children import process_pool
-from btcchat.console.signals import ends_in_order
+from btcchat.console.signals import clean_exit
 
 def work(folder):
     with TemporaryDirectory(dir=folder) as own:
         Path(own, "child").touch()
         Path(folder, "child.pid").write_text(str(__import__("os").getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
-@ends_in_order
+@clean_exit
 def main():
     with process_pool(2, get_context("spawn")) as pool:
         list(pool.map(work, [sys.argv[1]]))
@@ -57,8 +58,8 @@ def pid_in(path: Path) -> int:
 
 
 def ended(pid: int) -> bool:
-    """Whether the process ends within a second."""
-    for _ in range(20):
+    """Whether the process ends, waiting for it if necessary."""
+    for _ in range(20 * PATIENCE):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
@@ -79,14 +80,14 @@ def ended(pid: int) -> bool:
 def test_java_ends_with_the_command_and_its_folder_is_removed(tmp_path, end, code, words):
     pytest.importorskip("pycocoevalcap")
     java = tmp_path / "java"
-    java.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/java.pid\nexec sleep 60\n")
+    java.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/java.pid\nexec sleep 600\n")
     java.chmod(0o755)
     rows = [{"id": n, "prediction": "a house", "references": ["a house is built"]} for n in "ab"]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     process = start(tmp_path, "-m", "btcchat", "score", tmp_path / "p.jsonl", "--java", java)
     pid = pid_in(tmp_path / "java.pid")
     process.send_signal(end)
-    assert process.communicate(timeout=30)[1] == words and process.returncode == code
+    assert process.communicate(timeout=PATIENCE)[1] == words and process.returncode == code
     assert ended(pid)
     left = [path.name for path in (tmp_path / "tmp").glob("btcchat-*")]
     assert not left or end == signal.SIGKILL  # which leaves no time to clean up
@@ -97,10 +98,9 @@ def test_the_processes_of_a_pool_end_with_the_command_and_remove_their_folders(t
     (tmp_path / "pool.py").write_text(POOL)
     process = start(tmp_path, tmp_path / "pool.py", tmp_path)
     pid = pid_in(tmp_path / "child.pid")
-    begin = time.monotonic()
     process.send_signal(end)
-    process.communicate(timeout=30)
-    assert process.returncode == code and time.monotonic() - begin < 20
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
     assert ended(pid)
     assert not list(tmp_path.rglob("child")) or end == signal.SIGKILL
 
@@ -109,7 +109,7 @@ def test_data_workers_end_with_a_killed_parent(tmp_path):
     (tmp_path / "loader.py").write_text(
         "import os, sys, time\nfrom pathlib import Path\nfrom torch.utils.data import DataLoader\n"
         "from btcchat.console.children import end_with_parent\n"
-        "def item(batch):\n    Path(sys.argv[1]).write_text(str(os.getpid()))\n    time.sleep(60)\n"
+        "def item(batch):\n    Path(sys.argv[1]).write_text(str(os.getpid()))\n    time.sleep(600)\n"
         "next(iter(DataLoader([1], collate_fn=item, num_workers=1, worker_init_fn=end_with_parent)))\n"
     )
     process = start(tmp_path, tmp_path / "loader.py", tmp_path / "worker.pid")

@@ -256,7 +256,7 @@ def bad(make):
         "LevirCCcaptions.json row 5: the id 'train_000001' is already used by row 1",
         "LevirCCcaptions.json row 6: caption 4 is empty",
         "LevirCCcaptions.json row 7: no 'filename'; found filepath, imgid, split, changeflag, sentences",
-        "LevirCCcaptions.json row 8: 'sentences' is a str, expected a list",
+        "LevirCCcaptions.json row 8: 'sentences' is a string, expected a list",
     ]
 
 
@@ -319,7 +319,7 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
     ("unirs", "LEVIR_CC_Train_Plus.json", '["A/1.png"]', "[7]"):
         "LEVIR_CC_Train_Plus.json row 4: 'image' is [7], expected a path, two paths, or 'a###b'",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"clue": 3'):
-        "LEVIR_CC_Train_Plus.json row 3: 'clue' is a int, expected a str",
+        "LEVIR_CC_Train_Plus.json row 3: 'clue' is a number, expected a string",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"mask": 7'):
         "LEVIR_CC_Train_Plus.json row 3: 'mask' is 7, expected a path",
     ("unirs", "LEVIR_CC_Train_Plus.json", '"clue": "farmland"', '"semantic_maps": ["A/1.png", {"size": 2}]'):
@@ -327,7 +327,7 @@ ROW_FAULTS = {  # kind, file, old, new -> the line
     ("unirs", "LEVIR_CC_Train_Plus.json", '{"video"', '{"image": "A/1.png", "video"'):
         "LEVIR_CC_Train_Plus.json row 5: both 'image' and 'video', expected one of them",
     ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": null'):
-        "LevirCCcaptions_train_universal.json row 2: 'uid' is a NoneType, expected a str",
+        "LevirCCcaptions_train_universal.json row 2: 'uid' is null, expected a string",
     ("ccexpert", "LevirCCcaptions_train_universal.json", '"uid": 2', '"uid": "levir_1"'):
         "LevirCCcaptions_train_universal.json row 2: the id 'levir_1' is already used by row 1",
     ("geochat_instruct", "GeoChat_Instruct.json", '"from": "gpt"', '"from": "bot"'):
@@ -473,6 +473,18 @@ def test_a_fault_of_the_whole_data_set_is_a_one_line_error(make, tmp_path):
     ):
         (src / "LevirCCcaptions.json").write_text(text.replace(old, new))
         assert line().startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("levir_cc", "LevirCCcaptions.json"), ("crsvqa", "data/text/10.txt"), ("generic", "rows.jsonl")]
+)
+def test_a_file_that_is_not_utf8_says_how_to_save_it(make, tmp_path, kind, name):
+    src = tmp_path / "rows.jsonl" if kind == "generic" else make(kind)
+    path = src if kind == "generic" else src / name
+    path.write_bytes(b"\n" * 2**15 + b'["Caf\xe9"]')  # several blocks of a file that is read in pieces
+    with pytest.raises(BTCChatError, match=r"not UTF-8 (near .*Caf.xe9|\(byte 6).*; save it as UTF-8") as error:
+        convert(kind, src, tmp_path / "out", mapping={"answer": "a", "image": "i"} if kind == "generic" else None)
+    assert path.name in str(error.value)
 
 
 def test_an_existing_file_is_not_overwritten(make, tmp_path):

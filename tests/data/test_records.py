@@ -64,8 +64,8 @@ BAD = {
     "levir_cc.json row 2: 7 in 'images', expected a path": row(images=["a.png", 7]),
     "levir_cc.json row 2: it has a 'video' path, but modality 'pair'": row(images=None, video="a.mp4"),
     "levir_cc.json row 2: 1 dates, expected one for each image": row(dates=["2010"]),
-    "levir_cc.json row 2: 'dates' is a str": row(dates="10"),
-    "levir_cc.json row 2: 'clue' is a int": row(clue=3),
+    "levir_cc.json row 2: 'dates' is a string, expected a list": row(dates="10"),
+    "levir_cc.json row 2: 'clue' is a number, expected a string": row(clue=3),
     "levir_cc.json row 2: no 'conversations'": row(conversations=None),
     "levir_cc.json row 2: turn 1 is not": row(conversations=[{"from": "bot", "value": "hi"}]),
     "levir_cc.json row 2: no answer": row(conversations=[TALK[0], {"from": "gpt", "value": " "}]),
@@ -96,8 +96,8 @@ def test_a_bad_record_names_its_file_and_row(tmp_path, message):
         ("r.jsonl", "", "has no records"),
         ("r.json", f"[{json.dumps(ROWS[0])} {json.dumps(ROWS[0])}]", "row 1: not followed by"),
         ("r.json", f"[{json.dumps(ROWS[0])}", "row 1: not followed by"),
-        ("r.jsonl", b"\xff\xfe", "row 1: not UTF-8"),
-        ("r.json", b'["\xff"]', "r.json: not UTF-8"),
+        ("r.jsonl", b"\xff\xfe", r"row 1: not UTF-8 \(byte 1; save it as UTF-8\)"),
+        ("r.json", b'["\xff"]', r"""r.json: not UTF-8 near '\["."?xff"\]'; save it as UTF-8"""),
     ],
 )
 def test_a_broken_file_is_an_error(tmp_path, name, text, message):

@@ -57,7 +57,7 @@ def test_a_run_that_chose_none_is_refused(root, scored, tmp_path, capsys):  # no
     model, out = root / "model", tmp_path / "out"
     metrics = (scored / "metrics.json").read_text()
     assert main(words(root, "scenes", scored, "--mask-threshold", "0.2")) == 0
-    assert "did not choose its threshold, it was given; run btcchat eval" in refused(capsys, scored, model, out)
+    assert "did not choose its threshold but was given --mask-threshold; run" in refused(capsys, scored, model, out)
     content = json.loads(metrics)
     (scored / "metrics.json").write_text(metrics)
     assert "no model at" in refused(capsys, scored, tmp_path / "none", out)

@@ -1,4 +1,4 @@
-"""``btcchat compare-encoders``: equal trainings, resuming, the table, and its scores and intervals."""
+"""``btcchat compare-encoders``: equal training runs, resuming, the table, and its scores and intervals."""
 
 import gzip
 import json
@@ -81,7 +81,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
         r"[+-]\d+\.\d \((p \d\.\d{3}|no p)\)", attentive["minus concat"]
     )
     assert re.search(
-        r"4 trainings: about \d+ \w+, not counting the evaluations \(concat 2 steps of",
+        r"4 training runs: about \d+ \w+, not counting the evaluations \(concat 2 steps of",
         printed.err,
     )
     assert "Load average" in printed.out and "scenes:val (4 samples)" in printed.out
@@ -102,7 +102,7 @@ def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, t
     monkeypatch.setattr(comparing, "estimate", none)
     assert main(["compare-encoders", "concat", pooled, *words]) == 0
     again = capsys.readouterr()
-    assert "all 4 trainings are already in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
+    assert "all 4 training runs are already in" in again.err and rows_of(again.out)[1]["S*m"] == attentive["S*m"]
     assert main(["compare-encoders", "concat", pooled, *words, "--set", "learning_rate=5e-4"]) == 1
     told = capsys.readouterr().err
     assert "will be retrained: --learning_rate was 1e-3 and is 5e-4" in told and "a training began" in told

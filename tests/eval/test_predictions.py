@@ -68,7 +68,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
     missing, folder, latin = capsys.readouterr().err.splitlines()
     assert "cannot be read" in missing and "none.jsonl" in missing
     assert "cannot be read" in folder
-    assert "line 2: not UTF-8 (byte 12)" in latin
+    assert "line 2: not UTF-8 (byte 12; save it as UTF-8)" in latin
 
 
 def test_duplicate_rows_are_dropped_and_counted(write):

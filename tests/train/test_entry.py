@@ -100,6 +100,15 @@ def test_the_published_flags_are_accepted_and_those_without_effect_are_reported(
         assert f"--{flag} has no effect here" in caplog.text
 
 
+def test_help_names_the_defaults_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Steps between two checkpoints; below 1, a share of all steps. (default: 500)" in shown
+    assert "--no_dataloader_pin_memory Set --dataloader_pin_memory to False. --" in shown
+    assert "None" not in shown
+
+
 def test_help_leaves_out_flags_without_effect(capsys):
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])

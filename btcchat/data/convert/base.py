@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from btcchat.errors import BTCChatError
+from btcchat.files import KINDS, json_kind
 from btcchat.prompt import CAPTION_QUESTION as CHANGE_QUESTION  # the question that models are trained with
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ def field(content: dict[str, Any], name: str, kind: type[T]) -> T:
         raise BTCChatError(f"no '{name}'; found {', '.join(content) or 'nothing'}")
     value = content[name]
     if type(value) is not kind:  # exact types, since true must not count as a number
-        raise BTCChatError(f"'{name}' is a {type(value).__name__}, expected a {kind.__name__}")
+        raise BTCChatError(f"'{name}' is {json_kind(value)}, expected {KINDS.get(kind, 'a whole number')}")
     return value
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from btcchat.data.convert.base import Converter, PublishedRow, conversation
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, not_utf8
 from btcchat.media.source import existing_file, natural_key
 
 
@@ -30,7 +30,7 @@ class CRSVQA(Converter[list[str]]):
             try:
                 lines = path.read_text(encoding="utf-8-sig").splitlines()
             except UnicodeDecodeError as error:
-                raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
+                raise not_utf8(path.name, error) from error
             lines = [line.strip() for line in lines if line.strip()]
             for number, start in enumerate(range(0, len(lines), 2), start=1):
                 yield PublishedRow("all", path.name, number, lines[start : start + 2])

@@ -5,7 +5,7 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import TextIO
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, not_utf8
 from btcchat.files import json_kind, read_rows, why_not_json
 from btcchat.limits import csv_file
 from btcchat.media.source import existing_file
@@ -32,7 +32,7 @@ def json_rows(path: Path, key: str | None = None) -> Iterator[tuple[int, dict]]:
                     raise BTCChatError(f"{path.name} row {number}: {json_kind(row)}, expected an object")
                 yield number, row
     except UnicodeDecodeError as error:
-        raise BTCChatError(f"{path.name}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise not_utf8(path.name, error) from error
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -19,6 +19,7 @@ from PIL.Image import Transpose
 
 from btcchat.data.records.rows import open_rows
 from btcchat.errors import BTCChatError, choose, wrong_type
+from btcchat.files import KINDS, json_kind
 from btcchat.media.frames import MODALITIES, NEEDS, PLACEHOLDER, Sources, check_count
 from btcchat.media.placeholders import stray_placeholder
 from btcchat.media.source import Embedded, existing_file
@@ -130,7 +131,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
     if isinstance(row, BTCChatError):
         raise BTCChatError(f"{where}: {row}") from row
     if not isinstance(row, dict):
-        raise BTCChatError(f"{where}: this is a {type(row).__name__}, but a record must be a JSON object")
+        raise BTCChatError(f"{where}: this is {json_kind(row)}, but a record must be a JSON object")
     if "modality" not in row:
         raise BTCChatError(f"{where}: no 'modality'; give one of {', '.join(MODALITIES)}")
     try:
@@ -144,7 +145,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
         raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
     for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
         if row.get(key) is not None and not isinstance(row[key], kind):
-            raise BTCChatError(f"{where}: '{key}' is a {type(row[key]).__name__}, expected a {kind.__name__}")
+            raise BTCChatError(f"{where}: '{key}' is {json_kind(row[key])}, expected {KINDS[kind]}")
     dates = row.get("dates")
     if dates is not None and (not isinstance(sources, list) or len(dates) != len(sources)):
         raise BTCChatError(f"{where}: {len(dates)} dates, expected one for each image")

@@ -12,7 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
 
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, not_utf8
 from btcchat.files import bounded_lines, parse_json, why_not_json
 from btcchat.limits.regular import regular
 
@@ -111,7 +111,7 @@ def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BTCChatError(f"{path.name}: not UTF-8 ({error})") from None
+        raise not_utf8(path.name, error) from None
     decode, whitespace = json.JSONDecoder().raw_decode, " \t\r\n"
     position, offset, number = text.index("[") + 1, text.index("[") + 1, 0
 

@@ -129,10 +129,10 @@ def _compare(plan: ComparisonPlan, tell: Callable[[str], None]) -> Comparison:
 
 
 def _how_long(plan: ComparisonPlan, todo: Sequence[Task]) -> str:
-    """Estimate how long the trainings will take, by timing a few steps of each encoder; return a line about it."""
+    """Estimate how long the training runs will take, by timing a few steps of each encoder; return a line about it."""
     count = len(plan.encoders) * plan.seeds
     if not todo:
-        return f"all {count} trainings are already in {plan.out}"
+        return f"all {count} training runs are already in {plan.out}"
     labels = [task.encoder.label for task in todo]
     encoders = [encoder for encoder in plan.encoders if encoder.label in labels]
     timed = together(estimate, [(plan, encoder) for encoder in encoders], min(plan.jobs, len(encoders)))
@@ -141,8 +141,8 @@ def _how_long(plan: ComparisonPlan, todo: Sequence[Task]) -> str:
     kept = f" ({count - len(todo)} more are already in {plan.out})" if count > len(todo) else ""
     jobs = min(plan.jobs, len(todo))
     at_once = f", {jobs} at a time" if jobs > 1 else ""
-    trainings = f"{len(todo)} training{'s' * (len(todo) > 1)}{kept}{at_once}"
-    return f"{trainings}: about {in_words(total / jobs)}, not counting the evaluations ({'; '.join(each)})"
+    runs = f"{len(todo)} training run{'s' * (len(todo) > 1)}{kept}{at_once}"
+    return f"{runs}: about {in_words(total / jobs)}, not counting the evaluations ({'; '.join(each)})"
 
 
 def _steps(encoder: ComparedEncoder, one: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Estimate how long the trainings will take: run a few steps of the training of each encoder, and extrapolate."""
+"""Estimate how long the training runs will take: run a few steps of the training of each encoder, and extrapolate."""
 
 import shutil
 import statistics
@@ -16,7 +16,7 @@ STEPS = 3  # the first of them is not counted
 
 @dataclass(frozen=True)
 class Estimate:
-    """One training: its steps, the seconds of one step, and the seconds before the first and after the last."""
+    """One training run: its steps, the seconds of one step, and the seconds before the first and after the last."""
 
     steps: int
     step_seconds: float

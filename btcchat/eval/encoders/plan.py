@@ -1,4 +1,4 @@
-"""The plan of a comparison: the encoders, the data, and the flags of each training."""
+"""The plan of a comparison: the encoders, the data, and the flags of each training run."""
 
 import hashlib
 import json
@@ -165,7 +165,7 @@ class ComparisonPlan:
         if repeated := next((label for label in labels if labels.count(label) > 1), None):
             raise BTCChatError(f"'{repeated}' is named twice; each encoder is one row of the table")
         if self.steps is not None and self.epochs is not None:
-            raise BTCChatError("--steps and --epochs both set the length of each training; give only one of them")
+            raise BTCChatError("--steps and --epochs both set the length of each training run; give only one of them")
         owned = {*ComparedEncoder("x", {"a": 1}, 1).flags(), *EVALUATION, "seed", "data_seed", "data_mixture"}
         owned |= {"model_name_or_path", "output_dir", "random_batches", "max_tokens_per_batch", "data_root"}
         for name in self.flags:
@@ -205,7 +205,7 @@ def val_splits(mixture: str) -> str:
 
 
 def conditions(plan: ComparisonPlan) -> dict[str, Any]:
-    """What all trainings depend on besides flags and encoder; a training under other conditions is not reused."""
+    """What all training runs depend on besides flags and encoder; a run under other conditions is not reused."""
     mixture: Mixture[None] | StreamMixture[None]
     mixture = build_datasets(plan.data, lambda record: None, data_root=plan.data_root, folder=plan.mixture_folder)
     return {
@@ -217,7 +217,7 @@ def conditions(plan: ComparisonPlan) -> dict[str, Any]:
 
 
 def identity(plan: ComparisonPlan, encoder: ComparedEncoder, seed: int, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that one training depends on, as JSON. shared: `conditions`."""
+    """Everything that one training run depends on, as JSON. shared: `conditions`."""
     flags = {name: str(v) for name, v in plan.training(encoder, seed, Path()).items() if name not in MATTERS_NOT}
     return {"flags": flags, "encoder's code": encoder.code(), **shared}
 

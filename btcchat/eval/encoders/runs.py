@@ -1,4 +1,4 @@
-"""One training and its evaluation, stored in the folder of its seed; and several of them in parallel.
+"""One training run and its evaluation, stored in the folder of its seed; and several of them in parallel.
 
 OUT/ENCODER/seed-N/settings.json    what the training depends on, and its seconds once it is finished
 OUT/ENCODER/seed-N/model            the trained model, with training.json
@@ -157,7 +157,7 @@ def together(
 
 
 def _start(threads: int) -> None:
-    """Start a process: the tables that trainings print go to stderr, since the caller's stdout is a report."""
+    """Start a process: the tables that training runs print go to stderr, since the caller's stdout is a report."""
     import sys
 
     torch.set_num_threads(threads)

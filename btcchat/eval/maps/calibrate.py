@@ -48,7 +48,9 @@ def _chosen(path: Path, folder: Path, model: str) -> ChangeThreshold:
         raise BTCChatError(f"{path} has not compared change maps with masks; {again}")
     chosen = [found["calibration"] for found in scored if "calibration" in found]
     if not chosen:
-        raise BTCChatError(f"{path} did not choose its threshold, it was given; {again} and no --mask-threshold")
+        raise BTCChatError(
+            f"{path} did not choose its threshold but was given --mask-threshold; {again}, without that flag"
+        )
     if len(names := dict.fromkeys(one["set"] for one in chosen)) > 1:
         raise BTCChatError(f"{path} chose a threshold on each of {', '.join(names)}; {again}")
     return _threshold(path, chosen[0])

@@ -119,7 +119,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     add("parts", type=Path)
     add("out", type=Path)
     add("--device", default="cpu", help="cpu (default) or cuda")
-    add("--jobs", type=int, default=1, help="trainings at once (default 1)")
+    add("--jobs", type=int, default=1, help="training runs at once (default 1)")
     add("--cache", type=Path, help="folder for the tower's features, 2 GB; default: OUT")
     add("--seconds", type=float, default=1e9, help="limit of the whole run")
     add("--tiny", action="store_true", help="few pairs, one epoch, two candidates, one fold: a test of the script")
@@ -163,7 +163,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         if FAULT is not None:
             raise FAULT
         return learn_and_answer(task)
-    except Exception as error:  # noqa: BLE001 - the other trainings continue, and the row says what happened
+    except Exception as error:  # noqa: BLE001 - the other training runs continue, and the row says what happened
         return {**task, "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
@@ -205,7 +205,7 @@ def learn_and_answer(task: dict[str, Any]) -> dict[str, Any]:
 def stages(
     options: argparse.Namespace, pairs: list[Pair], folds: list[list[int]], done: dict[str, dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """The trainings of each step, most wanted first; a step is asked for when the one before has been done."""
+    """The training runs of each step, most wanted first; a step is asked for when the one before has been done."""
     outer = sorted(set(range(len(pairs))) - set(folds[0]))
     own = [pairs[row] for row in outer]
     inner = [outer[i] for i in make_folds(own, scene_groups(own), INNER, seed=1)[0]]
