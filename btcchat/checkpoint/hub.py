@@ -12,6 +12,7 @@ from btcchat.errors import BTCChatError, wrong_type
 logger = logging.getLogger(__name__)
 
 PACKAGED = "tiny"
+DEMONSTRATION = "the packaged model is a demonstration and knows drawn scenes only; for real images, give --model"
 CHECKPOINT = ("*.json", "*.safetensors", "*tokenizer.model", "*.txt")  # the files of a checkpoint to download
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from btcchat.checkpoint.hub import DEMONSTRATION
+from btcchat.console.messages import say
 from btcchat.console.parser import HelpParser
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, one_line
@@ -223,6 +225,8 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     from btcchat.checkpoint.extras import check_extras
 
     path = getattr(args, "model", None) if path is None else path
+    if path is None and not getattr(args, "example", False):
+        say(DEMONSTRATION)
     check_extras(path)
     from btcchat import BTCChat
 

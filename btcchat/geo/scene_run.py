@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from btcchat import __version__
+from btcchat.checkpoint.hub import DEMONSTRATION, PACKAGED
 from btcchat.errors import BTCChatError
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, Rows
@@ -35,6 +36,8 @@ class SceneRun:
     def __init__(self, plan: Plan, out: str | Path, facts: ModelFacts, *, resume: bool = False) -> None:
         self.plan, self.out, self.facts = plan, Path(out), facts
         self.threshold = threshold_of(plan, facts)
+        if facts.name == PACKAGED:
+            plan.warn(DEMONSTRATION)
         check_gsd(plan, facts)
         self.record = self._record()
         self.settings: str = self.record["settings_hash"]

@@ -41,7 +41,7 @@ def without(name: str) -> dict:
         ([HOUSE, {**without("prediction"), "id": "b"}], "line 2: no field 'prediction'"),
         (
             [without("references")],
-            "line 1: no field 'references' or 'change_caption'; found id, prediction; give",
+            "line 1: no field 'references' or 'change_caption' or 'captions'; found id, prediction; give",
         ),
         ([without("id")], "line 1: no field 'id' or 'uid' or 'filename' or 'image_id'"),
         ([HOUSE, row(prediction="a road")], "line 1 and line 2 both have the id 'a' but differ"),
@@ -102,6 +102,20 @@ def test_ids_are_checked_against_a_references_file(write, capsys):
     strange = write("s.jsonl", [{"id": "z", "prediction": "x"}])
     assert main(["score", strange, "--references", references]) == 2
     assert "1 id 'z' (line 1) not in" in capsys.readouterr().err
+
+
+def test_our_ids_find_their_references_in_levir_ccs_file_and_in_annotations(write, tmp_path):
+    said = [{"filename": f"{name}.png", "split": "val", "sentences": [{"raw": f"{name} was built"}]} for name in "ab"]
+    (tmp_path / "LevirCCcaptions.json").write_text(json.dumps({"images": said}))
+    predictions = write("p.jsonl", [{"id": name, "prediction": "x"} for name in "ba"])
+    read = read_predictions(predictions, references=tmp_path / "LevirCCcaptions.json", split="val")
+    assert [(one.id, one.references) for one in read.rows] == [("b", ("b was built",)), ("a", ("a was built",))]
+    annotations = write("val.jsonl", [{"id": name, "captions": [f"{name} was built"]} for name in "ab"])
+    assert read_predictions(predictions, references=annotations).rows == read.rows
+    said[1]["filename"] = "a.jpg"  # two files of one stem: it cannot be known which one is meant
+    (tmp_path / "LevirCCcaptions.json").write_text(json.dumps({"images": said}))
+    with pytest.raises(BTCChatError, match=r"whose ids look like 'a.png'"):
+        read_predictions(predictions, references=tmp_path / "LevirCCcaptions.json", split="val")
 
 
 def test_levir_ccs_own_file_gives_references_and_flags(write, shared):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from btcchat.errors import BTCChatError, listed
@@ -11,11 +11,11 @@ from btcchat.eval.captions.id_map import read_id_map
 from btcchat.eval.captions.published import array_rows, published_references
 from btcchat.files import json_kind, read_rows
 
-# The names tried if none is given: ours, CCExpert's, those of `btcchat caption --pairs`, COCO's.
+# The names tried if none is given: ours, CCExpert's, those of `btcchat caption --pairs` and of annotations, COCO's.
 FIELDS = {
     "id": ("id", "uid", "filename", "image_id"),
     "prediction": ("prediction", "pred", "caption"),
-    "references": ("references", "change_caption"),
+    "references": ("references", "change_caption", "captions"),
     "flag": ("changeflag", "changed"),
 }
 
@@ -105,13 +105,21 @@ def _joined(
     """The rows of ``path`` with their references, which may come from another file."""
     if references is None:
         return Predictions(list(rows.values()), duplicates)
-    referred = read_references(references, fields, split=split)
+    referred = _named_alike(rows, read_references(references, fields, split=split))
     missing = _check_ids(path, references, rows, referred, partial=partial)
     joined = [
         Prediction(name, row.prediction, referred[name].references, referred[name].changed, row.place)
         for name, row in rows.items()
     ]
     return Predictions(joined, duplicates, missing)
+
+
+def _named_alike(rows: Mapping[str, Prediction], referred: dict[str, Prediction]) -> dict[str, Prediction]:
+    """``referred`` by the ids of ``rows``: LEVIR-CC names a pair by its file, "test_000449.png", its converter without
+    the suffix."""
+    stems = {PurePath(name).stem: row for name, row in referred.items()}
+    unlike = rows.keys().isdisjoint(referred) and len(stems) == len(referred)
+    return stems if unlike and not rows.keys().isdisjoint(stems) else referred
 
 
 def read_both(
