@@ -66,6 +66,7 @@ BAD = {
     "levir_cc.json row 2: 1 dates, expected one for each image": row(dates=["2010"]),
     "levir_cc.json row 2: 'dates' is a string, expected a list": row(dates="10"),
     "levir_cc.json row 2: 'clue' is a number, expected a string": row(clue=3),
+    "levir_cc.json row 2: 'change_flag' is '1'; expected 1 (changed) or 0 (unchanged)": row(change_flag="1"),
     "levir_cc.json row 2: no 'conversations'": row(conversations=None),
     "levir_cc.json row 2: turn 1 is not": row(conversations=[{"from": "bot", "value": "hi"}]),
     "levir_cc.json row 2: no answer": row(conversations=[TALK[0], {"from": "gpt", "value": " "}]),

@@ -146,6 +146,9 @@ def parse(row: object, where: str, image_root: str) -> Record:
     for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
         if row.get(key) is not None and not isinstance(row[key], kind):
             raise BTCChatError(f"{where}: '{key}' is {json_kind(row[key])}, expected {KINDS[kind]}")
+    flag = row.get("change_flag")
+    if flag not in (None, 0, 1, -1):  # CCExpert writes -1 where it is not known
+        raise BTCChatError(f"{where}: 'change_flag' is {repr(flag)[:20]}; expected 1 (changed) or 0 (unchanged)")
     dates = row.get("dates")
     if dates is not None and (not isinstance(sources, list) or len(dates) != len(sources)):
         raise BTCChatError(f"{where}: {len(dates)} dates, expected one for each image")
