@@ -18,7 +18,7 @@ TASKS = {
     "serve a page to colleagues": "serving.md",
     "convert LEVIR-CC and check it": "data.md",
     "train a change encoder on one GPU": "training.md",
-    "resume an interrupted training": "training.md",
+    "resume an interrupted training run": "training.md",
     "evaluate a checkpoint, with change maps": "eval.md",
     "compare two runs": "eval.md",
     "plug in a change encoder of my own": "change_encoder.md",
