@@ -20,7 +20,7 @@ from btcchat.eval.encoders.machine import machine
 from btcchat.eval.encoders.markdown import table
 from btcchat.train.presets import load_preset
 
-STAGES = ("1_align", "2_change_encoder", "3_llm")
+STAGES = ("1_align", "2_change_encoder", "3_llm", "4_questions")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "v1_5" / "tiny"
 
 
@@ -44,7 +44,7 @@ def measure(stage: str, runs: Path, steps: int) -> tuple[int, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, help="folder with data/, 0_init/, 1_align/ and 2_change_encoder/")
+    parser.add_argument("runs", type=Path, help="folder with data/ and the stages 0_init/ to 3_llm/")
     parser.add_argument("--steps", type=int, default=150, help="steps to time in each stage")
     options = parser.parse_args(arguments)
     rows, total = [], 0.0

@@ -16,8 +16,8 @@ SIDE, GAP = 320, 8  # pixels
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw = ["btcchat.synthetic", "--out", "drawn", "--pairs", "4", "--seed", "7"]
-        pair = ["drawn/pairs/000001_before.jpg", "drawn/pairs/000001_after.jpg"]
+        draw = ["btcchat.synthetic", "--out", "drawn", "--pairs", "6", "--seed", "7"]
+        pair = ["drawn/pairs/000005_before.jpg", "drawn/pairs/000005_after.jpg"]
         for module, *words in (draw, ["btcchat", "caption", *pair, "--change-map", "where.png"]):
             subprocess.run([sys.executable, "-m", module, *words], cwd=folder, check=True)
         canvas = Image.new("RGB", (3 * SIDE + 2 * GAP, SIDE), "white")

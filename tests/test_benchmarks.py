@@ -108,10 +108,11 @@ def test_the_minutes_of_the_tiny_recipe_are_estimated_from_a_few_steps(tmp_path,
     tiny_model(tmp_path, change_encoder=None).save_pretrained(tmp_path / "0_init")
     (tmp_path / "1_align").symlink_to("0_init")
     tiny_model(tmp_path).save_pretrained(tmp_path / "2_change_encoder")
+    (tmp_path / "3_llm").symlink_to("2_change_encoder")
     write_dataset(tmp_path / "data" / "synthetic", SampleCounts(pairs=32, images=64, series=16, videos=16), seed=2)
     assert tiny_minutes.main([str(tmp_path), "--steps", "5"]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
-    steps = {"1_align": "5", "2_change_encoder": "4", "3_llm": "15"}  # 77 / 16, 62 / 16, 234 / 16
+    steps = {"1_align": "5", "2_change_encoder": "4", "3_llm": "15", "4_questions": "7"}  # 77, 62, 234 / 16, 211 / 32
     assert [row[:2] for row in rows] == [*map(list, steps.items()), ["all", ""]]
     assert float(rows[-1][3]) == pytest.approx(sum(float(row[3]) for row in rows[:-1]), abs=0.2)
 

@@ -34,6 +34,7 @@ TRAINED = {
     "tiny/1_align": {"vision_tower", "mm_projector", "llm"},
     "tiny/2_change_encoder": PROJECTOR | {"vision_tower", "llm"},
     "tiny/3_llm": PROJECTOR | {"llm"},
+    "tiny/4_questions": PROJECTOR | {"llm"},
 }
 
 

@@ -1,7 +1,7 @@
 """Put a trained tiny model into the package, in bfloat16, with the threshold of its change maps and a held-out pair as
 its example.
 
-python scripts/v1_5/tiny/package.py runs/tiny/3_llm
+python scripts/v1_5/tiny/package.py runs/tiny/4_questions
 """
 
 import shutil

@@ -12,7 +12,7 @@ from btcchat import BTCChat
 from btcchat.synthetic import make_series, make_video
 
 FOLDER = Path(__file__).resolve().parents[3] / "btcchat" / "serve" / "page" / "examples"
-SERIES_SEED, YEARS = 23, (2016, 2019, 2022)
+SERIES_SEED, YEARS = 9, (2016, 2019, 2022)
 VIDEO_SEED, FRAMES_PER_SECOND = 11, 2
 QUESTIONS = ("What happens in this {}?", "When did it happen?")
 

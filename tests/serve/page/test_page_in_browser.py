@@ -124,7 +124,7 @@ def test_later_questions_are_sent_with_the_earlier_turns(page, model):
     page.get_by_role("button", name="Settings").click()
     page.fill("#max_tokens", "1")
     page.get_by_role("button", name="Done").click()
-    ask(page, "What was built or added?")
+    ask(page, "What changed?")
     assert sent[2]["max_tokens"] == 1 and "Cut off" in page.locator(".foot").last.inner_text()
 
 
