@@ -39,7 +39,8 @@ def wait_until_stored(page, condition) -> None:
         }
     })"""
     for _ in range(20 * SECONDS):
-        if condition(page.evaluate(script)):
+        kept = page.evaluate(script)
+        if kept is not None and condition(kept):
             return
         page.wait_for_timeout(50)
     pytest.fail("it was not stored")
