@@ -28,7 +28,7 @@ from btcchat.commands.caption import EXAMPLE
 from btcchat.commands.options import load_model
 
 PACKAGE = Path(btcchat.__file__).resolve().parent
-PARSE = argparse.ArgumentParser.parse_args.__code__
+PARSE = argparse.ArgumentParser.parse_known_args.__code__
 LOAD = load_model.__code__
 
 

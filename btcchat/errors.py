@@ -33,10 +33,10 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
-def not_utf8(name: str, error: UnicodeDecodeError) -> BTCChatError:
+def not_utf8(name: str, error: UnicodeDecodeError, form: str = "UTF-8") -> BTCChatError:
     """The error for the file ``name``. It quotes the place, as the error's position counts from the last block read."""
     near = repr(bytes(error.object[max(error.start - 12, 0) : error.end + 12]))[1:]
-    return BTCChatError(f"{name}: not UTF-8 near {near}; save it as UTF-8")
+    return BTCChatError(f"{name}: not UTF-8 near {near}; save it as {form}")
 
 
 def wrong_type(name: str, value: object, expected: str) -> TypeError:

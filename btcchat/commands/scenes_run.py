@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from btcchat.checkpoint.hub import DEMONSTRATION
 from btcchat.commands.options import complain
 from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
@@ -65,6 +66,8 @@ class Request:
     @property
     def facts(self) -> ModelFacts:
         if self._facts is None:
+            if self.args.model is None:
+                say(DEMONSTRATION)
             self._facts = model_facts(self.args.model, **self._options)
         return self._facts
 

@@ -37,7 +37,7 @@ class SceneRun:
         self.plan, self.out, self.facts = plan, Path(out), facts
         self.threshold = threshold_of(plan, facts)
         if facts.name == PACKAGED:
-            plan.warn(DEMONSTRATION)
+            plan.warnings.append(DEMONSTRATION)  # for the record; the command says it
         check_gsd(plan, facts)
         self.record = self._record()
         self.settings: str = self.record["settings_hash"]

@@ -25,7 +25,7 @@ def csv_rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
             for number, cells in enumerate(rows, start=1):
                 yield number, cells
     except UnicodeDecodeError as error:
-        raise not_utf8(name, error) from error
+        raise not_utf8(name, error, "CSV in UTF-8") from error
     except csv.Error as error:
         reason = str(error)
         if "field larger" in reason:

@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from btcchat.synthetic.words import pick, read_asset
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "tokenizer"]
 
 
 class Question(NamedTuple):
@@ -33,9 +33,10 @@ class Question(NamedTuple):
 @lru_cache(maxsize=1)
 def wordings() -> dict[str, dict[Split, list[list[str]]]]:
     """assets/synthetic/questions.yaml: kind -> split -> entries, each with the wordings that it stands for."""
-    found: dict[str, dict[Split, list[str]]] = yaml.safe_load(read_asset("questions.yaml"))
+    found: dict[str, dict[str, list[str]]] = yaml.safe_load(read_asset("questions.yaml"))
+    splits: dict[Split, tuple[str, ...]] = {"train": ("train", "later"), "test": ("test",), "tokenizer": ("train",)}
     return {
-        kind: {split: [expanded(entry) for entry in entries] for split, entries in table.items()}
+        kind: {split: [expanded(one) for key in keys for one in table.get(key, [])] for split, keys in splits.items()}
         for kind, table in found.items()
     }
 

@@ -34,7 +34,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
     )
     yield from sentences()
     yield from chain.from_iterable(words()["requests"].values())
-    yield from chain.from_iterable(wordings()["around"]["train"])
+    yield from chain.from_iterable(wordings()["around"]["tokenizer"])
     for sample in range(samples):
         rng = generator("image", seed, False, 1000 + sample)
         homes = rng.permutation(9)[:2]
@@ -50,7 +50,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
             *pair_questions(rng, changes, (places, places)),
             *time_questions(rng, changes, 5, video=bool(rng.random() < 0.5)),
         ):
-            yield f"{question.worded(rng)} {question.answer}"
+            yield f"{question.worded(rng, 'tokenizer')} {question.answer}"
         yield " ".join(unknown_question(rng))
 
 

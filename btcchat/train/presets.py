@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,7 +52,7 @@ def chain(name: str) -> list[Flags]:
 
 def _read(path: Path, extending: tuple[Path, ...] = ()) -> list[Flags]:
     """The flags of a file, after those of the file that it extends. extending: the files that led to this one."""
-    if path.resolve() in (file.resolve() for file in extending):
+    if os.path.abspath(path) in map(os.path.abspath, extending):
         raise BTCChatError(f"preset {extending[0]} extends itself ({' > '.join(map(str, [*extending, path]))})")
     try:
         flags = read_yaml(path)

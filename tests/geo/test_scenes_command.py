@@ -50,7 +50,10 @@ def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsy
         (b"before,after\na,b,c\n", "scenes.csv row 2: 3 cells, but the header has 2"),
         (b"before,after\n\na,\n", "scenes.csv row 3: no after; a pair needs before and after"),
         (b"before,after\n", "scenes.csv lists no pairs"),
-        (b"before,after\nM\xfcnchen.tif,b.tif\n", "not UTF-8 near 'fore,after\\nM\\xfcnchen.tif,b.'; save it as UTF-8"),
+        (
+            b"before,after\nM\xfcnchen.tif,b.tif\n",
+            "not UTF-8 near 'fore,after\\nM\\xfcnchen.tif,b.'; save it as CSV in UTF-8",
+        ),
     ],
 )
 def test_a_list_without_a_usable_row_is_an_error(tmp_path, capsys, content, words):

@@ -29,5 +29,5 @@ def test_a_cell_may_be_longer_than_pythons_limit_up_to_ours(tmp_path):
 
 def test_a_workbook_is_not_a_csv_file(tmp_path):
     (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04\x14\x00\xff\xfe\x9a")
-    with pytest.raises(BTCChatError, match="list.xlsx: not UTF-8 .*; save it as CSV in UTF-8"):
+    with pytest.raises(BTCChatError, match="list.xlsx: not UTF-8 near .*; save it as CSV in UTF-8"):
         list(csv_rows(tmp_path / "list.xlsx", "list.xlsx"))
