@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 WIDTH, HEIGHT = 1280, 800  # pixels
-QUESTION = "Were trees planted?"
+QUESTION = "How many changes are there?"
 
 
 def show_example(page: Page) -> None:

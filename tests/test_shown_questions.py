@@ -51,11 +51,18 @@ def shown() -> Iterator[tuple[str, str]]:
             yield modality, question
         for question, modality in re.findall(rf'"text": "([^"]+)".*?"modality": "({MODALITIES})"', text, re.DOTALL):
             yield modality, question
+    for modality, questions in page_questions().items():
+        yield from ((modality, question) for question in questions)
+
+
+def page_questions() -> dict[str, list[str]]:
+    """The questions that the page offers for each modality, and the one in its picture."""
     page = (PAGE / "state.js").read_text(encoding="utf-8")
-    for modality, questions in re.findall(rf"  ({MODALITIES}): {{.*?questions: \[(.*?)\]", page, re.DOTALL):
-        yield from ((modality, question) for question in re.findall('"([^"]+)"', questions))
+    found = re.findall(rf"  ({MODALITIES}): {{.*?questions: \[(.*?)\]", page, re.DOTALL)
+    offered = {modality: re.findall('"([^"]+)"', questions) for modality, questions in found}
     picture = (ROOT / "docs" / "make_page_picture.py").read_text(encoding="utf-8")
-    yield "pair", re.search(r'^QUESTION = "(.*)"', picture, re.MULTILINE)[1]
+    offered["pair"].append(re.search(r'^QUESTION = "(.*)"', picture, re.MULTILINE)[1])
+    return offered
 
 
 SHOWN = sorted(set(shown()))
@@ -113,6 +120,15 @@ def test_a_shown_question_is_in_a_wording_that_is_trained(modality):
 @pytest.mark.parametrize(("modality", "question"), SHOWN)
 def test_a_shown_question_is_answered_truly_on_the_example(model, modality, question):
     assert model.ask(question, **{modality: MEDIA[modality]}) == answers(modality)[question]
+
+
+def test_the_pages_questions_about_a_pair_are_also_answered_truly_after_its_caption(model):
+    said = {"from": "gpt", "value": model.caption(*MEDIA["pair"])}
+    history = [{"from": "human", "value": model.config.caption_question}, said]
+    known, asked = answers("pair"), page_questions()["pair"]
+    assert {text: model.ask(text, pair=MEDIA["pair"], history=history) for text in asked} == {
+        text: known[text] for text in asked
+    }
 
 
 def test_the_questions_of_the_tutorial_are_answered_truly_on_the_pair_that_it_draws(model, tmp_path):

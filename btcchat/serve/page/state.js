@@ -4,7 +4,7 @@ export const MODALITIES = {
     about: "Two images of one place",
     most: 2,
     zones: [["Before", "The earlier image"], ["After", "The later image"]],
-    questions: ["What changed?", "Were trees planted?", "Was a road removed?"],
+    questions: ["How many changes are there?", "What was removed?", "Was a road removed?"],
   },
   image: {
     about: "One image",
