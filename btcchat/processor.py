@@ -260,10 +260,9 @@ class Processor:
 
     def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
         """The chat of a record with ``num_frames`` frames. Raises BTCChatError if its text or dates do not fit them."""
-        if record.dates and record.modality in ("pair", "series") and len(record.dates) != num_frames:
-            raise BTCChatError(
-                f"dates: got {len(record.dates)} for a {record.modality} of {num_frames} images; give one for each"
-            )
+        if record.dates is not None and record.modality in ("pair", "series") and len(record.dates) != num_frames:
+            got = f"{len(record.dates)} for a {record.modality} of {num_frames} images"
+            raise BTCChatError(f"dates: got {got}; give one for each image")
         return prompt.turns_from_record(
             record.conversations,
             segments=self.layout.num_segments(record.modality, num_frames),

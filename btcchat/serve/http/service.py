@@ -130,10 +130,7 @@ class Service:
                 f"the question has {length:,} characters with the turns before it, far more than the {room:,} tokens "
                 "that the model takes; shorten it"
             )
-        if question.dates is not None and (modality not in ("pair", "series") or len(question.dates) != len(frames)):
-            raise BTCChatError(
-                f"dates: got {len(question.dates)} for a {modality} of {len(frames)} images; "
-                "give one for each image of a pair or series"
-            )
+        if question.dates is not None and modality not in ("pair", "series"):
+            raise BTCChatError(f"dates: got some for one {modality}; give one for each image of a pair or a series")
         record = request(question.text, modality, images, dates=question.dates, history=question.history)
         return self.model.processor(record, frames, train=False, system=question.system)
