@@ -225,12 +225,18 @@ def load_model(args: argparse.Namespace, path: str | None = None) -> "BTCChat":
     from btcchat.checkpoint.extras import check_extras
 
     path = getattr(args, "model", None) if path is None else path
-    if path is None and not getattr(args, "example", False):
-        say(DEMONSTRATION)
+    if not getattr(args, "example", False):
+        note_demonstration(path)
     check_extras(path)
     from btcchat import BTCChat
 
     return BTCChat.from_pretrained(path, **model_options(args))
+
+
+def note_demonstration(path: str | None) -> None:
+    """Say that the packaged model is a demonstration, to someone who named no model."""
+    if path is None:
+        say(DEMONSTRATION)
 
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:

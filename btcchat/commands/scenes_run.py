@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from btcchat.checkpoint.hub import DEMONSTRATION
-from btcchat.commands.options import complain
+from btcchat.commands.options import complain, note_demonstration
 from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
 from btcchat.console.progress import Progress
@@ -66,8 +65,6 @@ class Request:
     @property
     def facts(self) -> ModelFacts:
         if self._facts is None:
-            if self.args.model is None:
-                say(DEMONSTRATION)
             self._facts = model_facts(self.args.model, **self._options)
         return self._facts
 
@@ -82,6 +79,7 @@ class Request:
 
 
 def run_one(sources: Sequence[Any], request: Request) -> int:
+    note_demonstration(request.args.model)
     with request.plan(sources) as plan:
         if request.args.dry_run:
             return _dry_run(plan, request)
@@ -98,6 +96,7 @@ def run_list(path: str, request: Request) -> int:
         complain(fault)
     if not rows:
         raise BTCChatError(f"--list {path}: none of its rows can be used")
+    note_demonstration(request.args.model)
     out.mkdir(parents=True, exist_ok=True)
     faults = len(unusable)
     for place, name, sources in rows:
