@@ -1,6 +1,6 @@
 """Whatever question README, the docs, the help and the page show, the packaged model answers it truly on its examples.
 
-If a question has no known answer, add its wording to `train` in btcchat/assets/synthetic/questions.yaml. If an answer
+If a question has no known answer, add its wording to `later` in btcchat/assets/synthetic/questions.yaml. If an answer
 is wrong, train the packaged model again, choose another example (scripts/v1_5/tiny/) or show another question.
 """
 
