@@ -21,6 +21,7 @@ class Merged(NamedTuple):
     lengths: list[int]  # tokens of each sample
     labels: torch.Tensor | None  # (B, N')
     learned: torch.Tensor | None  # (n,) flat indices b * N' + i of the labels that the token before predicts
+    branches: torch.Tensor | None = None  # (B, N'), 0 where padded
     loss: torch.Tensor | None = None  # added to the loss of the text
 
 
@@ -32,11 +33,13 @@ def merge(
     lengths: list[int],
     *,
     labels: torch.Tensor | None = None,
+    branches: torch.Tensor | None = None,
     multiple: int = 1,
 ) -> Merged:
     """Replace each placeholder of ``input_ids`` (B, N) by the next segment's features.
 
     features: (sum of lengths, D), all segments of the batch in prompt order, or None; lengths: of each segment.
+    branches (B, N): see prompt/independent.py; features have the branch of their placeholder.
     Padding of the input (attention_mask 0) is dropped; merged rows are padded on the right, to a length that is a
     multiple of ``multiple``. Keep ids, mask and labels on the CPU: indices are computed there, without waiting for the
     embeddings' device, which has the result.
@@ -70,7 +73,12 @@ def merge(
         is_learned[:, 0] = False  # nothing precedes it
         learned = _to(device, is_learned.flatten().nonzero()[:, 0])
         merged_labels = _to(device, merged_labels)
-    return Merged(inputs_embeds, _to(device, mask.long()), rows[:, 0].tolist(), merged_labels, learned)
+    merged_branches = None
+    if branches is not None:
+        merged_branches = torch.zeros(mask.shape, dtype=torch.long)
+        merged_branches[mask] = branches.cpu().flatten().repeat_interleave(repeats.flatten())
+        merged_branches = _to(device, merged_branches)
+    return Merged(inputs_embeds, _to(device, mask.long()), rows[:, 0].tolist(), merged_labels, learned, merged_branches)
 
 
 def _to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from btcchat.checkpoint.adapter import Base
 from btcchat.checkpoint.config import BTCChatConfig
 from btcchat.compat.decoding import checkpoint_activations, recomputes
 from btcchat.errors import BTCChatError
+from btcchat.layers.branches import run_branches
 from btcchat.layers.loss import mean_loss
 from btcchat.merge import LENGTH_MULTIPLE, Merged, merge
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
@@ -186,12 +187,14 @@ class BTCChatModel(nn.Module):
         frame_counts: Sequence[int] = (),
         labels: Tensor | None = None,
         *,
+        branches: Tensor | None = None,
         pixel_values: Tensor | None = None,
         encoder: Encoder | None = None,
     ) -> Merged:
         """A batch of `Processor.collate` -> the language model's input.
 
-        pixel_values: floating-point frames instead of uint8 ones. encoder: replaces :meth:`encode`.
+        branches: of independent questions. pixel_values: floating-point frames instead of uint8 ones. encoder:
+        replaces :meth:`encode`.
         """
         frames = pixel_values if frames is None else frames
         visible = Visible(None, [])
@@ -206,6 +209,7 @@ class BTCChatModel(nn.Module):
             visible.features,
             visible.lengths,
             labels=labels,
+            branches=branches,
             multiple=LENGTH_MULTIPLE if self.training and labels is not None else 1,
         )
         merged = merged._replace(loss=visible.loss)
@@ -222,6 +226,7 @@ class BTCChatModel(nn.Module):
         frame_counts: Sequence[int] = (),
         labels: Tensor | None = None,
         *,
+        branches: Tensor | None = None,
         pixel_values: Tensor | None = None,
         encoder: Encoder | None = None,
     ) -> Output:
@@ -236,11 +241,15 @@ class BTCChatModel(nn.Module):
             modalities,
             frame_counts,
             labels,
+            branches=branches,
             pixel_values=pixel_values,
             encoder=encoder,
         )
-        # No mask or positions: no token attends to padding, which is on the right, and both would need a wait.
-        hidden = self.llm.get_decoder()(inputs_embeds=merged.inputs_embeds, use_cache=False)[0]  # (B, N', D)
+        decoder = self.llm.get_decoder()
+        if merged.branches is not None:
+            hidden = run_branches(decoder, merged.inputs_embeds, merged.branches)
+        else:  # no mask or positions: no token attends to padding, which is on the right, and both would need a wait
+            hidden = decoder(inputs_embeds=merged.inputs_embeds, use_cache=False)[0]  # (B, N', D)
         head = self.llm.get_output_embeddings()
         if merged.labels is None or merged.learned is None:
             return Output(logits=head(hidden))

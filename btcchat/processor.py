@@ -42,6 +42,7 @@ class Sample(TypedDict, total=False):
     labels: Tensor  # (N,), IGNORE_INDEX everywhere but the answers
     frames: Tensor  # uint8 (T, 3, H, W) at the tower's size
     modality: str
+    branches: Tensor  # (N,), of independent questions: see prompt/independent.py
     cut: str | None  # in training: how much was cut off a text that was too long
     cached: tuple[list[Tensor], list[str | None]]  # see train.feature_cache
     changed: Tensor  # (g, g), see train.map_loss
@@ -53,6 +54,7 @@ class Batch(TypedDict, total=False):
     input_ids: Tensor  # (B, N)
     labels: Tensor  # (B, N)
     attention_mask: Tensor  # (B, N) bool
+    branches: Tensor  # (B, N), if a sample has independent questions
     frames: Tensor | None  # uint8 (sum of T, 3, H, W); None if no sample has images
     modalities: list[str]
     frame_counts: list[int]
@@ -241,22 +243,30 @@ class Processor:
             frames = self.load_frames(record)
         pixels = frames if isinstance(frames, Tensor) else self.pixels(frames)
         template = self.template if system is None else self.template.with_system(system)
-        whole = prompt.encode(self.turns(record, len(pixels)), self.tokenizer, template, train=train)
         lengths = self.layout.lengths(record.modality, len(pixels))
-        encoded = prompt.fit(whole, lengths, self.max_length, train=train)
+        whole = [
+            prompt.encode(self.turns(one, len(pixels)), self.tokenizer, template, train=train)
+            for one in (record.alone() if train else [record])
+        ]
+        fitted = [prompt.fit(one, lengths, self.max_length, train=train) for one in whole]
+        joined = prompt.join(fitted, lengths, self.max_length)
+        encoded = joined.encoded
         if train and all(label == IGNORE_INDEX for label in encoded.labels):
             raise BTCChatError(
                 f"no answer is left in {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
             )
-        lost = len(whole.input_ids) - len(encoded.input_ids)
-        cut = f"{record.where}, {lost} tokens too long for --model_max_length {self.max_length}" if lost else None
-        return {
+        lost = sum(len(one.input_ids) for one in whole) - sum(len(one.input_ids) for one in fitted)
+        too_long = f"{lost} tokens" if lost else f"{joined.left_out} questions" if joined.left_out else None
+        sample: Sample = {
             "input_ids": torch.tensor(encoded.input_ids),
             "labels": torch.tensor(encoded.labels),
             "frames": pixels,
             "modality": record.modality,
-            "cut": cut,
+            "cut": too_long and f"{record.where}, {too_long} too long for --model_max_length {self.max_length}",
         }
+        if joined.branches:
+            sample["branches"] = torch.tensor(joined.branches)
+        return sample
 
     def turns(self, record: Record, num_frames: int) -> list[prompt.Turn]:
         """The chat of a record with ``num_frames`` frames. Raises BTCChatError if its text or dates do not fit them."""
@@ -300,6 +310,9 @@ class Processor:
             "modalities": [sample["modality"] for sample in samples],
             "frame_counts": [len(sample["frames"]) for sample in samples],
         }
+        if any("branches" in sample for sample in samples):
+            rows = [sample.get("branches", torch.zeros_like(sample["input_ids"])) for sample in samples]
+            batch["branches"] = _pad(rows, 0)
         if "cached" in samples[0]:
             features, keys = zip(*(sample["cached"] for sample in samples), strict=True)
             batch["frame_counts"] = [len(own) for own in keys]

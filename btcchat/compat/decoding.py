@@ -2,11 +2,18 @@
 
 import importlib.util
 import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+
+from btcchat.errors import BTCChatError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 def cache_argument(decoder: "nn.Module") -> str:
@@ -17,6 +24,43 @@ def cache_argument(decoder: "nn.Module") -> str:
 def takes_finished_masks() -> bool:
     """Whether a mask of four dimensions reaches the attention unchanged, as it does since transformers 4.53."""
     return importlib.util.find_spec("transformers.masking_utils") is not None
+
+
+def run_with_mask(decoder: "nn.Module", inputs_embeds: "Tensor", mask: "Tensor", position_ids: "Tensor") -> "Tensor":
+    """Hidden states (B, N, D) under a finished attention mask, which is added to the scores (B, 1, N, N).
+
+    FlashAttention takes no such mask, so the decoder changes to PyTorch's attention, for good: with activation
+    checkpointing its blocks run again in the backward pass. Raises BTCChatError if transformers is too old for that.
+    """
+    config: Any = decoder.config
+    if str(config._attn_implementation).startswith("flash"):
+        if not takes_finished_masks():
+            raise BTCChatError(
+                "independent questions need an attention mask, which flash-attn does not take; update transformers to "
+                "4.53 or later, which can do without it, or uninstall flash-attn"
+            )
+        logger.info("independent questions need an attention mask: PyTorch's attention replaces flash-attn")
+        config._attn_implementation = "sdpa"
+    with nullcontext() if takes_finished_masks() else _finished(decoder, mask):
+        hidden: Tensor = decoder(
+            inputs_embeds=inputs_embeds, attention_mask=mask, position_ids=position_ids, use_cache=False
+        )[0]
+    return hidden
+
+
+@contextmanager
+def _finished(decoder: "nn.Module", mask: "Tensor") -> Iterator[None]:
+    """Transformers 4.36 makes the mask of four dimensions itself; within this context it is ``mask``."""
+    module = inspect.getmodule(type(decoder))
+    names = ("_prepare_4d_causal_attention_mask", "_prepare_4d_causal_attention_mask_for_sdpa")
+    made = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    for name in made:
+        setattr(module, name, lambda *args, **options: mask)
+    try:
+        yield
+    finally:
+        for name, function in made.items():
+            setattr(module, name, function)
 
 
 def recomputes(llm: "PreTrainedModel") -> bool:

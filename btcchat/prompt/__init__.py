@@ -3,6 +3,7 @@
 turns.py decides what each turn contains, templates.py how turns are written, tokenise.py turns that into token ids.
 """
 
+from btcchat.prompt.independent import Branched, join
 from btcchat.prompt.templates import (
     TEMPLATES,
     Template,
@@ -33,6 +34,7 @@ __all__ = [
     "IMAGE",
     "IMAGE_TOKEN_INDEX",
     "TEMPLATES",
+    "Branched",
     "Encoded",
     "Hints",
     "Mark",
@@ -46,6 +48,7 @@ __all__ = [
     "end_ids",
     "fit",
     "get_template",
+    "join",
     "render",
     "special_tokens",
     "turns_from_record",

@@ -194,3 +194,14 @@ def test_a_page_replaces_a_page_of_ours_and_no_other_file(root, tmp_path, capsys
     with pytest.raises(BTCChatError, match="mine.html already exists, and btcchat did not write it"):
         write_page(tmp_path / "mine.html", iter([]))
     assert (tmp_path / "mine.html").read_text() == "<!DOCTYPE html><p>mine"
+
+
+def test_independent_questions_are_shown_as_the_prompts_that_each_of_them_gets(root, capsys):
+    talk = [{"from": "human", "value": "Is there a road?"}, {"from": "gpt", "value": "no"}]
+    row = {"modality": "image", "image": "b.png", "independent": True, "conversations": [*TALK, *talk]}
+    (root / "rows.jsonl").write_text(json.dumps(row))
+    command = ["data", "show", "mine", "--mixture_folder", str(root), "--data_root", str(root), "--out"]
+    assert cli.main([*command, str(root / "page.html")]) == 0
+    first, second = Page((root / "page.html").read_text(encoding="utf-8")).texts["pre"]
+    assert first.endswith("<image>\nWhat is new? ASSISTANT: a house</s>")
+    assert second.endswith("<image>\nIs there a road? ASSISTANT: no</s>")

@@ -91,7 +91,7 @@ def _article(shown: Shown, processor: Processor) -> str:
     try:
         sample = processor(record, train=True)
         frames = len(sample["frames"])
-        text = prompt.render(processor.turns(record, frames), processor.template)
+        prompts = [prompt.render(processor.turns(one, frames), processor.template) for one in record.alone()]
     except BTCChatError as error:
         return f"{head}<p class=fault>{escape(str(error))}</p></article>\n"
     ids, labels = sample["input_ids"].tolist(), sample["labels"].tolist()
@@ -103,7 +103,8 @@ def _article(shown: Shown, processor: Processor) -> str:
     facts += f"{len(ids) - len(lengths) + sum(lengths)} of {processor.max_length} tokens, {learned} of them learned"
     return (
         f"{head}<p class=facts>{escape(facts)}</p>\n{_figures(record, sample)}\n"
-        f"<pre>{escape(text)}</pre>\n<details open><summary>ids and labels</summary>"
+        + "".join(f"<pre>{escape(text)}</pre>\n" for text in prompts)
+        + "<details open><summary>ids and labels</summary>"
         f"{_tokens(ids, labels, processor.tokenizer)}</details></article>\n"
     )
 

@@ -1,9 +1,9 @@
 """Records: the rows of an annotation file, checked once and read lazily.
 
 A row is LLaVA-style: ``{"modality", "image" | "images" | "video", "conversations": [{"from", "value"}, ...]}`` and
-optionally ``dates`` (one per frame), ``task``, ``clue`` and ``captions`` (each of which could be the answer). An image
-or video is a path, or ``{"bytes", "path"}`` if it is embedded in the annotation file. Other keys belong to the data set
-and are ignored.
+optionally ``dates`` (one per frame), ``task``, ``clue``, ``captions`` (each of which could be the answer) and
+``independent`` (true: none of its questions sees another or its answer). An image or video is a path, or ``{"bytes",
+"path"}`` if it is embedded in the annotation file. Other keys belong to the data set and are ignored.
 """
 
 import os
@@ -45,6 +45,7 @@ class Record:
     task: str | None = None
     clue: str | None = None
     captions: list[str] | None = None
+    independent: bool = False  # each of its questions is asked alone: see prompt/independent.py
     row: dict[str, Any] = field(default_factory=dict, repr=False)  # including keys that belong to the data set
     view: Transpose | None = None  # how its frames are shown
     image_root: str = ""  # the folder that the paths in ``row`` are relative to
@@ -55,6 +56,13 @@ class Record:
         """The sources that are files, as all sources of a row are, in chronological order."""
         sources = self.sources if isinstance(self.sources, list) else [self.sources]
         return [source for source in sources if isinstance(source, str | Embedded)]
+
+    def alone(self) -> list["Record"]:
+        """A record for each of its questions if they are independent; otherwise the record itself."""
+        if not self.independent:
+            return [self]
+        turns = self.conversations[self.conversations[0]["from"] == "gpt" :]  # without a greeting
+        return [replace(self, conversations=turns[start : start + 2]) for start in range(0, len(turns), 2)]
 
     def with_caption(self, number: int) -> "Record":
         """The same record with its caption ``number`` as the answer."""
@@ -143,7 +151,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
             raise BTCChatError(f"it has a 'video' path, but modality '{modality}' needs {NEEDS[modality]}")
     except BTCChatError as error:
         raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
-    for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list)):
+    for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list), ("independent", bool)):
         if row.get(key) is not None and not isinstance(row[key], kind):
             raise BTCChatError(f"{where}: '{key}' is {json_kind(row[key])}, expected {KINDS[kind]}")
     flag = row.get("change_flag")
@@ -169,6 +177,7 @@ def parse(row: object, where: str, image_root: str) -> Record:
         row.get("task"),
         row.get("clue"),
         captions,
+        bool(row.get("independent")),
         row,
         image_root=image_root,
     )
