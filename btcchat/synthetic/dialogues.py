@@ -16,11 +16,12 @@ FILES = {
     "series": ("series_questions", "series"),
     "video": ("videos_questions", "videos"),
 }
-ALONE = 3  # questions of a sample that are asked alone
+ALONE = {"pair": 8, "image": 10, "series": 8, "video": 8}  # questions of a sample that are asked alone, at most
 # Of a chat: at least, less than. Many on an image, as they are about many things; those on a change are about the same
 # one, so from the second on an answer could be derived from earlier ones.
 QUESTIONS = {"pair": (4, 9), "image": (14, 22), "series": (5, 10), "video": (5, 10)}
-UNKNOWN_SHARE = 1 / 7  # of the questions of a chat
+UNKNOWN_SHARE = 1 / 6  # of the questions
+CAPTION_SHARE = 3 / 8  # of the samples whose questions that are asked alone include the caption
 
 
 def dialogues(sample: SyntheticSample) -> list[tuple[str, SyntheticSample, Turns]]:
@@ -28,14 +29,15 @@ def dialogues(sample: SyntheticSample) -> list[tuple[str, SyntheticSample, Turns
 
     The dense answers teach a fresh model to look; from captions alone it learns to guess. For a pair, the list of what
     changed teaches it to find the one place of nine that did. That list shows the later date first, so that it cannot
-    be learned by heart from the dense answer to the same images. A question that is asked alone can only be answered
-    from the images; later in a chat, it could also be answered from earlier answers.
+    be learned by heart from the dense answer to the same images. The questions of NAME_questions.jsonl are independent
+    (prompt/independent.py), so they can only be answered from the images; later in a chat, a question could also be
+    answered from earlier answers.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 4)
     requests = words()["requests"]
     name = FILES[sample.task][-1]
     found = [(name, sample, chat(sample))]
-    found += [(f"{name}_questions", sample, [turn]) for turn in asked_alone(sample)]
+    found.append((f"{name}_questions", sample, asked_alone(sample)))
     if sample.task == "pair":
         swapped = swap(sample)
         turn = pick(rng, requests["list"]), list_changes(swapped.truth["changes"])
@@ -51,7 +53,7 @@ def chat(sample: SyntheticSample) -> Turns:
     The caption comes last in half of the chats about a pair, and in three quarters of the others, so that the questions
     before it have to be answered from the images. Where it comes first, it is meant to teach answers that agree with
     it; the packaged model learned little of that (docs/results.md: "answers agree with its own caption"). One question
-    in seven has no answer in the scenes. The dense description is left out because a model would learn to summarise
+    in six has no answer in the scenes. The dense description is left out because a model would learn to summarise
     it, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
@@ -62,10 +64,10 @@ def chat(sample: SyntheticSample) -> Turns:
 
 
 def asked_alone(sample: SyntheticSample) -> Turns:
-    """Questions that are each asked in a chat of its own, one of eight of them for the caption."""
+    """Questions that are each asked alone, in some samples one of them for the caption."""
     rng = generator(sample.task, sample.seed, sample.heldout, 5)
-    turns = _asked(rng, sample, ALONE)
-    if rng.random() < ALONE / 8:
+    turns = _asked(rng, sample, ALONE[sample.task])
+    if rng.random() < CAPTION_SHARE:
         turns[0] = _caption_turn(rng, sample)
     return turns
 

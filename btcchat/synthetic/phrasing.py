@@ -12,6 +12,7 @@ from numpy.random import Generator
 from btcchat.synthetic.words import pick, read_asset
 
 Split = Literal["train", "test", "tokenizer"]
+SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train", "later"), "test": ("test",), "tokenizer": ("train",)}
 
 
 class Question(NamedTuple):
@@ -34,9 +35,8 @@ class Question(NamedTuple):
 def wordings() -> dict[str, dict[Split, list[list[str]]]]:
     """assets/synthetic/questions.yaml: kind -> split -> entries, each with the wordings that it stands for."""
     found: dict[str, dict[str, list[str]]] = yaml.safe_load(read_asset("questions.yaml"))
-    splits: dict[Split, tuple[str, ...]] = {"train": ("train", "later"), "test": ("test",), "tokenizer": ("train",)}
     return {
-        kind: {split: [expanded(one) for key in keys for one in table.get(key, [])] for split, keys in splits.items()}
+        kind: {split: [expanded(one) for key in keys for one in table.get(key, [])] for split, keys in SPLITS.items()}
         for kind, table in found.items()
     }
 

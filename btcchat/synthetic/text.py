@@ -51,7 +51,7 @@ def corpus(seed: int, samples: int = 1500) -> Iterator[str]:
             *time_questions(rng, changes, 5, video=bool(rng.random() < 0.5)),
         ):
             yield f"{question.worded(rng, 'tokenizer')} {question.answer}"
-        yield " ".join(unknown_question(rng))
+        yield " ".join(unknown_question(rng, "tokenizer"))
 
 
 def _contents(rng: Generator, houses: bool) -> dict[str, int]:

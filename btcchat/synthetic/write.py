@@ -46,7 +46,7 @@ def write_dataset(
 ) -> Path:
     """Write that many samples of each kind to the new folder ``out`` and return it.
 
-    Writes pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats) and a file of single questions for each
+    Writes pairs.jsonl, images.jsonl, series.jsonl and videos.jsonl (chats) and a file of independent questions for each
     (pairs_questions.jsonl). For the same images it writes pairs_align.jsonl and images_align.jsonl (one dense answer
     each) and pairs_changes.jsonl (the list of what changed, with the later date first: what was built is removed).
     Beside them are folders with JPEG images (a video is a folder of frames) and PNG change masks (255: changed). Paths
@@ -108,7 +108,7 @@ def _write_sample(out: Path, seed: int, heldout: bool, job: tuple[str, int]) -> 
             "conversations": _conversation(turns, segments),
         }
         if file == f"{folder}_questions":
-            record["id"] += f"-{sum(written == file for written, _ in records)}"
+            record["independent"] = True
         else:
             record |= {"captions": shown.captions, "truth": shown.truth}
         records.append((file, record))
