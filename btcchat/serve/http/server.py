@@ -66,9 +66,8 @@ def bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=found[0], backlog=2048)
     except (OSError, OverflowError, UnicodeError) as error:
         number = getattr(error, "errno", None) or 0
-        reason = (
-            os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
-        )  # asyncio and socket add to the system's words
+        # asyncio and socket add to the system's words
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
         raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; {OTHER_ADDRESS}") from None
 
 
