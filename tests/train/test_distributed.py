@@ -128,6 +128,15 @@ def test_two_processes_train_the_same_model_as_one(run, launch, capsys, request,
     check_same(launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, **parallel), alone, capsys)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_train_the_change_map_as_one(run, launch, masked, capsys):
+    mixture, flags = f"{masked}+images*3+texts*4", STAGES["change encoder"][1] | {"mask_loss": 2.0}
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    out = launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, use_cpu=True)
+    check_same(out, alone, capsys)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_some_steps_have_pairs_on_only_one_process(run, stage):
     mixture, flags = STAGES[stage]
