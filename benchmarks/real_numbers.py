@@ -38,7 +38,7 @@ from btcchat.eval.runs.samples import read_sets
 
 ENCODERS = ("attentive-0", "attentive-1", "concat")
 DECIDES = "changed CIDEr-D"
-BEFORE = "packaged, before it learned"
+BEFORE = "packaged, no real pairs"
 SHORTER = {
     "quick": {"pairs": 500, "seeds": 1, "epochs": 4, "evaluations": 2},
     "smoke": {"pairs": 8, "seeds": 1, "epochs": 1, "evaluations": 1},

@@ -18,6 +18,7 @@ from btcchat.outputs.lock import Lock, beside
 logger = logging.getLogger(__name__)
 
 TEMPORARY = ".part"  # suffix of a file that is still being written
+REPAIR = "correct the file or get it again"  # after a file that is not JSON
 MOST_JSON = 2**28  # bytes of a JSON file, and of a line of JSONL
 KINDS = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
@@ -149,7 +150,7 @@ def read_json(path: str | Path, *keys: str, schema: Any = None, missing: str = "
     try:
         value = parse_json(data)
     except BTCChatError as error:
-        raise BTCChatError(f"{path} is {error}{_then(way_out)}") from None
+        raise BTCChatError(f"{path} is {error}{_then(way_out or REPAIR)}") from None
     if not isinstance(value, dict):
         raise BTCChatError(f"{path} holds {json_kind(value)}, expected an object {{...}}{_then(way_out)}")
     for key in keys:

@@ -141,8 +141,27 @@ def test_ask_passes_files_with_their_modality(folder, model, capsys, words, answ
 
 
 def test_an_unknown_argument_names_the_help_of_its_command(folder, model, capsys):
-    assert cli.main(["ask", "What changed?", "a.png", "b.png"]) == 2
-    assert capsys.readouterr().err == ("btcchat: error: unrecognized arguments: a.png b.png (see btcchat ask --help)\n")
+    assert cli.main(["ask", "What", "changed?", "--pair", "a.png", "b.png"]) == 2
+    assert capsys.readouterr().err == "btcchat: error: unrecognized arguments: changed? (see btcchat ask --help)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (["ask", "Q", "a.png"], "--image a.png"),
+        (["ask", "Q", "a.png", "b.png"], "--pair a.png b.png"),
+        (["ask", "Q", "a.png", "--seed", "1", "b.png"], "--pair a.png b.png"),
+        (["ask", "Q", "--image", "a.png", "gone.tif"], "--pair a.png gone.tif"),
+        (["ask", "Q", "a.png", "b.png", "with space.png"], "--series a.png b.png 'with space.png'"),
+        (["chat", "clip.mp4"], "--video clip.mp4"),
+        (["chat", "a.png", "b.png"], "--pair a.png b.png"),
+    ],
+)
+def test_images_without_their_option_are_an_error_that_shows_it(folder, model, capsys, words, way_out):
+    assert cli.main(words) == 2
+    says = f"; write {way_out} (see btcchat {words[0]} --help)\n"
+    err = capsys.readouterr().err
+    assert err.startswith("btcchat: error: images follow an option, but ") and err.endswith(says)
 
 
 def test_dates_reach_the_model(folder, model):
@@ -333,6 +352,29 @@ def test_captions_made_with_different_stretches_are_not_mixed(folder, model, cap
     assert json.loads((folder / "out.jsonl").read_text())["stretch"] == "per-date"
     assert cli.main(command) == 2
     assert "another --bands, --stretch or --nodata" in capsys.readouterr().err
+
+
+def test_captions_made_with_different_answer_flags_are_not_mixed(folder, model, capsys):
+    make_list(folder, 1)
+    command = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    sampled = [*command, "--temperature", "0.5", "--max-new-tokens", "16"]
+    assert cli.main(sampled) == 0 and cli.main(sampled) == 0
+    assert json.loads((folder / "out.jsonl").read_text())["options"] == {"max_new_tokens": 16, "temperature": 0.5}
+    capsys.readouterr()
+    for words in (command, [*command, "--temperature", "0.5"], [*sampled, "--seed", "3"]):
+        assert cli.main(words) == 2
+        err = capsys.readouterr().err
+        assert "out.jsonl was written with other answer options" in err and err.endswith(", or choose another --out\n")
+    assert "(--seed)" in err and len(rows(folder / "out.jsonl")) == 1
+
+
+def test_a_list_with_clues_is_not_mixed_with_one_without(folder, model, capsys, monkeypatch):
+    make_list(folder, 1)
+    monkeypatch.setattr("btcchat.commands.caption.clue_source", lambda args, model: None)
+    command = ["caption", "--pairs", "list.csv", "--out", "out.jsonl"]
+    assert cli.main([*command, "--prompt-augmentation", "online", "--clue-model", "self"]) == 0
+    assert cli.main(command) == 2
+    assert "other answer options (--clue-model, --prompt-augmentation)" in capsys.readouterr().err
 
 
 def test_the_real_pairs_are_listed(shared):

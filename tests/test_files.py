@@ -149,6 +149,11 @@ def test_every_kind_of_broken_json_is_an_error_of_one_line(tmp_path, content):
     assert got == f"{tmp_path}/a.json {BROKEN[content]}; save it again"
 
 
+def test_broken_json_without_a_way_out_of_its_own_has_the_general_one(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    assert message(read_json, tmp_path / "a.json").endswith("); correct the file or get it again")
+
+
 def test_a_json_file_that_is_missing_or_a_folder_is_an_error_of_one_line(tmp_path):
     gone = tmp_path / "a.json"
     assert message(read_json, gone) == f"{gone} is missing"

@@ -76,7 +76,7 @@ def test_real_numbers_prints_every_row(levir, start, tmp_path, capsys, monkeypat
     out = capsys.readouterr().out
     changed, everything, drawn = ([row[0] for row in cells[2:]] for cells in tables(out))
     names = ["packaged", *(f"{name}, {kind}" for name in real_numbers.ENCODERS for kind in ("scenes", "no scenes"))]
-    names.append("packaged, before it learned")
+    names.append("packaged, no real pairs")
     assert changed == everything and changed[: len(names)] == names
     assert drawn == [*names, "everything changed"] and tables(out)[2][-1][1:] == ["12.5", "22.2", "-"]
     same = '"the scene is the same as before" for all'

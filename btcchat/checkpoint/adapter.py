@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 from btcchat.checkpoint.config import read_config
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import AdapterConfig, BaseModel, RootConfig
-from btcchat.checkpoint.weights import FLOATS, Weights, weight_names
+from btcchat.checkpoint.weights import FLOATS, MISFIT, Weights, weight_names
 from btcchat.errors import BTCChatError, choose
 
 if TYPE_CHECKING:
@@ -201,7 +201,9 @@ def read(llm: PreTrainedModel, folder: Path) -> None:
     rank = config.get("r", 8)
     for key, shape in _stored(folder / WEIGHTS).items():
         if "lora_A" in key and shape[:1] != (rank,):
-            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {shape}, but the config says r {rank}")
+            raise BTCChatError(
+                f"{folder / WEIGHTS}: weight '{key}' has shape {shape}, but the config says r {rank}; {MISFIT}"
+            )
     attach(
         llm,
         target_modules=config.get("target_modules", []),
@@ -213,11 +215,15 @@ def read(llm: PreTrainedModel, folder: Path) -> None:
     own = {_peft_key(name): p for name, p in llm.named_parameters() if "lora_" in name}
     if differing := sorted(own.keys() ^ weights.keys()):
         where = "missing" if differing[0] in own else "unknown"
-        raise BTCChatError(f"{folder / WEIGHTS}: weight '{differing[0]}' is {where} according to adapter_config.json")
+        raise BTCChatError(
+            f"{folder / WEIGHTS}: weight '{differing[0]}' is {where} according to adapter_config.json; {MISFIT}"
+        )
     for key, parameter in own.items():
         if parameter.shape != weights[key].shape:
             got, want = tuple(weights[key].shape), tuple(parameter.shape)
-            raise BTCChatError(f"{folder / WEIGHTS}: weight '{key}' has shape {got}, but the config says {want}")
+            raise BTCChatError(
+                f"{folder / WEIGHTS}: weight '{key}' has shape {got}, but the config says {want}; {MISFIT}"
+            )
         parameter.copy_(weights[key])
 
 

@@ -24,6 +24,9 @@ from btcchat.outputs.ours import contained
 
 logger = logging.getLogger(__name__)
 
+# What to do when the weights do not fit the config.
+MISFIT = "undo options or edits that change the model, or download or save the checkpoint again"
+
 SCALE = "weight_scale"  # ends the key of the factors of quantised weights, which are not cast
 FLOATS = ("F16", "BF16", "F32", "F64")  # data types of floating-point weights, as safetensors names them
 
@@ -179,19 +182,19 @@ def match_strict(
         name = _rename(key, prefixes)
         if name is None or name not in expected:
             stored = weights.places[key][1]
-            raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part")
+            raise BTCChatError(f"{folder}: unknown weight '{stored}'; the config describes no such part; {MISFIT}")
         names[key] = name
     missing = sorted(set(expected) - set(names.values()) - set(tied or ()))
     if missing:
         key = weights.key(_rename_back(missing[0], prefixes))
         raise BTCChatError(
             f"{folder}: weight '{key}' is missing ({len(missing)} of {len(expected)} are missing); "
-            "the config describes more than the folder holds"
+            f"the config describes more than the folder holds; {MISFIT}"
         )
     for key, shape, kind in Weights(folder, {key: weights.places[key] for key in names}).headers():
         target, stored = expected[names[key]], weights.places[key][1]
         if shape != (want := tuple(target.shape)):
-            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, but the config says {want}")
+            raise BTCChatError(f"{folder}: weight '{stored}' has shape {shape}, but the config says {want}; {MISFIT}")
         quantised = target.dtype in (torch.int8, torch.uint8)
         if quantised and kind not in ("I8", "U8"):
             raise BTCChatError(

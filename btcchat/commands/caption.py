@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from btcchat.commands import options
 from btcchat.commands.options import (
@@ -22,6 +23,7 @@ from btcchat.commands.options import (
 )
 from btcchat.console.ending import SOME_FAILED
 from btcchat.console.messages import say
+from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError
 from btcchat.outputs.ours import check_replaceable, is_drawn_map
 
@@ -106,11 +108,20 @@ def _map_path(args: argparse.Namespace, images: Sequence[str | Path]) -> Path | 
     return path
 
 
+def _answer_flags(args: argparse.Namespace, writing: GenerationOptions) -> dict[str, Any]:
+    """The flags that decide what is answered, without those at their defaults."""
+    default = GenerationOptions()
+    given = {name: value for name, value in vars(writing).items() if value != getattr(default, name)}
+    if args.prompt_augmentation != "off":
+        given["prompt_augmentation"] = args.prompt_augmentation
+    others = {name: getattr(args, name) for name in ("clues", "clue_model", "quantize")}
+    return given | {name: value for name, value in others.items() if value is not None}
+
+
 def _caption_pairs(args: argparse.Namespace) -> int:
     """Caption every pair of a list; name those that fail, and return an exit code for failures."""
     from btcchat.console.progress import Progress
     from btcchat.data.pairs import read_pairs
-    from btcchat.decoding.options import GenerationOptions
     from btcchat.serve.batch import Answers, caption_pairs
 
     if args.images or args.example:
@@ -124,13 +135,14 @@ def _caption_pairs(args: argparse.Namespace) -> int:
     for fault in faults:
         complain(fault)
     answered, failed = 0, len(faults)
-    with Answers(args.out, model=args.model or "tiny", reading=reading) as answers:
+    writing = GenerationOptions(**generation(args))
+    flags = _answer_flags(args, writing)
+    with Answers(args.out, model=args.model or "tiny", reading=reading, options=flags) as answers:
         todo = [pair for pair in pairs if pair.key not in answers.done]
         skipped = len(pairs) - len(todo)
         captions: Iterable[str | None] = ()
         if todo:
             model = options.load_model(args)
-            writing = GenerationOptions(**generation(args))
             clues = clue_source(args, model)
             captions = caption_pairs(model, todo, answers, writing, batch_size=args.batch_size, clues=clues)
         try:

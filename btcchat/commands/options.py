@@ -6,6 +6,7 @@ argparse, because ``--series A B C ...`` takes any number of files, and because 
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -53,11 +54,26 @@ class Parser(HelpParser):
         found: argparse.Namespace
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            getattr(found, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
+            message = _stray_images(found, unknown) or f"unrecognized arguments: {' '.join(unknown)}"
+            getattr(found, "parser", self).error(message)
         return found
 
     def error(self, message: str) -> NoReturn:
         raise BTCChatError(f"{message} (see {self.prog} --help)")
+
+
+def _stray_images(found: argparse.Namespace, unknown: list[str]) -> str | None:
+    """The error for images that no option of `add_media` takes, with the option that does; None for other words."""
+    from btcchat.media.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+    suffixes = [os.path.splitext(word)[1].lower() for word in unknown]
+    named = [name for name in MEDIA if getattr(found, name, None) is not None]
+    if not hasattr(found, "pair") or not {*suffixes} <= {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES} or {*named} - {"image"}:
+        return None
+    files = [found.image, *unknown] if named else unknown
+    flag = "video" if suffixes[0] in VIDEO_SUFFIXES else {1: "image", 2: "pair"}.get(len(files), "series")
+    stray, words = " ".join(unknown), " ".join(map(shlex.quote, files))
+    return f"images follow an option, but {stray} {'does' if len(unknown) == 1 else 'do'} not; write --{flag} {words}"
 
 
 def complain(message: str) -> None:

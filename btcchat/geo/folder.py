@@ -24,7 +24,7 @@ def prepare(out: Path, settings: str, *, resume: bool) -> None:
         raise cannot_write(f"--out {out}", error, "give another folder") from error
     if not names:
         return
-    record = read_json(out / RUN) if RUN in names else {}
+    record = read_json(out / RUN, way_out="give another folder") if RUN in names else {}
     if record.get("made_by") != MAKER:
         raise BTCChatError(f"--out {out} has other files in it; give a new folder")
     if not resume:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from transformers import PretrainedConfig
 
-from btcchat.checkpoint.weights import Weights
+from btcchat.checkpoint.weights import MISFIT, Weights
 from btcchat.errors import BTCChatError
 
 MOST_ROTARY_BYTES = 2**31  # of the sines and cosines of all positions
@@ -23,7 +23,7 @@ def check_sizes(config: PretrainedConfig, weights: Weights) -> None:
     for key, configured, has, shape in _compared(config, weights):
         if configured != has:
             raise BTCChatError(
-                f"llm/config.json: {key} is {configured}, but the weights in {folder} have {has} ({shape})"
+                f"llm/config.json: {key} is {configured}, but the weights in {folder} have {has} ({shape}); {MISFIT}"
             )
     width, heads, positions = config.hidden_size, config.num_attention_heads, config.max_position_embeddings
     if width % heads:

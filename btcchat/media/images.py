@@ -23,7 +23,7 @@ from btcchat.errors import BTCChatError, wrong_type
 from btcchat.media.arrays import image_of_array, is_array
 from btcchat.media.notes import once
 from btcchat.media.radiometry import Deep, stretched, whole_range
-from btcchat.media.raster import Raster, raster_driver
+from btcchat.media.raster import Place, Raster, apart, raster_driver
 from btcchat.media.reading import DEFAULT, NO_NODATA, Reading
 from btcchat.media.source import VIDEO_SUFFIXES, Embedded, FileLike, existing_file
 
@@ -79,6 +79,7 @@ def load_images(
                 f"the first {len(opened)} of {len(sources)} images have {total:,} pixels together, but a sample may "
                 f"only have {MOST_PIXELS:,}; crop them or make them smaller"
             )
+    _check_places(opened)
     deep = [image.pixels for image in opened if isinstance(image.pixels, Deep)]
     if 0 < len(deep) < len(opened) and reading.stretch != "none":
         note = "has more than 8 bits and is stretched, other dates have 8 bits and are not, so their grey levels differ"
@@ -104,6 +105,7 @@ class _Opened:
 
     pixels: Image.Image | Deep
     orientation: int = 1
+    place: Place | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -125,6 +127,15 @@ class _Opened:
             image = ImageOps.exif_transpose(image)
         image.info.update(self.info)
         return image
+
+
+def _check_places(opened: Sequence[_Opened]) -> None:
+    """Warn if a georeferenced date does not overlap the first one."""
+    places = [image.place for image in opened if image.place is not None]
+    for place in places[1:]:
+        if apart(places[0], place):
+            note = f"does not overlap {place.name} on the map; check that both show the same place"
+            once(log, note, places[0].name, logging.WARNING)
 
 
 def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels: int) -> _Opened:
@@ -156,13 +167,13 @@ def _read_raster(path: Path | Embedded, reading: Reading, max_side: int | None, 
             _say_smaller(str(path), (raster.width, raster.height), size)
         pixels = raster.read(size=size)
         info = {"bands": raster.channels.chosen, "full_size": (raster.width, raster.height)}
-        whole = raster.channels.whole_range
+        whole, place = raster.channels.whole_range, raster.place
     orientation = _orientation(path)
     if raster.channels.deep:
-        return _Opened(Deep(pixels.values, pixels.valid, str(path), whole), orientation, info)
+        return _Opened(Deep(pixels.values, pixels.valid, str(path), whole), orientation, place, info)
     rgb = np.where(pixels.valid, pixels.values, np.uint8(0))
     rgb = np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3)))
-    return _Opened(Image.fromarray(rgb), orientation, info)
+    return _Opened(Image.fromarray(rgb), orientation, place, info)
 
 
 def _orientation(path: Path | Embedded) -> int:

@@ -1,6 +1,6 @@
 """Captions of many pairs, written to a file of JSON lines from which an interrupted run can be resumed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,16 @@ class Answers:
     """The output file. ``done``: keys of the pairs it already has; `write` appends captions and returns once they are
     on disk.
 
+    options: flags of the answers that are not at their defaults, by their names in Python. They are part of each row.
     A last line that was cut short when a run was killed is dropped. Raises BTCChatError if the file holds something
-    else, captions by another model or of images read in another way, or if another process is writing it.
+    else, captions by another model, with other options or of images read in another way, or if another process is
+    writing it.
     """
 
-    def __init__(self, path: str | Path, *, model: str, reading: Reading = DEFAULT) -> None:
-        self.path, self.model = Path(path), model
+    def __init__(
+        self, path: str | Path, *, model: str, reading: Reading = DEFAULT, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path, self.model, self._options = Path(path), model, dict(options or {})
         self._reading = {} if reading == DEFAULT else reading.record()  # part of each row
         if not self.path.parent.is_dir():
             raise BTCChatError(f"the folder of --out does not exist: {self.path.parent}")
@@ -55,6 +59,7 @@ class Answers:
             rows.append(
                 {**name, "before": pair.before, "after": pair.after, "caption": text, "model": self.model}
                 | self._reading
+                | ({"options": self._options} if self._options else {})
             )
             self.done.add(pair.key)
         self._file.append(rows)
@@ -69,8 +74,8 @@ class Answers:
     def _take(self, record: dict[str, Any], number: int) -> None:
         try:
             self.done.add((record.get("id"), record["before"], record["after"]))
-            model = record["model"]
-        except (KeyError, TypeError) as error:  # TypeError: a list cannot be a key
+            model, options = record["model"], dict(record.get("options", {}))
+        except (KeyError, TypeError, ValueError) as error:  # TypeError: a list cannot be a key
             fault = f"{self.path} line {number} is not a caption of a pair; choose another --out"
             raise BTCChatError(fault) from error
         if model != self.model:
@@ -78,6 +83,13 @@ class Answers:
         if any(record.get(name) != self._reading.get(name) for name in FLAGS):
             raise BTCChatError(
                 f"{self.path} was written with another --bands, --stretch or --nodata; choose another --out"
+            )
+        if options != self._options:
+            names = sorted(dict(options.items() ^ self._options.items()))
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+            raise BTCChatError(
+                f"{self.path} was written with other answer options ({flags}); use the same ones, or choose another "
+                "--out"
             )
 
 

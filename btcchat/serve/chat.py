@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from btcchat.console.ending import user_fault
+from btcchat.console.ending import DONE, SOME_FAILED, user_fault
 from btcchat.console.text import typed
 from btcchat.errors import BTCChatError, choose, printable
 from btcchat.media.frames import Sources, load_frames
@@ -142,8 +142,11 @@ class Chat:
 
 
 def converse(chat: Chat) -> int:
-    """Read lines until /quit or the end of the input. An error is printed as one line and does not end the chat."""
-    prompt = ""
+    """Read lines until /quit or the end of the input. An error is printed as one line and does not end the chat.
+
+    Returns an exit code: SOME_FAILED if a line failed that was not typed on a terminal.
+    """
+    prompt, code = "", DONE
     if sys.stdin.isatty():
         prompt = "> "
         _line_editing()
@@ -153,11 +156,11 @@ def converse(chat: Chat) -> int:
             line = input(prompt).strip()
             line = line if line.startswith("/") else typed(line)
             if line and not chat.handle(line):
-                return 0
+                return code
         except EOFError:
             if prompt:
                 print()
-            return 0
+            return code
         except KeyboardInterrupt:
             note("\n(stopped; leave with /quit or Ctrl-D)")
         except Exception as error:  # noqa: BLE001 - a bug, and stdout that is full or closed, still end the chat
@@ -165,6 +168,7 @@ def converse(chat: Chat) -> int:
             if fault is None or (isinstance(error, OSError) and error.filename is None):
                 raise
             note(f"btcchat: error: {' '.join(fault.split())}")
+            code = DONE if prompt else SOME_FAILED
 
 
 def note(text: str) -> None:

@@ -12,7 +12,7 @@ from btcchat.checkpoint import adapter
 from btcchat.checkpoint.config import PARTS
 from btcchat.checkpoint.weights import check_header, weight_files
 from btcchat.errors import BTCChatError
-from btcchat.files import read_json
+from btcchat.files import REPAIR, read_json
 from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.train.meter import METER, MeterState
 from btcchat.train.resume import DEEPSPEED, OPTIMIZER, SCHEDULE, random_name
@@ -43,7 +43,7 @@ def fault(checkpoint: Path) -> str | None:
     try:
         _check(checkpoint)
     except BTCChatError as error:
-        return str(error).replace(f"{checkpoint}/", "")
+        return str(error).replace(f"{checkpoint}/", "").removesuffix(f"; {REPAIR}")
     return None
 
 

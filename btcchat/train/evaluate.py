@@ -115,11 +115,15 @@ class Evaluation(Hook):
             self.evaluate(trainer.state.global_step)
 
     def evaluate(self, step: int) -> None:
+        with self.trainer.meter.paused():
+            self._evaluate(step)
+
+    def _evaluate(self, step: int) -> None:
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
         texts = answer_all(model, self.sets, ranks, bf16=args.bf16, clues=self.clues)
         metrics = ranks.from_first(self._scores(texts, step) if ranks.first else None)
-        self.trainer.log({f"eval_{name}": value for name, value in all_scores(metrics).items()})
+        self.trainer.log({f"eval_{name}": round(value, 6) for name, value in all_scores(metrics).items()})
         name, value = deciding_score(metrics, args.metric_for_best_model)
         if value > self.best:
             self.best = value

@@ -11,6 +11,12 @@ from btcchat.errors import BTCChatError
 from btcchat.model import BTCChatModel
 from btcchat.train.training_arguments import TrainingArguments
 
+RATES = {  # flag -> the parts that it is for
+    "mm_vision_tower_lr": ["vision_tower"],
+    "mm_projector_lr": ["change_encoder", "mm_projector"],
+    "cc_projector_lr": ["change_encoder"],
+}
+
 
 @dataclass
 class ModelPart:
@@ -27,47 +33,48 @@ class ModelPart:
         return sum(p.numel() for p in self.module.parameters())
 
 
+def check_tuned(flags: TrainingArguments) -> None:
+    """Raise BTCChatError if the flags alone leave nothing to train, or give a frozen part a learning rate."""
+    chosen = _chosen(flags)
+    if not flags.lora_enable and not any(trainable for trainable, _ in chosen.values()):
+        raise _nothing("every tune_* flag is False")
+    for name, affected in RATES.items():
+        rate = getattr(flags, name)
+        if rate is not None and not any(chosen[part][0] for part in affected):
+            frozen = " and ".join(f"{part} is frozen (--{chosen[part][1]} False)" for part in affected)
+            raise BTCChatError(f"--{name} is {rate:g}, but {frozen}; train it, or leave the rate out")
+
+
 def freeze(model: BTCChatModel, flags: TrainingArguments) -> list[ModelPart]:
     """Set ``requires_grad`` of every parameter from the ``tune_*`` flags and return the parts.
 
     ``tune_mm_projector`` covers the change encoder and the projector; ``tune_cc_projector`` (the change encoder)
     and ``tune_single_projector`` (the projector), if given, override it; likewise ``mm_projector_lr`` and
-    ``cc_projector_lr``. Raises BTCChatError if nothing is left to train, or if a frozen part has a learning rate.
+    ``cc_projector_lr``. `check_tuned` has checked the flags. Raises BTCChatError if no part that they train has
+    parameters.
     """
-    general, rate = flags.tune_mm_projector, flags.mm_projector_lr
-    encoder_rate = rate if flags.cc_projector_lr is None else flags.cc_projector_lr
-    parts = [
-        ModelPart(
-            "vision_tower", model.vision_tower, flags.tune_vision_tower, "tune_vision_tower", flags.mm_vision_tower_lr
-        ),
-        ModelPart("change_encoder", model.change_encoder, *_refined(flags, "tune_cc_projector", general), encoder_rate),
-        ModelPart("mm_projector", model.mm_projector, *_refined(flags, "tune_single_projector", general), rate),
-        ModelPart("llm", model.llm, flags.tune_language_model, "tune_language_model"),
-    ]
-    _check_rates(parts[:3], flags)
+    rate = flags.mm_projector_lr
+    rates = {
+        "vision_tower": flags.mm_vision_tower_lr,
+        "change_encoder": rate if flags.cc_projector_lr is None else flags.cc_projector_lr,
+        "mm_projector": rate,
+    }
+    parts = [ModelPart(name, getattr(model, name), *chosen, rates.get(name)) for name, chosen in _chosen(flags).items()]
     model.requires_grad_(False)
     for part in parts:
         part.module.requires_grad_(part.trainable)
     if lora_layers(model.llm):
         parts = [*parts[:-1], *_llm_with_adapter(model.llm, flags)]
     if not any(part.trainable and part.num_parameters for part in parts):
-        empty = ", ".join(f"{part.name} (--{part.flag}) has no parameters" for part in parts if part.trainable)
-        raise BTCChatError(
-            f"nothing to train: {empty or 'every tune_* flag is False'}; set one of --tune_vision_tower, "
-            "--tune_mm_projector, --tune_cc_projector, --tune_single_projector, --tune_language_model, "
-            "--lora_enable to True"
-        )
+        raise _nothing(", ".join(f"{part.name} (--{part.flag}) has no parameters" for part in parts if part.trainable))
     return parts
 
 
-def _check_rates(parts: list[ModelPart], flags: TrainingArguments) -> None:
-    tower, encoder, projector = parts
-    parts_of = {"mm_vision_tower_lr": [tower], "mm_projector_lr": [encoder, projector], "cc_projector_lr": [encoder]}
-    for flag, affected in parts_of.items():
-        rate = getattr(flags, flag)
-        if rate is not None and not any(part.trainable for part in affected):
-            frozen = " and ".join(f"{part.name} is frozen (--{part.flag} False)" for part in affected)
-            raise BTCChatError(f"--{flag} is {rate:g}, but {frozen}; train it, or leave the rate out")
+def _nothing(reason: str) -> BTCChatError:
+    return BTCChatError(
+        f"nothing to train: {reason}; set one of --tune_vision_tower, --tune_mm_projector, --tune_cc_projector, "
+        "--tune_single_projector, --tune_language_model, --lora_enable to True"
+    )
 
 
 def _llm_with_adapter(llm: PreTrainedModel, flags: TrainingArguments) -> list[ModelPart]:
@@ -86,10 +93,20 @@ def _llm_with_adapter(llm: PreTrainedModel, flags: TrainingArguments) -> list[Mo
     ]
 
 
-def _refined(flags: TrainingArguments, name: str, general: bool) -> tuple[bool, str]:
-    """(trainable, the flag that decides it): the part's own flag if given, else --tune_mm_projector."""
+def _chosen(flags: TrainingArguments) -> dict[str, tuple[bool, str]]:
+    """Part -> (trainable, the flag that decides it)."""
+    return {
+        "vision_tower": (flags.tune_vision_tower, "tune_vision_tower"),
+        "change_encoder": _refined(flags, "tune_cc_projector"),
+        "mm_projector": _refined(flags, "tune_single_projector"),
+        "llm": (flags.tune_language_model, "tune_language_model"),
+    }
+
+
+def _refined(flags: TrainingArguments, name: str) -> tuple[bool, str]:
+    """The part's own flag if given, else --tune_mm_projector."""
     own = getattr(flags, name)
-    return (general, "tune_mm_projector") if own is None else (own, name)
+    return (flags.tune_mm_projector, "tune_mm_projector") if own is None else (own, name)
 
 
 def parts_table(parts: Iterable[ModelPart], learning_rate: float) -> str:

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from typing_extensions import TypedDict  # pydantic requires this one on Python < 3.12
@@ -56,6 +57,15 @@ class Meter:
         """One batch: its mean loss, samples, and tokens with a label."""
         batch: tuple[torch.Tensor | float, ...] = (loss, 1, samples, tokens)
         self._window = [old + new for old, new in zip(self._window, batch, strict=True)]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of the block, in which nothing is trained."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - begin
 
     def sums(self) -> WindowSums:
         here = torch.tensor([float(value) for value in self._window], device=self.device)  # (4,)

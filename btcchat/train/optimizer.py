@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from transformers import SchedulerType, get_scheduler
 from transformers.optimization import Adafactor
 
@@ -16,6 +17,7 @@ from btcchat.train.freeze import ModelPart
 from btcchat.train.rates import own_rates
 from btcchat.train.training_arguments import TrainingArguments
 
+NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)  # the last one: BatchNorm and InstanceNorm
 Groups = Iterable[dict[str, Any]]
 
 
@@ -32,8 +34,11 @@ def build_optimizer(model: nn.Module, args: TrainingArguments, parts: Sequence[M
 
 
 def decayed_parameters(model: nn.Module) -> set[str]:
-    """Names of the weights that decay: all but biases and those of LayerNorm and RMSNorm."""
-    norms = {name for name, m in model.named_modules() if isinstance(m, nn.LayerNorm) or "RMSNorm" in type(m).__name__}
+    """Names of the weights that decay: all but biases and those of norms.
+
+    The published training, with transformers' Trainer, lets BatchNorm decay; its recipes have no decay.
+    """
+    norms = {name for name, m in model.named_modules() if isinstance(m, NORMS) or "RMSNorm" in type(m).__name__}
     names = (name for name, _ in model.named_parameters())
     return {name for name in names if "bias" not in name and name.rpartition(".")[0] not in norms}
 

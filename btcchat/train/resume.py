@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from btcchat.errors import BTCChatError
+
 logger = logging.getLogger(__name__)
 
 OPTIMIZER, SCHEDULE, SCALER = "optimizer.pt", "scheduler.pt", "scaler.pt"
@@ -41,11 +43,20 @@ class Resumable:
         torch.save(random_state(), folder / random_name(self.accelerator.process_index))
 
     def load(self, folder: Path) -> None:
-        """Read the state from a checkpoint's folder. Every process must call it."""
+        """Read the state from a checkpoint's folder. Every process must call it.
+
+        Raises BTCChatError for the state of another optimizer.
+        """
         if self._deepspeed:
             self.model.load_checkpoint(str(folder), tag=DEEPSPEED)
         else:
-            self.optimizer.load_state_dict(_load(folder / OPTIMIZER))
+            try:
+                self.optimizer.load_state_dict(_load(folder / OPTIMIZER))
+            except ValueError as error:  # e.g. from before norms were left out of the decay
+                raise BTCChatError(
+                    f"{folder / OPTIMIZER} does not fit this run's optimizer ({error}); start a new run with "
+                    f"--model_name_or_path {folder}"
+                ) from None
         self.schedule.load_state_dict(_load(folder / SCHEDULE))
         if self.accelerator.scaler is not None and (folder / SCALER).is_file():
             self.accelerator.scaler.load_state_dict(_load(folder / SCALER))

@@ -37,7 +37,9 @@ def starting_point(args: TrainingArguments) -> StartingPoint:
     if args.resume_from_checkpoint:
         chosen = Path(args.resume_from_checkpoint)
         if reason := fault(chosen):
-            raise BTCChatError(f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {reason}")
+            raise BTCChatError(
+                f"--resume_from_checkpoint {chosen} is not a complete checkpoint: {reason}; give another"
+            )
         earlier = [path for path in earlier if number(path) > step_of(chosen)]  # this run does not continue them
     elif args.resume and earlier:
         return StartingPoint(str(_newest_complete(earlier, args)), [])

@@ -27,7 +27,7 @@ from btcchat.train.clues import prepare_clues
 from btcchat.train.encoder import TrainingEncoder
 from btcchat.train.evaluate import Evaluation, read_eval_sets
 from btcchat.train.feature_cache import FeatureCache
-from btcchat.train.freeze import ModelPart, freeze, parts_table
+from btcchat.train.freeze import ModelPart, check_tuned, freeze, parts_table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
 from btcchat.train.map_loss import changed_share, check_masks
@@ -62,6 +62,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     set_seed(training_args.seed)  # before the model: the weights of a fresh change encoder depend on it
 
     # Check the flags first, before weights are read.
+    check_tuned(training_args)
     eval_sets = read_eval_sets(training_args, data_args)
     terms(data_args.data_mixture, known_sets(data_args.mixture_folder))
     with training_args.accelerator.main_process_first():

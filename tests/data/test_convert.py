@@ -473,6 +473,7 @@ def test_a_fault_of_the_whole_data_set_is_a_one_line_error(make, tmp_path):
     ):
         (src / "LevirCCcaptions.json").write_text(text.replace(old, new))
         assert line().startswith(expected)
+        assert line().endswith("; correct the file or get it again") == ("not JSON" in expected)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_shards_are_read_from_an_address(root):
     ("files", "message"),
     [
         ({"png": b""}, "a.tar sample 0001: 0 .json files, expected one; found 0001.png"),
-        ({"json": b"{"}, "a.tar sample 0001: not JSON"),
+        ({"json": b"{"}, "a.tar sample 0001: not JSON .*; correct the file or get it again"),
         ({"json": b"[]"}, "a.tar sample 0001: this is a list, but a record must be a JSON object"),
         ({"json": pair(), "png": png(COLOURS[0])}, r"a.tar sample 0001: 1 image, a pair needs 2 \(before, after\)"),
     ],

@@ -91,8 +91,8 @@ def test_a_bad_record_names_its_file_and_row(tmp_path, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("r.jsonl", '{"modality": "text"', "r.jsonl row 1: not JSON"),
-        ("r.json", '[{"a": 1', "r.json row 1: not JSON"),
+        ("r.jsonl", '{"modality": "text"', r"r.jsonl row 1: not JSON \(.*\); correct the file or get it again"),
+        ("r.json", '[{"a": 1', r"r.json row 1: not JSON \(.*\); correct the file or get it again"),
         ("r.json", "[]", "has no records"),
         ("r.jsonl", "", "has no records"),
         ("r.json", f"[{json.dumps(ROWS[0])} {json.dumps(ROWS[0])}]", "row 1: not followed by"),

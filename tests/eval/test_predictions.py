@@ -195,7 +195,7 @@ def test_a_fault_of_cocos_captions_is_one_line(tmp_path, capsys, change, words):
         ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', "row 1 and row 2 both have the id '1'"),
         ('[{"image_id": 1, "capt', "results.json is not JSON ("),
         ("[]", "results.json: empty; expected JSON lines, or an array of objects"),
-        ("[" * 100_000, "results.json is not JSON (nested too deeply)"),
+        ("[" * 100_000, "results.json is not JSON (nested too deeply); correct the file or get it again"),
     ],
 )
 def test_a_fault_of_a_json_array_is_one_line_that_names_its_row(tmp_path, write, capsys, text, words):

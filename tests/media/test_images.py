@@ -457,3 +457,29 @@ def test_a_folder_is_not_a_file_and_the_error_says_what_it_can_be(tmp_path):
 def test_a_source_that_is_not_an_image_is_a_type_error(source):
     with pytest.raises(TypeError, match="source must be a path, a PIL image, a numpy array or a torch tensor"):
         load_image(source)
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "apart"),
+    [
+        ("EPSG:32618", (5e5, 4e6), False),
+        ("EPSG:32618", (5e5 + 900, 4e6), False),
+        ("EPSG:32618", (5e5 + 50_000, 4e6), True),
+        ("EPSG:32619", (5e5, 4e6), True),  # the same numbers in the next zone: 540 km away
+        ("EPSG:4326", (-75, 36.14), False),  # 10 degrees a pixel
+        (None, (5e5 + 50_000, 4e6), False),
+    ],
+)
+@pytest.mark.parametrize("modality", ["pair", "series"])
+def test_dates_that_lie_apart_are_noted(tmp_path, caplog, crs, corner, apart, modality):
+    from rasterio import Affine
+
+    from tests.media.scenes import scene, write
+
+    values = (scene("counts") // 4).clip(0, 255).astype(np.uint8)
+    step = 10 if crs != "EPSG:4326" else 1e-4
+    before = write(tmp_path / "before.tif", values)
+    after = write(tmp_path / "after.tif", values, crs=crs, transform=Affine(step, 0, corner[0], 0, -step, corner[1]))
+    load_frames(modality, [before, after])
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == [f"{before}: does not overlap {after} on the map; check that both show the same place"] * apart

@@ -20,10 +20,10 @@ def talk(tmp_path, monkeypatch, capsys):
     for name, width in (("a.png", 20), ("b.png", 30), ("with space.png", 40)):
         Image.new("RGB", (width, 10)).save(name)
 
-    def type_in(*lines: str, **options):
+    def type_in(*lines: str, code: int = 0, **options):
         chat = Chat(FakeModel(), generation=GENERATION, **options)
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
-        assert converse(chat) == 0
+        assert converse(chat) == code
         return chat, *capsys.readouterr()
 
     return type_in
@@ -91,7 +91,7 @@ def test_reset_forgets_the_conversation_and_keeps_the_images(talk):
 
 
 def test_dates_start_a_new_conversation_and_must_match_the_images(talk):
-    chat, _, err = talk("/series a.png b.png", "one", "/dates 2010", "/dates 2010 2014", "two")
+    chat, _, err = talk("/series a.png b.png", "one", "/dates 2010", "/dates 2010 2014", "two", code=3)
     assert "dates: got 1 for a series of 2 images" in err
     assert chat.model.calls[1]["dates"] == ["2010", "2014"] and chat.model.calls[1]["history"] == []
 
@@ -138,14 +138,30 @@ def test_quit_leaves(talk):
     ],
 )
 def test_an_error_is_one_line_and_the_chat_continues(talk, line, words):
-    _, out, err = talk(line, "/image b.png", "Q")
+    _, out, err = talk(line, "/image b.png", "Q", code=3)
     faults = [text for text in err.splitlines() if "error" in text]
     assert len(faults) == 1 and faults[0].startswith("btcchat: error: ") and words in faults[0]
     assert out == "Q: image 30x10 \n"
 
 
 def test_an_error_keeps_the_images_loaded_before(talk):
-    assert talk("/image a.png", "/image missing.png", "Q")[1] == "Q: image 20x10 \n"
+    assert talk("/image a.png", "/image missing.png", "Q", code=3)[1] == "Q: image 20x10 \n"
+
+
+def test_a_chat_on_a_terminal_ends_well_whatever_failed(talk, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("tests.serve.test_chat.io.StringIO", Terminal)
+    assert "no image is loaded" in talk("What is here?")[2]
+
+
+def test_piped_lines_of_which_one_failed_give_the_exit_code_of_a_partial_failure(talk, monkeypatch):
+    monkeypatch.setattr(options, "load_model", lambda args: FakeModel())
+    for lines, code in (("Q\n/quit\n", 3), ("/image a.png\nQ\n", 0), ("/image no.png\n/image a.png\nQ", 3)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        assert cli.main(["chat"]) == code
 
 
 def test_ctrl_c_stops_the_answer_and_the_chat_continues(talk):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -61,6 +62,30 @@ def data_root(tmp_path_factory):
         (root / file).write_text(json.dumps(content) if file.endswith(".json") else lines, encoding="utf-8")
     (root / "sets.yaml").write_text(MIXTURE, encoding="utf-8")
     return root
+
+
+@pytest.fixture
+def masked(data_root):
+    """A mixture whose masks mark the left half of each changed pair, in addition to the shared data root."""
+    names = list(COLOURS)
+    rows = []
+    for before in names:
+        for after in names:
+            image = np.zeros((32, 32), np.uint8)
+            image[:, :16] = 255 * (before != after)
+            Image.fromarray(image).save(data_root / f"mask_{before}_{after}.png")
+            answer = "nothing" if before == after else f"{before} became {after}"
+            rows.append(
+                {
+                    "modality": "pair",
+                    "images": [f"{before}.png", f"{after}.png"],
+                    "mask": f"mask_{before}_{after}.png",
+                    "conversations": talk("<image>\nWhat changed?", answer),
+                }
+            )
+    (data_root / "masked.json").write_text(json.dumps(rows), encoding="utf-8")
+    (data_root / "masked.yaml").write_text("masked: {annotation: masked.json, images: .}\n", encoding="utf-8")
+    return "masked"
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,15 @@ def test_two_processes_train_the_same_model_as_one(run, launch, capsys, request,
     check_same(launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, **parallel), alone, capsys)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_train_the_change_map_as_one(run, launch, masked, capsys):
+    mixture, flags = f"{masked}+images*3+texts*4", STAGES["change encoder"][1] | {"mask_loss": 2.0}
+    alone = run(mixture, **COMMON, **flags, gradient_accumulation_steps=2)
+    out = launch([torchrun("--standalone", "--nproc_per_node=2")], mixture, **flags, use_cpu=True)
+    check_same(out, alone, capsys)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_some_steps_have_pairs_on_only_one_process(run, stage):
     mixture, flags = STAGES[stage]
@@ -259,7 +268,7 @@ def test_a_deepspeed_config_that_cannot_work_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(BTCChatError, match="set stage3_gather_16bit_weights_on_model_save to true"):
         deepspeed_config(str(shards))
     shards.write_text("{")
-    with pytest.raises(BTCChatError, match="shards.json is not JSON"):
+    with pytest.raises(BTCChatError, match="shards.json is not JSON .*; correct the file or get it again"):
         deepspeed_config(str(shards))
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     with pytest.raises(BTCChatError, match="install ninja and g"):

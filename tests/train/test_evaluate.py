@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,10 +44,22 @@ def scenes(data_root):
     return data_root
 
 
-def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, checkpoint):
+def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, checkpoint, monkeypatch):
+    from btcchat.train import evaluate
+
+    late, answer_all = [0], evaluate.answer_all
+    monkeypatch.setattr("btcchat.train.meter.time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late[0]))
+
+    def slowly(*args, **options):
+        late[0] += 100_000  # seconds
+        return answer_all(*args, **options)
+
+    monkeypatch.setattr(evaluate, "answer_all", slowly)
     flags = {"eval_mixture": "scenes:val", "eval_strategy": "steps", "eval_steps": 1}
     trainer = run("scenes", tune_language_model=True, metric_for_best_model="unchanged only BLEU-1", **flags)
+    assert all(log["samples_per_second"] > 0 for log in trainer.state.log_history if "loss" in log)
     logged = [log for log in trainer.state.log_history if "eval_S*m" in log]
+    assert all(value == round(value, 6) for log in logged for value in log.values())
     assert [log["step"] for log in logged] == [1, 2]
     assert {"eval_BLEU-4", "eval_changed only CIDEr-D", "eval_changed/unchanged accuracy", "eval_direction F1"} <= set(
         logged[0]
@@ -65,7 +78,7 @@ def test_the_best_model_is_kept_and_every_score_logged(run, scenes, tmp_path, ch
         assert len((out / f"evaluations/step-{step}/predictions.jsonl").read_text().splitlines()) == 4
     chosen = json.loads((out / "best/selection.json").read_text())
     values = [log["eval_unchanged only BLEU-1"] for log in logged]
-    assert chosen["value"] == max(values) and chosen["step"] == 1 + values.index(max(values))
+    assert chosen["value"] == pytest.approx(max(values), abs=1e-6) and chosen["step"] == 1 + values.index(max(values))
     assert chosen["sets"] == ["scenes:val"] and chosen["test splits"] == [] and chosen["precision"] == "float32"
     assert checkpoint_hash(out / "best") != checkpoint_hash(checkpoint)
     assert not list(out.glob("checkpoint-*")) and not (out / "best.partial").exists()

@@ -1,7 +1,5 @@
 """--mask_loss trains the change map on the masks of the rows; --label_smoothing changes the loss of the text."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,33 +9,9 @@ from PIL.Image import Transpose
 from btcchat.data.records import parse
 from btcchat.errors import BTCChatError
 from btcchat.train.map_loss import changed_share
-from tests.train.conftest import COLOURS, talk
+from tests.train.conftest import talk
 
 TRAINED = {"tune_mm_projector": True, "random_batches": True, "max_steps": 12, "learning_rate": 3e-3}
-
-
-@pytest.fixture
-def masked(data_root):
-    """A mixture whose masks mark the left half of each changed pair, in addition to the shared data root."""
-    names = list(COLOURS)
-    rows = []
-    for before in names:
-        for after in names:
-            image = np.zeros((32, 32), np.uint8)
-            image[:, :16] = 255 * (before != after)
-            Image.fromarray(image).save(data_root / f"mask_{before}_{after}.png")
-            answer = "nothing" if before == after else f"{before} became {after}"
-            rows.append(
-                {
-                    "modality": "pair",
-                    "images": [f"{before}.png", f"{after}.png"],
-                    "mask": f"mask_{before}_{after}.png",
-                    "conversations": talk("<image>\nWhat changed?", answer),
-                }
-            )
-    (data_root / "masked.json").write_text(json.dumps(rows), encoding="utf-8")
-    (data_root / "masked.yaml").write_text("masked: {annotation: masked.json, images: .}\n", encoding="utf-8")
-    return "masked"
 
 
 def distances(trainer) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The sums that a log line is computed from."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,3 +42,16 @@ def test_only_the_main_process_restores_the_sums():
     other.load_state(state, main_process=False)
     assert (main.sums()["tokens"], other.sums()["tokens"]) == (9, 0)
     assert min(main.sums()["seconds"], other.sums()["seconds"]) >= 5
+
+
+def test_time_in_which_training_pauses_is_not_counted(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("btcchat.train.meter.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    meter = Meter(CPU)
+    meter.add(torch.tensor(1.0), samples=6, tokens=30)
+    clock[0] += 2
+    with meter.paused():
+        clock[0] += 1000
+    clock[0] += 1
+    figures = meter.read()
+    assert (figures["samples_per_second"], figures["supervised_tokens_per_second"]) == (2, 10)

@@ -4,8 +4,10 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from btcchat.api import BTCChat
+from btcchat.train.optimizer import decayed_parameters
 
 EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True, "weight_decay": 0.1}
 
@@ -40,11 +42,10 @@ def test_rates_are_printed_and_logged_and_follow_the_schedule(run, capsys):
     assert [entry["learning_rate_vision_tower"] for entry in logged] == pytest.approx([7.5e-5, 5e-5, 2.5e-5, 0])
 
 
-# A BatchNorm's weights decay, as in the published training; those of the change encoder are called LN.
 NORMS = {
     *("llm.model.layers.input_layernorm", "llm.model.layers.post_attention_layernorm", "llm.model.norm"),
     *("vision_tower.vision_model.encoder.layers.layer_norm", "vision_tower.vision_model.post_layernorm"),
-    *("change_encoder.selftrans.norm", "mm_projector"),
+    *("change_encoder.selftrans.norm", "change_encoder.LN.left", "mm_projector"),
 }
 
 
@@ -58,3 +59,10 @@ def test_biases_and_norms_are_not_decayed_whatever_their_rate(run):
     assert {name for name in names.values() if "bias" in name} <= undecayed
     assert {re.sub(r"\.?\d", "", name.removesuffix(".weight")) for name in undecayed if "bias" not in name} == NORMS
     assert len({(group.get("part"), group["weight_decay"]) for group in groups}) == len(groups) == 6
+
+
+def test_no_kind_of_norm_decays():
+    norms = [nn.LayerNorm(4), nn.RMSNorm(4), nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.SyncBatchNorm(4)]
+    norms += [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True)]
+    model = nn.Sequential(nn.Linear(4, 4), *norms, nn.Embedding(4, 4), nn.Conv2d(4, 4, 1))
+    assert decayed_parameters(model) == {"0.weight", "8.weight", "9.weight"}

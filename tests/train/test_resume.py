@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
 from btcchat.train.checkpoints import checkpoints, fault
+from btcchat.train.resume import Resumable
 from tests.train.runs import complete_checkpoints
 
 ALL = "images+pairs+series+videos+texts"
@@ -246,3 +248,12 @@ def test_without_a_complete_checkpoint_a_run_is_not_resumed(run, three, tmp_path
         run(**FULL, save_steps=9, resume=True)
     assert "checkpoint-3 is not complete (scheduler.pt cannot be read" in str(error.value)
     assert str(error.value).endswith("and no earlier one is; start again with --overwrite_output_dir True")
+
+
+def test_the_state_of_another_optimizer_is_an_error_with_a_way_out(tmp_path):
+    one, two = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    torch.save(torch.optim.SGD([{"params": [one, two]}]).state_dict(), tmp_path / "optimizer.pt")
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None))
+    resumable = Resumable(accelerator, None, torch.optim.SGD([{"params": [one]}, {"params": [two]}]), None)
+    with pytest.raises(BTCChatError, match="optimizer.pt does not fit .*--model_name_or_path .*"):
+        resumable.load(tmp_path)

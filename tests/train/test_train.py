@@ -58,11 +58,18 @@ def test_what_is_trained_is_printed_before_the_first_step(run, capsys):
     assert rows["all"] == [f"{sum(count.values()):,}", f"{count['llm'] + count['change_encoder']:,}"]
 
 
-def test_nothing_to_train_is_an_error(run):
+def test_nothing_to_train_is_an_error(run, monkeypatch):
+    monkeypatch.setattr("btcchat.train.train.load_model", lambda *_: pytest.fail("the model was loaded first"))
     with pytest.raises(BTCChatError, match="nothing to train: every tune_"):
         run()
     with pytest.raises(BTCChatError, match="nothing to train: every tune_"):
         run(tune_mm_projector=True, tune_cc_projector=False, tune_single_projector=False)
+
+
+def test_a_learning_rate_of_a_frozen_part_is_an_error_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr("btcchat.train.train.load_model", lambda *_: pytest.fail("the model was loaded first"))
+    with pytest.raises(BTCChatError, match="--mm_vision_tower_lr is 0.5, but vision_tower is frozen"):
+        run(tune_language_model=True, mm_vision_tower_lr=0.5)
 
 
 def test_a_change_encoder_without_parameters_alone_is_nothing_to_train(run, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from btcchat.errors import BTCChatError, not_utf8
-from btcchat.files import json_kind, read_rows, why_not_json
+from btcchat.files import REPAIR, json_kind, read_rows, why_not_json
 from btcchat.limits import csv_file
 from btcchat.media.source import existing_file
 
@@ -72,7 +72,7 @@ class _Text:
         got = self.peek()
         if not got or got not in expected:
             words = " or ".join(f"'{character}'" for character in expected)
-            raise BTCChatError(f"{self.place}: not JSON (expected {words}, got {repr(got) if got else 'the end'})")
+            raise self._not_json(f"expected {words}, got {repr(got) if got else 'the end'}")
         self.at += 1
         return got
 
@@ -86,10 +86,13 @@ class _Text:
                     return value
             except JSONDecodeError as error:  # the text read so far may end within the value
                 if self.ended:
-                    raise BTCChatError(f"{self.place}: not JSON ({error.msg})") from None
+                    raise self._not_json(error.msg) from None
             except (ValueError, RecursionError) as error:
-                raise BTCChatError(f"{self.place}: not JSON ({why_not_json(error)})") from None
+                raise self._not_json(why_not_json(error)) from None
             self._more()
+
+    def _not_json(self, why: str) -> BTCChatError:
+        return BTCChatError(f"{self.place}: not JSON ({why}); {REPAIR}")
 
     def _more(self) -> None:
         rest = self.text[self.at :]

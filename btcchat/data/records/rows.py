@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from btcchat.errors import BTCChatError, not_utf8
-from btcchat.files import bounded_lines, parse_json, why_not_json
+from btcchat.files import REPAIR, bounded_lines, parse_json, why_not_json
 from btcchat.limits.regular import regular
 
 HUB = "hub:"  # prefix of the id of a data set on the Hugging Face hub
@@ -103,7 +103,7 @@ def decoded(text: bytes) -> object:
     try:
         return parse_json(text)
     except BTCChatError as error:
-        return error
+        return BTCChatError(f"{error}; {REPAIR}")
 
 
 def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
@@ -126,7 +126,7 @@ def _array_rows(path: Path) -> Iterator[tuple[int, int, object]]:
         try:
             row, end = decode(text, start)
         except (ValueError, RecursionError) as error:
-            raise BTCChatError(f"{path.name} row {number}: not JSON ({why_not_json(error)})") from None
+            raise BTCChatError(f"{path.name} row {number}: not JSON ({why_not_json(error)}); {REPAIR}") from None
         offset += len(text[position:start].encode())
         size = len(text[start:end].encode())
         yield offset, size, row

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
-from btcchat.files import MOST_JSON, json_kind, parse_json, read_json
+from btcchat.files import MOST_JSON, REPAIR, json_kind, parse_json, read_json
 from btcchat.limits.regular import read_bounded, regular
 
 
@@ -72,5 +72,5 @@ def array_rows(path: str | Path) -> list[dict[str, Any]] | None:
     except OSError:
         return None  # the reader of JSON lines reports it
     except BTCChatError as error:
-        raise BTCChatError(f"{path} is {error}") from None
+        raise BTCChatError(f"{path} is {error}; {REPAIR}") from None
     return [row for _, row in _placed(path, "row", rows)]

@@ -11,6 +11,7 @@ import numpy as np
 from btcchat.errors import BTCChatError
 from btcchat.media.raster.channels import Channels
 from btcchat.media.raster.opening import Opening, raster_driver
+from btcchat.media.raster.place import Bounds, Place
 from btcchat.media.raster.shrink import shrink
 from btcchat.media.reading import DEFAULT, Reading
 from btcchat.media.source import Embedded, FileLike, existing_file
@@ -115,10 +116,17 @@ class Raster:
         return [(a * column + b * row + c, d * column + e * row + f) for column, row in corners]
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def bounds(self) -> Bounds:
         """Left, bottom, right, top of the footprint."""
         xs, ys = zip(*self.footprint, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def place(self) -> Place | None:
+        """Where it lies; None if the file is not georeferenced."""
+        if self.crs is None or self.transform.is_identity:
+            return None
+        return Place(self.name, self.crs, self.bounds)
 
     def read(self, window: Window | None = None, size: tuple[int, int] | None = None) -> Pixels:
         """The chosen bands of ``window`` (default: all), at ``size`` (width, height), which is at most the window's.

@@ -12,6 +12,7 @@ from btcchat.errors import BTCChatError
 
 PORTS = {"http": 80, "https": 443}
 CHUNK = 2**16
+INSTEAD = "send the image itself, as a data: URL"
 
 
 def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) -> bytes:
@@ -24,7 +25,7 @@ def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) ->
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
     except ValueError:
-        raise BTCChatError(f"{url[:80]!r} is not a valid URL") from None
+        raise BTCChatError(f"{url[:80]!r} is not a valid URL; {INSTEAD}") from None
     if parts.scheme not in PORTS:
         raise BTCChatError(f"{url[:80]!r}: expected a data: URL, or an http or https URL")
     allowed = host in hosts and port == PORTS[parts.scheme]
@@ -41,7 +42,7 @@ def fetch(url: str, hosts: Sequence[str], *, most_bytes: int, seconds: float) ->
     except BTCChatError:
         raise
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise BTCChatError(f"nothing could be fetched from {host}: {type(error).__name__}") from None
+        raise BTCChatError(f"nothing could be fetched from {host}: {type(error).__name__}; {INSTEAD}") from None
 
 
 def is_public(address: str) -> bool:
@@ -62,9 +63,9 @@ def addresses(host: str) -> list[str]:
 def _public_address(host: str) -> str:
     found = addresses(host)
     if not found:
-        raise BTCChatError(f"the host {host} was not found")
+        raise BTCChatError(f"the host {host[:80]} was not found; check the URL, or {INSTEAD}")
     if not all(map(is_public, found)):
-        raise BTCChatError(f"the host {host} has an address in a private network; nothing is fetched from there")
+        raise BTCChatError(f"the host {host[:80]} is in a private network, from which nothing is fetched; {INSTEAD}")
     return found[0]
 
 
@@ -82,12 +83,12 @@ def _read(scheme: str, place: tuple[str, str, int], path: str, *, most_bytes: in
             "GET", path, headers={"Host": name, "Accept": "*/*"}, redirect=False, retries=False, preload_content=False
         )
         if reply.status != 200:
-            raise BTCChatError(f"{host} answered with status {reply.status}; redirects are not followed")
+            raise BTCChatError(f"{host} answered with status {reply.status}, and redirects are not followed; {INSTEAD}")
         data = bytearray()
         for piece in reply.stream(CHUNK, decode_content=False):
             data += piece
             if len(data) > most_bytes:
-                raise BTCChatError(f"{host} sends more than the limit of {most_bytes:,} bytes")
+                raise BTCChatError(f"{host} sends more than the limit of {most_bytes:,} bytes; name a smaller file")
             if time.monotonic() > end:
-                raise BTCChatError(f"{host} did not send the whole file within {seconds:.0f} s")
+                raise BTCChatError(f"{host} did not send the whole file within {seconds:.0f} s; {INSTEAD}")
     return bytes(data)

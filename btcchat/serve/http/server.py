@@ -23,6 +23,7 @@ from btcchat.serve.http.service import Service
 from btcchat.serve.http.settings import Settings
 
 SETTINGS = "BTCCHAT_SERVE"  # environment variable with the settings of replicas
+OTHER_ADDRESS = "give another --port, or an address of this machine, e.g. --host 127.0.0.1"
 CONNECTIONS = 1000  # at most, of one process
 HEALTH_SECONDS = 60  # a replica that does not respond for so long is replaced
 FAILED_TO_START = 3  # the exit code at which uvicorn does not replace a process
@@ -65,8 +66,9 @@ def bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=found[0], backlog=2048)
     except (OSError, OverflowError, UnicodeError) as error:
         number = getattr(error, "errno", None) or 0
-        reason = os.strerror(number) if number > 0 else str(error)  # asyncio and socket add to the system's words
-        raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; choose another address") from None
+        # asyncio and socket add to the system's words
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
+        raise BTCChatError(f"--host {host} --port {port} cannot be used: {reason}; {OTHER_ADDRESS}") from None
 
 
 def options(settings: Settings) -> dict[str, Any]:

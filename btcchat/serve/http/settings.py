@@ -90,7 +90,7 @@ def read_keys(path: str) -> tuple[str, ...]:
         raise
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise BTCChatError(f"--api-key-file {path} cannot be read: {reason}") from None
+        raise BTCChatError(f"--api-key-file {path} cannot be read: {reason}; give another file") from None
     lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:

@@ -1,6 +1,7 @@
 """Routes that take files: a caption, a change map, and the images as the model sees them."""
 
 import io
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
@@ -22,6 +23,7 @@ from btcchat.serve.http.question import Question, check_tokens, reading_of
 from btcchat.serve.http.service import Service
 
 LISTS = ("dates", "files")  # the fields that can be repeated
+LONGEST_NAME = 60  # characters of a file's name that an error shows
 PREVIEW_SIDE = 1024  # pixels of the longer side of an image of /v1/frames
 Before = Annotated[UploadFile, File(description="The earlier date: PNG, JPEG, WebP, GeoTIFF, JPEG 2000, ...")]
 After = Annotated[UploadFile, File(description="The later date")]
@@ -151,7 +153,10 @@ async def _check_fields(request: Request) -> None:
 
 
 async def _file(upload: UploadFile, name: str) -> Embedded:
-    return Embedded(name, await upload.read())
+    """name: of its field, or its number; errors show it with the last part of the file's own name."""
+    own = re.split(r"[/\\]", upload.filename or "")[-1].strip()
+    own = own if len(own) <= LONGEST_NAME else f"{own[: LONGEST_NAME - 13]}...{own[-10:]}"
+    return Embedded(f"{name}: {own}" if own else name, await upload.read())
 
 
 def _frames(service: Service, images: RequestImages, fields: ReadingFields) -> list[Image.Image]:

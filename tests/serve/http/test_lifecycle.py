@@ -190,7 +190,7 @@ def test_a_wrong_model_or_address_is_a_one_line_error(capsys):
     assert "--api-key-file" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.main(["serve", "--port", str(taken.getsockname()[1])]) == 2
-    assert "Address already in use; choose another" in capsys.readouterr().err
+    assert "Address already in use; give another --port" in capsys.readouterr().err
     assert cli.main(["serve", "--port", "70000"]) == 2
     assert cli.main(["serve", "--bands", "1,2"]) == 2
     for flag in (["--cors-origin", "https://a.org/"], ["--cors-origin", "a.org"], ["--allow-urls", "https://a.org"]):

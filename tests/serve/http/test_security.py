@@ -263,12 +263,14 @@ def test_only_allowed_hosts_are_contacted(monkeypatch, url, message):
 def test_an_allowed_host_in_a_private_network_is_refused(monkeypatch):
     for addresses in (["127.0.0.1"], ["93.184.216.34", "10.0.0.1"]):
         resolve_to(monkeypatch, *addresses)
-        with pytest.raises(BTCChatError, match="an address in a private network"):
+        with pytest.raises(
+            BTCChatError, match="good.org is in a private network, .*; send the image itself, as a data: URL"
+        ):
             fetch("http://good.org/a.png", ["good.org"], most_bytes=1000, seconds=5)
 
 
 def test_a_host_that_does_not_exist_is_a_one_line_error():
-    with pytest.raises(BTCChatError, match="the host no-such-host.invalid was not found"):
+    with pytest.raises(BTCChatError, match="the host no-such-host.invalid was not found; .* data: URL"):
         fetch("http://no-such-host.invalid/", ["no-such-host.invalid"], most_bytes=1000, seconds=5)
 
 
@@ -329,9 +331,9 @@ def test_the_images_of_a_request_are_bounded_together(site, started):
 
 def test_redirects_are_not_followed_and_bytes_are_bounded(site):
     host, received = site
-    with pytest.raises(BTCChatError, match="status 302; redirects are not followed"):
+    with pytest.raises(BTCChatError, match="status 302, and redirects are not followed; .* data: URL"):
         fetch(f"http://{host}/away", [host], most_bytes=1000, seconds=5)
-    with pytest.raises(BTCChatError, match="good.org sends more than the limit of 1,000 bytes"):
+    with pytest.raises(BTCChatError, match="good.org sends more than the limit of 1,000 bytes; name a smaller file"):
         fetch(f"http://{host}/large", [host], most_bytes=1000, seconds=5)
     assert len(received) == 2
 
@@ -339,5 +341,21 @@ def test_redirects_are_not_followed_and_bytes_are_bounded(site):
 def test_a_host_that_does_not_answer_is_a_one_line_error(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1")
     monkeypatch.setattr(fetching, "is_public", lambda address: True)
-    with pytest.raises(BTCChatError, match="nothing could be fetched from good.org"):
+    with pytest.raises(BTCChatError, match="nothing could be fetched from good.org: .*; .* data: URL"):
         fetch("http://good.org:9/a.png", ["good.org:9"], most_bytes=1000, seconds=5)
+
+
+def test_an_address_that_cannot_be_used_is_an_error_with_a_way_out():
+    from btcchat.serve.http.server import bind
+
+    with bind("127.0.0.1", 0) as taken:
+        for host, port, reason in (
+            ("127.0.0.1", taken.getsockname()[1], "Address already in use"),
+            ("no-such-host.invalid", 8000, ""),
+        ):
+            with pytest.raises(BTCChatError, match=f"^--host {host} --port {port} cannot be used: {reason}") as error:
+                bind(host, port)
+            assert str(error.value).endswith(
+                "; give another --port, or an address of this machine, e.g. --host 127.0.0.1"
+            )
+            assert "[Errno" not in str(error.value)

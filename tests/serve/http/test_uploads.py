@@ -120,16 +120,33 @@ def test_a_chat_takes_rasters_too(live):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"not an image", "'after' is not an image that can be read"),
-        (b"", "image 'after' is empty"),
-        (AFTER.read_bytes()[:3000], "image 'after' (256 x 256) is truncated or damaged"),
-        (b"II*\0" + bytes(100), "image 'after' is truncated or damaged"),
+        (b"not an image", "'after: x' is not an image that can be read"),
+        (b"", "image 'after: x' is empty"),
+        (AFTER.read_bytes()[:3000], "image 'after: x' (256 x 256) is truncated or damaged"),
+        (b"II*\0" + bytes(100), "image 'after: x' is truncated or damaged"),
     ],
 )
 def test_a_file_that_is_not_an_image_is_415(live, path, content, message):
     reply = live.upload(path, after=content)
     assert reply.status_code == 415
     assert refusal(reply)["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("own", "shown"),
+    [
+        ("roof.png", "image 2: roof.png"),
+        ("C:\\photos\\roof.png", "image 2: roof.png"),
+        ("../../etc/roof\x1b[31m.png", "image 2: roof\\x1b[31m.png"),
+        ("r" * 500 + "oof.tif", f"image 2: {'r' * 47}...rrroof.tif"),
+        ("a/", "image 2"),
+    ],
+)
+def test_an_unreadable_file_is_named_by_its_own_name(live, own, shown):
+    files = [("files", ("before.png", BEFORE.read_bytes())), ("files", (own, b"not an image"))]
+    reply = live.post("/v1/frames", files=files, data={"modality": "pair"})
+    assert reply.status_code == 415
+    assert refusal(reply)["message"].startswith(f"'{shown}' is not an image that can be read")
 
 
 @pytest.mark.parametrize(
