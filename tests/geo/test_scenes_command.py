@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from btcchat.errors import BTCChatError
+from btcchat.geo import scenes
 from tests.geo.drawn import CORNER, picture, run_command, write
 
 
@@ -29,6 +31,16 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert "overlap of the dates: 100% of the smaller one" in text
     assert "tiles: 16 of 128 x 128 pixels (64 m)" in text and "expected time: about" in text
     assert set(tmp_path.iterdir()) == before
+
+
+def test_an_interrupt_is_reported_in_one_line_that_says_how_to_resume(pair, tmp_path, stub, capsys):
+    stub.stop_after = 1
+    words = [*pair, "--out", tmp_path / "out", "--tile", 128, "--threshold", 0.2, "--batch-size", 4]
+    assert run_command(*words) == 130
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
+    assert line.startswith("btcchat: interrupted; the tiles in ") and "--resume" in line
+    stub.stop_after = None
+    assert run_command(*words, "--resume") == 0
 
 
 def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsys):
@@ -185,8 +197,44 @@ def test_a_full_disk_gives_exit_code_2_and_the_run_can_be_resumed(pair, tmp_path
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "finished"
 
 
-def test_a_read_only_folder_gives_exit_code_2(pair, tmp_path):
+AS_USER = () if os.geteuid() else ("setpriv", "--inh-caps=-all", "--bounding-set=-all")  # root may write anywhere
+
+
+@pytest.mark.parametrize("out", ["locked/out", "locked"])
+def test_a_read_only_folder_gives_exit_code_2_before_a_scene_is_opened(tmp_path, out):
     (tmp_path / "locked").mkdir(mode=0o555)
-    prefix = () if os.geteuid() else ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
-    code, error = child(*pair, "--out", tmp_path / "locked" / "out", "--tile", "128", prefix=prefix)
-    assert code == 2 and "cannot be written: Permission denied" in error
+    code, error = child("no.tif", "no.tif", "--out", tmp_path / out, prefix=AS_USER)
+    assert code == 2 and "cannot be written: Permission denied" in error and "no.tif" not in error
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        ("no/out", "the folder of --out does not exist: "),
+        ("file", "file is not a folder; give another one"),
+        ("mine", "mine has other files in it; give a new folder"),
+        ("done", "done already has a run in it; continue it with --resume"),
+    ],
+)
+def test_out_is_checked_before_a_scene_is_opened(tmp_path, capsys, out, fault):
+    (tmp_path / "file").write_text("x")
+    for name, file, text in (("mine", "thesis.txt", "x"), ("done", "run.json", '{"made_by": "btcchat scenes"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+    (tmp_path / "list.csv").write_text("before,after,id\nno.tif,no.tif,file\nno.tif,no.tif,mine\nno.tif,no.tif,done\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert run_command("no.tif", "no.tif", "--out", tmp_path / out) == 2
+    error = capsys.readouterr().err
+    assert fault in error and "no.tif" not in error
+    assert run_command("--list", tmp_path / "list.csv", "--out", tmp_path) == 3  # its pairs have these folders
+    errors = capsys.readouterr().err
+    assert "/" in out or (fault in errors and "no.tif" not in errors)
+    with pytest.raises(BTCChatError, match=fault):
+        next(scenes("no.tif", "no.tif", tmp_path / out))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_list_whose_out_is_not_a_folder_gives_one_line(pair, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text(f"before,after\n{pair[0]},{pair[1]}\n")
+    assert run_command("--list", tmp_path / "list.csv", "--out", pair[0]) == 2
+    assert "before_2019-05-01.tif is not a folder; give another one" in capsys.readouterr().err
