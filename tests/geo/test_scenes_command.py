@@ -11,6 +11,9 @@ import rasterio
 
 from btcchat.errors import BTCChatError
 from btcchat.geo import scenes
+from btcchat.geo.inputs import find_files
+from btcchat.geo.plan import Plan
+from btcchat.geo.settings import Settings
 from tests.geo.drawn import CORNER, picture, run_command, write
 
 
@@ -148,6 +151,65 @@ def test_two_sentinel_2_folders_are_read_as_jpeg_2000_with_one_stretch(tmp_path,
     assert [date["date"] for date in record["dates"]] == ["2016-08-22", "2018-08-22"]
     assert record["ranges"][0] == record["ranges"][1] and record["grid"]["gsd"] == 10
     assert record["counts"] == {"done": 16, "skipped": 0, "failed": 0}
+
+
+LANDSAT = ("LC08_L2SP_191031_20160822_20200906_02_T1", "LC09_L2SP_191031_20220822_20230401_02_T1")
+CLOUD, FILL = 0b1011000011101000, 1  # QA_PIXEL of Collection 2: cloud with high confidence, and no data
+
+
+def landsat_folder(folder, product: str, pixels: np.ndarray):
+    """A folder of Collection 2, Level 2: reflectances of one band a file, 0 in a wedge, and QA_PIXEL with a cloud."""
+    folder.mkdir()
+    wedge = np.tri(len(pixels), k=-len(pixels) // 2, dtype=bool)
+    values = np.where(wedge[..., None], 0, pixels.astype(np.uint16) * 60 + 7273)  # reflectances of 0 to 0.42
+    for band, colour in ((2, 2), (3, 1), (4, 0), (5, 0), (7, 0)):
+        write(folder / f"{product}_SR_B{band}.TIF", values[..., colour], gsd=30.0, nodata=0)
+    write(folder / f"{product}_ST_B10.TIF", values[..., 0], gsd=30.0, nodata=0)
+    quality = np.where(wedge, FILL, 21824).astype(np.uint16)
+    quality[:40, -40:] = CLOUD
+    write(folder / f"{product}_QA_PIXEL.TIF", quality, gsd=30.0, nodata=1)
+    (folder / f"{product}_MTL.txt").write_text(
+        "GROUP = LANDSAT_METADATA_FILE\nEND_GROUP = LANDSAT_METADATA_FILE\nEND\n"
+    )
+    (folder / f"{product}_MTL.json").write_text('{"LANDSAT_METADATA_FILE": {}}')
+    return folder, values, wedge
+
+
+def test_landsat_folders_are_read_in_colour_with_their_dates_and_no_data(tmp_path):
+    """The folder need not have the product's name, as after unpacking. Clouds are not masked (docs/scenes.md)."""
+    folders = [
+        landsat_folder(tmp_path / name, product, picture(256)) for name, product in zip("ab", LANDSAT, strict=True)
+    ]
+    with Plan([find_files(folder) for folder, *_ in folders], Settings(tile=128)) as plan:
+        assert plan.dates == ["2016-08-22", "2022-08-22"] and plan.tiles.grid.gsd == 30
+        first, last = plan.job.ranges
+        assert first == last and 7273 < first[0] < first[1] < 7273 + 60 * 255
+        for date, (_, values, wedge) in zip(plan.on_grid, folders, strict=True):
+            read = date.read((0, 0, 256, 256))
+            assert (read.valid == ~wedge).all() and (read.values[~wedge] == values[~wedge]).all()
+
+
+@pytest.mark.slow
+def test_two_landsat_folders_are_captioned_by_the_packaged_model(tmp_path, capsys):
+    after = picture(256)
+    after[150:230, 150:230] = 250
+    folders = [
+        landsat_folder(tmp_path / product, product, pixels)[0]
+        for product, pixels in zip(LANDSAT, (picture(256), after), strict=True)
+    ]
+    words = ["--tile", 128, "--overlap", 0, "--max-new-tokens", 20, "--device", "cpu", "--dtype", "float32"]
+    assert run_command(*folders, "--out", tmp_path / "out", *words) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [date["date"] for date in record["dates"]] == ["2016-08-22", "2022-08-22"]
+    assert [[path[-6:-4] for path in date["files"]] for date in record["dates"]] == [["B4", "B3", "B2"]] * 2
+    assert record["counts"] == {"done": 3, "skipped": 1, "failed": 0}  # half of a tile's pixels, less one, are valid
+    assert "the model was trained on 0.5 m" in capsys.readouterr().err
+    features = json.loads((tmp_path / "out" / "tiles.geojson").read_text())["features"]
+    found = {feature["properties"]["tile"]: feature["properties"] for feature in features}
+    assert all(found[number]["caption"] for number in (0, 1, 3)) and found[2]["caption"] is None
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        change = file.read(1)
+    assert np.isnan(change[128:, :128]).all() and change[150:230, 150:230].mean() > 2 * change[:128, :128].mean()
 
 
 def test_bands_and_stretch_are_chosen_and_recorded(tmp_path, stub):
