@@ -42,11 +42,12 @@ def test_a_run_of_the_command_that_loses_a_worker_equals_a_local_one(tmp_path):
     log, end = tmp_path / "two" / "tiles.jsonl", time.monotonic() + 240
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
         try:
-            while not (log.exists() and log.read_bytes().count(b"\n") >= 4):
+            busy: list[int] = []
+            while not busy:
                 assert run.poll() is None and time.monotonic() < end, "the run wrote no four rows in four minutes"
                 time.sleep(0.02)
-            killed = _workers_of(run.pid)[0]
-            os.kill(killed, signal.SIGKILL)
+                busy = _busy_workers_of(run.pid) if log.exists() and log.read_bytes().count(b"\n") >= 4 else []
+            os.kill(busy[0], signal.SIGKILL)
             rows_before = log.read_bytes().count(b"\n")
             _, error = run.communicate(timeout=240)
         finally:
@@ -58,8 +59,8 @@ def test_a_run_of_the_command_that_loses_a_worker_equals_a_local_one(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def _workers_of(driver: int) -> list[int]:
-    """The processes of Ray's actors below a process, by their titles."""
+def _busy_workers_of(driver: int) -> list[int]:
+    """The processes of Ray's actors below a process that are doing a batch, by their titles."""
     parents, titles = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -72,8 +73,8 @@ def _workers_of(driver: int) -> list[int]:
     def below(process: int) -> bool:
         return process == driver or (process in parents and below(parents[process]))
 
-    actors = [process for process, title in titles.items() if title.startswith("ray::") and "Worker" in title]
-    return [process for process in actors if below(process)]
+    busy = [process for process, title in titles.items() if "(Worker)).submit" in title and below(process)]
+    return [process for process in busy if titles[process].startswith("ray::")]
 
 
 def _rows(log: Path) -> list[dict]:
