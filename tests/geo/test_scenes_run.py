@@ -113,7 +113,7 @@ def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["rotated", "warped from degrees"])
-def test_tiles_outside_an_intersection_that_is_no_rectangle_are_skipped_and_listed(tmp_path, kind):
+def test_tiles_outside_an_intersection_that_is_not_a_rectangle_are_skipped_and_listed(tmp_path, kind):
     """The truth is found pixel by pixel, without the code for footprints."""
     if kind == "rotated":
         to_map = Affine.translation(CORNER[0] + 100, CORNER[1]) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)
