@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
                         progress.print(complaint(fault))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
-            return 130
+            raise KeyboardInterrupt(
+                f"interrupted; {args.out} is complete so far. Run the same command again to resume"
+            ) from None
         written = len(clues) - before
         empty = f", {clues.empty} of all are empty" if clues.empty else ""
     there = f", {before} already there" if before else ""

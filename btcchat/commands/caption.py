@@ -153,8 +153,9 @@ def _caption_pairs(args: argparse.Namespace) -> int:
                         progress.print(complaint(reason))
                     progress.update()
         except KeyboardInterrupt:
-            say(f"interrupted; {args.out} is complete so far. Run the same command again to resume")
-            return 130
+            raise KeyboardInterrupt(
+                f"interrupted; {args.out} is complete so far. Run the same command again to resume"
+            ) from None
     if args.json:
         counts = {"answered": answered, "already_there": skipped, "failed": failed}
         print(json.dumps({"out": args.out, **counts, **reading.record()}))

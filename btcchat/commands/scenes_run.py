@@ -19,6 +19,7 @@ from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from btcchat.geo.facts import ModelFacts, model_facts
+from btcchat.geo.folder import check, make_folder
 from btcchat.geo.inputs import Files, find_files, stac_files
 from btcchat.geo.outputs.write import by_model
 from btcchat.geo.pair_model import BTCChatPairs, PairModel
@@ -79,6 +80,8 @@ class Request:
 
 
 def run_one(sources: Sequence[Any], request: Request) -> int:
+    if not request.args.dry_run:
+        check(Path(request.args.out), resume=request.args.resume)
     note_demonstration(request.args.model)
     with request.plan(sources) as plan:
         if request.args.dry_run:
@@ -97,11 +100,12 @@ def run_list(path: str, request: Request) -> int:
     if not rows:
         raise BTCChatError(f"--list {path}: none of its rows can be used")
     note_demonstration(request.args.model)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     faults = len(unusable)
     for place, name, sources in rows:
         folder = out / name
         try:
+            check(folder, resume=request.args.resume)
             with request.plan(sources) as plan:
                 record, failed = _run(plan, folder, request, resume=request.args.resume)
         except BTCChatError as error:
@@ -122,10 +126,11 @@ def _run(plan: Plan, out: Path, request: Request, *, resume: bool) -> tuple[dict
                     if row["status"] == FAILED:
                         progress.print(f"btcchat: error: tile {row['tile']}: {row['reason']}")
                     progress.update()
+            return run.finish(_summarizer(request) if request.args.summarize else None), run.failed
         except KeyboardInterrupt:
-            say(f"interrupted; the tiles in {out} are complete so far. Run the same command with --resume to continue")
-            raise
-        return run.finish(_summarizer(request) if request.args.summarize else None), run.failed
+            raise KeyboardInterrupt(
+                f"interrupted; the tiles in {out} are complete so far. Run the same command with --resume to continue"
+            ) from None
 
 
 def _engine(run: SceneRun, request: Request) -> Callable[[Batches], Rows]:

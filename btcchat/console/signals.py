@@ -17,7 +17,10 @@ class Terminated(SystemExit):
 
 
 def clean_exit(main: Command) -> Command:
-    """Decorate ``main`` to clean up (``with``, ``finally``) after Ctrl-C and SIGTERM, and then return 130 or 143."""
+    """Decorate ``main`` to clean up (``with``, ``finally``) after Ctrl-C and SIGTERM, and then return 130 or 143.
+
+    A command that can say what is done so far raises KeyboardInterrupt again with one line of text, which is printed.
+    """
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> int:
@@ -26,8 +29,8 @@ def clean_exit(main: Command) -> Command:
             before = signal.signal(signal.SIGTERM, raise_terminated)
         try:
             return main(*args, **kwargs)
-        except KeyboardInterrupt:
-            say("interrupted")
+        except KeyboardInterrupt as interrupt:
+            say(str(interrupt) or "interrupted")
             return INTERRUPTED
         except Terminated:
             say("terminated")

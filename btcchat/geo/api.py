@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from btcchat.decoding.options import GenerationOptions
 from btcchat.geo.engines.local import run_local
 from btcchat.geo.facts import facts_of, model_facts
+from btcchat.geo.folder import check
 from btcchat.geo.inputs import PathLike, Source, find_files
 from btcchat.geo.outputs.features import properties
 from btcchat.geo.pair_model import BTCChatPairs
@@ -89,6 +90,7 @@ def scenes(
         map_dtype=map_dtype,
         formats=tuple(formats),
     )
+    check(Path(out), resume=resume)
     files = [find_files(source, allow_remote=allow_remote) for source in (before, *between, after)]
     loaded = None if model is None or isinstance(model, str | Path) else model
     facts = model_facts(model) if loaded is None else facts_of(loaded.config, "given", None)  # type: ignore[arg-type, union-attr]

@@ -1,40 +1,84 @@
 """The folder of a run and its run.json."""
 
+import errno
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, cannot_write, read_json, temporary_files, write_json
+from btcchat.outputs.lock import Lock, beside
 
 RUN = "run.json"
 MAKER = "btcchat scenes"
+ANOTHER = "give another folder"
 MAKE_ROOM = "make room, then run again with --resume"
+
+
+def check(out: Path, *, resume: bool) -> None:
+    """Check that a run can be written to the folder, before anything slow is done. Nothing is left there.
+
+    Raises BTCChatError if it cannot be created or written, if another process writes it, for a folder of anything but
+    a run, and for one of a run without ``resume``.
+    """
+    parent = out.absolute().parent
+    if not parent.is_dir():
+        raise BTCChatError(f"the folder of --out does not exist: {parent}")
+    lock(out).release()
+    if out.exists():
+        _record(out, resume=resume)
+
+
+def lock(out: Path) -> Lock:
+    return Lock(beside(out), f"--out {out}")
 
 
 def prepare(out: Path, settings: str, *, resume: bool) -> None:
     """Create the folder, or check that it holds the run to resume. The caller has locked it.
 
-    Raises BTCChatError for a folder of anything else, and for one of this run without ``resume``.
+    Raises BTCChatError as `check` does, and for the run of other settings.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()}
-    except OSError as error:
-        raise cannot_write(f"--out {out}", error, "give another folder") from error
-    if not names:
+    make_folder(out)
+    record = _record(out, resume=resume)
+    if record is None:
         return
-    record = read_json(out / RUN, way_out="give another folder") if RUN in names else {}
-    if record.get("made_by") != MAKER:
-        raise BTCChatError(f"--out {out} has other files in it; give a new folder")
-    if not resume:
-        raise BTCChatError(f"--out {out} already has a run in it; continue it with --resume, or give another folder")
     if record.get("settings_hash") != settings:
         raise BTCChatError(
             f"--out {out} has a run of other scenes, another model or other settings; give another folder"
         )
     for path in temporary_files(out):
         path.unlink(missing_ok=True)
+
+
+def make_folder(out: Path) -> None:
+    """Create the folder if there is none. Raises BTCChatError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise BTCChatError(f"--out {out} is not a folder; give another one") from error
+    except OSError as error:
+        raise cannot_write(f"--out {out}", error, ANOTHER) from error
+
+
+def _record(out: Path, *, resume: bool) -> dict[str, Any] | None:
+    """The record of the run that the folder holds; None if it is empty."""
+    if not out.is_dir():
+        raise BTCChatError(f"--out {out} is not a folder; give another one")
+    try:
+        names = {path.name for path in out.iterdir()}
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(f"--out {out}", error, ANOTHER) from error
+    if not names:
+        return None
+    record = read_json(out / RUN, way_out=ANOTHER) if RUN in names else {}
+    if record.get("made_by") != MAKER:
+        raise BTCChatError(f"--out {out} has other files in it; give a new folder")
+    if not resume:
+        raise BTCChatError(f"--out {out} already has a run in it; continue it with --resume, or give another folder")
+    return record
 
 
 def output(path: Path) -> AbstractContextManager[Path]:

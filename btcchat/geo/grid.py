@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from pyproj import CRS
-from shapely import Polygon, box
+from shapely import Polygon, box, get_coordinates
 from shapely.geometry.base import BaseGeometry
 
 from btcchat.errors import BTCChatError
 from btcchat.geo import projection
 from btcchat.geo.scene import Scene
 
+LOST = 0.01  # of a scene's side; a footprint that moves farther by a way to the grid's CRS and back is not in it
 SQUARE = 0.01  # pixels whose sides differ by a smaller share count as square
 LARGEST_SIDE = 2**20  # pixels
 
@@ -99,7 +101,13 @@ def choose_grid(
     if max(width, height) > LARGEST_SIDE:
         raise BTCChatError(f"the grid would have {width:,} x {height:,} pixels; give a larger --gsd, or --aoi")
     transform = Affine(across, 0, x + first * across, 0, -down, y - upper * down)
-    return Grid(target.to_wkt(), transform, max(0, width), max(0, height)), overlap
+    grid = Grid(target.to_wkt(), transform, max(0, width), max(0, height))
+    if pole := projection.pole(target, grid.outline()):
+        raise BTCChatError(
+            f"the grid contains the {pole} pole, where tiles have no outline in longitude and latitude; "
+            "give an --aoi beside it"
+        )
+    return grid, overlap
 
 
 def _span(start: float, end: float, low: float, high: float, smallest: int) -> tuple[int, int]:
@@ -137,7 +145,7 @@ def _target(scene: Scene, crs: str | None) -> CRS:
 
 
 def _overlap(scenes: Sequence[Scene], target: CRS) -> Overlap:
-    shapes = [projection.projected(scene.footprint(), scene.crs, target) for scene in scenes]
+    shapes = [_placed(scene, target) for scene in scenes]
     shared = shapes[0]
     for scene, shape in zip(scenes[1:], shapes[1:], strict=True):
         common = shared.intersection(shape)
@@ -150,6 +158,22 @@ def _overlap(scenes: Sequence[Scene], target: CRS) -> Overlap:
             )
         shared = common
     return Overlap(shared, min(1.0, shared.area / min(shape.area for shape in shapes)))
+
+
+def _placed(scene: Scene, target: CRS) -> Any:
+    """The footprint of a scene in the CRS of the grid. Raises BTCChatError if it does not come back from there."""
+    shape = scene.footprint()
+    placed = projection.projected(shape, scene.crs, target)
+    lost = np.abs(get_coordinates(projection.projected(placed, target, scene.crs)) - get_coordinates(shape))
+    if turn := projection.turn(scene.crs):  # longitudes beyond 180 come back below it
+        lost[:, 0] = np.abs(lost[:, 0] - turn * np.round(lost[:, 0] / turn))
+    if not lost.max() <= LOST * math.sqrt(shape.area):
+        raise BTCChatError(
+            f"{scene.name} leaves the area for which its coordinate system or the grid's "
+            f"({projection.name(target)}) is made; cut it, or warp it to one that "
+            "fits: gdalwarp -t_srs EPSG:CODE IN OUT"
+        )
+    return placed
 
 
 def _pixels(scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry) -> tuple[float, float, float, float]:

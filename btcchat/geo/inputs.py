@@ -45,7 +45,8 @@ def find_files(source: Source, *, allow_remote: bool = False) -> Files:
     if isinstance(source, str | os.PathLike):
         source = os.fspath(source)
         if os.path.isdir(source):
-            return Files(tuple(_product(Path(source))), Path(source).name)
+            bands = tuple(_product(Path(source)))
+            return Files(bands, Path(source).name, day_in(Path(bands[0]).name))
         return _named((source,), allow_remote)
     if not isinstance(source, Sequence) or not all(isinstance(part, str | os.PathLike) for part in source):
         raise wrong_type("a date", source, "a path, or a list of paths")
@@ -125,7 +126,7 @@ def _product(folder: Path) -> list[str]:
     patterns = [
         [f"GRANULE/*/IMG_DATA/R10m/*_{band}_10m.jp2" for band in SENTINEL2],  # level 2A
         [f"GRANULE/*/IMG_DATA/*_{band}.jp2" for band in SENTINEL2],  # level 1C
-        *([f"*_{kind}{band}.TIF" for band in LANDSAT["old" if old else "new"]] for kind in ("SR_", "")),
+        *([f"*_{kind}{band}.[Tt][Ii][Ff]" for band in LANDSAT["old" if old else "new"]] for kind in ("SR_", "")),
     ]
     for bands in patterns:
         found = [sorted(folder.glob(pattern)) for pattern in bands]

@@ -82,11 +82,14 @@ class TileReader:
     def read(self, number: int) -> TilePixels:
         """Read a tile. If its files are damaged there, the tile says so, because other tiles may be readable."""
         window = self.job.tiles.window(number)
+        pixels, valid = list[Warped](), np.ones(window[3:1:-1], bool)
         try:
-            pixels = [date.read(window) for date in self.dates]
+            for date in self.dates:
+                if valid.any():  # otherwise the tile is skipped, whatever the other dates have
+                    pixels.append(date.read(window))
+                    valid &= pixels[-1].valid
         except BTCChatError as error:
             return TilePixels(number, None, None, str(error))
-        valid = np.logical_and.reduce([date.valid for date in pixels])
         if valid.mean() < self.job.min_valid or not valid.any():
             reason = (
                 f"only {valid.mean():.0%} of its pixels are valid in all dates; --min-valid is {self.job.min_valid:.0%}"

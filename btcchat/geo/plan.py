@@ -140,19 +140,19 @@ class Plan:
             self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area, smallest=settings.tile
         )
         self.tiles = Tiles(grid, settings.tile, settings.overlap)
-        within = self.overlap.shape
-        if area is not None:
-            within = within.intersection(projected(area[0], area[1], grid.crs))
+        within = grid.outline() if area is None else projected(area[0], area[1], grid.crs)
         self.numbers = self.tiles.inside(within)
 
     def _register(self) -> None:
         """Measure the shift of each date against the last one, and move it if --shift says so."""
         grid, settings = self.tiles.grid, self.settings
         last = OnGrid(self.scenes[-1], grid)
+        shared = set(self.tiles.inside(self.overlap.shape))
+        candidates = [number for number in self.numbers if number in shared]
         self.registrations: list[Registration] = []
         self.shifts: list[Shift] = []
         for scene in self.scenes[:-1]:
-            found = measure(OnGrid(scene, grid), last, self.tiles, self.numbers)
+            found = measure(OnGrid(scene, grid), last, self.tiles, candidates)
             self.registrations.append(found)
             shift, warning = decide(found, settings.shift, scene.name)
             self.shifts.append(shift)

@@ -7,13 +7,14 @@ import numpy as np
 from pyproj import CRS, Geod, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
-from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, transform
+from shapely import MultiPolygon, Point, Polygon, box, get_parts, make_valid, segmentize, transform
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 GEOD = Geod(ellps="WGS84")
 LONLAT = CRS("OGC:CRS84")  # degrees, longitude first: the order of GeoJSON
 LARGEST_ERROR = 0.005  # relative error of a length in a CRS that counts as true to scale
+POLAR = 84.0  # degrees; nearer to a pole, the straight edges of a tile are curves in longitude and latitude
 UPS = {True: 32661, False: 32761}  # polar stereographic: north of UTM, south of UTM
 
 
@@ -41,8 +42,13 @@ def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
 
 
 def lonlat(polygon: Polygon, crs: CRS) -> Polygon | MultiPolygon:
-    """A polygon in longitude and latitude by RFC 7946: counterclockwise, and cut in two at the 180th meridian."""
+    """A polygon in longitude and latitude by RFC 7946: counterclockwise, and cut in two at the 180th meridian.
+
+    It does not contain a pole (`grid.choose_grid` refuses those).
+    """
     shape = projected(polygon, crs, LONLAT)
+    if np.abs(shape.bounds[1::2]).max() > POLAR:
+        shape = projected(segmentize(polygon, polygon.length / 64), crs, LONLAT)
     west, _, east, _ = shape.bounds
     if east - west < 180:
         return orient(shape)
@@ -51,6 +57,20 @@ def lonlat(polygon: Polygon, crs: CRS) -> Polygon | MultiPolygon:
     western = transform(unrolled.intersection(box(180, -90, 360, 90)), lambda xy: xy - [360, 0])
     parts = [*get_parts(eastern), *get_parts(western)]
     return MultiPolygon([orient(part) for part in parts if part.geom_type == "Polygon"])
+
+
+def pole(crs: CRS, polygon: BaseGeometry) -> str | None:
+    """north or south if a polygon in ``crs`` contains or touches that pole."""
+    for name, lat in (("north", 90.0), ("south", -90.0)):
+        x, y = between(LONLAT, crs).transform(0.0, lat)
+        if np.isfinite((x, y)).all() and polygon.intersects(Point(x, y)):
+            return name
+    return None
+
+
+def turn(crs: CRS) -> float | None:
+    """360 degrees in the units of a geographic CRS; None for a projected one."""
+    return 2 * np.pi / float(crs.axis_info[0].unit_conversion_factor) if crs.is_geographic else None
 
 
 def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
@@ -104,7 +124,5 @@ def centre(polygon: BaseGeometry, crs: CRS) -> tuple[float, float]:
 
 def quadrilateral(corners: list[tuple[float, float]], points: int = 20) -> Polygon:
     """A polygon with about ``points`` points per edge, so that its edges can become curves in another CRS."""
-    from shapely import segmentize
-
     shape = Polygon(corners)
     return segmentize(shape, shape.length / (4 * points))

@@ -13,14 +13,13 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, Rows
 from btcchat.geo.facts import ModelFacts
-from btcchat.geo.folder import prepare, write_run
+from btcchat.geo.folder import check, lock, prepare, write_run
 from btcchat.geo.log import TileLog
 from btcchat.geo.outputs.write import write_outputs
 from btcchat.geo.pair_model import PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED, TileRow
 from btcchat.geo.settings import digest
-from btcchat.outputs.lock import Lock, beside
 
 Engine: TypeAlias = Callable[[Batches], Rows]
 FACTOR = 2.0  # the grid's and the model's ground sampling distance may differ by this without a warning
@@ -42,9 +41,8 @@ class SceneRun:
         self.record = self._record()
         self.settings: str = self.record["settings_hash"]
         self._start, self._stack = time.monotonic(), ExitStack()
-        if not self.out.absolute().parent.is_dir():
-            raise BTCChatError(f"the folder of --out does not exist: {self.out.absolute().parent}")
-        self._stack.enter_context(Lock(beside(self.out), f"--out {self.out}"))
+        check(self.out, resume=resume)
+        self._stack.enter_context(lock(self.out))
         try:
             prepare(self.out, self.settings, resume=resume)
             write_run(self.out, {**self.record, "status": "running"})

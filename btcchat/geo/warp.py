@@ -15,7 +15,7 @@ from shapely import Polygon, prepare
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.grid import Grid
-from btcchat.geo.projection import between, projected, quadrilateral
+from btcchat.geo.projection import between, projected, quadrilateral, turn
 from btcchat.geo.scene import Scene, crs_of
 from btcchat.geo.tiles import Part, Window
 from btcchat.media.raster import Raster
@@ -65,6 +65,7 @@ class _Layer:
         self._to_source = between(grid.crs, crs_of(raster))
         self._footprint: Polygon = projected(quadrilateral(raster.footprint), crs_of(raster), grid.crs)
         prepare(self._footprint)
+        self._turn = turn(crs_of(raster))
         self.offset = self._whole_offset()
 
     def _whole_offset(self) -> tuple[int, int] | None:
@@ -122,8 +123,11 @@ class _Layer:
         columns, rows = (np.linspace(0, length, 9) for length in size)
         x, y = np.meshgrid(columns, rows)
         xs, ys = target @ (x.ravel(), y.ravel())
-        xs, ys = self._to_source.transform(xs, ys)
-        across, down = ~self.raster.transform @ (np.asarray(xs), np.asarray(ys))
+        xs, ys = map(np.asarray, self._to_source.transform(xs, ys))
+        if self._turn is not None:  # a raster may have longitudes beyond 180; the window's are those nearest to them
+            middle, _ = self.raster.transform @ (self.raster.width / 2, self.raster.height / 2)
+            xs = xs + self._turn * np.round((middle - xs) / self._turn)
+        across, down = ~self.raster.transform @ (xs, ys)
         if not (np.isfinite(across).all() and np.isfinite(down).all()):
             raise BTCChatError(
                 f"image '{self.raster.name}' cannot be resampled to the grid's coordinate system; give another --crs"

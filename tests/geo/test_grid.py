@@ -195,7 +195,7 @@ def test_the_bands_of_product_folders_are_found(tmp_path):
     landsat = tmp_path / "LT05_L1TP_191031_19990822"
     landsat.mkdir()
     for band in "1234":
-        (landsat / f"{landsat.name}_B{band}.TIF").touch()
+        (landsat / f"{landsat.name}_B{band}.{'TIF' if band < '3' else 'tif'}").touch()
     assert [path[-5] for path in find_files(landsat).paths] == ["3", "2", "1"]
     with pytest.raises(BTCChatError, match="neither a Sentinel-2 SAFE nor a Landsat product"):
         find_files(tmp_path)

@@ -1,7 +1,11 @@
 """Ray workers give the same rows as one process, also if one is killed or its node is lost."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from btcchat.errors import BTCChatError
 from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
 from tests.geo.cluster_checks import check_equal, run_of
-from tests.geo.drawn import run_scenes
+from tests.geo.drawn import picture, run_command, run_scenes, write
 from tests.geo.stub import LoadKilled
 
 
@@ -22,6 +26,60 @@ def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(pair, tmp_p
         rows = list(run.rows(lambda batches: run_ray(batches, spec, RayOptions(workers=2))))
         check_equal(run, rows, expected, tmp_path / "two", tmp_path / "one")
     assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command_that_loses_a_worker_equals_a_local_one(tmp_path):
+    """The packaged model, two workers, and SIGKILL for one of them once rows of the run are on disk."""
+    pytest.importorskip("ray")
+    before, after = picture(384), picture(384)
+    after[100:200, 100:200] = 250
+    pair = [write(tmp_path / "b_2019.tif", before), write(tmp_path / "a_2021.tif", after)]
+    words = [*pair, "--tile", 64, "--overlap", 0, "--batch-size", 2, "--max-new-tokens", 12, "--shift", "ignore"]
+    words += ["--device", "cpu", "--dtype", "float32", "--out"]
+    assert run_command(*words, tmp_path / "one") == 0
+    command = [sys.executable, "-m", "btcchat", "scenes", *map(str, words), str(tmp_path / "two"), "--engine", "ray"]
+    log, end = tmp_path / "two" / "tiles.jsonl", time.monotonic() + 240
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            busy: list[int] = []
+            while not busy:
+                assert run.poll() is None and time.monotonic() < end, "the run wrote no four rows in four minutes"
+                time.sleep(0.02)
+                busy = _busy_workers_of(run.pid) if log.exists() and log.read_bytes().count(b"\n") >= 4 else []
+            os.kill(busy[0], signal.SIGKILL)
+            rows_before = log.read_bytes().count(b"\n")
+            _, error = run.communicate(timeout=240)
+        finally:
+            run.kill()
+    assert run.returncode == 0 and "btcchat: error" not in error, error
+    one, two = (_rows(tmp_path / name / "tiles.jsonl") for name in ("one", "two"))
+    assert rows_before < len(one) == 36 and one == two
+    for name in ("tiles.geojson", "change.tif"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def _busy_workers_of(driver: int) -> list[int]:
+    """The processes of Ray's actors below a process that are doing a batch, by their titles."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status, title = (folder / "stat").read_text(), (folder / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+        titles[int(folder.name)] = title
+
+    def below(process: int) -> bool:
+        return process == driver or (process in parents and below(parents[process]))
+
+    busy = [process for process, title in titles.items() if "(Worker)).submit" in title and below(process)]
+    return [process for process in busy if titles[process].startswith("ray::")]
+
+
+def _rows(log: Path) -> list[dict]:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return sorted(rows, key=lambda row: row["tile"])
 
 
 @pytest.mark.slow

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from btcchat.errors import BTCChatError
+from btcchat.geo import scenes
+from btcchat.geo.inputs import find_files
+from btcchat.geo.plan import Plan
+from btcchat.geo.settings import Settings
 from tests.geo.drawn import CORNER, picture, run_command, write
 
 
@@ -29,6 +34,16 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pair, tmp_path, stub, caps
     assert "overlap of the dates: 100% of the smaller one" in text
     assert "tiles: 16 of 128 x 128 pixels (64 m)" in text and "expected time: about" in text
     assert set(tmp_path.iterdir()) == before
+
+
+def test_an_interrupt_is_reported_in_one_line_that_says_how_to_resume(pair, tmp_path, stub, capsys):
+    stub.stop_after = 1
+    words = [*pair, "--out", tmp_path / "out", "--tile", 128, "--threshold", 0.2, "--batch-size", 4]
+    assert run_command(*words) == 130
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted" in line]
+    assert line.startswith("btcchat: interrupted; the tiles in ") and "--resume" in line
+    stub.stop_after = None
+    assert run_command(*words, "--resume") == 0
 
 
 def test_a_list_of_scenes_continues_after_a_bad_pair(pair, tmp_path, stub, capsys):
@@ -138,6 +153,65 @@ def test_two_sentinel_2_folders_are_read_as_jpeg_2000_with_one_stretch(tmp_path,
     assert record["counts"] == {"done": 16, "skipped": 0, "failed": 0}
 
 
+LANDSAT = ("LC08_L2SP_191031_20160822_20200906_02_T1", "LC09_L2SP_191031_20220822_20230401_02_T1")
+CLOUD, FILL = 0b1011000011101000, 1  # QA_PIXEL of Collection 2: cloud with high confidence, and no data
+
+
+def landsat_folder(folder, product: str, pixels: np.ndarray):
+    """A folder of Collection 2, Level 2: reflectances of one band a file, 0 in a wedge, and QA_PIXEL with a cloud."""
+    folder.mkdir()
+    wedge = np.tri(len(pixels), k=-len(pixels) // 2, dtype=bool)
+    values = np.where(wedge[..., None], 0, pixels.astype(np.uint16) * 60 + 7273)  # reflectances of 0 to 0.42
+    for band, colour in ((2, 2), (3, 1), (4, 0), (5, 0), (7, 0)):
+        write(folder / f"{product}_SR_B{band}.TIF", values[..., colour], gsd=30.0, nodata=0)
+    write(folder / f"{product}_ST_B10.TIF", values[..., 0], gsd=30.0, nodata=0)
+    quality = np.where(wedge, FILL, 21824).astype(np.uint16)
+    quality[:40, -40:] = CLOUD
+    write(folder / f"{product}_QA_PIXEL.TIF", quality, gsd=30.0, nodata=1)
+    (folder / f"{product}_MTL.txt").write_text(
+        "GROUP = LANDSAT_METADATA_FILE\nEND_GROUP = LANDSAT_METADATA_FILE\nEND\n"
+    )
+    (folder / f"{product}_MTL.json").write_text('{"LANDSAT_METADATA_FILE": {}}')
+    return folder, values, wedge
+
+
+def test_landsat_folders_are_read_in_colour_with_their_dates_and_no_data(tmp_path):
+    """The folder need not have the product's name, as after unpacking. Clouds are not masked (docs/scenes.md)."""
+    folders = [
+        landsat_folder(tmp_path / name, product, picture(256)) for name, product in zip("ab", LANDSAT, strict=True)
+    ]
+    with Plan([find_files(folder) for folder, *_ in folders], Settings(tile=128)) as plan:
+        assert plan.dates == ["2016-08-22", "2022-08-22"] and plan.tiles.grid.gsd == 30
+        first, last = plan.job.ranges
+        assert first == last and 7273 < first[0] < first[1] < 7273 + 60 * 255
+        for date, (_, values, wedge) in zip(plan.on_grid, folders, strict=True):
+            read = date.read((0, 0, 256, 256))
+            assert (read.valid == ~wedge).all() and (read.values[~wedge] == values[~wedge]).all()
+
+
+@pytest.mark.slow
+def test_two_landsat_folders_are_captioned_by_the_packaged_model(tmp_path, capsys):
+    after = picture(256)
+    after[150:230, 150:230] = 250
+    folders = [
+        landsat_folder(tmp_path / product, product, pixels)[0]
+        for product, pixels in zip(LANDSAT, (picture(256), after), strict=True)
+    ]
+    words = ["--tile", 128, "--overlap", 0, "--max-new-tokens", 20, "--device", "cpu", "--dtype", "float32"]
+    assert run_command(*folders, "--out", tmp_path / "out", *words) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [date["date"] for date in record["dates"]] == ["2016-08-22", "2022-08-22"]
+    assert [[path[-6:-4] for path in date["files"]] for date in record["dates"]] == [["B4", "B3", "B2"]] * 2
+    assert record["counts"] == {"done": 3, "skipped": 1, "failed": 0}  # half of a tile's pixels, less one, are valid
+    assert "the model was trained on 0.5 m" in capsys.readouterr().err
+    features = json.loads((tmp_path / "out" / "tiles.geojson").read_text())["features"]
+    found = {feature["properties"]["tile"]: feature["properties"] for feature in features}
+    assert all(found[number]["caption"] for number in (0, 1, 3)) and found[2]["caption"] is None
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        change = file.read(1)
+    assert np.isnan(change[128:, :128]).all() and change[150:230, 150:230].mean() > 2 * change[:128, :128].mean()
+
+
 def test_bands_and_stretch_are_chosen_and_recorded(tmp_path, stub):
     values = np.dstack([picture(), picture(seed=1)[..., :1]]).astype(np.uint16) * 12
     paths = [write(tmp_path / f"{year}.tif", values) for year in (2019, 2021)]
@@ -185,8 +259,44 @@ def test_a_full_disk_gives_exit_code_2_and_the_run_can_be_resumed(pair, tmp_path
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "finished"
 
 
-def test_a_read_only_folder_gives_exit_code_2(pair, tmp_path):
+AS_USER = () if os.geteuid() else ("setpriv", "--inh-caps=-all", "--bounding-set=-all")  # root may write anywhere
+
+
+@pytest.mark.parametrize("out", ["locked/out", "locked"])
+def test_a_read_only_folder_gives_exit_code_2_before_a_scene_is_opened(tmp_path, out):
     (tmp_path / "locked").mkdir(mode=0o555)
-    prefix = () if os.geteuid() else ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
-    code, error = child(*pair, "--out", tmp_path / "locked" / "out", "--tile", "128", prefix=prefix)
-    assert code == 2 and "cannot be written: Permission denied" in error
+    code, error = child("no.tif", "no.tif", "--out", tmp_path / out, prefix=AS_USER)
+    assert code == 2 and "cannot be written: Permission denied" in error and "no.tif" not in error
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        ("no/out", "the folder of --out does not exist: "),
+        ("file", "file is not a folder; give another one"),
+        ("mine", "mine has other files in it; give a new folder"),
+        ("done", "done already has a run in it; continue it with --resume"),
+    ],
+)
+def test_out_is_checked_before_a_scene_is_opened(tmp_path, capsys, out, fault):
+    (tmp_path / "file").write_text("x")
+    for name, file, text in (("mine", "thesis.txt", "x"), ("done", "run.json", '{"made_by": "btcchat scenes"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+    (tmp_path / "list.csv").write_text("before,after,id\nno.tif,no.tif,file\nno.tif,no.tif,mine\nno.tif,no.tif,done\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert run_command("no.tif", "no.tif", "--out", tmp_path / out) == 2
+    error = capsys.readouterr().err
+    assert fault in error and "no.tif" not in error
+    assert run_command("--list", tmp_path / "list.csv", "--out", tmp_path) == 3  # its pairs have these folders
+    errors = capsys.readouterr().err
+    assert "/" in out or (fault in errors and "no.tif" not in errors)
+    with pytest.raises(BTCChatError, match=fault):
+        next(scenes("no.tif", "no.tif", tmp_path / out))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_list_whose_out_is_not_a_folder_gives_one_line(pair, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text(f"before,after\n{pair[0]},{pair[1]}\n")
+    assert run_command("--list", tmp_path / "list.csv", "--out", pair[0]) == 2
+    assert "before_2019-05-01.tif is not a folder; give another one" in capsys.readouterr().err

@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from pyproj import Transformer
+from rasterio.warp import transform_bounds
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.inputs import find_files
@@ -16,7 +19,7 @@ from btcchat.geo.rows import DONE, FAILED, SKIPPED
 from btcchat.geo.scene_run import SceneRun
 from btcchat.geo.settings import Settings
 from btcchat.outputs.lock import beside
-from tests.geo.drawn import CORNER, FACTS, first_line, picture, run_scenes, write, write_mask
+from tests.geo.drawn import CORNER, FACTS, UTM, first_line, picture, run_scenes, write, write_mask
 from tests.geo.stub import StubModel
 
 FILES = {"tiles.jsonl", "tiles.geojson", "tiles.gpkg", "change.tif", "changes.gpkg", "report.html", "run.json"}
@@ -107,6 +110,44 @@ def test_tiles_without_valid_pixels_are_skipped_and_listed(pair, tmp_path):
     with rasterio.open(tmp_path / "out" / "change.tif") as file:
         change = file.read(1)
     assert np.isnan(change[:, :200]).all() and np.isfinite(change[:, 224:]).all()
+
+
+@pytest.mark.parametrize("kind", ["rotated", "warped from degrees"])
+def test_tiles_outside_an_intersection_that_is_not_a_rectangle_are_skipped_and_listed(tmp_path, kind):
+    """The truth is found pixel by pixel, without the code for footprints."""
+    if kind == "rotated":
+        to_map = Affine.translation(CORNER[0] + 100, CORNER[1]) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)
+        before = write(tmp_path / "a.tif", picture(400), transform=to_map)
+    else:  # 3 degrees of longitude from the centre of the zone, north leans by 2.6 degrees
+        to_map = Affine.translation(12.0, 60.0) @ Affine.scale(1.6e-5, -0.8e-5)
+        before = write(tmp_path / "a.tif", picture(400), transform=to_map, crs="EPSG:4326")
+    with rasterio.open(before) as file:
+        left, _, _, top = transform_bounds(file.crs, UTM, *file.bounds)
+    after = write(tmp_path / "b.tif", picture(1000), corner=(left - 20, top + 20))
+    model = StubModel()
+    record, rows = run_scenes(
+        [before, after], tmp_path / "out", tile=64, overlap=0, min_valid=0.9, shift="ignore", model=model
+    )
+    rows = [json.loads(line) for line in (tmp_path / "out" / "tiles.jsonl").read_text().splitlines()]
+    grid = Affine(*record["grid"]["transform"])
+    columns = record["tiles"]["columns"]
+    assert len(rows) == columns * record["tiles"]["rows"]  # each tile of the box around the intersection
+    to_source = Transformer.from_crs(UTM, "EPSG:4326" if "degrees" in kind else UTM, always_xy=True)
+    width, height = record["grid"]["size"]
+    across, down = np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5)
+    outside = 0
+    for row in rows:
+        down_tiles, across_tiles = divmod(row["tile"], columns)
+        left, top = min(64 * across_tiles, width - 64), min(64 * down_tiles, height - 64)
+        xs, ys = to_source.transform(*(grid @ (left + across.ravel(), top + down.ravel())))
+        at = np.array(~to_map @ (np.asarray(xs), np.asarray(ys)))
+        share = ((at >= 0) & (at <= 400)).all(axis=0).mean()
+        assert row["valid"] == pytest.approx(share, abs=0.03)
+        assert row["status"] == (DONE if row["valid"] >= 0.9 else SKIPPED)
+        assert row["status"] == DONE or f"only {row['valid']:.0%} of its pixels are valid" in row["reason"]
+        outside += share == 0
+    assert (outside > 0) == (kind == "rotated") and record["counts"][SKIPPED] > outside
+    assert len(model.questions) == record["counts"][DONE]
 
 
 def test_the_edge_of_no_data_in_one_date_is_not_a_change(pair, tmp_path):
@@ -218,6 +259,7 @@ def test_a_series_has_consecutive_pairs_and_first_to_last(pair, tmp_path):
     assert rows[0]["answers"] == ["When?"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("name=left") == 3 and "class=strip" in page
+    assert "changes.gpkg, change.tif, change_1_2.tif, change_2_3.tif, run.json" in page
 
 
 def test_only_tiles_in_the_area_of_interest_are_done(pair, tmp_path):

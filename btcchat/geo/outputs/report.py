@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from btcchat.assets import PACKAGE
 from btcchat.geo.blend import BlendedMap
 from btcchat.geo.folder import output
-from btcchat.geo.outputs.features import TileFeatures
+from btcchat.geo.outputs.features import TileFeatures, suffix
 from btcchat.geo.outputs.pictures import date_pictures, map_picture
 from btcchat.geo.projection import name
 from btcchat.geo.rows import DONE
@@ -135,4 +135,7 @@ def _facts(run: "SceneRun") -> Iterator[tuple[str, str]]:
     yield "model", f"{run.facts.name} (fingerprint {run.facts.fingerprint or 'unknown'})"
     yield "change threshold", f"{run.threshold:g}, from {run.record['threshold_from']}"
     yield "settings", f"{run.settings}: {json.dumps(run.record['settings'], ensure_ascii=False)}"
-    yield "other files", "tiles.geojson, tiles.gpkg, changes.gpkg, change.tif, run.json"
+    maps = [f"change{suffix(pair, index)}.tif" for index, pair in enumerate(plan.job.pairs)]
+    parquet = ["tiles.parquet"] if "geoparquet" in plan.settings.formats else []
+    files = ["tiles.geojson", "tiles.gpkg", *parquet, "changes.gpkg", *maps, "run.json"]
+    yield "other files", ", ".join(files)
