@@ -259,6 +259,7 @@ def test_a_series_has_consecutive_pairs_and_first_to_last(pair, tmp_path):
     assert rows[0]["answers"] == ["When?"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("name=left") == 3 and "class=strip" in page
+    assert "whichever dates are chosen here" in page
     assert "changes.gpkg, change.tif, change_1_2.tif, change_2_3.tif, run.json" in page
 
 

@@ -68,6 +68,8 @@ def _map(run: "SceneRun", shown: Sequence[dict[str, Any]], names: Sequence[str])
                 f"<label><input type=radio name=right value={number}{right}> right</label></figure>\n"
             )
         yield "</div>\n"
+        said = f"The change map is from {names[0]} to {names[-1]}, whichever dates are chosen here."
+        yield f"<p>{escape(said)}</p>\n"
     yield (
         "<form class=tools><label><input type=radio name=mode value=tiles checked> pick tiles</label>"
         "<label><input type=radio name=mode value=swipe> swipe</label>"
