@@ -72,7 +72,7 @@ def test_a_series_is_sorted_by_its_dates_which_are_sent_with_the_question(page):
     page.get_by_role("button", name="Compare 2019 with 2016").click()
     assert page.locator("image-swipe figcaption").all_inner_texts() == ["2016", "2019"]
     with page.expect_request("**/v1/chat/completions") as request:
-        assert ask(page, "When did it happen?") == "between the first and the second date"
+        assert ask(page, "When did it happen?") == "between the second and the third date"
     assert request.value.post_data_json["dates"] == ["2016", "2019", "2022"]
     page.get_by_role("button", name="Move 2016 later").focus()
     page.keyboard.press("Enter")  # the dates are drawn again, and the focus follows the one that moved
