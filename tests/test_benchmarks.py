@@ -112,7 +112,8 @@ def test_the_minutes_of_the_tiny_recipe_are_estimated_from_a_few_steps(tmp_path,
     write_dataset(tmp_path / "data" / "synthetic", SampleCounts(pairs=32, images=64, series=16, videos=16), seed=2)
     assert tiny_minutes.main([str(tmp_path), "--steps", "5"]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
-    steps = {"1_align": "5", "2_change_encoder": "4", "3_llm": "15", "4_questions": "7"}  # 77, 62, 234 / 16, 211 / 32
+    # 77, 62 and 126 samples in batches of 16, one and a half epochs of 136 in batches of 32
+    steps = {"1_align": "5", "2_change_encoder": "4", "3_llm": "8", "4_questions": "8"}
     assert [row[:2] for row in rows] == [*map(list, steps.items()), ["all", ""]]
     assert float(rows[-1][3]) == pytest.approx(sum(float(row[3]) for row in rows[:-1]), abs=0.2)
 
