@@ -256,13 +256,17 @@ class Processor:
                 f"no answer is left in {len(encoded.input_ids)} tokens; raise --model_max_length ({self.max_length})"
             )
         lost = sum(len(one.input_ids) for one in whole) - sum(len(one.input_ids) for one in fitted)
-        too_long = f"{lost} tokens" if lost else f"{joined.left_out} questions" if joined.left_out else None
+        counts = ((lost, "tokens"), (joined.left_out, "questions"))
+        too_long = " and ".join(f"{count} {name}" for count, name in counts if count)
+        cut = f"{record.where}, {too_long} too long for --model_max_length {self.max_length}"
         sample: Sample = {
             "input_ids": torch.tensor(encoded.input_ids),
             "labels": torch.tensor(encoded.labels),
             "frames": pixels,
             "modality": record.modality,
-            "cut": too_long and f"{record.where}, {too_long} too long for --model_max_length {self.max_length}",
+            "cut": f"{record.where}, {too_long} too long for --model_max_length {self.max_length}"
+            if too_long
+            else None,
         }
         if joined.branches:
             sample["branches"] = torch.tensor(joined.branches)

@@ -100,13 +100,23 @@ def test_recomputed_activations_give_the_same_gradients(model, record):
 def test_questions_that_do_not_fit_are_left_out_and_reported(model, record):
     pixels = frames(2)
     whole = model.processor(record, pixels, train=True)
-    tokens = len(whole["input_ids"]) + sum(model.processor.layout.lengths("pair", 2)) - 2  # two placeholders
+    tokens = len(whole["input_ids"]) + sum(model.processor.layout.lengths("pair", 2)) - 1  # one placeholder
     llm = model.config.llm | {"tokenizer_model_max_length": tokens - 1}
     short = replace(model.processor, config=replace(model.config, llm=llm))
     sample = short(record, pixels, train=True)
     assert sample["branches"].unique().tolist() == [0, 1, 2]
     assert "row 1, 1 questions too long" in sample["cut"]
     assert whole["cut"] is None
+
+
+def test_cut_text_and_left_out_questions_are_both_reported(model, record):
+    pixels = frames(2)
+    longest = max(len(model.processor(one, pixels, train=True)["input_ids"]) for one in alone(record))
+    tokens = longest + sum(model.processor.layout.lengths("pair", 2)) - 1  # one placeholder
+    llm = model.config.llm | {"tokenizer_model_max_length": tokens - 3}
+    short = replace(model.processor, config=replace(model.config, llm=llm))
+    cut = short(record, pixels, train=True)["cut"]
+    assert " tokens and " in cut and " questions too long" in cut
 
 
 def test_the_first_token_after_the_beginning_is_not_learned():
