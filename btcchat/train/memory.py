@@ -10,7 +10,7 @@ EVERY = 20  # steps
 
 
 class ReturnMemory(Hook):
-    """Tensors of many sizes leave gaps in the heap of glibc, and without this a process grows for hours."""
+    """Tensors of many sizes leave gaps in the heap of glibc, which stay with the process unless they are given back."""
 
     def after_step(self, trainer: Trainer) -> None:
         if trainer.args.device.type == "cpu" and trainer.state.global_step % EVERY == 0 and (trim := malloc_trim()):
