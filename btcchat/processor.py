@@ -264,9 +264,7 @@ class Processor:
             "labels": torch.tensor(encoded.labels),
             "frames": pixels,
             "modality": record.modality,
-            "cut": f"{record.where}, {too_long} too long for --model_max_length {self.max_length}"
-            if too_long
-            else None,
+            "cut": cut if too_long else None,
         }
         if joined.branches:
             sample["branches"] = torch.tensor(joined.branches)
