@@ -36,6 +36,7 @@ ROWS = (
     Row("captions-mid", "Captions, mid-size model", 40, "gpu_rows.captions:measure", {"size": "mid"}),
     Row("lora", "The same with LoRA", 40, "gpu_rows.training:lora"),
     Row("qlora", "The same with QLoRA, 4 bits", 50, "gpu_rows.training:qlora"),
+    Row("quantized", "Weights in 8 and 4 bits", 60, "gpu_rows.quantized:measure"),
     Row("attention", "Attention of the 3B's language model", 30, "gpu_rows.attention:measure"),
     Row("nccl", "One process of a distributed run", 30, "gpu_rows.one_process:exchange"),
     Row("ddp", "A training run under torchrun's environment", 45, "gpu_rows.one_process:ddp"),

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -85,8 +85,9 @@ def load(
 ) -> Model:
     """The model of `open_checkpoint`, in ``eval()``. Raises BTCChatError if weights do not fit the config."""
     check_extras(path)
+    device = pick_device(placement.device)
     if placement.quantize is not None:
-        quantize.check_available(placement.quantize, pick_device(placement.device))
+        quantize.check_available(placement.quantize, device)
     source = open_checkpoint(
         path,
         base=base,
@@ -98,6 +99,8 @@ def load(
     fresh = {"change": change_encoder.starts, "single": mm_projector.fresh}
     if any(fresh.values()):
         _fit_pair_prompt(source.config, given="pair_prompt" in fields)
+    if placement.quantize is not None:
+        placement = _before_quantising(placement, device, source)
     model = _build(cls, source, placement, fresh=[layer for layer, starts in fresh.items() if starts])
     model.processor.check()
     folder = resolve(path)
@@ -106,8 +109,15 @@ def load(
         adapter.read(model.llm, folder / "llm")
     model.requires_grad_(True).eval()
     if placement.quantize is not None:
-        quantize.quantize(model, placement.quantize)
+        quantize.quantize(model, placement.quantize, device)
     return model
+
+
+def _before_quantising(placement: Placement, device: str, source: CheckpointSource) -> Placement:
+    """Where the plain weights are. A GPU gets the quantised ones only, so that a smaller GPU is enough."""
+    quantize.check_stored(source.config.quantization, placement.quantize, device, source.llm_folder.parent)
+    dtype = pick_dtype(placement.dtype, device, source.llm_folder)
+    return replace(placement, device="cpu", dtype=dtype, attention=placement.attention or pick_attention(device, dtype))
 
 
 def from_parts(
@@ -192,7 +202,14 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     )
     model.to(device=device, dtype=dtype)
     check_vision_tower(config, model.vision_tower)
+    _convolve_like_products()
     return model.eval()
+
+
+def _convolve_like_products() -> None:
+    """Let a GPU convolve in TF32 only if it also multiplies in it; by torch's defaults it does one, not the other."""
+    with suppress(RuntimeError):  # the caller uses torch's newer settings, which cannot be mixed with these
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32
 
 
 def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collection[str]) -> dict[str, nn.Module]:

@@ -70,15 +70,19 @@ def make_room(stored: Quantization | None, llm: PreTrainedModel, tower: VisionTo
         _replace_on_cpu(stored["kind"], stored["parts"], llm, tower, loaded=False)
 
 
-def quantize(model: "BTCChatModel", kind: str) -> None:
-    """Quantise the layers of a loaded model on its device; see `check_available`. An adapter is not quantised."""
+def quantize(model: "BTCChatModel", kind: str, device: str) -> None:
+    """Quantise the layers of a loaded model, and move it to ``device``; see `check_available`.
+
+    An adapter is not quantised.
+    """
     if model.config.quantization is not None:
         return
     parts: list[QuantizedPart] = ["llm"]
-    if model.device.type == "cuda":
+    if device.startswith("cuda"):
         library = cuda.import_bitsandbytes(f"--quantize {kind}", "use --device cpu")
         dtype = model.llm.get_input_embeddings().weight.dtype
         cuda.replace(library, BITS[kind], linear_layers(model.llm), model.llm, dtype)
+        model.to(device)
     else:
         if kind in TOWER and isinstance(model.vision_tower, SiglipTower):
             parts.append("vision_tower")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from btcchat.compat.decoding import takes_finished_masks
 from btcchat.layers.key_value_cache import KeyValueCache
+from btcchat.layers.quantized.cuda import waits
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,12 @@ def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
 
 
 def can_record(decoder: nn.Module) -> bool:
-    """Whether all weights are complete and on one GPU, and transformers accepts a finished mask."""
+    """Whether all weights are complete and on one GPU, no layer waits for it, and transformers takes finished masks."""
     weights = list(decoder.parameters())
     on_gpu = {weight.device.type for weight in weights} == {"cuda"} and len({weight.device for weight in weights}) == 1
-    return on_gpu and not hasattr(weights[0], "ds_id") and takes_finished_masks() and decoder not in _failed
+    if not on_gpu or hasattr(weights[0], "ds_id") or decoder in _failed:
+        return False
+    return takes_finished_masks() and not waits(decoder)
 
 
 def _give_back(cache: "RecordedCache", of: "weakref.ref[nn.Module]") -> None:

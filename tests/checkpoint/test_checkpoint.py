@@ -148,6 +148,23 @@ def test_an_option_that_conflicts_names_both_values(saved, options, message):
         BTCChat.from_pretrained(saved, **options)
 
 
+@pytest.fixture
+def tf32_settings():
+    """Restore torch's flags, which are no attributes that monkeypatch can restore."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    yield products, convolutions
+    products.allow_tf32, convolutions.allow_tf32 = before
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_gpu_convolves_in_tf32_only_if_it_multiplies_in_it(tf32_settings, allowed):
+    products, convolutions = tf32_settings
+    products.allow_tf32, convolutions.allow_tf32 = allowed, not allowed
+    BTCChat.from_pretrained()
+    assert convolutions.allow_tf32 == allowed
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_on_a_machine_without_it_is_an_error_of_one_line(saved):
     with pytest.raises(BTCChatError, match="device cuda was requested"):

@@ -1,6 +1,8 @@
 """--quantize: at loading, on export, and where it is refused."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -124,15 +126,44 @@ def test_a_kind_without_its_operator_does_not_work(monkeypatch):
     assert not cpu.works("int8")
 
 
-def test_on_a_gpu_bitsandbytes_quantises_the_language_model_and_saving_is_refused(folder, monkeypatch, tmp_path):
-    model = load(folder)
+class FakeLinear(torch.nn.Linear):
+    """A layer of bitsandbytes that keeps what it was made with."""
+
+    def __init__(self, input_features, output_features, bias, device, **options):
+        super().__init__(input_features, output_features, bias, device)
+        self.options = options
+
+
+class Linear8bitLt(FakeLinear):
+    pass
+
+
+def fake_bitsandbytes() -> SimpleNamespace:
+    def weight(data, requires_grad, **options):
+        return torch.nn.Parameter(data, requires_grad)
+
+    layers = {"Linear4bit": FakeLinear, "Params4bit": weight, "Linear8bitLt": Linear8bitLt, "Int8Params": weight}
+    return SimpleNamespace(nn=SimpleNamespace(**layers))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_on_a_gpu_bitsandbytes_quantises_the_language_model_on_its_way_there(folder, monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", fake_bitsandbytes())
+    moves = []
+    monkeypatch.setattr(BTCChat, "to", lambda self, device=None, dtype=None: moves.append((device, self.device.type)))
+    model = BTCChat.from_pretrained(folder, device="cuda", quantize=kind, attn_implementation="sdpa")
+    assert moves == [("cpu", "cpu"), ("cuda", "cpu")], "the plain weights were never on the GPU"
+    layers = [layer for layer in model.llm.modules() if isinstance(layer, FakeLinear)]
+    options = {"int8": {"has_fp16_weights": False, "threshold": 6.0}}.get(
+        kind, {"compute_dtype": torch.float32, "quant_type": "nf4"}
+    )
+    assert len(layers) == 14 and all(layer.options == options for layer in layers)
+    assert all(layer.weight.device.type == "cpu" for layer in layers), "no weight is left without its values"
+    plain = load(folder).llm.get_decoder().layers[0].mlp.up_proj.weight
+    assert torch.equal(model.llm.get_decoder().layers[0].mlp.up_proj.weight, plain)
+    assert cuda.waits(model.llm) == (kind == "int8")
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
-    monkeypatch.setattr(cuda, "import_bitsandbytes", lambda *_: "library")
-    calls = []
-    monkeypatch.setattr(cuda, "replace", lambda *call: calls.append(call))
-    quantize.quantize(model, "int4")
-    [(library, bits, layers, root, dtype)] = calls
-    assert (library, bits, len(layers), root, dtype) == ("library", 4, 14, model.llm, torch.float32)
     with pytest.raises(BTCChatError, match="a model quantised on a GPU cannot be saved"):
         model.save_pretrained(tmp_path / "out")
 

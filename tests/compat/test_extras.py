@@ -52,6 +52,7 @@ def test_deepspeed_that_is_not_installed_is_an_error(lacking):
 
 def test_bits_without_bitsandbytes_is_an_error(lacking, monkeypatch):
     lacking("bitsandbytes")
+    monkeypatch.setattr("shutil.which", lambda name: None)
     check_flags(["--bits", "4"])  # without a GPU, a later check reports that
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(

@@ -143,6 +143,7 @@ def test_mask_and_positions():
 def test_flash_attention_is_replaced_or_refused(model):
     decoder = model.llm.get_decoder()
     inputs = torch.zeros(1, 2, 192), torch.zeros(1, 1, 2, 2), torch.arange(2)[None]
+    inputs = tuple(one.to(model.device) for one in inputs)
     name, decoder.config._attn_implementation = decoder.config._attn_implementation, "flash_attention_2"
     try:
         if takes_finished_masks():

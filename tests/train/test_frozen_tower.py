@@ -43,7 +43,7 @@ def test_a_trained_tower_and_a_run_in_float32_have_no_copy(run, dtypes, flags):
 
 
 def test_its_features_are_those_of_autocast(checkpoint):
-    tower = BTCChat.from_pretrained(checkpoint, dtype="float32").vision_tower
+    tower = BTCChat.from_pretrained(checkpoint, device="cpu", dtype="float32").vision_tower
     torch.manual_seed(0)
     pixels = torch.randn(3, 3, tower.resolution, tower.resolution)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
