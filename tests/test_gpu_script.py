@@ -11,7 +11,19 @@ import torch
 from test_golden import copy, shift
 
 import gpu
-from gpu_rows import attention, captions, decoding, golden_numbers, one_process, pack, speed, training, versions
+from btcchat.layers.quantized import cpu
+from gpu_rows import (
+    attention,
+    captions,
+    decoding,
+    golden_numbers,
+    one_process,
+    pack,
+    quantized,
+    speed,
+    training,
+    versions,
+)
 from gpu_rows.child import Row
 from gpu_rows.setting import NotRunError, Setting, need
 
@@ -183,6 +195,16 @@ def test_captions_are_measured_at_each_batch(size):
     assert [first[0], last[0]] == ["1", "2"]
     assert all(float(row[1]) > 0 and "%)" in row[3] and "%)" in row[5] for row in (first, last))
     assert first[7:10] == ["-"] * 3 and last[9] == "2 of 2"
+
+
+def test_quantised_weights_are_measured_beside_plain_ones():
+    if not all(cpu.works(kind) for kind in ("int8", "int4")):
+        pytest.skip("this CPU has no such product")
+    *_, text = quantized.measure(TINY)
+    assert [row[:2] for row in cells(text)] == [
+        [kind, str(count)] for kind in ("bfloat16", "int4", "int8") for count in (1, 2)
+    ]
+    assert "| as they are | 2 of 2 " in text, "answers in bfloat16 are those in bfloat16"
 
 
 def test_attention_of_grouped_queries_is_counted():

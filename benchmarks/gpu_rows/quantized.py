@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from btcchat import BTCChat, Record, request
-from btcchat.checkpoint.quantize import BITS, quantize
+from btcchat.checkpoint.quantize import quantize
 from btcchat.decoding import recorded
 from btcchat.eval.encoders.machine import memory, reset_peak
 from btcchat.eval.encoders.markdown import table
@@ -21,7 +21,7 @@ from gpu_rows.speed import device_of, seconds_of
 
 BATCHES = (1, 16)
 DRAWN, HELD_OUT = 64, 900 * 10_000_000  # pairs of benchmarks/tiny_quality.py
-KINDS = (None, *BITS)
+KINDS = (None, "int4", "int8")  # the slowest last
 SPEED = ("weights", "batch", "captions/s", "prompt and first token, ms", "decode, ms a step", "recorded", "peak GiB")
 SAME = ("weights", "captions as without a GPU", "captions as on the GPU without --quantize")
 
