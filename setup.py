@@ -108,6 +108,7 @@ EXTRAS = {
         "pytest>=8",  # what the suite is run with
         "hypothesis>=6.98",  # derandomize together with database=None; the property tests in tests/fuzz
         "pytest-timeout>=2.3",  # a test that hangs fails by name
+        "pytest-xdist>=3.6",  # pytest -n 2 runs the tests of two files at once; older ones were not tried
         "playwright>=1.50",  # drives the installed Chromium in tests/serve/page; older ones were not tried with today's
         "axe-playwright-python>=0.1.8",  # brings axe-core 4.12; earlier ones have fewer rules
         "setuptools>=70.1",  # builds a wheel without the package wheel; tests/test_wheel.py

@@ -34,7 +34,7 @@ def test_the_quick_start_is_two_complete_commands_and_both_run_in_ci():
     found = re.findall(r"<!-- ci: (\w+) -->\n```sh\n(.*?)\n```\n<!-- ci: end -->", README, re.DOTALL)
     assert found == [
         ("example", 'pip install torch==2.13.0 -e ".[pinned]" && btcchat caption --example'),
-        ("test", 'pip install torch==2.13.0 -e ".[dev,pinned]" && pytest'),
+        ("test", 'pip install torch==2.13.0 -e ".[dev,pinned]" && pytest -n 2'),
     ]
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"\$\(readme (\w+)\)", run) == [name for name, _ in found]

@@ -9,7 +9,7 @@ Four kinds of claims, each a set for a caption ("Two houses are built along the 
 
 Precision is the share of claims in the predictions that at least one reference of the pair makes. Recall is the share
 of claims in the references, each counted separately, that the prediction makes; references differ, so 100 cannot be
-reached (docs/eval.md gives the scores of people). A caption that says that nothing changed makes no claim.
+reached (docs/small.md gives the scores of people). A caption that says that nothing changed makes no claim.
 
 Direction is read from word order. Things before a verb are its subject; "X replaces Y" and "Y turns into X" say that X
 appears and Y disappears; a thing after a preposition (along the road) is a place and does not count as changed; things

@@ -62,6 +62,7 @@ def main(words: list[str] | None = None) -> None:
         scores_table(scores),
         differences(scores),
         facts_table(pairs, answers),
+        people(pairs),
         sizes(pairs, answers, np.array([float(mask.float().mean()) for mask in read_masks(pairs)])),
         maps_table(answers, group_of),
         fixed_sentences(answers, folds),
@@ -212,25 +213,43 @@ def differences(scores: Mapping[str, Mapping[str, Score]]) -> str:
 
 
 def facts_table(pairs: Sequence[Pair], answers: Mapping[str, Answers]) -> str:
-    """Claims F1, objects claimed on unchanged pairs, repeated captions."""
+    """Claims F1, objects claimed on unchanged pairs, repeated captions.
+
+    The last row is what people reach: each of a pair's captions, compared with the others.
+    """
     references = [list(pair.captions) for pair in pairs]
+    compared = {name: [(texts, references) for texts in own.texts] for name, own in answers.items()}
+    compared["a person, compared with the others"] = [apart(pairs, number) for number in range(len(references[0]))]
     rows = []
-    for name, own in answers.items():
-        claims = [factuality(texts, references) for texts in own.texts]
+    for name, own in compared.items():
+        claims = [factuality(*one) for one in own]
         f1 = [f"{np.mean([one[kind]['F1'] or 0.0 for one in claims]):.1f}" for kind in claims[0]]
         unchanged = [row for row, pair in enumerate(pairs) if not pair.changed]
         changed = [row for row, pair in enumerate(pairs) if pair.changed]
-        invented = [np.mean([bool(facts(texts[row])["objects"]) for row in unchanged]) for texts in own.texts]
+        invented = [np.mean([bool(facts(texts[row])["objects"]) for row in unchanged]) for texts, _ in own]
         repeated = []
-        for texts in own.texts:
+        for texts, _ in own:
             times_said = Counter(texts[row] for row in changed)
             repeated.append(sum(number for number in times_said.values() if number > 1) / len(changed))
-        different = np.mean([len(set(texts)) for texts in own.texts])
-        most = 100 * np.mean([max(Counter(texts).values()) / len(pairs) for texts in own.texts])
+        different = np.mean([len(set(texts)) for texts, _ in own])
+        most = 100 * np.mean([max(Counter(texts).values()) / len(pairs) for texts, _ in own])
         shares = [f"{100 * np.mean(invented):.1f}", f"{100 * np.mean(repeated):.1f}", f"{different:.0f}", f"{most:.1f}"]
         rows.append([name, *f1, *shares])
     said = ["objects on unchanged pairs, %", "repeated, %", "different captions", "the most frequent, %"]
     return table(["F1 of claims", "objects", "direction", "counts", "places", *said], rows)
+
+
+def apart(pairs: Sequence[Pair], number: int) -> tuple[list[str], list[list[str]]]:
+    """Caption ``number`` of each pair, and its other captions."""
+    others = [[text for place, text in enumerate(pair.captions) if place != number] for pair in pairs]
+    return [pair.captions[number] for pair in pairs], others
+
+
+def people(pairs: Sequence[Pair]) -> str:
+    changed = [pair for pair in pairs if pair.changed]
+    own = [cider_d(*apart(changed, number)) for number in range(len(pairs[0].captions))]
+    scores = f"{np.mean(own):.1f} ({min(own):.1f}-{max(own):.1f})"
+    return f"A person, compared with the others: CIDEr-D of changed pairs {scores}."
 
 
 def sizes(pairs: Sequence[Pair], answers: Mapping[str, Answers], share: np.ndarray) -> str:
