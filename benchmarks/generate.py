@@ -10,8 +10,8 @@ tokens besides those of the images, answers 16. The pairs are files of 256 x 256
 answered and decoded as in ``btcchat eval``.
 
 In each turn a product of two square matrices is timed, then all pairs are answered at every batch size and, with
---as-published, also the published way with the same weights (as_published.py). All figures are medians over turns;
-ratios and shares are computed within a turn. The first turn is not counted.
+--as-published, also the published way with the same weights (as_published.py), and with --int8 by a quantised copy. All
+figures are medians over turns; ratios and shares are computed within a turn. The first turn is not counted.
 
 A part's share of peak is the number of operations that it needs (linear layers, convolutions and attention, counted
 from the sizes) divided by what the square product would compute in the same time. Each dtype runs in a process of its
@@ -19,6 +19,7 @@ own. --clock cpu counts CPU seconds instead of wall-clock seconds, for a machine
 """
 
 import argparse
+import copy
 import json
 import multiprocessing
 import statistics
@@ -34,6 +35,7 @@ from PIL import Image
 
 from as_published import AsPublished
 from btcchat import BTCChat, prompt, request
+from btcchat.checkpoint.quantize import quantize
 from btcchat.data.convert.base import captioned_pair
 from btcchat.eval.encoders.machine import load_average, machine, memory, reset_peak
 from btcchat.eval.encoders.markdown import table
@@ -62,7 +64,8 @@ VOCABULARY, PROMPT, NEW_TOKENS = 32_000, 60, 16
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 GOALS = {"float32": 2.0, "bf16": 4.0}  # captions/s of the best batch, relative to the published way
 SHARES = {"vision": 55, "prefill": 50}  # percent of peak, bf16
-AS_PUBLISHED = "as published"
+AS_PUBLISHED, INT8 = "as published", "int8, "
+INT8_GOAL = 6.0  # captions/s of int8 relative to the published way
 PARTS = ("vision", "change", "projector", "prefill", "decode")
 
 
@@ -146,10 +149,15 @@ def measure(dtype: str, args: argparse.Namespace) -> dict:
     now = time.perf_counter if args.clock == "wall" else time.process_time
     sizes = SMALL if args.smoke else SIZES
     model = build(sizes, DTYPES[dtype])
+    if args.int8:
+        quantised = copy.deepcopy(model)
+        quantize(quantised, "int8", "cpu")
     clock, turns = Clock(model, now=now), []
     with tempfile.TemporaryDirectory() as folder:
         samples = write_pairs(Path(folder), args.pairs, question_of(model))
         ways: dict[str, Callable] = {f"batch {size}": partial(ask, model, size) for size in args.batches}
+        if args.int8:
+            ways |= {f"{INT8}batch {size}": partial(ask, quantised, size) for size in args.batches}
         if args.as_published:
             ways[AS_PUBLISHED] = AsPublished(model)
         for _ in range(1 + args.turns):
@@ -186,7 +194,9 @@ def parts(clock: Clock) -> dict[str, float]:
 
 
 def report(dtype: str, found: dict, args: argparse.Namespace) -> str:
-    turns, ours = found["turns"], [way for way in found["ways"] if way != AS_PUBLISHED]
+    turns = found["turns"]
+    int8 = [way for way in found["ways"] if way.startswith(INT8)]
+    ours = [way for way in found["ways"] if way not in (AS_PUBLISHED, *int8)]
 
     def median(value: Callable[[dict], float]) -> float:
         return statistics.median(value(turn) for turn in turns)
@@ -227,6 +237,10 @@ def report(dtype: str, found: dict, args: argparse.Namespace) -> str:
     if args.as_published:
         lines.append(f"best, {best}: {ratio(best):.2f}x the published way (goal {GOALS[dtype]}x: ")
         lines[-1] += f"{verdict(ratio(best) >= GOALS[dtype])})"
+    if args.as_published and args.int8:
+        fastest = max(int8, key=ratio)
+        line = f"best, {fastest}: {ratio(fastest):.2f}x the published way (goal {INT8_GOAL}x: "
+        lines.append(f"{line}{verdict(ratio(fastest) >= INT8_GOAL)})")
     for part, goal in SHARES.items():
         result = f" (goal {goal} %: {verdict(share(best, part) >= goal)})" if dtype == "bf16" else ""
         lines.append(f"{part} at {share(best, part):.0f} % of the square product{result}")
@@ -251,6 +265,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pairs", type=int, default=32, help="pairs answered each way in each turn (default 32)")
     add("--turns", type=int, default=5, help="counted turns (default 5)")
     add("--as-published", action="store_true", help="also answer the published way")
+    add("--int8", action="store_true", help="also answer with --quantize int8")
     add("--threads", type=int, help="threads (default: torch's)")
     add(
         "--clock",

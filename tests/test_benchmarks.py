@@ -207,15 +207,17 @@ def test_preprocessing_is_timed_against_hugging_faces_processor(tmp_path, capsys
 
 def test_captions_are_timed_by_part_and_against_the_published_code(capsys):
     sizes = ["--smoke", "--pairs", "3", "--batches", "1", "2", "--dtypes", "float32", "--threads", "1", "--turns", "2"]
-    generate.main([*sizes, "--as-published"])
+    generate.main([*sizes, "--as-published", "--int8"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("3 pairs, 60 tokens of prompt, 16 new ones")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     assert rows[0] == ["way", "captions/s", "over published", *generate.PARTS, "peak MiB"]
-    assert [row[0] for row in rows[2:]] == ["batch 1", "batch 2", "as published"] and rows[-1][2] == "1.00x"
+    ways = ["batch 1", "batch 2", "int8, batch 1", "int8, batch 2", "as published"]
+    assert [row[0] for row in rows[2:]] == ways and rows[-1][2] == "1.00x"
     assert "batch 2: 3 of 3 captions equal those of batch 1" in lines
     assert "as published: 3 of 3 captions equal those of batch 1" in lines
     assert any(line.startswith("best, batch") and "the published way (goal 2.0x: " in line for line in lines)
+    assert any(line.startswith("best, int8, batch") and "the published way (goal 6.0x: " in line for line in lines)
 
 
 @pytest.mark.slow

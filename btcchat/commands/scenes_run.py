@@ -69,6 +69,11 @@ class Request:
             self._facts = model_facts(self.args.model, **self._options)
         return self._facts
 
+    def check(self) -> None:
+        """Raise BTCChatError for a model that cannot be used, before scenes are opened and compared."""
+        note_demonstration(self.args.model)
+        threshold_of(self.settings, self.facts)
+
     def files(self, sources: Sequence[Any]) -> list[Files]:
         remote = self.args.allow_remote
         if self.args.stac:
@@ -82,7 +87,7 @@ class Request:
 def run_one(sources: Sequence[Any], request: Request) -> int:
     if not request.args.dry_run:
         check(Path(request.args.out), resume=request.args.resume)
-    note_demonstration(request.args.model)
+    request.check()
     with request.plan(sources) as plan:
         if request.args.dry_run:
             return _dry_run(plan, request)
@@ -99,7 +104,7 @@ def run_list(path: str, request: Request) -> int:
         complain(fault)
     if not rows:
         raise BTCChatError(f"--list {path}: none of its rows can be used")
-    note_demonstration(request.args.model)
+    request.check()
     make_folder(out)
     faults = len(unusable)
     for place, name, sources in rows:
@@ -162,7 +167,7 @@ def _dry_run(plan: Plan, request: Request) -> int:
     from btcchat.geo.answering import TileWork
 
     check_gsd(plan, request.facts)
-    settings, threshold = plan.settings, threshold_of(plan, request.facts)
+    settings, threshold = plan.settings, threshold_of(plan.settings, request.facts)
     model = request.load()
     work = TileWork(model, plan.job.pairs, threshold, settings.min_change, settings.questions, "")
     start = time.monotonic()

@@ -101,7 +101,8 @@ class Scene:
 def crs_of(raster: Raster) -> CRS:
     if raster.crs is None:
         raise BTCChatError(
-            f"image '{raster.name}' has no coordinate reference system; set it: gdal_edit.py -a_srs EPSG:CODE FILE"
+            f"image '{raster.name}' has no coordinate reference system; set it: gdal_edit.py -a_srs EPSG:CODE FILE; "
+            "btcchat caption and btcchat ask need none"
         )
     return CRS.from_wkt(raster.crs.to_wkt())
 

@@ -19,7 +19,7 @@ from btcchat.geo.outputs.write import write_outputs
 from btcchat.geo.pair_model import PairModel
 from btcchat.geo.plan import Plan
 from btcchat.geo.rows import DONE, FAILED, SKIPPED, TileRow
-from btcchat.geo.settings import digest
+from btcchat.geo.settings import Settings, digest
 
 Engine: TypeAlias = Callable[[Batches], Rows]
 FACTOR = 2.0  # the grid's and the model's ground sampling distance may differ by this without a warning
@@ -34,7 +34,7 @@ class SceneRun:
 
     def __init__(self, plan: Plan, out: str | Path, facts: ModelFacts, *, resume: bool = False) -> None:
         self.plan, self.out, self.facts = plan, Path(out), facts
-        self.threshold = threshold_of(plan, facts)
+        self.threshold = threshold_of(plan.settings, facts)
         if facts.name == PACKAGED:
             plan.warnings.append(DEMONSTRATION)  # for the record; the command says it
         check_gsd(plan, facts)
@@ -114,9 +114,8 @@ class SceneRun:
         }
 
 
-def threshold_of(plan: Plan, facts: ModelFacts) -> float:
-    given = plan.settings.threshold
-    threshold = facts.threshold if given is None else given
+def threshold_of(settings: Settings, facts: ModelFacts) -> float:
+    threshold = facts.threshold if settings.threshold is None else settings.threshold
     if threshold is None:
         raise BTCChatError(
             f"model {facts.name} has no change_threshold in its config.json; give --threshold T (0 to 1), or choose "

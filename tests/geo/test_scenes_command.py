@@ -15,6 +15,7 @@ from btcchat.geo.inputs import find_files
 from btcchat.geo.plan import Plan
 from btcchat.geo.settings import Settings
 from tests.geo.drawn import CORNER, picture, run_command, write
+from tests.tiny import tiny_model
 
 
 def test_a_pair_is_captioned_and_summarised(pair, tmp_path, stub, capsys):
@@ -294,6 +295,19 @@ def test_out_is_checked_before_a_scene_is_opened(tmp_path, capsys, out, fault):
     with pytest.raises(BTCChatError, match=fault):
         next(scenes("no.tif", "no.tif", tmp_path / out))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_model_that_cannot_be_used_is_one_line_before_a_scene_is_opened(tmp_path, capsys, listed):
+    (tmp_path / "scenes.csv").write_text("before,after\na.tif,b.tif\nc.tif,d.tif\n")
+    scenes = ["--list", tmp_path / "scenes.csv"] if listed else [tmp_path / "a.tif", tmp_path / "b.tif"]
+    assert run_command(*scenes, "--out", tmp_path / "out", "--model", tmp_path / "none") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "none") in line and not (tmp_path / "out").exists()
+    tiny_model(tmp_path).save_pretrained(tmp_path / "uncalibrated")
+    assert run_command(*scenes, "--out", tmp_path / "out", "--model", tmp_path / "uncalibrated") == 2
+    assert "has no change_threshold in its config.json" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_list_whose_out_is_not_a_folder_gives_one_line(pair, tmp_path, capsys):

@@ -58,7 +58,7 @@ class Raster:
         if driver is None:
             raise BTCChatError(
                 f"image '{self.source}' is not a TIFF or JPEG 2000 file (nor a PNG or PPM of 16 bits); "
-                "convert it: gdal_translate IN OUT.tif"
+                "convert it: gdal_translate IN OUT.tif; btcchat caption and btcchat ask read images without coordinates"
             )
         self.name = str(self.source)
         self.has_windows = driver in ("GTiff", "JP2OpenJPEG")  # a part can be read without everything before it
