@@ -188,13 +188,14 @@ def test_a_base_in_different_shards_is_accepted(copies):
         ),
     ],
 )
-def test_adapter_weights_that_do_not_fit_are_errors_that_name_them(copies, change, message):
+def test_adapter_weights_that_do_not_fit_are_errors_that_name_them(copies, change, message, monkeypatch):
+    monkeypatch.chdir(copies)  # of a long path the middle of a message would be left out
     file = copies / "adapter" / "llm" / adapter.WEIGHTS
     state = load_file(file)
     change(state)
     save_file(state, file)
     with pytest.raises(BTCChatError, match=message):
-        BTCChat.from_pretrained(copies / "adapter")
+        BTCChat.from_pretrained("adapter")
 
 
 def test_other_faults_of_an_adapter_are_errors(copies, capsys):
