@@ -38,7 +38,7 @@ def measure(stage: str, runs: Path, steps: int) -> tuple[int, float]:
         state = json.loads((Path(out) / f"checkpoint-{steps}" / "trainer_state.json").read_text())
     speeds = [entry["samples_per_second"] for entry in state["log_history"] if "samples_per_second" in entry][1:]
     steps_an_epoch = steps / state["epoch"]
-    rate = len(speeds) / sum(1 / speed for speed in speeds)  # as many steps behind each of them
+    rate = len(speeds) / sum(1 / speed for speed in speeds)  # each is of as many steps
     return round(load_preset(f"tiny/{stage}")["num_train_epochs"] * steps_an_epoch), rate
 
 

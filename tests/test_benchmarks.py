@@ -26,6 +26,7 @@ import records
 import relayout
 import score
 import serve
+import small_minutes
 import startup
 import tiny_minutes
 import trace_files
@@ -218,6 +219,12 @@ def test_captions_are_timed_by_part_and_against_the_published_code(capsys):
     assert "as published: 3 of 3 captions equal those of batch 1" in lines
     assert any(line.startswith("best, batch") and "the published way (goal 2.0x: " in line for line in lines)
     assert any(line.startswith("best, int8, batch") and "the published way (goal 6.0x: " in line for line in lines)
+
+
+def test_the_minutes_of_the_small_model_are_scaled_from_a_few_steps():
+    names, minutes = zip(*small_minutes.scaled(525, batch=24, epochs=10, seconds=(0.6, 3.0, 2.0)), strict=True)
+    assert "features of 525 pairs" in names[0] and "170 steps of 24 pairs" in names[1] and "131 pairs" in names[2]
+    assert minutes == ("5.2", "8.5", "4.4")
 
 
 @pytest.mark.slow
