@@ -32,6 +32,7 @@ from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
 from btcchat.train.arguments import DataArguments
 from btcchat.train.checkpoints import delete
+from btcchat.train.distributed import average_statistics
 from btcchat.train.trainer import Hook, Trainer
 from btcchat.train.training_arguments import TrainingArguments
 
@@ -122,6 +123,7 @@ class Evaluation(Hook):
     def _evaluate(self, step: int) -> None:
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
+        average_statistics(model)  # before, not only when it is saved: the answers are those of one model
         with args.autocast():
             texts = answer_all(model, self.sets, ranks, clues=self.clues)
         metrics = ranks.from_first(self._scores(texts, step) if ranks.first else None)

@@ -130,10 +130,12 @@ def test_answers_are_computed_in_the_precision_of_the_training(tmp_path, monkeyp
     args.autocast = lambda: TrainingArguments.autocast(args)
     trainer = SimpleNamespace(args=args, model=tiny_model(tmp_path), output_dir=tmp_path, log=lambda figures: None)
     monkeypatch.setattr(evaluate, "answer_all", lambda *given, **_: seen.append(torch.ones(1, 1) @ torch.ones(1, 1)))
+    monkeypatch.setattr(evaluate, "average_statistics", lambda model: seen.append(model))
     monkeypatch.setattr(evaluate.Evaluation, "_scores", lambda *given: {"step": 1, "precision": "", "sets": {}})
     monkeypatch.setattr(evaluate, "deciding_score", lambda *given: ("S*m", -math.inf))
     one = evaluate.Evaluation(trainer, [])
     one._evaluate(1)
+    assert seen.pop(0) is trainer.model, "the BatchNorm statistics of all processes first"
     assert [str(product.dtype) for product in seen] == [f"torch.{one.precision}"] == [f"torch.{expected}"]
 
 
