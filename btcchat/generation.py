@@ -182,12 +182,14 @@ class Decoder:
         an ``error``; the others are not affected.
         """
         self._leave()
+        self._cache.is_whole = False
         logits = [self._extend()] if self.active else []  # of (rows, vocabulary)
         if self.waiting:
             self._cache.reserve(len(self.waiting), max(len(one) + row.limit for row, one in self.waiting))
             logits += [self._prefill(group) for group in _read_together([one for _, one in self.waiting])]
             self.active += [row for row, _ in self.waiting]
             self.waiting = []
+        self._cache.is_whole = True
         if not self.active:
             return []
         self._add_tokens(torch.cat(logits))

@@ -286,6 +286,8 @@ class BTCChatModel(nn.Module):
         options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         self.vision_tower.gradient_checkpointing_enable()
         checkpoint_activations(self.llm, options, every_n_layers)
+        if options["use_reentrant"]:  # or a block whose input needs no gradient, as with LoRA, would get none either
+            self.llm.enable_input_require_grads()
 
 
 class _Plan:

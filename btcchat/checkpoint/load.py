@@ -258,6 +258,10 @@ def pick_device(device: str) -> str:
     )
     if missing:
         raise BTCChatError(f"device {device} was requested, but PyTorch finds none here; use --device cpu or auto")
+    if kind == "cuda" and colon and int(number) >= (gpus := torch.cuda.device_count()):
+        raise BTCChatError(
+            f"device {device} was requested, but the GPUs here are cuda:0 to cuda:{gpus - 1}; use one of them"
+        )
     return str(device)
 
 

@@ -46,8 +46,8 @@ def user_fault(error: BaseException) -> str | None:
         return f"a file name or some text is not valid in its encoding ({text}); use UTF-8"
     if isinstance(error, RecursionError):
         return "the input is nested too deeply; flatten it"
-    out_of_memory = isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
-    if isinstance(error, MemoryError) or out_of_memory:
+    out_of_memory = any(words in text for words in ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED"))
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory):
         return "not enough memory; use smaller inputs, a smaller batch or a smaller model"
     if isinstance(error, BrokenExecutor) or (isinstance(error, RuntimeError) and "is killed by signal" in text):
         return f"a worker process was killed, perhaps because memory ran out; use fewer workers ({text})"
@@ -77,6 +77,8 @@ def _last_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
+    if lines[0].startswith("CUDA error: "):  # followed by advice for its developers
+        return lines[0]
     return lines[-1].partition(f"{type(error).__name__}: ")[2] or lines[-1] if len(lines) > 1 else lines[0]
 
 

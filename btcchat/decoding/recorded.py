@@ -33,9 +33,10 @@ _lock = threading.Lock()
 def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
     """A cache for answers of ``decoder`` that records its steps, or None if that is not possible.
 
-    It is lent until ``owner`` is garbage-collected; then its memory and graphs are kept for the next owner.
+    It is lent until ``owner`` is garbage-collected; then its memory and graphs are kept for the next owner. Under
+    autocast none is lent: steps are not recorded there, and the cache would keep the dtypes of autocast.
     """
-    if not can_record(decoder):
+    if torch.is_autocast_enabled() or not can_record(decoder):
         return None
     # Tensors created in inference mode cannot be written to outside of it.
     weights = (torch.is_inference_mode_enabled(), *(parameter.data_ptr() for parameter in decoder.parameters()))
@@ -43,6 +44,8 @@ def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":
         cache = _idle.pop(decoder, None)
     if cache is None or cache.weights != weights:
         cache = RecordedCache(weights)
+    # `is True`: transformers' models have a method of this name.
+    cache.bypassed = any(getattr(layer, "disable_adapters", None) is True for layer in decoder.modules())
     weakref.finalize(owner, _give_back, cache, weakref.ref(decoder)).atexit = False
     return cache
 
@@ -58,7 +61,7 @@ def can_record(decoder: nn.Module) -> bool:
 
 def _give_back(cache: "RecordedCache", of: "weakref.ref[nn.Module]") -> None:
     decoder = of()
-    if decoder is None or decoder in _failed:
+    if decoder is None or decoder in _failed or not cache.is_whole:
         return
     with torch.inference_mode():  # the cache may have been created in it
         while cache.lengths:  # answers that were abandoned
@@ -70,13 +73,14 @@ def _give_back(cache: "RecordedCache", of: "weakref.ref[nn.Module]") -> None:
 class RecordedCache(KeyValueCache):
     """A cache that computes steps in a few shapes, and records each shape the second time it occurs.
 
-    weights: the addresses that the graphs read. An empty cache keeps its size, as graphs also hold its own addresses.
+    weights: the addresses that the graphs read. bypassed: whether peft's adapter is switched off, which changes the
+    launches, not the addresses. An empty cache keeps its size, as graphs also hold its own addresses.
     """
 
     def __init__(self, weights: Weights = ()) -> None:
         super().__init__()
-        self.weights = weights
-        self._steps: dict[tuple[int, int], _Step] = {}  # by rows and columns
+        self.weights, self.bypassed = weights, False
+        self._steps: dict[tuple[bool, int, int], _Step] = {}  # by bypassed, rows and columns
 
     def reserve(self, rows: int, columns: int) -> None:
         before, rows = (self.rows, self.columns), _power_of_two(len(self.lengths) + rows)
@@ -90,23 +94,30 @@ class RecordedCache(KeyValueCache):
     def extend(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
         if decoder in _failed or decoder.training or torch.is_autocast_enabled():
             return super().extend(decoder, inputs_embeds)
-        count = len(self.lengths)
-        size = rows, columns = _power_of_two(count), _multiple(max(self.lengths) + 1)
+        hidden = None
         try:
-            if size not in self._steps:
-                self._steps[size] = _Step(inputs_embeds, rows)
-            step = self._steps[size]
-            step.inputs[:count] = inputs_embeds
-            step.ends.copy_(torch.tensor([*self.lengths, *[0] * (rows - count)]))
-            hidden = step(lambda: self._extend_at(decoder, step.inputs, step.ends, columns))[:count]
+            hidden = self._step(decoder, inputs_embeds)
         except RuntimeError as fault:  # e.g. too little memory, or a layer that waits for the GPU
             logger.warning("decoding is slower: its steps cannot be recorded as CUDA graphs (%s)", _first_line(fault))
             _failed.add(decoder)
             self._steps = {}
+        if hidden is None:  # not in `except`, where the traceback keeps the memory of the failed step
             return super().extend(decoder, inputs_embeds)
         self.lengths = [length + 1 for length in self.lengths]
         self._written = list(map(max, self._written, self.lengths))
         return hidden
+
+    def _step(self, decoder: nn.Module, inputs_embeds: Tensor) -> Tensor:
+        """The hidden states of `extend`, by the step of their shape."""
+        count = len(self.lengths)
+        rows, columns = _power_of_two(count), _multiple(max(self.lengths) + 1)
+        size = self.bypassed, rows, columns
+        if size not in self._steps:
+            self._steps[size] = _Step(inputs_embeds, rows)
+        step = self._steps[size]
+        step.inputs[:count] = inputs_embeds
+        step.ends.copy_(torch.tensor([*self.lengths, *[0] * (rows - count)]))
+        return step(lambda: self._extend_at(decoder, step.inputs, step.ends, columns))[:count]
 
     def _extend_at(self, decoder: nn.Module, inputs_embeds: Tensor, ends: Tensor, columns: int) -> Tensor:
         """One more token, at column ``ends`` (n,) of the first n rows: (n, 1, D) -> hidden states (n, 1, D).

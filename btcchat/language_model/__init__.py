@@ -93,9 +93,10 @@ def pick_attention(device: str, dtype: torch.dtype, *, gradients: bool = False) 
 
     With ``gradients`` in bfloat16 on a CPU, explicit matrix products, which are faster (benchmarks/bf16_cpu.py).
     """
-    flash = importlib.util.find_spec("flash_attn") is not None
     half = dtype in (torch.float16, torch.bfloat16)
-    name = "flash_attention_2" if flash and half and device.startswith("cuda") else "sdpa"
+    flash = half and device.startswith("cuda") and importlib.util.find_spec("flash_attn") is not None
+    # The package can be installed for, but not run on, a GPU before Ampere.
+    name = "flash_attention_2" if flash and torch.cuda.get_device_capability(device) >= (8, 0) else "sdpa"
     slow = gradients and dtype == torch.bfloat16 and device.startswith("cpu")
     if name == "sdpa" and (slow or not hasattr(torch.nn.functional, "scaled_dot_product_attention")):
         name = "eager"

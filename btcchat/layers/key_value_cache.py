@@ -29,6 +29,7 @@ class KeyValueCache(Cache):
         self.lengths: list[int] = []  # tokens of each row in use
         self._written: list[int] = []  # columns of each row that are not empty, including prompt padding
         self.rows = self.columns = 0  # allocated
+        self.is_whole = True  # False during a step: an exception leaves some layers without their part of it
         self._before = 0  # columns before those of a forward pass
         self._count = 0  # rows of an extending pass
         self._place: tuple = ()  # where an extending pass writes; empty while prompts are read

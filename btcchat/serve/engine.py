@@ -206,14 +206,16 @@ class Engine:
         samples = [answer.sample for answer in answers if answer.sample is not None]
         if not samples:
             return
+        prompts = None
         try:
             prompts = read_prompts(self.model, self.model.processor.collate(samples))
         except Exception as error:  # noqa: BLE001 - the requests end with this error
             if len(answers) == 1:
                 self._fail(answers, error)
-            else:
-                for answer in answers:
-                    self._join([answer])
+                return
+        if prompts is None:  # not in `except`, where the traceback keeps the memory of the failed pass
+            for answer in answers:
+                self._join([answer])
             return
         self._decoder.waiting += [(answer.generation, prompt) for answer, prompt in zip(answers, prompts, strict=True)]
         for answer in answers:

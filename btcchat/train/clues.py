@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def _write_clues(args: RunArguments, model: BTCChat, records: Iterator[Record], 
     clue_model = _clue_model(args, model)
     about = describe(args.model.model_name_or_path if name in (None, SELF) else name, clue_model)
     rank, world = training.process_index, training.world_size
-    with ClueWriter(folder, about, writer=rank) as writer:
+    # flash-attn, chosen for the autocast of the training, does not compute in float32, as the weights are.
+    flash = clue_model is model and str(model.llm.config._attn_implementation).startswith("flash")
+    with ClueWriter(folder, about, writer=rank) as writer, training.autocast() if flash else nullcontext():
         share = (record for number, record in enumerate(records) if number % world == rank)
         reported = len(writer)
         for fault in write_clues(clue_model, share, writer, batch_size=training.per_device_train_batch_size):

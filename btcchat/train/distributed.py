@@ -89,12 +89,18 @@ def set_single_process_group() -> None:
 
 
 def check_processes(args: "TrainingArguments") -> None:
-    """Raise BTCChatError if the run was started with too few processes."""
+    """Raise BTCChatError if the run was started with too few processes, or on this machine with more than its GPUs."""
     gpus = 0 if args.use_cpu else torch.cuda.device_count()
     if gpus > 1 and args.world_size == 1:
         raise BTCChatError(
             f"one process sees {gpus} GPUs; start one process per GPU (torchrun --nproc_per_node {gpus} -m "
             "btcchat.train.train_mem ...), or let it see only one (CUDA_VISIBLE_DEVICES=0)"
+        )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)  # of torchrun, of deepspeed
+    if 0 < gpus < here and args.ddp_backend in (None, "nccl"):  # NCCL fails: "Duplicate GPU detected"
+        raise BTCChatError(
+            f"{here} processes were started on this machine, but PyTorch finds {gpus} GPU{'s' * (gpus > 1)}, and each "
+            f"needs its own; start {gpus} (torchrun --nproc_per_node {gpus} ...), or add --use_cpu True"
         )
 
 

@@ -32,6 +32,7 @@ from btcchat.files import read_json
 from btcchat.generation import GenerationOptions
 from btcchat.train.arguments import DataArguments
 from btcchat.train.checkpoints import delete
+from btcchat.train.distributed import average_statistics
 from btcchat.train.trainer import Hook, Trainer
 from btcchat.train.training_arguments import TrainingArguments
 
@@ -88,7 +89,8 @@ class Evaluation(Hook):
     @property
     def precision(self) -> str:
         """The precision of the answers: that of the training. `btcchat eval` may use another."""
-        return "bfloat16" if self.trainer.args.bf16 else str(self.trainer.model.llm.dtype).removeprefix("torch.")
+        args, own = self.trainer.args, self.trainer.model.llm.dtype  # under DeepSpeed, the weights are cast
+        return str(own if args.computes_in == torch.float32 else args.computes_in).removeprefix("torch.")
 
     def begin(self, trainer: Trainer) -> None:
         step = trainer.state.global_step
@@ -121,7 +123,9 @@ class Evaluation(Hook):
     def _evaluate(self, step: int) -> None:
         args, model = self.trainer.args, self.trainer.model
         ranks = Ranks(args.process_index, args.world_size)
-        texts = answer_all(model, self.sets, ranks, bf16=args.bf16, clues=self.clues)
+        average_statistics(model)  # before, not only when it is saved: the answers are those of one model
+        with args.autocast():
+            texts = answer_all(model, self.sets, ranks, clues=self.clues)
         metrics = ranks.from_first(self._scores(texts, step) if ranks.first else None)
         self.trainer.log({f"eval_{name}": round(value, 6) for name, value in all_scores(metrics).items()})
         name, value = deciding_score(metrics, args.metric_for_best_model)
@@ -170,9 +174,7 @@ class Evaluation(Hook):
             (self.folder / NEXT).rename(self.folder / "best")
 
 
-def answer_all(
-    model: BTCChat, sets: list[EvalSet], ranks: Ranks, *, bf16: bool = False, clues: ClueSource | None = None
-) -> dict[str, str]:
+def answer_all(model: BTCChat, sets: list[EvalSet], ranks: Ranks, *, clues: ClueSource | None = None) -> dict[str, str]:
     """id -> answer, in every process.
 
     Each process answers the same number of batches, because under ZeRO-3 they run each layer together.
@@ -185,9 +187,8 @@ def answer_all(
     training = model.training
     model.eval()
     try:
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            for _ in sweep(model, mine, [Answering((), answers.update, GenerationOptions(LONGEST), clues)]):
-                pass
+        for _ in sweep(model, mine, [Answering((), answers.update, GenerationOptions(LONGEST), clues)]):
+            pass
     finally:
         model.train(training)
     return {name: text for share in ranks.gather(answers) for name, text in share.items()}

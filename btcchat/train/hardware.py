@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def check_hardware(args: "TrainingArguments") -> None:
     """Raise BTCChatError if the flags select a precision that this machine cannot compute in."""
-    has_tf32, has_bf16 = is_torch_tf32_available(), is_torch_bf16_gpu_available()
+    has_tf32, has_bf16 = is_torch_tf32_available(), is_torch_bf16_gpu_available() and not _emulates_bf16()
     has_gpu = torch.cuda.is_available() or has_bf16
     wrong, add = [], []
     # A CPU computes in bfloat16 too, if --use_cpu selects it or DeepSpeed finds no GPU.
@@ -36,3 +36,8 @@ def check_hardware(args: "TrainingArguments") -> None:
         else:
             problem = f"no GPU for {' '.join(wrong)}; to train on the CPU, add {' '.join(add)}"
         raise BTCChatError(problem)
+
+
+def _emulates_bf16() -> bool:
+    """Whether this is a GPU before Ampere, for which torch counts bfloat16 as supported; it is fast in float16."""
+    return torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)

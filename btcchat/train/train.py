@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import set_seed
 
 from btcchat.api import BTCChat
@@ -96,8 +95,7 @@ def _model(args: RunArguments, checkpoint: str | None) -> BTCChat:
     # bitsandbytes quantises on the way from the CPU to the GPU
     device = str(training.device) if training.bits == 16 else "cpu"
     # The attention is chosen by the dtype of autocast: the weights are float32.
-    computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision, torch.float32)
-    attention = pick_attention(str(training.device), computed, gradients=True)
+    attention = pick_attention(str(training.device), training.computes_in, gradients=True)
     model = load_model(args.model, args.data, checkpoint, device, attention)
     model.label_smoothing = training.label_smoothing
     if training.lora_enable:

@@ -277,7 +277,8 @@ class Trainer:
     def _clip(self) -> None:
         """Clip the gradient to --max_grad_norm, unless DeepSpeed has already done so."""
         if self.args.deepspeed:
-            self.grad_norm = self.wrapped.get_global_grad_norm()
+            norm = self.wrapped.get_global_grad_norm()
+            self.grad_norm = math.nan if norm is None else norm  # DeepSpeed computes none in float32 without ZeRO
             return
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for parameter in trained:

@@ -239,3 +239,13 @@ class TrainingArguments(  # the last one first in --help
     def mixed_precision(self) -> str:
         """bf16, fp16 or no."""
         return "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        """What autocast computes in; the weights are float32."""
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.mixed_precision, torch.float32)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the training, for answers of the model that is trained."""
+        mixed = self.computes_in != torch.float32
+        return torch.autocast(self.device.type, self.computes_in if mixed else None, enabled=mixed)

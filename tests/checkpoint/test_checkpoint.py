@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
 from btcchat import BTCChat, BTCChatError
+from btcchat.checkpoint.load import pick_device
 from btcchat.checkpoint.weights import convert_pickles
 from btcchat.language_model import build_language_model
 
@@ -169,6 +170,16 @@ def test_a_gpu_convolves_in_tf32_only_if_it_multiplies_in_it(tf32_settings, allo
 def test_cuda_on_a_machine_without_it_is_an_error_of_one_line(saved):
     with pytest.raises(BTCChatError, match="device cuda was requested"):
         BTCChat.from_pretrained(saved, device="cuda")
+
+
+def test_a_gpu_that_this_machine_does_not_have_is_an_error_of_one_line(saved, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == "cuda:1"
+    with pytest.raises(
+        BTCChatError, match="device cuda:2 was requested, but the GPUs here are cuda:0 to cuda:1; use one"
+    ):
+        BTCChat.from_pretrained(saved, device="cuda:2")
 
 
 def test_a_changed_resolution_resizes_the_tower(folder):

@@ -29,6 +29,11 @@ def ended(error: BaseException | None = None, code: int = 0) -> tuple[int, list[
 WORKER = (
     "Caught KeyError in DataLoader worker process 0.\nTraceback (most recent call last):\n  File x\nOSError: full disk"
 )
+CUDA = (
+    "CUDA error: {}\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace "
+    "below might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\nCompile with "
+    "`TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+)
 INPUT = [
     (BTCChatError("a.png is empty"), "a.png is empty"),
     (OSError(28, "No space left on device", "/out/a"), "/out/a: No space left on device"),
@@ -40,6 +45,8 @@ INPUT = [
     (MemoryError(), "not enough memory"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "not enough memory"),
     (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
+    (RuntimeError(CUDA.format("out of memory")), "not enough memory"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "not enough memory"),
     (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a worker process was killed"),
     (BrokenProcessPool("A process in the process pool was terminated abruptly"), "use fewer workers"),
 ]
@@ -59,6 +66,14 @@ def test_a_bug_is_one_line_that_names_a_log_with_the_traceback(tmp_path, monkeyp
     assert code == 1 and line.startswith("internal error, KeyError: 'frames'") and "report" in line
     log = Path(re.search(r"traceback is in (\S+\.log)", line)[1])
     assert "Traceback" in log.read_text() and "KeyError: 'frames'" in log.read_text()
+
+
+def test_an_error_of_cuda_is_named_without_its_advice_on_debugging(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, [line] = ended(RuntimeError(CUDA.format("an illegal memory access was encountered")))
+    assert (
+        code == 1 and "RuntimeError: CUDA error: an illegal memory access was encountered; the traceback is in" in line
+    )
 
 
 def test_a_bug_on_a_full_disk_still_ends_in_a_line(monkeypatch):

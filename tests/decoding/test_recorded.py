@@ -2,12 +2,14 @@
 
 import gc
 import logging
+import weakref
 from contextlib import nullcontext
 
 import pytest
 import torch
 
 from btcchat import request
+from btcchat.checkpoint import adapter
 from btcchat.compat.decoding import takes_finished_masks
 from btcchat.decoding import recorded
 from btcchat.generation import Decoder, GenerationOptions, generate_ids
@@ -114,6 +116,101 @@ def test_different_weights_get_a_different_cache(model, on_gpu):
     weight = model.llm.get_decoder().layers[0].mlp.up_proj.weight
     weight.data = weight.data.clone()
     assert Decoder(model)._cache is not cache
+
+
+def test_an_adapter_that_is_switched_off_has_its_own_steps(tmp_path, on_gpu, monkeypatch):
+    """A graph repeats what it recorded, with the adapter or without it."""
+    pytest.importorskip("peft")
+    model = tiny_model(tmp_path)
+    adapter.attach(model.llm, target_modules=["q_proj", "up_proj"], r=2)
+    for name, parameter in model.llm.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    layers = list(adapter.lora_layers(model.llm).values())
+
+    def answers() -> tuple:
+        with_adapter = generate_ids(model, batch_of(model), OPTIONS)
+        with adapter.off(model):
+            return with_adapter, generate_ids(model, batch_of(model), OPTIONS)
+
+    def replay(step, compute):
+        now = layers[0].disable_adapters
+        step.launches = getattr(step, "launches", now)
+        for layer in layers:
+            layer._disable_adapters = step.launches
+        hidden = compute()
+        for layer in layers:
+            layer._disable_adapters = now
+        return hidden
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded, "can_record", lambda decoder: False)
+        expected = answers()
+    assert expected[0] != expected[1]
+    monkeypatch.setattr(recorded._Step, "__call__", replay)
+    assert answers() == expected
+    assert answers() == expected
+
+
+@pytest.mark.parametrize("when", ["prompts are read", "the cache grows"])
+def test_after_running_out_of_memory_the_next_answers_are_as_before(model, on_gpu, monkeypatch, when):
+    expected = generate_ids(model, batch_of(model), OPTIONS)
+    gc.collect()
+    recorded._idle.clear()
+    allocate, allocated = torch.Tensor.new_zeros, []
+
+    def too_little(tensor, *size, **options):
+        allocated.append(size)
+        if len(size) == 4 and sum(len(other) == 4 for other in allocated) == 2:  # the values of the first layer
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return allocate(tensor, *size, **options)
+
+    first, *others = prompts(model)
+    decoder = Decoder(model)
+    decoder.join(first, OPTIONS)
+    if when == "the cache grows":
+        decoder.step()
+    for other in others:
+        decoder.join(other, GenerationOptions(200))
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(torch.Tensor, "new_zeros", too_little)
+        decoder.step()
+    del decoder
+    gc.collect()
+    assert generate_ids(model, batch_of(model), OPTIONS) == expected
+    assert model.llm.get_decoder() not in recorded._failed
+
+
+def test_a_step_that_fails_keeps_no_memory_while_it_is_repeated(model, on_gpu, monkeypatch):
+    class Activations:
+        pass
+
+    held = []
+
+    def fail(step, compute):
+        activations = Activations()
+        held.append(weakref.ref(activations))
+        raise RuntimeError("CUDA out of memory")
+
+    def extend(*arguments):
+        assert held[0]() is None
+        return plain(*arguments)
+
+    plain = KeyValueCache.extend
+    monkeypatch.setattr(recorded._Step, "__call__", fail)
+    monkeypatch.setattr(KeyValueCache, "extend", extend)
+    monkeypatch.setattr(recorded, "_failed", type(recorded._failed)())
+    generate_ids(model, batch_of(model), OPTIONS)
+    assert held
+
+
+def test_answers_under_autocast_leave_no_cache_of_its_dtypes(model, on_gpu, monkeypatch):
+    expected, enabled = generate_ids(model, batch_of(model), OPTIONS), torch.is_autocast_enabled
+    recorded._idle.clear()
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device="cpu": enabled(device))
+    with torch.autocast("cpu", torch.bfloat16):
+        generate_ids(model, batch_of(model), OPTIONS)
+    assert generate_ids(model, batch_of(model), OPTIONS) == expected
 
 
 def test_a_step_that_cannot_be_recorded_is_computed_as_before_and_logged_once(model, on_gpu, monkeypatch, caplog):

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from btcchat.cli import main
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
 from btcchat.errors import BTCChatError
 from btcchat.eval.captions.changes import SAME
+from btcchat.eval.runs.ranks import joined
 
 ROOT = Path(__file__).resolve().parents[2]
 SHADES = range(0, 250, 36)  # of 7 pairs
@@ -585,3 +587,17 @@ def test_a_fault_while_a_file_of_the_run_is_written_leaves_the_one_before(tmp_pa
 
         write_rows(tmp_path / "predictions.jsonl", rows())
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_processes_beyond_the_number_of_gpus_share_them(monkeypatch):
+    """They may also answer on the CPU."""
+    chosen = []
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with joined() as ranks:
+        assert (ranks.number, ranks.world) == (3, 4)
+    assert chosen == [1]

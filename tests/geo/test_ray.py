@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.geo.engines.on_ray import RayOptions, Spec, run_ray
+from btcchat.geo.engines.on_ray import RayOptions, Spec, _check_resources, run_ray
 from tests.geo.cluster_checks import check_equal, run_of
 from tests.geo.drawn import picture, run_command, run_scenes, write
 from tests.geo.stub import LoadKilled
@@ -113,3 +113,28 @@ def test_workers_that_need_more_than_the_machine_has_are_an_error(options, words
     with pytest.raises(BTCChatError, match=words):
         next(run_ray([[0]], None, options))
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (RayOptions(workers=3, gpus=0.6), "3 Ray workers with 0.6 GPU each need 3, but Ray found 2"),
+        (RayOptions(workers=7, gpus=0.3), "7 Ray workers with 0.3 GPU each need 3, but Ray found 2"),
+        (RayOptions(workers=9, gpus=0.2), "9 Ray workers with 1 CPU each need 9, but Ray found 8"),
+        (RayOptions(workers=1, gpus=1.5), "--ray-gpus is 1.5; Ray gives a worker whole GPUs, or a part of one"),
+        (RayOptions("auto", workers=1, gpus=1.5), "--ray-gpus is 1.5"),
+    ],
+)
+def test_workers_that_ray_could_never_place_are_an_error_at_once(monkeypatch, options, words):
+    """Ray waits for them for half an hour."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    with pytest.raises(BTCChatError, match=words):
+        _check_resources(options)
+
+
+@pytest.mark.parametrize(("workers", "gpus"), [(2, 0), (8, 0.25), (6, 0.3), (8, 0.1), (2, 1)])
+def test_workers_that_fit_exactly_may_start(monkeypatch, workers, gpus):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    _check_resources(RayOptions(workers=workers, gpus=gpus))

@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 
 import pytest
@@ -216,6 +217,32 @@ def test_a_request_that_cannot_be_read_does_not_spoil_the_others(tiny, sample, g
         with pytest.raises(BTCChatError, match="the prompts have 0 placeholders"):
             answers[1].text()
         first.text()
+
+
+def test_prompts_that_did_not_fit_together_are_read_one_by_one_without_the_memory_of_the_first_try(
+    tiny, sample, gate, monkeypatch
+):
+    class Activations:
+        pass
+
+    held, read = [], engine_module.read_prompts
+
+    def read_few(model, batch):
+        if len(batch["modalities"]) > 1:
+            activations = Activations()
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert all(activations() is None for activations in held)
+        return read(model, batch)
+
+    with Engine(tiny) as engine:
+        expected = engine.submit(sample(), options(4)).text()
+        monkeypatch.setattr(engine_module, "read_prompts", read_few)
+        gate.close()
+        answers = [engine.submit(sample(), options(4)) for _ in range(3)]
+        gate.open()
+        assert [answer.text() for answer in answers] == [expected] * 3
+    assert held
 
 
 def test_a_request_that_waits_too_long_ends_with_an_error(tiny, sample, gate):

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ import torch
 from btcchat import BTCChat, cli
 from btcchat.data.batches import Batching, GroupedBatches
 from btcchat.errors import BTCChatError
-from btcchat.train.distributed import deepspeed_config
+from btcchat.train import hardware
+from btcchat.train.distributed import check_processes, deepspeed_config
 from btcchat.train.flags import parse_arguments
 from tests.tiny import tiny_model
 
@@ -292,3 +295,25 @@ def test_flags_that_this_machine_or_another_flag_rules_out_are_errors(flags, mes
     needed = ["--model_name_or_path", "m", "--data_mixture", "a", "--output_dir", "o"]
     with pytest.raises(BTCChatError, match=message):
         parse_arguments([*needed, *flags])
+
+
+@pytest.mark.parametrize("launcher", ["LOCAL_WORLD_SIZE", "LOCAL_SIZE"])
+def test_more_processes_than_gpus_are_an_error_before_nccl_fails(monkeypatch, launcher):
+    args = SimpleNamespace(use_cpu=False, world_size=2, ddp_backend=None)
+    monkeypatch.setenv(launcher, "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BTCChatError, match=r"^2 processes were started .* finds 1 GPU, .* start 1 \(torchrun"):
+        check_processes(args)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_processes(args)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_that_a_gpu_only_emulates_is_an_error_that_names_float16(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr(hardware, "is_torch_tf32_available", lambda: False)
+    args = SimpleNamespace(bf16=True, fp16=False, tf32=False, use_cpu=False, deepspeed=None, bits=16)
+    words = "this GPU cannot compute with --bf16 True; add --bf16 False --fp16 True"
+    with nullcontext() if native else pytest.raises(BTCChatError, match=words):
+        hardware.check_hardware(args)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from btcchat.data.convert.base import CHANGE_QUESTION, conversation
 from btcchat.data.mixture.hashes import checkpoint_hash
 from btcchat.errors import BTCChatError
+from btcchat.train.training_arguments import TrainingArguments
 from tests.train.conftest import COLOURS
 
 pytest.importorskip("pycocoevalcap", reason="needs the extra eval, which dev includes")
@@ -112,6 +115,28 @@ def test_the_val_set_is_answered_with_the_clues_of_the_training(run, scenes, tmp
     tell("scenes")
     run("series", **flags)
     assert len(asked) == 4 and all(clue.startswith("saw ") for clue in asked)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", "bfloat16"), ("fp16", "float16"), ("no", "float32")])
+def test_answers_are_computed_in_the_precision_of_the_training(tmp_path, monkeypatch, precision, expected):
+    """A GPU's flash-attention, which the precision selects, does not compute in float32, as the weights are."""
+    from btcchat.train import evaluate
+    from tests.tiny import tiny_model
+
+    seen = []
+    parts = {"mixed_precision": precision, "device": torch.device("cpu"), "process_index": 0, "world_size": 1}
+    args = SimpleNamespace(**parts, metric_for_best_model=None)
+    args.computes_in = TrainingArguments.computes_in.fget(args)
+    args.autocast = lambda: TrainingArguments.autocast(args)
+    trainer = SimpleNamespace(args=args, model=tiny_model(tmp_path), output_dir=tmp_path, log=lambda figures: None)
+    monkeypatch.setattr(evaluate, "answer_all", lambda *given, **_: seen.append(torch.ones(1, 1) @ torch.ones(1, 1)))
+    monkeypatch.setattr(evaluate, "average_statistics", lambda model: seen.append(model))
+    monkeypatch.setattr(evaluate.Evaluation, "_scores", lambda *given: {"step": 1, "precision": "", "sets": {}})
+    monkeypatch.setattr(evaluate, "deciding_score", lambda *given: ("S*m", -math.inf))
+    one = evaluate.Evaluation(trainer, [])
+    one._evaluate(1)
+    assert seen.pop(0) is trainer.model, "the BatchNorm statistics of all processes first"
+    assert [str(product.dtype) for product in seen] == [f"torch.{one.precision}"] == [f"torch.{expected}"]
 
 
 def test_an_interruption_never_leaves_weights_with_another_models_selection(run, scenes, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 import hashlib
 import importlib.machinery
 import json
+import math
 import sys
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -103,3 +105,13 @@ def test_training_json_records_how_the_run_was_started(run, data_root, tmp_path)
     assert not [flag for flag in record["flags"] if flag.endswith("token")]
     for checkpoint in ("checkpoint-1", "checkpoint-2"):
         assert json.loads((tmp_path / "out" / checkpoint / "training.json").read_text()) == record
+
+
+def test_a_gradient_norm_that_deepspeed_does_not_compute_is_logged_as_nan(run):
+    """It computes none in float32 without ZeRO, or with compute_grad_norm false."""
+    trainer = run(**LLM, max_steps=1)
+    trainer.args.deepspeed = {"zero_optimization": {"stage": 0}}
+    trainer.wrapped = SimpleNamespace(get_global_grad_norm=lambda: None)
+    trainer._clip()
+    trainer._log_steps()
+    assert math.isnan(trainer.state.log_history[-1]["grad_norm"])

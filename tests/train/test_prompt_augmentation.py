@@ -4,6 +4,7 @@ import json
 import tarfile
 
 import pytest
+import torch
 
 from btcchat.clues.apply import AddClue
 from btcchat.clues.ask import describe, records_of, write_clues
@@ -101,6 +102,29 @@ def test_with_online_the_model_writes_the_clues_before_the_first_step(run, check
     record = trainer.train_dataset.record(1)
     asked = start.ask(CLUE_QUESTIONS["pair"], pair=record.sources, max_new_tokens=64)
     assert kept.of("pair", record.sources) == asked
+
+
+@pytest.mark.parametrize(("attention", "expected"), [("flash_attention_2", torch.bfloat16), ("sdpa", torch.float32)])
+def test_flash_attention_writes_clues_in_the_precision_of_the_training(run, monkeypatch, attention, expected):
+    """It does not compute in float32, as the weights are; on a CPU it could not run at all."""
+    from btcchat.train import train
+
+    load, seen = train.load_model, []
+
+    def loaded(*given):
+        model = load(*given)
+        model.llm.config._attn_implementation = attention
+        return model
+
+    def write(model, *given, **options):
+        model.llm.config._attn_implementation = "sdpa"
+        seen.append((torch.ones(1, 1) @ torch.ones(1, 1)).dtype)
+        return write_clues(model, *given, **options)
+
+    monkeypatch.setattr(train, "load_model", loaded)
+    monkeypatch.setattr("btcchat.train.clues.write_clues", write)
+    run("series", prompt_augmentation="online", clue_model="self", bf16=True, **TUNE)
+    assert seen == [expected]
 
 
 def test_a_resumed_run_does_not_write_its_clues_again(run, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from btcchat.api import BTCChat
 from btcchat.errors import BTCChatError
 from btcchat.train import train as train_module
+from btcchat.train.training_arguments import TrainingArguments
 
 ALL = "images+pairs+series+videos+texts"
 PARTS = ("vision_tower", "change_encoder", "mm_projector", "llm")
@@ -165,14 +166,21 @@ def test_a_checkpoint_is_a_model_that_loads(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected"), [("bf16", "flash_attention_2"), ("fp16", "flash_attention_2"), ("no", "sdpa")]
+    ("precision", "capability", "expected"),
+    [
+        ("bf16", (8, 0), "flash_attention_2"),
+        ("fp16", (9, 0), "flash_attention_2"),
+        ("no", (9, 0), "sdpa"),
+        ("fp16", (7, 5), "sdpa"),
+    ],
 )
-def test_attention_is_chosen_by_what_autocast_computes_in(monkeypatch, precision, expected):
-    """The weights are float32, which flash-attention cannot read."""
+def test_attention_is_chosen_by_what_autocast_computes_in(monkeypatch, precision, capability, expected):
+    """The weights are float32, which flash-attention cannot read; and it runs on an Ampere GPU or a newer one."""
     seen = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(train_module, "load_model", lambda *given: seen.append(given[-1]) or SimpleNamespace())
-    device, options = torch.device("cuda", 0), {"bits": 16, "lora_enable": False, "label_smoothing": 0.0}
-    training = SimpleNamespace(device=device, mixed_precision=precision, **options)
+    training = SimpleNamespace(device=torch.device("cuda", 0), bits=16, lora_enable=False, label_smoothing=0.0)
+    training.computes_in = TrainingArguments.computes_in.fget(SimpleNamespace(mixed_precision=precision))
     train_module._model(SimpleNamespace(training=training, model=None, data=None), None)
     assert seen == [expected]

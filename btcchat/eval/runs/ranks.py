@@ -65,7 +65,7 @@ def joined() -> Iterator[Ranks]:
     import torch.distributed as dist
 
     if torch.cuda.is_available():
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(local % torch.cuda.device_count())  # more processes share a GPU, or use none of them
     started = not dist.is_initialized()
     if started:
         dist.init_process_group("gloo", timeout=timedelta(days=7))  # the first to finish waits for the last

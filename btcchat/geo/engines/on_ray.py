@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import socket
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,10 +108,16 @@ def _check_resources(options: RayOptions) -> None:
     """Whether this machine is enough for the workers. Nothing is known about a cluster, which may grow."""
     import ray
 
-    each, kind = (options.gpus, "GPU") if options.gpus else (1.0, "CPU")
-    needed, found = options.workers * each, ray.cluster_resources().get(kind, 0)
-    if options.address is None and needed > found:
-        raise BTCChatError(
-            f"{options.workers} Ray workers with {each:g} {kind} each need {needed:g}, but Ray found {found:g} here; "
-            "change --ray-workers or --ray-gpus"
-        )
+    if options.gpus > 1 and options.gpus % 1:
+        raise BTCChatError(f"--ray-gpus is {options.gpus:g}; Ray gives a worker whole GPUs, or a part of one")
+    if options.address is not None:
+        return
+    each = {"CPU": 1.0, "GPU": options.gpus}  # Ray Data reserves a CPU for every worker
+    for kind, amount in each.items():
+        # A part of a GPU is always of one GPU: two workers with 0.6 each need two.
+        needed = math.ceil(options.workers / int(1 / amount)) if 0 < amount < 1 else options.workers * amount
+        if needed > (found := ray.cluster_resources().get(kind, 0)):
+            raise BTCChatError(
+                f"{options.workers} Ray workers with {amount:g} {kind} each need {needed:g}, but Ray found {found:g} "
+                "here; change --ray-workers or --ray-gpus"
+            )
