@@ -259,7 +259,8 @@ def test_data_root_comes_from_the_flag_or_the_environment(sets, monkeypatch):
     [
         ("one: {annotation: x, images: .}", "'one' is described twice"),
         ("three: {images: x}", "'three' must have annotation"),
-        ("three: {annotation: x, images: ., lisence: CC0}", "'three' must have annotation and may have captions"),
+        ("three: {annotation: x, lisence: CC0}", r"'three': unknown key 'lisence' \(did you mean 'license'\?\)"),
+        ("three: {mixtur: one}", r"'three': unknown key 'mixtur' \(did you mean 'mixture'\?\)"),
         ("three: {mixture: one, annotation: x}", "'three' must have annotation"),
         ("three+: {annotation: x}", r"the name 'three\+' contains"),
         ("three: {annotation: one.jsonl, captions: any}", "unknown use of captions 'any'"),
