@@ -11,8 +11,8 @@ from torch import Tensor
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write
 from btcchat.media import load_image
-from btcchat.media.raster import Raster
-from btcchat.media.source import FileLike
+from btcchat.media.raster import Raster, raster_driver
+from btcchat.media.source import FileLike, existing_file
 from btcchat.outputs.ours import NAME
 
 
@@ -69,16 +69,20 @@ def geotiff(change: np.ndarray, after: FileLike) -> bytes:
     """
     from rasterio.io import MemoryFile
 
-    with Raster(after) as raster:
+    file = existing_file(after, "image")
+    nowhere = f"image '{file}' has no coordinate reference system; request a PNG"
+    if raster_driver(file) is None:
+        raise BTCChatError(nowhere)
+    with Raster(file) as raster:
         if raster.crs is None:
-            raise BTCChatError(f"image '{raster.name}' has no coordinate reference system; request a PNG")
+            raise BTCChatError(nowhere)
         height, width = change.shape
         a, b, left, d, e, top = raster.transform[:6]
         across, down = raster.width / width, raster.height / height
         transform = type(raster.transform)(a * across, b * down, left, d * across, e * down, top)
         profile = {"width": width, "height": height, "count": 1, "dtype": "float32", "crs": raster.crs}
-    with MemoryFile() as file:
-        with file.open(driver="GTiff", transform=transform, compress="deflate", predictor=3, **profile) as target:
+    with MemoryFile() as written:
+        with written.open(driver="GTiff", transform=transform, compress="deflate", predictor=3, **profile) as target:
             target.write(change.astype(np.float32), 1)
             target.set_band_description(1, "change")
-        return bytes(file.read())
+        return bytes(written.read())

@@ -11,6 +11,7 @@ from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, 
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
 from btcchat.checkpoint.schema import PreprocessorConfig
+from btcchat.errors import BTCChatError
 from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.layers.empty_weights import init_empty_weights
 from btcchat.multimodal_encoder import build_vision_tower, tower_name
@@ -90,10 +91,26 @@ def layout_of(
     """How many tokens a sample has, as its parts determine it."""
     return TokenLayout(
         image_tokens=mm_projector.num_tokens(tower.num_tokens),
-        change_tokens=mm_projector.num_tokens(tokens_of(change_encoder, tower)),
+        change_tokens=_change_tokens(config, tower, change_encoder, mm_projector),
         change_segments=change_encoder.segments,
         change_between=tuple(name for name in ("series", "video") if config.has_change_tokens(name)),
     )
+
+
+def _change_tokens(
+    config: BTCChatConfig, tower: VisionTower, change_encoder: ChangeEncoder, mm_projector: Projector
+) -> int:
+    """Tokens of a change segment. Raises BTCChatError naming the change encoder if the projector does not take them."""
+    count = tokens_of(change_encoder, tower)
+    try:
+        return mm_projector.num_tokens(count)
+    except BTCChatError as error:
+        name = canonical(config.known_change_encoder)["change_encoder_type"]
+        raise BTCChatError(
+            f"change encoder '{name}': num_tokens({tower.num_tokens}) is {count}, but projector "
+            f"'{projector_name(config.mm_projector)}' does not take {count} tokens; correct num_tokens, or use another "
+            "projector, e.g. --fresh_mm_projector True --mm_projector mlp2x_gelu"
+        ) from error
 
 
 def token_layout(config: BTCChatConfig) -> tuple[TokenLayout, VisionTowerModule]:

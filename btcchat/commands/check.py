@@ -92,11 +92,16 @@ def _imported(text: str) -> Any:
     import inspect
 
     from btcchat.contract.construct import brief
+    from btcchat.plugins.load import check_name, missing
 
     module_name, _, name = text.partition(":")
+    check_name(module_name, "module")
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
+        if absent := missing(module_name, error):
+            way_out = "install it, add its folder to PYTHONPATH, or run the command in its folder"
+            raise BTCChatError(f"there is no module '{absent}'; {way_out}") from error
         raise BTCChatError(f"module '{module_name}' cannot be imported: {brief(error)}") from error
     classes = {key: value for key, value in vars(module).items() if inspect.isclass(value)}
     return choose(f"class of module '{module_name}'", name, classes)

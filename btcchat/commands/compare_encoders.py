@@ -101,8 +101,13 @@ def run(args: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         say(line)
 
-    with redirect_stdout(sys.stderr):  # output of the training runs
-        result = compare(plan, tell)
+    try:
+        with redirect_stdout(sys.stderr):  # output of the training runs
+            result = compare(plan, tell)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {plan.out} keeps what is finished. Run the same command again to resume"
+        ) from None
     print(json.dumps(result, ensure_ascii=False) if args.json else comparison_text(result))
     tell(f"comparison.md and comparison.json are in {plan.out}")
     return 0

@@ -112,26 +112,31 @@ def run(args: argparse.Namespace) -> int:
 
         maps = ChangeMaps(sets, threshold, where, masks=args.masks)
     path = Path(args.out) if args.out else _default_folder(args.model, sets)
-    with joined() as ranks, Progress("samples", shown=ranks.first) as progress:
-        metrics = evaluate(
-            lambda: load_model(args),
-            sets,
-            RunFolder(path),
-            _record(args, sets, ranks) if ranks.first else {},
-            ranks,
-            Plan(
-                batch_size=args.batch_size,
-                generation=answering,
-                clues=lambda model: clue_source(args, model),
-                train=train,
-                notes=notes,
-                preset=args.preset,
-                java=args.java,
-                row_of=ROW_FORMATS[args.format],
-                maps=maps,
-                progress=progress,
-            ),
-        )
+    try:
+        with joined() as ranks, Progress("samples", shown=ranks.first) as progress:
+            metrics = evaluate(
+                lambda: load_model(args),
+                sets,
+                RunFolder(path),
+                _record(args, sets, ranks) if ranks.first else {},
+                ranks,
+                Plan(
+                    batch_size=args.batch_size,
+                    generation=answering,
+                    clues=lambda model: clue_source(args, model),
+                    train=train,
+                    notes=notes,
+                    preset=args.preset,
+                    java=args.java,
+                    row_of=ROW_FORMATS[args.format],
+                    maps=maps,
+                    progress=progress,
+                ),
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {path} keeps the answers so far. Run the same command again to resume"
+        ) from None
     if metrics is not None:
         print(json.dumps(metrics, ensure_ascii=False) if args.json else metrics_text(metrics))
         say(f"predictions.jsonl, metrics.json and run.json are in {path}")

@@ -10,7 +10,7 @@ from typing import Any
 from btcchat.errors import BTCChatError
 
 # Files in which an error is not looked for: those of torch and this package, and first those of any library too.
-THESE = ("<frozen ", f"{os.sep}torch{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
+THESE = ("<frozen ", f"{os.sep}importlib{os.sep}", f"{os.sep}torch{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
 LIBRARIES = (*THESE, f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 

@@ -2,12 +2,14 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, cannot_write, read_json, temporary_files, write_json
+from btcchat.geo.settings import digest
 from btcchat.outputs.lock import Lock, beside
 
 RUN = "run.json"
@@ -34,18 +36,20 @@ def lock(out: Path) -> Lock:
     return Lock(beside(out), f"--out {out}")
 
 
-def prepare(out: Path, settings: str, *, resume: bool) -> None:
-    """Create the folder, or check that it holds the run to resume. The caller has locked it.
+def prepare(out: Path, record: Mapping[str, Any], *, resume: bool) -> None:
+    """Create the folder, or check that it holds the run ``record`` to resume. The caller has locked it.
 
     Raises BTCChatError as `check` does, and for the run of other settings.
     """
     make_folder(out)
-    record = _record(out, resume=resume)
-    if record is None:
+    there = _record(out, resume=resume)
+    if there is None:
         return
-    if record.get("settings_hash") != settings:
+    if there.get("settings_hash") != record["settings_hash"]:
+        differ = ", ".join(_different(there, record))
         raise BTCChatError(
-            f"--out {out} has a run of other scenes, another model or other settings; give another folder"
+            f"--out {out} has a run of other scenes, another model or other settings"
+            f"{f' (different: {differ})' if differ else ''}; use the same ones to resume it, or give another folder"
         )
     for path in temporary_files(out):
         path.unlink(missing_ok=True)
@@ -59,6 +63,16 @@ def make_folder(out: Path) -> None:
         raise BTCChatError(f"--out {out} is not a folder; give another one") from error
     except OSError as error:
         raise cannot_write(f"--out {out}", error, ANOTHER) from error
+
+
+def _different(there: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """The settings of two runs that differ by name; where all are equal, the parts of their records."""
+    stored = there.get("settings")
+    if isinstance(stored, dict):
+        names = [name for name, value in record["settings"].items() if digest(stored.get(name)) != digest(value)]
+        if names:
+            return names
+    return [name for name in ("dates", "model", "aoi") if digest(there.get(name)) != digest(record[name])]
 
 
 def _record(out: Path, *, resume: bool) -> dict[str, Any] | None:

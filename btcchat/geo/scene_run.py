@@ -44,7 +44,7 @@ class SceneRun:
         check(self.out, resume=resume)
         self._stack.enter_context(lock(self.out))
         try:
-            prepare(self.out, self.settings, resume=resume)
+            prepare(self.out, self.record, resume=resume)
             write_run(self.out, {**self.record, "status": "running"})
             self.log = self._stack.enter_context(TileLog(self.out, self.settings))
         except BaseException:

@@ -22,13 +22,20 @@ def load(module: str) -> None:
         loading.reset(token)
 
 
-def check_name(module: str) -> None:
+def check_name(module: str, kind: str = "plugin") -> None:
     """Raise BTCChatError if ``module`` cannot be the name of a Python module."""
     if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
         raise BTCChatError(
-            f"the plugin '{module}' is not the name of a module; name it as Python imports it, e.g. my_encoder for "
+            f"the {kind} '{module}' is not the name of a module; name it as Python imports it, e.g. my_encoder for "
             "my_encoder.py, or my_package.encoder"
         )
+
+
+def missing(module: str, error: BaseException) -> str | None:
+    """``module`` or the package around it, if ``error`` says that there is none; None if it says anything else."""
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        return error.name
+    return None
 
 
 def _forget(module: str, imported: set[str]) -> None:
@@ -46,9 +53,9 @@ def _reason(module: str, error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, BTCChatError):
         return text
-    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+    if name := missing(module, error):
         return (
-            f"there is no module '{error.name}'; install it, add its folder to PYTHONPATH, or run the command in its "
+            f"there is no module '{name}'; install it, add its folder to PYTHONPATH, or run the command in its "
             "folder with --plugin"
         )
     kind = type(error).__name__

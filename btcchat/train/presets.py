@@ -57,6 +57,11 @@ def _read(path: Path, extending: tuple[Path, ...] = ()) -> list[Flags]:
     try:
         flags = read_yaml(path)
     except FileNotFoundError:
+        if extending:
+            raise BTCChatError(
+                f"{extending[-1]} extends {path}, which does not exist; `extends` takes the name of a YAML file in the "
+                "same folder, so copy a shipped preset there"
+            ) from None
         raise BTCChatError(f"no preset {path}; `btcchat train --list` lists the shipped ones") from None
     except OSError as error:
         raise BTCChatError(f"{path} cannot be read: {error.strerror}") from None

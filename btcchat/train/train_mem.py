@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from btcchat.console.messages import Formatter
 from btcchat.console.signals import clean_exit
@@ -49,6 +50,8 @@ def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
 
     try:
         train(*arguments)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_interrupted(arguments[2].output_dir)) from None
     except BTCChatError as error:
         # An error of a DataLoader worker carries that process's traceback; its last line is the message.
         last_line = str(error.args[0]).strip().splitlines()[-1]
@@ -56,6 +59,15 @@ def run(argv: list[str], plugins: Sequence[str] = ()) -> None:
     except OSError as error:  # e.g. a full disk, or a folder without write permission
         way_out = "fix this, then rerun with --resume True to continue from the last checkpoint, if there is one"
         raise BTCChatError(f"the run has stopped: {error}; {way_out}") from error
+
+
+def _interrupted(output_dir: str) -> str:
+    from btcchat.train.checkpoints import checkpoints, fault
+
+    complete = [path for path in checkpoints(Path(output_dir)) if fault(path) is None]
+    if not complete:
+        return f"interrupted; {output_dir} has no checkpoint yet. Run the same command again to start over"
+    return f"interrupted; run the same command with --resume True to continue from {complete[-1]}"
 
 
 if __name__ == "__main__":

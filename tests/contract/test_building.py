@@ -60,6 +60,19 @@ def test_building_a_model_names_the_change_encoder_that_breaks_its_contract(part
     assert re.search(words, error.value.args[0]), line(error)
 
 
+def test_tokens_that_the_projector_does_not_take_are_blamed_on_the_change_encoder(tmp_path, monkeypatch):
+    class SevenTokens(encoders.Difference):
+        def num_tokens(self, count):
+            return 7
+
+    tiny_model(tmp_path / "own").save_pretrained(tmp_path / "saved")
+    register(monkeypatch, CHANGE_ENCODERS, "mine", SevenTokens)
+    with pytest.raises(BTCChatError) as error:
+        BTCChat.from_pretrained(tmp_path / "saved", chg_type="mine", fresh_change_encoder=True)
+    assert re.match(r"change encoder 'mine': num_tokens\(\d+\) is 7, but projector 'mlp_downsample'", line(error))
+    assert "correct num_tokens, or use another projector" in line(error)
+
+
 def test_a_saved_model_is_checked_when_it_is_loaded(tmp_path, monkeypatch):
     model_with(tmp_path, monkeypatch, encoders.Difference).save_pretrained(tmp_path / "saved")
     register(monkeypatch, CHANGE_ENCODERS, "mine", encoders.ThreeDimensions)

@@ -52,7 +52,8 @@ def test_json_has_the_same_results(capsys):
 
 
 WRONG = {
-    "nosuch:MyEncoder": "module 'nosuch' cannot be imported: ModuleNotFoundError: No module named 'nosuch'",
+    "nosuch:MyEncoder": "there is no module 'nosuch'; install it, add its folder to PYTHONPATH, or run the command in",
+    "my_encoder.py:MyEncoder": "the module 'my_encoder.py' is not the name of a module; name it as Python imports it",
     f"{HERE}:Diference": "(did you mean 'Difference'?)",
     "attentiv": "unknown change encoder 'attentiv' (did you mean 'attentive'?)",
     f"{HERE}:Difference --option gian=1": "unknown option 'gian' of change encoder 'tests.contract.encoders",
@@ -80,11 +81,14 @@ def test_a_module_of_the_current_folder_is_found_and_comes_after_installed_ones(
         assert cli.main(["check", "change_encoder", "my_encoder:Mine"]) == 0
         (tmp_path / "broken_module.py").write_text("import math\n\n1 / 0\n")
         assert cli.main(["check", "change_encoder", "broken_module:Mine"]) == 2
+        (tmp_path / "misspelt_module.py").write_text("improt math\n")
+        assert cli.main(["check", "change_encoder", "misspelt_module:Mine"]) == 2
     finally:
         sys.modules.pop("my_encoder", None)
     assert sys.path == before
     err = capsys.readouterr().err
     assert "'broken_module' cannot be imported: ZeroDivisionError: division by zero (broken_module.py line 3)" in err
+    assert err.endswith(": SyntaxError: invalid syntax (misspelt_module.py, line 1)\n")
 
 
 def test_the_sizes_of_a_tower_may_be_given(capsys):

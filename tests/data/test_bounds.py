@@ -73,7 +73,7 @@ DESCRIPTIONS = {
     "annotation: a, streaming: maybe": "streaming is 'maybe', expected true or false",
     "annotation: a, gsd: large": "gsd is 'large', expected a number",
     "annotation: a, gsd: 0": "gsd is 0, expected more than 0",
-    "annotation: a, 5: 6": "must have annotation and may have",
+    "annotation: a, 5: 6": "unknown key '5'",
     "mixture: 5": "mixture is 5, expected a string",
     "mixture: [a]": r"mixture is \['a'\], expected a string",
 }

@@ -27,6 +27,17 @@ BAD = {
     ],
     "missing": [{"modality": "pair", "images": ["a.png", "none.png"]}, {"modality": "video", "video": "none.mp4"}],
     "unreadable": [{"modality": "image", "image": "cut.png"}, {"modality": "image", "image": "empty.png"}],
+    "keys": [
+        {"modality": "pair", "images": ["a.png", "b.png"], "change_flg": 1},
+        {
+            "modality": "text",
+            "independant": True,
+            "change_flag": 1,
+            "change_flags": 1,
+            "place": "Rome",
+            "conversations": [PLAIN, A],
+        },
+    ],
     "sizes": [{"modality": "pair", "images": ["a.png", "wide.png"]}],
     "disagreement": [{"modality": "pair", "images": ["a.png", "b.png"], "change_flag": 0, "captions": ["a house"]}],
     "placeholders": [

@@ -254,12 +254,21 @@ def test_data_root_comes_from_the_flag_or_the_environment(sets, monkeypatch):
     assert len(build_datasets("one", dict, folder=sets)) == 3
 
 
+@pytest.mark.parametrize("path", ["one.jsonl", "sub/one.jsonl", "sub"])
+def test_a_path_in_place_of_a_name_is_an_error_that_says_so(answers, sets, monkeypatch, path):
+    (sets / "sub").mkdir()
+    monkeypatch.chdir(sets)
+    with pytest.raises(BTCChatError, match=f"'{path}' is a path, .*; describe the file in a YAML file and give that"):
+        answers(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("one: {annotation: x, images: .}", "'one' is described twice"),
         ("three: {images: x}", "'three' must have annotation"),
-        ("three: {annotation: x, images: ., lisence: CC0}", "'three' must have annotation and may have captions"),
+        ("three: {annotation: x, lisence: CC0}", r"'three': unknown key 'lisence' \(did you mean 'license'\?\)"),
+        ("three: {mixtur: one}", r"'three': unknown key 'mixtur' \(did you mean 'mixture'\?\)"),
         ("three: {mixture: one, annotation: x}", "'three' must have annotation"),
         ("three+: {annotation: x}", r"the name 'three\+' contains"),
         ("three: {annotation: one.jsonl, captions: any}", "unknown use of captions 'any'"),

@@ -56,6 +56,9 @@ BAD = {
     "levir_cc.json row 2: 3 images, a pair needs 2 (before, after)": row(images=["a", "b", "c"]),
     "levir_cc.json row 2: 17 images, a series needs 2 to 16 dates": row(modality="series", images=["a"] * 17),
     "levir_cc.json row 2: 0 images, an image needs 1": row(modality="image", images=[]),
+    "2: 0 images, a pair needs 2 (before, after); the key 'imges' is not read (did you mean 'images'?)": (
+        row(images=None, imges=["a.png", "b.png"])
+    ),
     "levir_cc.json row 2: 2 images, a text needs none": row(modality="text"),
     "levir_cc.json row 2: no 'modality'": row(modality=None),
     "levir_cc.json row 2: unknown modality 'pairs' (did you mean 'pair'?)": row(modality="pairs"),
@@ -111,3 +114,9 @@ def test_a_broken_file_is_an_error(tmp_path, name, text, message):
 def test_a_missing_annotation_file_is_an_error(tmp_path):
     with pytest.raises(BTCChatError, match="nowhere.json does not exist"):
         Records(tmp_path / "nowhere.json", tmp_path)
+
+
+def test_a_missing_annotation_file_names_the_command_that_writes_it(tmp_path):
+    words = "rows.jsonl does not exist; write it with btcchat data convert, or check --data_root and the mixture's YAML"
+    with pytest.raises(BTCChatError, match=words):
+        Records(tmp_path / "rows.jsonl", tmp_path)

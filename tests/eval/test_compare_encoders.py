@@ -67,6 +67,16 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
 
 
+def test_ctrl_c_says_that_the_same_command_resumes(words, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt("interrupted; run the same command with --resume True")  # as a training says
+
+    monkeypatch.setattr(comparing, "compare", interrupted)
+    assert main(["compare-encoders", "concat", "attentive", *words]) == 130
+    line = f"btcchat: interrupted; {tmp_path}/out keeps what is finished. Run the same command again to resume\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.slow
 def test_two_encoders_are_trained_alike_and_a_second_run_trains_nothing(words, tmp_path, capsys, monkeypatch):
     pooled = 'attentive:{"cc_n_layers": 1, "cc_head": 2}'

@@ -279,6 +279,19 @@ def test_a_run_stopped_before_writing_run_json_can_be_resumed(root, tmp_path, ca
     assert "contains other files but no run.json" in capsys.readouterr().err
 
 
+def test_ctrl_c_says_that_the_same_command_resumes(root, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    command = words(root, "pairs:val@first:2", tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("btcchat.commands.evaluate.load_model", interrupted)
+        assert main(command) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"interrupted; {tmp_path}/run keeps the answers so far. Run the same command again to resume")
+    assert main(command) == 0
+
+
 def test_a_run_resumes_with_the_device_and_dtype_it_was_started_with(root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     command = words(root, "pairs:val@first:2", tmp_path / "run")

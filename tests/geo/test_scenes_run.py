@@ -74,8 +74,13 @@ def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
     run_scenes(pair, out)
     with pytest.raises(BTCChatError, match="continue it with --resume"):
         run_scenes(pair, out)
-    with pytest.raises(BTCChatError, match="other scenes, another model or other settings"):
-        run_scenes(pair, out, resume=True, questions=("another?",))
+    different = (
+        r"another model or other settings \(different: tile, questions\); use the same ones to resume it, or give"
+    )
+    with pytest.raises(BTCChatError, match=different):
+        run_scenes(pair, out, resume=True, tile=64, questions=("another?",))
+    with pytest.raises(BTCChatError, match=r"\(different: dates\)"):
+        run_scenes(pair[::-1], out, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(BTCChatError, match="has other files in it"):

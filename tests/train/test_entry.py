@@ -161,3 +161,35 @@ def test_an_image_that_cannot_be_read_stops_the_run_with_its_row(data_root, chec
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("btcchat: error: images.jsonl row 2: ")
     assert "green.png" in last
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (2, "{out} has no checkpoint yet. Run the same command again to start over"),
+        (4, "run the same command with --resume True to continue from {out}/checkpoint-2"),
+    ],
+)
+def test_ctrl_c_in_a_step_says_how_to_continue(step, words, data_root, checkpoint, tmp_path, monkeypatch, capsys):
+    from btcchat.train.train_mem import main
+    from btcchat.train.trainer import Trainer
+
+    steps, out, do = [], tmp_path / "out", Trainer._step
+
+    def interrupted(self, batches):
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        do(self, batches)
+
+    flags = [
+        *("--model_name_or_path", str(checkpoint), "--data_mixture", "images", "--data_root", str(data_root)),
+        *("--mixture_folder", str(data_root), "--output_dir", str(out), "--use_cpu", "True", "--max_steps", "9"),
+        *("--tune_language_model", "True", "--dataloader_num_workers", "0", "--save_steps", "2"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", interrupted)
+        assert main(flags) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"btcchat: interrupted; {words.format(out=out)}"
+    again = flags if step == 2 else [*flags, "--resume", "True"]
+    assert main(again) == 0 and (out / "config.json").is_file()

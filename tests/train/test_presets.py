@@ -266,3 +266,10 @@ def test_presets_are_listed_without_torch():
 def test_an_error_of_training_is_the_commands_error(capsys):
     assert main(["train", "tiny/3_llm", "--tune_vision_towr", "True"]) == 2
     assert "unknown flag '--tune_vision_towr' (did you mean '--tune_vision_tower'?)" in capsys.readouterr().err
+
+
+def test_a_preset_that_extends_a_file_that_is_not_there_says_so(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: tiny/3_llm\n")
+    words = "mine.yaml extends .*/tiny/3_llm, which does not exist; .*so copy a shipped preset there"
+    with pytest.raises(BTCChatError, match=words):
+        load_preset(str(tmp_path / "mine.yaml"))

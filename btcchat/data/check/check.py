@@ -23,6 +23,7 @@ from btcchat.data.mixture.sampling import sample
 from btcchat.data.mixture.stream import Stream
 from btcchat.data.mixture.terms import Term, terms
 from btcchat.data.records import Record, parse
+from btcchat.data.records.record import misspelt
 from btcchat.data.records.rows import Rows, open_rows
 from btcchat.data.records.shards import Shards
 from btcchat.errors import BTCChatError
@@ -171,6 +172,7 @@ def _check_row(row: object, where: str, checked_set: CheckedSet, index: int | No
             checked.faults.append(("answer", f"turn {number} is an answer without text"))
     try:
         record = parse(row, where, checked_set.image_root)
+        checked.faults += [("keys", hint) for hint in misspelt(record.row)]
     except BTCChatError as error:
         if not checked.faults:  # an answer without text is already reported
             checked.faults.append(("row", str(error).removeprefix(f"{where}: ")))

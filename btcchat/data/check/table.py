@@ -18,6 +18,7 @@ Fault: TypeAlias = tuple[str, str]  # kind, one of KINDS, and reason
 FIELDS = ("set", "where", "kind", "fault")  # keys of a line in the --out file
 KINDS = {
     "row": "a row that does not follow the schema",
+    "keys": "a key that is not read, but resembles one that is",
     **FILE_FAULTS,
     "sizes": "dates of different size",
     **DISAGREE,

@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic accepts no other on Python < 3.12
 
 from btcchat.assets import resource
-from btcchat.errors import BTCChatError, wrong_type
+from btcchat.errors import BTCChatError, unknown, wrong_type
 from btcchat.limits.schema import Metres, check
 from btcchat.limits.yaml_file import read_yaml
 
@@ -115,7 +115,10 @@ def _checked(where: str, name: str, description: Any) -> Description:
     if "mixture" in keys and not keys - DESCRIPTIVE - {"mixture"}:
         checked = description
         return checked
-    if "annotation" not in keys or keys - READ - DESCRIPTIVE:
+    known = READ | DESCRIPTIVE | {"mixture"}
+    for key in sorted(keys - known):
+        raise BTCChatError(f"{where}: data set '{name}': {unknown('key', key, known)}")
+    if "annotation" not in keys or "mixture" in keys:
         raise BTCChatError(
             f"{where}: data set '{name}' must have annotation and may have "
             f"{', '.join(sorted((READ | DESCRIPTIVE) - {'annotation'}))}; a mixture must have mixture"

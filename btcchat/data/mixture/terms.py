@@ -1,5 +1,6 @@
 """A mixture as written, ``a+b@first:500*3``, and the sets it names."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ def terms(
         names, choices = _look_up(name, known)
         for name in names:
             name, _, requested = name.partition(":")
+            if name not in choices and (os.path.exists(name) or os.sep in name):
+                raise BTCChatError(
+                    f"data mixture '{_short(mixture)}': '{name}' is a path, but a mixture has the names of data sets; "
+                    "describe the file in a YAML file and give that (docs/data.md, Data sets of your own)"
+                )
             description = choose("data set", name, choices)
             if "mixture" not in description:
                 sets = [_term(mixture, *of_split(name, description, requested, split), options)]

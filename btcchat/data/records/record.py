@@ -6,10 +6,12 @@ optionally ``dates`` (one per frame), ``task``, ``clue``, ``captions`` (each of 
 "path"}`` if it is embedded in the annotation file. Other keys belong to the data set and are ignored.
 """
 
+import difflib
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +29,8 @@ from btcchat.media.source import Embedded, existing_file
 CODES = list(MODALITIES)  # the code of a modality is its index here
 MEDIA_KEYS = ("image", "images", "video")
 SPEAKERS = ("human", "gpt")
+READ = ("modality", *MEDIA_KEYS, "conversations", "dates", "task", "clue", "captions", "independent")
+READ_ELSEWHERE = ("id", "change_flag", "mask", "semantic_maps", "question_type", "label")
 Shape: TypeAlias = tuple[str, int, int, int, bool, bool]  # see `shape`
 
 
@@ -150,7 +154,8 @@ def parse(row: object, where: str, image_root: str) -> Record:
         elif modality != "video":
             raise BTCChatError(f"it has a 'video' path, but modality '{modality}' needs {NEEDS[modality]}")
     except BTCChatError as error:
-        raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
+        hint = "".join(f"; {hint}" for hint in misspelt(row))
+        raise BTCChatError(f"{where}: {str(error).removeprefix(f'{where}: ')}{hint}") from None
     for key, kind in (("dates", list), ("task", str), ("clue", str), ("captions", list), ("independent", bool)):
         if row.get(key) is not None and not isinstance(row[key], kind):
             raise BTCChatError(f"{where}: '{key}' is {json_kind(row[key])}, expected {KINDS[kind]}")
@@ -181,6 +186,19 @@ def parse(row: object, where: str, image_root: str) -> Record:
         row,
         image_root=image_root,
     )
+
+
+def misspelt(row: Mapping[str, Any]) -> list[str]:
+    """A hint for each key of a row that is not read, but resembles one that is and that the row lacks."""
+    pairs = ((key, _nearest(key)) for key in row)
+    return [f"the key '{key}' is not read (did you mean '{near}'?)" for key, near in pairs if near and near not in row]
+
+
+@lru_cache(maxsize=1024)  # rows have the same keys
+def _nearest(key: str) -> str | None:
+    known = (*READ, *READ_ELSEWHERE)
+    near = [] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+    return near[0] if near else None
 
 
 def check_encodable(text: str, name: str) -> None:

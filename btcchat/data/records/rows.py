@@ -53,7 +53,8 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
             regular(path)
         except FileNotFoundError:
             raise BTCChatError(
-                f"annotation file {path} does not exist; check --data_root and the mixture's YAML"
+                f"annotation file {path} does not exist; write it with btcchat data convert, or check --data_root and "
+                "the mixture's YAML"
             ) from None
         except OSError as error:
             raise BTCChatError(f"annotation file {path} cannot be read: {error.strerror}") from None

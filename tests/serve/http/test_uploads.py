@@ -193,6 +193,8 @@ def test_a_body_of_another_type_is_refused(live):
 def test_a_raster_without_georeference_gives_no_geotiff(live):
     reply = live.upload("/v1/change_map", tiff(1, place=False), tiff(2, place=False), format="geotiff")
     assert "no coordinate reference system" in refusal(reply)["message"]
+    reply = live.upload("/v1/change_map", format="geotiff")  # PNGs
+    assert refusal(reply)["message"].endswith("has no coordinate reference system; request a PNG")
 
 
 def test_a_wrong_number_of_files_is_415(live):
