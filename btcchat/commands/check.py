@@ -174,5 +174,8 @@ def _table(findings: "Sequence[Finding]") -> str:
     counts = {result: sum(one.result == result for one in findings) for result in ("pass", "warn", "fail")}
     total = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
     return "\n".join(
-        [*(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows), f"{len(findings)} checks: {total}"]
+        [
+            *(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows),
+            f"{len(findings)} check{'s' * (len(findings) != 1)}: {total}",
+        ]
     )

@@ -27,7 +27,7 @@ Weights: TypeAlias = tuple[int, ...]  # their addresses
 
 _idle: "weakref.WeakKeyDictionary[nn.Module, RecordedCache]" = weakref.WeakKeyDictionary()  # by model
 _failed: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()  # models whose steps could not be recorded
-_lock = threading.Lock()
+_lock = threading.RLock()  # garbage collection may give a cache back in the thread that holds it
 
 
 def lend_cache(owner: object, decoder: nn.Module) -> "RecordedCache | None":

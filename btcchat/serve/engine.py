@@ -56,6 +56,7 @@ class Engine:
     The model runs in the engine's own thread. Each step reads the prompts of some waiting requests, then generates one
     token of every answer. If the model raises an exception, the answers in progress end with that error, and the engine
     continues with the next requests. on_step: called in that thread after each step, with its number of answers.
+    on_broken: called there with an error after which CUDA computes nothing more in this process.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Engine:
         model: "BTCChatModel",
         limits: EngineLimits = EngineLimits(),  # noqa: B008 - frozen
         on_step: Callable[[int], object] = lambda rows: None,
+        on_broken: Callable[[Exception], object] = lambda error: None,
     ):
-        self.model, self.limits, self._on_step = model, limits, on_step
+        self.model, self.limits, self._on_step, self._on_broken = model, limits, on_step, on_broken
         self._queue: FairQueue[Answer | Call] = FairQueue()
         self._rows: list[Answer] = []
         self._decoder = Decoder(model)
@@ -229,3 +231,9 @@ class Engine:
             text = f"internal error, {type(error).__name__}; the log has its traceback"
         for job in jobs:
             job.end("error", error if isinstance(error, BTCChatError) else EngineFault(text))
+        if (
+            isinstance(error, RuntimeError)
+            and str(error).startswith("CUDA error")
+            and "out of memory" not in str(error)
+        ):
+            self._on_broken(error)

@@ -58,6 +58,8 @@ def deepspeed_config(name: str) -> DeepSpeedConfig:
             raise BTCChatError(f"no DeepSpeed config {name}; give a JSON file, or one of {', '.join(shipped)}")
         path = shipped[path.stem]
     config = cast(DeepSpeedConfig, read_json(path, schema=DeepSpeedConfig))
+    if not config:
+        raise BTCChatError(f"{path} is empty, so DeepSpeed would not be used; leave --deepspeed out, or give zero2")
     zero = config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise BTCChatError(f"{path}: set stage3_gather_16bit_weights_on_model_save to true, or no model can be saved")

@@ -14,6 +14,14 @@ def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path, mark):
     assert list(csv_rows(tmp_path / "a.csv", "a.csv")) == [(1, ["x", "y"]), (2, []), (3, ["1,;\n", "2"])]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_excels_line_about_the_separator_is_no_row(tmp_path, mark):
+    (tmp_path / "a.csv").write_text(f"\ufeffsep={mark}\r\nx{mark}y\r\n", encoding="utf-8")
+    assert list(csv_rows(tmp_path / "a.csv", "a.csv")) == [(1, ["x", "y"])]
+    (tmp_path / "a.csv").write_text(f"sep={mark}y\r\n", encoding="utf-8")  # a header that looks like it
+    assert list(csv_rows(tmp_path / "a.csv", "a.csv")) == [(1, ["sep=", "y"])]
+
+
 def test_a_cell_may_be_longer_than_pythons_limit_up_to_ours(tmp_path):
     csv.field_size_limit(131_072)  # as Python begins
     (tmp_path / "a.csv").write_text(f"x\n{'a' * MOST_CHARACTERS}\n")

@@ -204,6 +204,25 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_the_log(tiny, sample, monkeyp
     assert caplog.records[0].exc_info is not None
 
 
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        ("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later", True),
+        ("CUDA error: out of memory", False),
+        ("shapes do not match", False),
+    ],
+)
+def test_a_gpu_that_computes_nothing_more_is_reported(tiny, sample, monkeypatch, fault, broken):
+    def faulty(decoder):
+        raise RuntimeError(fault)
+
+    monkeypatch.setattr(Decoder, "step", faulty)
+    reported = []
+    with Engine(tiny, on_broken=reported.append) as engine, pytest.raises(EngineFault):
+        engine.submit(text(sample)).text()
+    assert [str(error) for error in reported] == [fault] * broken
+
+
 def test_a_request_that_cannot_be_read_does_not_spoil_the_others(tiny, sample, gate):
     with Engine(tiny) as engine:
         gate.close()

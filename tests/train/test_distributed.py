@@ -266,6 +266,11 @@ def test_a_shipped_config_is_found_by_its_published_path_too(name, monkeypatch, 
 def test_a_deepspeed_config_that_cannot_work_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(BTCChatError, match="no DeepSpeed config zero4; give a JSON file, or one of zero1, zero2"):
         deepspeed_config("zero4")
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(
+        BTCChatError, match="empty.json is empty, so DeepSpeed would not be used; leave --deepspeed out"
+    ):
+        deepspeed_config(str(tmp_path / "empty.json"))
     shards = tmp_path / "shards.json"
     shards.write_text('{"zero_optimization": {"stage": 3}}')
     with pytest.raises(BTCChatError, match="set stage3_gather_16bit_weights_on_model_save to true"):

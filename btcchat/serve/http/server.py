@@ -127,7 +127,9 @@ def replica() -> ASGIApp:
         assert error is not None
         sys.stderr.write(f"btcchat: error: {user_fault(error) or repr(error)}\n")
         sys.stderr.flush()
-        os._exit(FAILED_TO_START)  # called in the loading thread; the others have nothing to finish
+        # Called in the thread that loads, or that computes; the others have nothing to finish. uvicorn starts a process
+        # again that had started.
+        os._exit(1 if service.has_loaded else FAILED_TO_START)
 
     service = Service(Settings.from_json(os.environ[SETTINGS]), failed)
     return build_app(service)

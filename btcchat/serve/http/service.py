@@ -35,7 +35,7 @@ def load_model(settings: Settings) -> BTCChat:
 
 
 class Service:
-    """The model of one process. failed: called if the model cannot be loaded, after ``failure`` is set."""
+    """The model of one process. failed: called after ``failure`` is set: it cannot be loaded, or not run any more."""
 
     def __init__(
         self,
@@ -75,11 +75,23 @@ class Service:
         )
         try:
             self._model = self._load_model(settings)
-            engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine))
+            engine = Engine(self._model, limits, lambda rows: self.metrics.stepped(rows, engine), self._broken)
             self._engine = engine
         except BaseException as error:  # noqa: BLE001 - reported where the server was started
             self.failure = error
             self._failed()
+
+    def _broken(self, error: Exception) -> None:
+        """End the process, so that whoever runs the server starts it again: CUDA will fail in it from now on."""
+        self.draining = True
+        reason = str(error).splitlines()[0]
+        self.failure = BTCChatError(f"the GPU cannot be used any more ({reason}); start the server again")
+        self._failed()
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether there is a model, even if it cannot be used any more."""
+        return self._engine is not None
 
     @property
     def is_ready(self) -> bool:

@@ -19,6 +19,7 @@ import requests
 
 from btcchat import cli
 from btcchat.errors import BTCChatError
+from btcchat.generation import Decoder
 from tests.serve.http.conftest import PAIR, start, stop, wait_until, wait_until_idle, words
 
 
@@ -47,6 +48,19 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     live.server.thread.join(30)
     assert not live.server.thread.is_alive()
     assert str(live.service.failure) == "no such model"
+
+
+def test_a_gpu_that_computes_nothing_more_ends_the_server(tiny, monkeypatch):
+    def faulty(decoder):
+        raise RuntimeError("CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`")
+
+    live = start(tiny)
+    monkeypatch.setattr(Decoder, "step", faulty)
+    assert live.ask(words()).status_code == 500
+    live.server.thread.join(30)
+    assert not live.server.thread.is_alive() and not live.service.is_ready
+    message = "the GPU cannot be used any more (CUDA error: device-side assert triggered); start the server again"
+    assert str(live.service.failure) == message
 
 
 def test_a_full_server_says_when_to_try_again(started, gate):
