@@ -173,9 +173,5 @@ def _table(findings: "Sequence[Finding]") -> str:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     counts = {result: sum(one.result == result for one in findings) for result in ("pass", "warn", "fail")}
     total = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
-    return "\n".join(
-        [
-            *(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows),
-            f"{len(findings)} check{'s' * (len(findings) != 1)}: {total}",
-        ]
-    )
+    checks = "1 check" if len(findings) == 1 else f"{len(findings)} checks"
+    return "\n".join([*(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows), f"{checks}: {total}"])
