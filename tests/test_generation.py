@@ -18,7 +18,7 @@ from btcchat.decoding.sampling import choose_token
 from btcchat.generation import Decoder, Generation, generate, generate_ids, stream
 from btcchat.language_model import build_language_model
 from btcchat.language_model.llama_tokenizer import LlamaTokenizer
-from btcchat.layers.key_value_cache import COLUMNS, KeyValueCache
+from btcchat.layers.key_value_cache import COLUMNS, SPARE, KeyValueCache
 from tests.tiny import qwen2_tokenizer, tiny_model
 
 QUESTIONS = [
@@ -300,12 +300,33 @@ def test_steps_reuse_memory_and_a_join_that_needs_more_gets_more(model):
     assert cache.keys[0].shape[2] < 400  # an idle cache shrinks after its longest answer
 
 
+def test_short_answers_and_a_long_one_do_not_add_up_to_many_long_ones(model):
+    """In a server that is never empty the cache would keep the most rows and the most columns of all times."""
+    embeds, options = prompts(model, requests()), GenerationOptions(8)
+    decoder = Decoder(model)
+    cache = decoder._cache
+    rows = [decoder.join(embeds[0], options) for _ in range(16)]
+    decoder.step()
+    for row in rows[2:]:
+        row.cancel()
+    long = decoder.join(embeds[1], GenerationOptions(400))
+    decoder.step()
+    rows_now, _, columns_now, _ = cache.keys[0].shape
+    assert columns_now >= 400 and rows_now * columns_now <= SPARE * 3 * 512
+    decoder.join(embeds[0], options)
+    decoder.step()
+    long.cancel()
+    decoder.finish()
+    expected = generate_ids(model, batch_of(model, requests()[:1]), options)[0]
+    assert rows[0].ids == rows[1].ids == expected
+
+
 def test_the_last_row_replaces_one_that_leaves():
     cache = KeyValueCache()
     cache.reserve(3, 4)
     cache.keys = [torch.arange(3.0)[:, None, None, None].expand(3, 1, cache.columns, 2).clone()]
     cache.values = [cache.keys[0] + 10]
-    cache.lengths, cache._written = [4, 1, 2], [4, 4, 4]
+    cache.lengths, cache._written, cache._room = [4, 1, 2], [4, 4, 4], [4, 4, 4]
     cache.remove(0)
     assert cache.lengths == [2, 1]
     assert cache.keys[0][:2, 0, 0, 0].tolist() == [2, 1] and cache.values[0][:2, 0, 0, 0].tolist() == [12, 11]

@@ -86,6 +86,7 @@ class RecordedCache(KeyValueCache):
         before, rows = (self.rows, self.columns), _power_of_two(len(self.lengths) + rows)
         columns = _multiple(columns)
         if not self.lengths and self.keys and rows <= self.rows and columns <= self.columns:
+            self._promised = columns
             return
         super().reserve(rows - len(self.lengths), columns)
         if before != (self.rows, self.columns):

@@ -14,6 +14,7 @@ from btcchat.compat.decoding import cache_argument
 from btcchat.layers.attention_kernels import without_cudnn
 
 COLUMNS = 64  # columns are allocated in multiples of this, so that the cache rarely grows when rows join
+SPARE = 2  # a cache that grows may have this many times the cells that its rows need
 LANES = 16  # numbers that torch's attention for the CPU sums in parallel
 
 
@@ -28,6 +29,8 @@ class KeyValueCache(Cache):
         self.values: list[Tensor] = []
         self.lengths: list[int] = []  # tokens of each row in use
         self._written: list[int] = []  # columns of each row that are not empty, including prompt padding
+        self._room: list[int] = []  # columns reserved for each row in use
+        self._promised = 0  # columns reserved for the next rows
         self.rows = self.columns = 0  # allocated
         self.is_whole = True  # False during a step: an exception leaves some layers without their part of it
         self._before = 0  # columns before those of a forward pass
@@ -35,18 +38,22 @@ class KeyValueCache(Cache):
         self._place: tuple = ()  # where an extending pass writes; empty while prompts are read
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Make room for ``rows`` more rows, and for ``columns`` tokens in each row."""
-        rows, columns = len(self.lengths) + rows, -(-columns // COLUMNS) * COLUMNS
-        if not self.lengths:  # an empty cache is resized, so that one long answer does not hold memory for ever
+        """Make room for ``rows`` more rows, of ``columns`` tokens each."""
+        self._promised, count = columns, len(self.lengths)
+        rows, columns = count + rows, -(-max([columns, *self._room]) // COLUMNS) * COLUMNS
+        if not count:  # an empty cache is resized, so that one long answer does not hold memory for ever
             if (rows, columns) != (self.rows, self.columns):
                 self.rows, self.columns, self.keys, self.values = rows, columns, [], []
             return
-        self.rows, self.columns = max(rows, self.rows), max(columns, self.columns)
+        if rows <= self.rows and columns <= self.columns:
+            return
+        most = max(rows, self.rows), max(columns, self.columns)
+        # Many short answers at one time and a long one at another must not add up to many long ones.
+        self.rows, self.columns = most if most[0] * most[1] <= SPARE * rows * columns else (rows, columns)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                if old.shape[0] < self.rows or old.shape[2] < self.columns:
-                    tensors[layer] = old.new_zeros(self.rows, old.shape[1], self.columns, old.shape[3])
-                    tensors[layer][: old.shape[0], :, : old.shape[2]] = old
+                tensors[layer] = old.new_zeros(self.rows, old.shape[1], self.columns, old.shape[3])
+                tensors[layer][:count, :, : old.shape[2]] = old[:count, :, : self.columns]
 
     def prefill(self, decoder: nn.Module, inputs_embeds: Tensor, lengths: list[int]) -> Tensor:
         """Add N rows for prompts (N, L, D), padded on the right -> the hidden state after each (N, 1, D).
@@ -60,6 +67,7 @@ class KeyValueCache(Cache):
         hidden = self._run(decoder, inputs_embeds, None, positions)  # (N, L, D)
         self.lengths += lengths
         self._written += [longest] * len(lengths)
+        self._room += [self._promised] * len(lengths)
         last = torch.tensor(lengths)[:, None, None] - 1  # (N, 1, 1)
         return hidden.take_along_dim(last.to(hidden.device, non_blocking=True), 1)
 
@@ -93,7 +101,7 @@ class KeyValueCache(Cache):
             if row < last:
                 tensor[row, :, :columns] = tensor[last, :, :columns]
             tensor[last, :, :columns] = 0
-        for count in (self.lengths, self._written):
+        for count in (self.lengths, self._written, self._room):
             count[row] = count[last]
             count.pop()
 
