@@ -198,7 +198,7 @@ def test_downloads_are_a_picture_and_the_answers_as_json(page, tmp_path):
     assert Image.open(download("map")).mode == "L"
     page.locator("#downloads").click()
     page.locator("#download-geotiff").click()
-    expect(page.locator("#fault")).to_contain_text("not a TIFF")
+    expect(page.locator("#fault")).to_contain_text("has no coordinate reference system; request a PNG")
 
 
 def test_names_and_answers_are_text_and_never_html(page):
