@@ -315,6 +315,8 @@ def test_more_processes_than_gpus_are_an_error_before_nccl_fails(monkeypatch, la
 def test_bfloat16_that_a_gpu_only_emulates_is_an_error_that_names_float16(monkeypatch, native):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    # transformers 5 keeps what these two return first.
+    monkeypatch.setattr(hardware, "is_torch_bf16_gpu_available", lambda: True)
     monkeypatch.setattr(hardware, "is_torch_tf32_available", lambda: False)
     args = SimpleNamespace(bf16=True, fp16=False, tf32=False, use_cpu=False, deepspeed=None, bits=16)
     words = "this GPU cannot compute with --bf16 True; add --bf16 False --fp16 True"
