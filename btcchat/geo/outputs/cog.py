@@ -42,6 +42,7 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
             BLOCKSIZE=SIDE,
             OVERVIEW_RESAMPLING="AVERAGE",
             BIGTIFF="IF_SAFER",
+            NUM_THREADS="ALL_CPUS",  # to compress; the file has the same bytes
         )
 
 
