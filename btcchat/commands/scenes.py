@@ -65,6 +65,8 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
     add("--dates", nargs="+", metavar="DATE", help="dates of the scenes (default: from their tags or names)")
     shift = "if the dates are not aligned: auto, ignore, or a shift RIGHT,DOWN in pixels (default: stop if above 3)"
     add("--shift", metavar="WAY", help=shift)
+    clouds = "clouds in Sentinel-2 level 2A and Landsat folders: mask makes them no data (default), keep shows them"
+    add("--clouds", choices=("mask", "keep"), default="mask", help=clouds)
     add_images(parser)
 
 
@@ -137,6 +139,7 @@ def _settings(args: argparse.Namespace) -> Any:
         questions=tuple(args.question),
         shift=parse_shift(args.shift),
         reading=options.reading(args),
+        clouds=args.clouds,
         generation=GenerationOptions(**options.generation(args)),
         batch_size=args.batch_size,
         map_dtype=args.map_type,

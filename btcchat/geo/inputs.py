@@ -21,6 +21,7 @@ Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, o
 
 # Red, green and blue of a product's files.
 SENTINEL2 = ("B04", "B03", "B02")
+QUALITY = ("GRANULE/*/IMG_DATA/R20m/*_SCL_20m.jp2", "*_QA_PIXEL.[Tt][Ii][Ff]")
 LANDSAT = {"new": ("B4", "B3", "B2"), "old": ("B3", "B2", "B1")}  # 8 and 9; 4, 5 and 7
 OLD_LANDSAT = re.compile(r"L[TEM]0?[4-7]", re.IGNORECASE)
 WEB = ("http://", "https://")
@@ -29,12 +30,21 @@ BUCKETS = {"s3://": "/vsis3/", "gs://": "/vsigs/"}  # GDAL's paths for them
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a date, in the order of the bands that are shown. date: if the product states it."""
+    """The files of a date, in the order of the bands that are shown. date: if the product states it.
+
+    clouds: the quality band of a product, which says where clouds are.
+    """
 
     paths: tuple[str, ...]
     name: str
     date: str | None = None
     remote: bool = False
+    clouds: str | None = None
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
+        """All that are read."""
+        return self.paths if self.clouds is None else (*self.paths, self.clouds)
 
 
 def find_files(source: Source, *, allow_remote: bool = False) -> Files:
@@ -46,7 +56,7 @@ def find_files(source: Source, *, allow_remote: bool = False) -> Files:
         source = os.fspath(source)
         if os.path.isdir(source):
             bands = tuple(_product(Path(source)))
-            return Files(bands, Path(source).name, day_in(Path(bands[0]).name))
+            return Files(bands, Path(source).name, day_in(Path(bands[0]).name), clouds=_quality_band(Path(source)))
         return _named((source,), allow_remote)
     if not isinstance(source, Sequence) or not all(isinstance(part, str | os.PathLike) for part in source):
         raise wrong_type("a date", source, "a path, or a list of paths")
@@ -138,3 +148,8 @@ def _product(folder: Path) -> list[str]:
         f"folder '{folder}' is neither a Sentinel-2 SAFE nor a Landsat product (no B04, B03, B02 or B4, B3, B2 files); "
         "give its raster files"
     )
+
+
+def _quality_band(folder: Path) -> str | None:
+    """The quality band of a product with one granule, if it has one."""
+    return next((str(path) for pattern in QUALITY for path in folder.glob(pattern)), None)

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Plan:
             raise BTCChatError(
                 f"got {len(dates)} date{'s' * (len(dates) != 1)} for {len(files)} scenes; give one for each"
             )
+        if settings.clouds == "keep":
+            files = [replace(one, clouds=None) for one in files]
         self.settings, self.warnings, self._stack = settings, list[str](), ExitStack()
         try:
             given = list(dates) or [None] * len(files)
@@ -109,6 +112,7 @@ class Plan:
         return [
             f"dates: {dates}",
             f"bands shown: {'; '.join(scene.shown() for scene in self.scenes)}",
+            *(f"clouds of {scene.name}: masked by {scene.clouds.name}" for scene in self.scenes if scene.clouds),
             f"grid: {name(grid.crs)}, {grid.width:,} x {grid.height:,} pixels of {grid.gsd:.4g} m "
             f"({megapixels:,.1f} megapixels)",
             f"overlap of the dates: {self.overlap.share:.0%} of the smaller one",

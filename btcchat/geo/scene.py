@@ -7,6 +7,7 @@ from pyproj import CRS
 from shapely import Polygon
 
 from btcchat.errors import BTCChatError
+from btcchat.geo.clouds import CloudBand
 from btcchat.geo.inputs import Files
 from btcchat.geo.projection import quadrilateral
 from btcchat.media.dates import scene_date
@@ -40,6 +41,9 @@ class Scene:
             ]
             for raster in self.rasters:
                 _check_placed(raster)
+            self.clouds = None if files.clouds is None else CloudBand(files.clouds)
+            if self.clouds is not None:
+                self._stack.callback(self.clouds.close)
             main = self.rasters[0]
             self.bands = sum(raster.channels.count for raster in self.rasters)  # bands shown
             self.stored_bands = sum(len(raster.channels.bands) for raster in self.rasters)
@@ -91,6 +95,7 @@ class Scene:
             "name": self.name,
             "files": [raster.name for raster in self.rasters],
             "date": self.date,
+            "clouds": self.clouds and self.clouds.name,
             "crs": self.crs.to_string() if len(self.crs.to_string()) < 80 else self.crs.name,
             "size": [self.rasters[0].width, self.rasters[0].height],
             "bands": [list(raster.channels.chosen) for raster in self.rasters],

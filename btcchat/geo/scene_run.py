@@ -102,7 +102,7 @@ class SceneRun:
             **plan.record(),
             "settings": {**plan.settings.record(), "threshold": self.threshold},
             "model": self.facts.record(),
-            "files": [_state(path) for files in plan.job.files for path in files.paths],
+            "files": [_state(path) for files in plan.job.files for path in files.all_paths],
         }
         return {
             **decides,

@@ -7,6 +7,7 @@ from typing import Any
 
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, choose
+from btcchat.geo.clouds import CLOUDS
 from btcchat.geo.tiles import LARGEST, SMALLEST
 from btcchat.media.reading import DEFAULT, Reading
 
@@ -19,7 +20,8 @@ class Settings:
     """tile: side in pixels. overlap: the share of the side that neighbours have in common. gsd: metres per pixel on the
     ground, and crs: coordinate system of the grid (default: the last date's). min_valid: the share of a tile's pixels
     that must be valid in all dates. min_change: tiles with a lower change score are not captioned. threshold: for
-    change scores and polygons (default: the model's). shift: auto, ignore, or (right, down) in pixels of the grid.
+    change scores and polygons (default: the model's). clouds: a name of CLOUDS. shift: auto, ignore, or (right, down)
+    in pixels of the grid.
     """
 
     tile: int = 256
@@ -32,6 +34,7 @@ class Settings:
     questions: tuple[str, ...] = ()
     shift: str | tuple[float, float] | None = None
     reading: Reading = DEFAULT
+    clouds: str = "mask"
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     batch_size: int = 8
     map_dtype: str = "float32"
@@ -52,6 +55,7 @@ class Settings:
             raise BTCChatError(f"--gsd is {self.gsd:g}, expected metres on the ground, more than 0")
         if any(not question.strip() for question in self.questions):
             raise BTCChatError("a --question is empty; ask something, e.g. 'Were houses built?'")
+        choose("way with clouds", self.clouds, CLOUDS)
         choose("map type", self.map_dtype, DTYPES)
         for name in self.formats:
             choose("format", name, FORMATS)
@@ -71,6 +75,7 @@ class Settings:
             "questions": list(self.questions),
             "shift": shift,
             **self.reading.record(),
+            "clouds": self.clouds,
             "generation": generation,
             "batch_size": self.batch_size,
         }

@@ -33,8 +33,8 @@ def overview(date: OnGrid, longest: int = LONGEST) -> Warped:
         whole = _in_parts(date, size)
     if not whole.valid.any():
         raise BTCChatError(
-            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data or masked; if that is "
-            "wrong, set the no-data value with --nodata"
+            f"{date.scene.name} has no valid pixel where the dates overlap: all are no data, masked or "
+            "clouds; if that is wrong, set the no-data value with --nodata, or give --clouds keep"
         )
     return whole
 

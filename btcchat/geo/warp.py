@@ -54,7 +54,10 @@ class OnGrid:
         size = size or (round(window[2]), round(window[3]))
         parts = [layer.read(window, size) for layer in self._layers]
         values = np.concatenate([values for values, _ in parts], axis=2)
-        return Warped(values, np.logical_and.reduce([valid for _, valid in parts]))
+        valid = np.logical_and.reduce([valid for _, valid in parts])
+        if self.scene.clouds is not None:
+            valid &= self.scene.clouds.clear(self.grid.wkt, _part_of(self._transform, window, size), size)
+        return Warped(values, valid)
 
 
 class _Layer:
@@ -87,8 +90,7 @@ class _Layer:
             if min(x, y) >= 0 and x + width <= self.raster.width and y + height <= self.raster.height:
                 pixels = self.raster.read((x, y, width, height), size)
                 return pixels.values.astype(np.float32), _all_bands(pixels.valid, 2)
-        steps = Affine.scale(width / size[0], height / size[1])
-        target = self.transform @ Affine.translation(left, top) @ steps
+        target = _part_of(self.transform, window, size)
         values, valid, covered = self._warped(target, size)
         self._check_covered(target, size, covered)
         return values, valid
@@ -153,6 +155,12 @@ class _Layer:
                 f"image '{self.raster.name}' covers {expected:.0%} of the window, but after resampling only "
                 f"{covered.mean():.0%} has values; choose another --crs"
             )
+
+
+def _part_of(transform: Affine, window: Part, size: tuple[int, int]) -> Affine:
+    """Where the ``size`` (width, height) pixels of a window lie."""
+    left, top, width, height = window
+    return transform @ Affine.translation(left, top) @ Affine.scale(width / size[0], height / size[1])
 
 
 def _all_bands(valid: np.ndarray, axis: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import rasterio
+from rasterio.warp import transform
 
 from btcchat.errors import BTCChatError
 from btcchat.geo import scenes
@@ -177,7 +178,7 @@ def landsat_folder(folder, product: str, pixels: np.ndarray):
 
 
 def test_landsat_folders_are_read_in_colour_with_their_dates_and_no_data(tmp_path):
-    """The folder need not have the product's name, as after unpacking. Clouds are not masked (docs/scenes.md)."""
+    """The folder need not have the product's name, as after unpacking."""
     folders = [
         landsat_folder(tmp_path / name, product, picture(256)) for name, product in zip("ab", LANDSAT, strict=True)
     ]
@@ -185,9 +186,64 @@ def test_landsat_folders_are_read_in_colour_with_their_dates_and_no_data(tmp_pat
         assert plan.dates == ["2016-08-22", "2022-08-22"] and plan.tiles.grid.gsd == 30
         first, last = plan.job.ranges
         assert first == last and 7273 < first[0] < first[1] < 7273 + 60 * 255
+        assert sum(f"{product}_QA_PIXEL.TIF" in line for line in plan.text() for product in LANDSAT) == 2
         for date, (_, values, wedge) in zip(plan.on_grid, folders, strict=True):
-            read = date.read((0, 0, 256, 256))
-            assert (read.valid == ~wedge).all() and (read.values[~wedge] == values[~wedge]).all()
+            read, valid = date.read((0, 0, 256, 256)), ~wedge
+            valid[:40, -40:] = False
+            assert (read.valid == valid).all() and (read.values[valid] == values[valid]).all()
+            small = date.read((0, 0, 256, 256), (32, 32)).valid
+            assert not small[:5, -5:].any() and small[5, -1] and small[4, -6]
+
+
+def test_clouds_are_kept_if_asked_and_the_run_has_other_settings(tmp_path):
+    folders = [landsat_folder(tmp_path / product, product, picture(256))[0] for product in LANDSAT]
+    files = [find_files(folder) for folder in folders]
+    with Plan(files, Settings(tile=128)) as masked, Plan(files, Settings(tile=128, clouds="keep")) as kept:
+        assert kept.on_grid[0].read((200, 0, 56, 40)).valid.all()
+        assert not masked.on_grid[0].read((216, 0, 40, 40)).valid.any()
+        assert [date["clouds"] for date in masked.record()["dates"]] == [f"{one}_QA_PIXEL.TIF" for one in LANDSAT]
+        assert [date["clouds"] for date in kept.record()["dates"]] == [None, None]
+
+
+def test_clouds_of_a_sentinel_2_folder_are_masked_on_a_grid_of_other_pixels(tmp_path):
+    """SCL has pixels of 20 m; the other date is in another UTM zone, so that everything is resampled."""
+    classes = np.full((192, 192), 4, np.uint8)  # vegetation
+    classes[60:120, 60:120] = 9  # a cloud, whose corner is at 1,200 m
+    classes[:20, :20] = 11  # snow is ground
+    folders = []
+    for day, scl in (("20160822", classes), ("20180822", np.full_like(classes, 5))):
+        name = f"S2A_MSIL2A_{day}T095032_N0500_R079_T33TUH_{day}T095034.SAFE"
+        bands = tmp_path / name / "GRANULE" / "L2A_T33TUH" / "IMG_DATA"
+        for folder in ("R10m", "R20m"):
+            (bands / folder).mkdir(parents=True)
+        lossless = {"driver": "JP2OpenJPEG", "REVERSIBLE": "YES", "QUALITY": 100}
+        for number, band in enumerate(("B04", "B03", "B02")):
+            values = picture()[..., number].astype(np.uint16) * 12 + 300
+            write(bands / "R10m" / f"T33TUH_{day}_{band}_10m.jp2", values, gsd=10.0, **lossless)
+        write(bands / "R20m" / f"T33TUH_{day}_SCL_20m.jp2", scl, gsd=20.0, **lossless)
+        folders.append(tmp_path / name)
+    with Plan([find_files(one) for one in folders], Settings(tile=128, crs="EPSG:32632")) as plan:
+        grid = plan.tiles.grid
+        valid = plan.on_grid[0].read((0, 0, grid.width, grid.height)).valid
+        rows, columns = np.nonzero(valid | True)
+        xs, ys = grid.transform @ (columns + 0.5, rows + 0.5)
+        xs, ys = map(np.asarray, transform("EPSG:32632", "EPSG:32633", xs, ys))
+        across, down = (xs - CORNER[0]) / 20, (CORNER[1] - ys) / 20
+        within = (across > 2) & (across < 190) & (down > 2) & (down < 190)
+        cloud = (across > 60) & (across < 120) & (down > 60) & (down < 120)
+        edge = np.minimum.reduce([abs(value - limit) for value in (across, down) for limit in (60, 120)]) < 0.1
+        sure = (within & ~edge).reshape(valid.shape)
+        assert (valid == ~cloud.reshape(valid.shape))[sure].all() and plan.on_grid[1].read(
+            (60, 60, 200, 200)
+        ).valid.all()
+
+
+def test_a_date_that_is_all_cloud_is_refused(tmp_path):
+    folders = [landsat_folder(tmp_path / product, product, picture(256))[0] for product in LANDSAT]
+    with rasterio.open(folders[0] / f"{LANDSAT[0]}_QA_PIXEL.TIF", "r+") as file:
+        file.write(np.full((256, 256), CLOUD, np.uint16), 1)
+    with pytest.raises(BTCChatError, match="masked or clouds; .* give --clouds keep"):
+        Plan([find_files(folder) for folder in folders], Settings(tile=128))
 
 
 @pytest.mark.slow
