@@ -11,8 +11,9 @@ soon as it is measured; progress goes to stderr.
 
 The speed table has the packaged model with --max-new-tokens 32. Its shares are of the whole time: of the thread that
 reads (I/O, warp), of the model's thread, which works at the same time, and of writing the files at the end. The Ray
-table (first of --sides) times the command with one thread per worker, from its start to its last file. Memory is the
-highest resident size, in MiB, of a process with a stub model, from the first tile to the last file.
+table (first of --sides) times the command with one thread per worker: as a whole, and from the first row in tiles.jsonl
+to the last, without starting Ray and the model and without the files that are built at the end. Memory is the highest
+resident size, in MiB, of a process with a stub model, from the first tile to the last file.
 """
 
 import argparse
@@ -21,8 +22,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -162,18 +165,37 @@ def child(folder: Path, side: int) -> None:
 
 
 def ray_workers(side: int, folder: Path) -> Iterator[Sequence[str]]:
-    """The command itself, with one worker and with two, each with one thread; starting Ray and the model included."""
+    """The command itself, with one worker and with two, each with one thread."""
     before, after = make_pair_of(folder, side)
-    first = None
+    alone: tuple[float, float] | None = None
     for workers in (1, 2):
         say(f"{side:,} pixels a side: running with {workers} Ray worker{'s' * (workers > 1)}")
         command = [sys.executable, "-m", "btcchat", "scenes", before, after, "--out", folder / f"ray{workers}"]
         command += ["--engine", "ray", "--ray-workers", workers, "--shift", "ignore", "--max-new-tokens", 32]
-        start = time.perf_counter()
-        counts = json.loads(finished([*command, "--json"]).splitlines()[-1])["counts"]
-        total = time.perf_counter() - start
-        first = first or total
-        yield str(workers), f"{total:,.0f}", f"{counts['done'] / total:.2f}", f"{first / total:.2f}"
+        with ThreadPoolExecutor(1) as pool:
+            start, done = time.perf_counter(), threading.Event()
+            watched = pool.submit(watch, folder / f"ray{workers}" / "tiles.jsonl", done)
+            try:
+                finished(command)
+            finally:
+                done.set()
+            total = time.perf_counter() - start
+        rate = watched.result()
+        alone = alone or (total, rate)
+        times = f"{rate / alone[1]:.2f}" if alone[1] else "-"  # a toy scene is one batch
+        cells = f"{total:,.0f}", f"{alone[0] / total:.2f}", f"{rate:.2f}", times
+        yield str(workers), *cells
+
+
+def watch(path: Path, done: threading.Event) -> float:
+    """Rows a second that a file gets, from the first to the last."""
+    seen: list[tuple[float, int]] = []
+    while not done.wait(0.1):
+        rows = path.read_bytes().count(b"\n") if path.exists() else 0
+        if rows != (seen[-1][1] if seen else 0):
+            seen.append((time.perf_counter(), rows))
+    (first, few), (last, all_rows) = seen[0], seen[-1]
+    return (all_rows - few) / max(last - first, 1e-9)
 
 
 def finished(command: Sequence[object]) -> str:
@@ -217,7 +239,7 @@ def main() -> None:
             head = ["pixels a side", "seconds", "megapixels/s", "tiles/s", "I/O", "warp", "model", "files"]
             show(head, speed(sides, folder))
         if args.ray:
-            head = ["Ray workers", "seconds", "tiles/s", "times one worker's speed (goal 1.7)"]
+            head = ["Ray workers", "seconds", "times one's speed", "tiles/s, tiles alone", "times one's (goal 1.7)"]
             show(head, ray_workers(sides[0] if sides else 4096, folder))
         if memories:
             head = ["pixels a side", "peak MiB", f"times the first (goal {GOAL})", "seconds"]
