@@ -72,11 +72,14 @@ class Registry(MutableMapping[str, T]):
         Raises BTCChatError for an unknown name, and for an enabled plugin that cannot be loaded.
         """
         if name not in self:
-            from btcchat.plugins import look_for
+            from btcchat.plugins import look_for, without_parts
 
             look_for(name, self)
-        if name not in self:
-            raise BTCChatError(f"{unknown(self.kind, name, self)}, or enable the plugin that adds it: --plugin MODULE")
+            if name not in self:
+                way_out = "or enable the plugin that adds it: --plugin MODULE"
+                if empty := without_parts():
+                    way_out += f" (plugins that were imported and registered nothing: {', '.join(empty)})"
+                raise BTCChatError(f"{unknown(self.kind, name, self)}, {way_out}")
         return self[name]
 
 

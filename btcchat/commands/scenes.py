@@ -93,7 +93,8 @@ def _add_machines(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=("local", "ray"), default="local", help="this process, or workers of Ray (default local)")
     add("--ray-address", metavar="ADDRESS", help="address of a Ray cluster (default: start Ray on this machine)")
     add("--ray-workers", type=at_least_1, default=2, metavar="N", help="workers, each with the model (default 2)")
-    add("--ray-gpus", type=at_least_0, default=0.0, metavar="N", help="GPUs per worker (default 0)")
+    share = "GPUs per worker (default: an equal share of Ray's GPUs, at most 1; 0 computes on the CPU)"
+    add("--ray-gpus", type=at_least_0, metavar="N", help=share)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,6 +129,8 @@ def _settings(args: argparse.Namespace) -> Any:
 
     if args.out is None and not args.dry_run:
         raise BTCChatError("scenes needs --out DIR, the folder for captions and maps")
+    if args.engine == "ray" and args.device == "cuda" and args.ray_gpus == 0:
+        raise BTCChatError("--device cuda needs a GPU, but --ray-gpus is 0; leave one of them out")
     return Settings(
         tile=args.tile,
         overlap=args.overlap,

@@ -146,7 +146,7 @@ def _engine(run: SceneRun, request: Request) -> Callable[[Batches], Rows]:
 
     def on_ray(batches: Batches) -> Rows:
         spec = Spec(run.plan.job, run.work(None), request.load)
-        return run_ray(batches, spec, RayOptions(args.ray_address, args.ray_workers, args.ray_gpus))
+        return run_ray(batches, spec, RayOptions(args.ray_address, args.ray_workers, args.ray_gpus, args.device))
 
     return on_ray if args.engine == "ray" else local
 

@@ -2,6 +2,7 @@
 
 import functools
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -10,6 +11,7 @@ from btcchat.console.messages import say
 
 Command = TypeVar("Command", bound=Callable[..., int])
 INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 and the number of the signal
+AGAIN = 0.1  # seconds
 
 
 class Terminated(SystemExit):
@@ -24,9 +26,10 @@ def clean_exit(main: Command) -> Command:
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> int:
-        before = None
+        before, report = None, sys.unraisablehook
         if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             before = signal.signal(signal.SIGTERM, raise_terminated)
+            sys.unraisablehook = functools.partial(_raise_again, report)
         try:
             return main(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
@@ -37,6 +40,9 @@ def clean_exit(main: Command) -> Command:
             return TERMINATED
         finally:
             if before is not None:
+                sys.unraisablehook = report
+                if hasattr(signal, "setitimer"):
+                    signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGTERM, before)
 
     return run  # type: ignore[return-value]
@@ -46,3 +52,18 @@ def raise_terminated(*_: Any) -> NoReturn:
     """The handler of SIGTERM. It ignores further ones, so that they do not interrupt the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated(TERMINATED)
+
+
+def _raise_again(report: Callable[[Any], object], ignored: Any) -> None:
+    """``sys.unraisablehook``, which raises KeyboardInterrupt and Terminated again a little later.
+
+    Python ignores what is raised in ``__del__`` and around a fork. A training that ends and starts data workers is
+    often there when a signal arrives.
+    """
+    caught = issubclass(ignored.exc_type, KeyboardInterrupt | Terminated)
+    if caught and threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        interrupted = issubclass(ignored.exc_type, KeyboardInterrupt)
+        signal.signal(signal.SIGALRM, signal.default_int_handler if interrupted else raise_terminated)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    else:
+        report(ignored)

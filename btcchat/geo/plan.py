@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +25,7 @@ from btcchat.media.dates import in_order
 
 log = logging.getLogger(__name__)
 MOST_DATES = 16
+BAND = re.compile(r"(?<![A-Za-z0-9])B(?:\d\d?|8A)(?![A-Za-z0-9])", re.IGNORECASE)  # in a name: B04, SR_B4, b8a
 
 
 class Plan:
@@ -55,6 +57,7 @@ class Plan:
                 self._stack.enter_context(Scene(one, settings.reading, date))
                 for one, date in zip(files, given, strict=True)
             ]
+            _check_not_bands(files, self.scenes)
             self._check_dates()
             self._lay_grid(aoi)
             self._register()
@@ -170,3 +173,17 @@ class Plan:
         limits = ranges(self.on_grid, overviews, self.settings.reading.stretch)
         reading, least = self.settings.reading, self.settings.min_valid
         return Job(tuple(files), reading, self.tiles, tuple(self.shifts), tuple(limits), least)
+
+
+def _check_not_bands(files: Sequence[Files], scenes: Sequence[Scene]) -> None:
+    """Raise BTCChatError if two dates are files of one band each whose names differ in the band alone."""
+    found: dict[tuple[str, str, str | None], str] = {}
+    for one, scene in zip(files, scenes, strict=True):
+        if scene.stored_bands == 1:
+            folder, file = os.path.split(one.paths[0])
+            other = found.setdefault((folder, BAND.sub("B", file), scene.date), file)
+            if other != file:
+                raise BTCChatError(
+                    f"{other} and {file} seem to be two bands of one date; give the bands of a date together, --before "
+                    "RED GREEN BLUE --after RED GREEN BLUE, or --dates if they are two dates"
+                )

@@ -6,7 +6,16 @@ module. Flags and `enable` import it at once; the environment and entry points w
 module is never imported only because a checkpoint names it: it must be enabled or installed.
 """
 
-from btcchat.plugins.enabling import Plugin, enable, enable_flags, enabled, load_enabled, look_for, take_flags
+from btcchat.plugins.enabling import (
+    Plugin,
+    enable,
+    enable_flags,
+    enabled,
+    load_enabled,
+    look_for,
+    take_flags,
+    without_parts,
+)
 from btcchat.plugins.recorded import PluginRecord, records, require
 
 __all__ = [
@@ -20,4 +29,5 @@ __all__ = [
     "records",
     "require",
     "take_flags",
+    "without_parts",
 ]

@@ -128,6 +128,11 @@ def enabled() -> list[Plugin]:
     return [Plugin(module, how, version(module), _adds(module)) for module, how in _loaded.items()] + broken
 
 
+def without_parts() -> list[str]:
+    """The modules that were imported as plugins and registered nothing."""
+    return [module for module in _loaded if not _adds(module)]
+
+
 def owner(origin: str) -> str:
     """The enabled plugin to which a row belongs: the module ``origin`` that registered it, or a package around it."""
     return next((module for module in _loaded if f"{origin}.".startswith(f"{module}.")), origin)

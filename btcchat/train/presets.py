@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 from functools import reduce
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any, TypeAlias
 import yaml
 
 from btcchat.assets import resource
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, printable
 from btcchat.limits.yaml_file import read_yaml
 from btcchat.train.encoder_flags import OBJECTS, SINGLE, override
+
+logger = logging.getLogger(__name__)
 
 # Flags of the change encoder, which decide which of the preset's flags are passed on
 ENCODER = ("chg", "chg_type", "from_origin", "fresh_change_encoder", *OBJECTS, *SINGLE)
@@ -80,7 +83,8 @@ def _read(path: Path, extending: tuple[Path, ...] = ()) -> list[Flags]:
 def expand(argv: list[str]) -> list[str]:
     """Replace ``--preset NAME`` (and ``--smoke``) by its flags. The other flags follow, so they override them.
 
-    If they name a different change encoder, options of the preset that it does not have are left out.
+    If they name a different change encoder, options of the preset that it does not have are left out. The environment
+    variable BTCCHAT_DATA overrides the preset's ``data_root``.
     ``--smoke`` writes a random model and a few scenes to ``OUTPUT_DIR/smoke``.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -100,6 +104,8 @@ def expand(argv: list[str]) -> list[str]:
         parser.add_argument("--output_dir", default=f"runs/smoke/{Path(args.preset).stem}")
         flags["output_dir"] = parser.parse_known_args(rest)[0].output_dir
         flags |= smoke_inputs(Path(flags["output_dir"]) / "smoke", flags | typed)
+    elif not any(word.partition("=")[0] == "--data_root" for word in rest):
+        _prefer_environment(flags)
     return to_argv(flags) + rest
 
 
@@ -107,6 +113,17 @@ def to_argv(flags: Flags) -> list[str]:
     """The words of a command line; a flag without a value is left out."""
     words = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in flags.items()}
     return [word for name, text in words.items() if flags[name] is not None for word in (f"--{name}", text)]
+
+
+def _prefer_environment(flags: Flags) -> None:
+    """Leave out the preset's ``data_root`` if BTCCHAT_DATA is set."""
+    root = os.environ.get("BTCCHAT_DATA")
+    if root and flags.get("data_root") is not None:
+        preset = flags.pop("data_root")
+        if int(os.environ.get("RANK", 0)) == 0:  # only the first process logs it
+            logger.info(
+                "the data root is %s (BTCCHAT_DATA); for the preset's, add --data_root %s", printable(root), preset
+            )
 
 
 def _encoder_flags(argv: list[str]) -> Flags:

@@ -35,6 +35,31 @@ def main():
 if __name__ == "__main__":
     sys.exit(main())
 """
+IGNORED = """
+import os, signal, sys, time
+from btcchat.console.signals import clean_exit
+
+def interrupt(times=[]):
+    if len(times) < 2:  # the second one is that of the first, raised again
+        times.append(1)
+        os.kill(os.getpid(), getattr(signal, sys.argv[1])) if len(times) == 1 else time.sleep(1)
+
+class Iterator:
+    __del__ = lambda self: interrupt()
+
+@clean_exit
+def main():
+    if sys.argv[2] == "fork":
+        os.register_at_fork(after_in_parent=interrupt)
+    while True:
+        if sys.argv[2] == "fork":
+            os.fork() or os._exit(0)
+        else:
+            Iterator()
+        time.sleep(0.1)
+
+sys.exit(main())
+"""
 
 
 def start(tmp_path, *command) -> subprocess.Popen:
@@ -103,6 +128,19 @@ def test_the_processes_of_a_pool_end_with_the_command_and_remove_their_folders(t
     assert process.returncode == code
     assert ended(pid)
     assert not list(tmp_path.rglob("child")) or end == signal.SIGKILL
+
+
+@pytest.mark.parametrize("where", ["fork", "del"])
+@pytest.mark.parametrize(
+    ("end", "code", "words"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_is_not_lost_where_python_ignores_exceptions(tmp_path, end, code, words, where):
+    (tmp_path / "ignored.py").write_text(IGNORED)
+    process = start(tmp_path, tmp_path / "ignored.py", end.name, where)
+    try:
+        assert process.communicate(timeout=30)[1] == f"btcchat: {words}\n" and process.returncode == code
+    finally:
+        process.kill()
 
 
 def test_data_workers_end_with_a_killed_parent(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from btcchat.errors import BTCChatError
-from btcchat.geo.engines.on_ray import RayOptions, Spec, _check_resources, run_ray
+from btcchat.geo.engines.on_ray import RayOptions, Spec, Worker, _check_resources, run_ray
 from tests.geo.cluster_checks import check_equal, run_of
 from tests.geo.drawn import picture, run_command, run_scenes, write
 from tests.geo.stub import LoadKilled
@@ -130,11 +130,28 @@ def test_workers_that_ray_could_never_place_are_an_error_at_once(monkeypatch, op
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
     with pytest.raises(BTCChatError, match=words):
-        _check_resources(options)
+        _check_resources(options, options.gpus)
 
 
 @pytest.mark.parametrize(("workers", "gpus"), [(2, 0), (8, 0.25), (6, 0.3), (8, 0.1), (2, 1)])
 def test_workers_that_fit_exactly_may_start(monkeypatch, workers, gpus):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
-    _check_resources(RayOptions(workers=workers, gpus=gpus))
+    _check_resources(RayOptions(workers=workers, gpus=gpus), gpus)
+
+
+def test_a_worker_without_a_share_of_a_gpu_sees_none(pair, tmp_path, monkeypatch):
+    """Ray leaves all GPUs visible, so every worker would use the first one."""
+    seen = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with run_of(pair, tmp_path / "out") as run:
+        spec = Spec(run.plan.job, run.work(None), lambda: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+        for gpus in (0.5, 0):
+            Worker(spec, gpus)
+    assert seen == ["0,1", ""]
+
+
+def test_no_gpu_for_workers_on_a_gpu_is_an_error(pair, tmp_path, capsys):
+    words = ["--engine", "ray", "--ray-gpus", 0, "--device", "cuda", "--out", tmp_path / "out"]
+    assert run_command(*pair, *words) == 2
+    assert "--device cuda needs a GPU, but --ray-gpus is 0; leave one of them out" in capsys.readouterr().err

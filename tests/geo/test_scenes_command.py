@@ -125,6 +125,54 @@ def test_bad_input_gives_one_line_and_nothing_is_written(pair, tmp_path, stub, c
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("T33TUH_20160822T095032_{}.tif", "B04", "B03", "B02"),
+        ("LC08_L2SP_191031_20160822_20200906_02_T1_SR_{}.TIF", "B4", "B3", "B2"),
+        ("{}.tif", "b8a", "B04", "B03"),
+    ],
+)
+def test_bands_given_one_by_one_are_not_taken_for_dates(tmp_path, stub, capsys, names):
+    form, *bands = names
+    paths = []
+    for day in ("20160822", "20180822"):
+        (tmp_path / day).mkdir()
+        named = [tmp_path / day / form.replace("20160822", day).format(band) for band in bands]
+        paths += [write(path, picture()[..., 0]) for path in named]
+    assert run_command(*paths, "--out", tmp_path / "out", "--tile", 128) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    start = f"btcchat: error: {paths[0].name} and {paths[1].name} seem to be two bands of one date; give the bands of a"
+    assert line.startswith(start) and "--before RED GREEN BLUE --after RED GREEN BLUE" in line
+    assert not (tmp_path / "out").exists()
+    words = ["--before", *paths[:3], "--after", *paths[3:], "--dates", "2016", "2018", "--tile", 128]
+    assert run_command(*words, "--dry-run") == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "dates"),
+    [
+        (["B04_20160822.tif", "B04_20180822.tif", "B04_20200822.tif"], None),
+        (["B04_20160822.tif", "B03_20180822.tif"], None),
+        (["2016/B04.tif", "2018/B04.tif"], None),
+        (["B04.tif", "B04.tif"], None),
+        (["plot_B1.tif", "plot_B2.tif"], ["2016", "2018"]),
+        (["plotB1.tif", "plotB2.tif"], None),
+    ],
+)
+def test_grey_images_are_dates(tmp_path, stub, names, dates):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, picture()[..., 0])
+    given = ["--dates", *dates] if dates else []
+    assert run_command(*(tmp_path / name for name in names), *given, "--tile", 128, "--dry-run") == 0
+
+
+def test_images_in_colour_whose_names_end_like_bands_are_dates(tmp_path, stub):
+    paths = [write(tmp_path / f"plot_{name}.tif", picture()) for name in ("B1", "B2")]
+    assert run_command(*paths, "--tile", 128, "--dry-run") == 0
+
+
 def test_failed_tiles_give_exit_code_3(pair, tmp_path, stub, capsys):
     path = write(tmp_path / "bad.tif", picture(), compress="deflate")
     with rasterio.open(path) as file:

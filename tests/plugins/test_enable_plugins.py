@@ -160,3 +160,23 @@ def test_ctrl_c_while_a_plugin_is_imported_is_not_an_error_of_the_plugin(here, c
     (here / "slow.py").write_text("raise KeyboardInterrupt")
     assert main([*LIST, "--plugin", "slow"]) == 130
     assert not plugins.enabled()
+
+
+# -- plugins that register nothing -----------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_names_the_plugins_that_registered_nothing(gated, here, package, capsys):
+    (here / "silent.py").write_text(ENCODER)  # the row is missing
+    package("silent_installed", "", entry="mine")
+    assert main([*LIST, "--plugin", "silent", "--plugin", gated]) == 0
+    with pytest.raises(BTCChatError) as caught:
+        CHANGE_ENCODERS.find("mine")
+    assert str(caught.value).endswith(
+        "or enable the plugin that adds it: --plugin MODULE (plugins that were imported and registered nothing: "
+        "silent, silent_installed)"
+    )
+
+
+def test_an_unknown_name_does_not_name_plugins_that_registered_something(gated, capsys):
+    assert main(["score", "p.jsonl", "--preset", "mine", "--plugin", gated]) == 2
+    assert capsys.readouterr().err.endswith("or enable the plugin that adds it: --plugin MODULE\n")

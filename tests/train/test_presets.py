@@ -227,6 +227,35 @@ def test_flags_after_a_preset_override_it():
     assert (training.learning_rate, training.bf16, training.weight_decay) == (1.0, False, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("environment", "typed", "root", "logged"),
+    [
+        (None, [], "runs/tiny/data", False),
+        ("", [], "runs/tiny/data", False),
+        ("/mine", [], None, True),  # None: BTCCHAT_DATA, as without a preset
+        ("/mine", ["--data_root", "here"], "here", False),
+        ("/mine", ["--data_root=here"], "here", False),
+    ],
+)
+def test_the_data_root_is_that_of_the_command_then_of_the_environment_then_of_the_preset(
+    environment, typed, root, logged, monkeypatch, caplog
+):
+    monkeypatch.delenv("BTCCHAT_DATA", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("BTCCHAT_DATA", environment)
+    with caplog.at_level("INFO", "btcchat"):
+        words = expand(["--preset", "tiny/3_llm", *typed])
+    assert parse_arguments(words)[1].data_root == root
+    message = "the data root is /mine (BTCCHAT_DATA); for the preset's, add --data_root runs/tiny/data"
+    assert (message in caplog.messages) == logged
+
+
+def test_the_scenes_of_smoke_are_used_whatever_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("BTCCHAT_DATA", "/mine")
+    words = expand(["--preset", "tiny/3_llm", "--smoke", "--output_dir", str(tmp_path / "out")])
+    assert parse_arguments(words)[1].data_root == str(tmp_path / "out" / "smoke" / "data")
+
+
 def test_your_own_preset_can_extend_a_file_next_to_it(tmp_path):
     (tmp_path / "base.yaml").write_text("seed: 1\nmax_steps: 3\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nmax_steps: 5\ntf32:\n")

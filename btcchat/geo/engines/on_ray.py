@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import socket
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.answering import TileWork
 from btcchat.geo.engines import Batches, LoadModel, Rows
 from btcchat.geo.job import Job, TileReader
+from btcchat.serve.gpus import VISIBLE, ray_share
 
 CONNECT = 20  # seconds to reach a cluster; Ray itself tries for minutes
 START = 1800  # seconds until all workers have loaded the model; Ray itself waits without limit
@@ -19,11 +21,14 @@ START = 1800  # seconds until all workers have loaded the model; Ray itself wait
 
 @dataclass(frozen=True)
 class RayOptions:
-    """address: of a cluster; None starts Ray on this machine. workers: number of actors. gpus: per actor."""
+    """address: of a cluster; None starts Ray on this machine. workers: number of actors. gpus: per actor; None for an
+    equal share of those that Ray finds. device: of the model.
+    """
 
     address: str | None = None
     workers: int = 2
-    gpus: float = 0.0
+    gpus: float | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class Spec:
 class Worker:
     """An actor: it opens the scenes and loads the model once, then does one batch after another."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, gpus: float) -> None:
+        if not gpus:  # Ray leaves all GPUs visible, and every worker would use the first one
+            os.environ[VISIBLE] = ""
         self._reader = TileReader(spec.job)
         self._work = replace(spec.work, model=spec.load())
 
@@ -62,7 +69,8 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
     if started:
         _start(options.address)
     try:
-        _check_resources(options)
+        gpus = ray_share(options.workers, options.device) if options.gpus is None else options.gpus
+        _check_resources(options, gpus)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars, context.wait_for_min_actors_s = False, START
         # One block per batch, made here: a task that cut them would wait for a CPU that the workers have.
@@ -71,10 +79,10 @@ def run_ray(batches: Batches, spec: Spec, options: RayOptions) -> Rows:
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # now, because ray.data sets it on first use
         done = data.map_batches(
             Worker,
-            fn_constructor_args=(spec,),
+            fn_constructor_args=(spec, gpus),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(options.workers, len(items))),
-            num_gpus=options.gpus,
+            num_gpus=gpus,
         )
         for row in done.iter_rows():
             yield json.loads(row["rows"])
@@ -104,15 +112,15 @@ def _start(address: str | None) -> None:
         ) from error
 
 
-def _check_resources(options: RayOptions) -> None:
+def _check_resources(options: RayOptions, gpus: float) -> None:
     """Whether this machine is enough for the workers. Nothing is known about a cluster, which may grow."""
     import ray
 
-    if options.gpus > 1 and options.gpus % 1:
-        raise BTCChatError(f"--ray-gpus is {options.gpus:g}; Ray gives a worker whole GPUs, or a part of one")
+    if gpus > 1 and gpus % 1:
+        raise BTCChatError(f"--ray-gpus is {gpus:g}; Ray gives a worker whole GPUs, or a part of one")
     if options.address is not None:
         return
-    each = {"CPU": 1.0, "GPU": options.gpus}  # Ray Data reserves a CPU for every worker
+    each = {"CPU": 1.0, "GPU": gpus}  # Ray Data reserves a CPU for every worker
     for kind, amount in each.items():
         # A part of a GPU is always of one GPU: two workers with 0.6 each need two.
         needed = math.ceil(options.workers / int(1 / amount)) if 0 < amount < 1 else options.workers * amount

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from btcchat import __version__
 from btcchat.serve.http import openai, pages, uploads
@@ -50,7 +50,19 @@ def build_app(service: Service) -> ASGIApp:
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["X-Change-Range", "Retry-After"],
         )
-    return SecurityHeaders(Counted(guarded, service.metrics))
+    return HeadAsGet(SecurityHeaders(Counted(guarded, service.metrics)))
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, for load balancers and ``curl -I``; uvicorn leaves out the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # a copy: uvicorn looks at its own
+        await self.app(scope, receive, send)
 
 
 def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:

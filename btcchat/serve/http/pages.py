@@ -26,11 +26,11 @@ START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: tr
 def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
-    @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(DOCS)
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,12 +18,14 @@ from btcchat.console.children import end_with_parent
 from btcchat.console.ending import user_fault
 from btcchat.console.messages import Formatter
 from btcchat.errors import BTCChatError
+from btcchat.serve.gpus import take_turn, visible_gpus
 from btcchat.serve.http.app import build_app
 from btcchat.serve.http.metrics import FOLDER
 from btcchat.serve.http.service import Service
 from btcchat.serve.http.settings import Settings
 
 SETTINGS = "BTCCHAT_SERVE"  # environment variable with the settings of replicas
+GPUS = "BTCCHAT_SERVE_GPUS"  # environment variable with the GPUs that replicas take in turn
 OTHER_ADDRESS = "give another --port, or an address of this machine, e.g. --host 127.0.0.1"
 CONNECTIONS = 1000  # at most, of one process
 HEALTH_SECONDS = 60  # a replica that does not respond for so long is replaced
@@ -99,6 +102,7 @@ class Replicas(Multiprocess):
 
 def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> None:
     os.environ[SETTINGS] = settings.to_json()
+    os.environ[GPUS] = ",".join(visible_gpus())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // replicas)))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     app = f"{__name__}:replica"
@@ -118,6 +122,7 @@ def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> No
 def replica() -> ASGIApp:
     """The app of one of several processes; uvicorn calls this in each."""
     end_with_parent()
+    take_turn(os.environ[GPUS].split(","), Path(os.environ[FOLDER]))
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("btcchat: %(message)s"))
     logging.getLogger("btcchat").addHandler(handler)

@@ -39,10 +39,21 @@ def test_every_answer_has_the_headers(live, path):
     assert "server" not in reply.headers
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/page/index.html"])
-def test_a_head_request_has_the_headers_of_the_page_alone(live, path):
-    reply = requests.head(live.url + path, timeout=60)
-    assert reply.status_code == 200 and not reply.content and reply.headers["cache-control"] == "no-cache"
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((path, 200) for path in ("/", "/docs", "/docs/start.js", "/openapi.json", "/page/index.html")),
+        *((path, 200) for path in ("/healthz", "/readyz", "/v1/info", "/v1/models")),
+        ("/v1/models/none", 404),
+        ("/v1/caption", 405),
+    ],
+)
+def test_a_head_request_is_answered_as_get_without_the_body(live, path, status):
+    head, got = requests.head(live.url + path, timeout=60), live.get(path)
+    assert head.status_code == got.status_code == status
+    assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
+    whole = sent(live.url, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert whole.endswith(b"\r\n\r\n") and whole.count(b"\r\n\r\n") == 1
 
 
 def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere():
