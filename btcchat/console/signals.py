@@ -41,8 +41,7 @@ def clean_exit(main: Command) -> Command:
         finally:
             if before is not None:
                 sys.unraisablehook = report
-                if hasattr(signal, "setitimer"):
-                    signal.setitimer(signal.ITIMER_REAL, 0)
+                _stop_timer()
                 signal.signal(signal.SIGTERM, before)
 
     return run  # type: ignore[return-value]
@@ -52,6 +51,16 @@ def raise_terminated(*_: Any) -> NoReturn:
     """The handler of SIGTERM. It ignores further ones, so that they do not interrupt the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated(TERMINATED)
+
+
+def _stop_timer() -> None:
+    """Stop the timer of `_raise_again`, and no other."""
+    if hasattr(signal, "SIGALRM") and signal.getsignal(signal.SIGALRM) in (
+        signal.default_int_handler,
+        raise_terminated,
+    ):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _raise_again(report: Callable[[Any], object], ignored: Any) -> None:
