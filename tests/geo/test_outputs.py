@@ -1,6 +1,7 @@
 """The files of a run, read back with rasterio, pyogrio and a GeoJSON reader."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import shapely
 from pyogrio.raw import read
 from pyproj import Transformer
 
+from btcchat.errors import BTCChatError
 from btcchat.geo.blend import BLOCK, BlendedMap, taper
 from btcchat.geo.outputs.cog import LEVELS
 from btcchat.geo.rows import DONE, pack_patches, unpack_patches
@@ -98,6 +100,58 @@ def test_the_map_is_a_cloud_optimized_geotiff(pair, tmp_path, kind):
         assert change[70, 90] * LEVELS == pytest.approx(round(change[70, 90] * LEVELS))
     rio_cogeo = pytest.importorskip("rio_cogeo")
     assert rio_cogeo.cog_validate(str(tmp_path / "out" / "change.tif"), quiet=True)[0]
+
+
+def fails(error):
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("broken", "by", "reason"),
+    [
+        ("rasterio.shutil.copy", fails(SystemError("Unknown GDAL Error. To debug: https://a")), "Unknown GDAL Error"),
+        ("btcchat.geo.outputs.vectors.layer_style", fails(sqlite3.OperationalError("disk is full")), "disk is full"),
+    ],
+)
+def test_a_library_that_cannot_write_gives_one_line(pair, tmp_path, monkeypatch, broken, by, reason):
+    """What they raise on a full disk."""
+    monkeypatch.setattr(broken, by)
+    with pytest.raises(BTCChatError, match=f"out/.* cannot be written: {reason}; make room, then run again"):
+        run_scenes(pair, tmp_path / "out")
+
+
+def test_a_map_that_gdal_cut_short_without_an_error_is_not_kept(pair, tmp_path, monkeypatch):
+    """GDAL does so where the disk is full when it closes the file."""
+    from rasterio.shutil import copy
+
+    def cut(source, target, **options):
+        copy(source, target, **options)
+        os.truncate(target, os.path.getsize(target) - 100)
+
+    monkeypatch.setattr("rasterio.shutil.copy", cut)
+    with pytest.raises(BTCChatError, match=r"change.tif cannot be written: parts of it are missing; make room"):
+        run_scenes(pair, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*change*")) and not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("writer", ["write_map", "above"])
+def test_pixels_that_are_lost_on_the_way_to_the_disk_are_noticed(pair, tmp_path, monkeypatch, writer):
+    from btcchat.geo.outputs import cog
+
+    def lossy(file, *given):
+        written = found(file, *given)
+        file.write(np.zeros((1, 1), file.dtypes[0]), 1, window=((70, 71), (90, 91)))
+        return written
+
+    found = cog._write_blocks
+    monkeypatch.setattr(cog, "_write_blocks", lossy)
+    if writer == "above":
+        monkeypatch.setattr("btcchat.geo.outputs.write.write_map", lambda *_, **__: None)
+    with pytest.raises(BTCChatError, match=r"change.* cannot be written: parts of it are missing; make room"):
+        run_scenes(pair, tmp_path / "out")
 
 
 def test_a_large_map_has_overviews(tmp_path):
