@@ -141,7 +141,8 @@ def _target(scene: Scene, crs: str | None) -> CRS:
             raise
         raise BTCChatError(f"--crs {crs}: unknown coordinate system; give one such as EPSG:32633") from None
     if not target.is_projected:
-        raise BTCChatError(f"--crs {crs} is in degrees; give a projected one, such as the local UTM zone")
+        what = "in degrees" if target.is_geographic else "not a projected coordinate system"
+        raise BTCChatError(f"--crs {crs} is {what}; give a projected one, such as the local UTM zone")
     return target
 
 

@@ -7,9 +7,12 @@ import numpy as np
 from pyproj import CRS, Geod, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
+from pyproj.exceptions import ProjError
 from shapely import MultiPolygon, Point, Polygon, box, get_parts, make_valid, segmentize, transform, union_all
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
+
+from btcchat.errors import BTCChatError
 
 GEOD = Geod(ellps="WGS84")
 LONLAT = CRS("OGC:CRS84")  # degrees, longitude first: the order of GeoJSON
@@ -29,7 +32,13 @@ def between(source: CRS, target: CRS) -> Transformer:
 
 @cache
 def _transformer(source: str, target: str) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
+    try:
+        return Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise BTCChatError(
+            f"coordinate system '{CRS(source).name[:60]}' cannot be transformed to '{CRS(target).name[:60]}'; if one "
+            "is a local one without a place on Earth, set it: gdal_edit.py -a_srs EPSG:CODE FILE"
+        ) from error
 
 
 def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:

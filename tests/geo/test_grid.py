@@ -138,6 +138,7 @@ def test_a_rotated_raster_is_warped(tmp_path):
         ({"corner": (CORNER[0] + 5000, CORNER[1])}, "do not overlap"),
         ({"crs": None}, "has no coordinate reference system; set it"),
         ({"transform": rasterio.Affine.identity()}, "has no geotransform"),
+        ({"crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, "system 'site' cannot be transformed to 'WGS 84"),
     ],
 )
 def test_scenes_without_a_common_place_give_one_line_with_the_way_out(tmp_path, change, words):
