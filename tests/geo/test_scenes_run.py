@@ -214,7 +214,7 @@ def test_above_three_pixels_the_user_must_choose(pair, tmp_path):
     moved, _ = run_scenes([off, pair[1]], tmp_path / "auto", shift="auto")
     assert moved["shifts"][0] == pytest.approx([-5, 0], abs=0.1)
     assert any("is moved by -5.00" in warning for warning in moved["warnings"])
-    given, _ = run_scenes([off, pair[1]], tmp_path / "given", shift=(-5.0, 0.0))
+    given, _ = run_scenes([off, pair[1]], tmp_path / "given", shift="-5,0")
     left, _ = run_scenes([off, pair[1]], tmp_path / "left", shift="ignore")
     assert given["shifts"][0] == [-5, 0] and left["shifts"][0] == [0, 0]
     unchanged = []
