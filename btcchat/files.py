@@ -63,8 +63,11 @@ def atomic_write(path: str | Path, *, name: str | None = None, way_out: str = ""
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """Temporary files of `atomic_write` in ``folder``: left by killed processes, or being written now."""
-    return list(folder.glob(f".*{TEMPORARY}"))
+    """Temporary files of `atomic_write` in ``folder``: left by killed processes, or being written now.
+
+    With those that SQLite and GDAL keep beside them: .x.part-journal, .x.part.ovr.tmp.
+    """
+    return list(folder.glob(f".*{TEMPORARY}*"))
 
 
 def cannot_write(name: str | Path, error: OSError, way_out: str = "") -> BTCChatError:

@@ -15,6 +15,8 @@ from btcchat.media.raster import Raster, raster_driver
 from btcchat.media.source import FileLike, existing_file
 from btcchat.outputs.ours import NAME
 
+LEVEL = 1 / 255  # a grey level
+
 
 def at_size(distance: Tensor, width: int, height: int, *, padded: bool) -> np.ndarray:
     """Distances of patches ``(g, g)`` -> float32 ``(height, width)`` in 0..1, one per pixel, interpolated.
@@ -27,14 +29,19 @@ def at_size(distance: Tensor, width: int, height: int, *, padded: bool) -> np.nd
     return field[0, 0, top : top + height, left : left + width].clamp(0, 1).cpu().numpy()
 
 
+def strength(change: np.ndarray, least: float) -> np.ndarray:
+    """0 to 1 over a map's own range, but over no less than ``least``: two equal images differ by rounding errors."""
+    low, high = float(change.min()), float(change.max())
+    scaled: np.ndarray = (change - low) / max(high - low, least)
+    return scaled
+
+
 def overlay(change: np.ndarray, image: Image.Image) -> Image.Image:
     """Draw a map (H, W) in 0..1 over ``image``: the stronger the change, the redder. Returns an RGB image.
 
     The colours span the map's own range, so that even a faint change is visible.
     """
-    low, high = float(change.min()), float(change.max())
-    strength = (change - low) / (high - low) if high > low else np.zeros_like(change)
-    alpha = (0.75 * strength)[..., None]  # (H, W, 1)
+    alpha = (0.75 * strength(change, LEVEL))[..., None]  # (H, W, 1)
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     red = np.array([255.0, 32.0, 32.0], dtype=np.float32)
     return Image.fromarray((pixels * (1 - alpha) + red * alpha).round().astype(np.uint8))

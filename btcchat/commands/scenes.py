@@ -124,7 +124,6 @@ def _sources(args: argparse.Namespace) -> list[Any]:
 def _settings(args: argparse.Namespace) -> Any:
     """Check the flags, so that all faults are reported before anything is opened."""
     from btcchat.decoding.options import GenerationOptions
-    from btcchat.geo.registration import parse_shift
     from btcchat.geo.settings import Settings
 
     if args.out is None and not args.dry_run:
@@ -140,7 +139,7 @@ def _settings(args: argparse.Namespace) -> Any:
         min_change=args.min_change,
         threshold=args.threshold,
         questions=tuple(args.question),
-        shift=parse_shift(args.shift),
+        shift=args.shift,
         reading=options.reading(args),
         clouds=args.clouds,
         generation=GenerationOptions(**options.generation(args)),

@@ -13,15 +13,21 @@ from btcchat.media.source import existing_file
 
 def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
     """The union of all polygons in a file (GeoJSON, GeoPackage, Shapefile, ...), and its CRS. Raises BTCChatError."""
+    from pyogrio import list_layers
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.raw import read
 
     existing_file(path, "area")
     try:
-        about, _, geometry, _ = read(str(path), columns=[])
-        shapes = () if geometry is None else shapely.from_wkb(geometry)  # None: a table, such as a CSV file
+        layers = [name for name, kind in list_layers(str(path)) if kind is not None]  # None: a table
+        about, _, geometry, _ = read(str(path), layer=layers[0] if layers else None, columns=[])
+        shapes = () if geometry is None else shapely.from_wkb(geometry)
     except (DataSourceError, DataLayerError, shapely.errors.ShapelyError, ValueError, TypeError) as error:
         raise BTCChatError(f"--aoi {path} has no readable polygons: {' '.join(str(error).split())}") from error
+    if len(layers) > 1:
+        raise BTCChatError(
+            f"--aoi {path} has several layers: {', '.join(layers)[:80]}; save the one you mean to a file"
+        )
     polygons = [shape for shape in shapes if shape is not None and shape.geom_type in ("Polygon", "MultiPolygon")]
     if not polygons:
         raise BTCChatError(f"--aoi {path} has no polygon; give a file with at least one")

@@ -34,10 +34,11 @@ class Grid:
     def crs(self) -> CRS:
         return CRS.from_wkt(self.wkt)
 
-    @property
+    @cached_property
     def gsd(self) -> float:
-        """Ground sampling distance: the side of a pixel in metres."""
-        return math.sqrt(-self.transform.a * self.transform.e) * projection.unit(self.crs)
+        """Ground sampling distance: the side of a pixel in metres on the ground, in the middle of the grid."""
+        x, y = self.transform @ (self.width / 2, self.height / 2)
+        return math.sqrt(-self.transform.a * self.transform.e) * projection.ground_unit(self.crs, x, y)
 
     def polygon(self, left: float, top: float, width: float, height: float) -> Polygon:
         """The outline of a window of pixels, in the CRS."""
@@ -86,7 +87,7 @@ def choose_grid(
     overlap = _overlap(scenes, target)
     shape = overlap.shape
     if aoi is not None:
-        shape = shape.intersection(projection.projected(aoi[0], aoi[1], target))
+        shape = shape.intersection(projection.near(*aoi, target, overlap.shape))
         if shape.is_empty or not shape.area:
             inside, outside = (_place(one, crs) for one, crs in ((overlap.shape, target), aoi))
             raise BTCChatError(
@@ -140,7 +141,8 @@ def _target(scene: Scene, crs: str | None) -> CRS:
             raise
         raise BTCChatError(f"--crs {crs}: unknown coordinate system; give one such as EPSG:32633") from None
     if not target.is_projected:
-        raise BTCChatError(f"--crs {crs} is in degrees; give a projected one, such as the local UTM zone")
+        what = "in degrees" if target.is_geographic else "not a projected coordinate system"
+        raise BTCChatError(f"--crs {crs} is {what}; give a projected one, such as the local UTM zone")
     return target
 
 
@@ -186,7 +188,8 @@ def _pixels(scene: Scene, target: CRS, gsd: float | None, shape: BaseGeometry) -
         point = scene.footprint().centroid
         east, north = projection.metres(scene.crs, point.x, point.y)
         gsd = math.sqrt(abs(a * e - b * d) * east * north)
-    side = gsd / projection.unit(target)
+    middle = shape.centroid
+    side = gsd / projection.ground_unit(target, middle.x, middle.y)
     if not 0 < side < math.inf:
         raise BTCChatError(f"--gsd {gsd}: expected metres on the ground, more than 0")
     if north_up and scene.crs == target and abs(side / a - 1) < 1e-6 and abs(side / -e - 1) < 1e-6:

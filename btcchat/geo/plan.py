@@ -14,7 +14,7 @@ from btcchat.geo.area import read_area
 from btcchat.geo.grid import choose_grid
 from btcchat.geo.inputs import Files
 from btcchat.geo.job import Job, TileReader, date_pairs
-from btcchat.geo.projection import name, projected
+from btcchat.geo.projection import name, near
 from btcchat.geo.registration import Registration, Shift, decide, measure
 from btcchat.geo.scene import Scene
 from btcchat.geo.settings import Settings, digest
@@ -147,7 +147,7 @@ class Plan:
             self.scenes, gsd=settings.gsd, crs=settings.crs, aoi=area, smallest=settings.tile
         )
         self.tiles = Tiles(grid, settings.tile, settings.overlap)
-        within = grid.outline() if area is None else projected(area[0], area[1], grid.crs)
+        within = grid.outline() if area is None else near(*area, grid.crs, grid.outline())
         self.numbers = self.tiles.inside(within)
 
     def _register(self) -> None:

@@ -7,14 +7,18 @@ import numpy as np
 from pyproj import CRS, Geod, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
-from shapely import MultiPolygon, Point, Polygon, box, get_parts, make_valid, segmentize, transform
+from pyproj.exceptions import ProjError
+from shapely import MultiPolygon, Point, Polygon, box, get_parts, make_valid, segmentize, transform, union_all
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
+
+from btcchat.errors import BTCChatError
 
 GEOD = Geod(ellps="WGS84")
 LONLAT = CRS("OGC:CRS84")  # degrees, longitude first: the order of GeoJSON
 LARGEST_ERROR = 0.005  # relative error of a length in a CRS that counts as true to scale
 POLAR = 84.0  # degrees; nearer to a pole, the straight edges of a tile are curves in longitude and latitude
+EDGE = 64  # parts of an outline whose edges become curves
 UPS = {True: 32661, False: 32761}  # polar stereographic: north of UTM, south of UTM
 
 
@@ -28,7 +32,13 @@ def between(source: CRS, target: CRS) -> Transformer:
 
 @cache
 def _transformer(source: str, target: str) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
+    try:
+        return Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise BTCChatError(
+            f"coordinate system '{CRS(source).name[:60]}' cannot be transformed to '{CRS(target).name[:60]}'; if one "
+            "is a local one without a place on Earth, set it: gdal_edit.py -a_srs EPSG:CODE FILE"
+        ) from error
 
 
 def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
@@ -41,6 +51,21 @@ def projected(shape: BaseGeometry, source: CRS, target: CRS) -> Any:
     return transform(shape, points)
 
 
+def near(shape: BaseGeometry, source: CRS, target: CRS, place: BaseGeometry) -> Any:
+    """The part of a shape around ``place``, a shape in ``target``, in that CRS. Its long edges become curves.
+
+    Far from its own area, a CRS has no coordinates.
+    """
+    back = projected(segmentize(place, place.length / EDGE), target, source)
+    west, south, east, north = back.bounds
+    side = max(east - west, north - south)
+    around = [
+        box(west - side + whole, south - side, east + side + whole, north + side)
+        for whole in ((turn(source) or 0) * number for number in (-1, 0, 1))  # longitudes may be beyond 180
+    ]
+    return projected(segmentize(shape.intersection(union_all(around)), side / EDGE), source, target)
+
+
 def lonlat(polygon: Polygon, crs: CRS) -> Polygon | MultiPolygon:
     """A polygon in longitude and latitude by RFC 7946: counterclockwise, and cut in two at the 180th meridian.
 
@@ -48,7 +73,7 @@ def lonlat(polygon: Polygon, crs: CRS) -> Polygon | MultiPolygon:
     """
     shape = projected(polygon, crs, LONLAT)
     if np.abs(shape.bounds[1::2]).max() > POLAR:
-        shape = projected(segmentize(polygon, polygon.length / 64), crs, LONLAT)
+        shape = projected(segmentize(polygon, polygon.length / EDGE), crs, LONLAT)
     west, _, east, _ = shape.bounds
     if east - west < 180:
         return orient(shape)
@@ -84,6 +109,11 @@ def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
 def unit(crs: CRS) -> float:
     """The unit of a projected CRS in metres, as the CRS defines it: 0.3048 for feet."""
     return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def ground_unit(crs: CRS, x: float, y: float) -> float:
+    """The unit of a projected CRS in metres on the ground at a place: `unit`, unless the CRS is not true to scale."""
+    return unit(crs) if is_true_to_scale(crs, x, y) else float(np.prod(metres(crs, x, y)) ** 0.5)
 
 
 def is_true_to_scale(crs: CRS, x: float, y: float) -> bool:

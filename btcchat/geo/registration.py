@@ -1,5 +1,6 @@
 """Measure the shift between two dates by phase correlation of well-textured tiles, and decide what to do about it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -54,16 +55,18 @@ class Registration:
         )
 
 
-def parse_shift(text: str | None) -> str | Shift | None:
-    """``--shift auto|ignore|RIGHT,DOWN``. Raises BTCChatError."""
-    if text is None or text in ("auto", "ignore"):
-        return text
+def parse_shift(shift: str | Shift | None) -> str | Shift | None:
+    """``--shift auto|ignore|RIGHT,DOWN``, where the two numbers may be a tuple too. Raises BTCChatError."""
+    if shift is None or shift in ("auto", "ignore"):
+        return shift
     try:
-        right, down = map(float, text.split(","))
-    except ValueError:
+        right, down = map(float, shift.split(",") if isinstance(shift, str) else shift)
+    except (TypeError, ValueError):
+        right = down = math.nan
+    if not math.isfinite(right + down):
         raise BTCChatError(
-            f"--shift {text}: expected auto, ignore or RIGHT,DOWN in pixels of the grid, such as --shift=2,-1.5"
-        ) from None
+            f"--shift {shift}: expected auto, ignore or RIGHT,DOWN in pixels of the grid, such as --shift=2,-1.5"
+        )
     return right, down
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from btcchat.decoding.options import GenerationOptions
 from btcchat.errors import BTCChatError, choose
 from btcchat.geo.clouds import CLOUDS
+from btcchat.geo.registration import parse_shift
 from btcchat.geo.tiles import LARGEST, SMALLEST
 from btcchat.media.reading import DEFAULT, Reading
 
@@ -56,6 +57,7 @@ class Settings:
         if any(not question.strip() for question in self.questions):
             raise BTCChatError("a --question is empty; ask something, e.g. 'Were houses built?'")
         choose("way with clouds", self.clouds, CLOUDS)
+        object.__setattr__(self, "shift", parse_shift(self.shift))
         choose("map type", self.map_dtype, DTYPES)
         for name in self.formats:
             choose("format", name, FORMATS)

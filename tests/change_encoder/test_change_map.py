@@ -83,6 +83,8 @@ def test_the_overlay_is_red_where_the_map_is_high_and_the_image_where_it_is_low(
     assert pixels[2, 3, 0] > 150 and tuple(pixels[5, 5]) == (0, 100, 0)
     flat = np.asarray(overlay(np.full((8, 8), 0.3, np.float32), Image.new("RGB", (8, 8), (0, 100, 0))))
     assert (flat == (0, 100, 0)).all()
+    rounding = np.random.default_rng(0).random((8, 8)).astype(np.float32) * 1e-7  # of two equal images
+    assert (np.asarray(overlay(rounding, Image.new("RGB", (8, 8), (0, 100, 0)))) == (0, 100, 0)).all()
 
 
 def test_caption_draws_the_map(model, tmp_path, monkeypatch, capsys):

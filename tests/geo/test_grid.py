@@ -81,6 +81,17 @@ def test_gsd_is_metres_on_the_ground_whatever_the_unit(tmp_path):
     assert grid.transform.a == pytest.approx(2.0, rel=1e-4) and grid.gsd == pytest.approx(0.6096)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:32631"])
+@pytest.mark.parametrize("gsd", [None, 2.0])
+def test_gsd_is_metres_on_the_ground_in_a_crs_that_is_not_true_to_scale(tmp_path, crs, gsd):
+    """At 60 degrees, a metre of Web Mercator is half a metre, and UTM is stretched 12 degrees from a zone's middle."""
+    corner = Transformer.from_crs(4326, 32633, always_xy=True).transform(15.1, 60.0)
+    scene = write(tmp_path / "a.tif", picture(), corner=corner, gsd=1.0)
+    grid, _ = choose_grid(opened(scene, scene), crs=crs, gsd=gsd, aoi=None)
+    side = area(grid.polygon(grid.width // 2, grid.height // 2, 1, 1), grid.crs) ** 0.5
+    assert side == pytest.approx(gsd or 1.0, rel=1e-3) and grid.gsd == pytest.approx(side, rel=1e-3)
+
+
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32632"])
 def test_positions_are_accurate_to_half_a_pixel_in_another_crs(tmp_path, crs):
     pixels = np.full((384, 384, 3), 60, np.uint8)
@@ -127,6 +138,7 @@ def test_a_rotated_raster_is_warped(tmp_path):
         ({"corner": (CORNER[0] + 5000, CORNER[1])}, "do not overlap"),
         ({"crs": None}, "has no coordinate reference system; set it"),
         ({"transform": rasterio.Affine.identity()}, "has no geotransform"),
+        ({"crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, "system 'site' cannot be transformed to 'WGS 84"),
     ],
 )
 def test_scenes_without_a_common_place_give_one_line_with_the_way_out(tmp_path, change, words):

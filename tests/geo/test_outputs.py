@@ -1,6 +1,9 @@
 """The files of a run, read back with rasterio, pyogrio and a GeoJSON reader."""
 
+import base64
+import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -11,11 +14,14 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+from PIL import Image
 from pyogrio.raw import read
 from pyproj import Transformer
 
+from btcchat.errors import BTCChatError
 from btcchat.geo.blend import BLOCK, BlendedMap, taper
 from btcchat.geo.outputs.cog import LEVELS
+from btcchat.geo.outputs.pictures import STRONGEST, map_picture
 from btcchat.geo.rows import DONE, pack_patches, unpack_patches
 from btcchat.geo.summary import region
 from btcchat.geo.tiles import Tiles
@@ -100,6 +106,58 @@ def test_the_map_is_a_cloud_optimized_geotiff(pair, tmp_path, kind):
     assert rio_cogeo.cog_validate(str(tmp_path / "out" / "change.tif"), quiet=True)[0]
 
 
+def fails(error):
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("broken", "by", "reason"),
+    [
+        ("rasterio.shutil.copy", fails(SystemError("Unknown GDAL Error. To debug: https://a")), "Unknown GDAL Error"),
+        ("btcchat.geo.outputs.vectors.layer_style", fails(sqlite3.OperationalError("disk is full")), "disk is full"),
+    ],
+)
+def test_a_library_that_cannot_write_gives_one_line(pair, tmp_path, monkeypatch, broken, by, reason):
+    """What they raise on a full disk."""
+    monkeypatch.setattr(broken, by)
+    with pytest.raises(BTCChatError, match=f"out/.* cannot be written: {reason}; make room, then run again"):
+        run_scenes(pair, tmp_path / "out")
+
+
+def test_a_map_that_gdal_cut_short_without_an_error_is_not_kept(pair, tmp_path, monkeypatch):
+    """GDAL does so where the disk is full when it closes the file."""
+    from rasterio.shutil import copy
+
+    def cut(source, target, **options):
+        copy(source, target, **options)
+        os.truncate(target, os.path.getsize(target) - 100)
+
+    monkeypatch.setattr("rasterio.shutil.copy", cut)
+    with pytest.raises(BTCChatError, match=r"change.tif cannot be written: parts of it are missing; make room"):
+        run_scenes(pair, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*change*")) and not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("writer", ["write_map", "above"])
+def test_pixels_that_are_lost_on_the_way_to_the_disk_are_noticed(pair, tmp_path, monkeypatch, writer):
+    from btcchat.geo.outputs import cog
+
+    def lossy(file, *given):
+        written = found(file, *given)
+        file.write(np.zeros((1, 1), file.dtypes[0]), 1, window=((70, 71), (90, 91)))
+        return written
+
+    found = cog._write_blocks
+    monkeypatch.setattr(cog, "_write_blocks", lossy)
+    if writer == "above":
+        monkeypatch.setattr("btcchat.geo.outputs.write.write_map", lambda *_, **__: None)
+    with pytest.raises(BTCChatError, match=r"change.* cannot be written: parts of it are missing; make room"):
+        run_scenes(pair, tmp_path / "out")
+
+
 def test_a_large_map_has_overviews(tmp_path):
     pixels = picture(1040)
     scene = write(tmp_path / "a.tif", pixels)
@@ -133,6 +191,18 @@ def test_blended_maps_have_no_seams_and_equal_their_blocks(tmp_path):
     assert len(parts) == 2 and (np.concatenate(parts) == change).all() and parts[0].shape[0] == BLOCK
 
 
+@pytest.mark.parametrize(("most", "opacity"), [(1e-7, 0), (0.1, 0.5), (0.8, 1)])
+def test_the_picture_of_a_map_is_fully_red_only_above_the_threshold(tmp_path, most, opacity):
+    """In a map of two equal scenes there is nothing but rounding errors."""
+    from tests.geo.test_grid import choose_grid, opened
+
+    scene = write(tmp_path / "a.tif", np.ones((300, 300, 1), np.uint8))
+    tiles = Tiles(choose_grid(opened(scene, scene), aoi=None)[0], 128, 0.25)
+    uri = map_picture(BlendedMap(tiles, Rows(most * np.linspace(0, 1, len(tiles)))), 0.2)
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert np.asarray(picture)[..., 3].max() == pytest.approx(STRONGEST * opacity, abs=4)
+
+
 def test_weights_are_one_inside_and_fade_over_the_margin():
     weights = taper(128, 16)
     assert (weights[16:-16, 16:-16] == 1).all() and 0 < weights[0, 64] < 0.05 and (weights > 0).all()
@@ -161,6 +231,17 @@ def test_the_report_is_one_file_that_loads_nothing(run):
     assert "default-src 'none'" in page and page.count("<rect data-tile=") == len(rows) == page.count("<tr data-tile=")
     assert 'customElements.define("image-swipe"' in page and 'src="http' not in page
     assert "openstreetmap.org/?mlat=42." in page and "new buildings" in page
+
+
+def test_the_table_ends_with_the_tiles_that_were_not_done(pair, tmp_path):
+    pixels = picture()
+    pixels[:, :200] = 0
+    wedge = write(tmp_path / "wedge.tif", pixels, nodata=0)
+    run_scenes([wedge, pair[1]], tmp_path / "out", min_valid=0.6)
+    changes = re.findall(
+        r"<tr data-tile=\d+ tabindex=0><td>\d+</td><td>(.*?)</td>", (tmp_path / "out" / "report.html").read_text()
+    )
+    assert "0.0 %" in changes and changes[-8:] == [""] * 8 and "" not in changes[:-8]
 
 
 def test_a_browser_selects_the_tile_in_the_address_and_sorts(run):

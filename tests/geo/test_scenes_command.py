@@ -105,6 +105,8 @@ def test_unusable_rows_of_a_list_of_scenes_are_named_and_the_others_run(pair, tm
         (("{a}",), "got 1 scene; a run needs 2"),
         (("{a}", "{b}", "--tile", 9999), "--tile is 9999, expected"),
         (("{a}", "{b}", "--shift", "much"), "--shift much: expected auto, ignore or RIGHT,DOWN"),
+        (("{a}", "{b}", "--shift", "nan,1"), "--shift nan,1: expected auto, ignore or RIGHT,DOWN"),
+        (("{a}", "{b}", "--crs", "EPSG:4978"), "--crs EPSG:4978 is not a projected coordinate system"),
         (("{a}", "{b}", "--crs", "EPSG:4326"), "--crs EPSG:4326 is in degrees"),
         (("{a}", "{b}", "--crs", "nonsense"), "--crs nonsense: unknown coordinate system"),
         (("{a}", "{b}", "--dates", "2019"), "got 1 date for 2 scenes"),

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
+from pyogrio.raw import write as write_layer
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
@@ -60,13 +63,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pair, tmp_path):
     log = tmp_path / "out" / "tiles.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:4]) + lines[4][:50])  # as a kill in the middle of a write leaves it
-    (tmp_path / "out" / ".change.123.part").touch()
+    for name in (".change.123.part", ".change.tif.123.part.ovr.tmp", ".tiles.gpkg.123.part-journal"):
+        (tmp_path / "out" / name).touch()  # GDAL's and SQLite's, beside the file that they write
     model = StubModel()
     _, rows = run_scenes(pair, tmp_path / "out", model=model, resume=True, batch_size=3)
     assert len(rows) == 12 and model.calls == 5  # of the second batch one tile was there
     for ours, whole in zip(contents(tmp_path / "out"), contents(tmp_path / "whole"), strict=True):
         assert np.array_equal(ours, whole, equal_nan=True) if isinstance(ours, np.ndarray) else ours == whole
-    assert not list((tmp_path / "out").glob("*.part"))
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
@@ -210,7 +214,7 @@ def test_above_three_pixels_the_user_must_choose(pair, tmp_path):
     moved, _ = run_scenes([off, pair[1]], tmp_path / "auto", shift="auto")
     assert moved["shifts"][0] == pytest.approx([-5, 0], abs=0.1)
     assert any("is moved by -5.00" in warning for warning in moved["warnings"])
-    given, _ = run_scenes([off, pair[1]], tmp_path / "given", shift=(-5.0, 0.0))
+    given, _ = run_scenes([off, pair[1]], tmp_path / "given", shift="-5,0")
     left, _ = run_scenes([off, pair[1]], tmp_path / "left", shift="ignore")
     assert given["shifts"][0] == [-5, 0] and left["shifts"][0] == [0, 0]
     unchanged = []
@@ -312,6 +316,44 @@ def test_an_area_of_interest_that_is_elsewhere_or_not_an_area_is_refused(pair, t
     table.write_text("x,y\n1,2\n")
     with pytest.raises(BTCChatError, match="area.csv has no polygon; give a file with at least one"):
         run_scenes(pair, tmp_path / "out", aoi=table)
+
+
+def rectangle(west: float, south: float, east: float, north: float) -> list[list[list[float]]]:
+    return [[[west, south], [east, south], [east, north], [west, north], [west, south]]]
+
+
+def test_long_edges_of_an_area_of_interest_are_curves_on_the_grid(tmp_path):
+    """In UTM, the parallel between the corners is 4 km south of the straight line between them."""
+    x, y = Transformer.from_crs(4326, UTM, always_xy=True).transform(15.0, 60.01)
+    scene = write(tmp_path / "a.tif", picture(256), corner=(x - 64, y + 64))
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": rectangle(12, 60, 18, 60.02)}))
+    _, rows = run_scenes([scene, scene], tmp_path / "out", aoi=area)
+    assert len(rows) == 9
+
+
+def test_an_area_of_interest_may_have_parts_on_the_other_side_of_the_earth(pair, tmp_path):
+    """Where UTM has no coordinates: France with its islands, or all land."""
+    area = tmp_path / "area.geojson"
+    parts = [rectangle(-160, -22, -150, 22), rectangle(13, 42.797, 13.2, 43)]
+    area.write_text(json.dumps({"type": "MultiPolygon", "coordinates": parts}))
+    record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
+    assert record["grid"]["size"] == [384, 200] and len(rows) == 8
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": rectangle(-180, -90, 180, 90)}))
+    record, rows = run_scenes(pair, tmp_path / "all", aoi=area)
+    assert record["grid"]["size"] == [384, 384] and len(rows) == 16
+
+
+def test_an_area_of_interest_is_one_layer(pair, tmp_path):
+    run_scenes(pair, tmp_path / "out")  # its tiles.gpkg has a layer and a table of styles
+    area = tmp_path / "out" / "tiles.gpkg"
+    with warnings.catch_warnings(action="error"):
+        _, rows = run_scenes(pair, tmp_path / "again", aoi=area)
+    assert len(rows) == 16
+    shape = np.array([shapely.to_wkb(shapely.box(*CORNER, CORNER[0] + 10, CORNER[1] - 10))], dtype=object)
+    write_layer(area, shape, [], [], layer="more", driver="GPKG", geometry_type="Polygon", crs=UTM, append=True)
+    with pytest.raises(BTCChatError, match="--aoi .* has several layers: tiles, more; save the one you mean to a file"):
+        run_scenes(pair, tmp_path / "other", aoi=area)
 
 
 def test_a_model_summarizes_all_captions_if_they_fit(pair, tmp_path):

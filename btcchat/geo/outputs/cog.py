@@ -1,6 +1,7 @@
 """Write change.tif, a change map as a Cloud Optimized GeoTIFF, and the mask of pixels above a threshold."""
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,14 @@ SIDE = 512  # pixels per side of a block in the file
 
 
 def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, str]) -> None:
-    """Write float32, or uint8 with a scale. Unknown pixels are NaN, or 255."""
+    """Write float32, or uint8 with a scale. Unknown pixels are NaN, or 255. Raises BTCChatError."""
     kind = FLOAT if dtype == "float32" else BYTE
     with output(path) as part, _gdal(path), _scratch(path) as plain:  # _gdal after output: its errors are OSErrors too
         import rasterio
         from rasterio.shutil import copy
 
         with rasterio.open(plain, "w", **_profile(blended, **kind, compress="deflate", zlevel=1)) as file:
-            for window in blended.blocks():
-                change = blended.read(window)
-                file.write(change if dtype == "float32" else as_bytes(change), 1, window=_window(window))
+            written = _write_blocks(file, blended, np.asarray if dtype == "float32" else as_bytes)
             file.set_band_description(1, "change")
             file.update_tags(**tags)
             if dtype == "uint8":
@@ -44,6 +43,7 @@ def write_map(path: Path, blended: BlendedMap, *, dtype: str, tags: dict[str, st
             BIGTIFF="IF_SAFER",
             NUM_THREADS="ALL_CPUS",  # to compress; the file has the same bytes
         )
+        _check_blocks(part, blended, written)
 
 
 def as_bytes(change: np.ndarray) -> np.ndarray:
@@ -60,11 +60,35 @@ def above(path: Path, blended: BlendedMap, threshold: float) -> Iterator[Path]:
         import rasterio
 
         with rasterio.open(plain, "w", **_profile(blended, dtype="uint8", compress="deflate")) as file:
-            for window in blended.blocks():
-                with np.errstate(invalid="ignore"):
-                    changed = blended.read(window) > threshold
-                file.write(changed.astype(np.uint8), 1, window=_window(window))
+            written = _write_blocks(file, blended, lambda change: (np.nan_to_num(change) > threshold).astype(np.uint8))
+        _check_blocks(plain, blended, written)
         yield plain
+
+
+def _write_blocks(file: Any, blended: BlendedMap, pixels: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Write what ``pixels`` makes of the map, block by block; return a checksum of it."""
+    written = 0
+    for window in blended.blocks():
+        block = np.ascontiguousarray(pixels(blended.read(window)))
+        file.write(block, 1, window=_window(window))
+        written = zlib.crc32(block.data, written)
+    return written
+
+
+def _check_blocks(path: Path, blended: BlendedMap, written: int) -> None:
+    """Read a raster back, because GDAL closes a file without an error if the disk is full. Raises rasterio's error."""
+    import rasterio
+
+    found = 0
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            for window in blended.blocks():
+                found = zlib.crc32(file.read(1, window=_window(window)).data, found)
+        whole = found == written
+    except rasterio.errors.RasterioError:
+        whole = False
+    if not whole:
+        raise rasterio.errors.RasterioIOError("parts of it are missing")
 
 
 def _profile(blended: BlendedMap, **more: Any) -> dict[str, Any]:
@@ -111,9 +135,9 @@ def _gdal(path: Path) -> Iterator[None]:
     try:
         with rasterio.Env(**CACHE):
             yield
-    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
+    except (rasterio.errors.RasterioError, CPLE_BaseError, SystemError) as error:  # SystemError: GDAL gave no reason
         cause: BaseException = error
         while cause.__cause__ is not None:  # rasterio says "see previous exception"
             cause = cause.__cause__
-        reason = " ".join(str(cause).split())[:160]
+        reason = " ".join(str(cause).partition(". To debug")[0].split())[:160]
         raise BTCChatError(f"{path} cannot be written: {reason}; {MAKE_ROOM}") from error

@@ -23,15 +23,16 @@ def date_pictures(dates: Sequence[OnGrid], ranges: Sequence[Range]) -> list[str]
     return pictures
 
 
-def map_picture(blended: BlendedMap) -> str:
-    """The map in red; a stronger change is more opaque. Scaled to its own range, so that a faint change is visible."""
+def map_picture(blended: BlendedMap, threshold: float) -> str:
+    """The map in red; a stronger change is more opaque, the strongest of the map the most, if it is above threshold."""
+    from btcchat.change_encoder.change_map import LEVEL, strength
+
     change = small_map(blended)
     known = np.isfinite(change)
-    low, high = (float(change[known].min()), float(change[known].max())) if known.any() else (0.0, 0.0)
-    strength = np.where(known, np.nan_to_num(change) - low, 0) / (high - low) if high > low else np.zeros_like(change)
     pixels = np.zeros((*change.shape, 4), np.uint8)
     pixels[..., :3] = RED
-    pixels[..., 3] = (STRONGEST * np.clip(strength, 0, 1)).astype(np.uint8)
+    if known.any():
+        pixels[known, 3] = (STRONGEST * strength(change[known], max(threshold, LEVEL))).astype(np.uint8)
     return data_uri(Image.fromarray(pixels), "webp", quality=60)
 
 

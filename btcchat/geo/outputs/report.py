@@ -40,7 +40,7 @@ def _page(run: "SceneRun", features: TileFeatures, summary: Sequence[str]) -> It
     names = [scene.date or scene.name for scene in plan.scenes]
     title = f"{names[0]} to {names[-1]}: what changed"
     style, script = ("".join(file.read_text(encoding="utf-8") for file in files) for files in (STYLES, SCRIPTS))
-    shown = nlargest(MOST, features, key=lambda feature: feature["change"] or 0)
+    shown = nlargest(MOST, features, key=lambda feature: -1 if feature["change"] is None else feature["change"])
     yield f"<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>{HTML}"
     yield f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
     yield f"<meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
@@ -78,7 +78,8 @@ def _map(run: "SceneRun", shown: Sequence[dict[str, Any]], names: Sequence[str])
     )
     for picture, label in ((pictures[0], names[0]), (pictures[-1], names[-1])):
         yield f'<figure><img src="{picture}" alt="{escape(label)}"><figcaption>{escape(label)}</figcaption></figure>\n'
-    yield f'</image-swipe><img class=change src="{map_picture(BlendedMap(plan.tiles, run.log))}" alt="Change map">\n'
+    change = map_picture(BlendedMap(plan.tiles, run.log), run.threshold)
+    yield f'</image-swipe><img class=change src="{change}" alt="Change map">\n'
     yield f'<svg viewBox="0 0 {grid.width} {grid.height}" preserveAspectRatio=none>\n'
     yield from (_rectangle(feature, plan.tiles) for feature in reversed(shown))
     yield "</svg></div>\n<p id=picked class=soft>Pick a tile in the picture or a row in the table.</p>\n"

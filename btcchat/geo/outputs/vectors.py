@@ -1,6 +1,7 @@
 """Write polygons with properties as GeoJSON, GeoPackage and GeoParquet, in parts, so that any number fits in memory."""
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def write_gpkg(path: Path, table: Table, style: Path | None = None) -> None:
                 )
             if style is not None:
                 layer_style(file, table.name, style)
-        except (DataSourceError, DataLayerError, FeatureError) as error:
+        except (DataSourceError, DataLayerError, FeatureError, sqlite3.Error) as error:
             reason = " ".join(str(error).split())[:160]
             raise BTCChatError(f"{path} cannot be written: {reason}; {MAKE_ROOM}") from error
 
