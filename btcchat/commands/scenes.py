@@ -128,6 +128,10 @@ def _settings(args: argparse.Namespace) -> Any:
 
     if args.out is None and not args.dry_run:
         raise BTCChatError("scenes needs --out DIR, the folder for captions and maps")
+    if args.dry_run and args.json:
+        raise BTCChatError("--json prints the summary of a run, and --dry-run runs nothing; leave one of them out")
+    if args.engine != "ray" and (args.ray_address is not None or args.ray_gpus is not None):
+        raise BTCChatError("--ray-address and --ray-gpus are for --engine ray; add it, or leave them out")
     if args.engine == "ray" and args.device == "cuda" and args.ray_gpus == 0:
         raise BTCChatError("--device cuda needs a GPU, but --ray-gpus is 0; leave one of them out")
     return Settings(

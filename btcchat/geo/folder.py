@@ -72,7 +72,8 @@ def _different(there: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]
         names = [name for name, value in record["settings"].items() if digest(stored.get(name)) != digest(value)]
         if names:
             return names
-    return [name for name in ("dates", "model", "aoi") if digest(there.get(name)) != digest(record[name])]
+    differ = [name for name in ("dates", "model", "aoi", "files") if digest(there.get(name)) != digest(record[name])]
+    return ["the scenes have been written since"] if differ == ["files"] else [one for one in differ if one != "files"]
 
 
 def _record(out: Path, *, resume: bool) -> dict[str, Any] | None:

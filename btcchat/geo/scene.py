@@ -1,5 +1,6 @@
 """A scene: the open files of one date and where they are on Earth."""
 
+import os
 from contextlib import ExitStack
 
 import numpy as np
@@ -93,7 +94,7 @@ class Scene:
         """For run.json."""
         return {
             "name": self.name,
-            "files": [raster.name for raster in self.rasters],
+            "files": [_absolute(raster.name) for raster in self.rasters],
             "date": self.date,
             "clouds": self.clouds and self.clouds.name,
             "crs": self.crs.to_string() if len(self.crs.to_string()) < 80 else self.crs.name,
@@ -101,6 +102,10 @@ class Scene:
             "bands": [list(raster.channels.chosen) for raster in self.rasters],
             "dtype": str(np.result_type(*(raster.channels.dtype for raster in self.rasters))),
         }
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/vsi") else os.path.abspath(path)
 
 
 def crs_of(raster: Raster) -> CRS:

@@ -106,6 +106,8 @@ def test_unusable_rows_of_a_list_of_scenes_are_named_and_the_others_run(pair, tm
         (("{a}", "{b}", "--tile", 9999), "--tile is 9999, expected"),
         (("{a}", "{b}", "--shift", "much"), "--shift much: expected auto, ignore or RIGHT,DOWN"),
         (("{a}", "{b}", "--shift", "nan,1"), "--shift nan,1: expected auto, ignore or RIGHT,DOWN"),
+        (("{a}", "{b}", "--ray-gpus", 1), "--ray-address and --ray-gpus are for --engine ray"),
+        (("{a}", "{b}", "--dry-run", "--json"), "--dry-run runs nothing; leave one of them out"),
         (("{a}", "{b}", "--crs", "EPSG:4978"), "--crs EPSG:4978 is not a projected coordinate system"),
         (("{a}", "{b}", "--crs", "EPSG:4326"), "--crs EPSG:4326 is in degrees"),
         (("{a}", "{b}", "--crs", "nonsense"), "--crs nonsense: unknown coordinate system"),

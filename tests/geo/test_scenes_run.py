@@ -1,6 +1,7 @@
 """Whole runs: validity, stretch, registration, resuming, and faulty inputs."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -85,6 +86,10 @@ def test_a_folder_of_anything_else_is_left_alone(pair, tmp_path):
         run_scenes(pair, out, resume=True, tile=64, questions=("another?",))
     with pytest.raises(BTCChatError, match=r"\(different: dates\)"):
         run_scenes(pair[::-1], out, resume=True)
+    run_scenes([os.path.relpath(path) for path in pair], out, resume=True)
+    os.utime(pair[0], ns=(1, 1))
+    with pytest.raises(BTCChatError, match=r"\(different: the scenes have been written since\)"):
+        run_scenes(pair, out, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(BTCChatError, match="has other files in it"):
