@@ -139,6 +139,13 @@ class Plan:
                 f"the dates have {numbers} bands and may come from different sensors; the bands shown are {shown}"
             )
 
+        if len({scene.deep for scene in self.scenes}) > 1:
+            plain = ", ".join(scene.name for scene in self.scenes if not scene.deep)
+            self.warn(
+                f"{plain} has 8 bits and is shown as it is, but the other dates are stretched, so unchanged ground may "
+                "look changed; give dates of one data type"
+            )
+
     def _lay_grid(self, aoi: str | Path | None) -> None:
         settings = self.settings
         area = None if aoi is None else read_area(aoi)

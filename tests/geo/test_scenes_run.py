@@ -229,6 +229,15 @@ def test_above_three_pixels_the_user_must_choose(pair, tmp_path):
     assert max(unchanged[:2]) < 0.1 * unchanged[2]
 
 
+def test_dates_of_8_and_16_bits_give_a_warning(tmp_path):
+    pixels = picture()
+    plain, deep = write(tmp_path / "a.tif", pixels), write(tmp_path / "b.tif", pixels.astype(np.uint16) * 100)
+    record, _ = run_scenes([plain, deep], tmp_path / "out")
+    assert [warning for warning in record["warnings"] if warning.startswith("a.tif has 8 bits and is shown as it is")]
+    record, _ = run_scenes([deep, deep], tmp_path / "deep")
+    assert record["warnings"] == []
+
+
 def test_one_stretch_for_both_dates_is_in_the_record(tmp_path):
     values = picture().astype(np.uint16) * 12 + 300
     before, after = write(tmp_path / "a.tif", values), write(tmp_path / "b.tif", np.roll(values, 9, axis=0))
