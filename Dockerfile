@@ -1,7 +1,7 @@
 # btcchat on a CPU, as an ordinary user. This file was not built where it was written: Docker could not run there.
 #   docker build -t btcchat .
 #   docker run --rm -v "$PWD:/data" btcchat caption before.png after.png
-#   docker run --rm -p 8000:8000 -v "$PWD:/data" btcchat serve --host 0.0.0.0 --api-key-file keys.txt
+#   docker run --rm --stop-timeout 40 -p 8000:8000 -v "$PWD:/data" btcchat serve --host 0.0.0.0 --api-key-file keys.txt
 FROM python:3.12-slim
 
 RUN useradd --create-home --uid 1000 btcchat

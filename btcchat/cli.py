@@ -89,12 +89,15 @@ def _notes(verbose: bool, many: bool) -> Iterator[None]:
     data.setLevel(logging.NOTSET if many else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its errors are raised as well
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    options = [] if sys.warnoptions else ["ignore::FutureWarning"]  # -W of the processes that a command spawns
+    sys.warnoptions += options
     try:
         with warnings.catch_warnings():
             # transformers 4.36.2 on a recent torch: _register_pytree_node, resume_download
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        del sys.warnoptions[len(sys.warnoptions) - len(options) :]
         package.removeHandler(handler)
         package.setLevel(logging.NOTSET)
         data.setLevel(logging.NOTSET)

@@ -135,7 +135,8 @@ def _open_adapter(
         if base is not None:
             raise
         raise BTCChatError(
-            f"{folder} is an adapter of {owner.path}, which was not found; name its folder with --base (Python: base=)"
+            f"{folder} is an adapter of {owner.path}, which was not found; name its folder with --base "
+            "(Python: base=), or for training merge them (btcchat export)"
         ) from None
     if (base_folder / "config.json").is_file() and adapter.read_base(base_folder) is not None:
         raise BTCChatError(

@@ -17,11 +17,37 @@ def read_yaml(path: Path) -> Any:
     try:
         text = read_bounded(path, MOST_BYTES).decode("utf-8")
         _check_expansion(text)
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_keys(node)
+        return None if node is None else loader.construct_document(node)
     except UnicodeDecodeError as error:
         raise not_utf8(str(path), error) from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # the last three: bad numbers, dates, keys
         raise BTCChatError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _check_keys(root: Any) -> None:
+    """Raise ValueError if a mapping has a key twice; yaml would keep its last value."""
+    import yaml
+
+    nodes, seen = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            nodes.append(value)
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(f"the key '{key.value}' occurs twice, in lines {lines[name]} and {line}")
+            lines[name] = line
 
 
 def _check_expansion(text: str) -> None:

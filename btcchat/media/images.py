@@ -154,7 +154,7 @@ def _open(source: ImageLike, reading: Reading, max_side: int | None, max_pixels:
     if reading.bands is not None or reading.nodata not in (None, NO_NODATA):
         note = "is read without --bands and --nodata, which are for TIFF, JPEG 2000 and images of 16 bits"
         once(log, note, str(path), logging.WARNING)
-    with _opened(path) as image:
+    with _opened(path, max_pixels) as image:
         return _decoded(image, str(path), max_side, max_pixels)
 
 
@@ -204,7 +204,7 @@ def check_type(source: object, name: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
+def _opened(path: Path | Embedded, max_pixels: int) -> Iterator[Image.Image]:
     """Image.open with one-line errors. Pillow's warnings (its own size limit, odd metadata) are suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -212,7 +212,8 @@ def _opened(path: Path | Embedded) -> Iterator[Image.Image]:
             file = path.open() if isinstance(path, Embedded) else path
             image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError as error:
-            raise BTCChatError(f"image '{path}' is too large: {_line(error)}") from error
+            limit = f"the limit is {max_pixels:,} pixels; crop it or make it smaller"
+            raise BTCChatError(f"image '{path}' is too large; {limit}") from error
         except PermissionError as error:
             raise BTCChatError(f"image '{path}' cannot be read: permission denied") from error
         except BTCChatError:

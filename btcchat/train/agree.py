@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from btcchat.change_encoder import encoder_defaults
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.schema import VisionTowerConfig
 from btcchat.errors import BTCChatError
 from btcchat.multimodal_projector import projector_name
 from btcchat.train.arguments import ModelArguments
+from btcchat.train.encoder_flags import encoder_name
 
 TOWER_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size"
@@ -47,6 +49,20 @@ def check_agreement(flags: ModelArguments, config: BTCChatConfig) -> None:
         raise BTCChatError("--chg True, but the checkpoint's change encoder is concat; name one with --chg_type")
     if flags.vision_tower is not None:
         _check_tower(flags.vision_tower, config.vision_tower)
+
+
+def check_encoder(flags: ModelArguments, config: BTCChatConfig) -> None:
+    """Raise BTCChatError if a flag names another change encoder, or another option, than the model of a resumed run."""
+    stored = config.known_change_encoder
+    kind = stored["change_encoder_type"]
+    has = {"--chg_type": kind} | encoder_defaults(kind) | stored
+    requested = {"--chg_type": encoder_name(vars(flags)) or kind} | flags.encoder_options
+    for name, value in requested.items():
+        if has.get(name) != value:
+            raise BTCChatError(
+                f"{name} is {value}, but the run to resume has {has.get(name, 'none')}; a resumed run keeps its change "
+                "encoder: repeat the run's flags, or give another --output_dir"
+            )
 
 
 def _check_tower(name: str, stored: Mapping[str, Any]) -> None:

@@ -48,7 +48,8 @@ PUBLISHED = {
 }
 # flag -> its least and its largest value
 RANGES: dict[str, tuple[float, float | None]] = {
-    **dict.fromkeys(("cc_dropout", "clue_dropout", "label_smoothing", "adam_beta1", "adam_beta2"), (0, 1)),
+    **dict.fromkeys(("cc_dropout", "clue_dropout", "label_smoothing", "warmup_ratio"), (0, 1)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), (0, 1)),
     **dict.fromkeys(("cc_head", "num_video_frames", "model_max_length", "max_tokens_per_batch"), (1, None)),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps"), (1, None)),
     **dict.fromkeys(("cc_n_layers", "dataloader_num_workers", "num_train_epochs", "warmup_steps"), (0, None)),
@@ -149,7 +150,6 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         if package is not None and importlib.util.find_spec(package) is None:
             raise BTCChatError(f"--report_to {name} needs the package {package}: pip install {package}")
     choose("value of --optim", training_args.optim, OPTIMIZERS)
-    check_schedule(training_args)
     if model_args.chg is False and model_args.chg_type not in (None, "concat"):
         raise BTCChatError(
             f"--chg False contradicts --chg_type {model_args.chg_type}; leave one out (False means concat)"
@@ -158,8 +158,13 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
     for name, (low, high) in RANGES.items():
         groups = (model_args, data_args, training_args)
         value = options.get(name, next(getattr(group, name) for group in groups if hasattr(group, name)))
-        if isinstance(value, int | float) and not (low <= value and (high is None or value <= high)):
+        if isinstance(value, int | float) and not low <= value <= (sys.float_info.max if high is None else high):
             raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+    for name in ("save", "logging"):
+        steps = getattr(training_args, f"{name}_steps")
+        if getattr(training_args, f"{name}_strategy") == "steps" and not 0 < steps <= sys.float_info.max:
+            raise BTCChatError(f"--{name}_steps is {steps}, expected more than 0; for none, use --{name}_strategy no")
+    check_schedule(training_args)
     if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
         raise BTCChatError("--num_train_epochs and --max_steps are both 0; set one of them to say how long to train")
     if training_args.eval_mixture is None:

@@ -137,12 +137,12 @@ def write_run_record(folder: Path, record: RunRecord) -> Path:
 
 def _warn_of_changes(before: RunRecord, now: RunRecord) -> None:
     """Warn of everything that makes a resumed run differ from an uninterrupted one."""
-    message = "resumed with %s %s, but the run began with %s"
+    message = "resumed with %s %s; it was %s until the checkpoint"
     for name in sorted(before["flags"].keys() & now["flags"].keys() - HARMLESS):
         if before["flags"][name] != now["flags"][name]:
             logger.warning(message, f"--{name}", now["flags"][name], before["flags"][name])
     if before["data"] != now["data"]:
-        logger.warning("resumed with data that differ from those the run began with (see the fingerprints in %s)", NAME)
+        logger.warning("resumed with data that differ from those until the checkpoint (fingerprints are in %s)", NAME)
     for name in COMPARED:
         if before["versions"].get(name) != now["versions"][name]:
             logger.warning(message, name, now["versions"][name], before["versions"].get(name))

@@ -10,7 +10,7 @@ from btcchat.api import BTCChat
 from btcchat.checkpoint.folder import is_language_model, leaves_out_tower
 from btcchat.checkpoint.load import Placement, from_parts
 from btcchat.errors import BTCChatError
-from btcchat.train.agree import check_agreement
+from btcchat.train.agree import check_agreement, check_encoder
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.checkpoints import checkpoints, delete_unfinished, fault, number, step_of
 from btcchat.train.encoder_flags import encoder_name
@@ -117,6 +117,8 @@ def load_model(
         raise BTCChatError(
             f"{path} has {kind} weights, which cannot be trained; start from the checkpoint that it was quantised from"
         )
+    if checkpoint is not None:
+        check_encoder(model_args, model.config)
     return _apply_flags(model, model_args, data_args)
 
 

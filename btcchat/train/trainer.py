@@ -38,6 +38,10 @@ from btcchat.train.training_arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE = (
+    "a part of the model computes it before anything is learned; try float32 (no --bf16 or --fp16), and check the "
+    "change encoder if it is yours"
+)
 DIVERGED = "the training has diverged; start it again with a lower --learning_rate or --max_grad_norm"
 
 
@@ -156,6 +160,8 @@ class Trainer:
                 state.global_step += 1
                 state.epoch = state.global_step / self.steps_per_epoch
                 self.progress.update()
+                if state.global_step == 1:
+                    self._finite(self.meter.mean_loss())  # later ones are checked when they are logged
                 for hook in self.hooks:
                     hook.after_step(self)
                 ended = (
@@ -316,7 +322,8 @@ class Trainer:
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise BTCChatError(f"the loss is {loss} at step {self.state.global_step}: {DIVERGED}")
+            step = self.state.global_step
+            raise BTCChatError(f"the loss is {loss} at step {step}: {AT_ONCE if step == 1 else DIVERGED}")
         return loss
 
     def report_faults(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from btcchat.cli import main
+from btcchat.eval.captions.bootstrap import signed
 from btcchat.eval.captions.changes import SAME
 
 HOUSES = ["many houses are built along the road", "some houses appear"]
@@ -83,6 +84,17 @@ def test_a_map_that_cannot_be_read_is_one_line(files, tmp_path, capsys, text, me
     assert main(["compare", *files, "--ids", str(tmp_path / "map.csv")]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
+
+
+def test_a_folder_that_is_no_run_is_named(files, tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    for command in (["compare", files[0], str(tmp_path / "model")], ["score", str(tmp_path / "model")]):
+        assert main(command) == 2
+        assert "model is not a run of btcchat eval, since it has no run.json; give a" in capsys.readouterr().err
+
+
+def test_a_difference_of_almost_0_has_no_minus():
+    assert [signed(value) for value in (-0.001, 0, -0.006, 2.345)] == ["+0.00", "+0.00", "-0.01", "+2.35"]
 
 
 def test_a_score_that_is_0_for_both_has_no_p(write, capsys):

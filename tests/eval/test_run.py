@@ -239,6 +239,17 @@ def test_missing_baselines_are_a_note(root, tmp_path, capsys):
     assert "nearest in train" not in out and note not in out
 
 
+def test_a_set_of_a_file_named_in_the_mixture_has_its_own_splits(root, tmp_path):
+    # another `pairs` is known
+    described = "pairs: {annotation: 'mine_{split}.jsonl', images: ., splits: [train, test]}"
+    (tmp_path / "mine.yaml").write_text(described)
+    write_rows(root / "mine_test.jsonl", [pair(0), pair(1)])
+    write_rows(root / "mine_train.jsonl", [pair(3, captions=["a lake dried up ."])])
+    assert main(words(root, f"{tmp_path}/mine.yaml:pairs", tmp_path / "run", "--max-new-tokens", "2")) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["sets"]["pairs:test"]
+    assert 'most frequent in train: "a lake dried up ." for all' in metrics["notes"]
+
+
 def test_a_baseline_is_written_as_the_references_are(root, tmp_path):
     write_rows(root / "bad.jsonl", [pair(n, captions=["The scene is the same as before."]) for n in range(2)])
     train = [f"{SAME} .", "The scene is the same as before.", "The scene is the same as before."]

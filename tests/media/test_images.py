@@ -310,6 +310,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
         bomb.write_bytes(data)
         with pytest.raises(BTCChatError, match=limit):
             load_image(bomb)
+    Image.new("1", (20_000, 20_000)).save(bomb)  # Pillow's own limit, which it names
+    with pytest.raises(BTCChatError, match="bomb.png' is too large; the limit is 1,000 pixels; crop it or make it sm"):
+        load_image(bomb, max_pixels=1000)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.jp2"])

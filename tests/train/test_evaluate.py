@@ -232,9 +232,12 @@ def test_a_test_split_is_refused_unless_a_flag_allows_it(run, scenes, tmp_path):
     ],
 )
 def test_a_test_split_is_recognised_by_its_name_file_or_folder(name, annotation, expected):
+    from btcchat.data.mixture.terms import Term
     from btcchat.eval.runs.samples import EvalSet
 
-    assert EvalSet(name, "captions", [], "", {"annotation": annotation}).is_test == expected
+    description = {"annotation": annotation}
+    term = Term(name, description, "all", "written", description)
+    assert EvalSet(name, "captions", [], "", term).is_test == expected
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from btcchat.errors import BTCChatError
 from btcchat.outputs.lock import Lock
 from btcchat.train import train as training
-from btcchat.train.trainer import Hook
+from btcchat.train.trainer import Hook, Trainer
 
 FULL = {"tune_language_model": True, "save_strategy": "steps", "save_steps": 1}
 
@@ -90,6 +90,14 @@ def test_a_diverged_run_keeps_no_weights_that_are_not_finite(run, tmp_path, flag
     kept = list((tmp_path / "out").glob("*checkpoint-*/config.json"))
     assert not kept or flags == {"save_steps": 1}
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_loss_that_is_nan_before_anything_is_learned_is_not_called_a_divergence(run, monkeypatch):
+    loss = Trainer._loss
+    monkeypatch.setattr(Trainer, "_loss", lambda self, batch: loss(self, batch) * float("nan"))
+    with pytest.raises(BTCChatError) as error:
+        run(**FULL | {"save_strategy": "no", "max_steps": 4, "logging_steps": 50})
+    assert str(error.value).startswith("the loss is nan at step 1: a part of the model computes it before anything is")
 
 
 def test_a_run_that_is_killed_leaves_a_lock_that_the_next_one_takes_over(data_root, checkpoint, tmp_path, run):

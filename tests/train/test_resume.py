@@ -153,10 +153,23 @@ def test_without_a_limit_all_checkpoints_are_kept(run, tmp_path, limit):
     assert len(complete_checkpoints(tmp_path / "out")) == 3
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"chg_type": "concat"}, "--chg_type is concat, but the run to resume has attentive; a resumed run keeps its "),
+        ({"cc_n_layers": 3}, "cc_n_layers is 3, but the run to resume has "),
+    ],
+)
+def test_a_resumed_run_does_not_take_another_change_encoder(run, flags, message):
+    run(**FULL, save_steps=1)
+    with pytest.raises(BTCChatError, match=message):
+        run(**FULL, save_steps=1, max_steps=3, resume=True, fresh_change_encoder=True, **flags)
+
+
 def test_a_resumed_run_warns_about_different_flags(run, tmp_path, caplog):
     run(**FULL, save_steps=1)
     run(**FULL, save_steps=1, max_steps=3, resume=True, learning_rate=2e-3)
-    assert "resumed with --learning_rate 0.002, but the run began with 0.001" in caplog.text
+    assert "resumed with --learning_rate 0.002; it was 0.001 until the checkpoint" in caplog.text
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert [start["resumed_from"] and Path(start["resumed_from"]).name for start in record["starts"]] == [
         None,

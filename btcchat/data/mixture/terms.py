@@ -20,9 +20,15 @@ class Term:
     """One set of a mixture: its description, which of its records are used (sampling.py), and how captions are used."""
 
     name: str  # with its split: "levir_cc:train"
-    description: Description
+    description: Description  # of this split
     sampling: str
     captions: str
+    data_set: Description  # the description that all its splits share
+
+    def split(self, split: str) -> "Term":
+        """Another split of the same data set, as described. Raises BTCChatError if it does not have it."""
+        name = self.name.partition(":")[0]
+        return _term(name, *of_split(name, self.data_set, split, split), self.data_set, [])
 
     @property
     def label(self) -> str:
@@ -54,7 +60,7 @@ def terms(
                 )
             description = choose("data set", name, choices)
             if "mixture" not in description:
-                sets = [_term(mixture, *of_split(name, description, requested, split), options)]
+                sets = [_term(mixture, *of_split(name, description, requested, split), description, options)]
             elif requested:
                 raise BTCChatError(
                     f"data mixture '{mixture}': :{requested} is for a single set, but '{name}' is a mixture"
@@ -120,7 +126,7 @@ def _refuse_signs_in_paths(mixture: str) -> None:
                 )
 
 
-def _term(mixture: str, name: str, description: Description, options: list[str]) -> Term:
+def _term(mixture: str, name: str, description: Description, data_set: Description, options: list[str]) -> Term:
     chosen: dict[str, str] = {}
     for option in options:
         if not is_sampling(option) and option not in CAPTIONS:
@@ -135,7 +141,7 @@ def _term(mixture: str, name: str, description: Description, options: list[str])
     sampling = chosen.get("sampling", str(description.get("sampling", DEFAULT["sampling"])))
     captions = chosen.get("captions", str(description.get("captions", DEFAULT["captions"])))
     choose("use of captions", captions, dict.fromkeys(CAPTIONS))
-    return Term(name, description, sampling, captions)
+    return Term(name, description, sampling, captions, data_set)
 
 
 def _short(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from btcchat.eval.answers.answers import groups, named, normalise, question_type, same
-from btcchat.eval.captions.bootstrap import DRAWS, p_of_scores, p_text, p_value
+from btcchat.eval.captions.bootstrap import DRAWS, p_of_scores, p_text, p_value, signed
 from btcchat.eval.captions.predictions import Prediction
 from btcchat.eval.runs.samples import CLASSES
 
@@ -90,8 +90,8 @@ def differences_text(rows: Mapping[str, AccuracyDifference]) -> str:
     for name, row in rows.items():
         first, second = row["scores"]
         low, high = row["95 %"]
-        numbers = f"{row['questions']:9} {first:8.2f} {second:8.2f} {row['difference']:+9.2f}"
-        lines.append(f"{name:{width}}  {numbers}   {low:+7.2f} to {high:+6.2f} {p_text(row['p'])}")
+        numbers = f"{row['questions']:9} {first:8.2f} {second:8.2f} {signed(row['difference']):>9}"
+        lines.append(f"{name:{width}}  {numbers}   {signed(low):>7} to {signed(high):>6} {p_text(row['p'])}")
     return "\n".join(lines)
 
 

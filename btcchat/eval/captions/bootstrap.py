@@ -40,6 +40,11 @@ def p_text(p: float | None) -> str:
     return f"{'-':>9}" if p is None else f"{p:9.3f}"
 
 
+def signed(value: float) -> str:
+    """Two digits after the point, and no "-0.00"."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def p_value(differences: np.ndarray) -> np.ndarray:
     """Two-sided p of differences (draws, ...): twice the share with the opposite sign or 0, and never 0 itself."""
     tail: np.ndarray = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))

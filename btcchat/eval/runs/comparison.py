@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from btcchat.errors import BTCChatError
 from btcchat.eval.answers.accuracy import ALL, AccuracyDifference, differences, differences_text, right_answers
-from btcchat.eval.captions.bootstrap import DRAWS, difference, p_of_scores, p_text
+from btcchat.eval.captions.bootstrap import DRAWS, difference, p_of_scores, p_text, signed
 from btcchat.eval.captions.card import left_out
 from btcchat.eval.captions.changes import changed_rows
 from btcchat.eval.captions.counts import METRICS
@@ -84,8 +84,8 @@ def comparison_text(result: Comparison) -> str:
         for metric in METRICS:
             row = part[metric]
             low, high = row["95 %"]
-            numbers = f"{row['scores'][0]:7.2f} {row['scores'][1]:7.2f} {row['difference']:+9.2f}"
-            lines.append(f"{metric:>24} {numbers}   {low:+7.2f} to {high:+6.2f} {p_text(row['p'])}")
+            numbers = f"{row['scores'][0]:7.2f} {row['scores'][1]:7.2f} {signed(row['difference']):>9}"
+            lines.append(f"{metric:>24} {numbers}   {signed(low):>7} to {signed(high):>6} {p_text(row['p'])}")
     return "\n".join([*lines, "", _about_p(result, "pairs"), *(f"note: {note}" for note in result["notes"])])
 
 

@@ -53,6 +53,8 @@ def is_run(path: str | Path) -> bool:
 
 def predictions_file(path: str | Path) -> str:
     """The predictions file of a run folder; any other path is returned unchanged."""
+    if Path(path).is_dir() and not is_run(path):
+        raise BTCChatError(f"{path} is not a run of btcchat eval, since it has no {RUN}; give a run, or a file")
     if not is_run(path):
         return str(path)
     return str(_finished(Path(path), PREDICTIONS))

@@ -15,7 +15,7 @@ from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.descriptions import Description
 from btcchat.data.mixture.mixture import open_set
 from btcchat.data.mixture.sampling import sample as sample_rows
-from btcchat.data.mixture.terms import Term, of_split, terms
+from btcchat.data.mixture.terms import Term, terms
 from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
 from btcchat.media.placeholders import check_placeholders
@@ -57,8 +57,16 @@ class EvalSet:
     kind: str
     samples: list[Sample]
     fingerprint: str  # of all rows
-    description: Description = field(repr=False)
-    sampling: str = "all"  # which records: "first:9"
+    term: Term = field(repr=False)
+
+    @property
+    def description(self) -> Description:
+        return self.term.description
+
+    @property
+    def sampling(self) -> str:
+        """Which records: "first:9"."""
+        return self.term.sampling
 
     @property
     def content(self) -> str:
@@ -97,20 +105,17 @@ def read_sets(
 
 
 def other_split(eval_set: EvalSet, split: str, where: Mapping[str, Any], splits: dict[str, EvalSet]) -> EvalSet | None:
-    """Another whole split of a data set; None if it does not have it. where: data_root and folder of `read_sets`.
+    """Another whole split of a data set; None if it does not have it. where: data_root of `read_sets`.
 
     splits: whole splits that have already been read, by name; newly read ones are added.
     """
-    name, _, own_split = eval_set.name.partition(":")
-    if own_split == split or split not in eval_set.description.get("splits", ()):
+    if eval_set.name.endswith(f":{split}") or split not in eval_set.description.get("splits", ()):
         return None
-    # of that name, but another description if the set comes from a file named by a mixture
-    description = known_sets(where["folder"]).get(name, {})
-    if "splits" not in description or of_split(name, description, own_split, own_split)[1] != eval_set.description:
-        return None
-    if f"{name}:{split}" not in splits:
-        splits[f"{name}:{split}"] = read_sets(f"{name}:{split}", **where)[0]
-    return splits[f"{name}:{split}"]
+    term = eval_set.term.split(split)
+    known = splits.get(term.name)
+    if known is None or known.term != term:  # two files may describe sets of one name
+        known = splits[term.name] = _read_set(term, "", where["data_root"] or os.environ.get("BTCCHAT_DATA"))
+    return known
 
 
 def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
@@ -146,7 +151,7 @@ def _read_set(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
         raise BTCChatError(f"data set '{term.name}' has no samples to evaluate")
     if any(sample.changed is None for sample in samples):  # a flag that some rows lack is not used at all
         samples = [replace(sample, changed=None) for sample in samples]
-    return EvalSet(term.name, kind, samples, digest.hexdigest(), term.description, term.sampling)
+    return EvalSet(term.name, kind, samples, digest.hexdigest(), term)
 
 
 def _holds_images(record: Record) -> bool:

@@ -266,6 +266,7 @@ def test_replicas_share_a_port_and_their_metrics():
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 143
         wait_until(lambda: not any(map(lives, children)))  # Python's own resource tracker ends a little later
+        assert "Warning" not in process.stderr.read()
 
 
 @pytest.mark.slow
