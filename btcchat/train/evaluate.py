@@ -25,7 +25,7 @@ from btcchat.eval.runs.folder import METRICS as METRICS_FILE
 from btcchat.eval.runs.folder import PREDICTIONS, RunFolder
 from btcchat.eval.runs.metrics import check_scoring, rows_of, score_set
 from btcchat.eval.runs.ranks import Ranks
-from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets
+from btcchat.eval.runs.samples import CAPTIONS, CLASSES, EvalSet, read_sets, trained_on
 from btcchat.eval.runs.schema import Selection
 from btcchat.eval.runs.sweep import batches, sweep
 from btcchat.files import read_json
@@ -70,6 +70,10 @@ def read_eval_sets(args: TrainingArguments, data_args: DataArguments) -> list[Ev
         raise BTCChatError(
             f"--eval_mixture has the test split {test_splits[0]}, and the best model would be selected on it; use "
             "a val split, or add --i_know_this_is_the_test_split True (every report will then mention it)"
+        )
+    for name in trained_on(sets, data_args.data_mixture, data_args.mixture_folder):
+        logger.warning(
+            "%s is in --data_mixture too, so its scores are on training samples, and best/ is selected on them", name
         )
     names = dict.fromkeys(name for eval_set in sets for name in score_names(eval_set))
     if args.metric_for_best_model not in (None, *names):

@@ -210,6 +210,14 @@ def test_evaluation_does_not_change_what_is_learned(run, scenes, tmp_path):
     assert (tmp_path / "with" / "evaluations").is_dir()
 
 
+def test_a_best_model_that_is_selected_on_training_samples_gives_a_warning(run, scenes, tmp_path, caplog):
+    flags = {"tune_language_model": True, "eval_strategy": "epoch"}
+    run("scenes:val@first:4", eval_mixture="scenes:val@end:2", output_dir=tmp_path / "others", **flags)
+    assert "on training samples" not in caplog.text
+    run("scenes:val", eval_mixture="scenes:val@first:2", **flags)
+    assert "scenes:val is in --data_mixture too, so its scores are on training samples" in caplog.text
+
+
 def test_a_test_split_is_refused_unless_a_flag_allows_it(run, scenes, tmp_path):
     flags = {"tune_language_model": True, "eval_mixture": "scenes:test", "eval_strategy": "epoch"}
     with pytest.raises(BTCChatError, match="test split scenes:test, and the best model would be selected on it"):

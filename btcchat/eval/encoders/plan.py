@@ -14,14 +14,14 @@ import torch
 from btcchat import __version__
 from btcchat.change_encoder import CHANGE_ENCODERS, CHG_TYPES, check_options, encoder_defaults
 from btcchat.checkpoint.hub import resolve
-from btcchat.data.mixture import Mixture, build_datasets, known_sets, terms
+from btcchat.data.mixture import Mixture, build_datasets
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.hashes import checkpoint_hash, file_hash, joined
 from btcchat.data.mixture.stream import StreamMixture
 from btcchat.data.mixture.terms import parse_mixture
 from btcchat.errors import BTCChatError
 from btcchat.eval.runs.metrics import check_scoring
-from btcchat.eval.runs.samples import EvalSet, read_sets
+from btcchat.eval.runs.samples import EvalSet, read_sets, trained_on
 from btcchat.train.encoder_flags import override
 from btcchat.train.presets import Flags, load_preset
 
@@ -172,14 +172,11 @@ class ComparisonPlan:
             if name in owned:
                 raise BTCChatError(f"--set {name}: this flag is set by the comparison; leave it out")
         sets = self._evaluated_sets()
-        trained = terms(self.data, known_sets(self.mixture_folder))
-        for one in sets:
-            for term in trained:
-                if term.name == one.name and (term.sampling == one.sampling or "all" in (term.sampling, one.sampling)):
-                    raise BTCChatError(
-                        f"{one.name} is in --data, and scores on training samples are meaningless; name other "
-                        "samples with --eval MIXTURE"
-                    )
+        if trained := trained_on(sets, self.data, self.mixture_folder):
+            raise BTCChatError(
+                f"{trained[0]} is in --data, and scores on training samples are meaningless; name other samples with "
+                "--eval MIXTURE"
+            )
         tests = [one.name for one in sets if one.is_test]
         if tests and not self.allow_test:
             raise BTCChatError(

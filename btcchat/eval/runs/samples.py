@@ -118,6 +118,18 @@ def other_split(eval_set: EvalSet, split: str, where: Mapping[str, Any], splits:
     return known
 
 
+def trained_on(sets: Iterable[EvalSet], mixture: str, folder: str | Path | None) -> list[str]:
+    """The names of the sets with samples of ``mixture``, a mixture of training."""
+    trained = {(term.name, term.sampling) for term in terms(mixture, known_sets(folder))}
+
+    def shares(one: EvalSet) -> bool:
+        return any(
+            one.name == name and (one.sampling == some or "all" in (one.sampling, some)) for name, some in trained
+        )
+
+    return [one.name for one in sets if shares(one)]
+
+
 def whole_splits(sets: Iterable[EvalSet]) -> dict[str, EvalSet]:
     """The sets of which no sample is left out, by name."""
     return {eval_set.name: eval_set for eval_set in sets if eval_set.sampling == "all"}
