@@ -185,7 +185,7 @@ def describe_length(encoded: Encoded, lengths: Sequence[int]) -> str:
     """What makes up the length of a prompt, for messages."""
     each = " to ".join(map(str, sorted({min(lengths, default=0), max(lengths, default=0)})))
     text = len(encoded.input_ids) - encoded.placeholders
-    return f"{len(lengths)} image segments of {each} tokens and {text} tokens of text"
+    return f"{len(lengths)} image segment{'s' * (len(lengths) != 1)} of {each} tokens and {text} tokens of text"
 
 
 @functools.cache

@@ -102,7 +102,8 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
         flag = rest[0].partition("=")[0]
         if way_out := MISSING.get(flag.removeprefix("--")):
             raise BTCChatError(f"there is no flag {flag} here; {way_out}")
-        near = difflib.get_close_matches(rest[0], list(parser._option_string_actions), n=1)
+        names = [name for name, action in parser._option_string_actions.items() if action.help != argparse.SUPPRESS]
+        near = difflib.get_close_matches(rest[0], names, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise BTCChatError(f"unknown flag '{rest[0]}'{hint}; --help lists the flags")
     check(model_args, data_args, training_args)

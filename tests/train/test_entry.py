@@ -52,6 +52,7 @@ def test_the_text_false_is_read_as_false():
         (["--half_precision_backend", "apex"], "there is no flag --half_precision_backend here; use --bf16"),
         (["--fsdp_config", "missing.json"], "there is no flag --fsdp_config here; split weights with --deepspeed"),
         (["--lr_scheduler_kwargs", "[1]"], r"--lr_scheduler_kwargs is \[1\], expected a JSON object"),
+        (["--lora_rank", "8"], r"unknown flag '--lora_rank' .did you mean '--lora_r'?"),
         (["--lr_scheduler_type", "cosin"], "unknown value of --lr_scheduler_type 'cosin' .did you mean 'cosine'?"),
         (
             ["--lr_scheduler_type", "linear", "--lr_scheduler_kwargs", '{"lr_end": 0}'],
