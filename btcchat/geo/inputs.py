@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 from btcchat.errors import BTCChatError, wrong_type
 from btcchat.files import json_kind, read_json
+from btcchat.limits.regular import read_bounded
 from btcchat.media.dates import day_in
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -21,9 +22,13 @@ Source: TypeAlias = PathLike | Sequence[PathLike]  # a file or product folder, o
 
 # Red, green and blue of a product's files.
 SENTINEL2 = ("B04", "B03", "B02")
+# Since January 2022 (processing baseline 04.00) the values of Sentinel-2 are 1,000 higher; its metadata say so. The
+# numbers of the bands there are 3, 2 and 1 for red, green and blue.
+OFFSET = r'<(?:BOA|RADIO)_ADD_OFFSET\s+band_id="{}"\s*>\s*(-?\d{{1,6}})\s*<'
 QUALITY = ("GRANULE/*/IMG_DATA/R20m/*_SCL_20m.jp2", "*_QA_PIXEL.[Tt][Ii][Ff]")
 LANDSAT = {"new": ("B4", "B3", "B2"), "old": ("B3", "B2", "B1")}  # 8 and 9; 4, 5 and 7
 OLD_LANDSAT = re.compile(r"L[TEM]0?[4-7]", re.IGNORECASE)
+MOST_METADATA = 2**24  # bytes
 WEB = ("http://", "https://")
 BUCKETS = {"s3://": "/vsis3/", "gs://": "/vsigs/"}  # GDAL's paths for them
 
@@ -32,7 +37,8 @@ BUCKETS = {"s3://": "/vsis3/", "gs://": "/vsigs/"}  # GDAL's paths for them
 class Files:
     """The files of a date, in the order of the bands that are shown. date: if the product states it.
 
-    clouds: the quality band of a product, which says where clouds are.
+    clouds: the quality band of a product, which says where clouds are. offsets: what the product adds to the values of
+    each file, so that they mean the same whenever it was processed; empty for none.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +46,7 @@ class Files:
     date: str | None = None
     remote: bool = False
     clouds: str | None = None
+    offsets: tuple[float, ...] = ()
 
     @property
     def all_paths(self) -> tuple[str, ...]:
@@ -55,8 +62,9 @@ def find_files(source: Source, *, allow_remote: bool = False) -> Files:
     if isinstance(source, str | os.PathLike):
         source = os.fspath(source)
         if os.path.isdir(source):
-            bands = tuple(_product(Path(source)))
-            return Files(bands, Path(source).name, day_in(Path(bands[0]).name), clouds=_quality_band(Path(source)))
+            folder, bands = Path(source), tuple(_product(Path(source)))
+            date = day_in(Path(bands[0]).name)
+            return Files(bands, folder.name, date, clouds=_quality_band(folder), offsets=_offsets(folder))
         return _named((source,), allow_remote)
     if not isinstance(source, Sequence) or not all(isinstance(part, str | os.PathLike) for part in source):
         raise wrong_type("a date", source, "a path, or a list of paths")
@@ -153,3 +161,16 @@ def _product(folder: Path) -> list[str]:
 def _quality_band(folder: Path) -> str | None:
     """The quality band of a product with one granule, if it has one."""
     return next((str(path) for pattern in QUALITY for path in folder.glob(pattern)), None)
+
+
+def _offsets(folder: Path) -> tuple[float, ...]:
+    """What Sentinel-2's metadata add to red, green and blue; empty if they say nothing of it."""
+    for path in sorted(folder.glob("MTD_MSIL*.xml")):
+        try:
+            text = read_bounded(path, MOST_METADATA).decode("utf-8", "replace")
+        except OSError as error:
+            raise BTCChatError(f"{path} cannot be read: {error.strerror}") from error
+        found = [re.search(OFFSET.format(band), text) for band in (3, 2, 1)]
+        if all(found):
+            return tuple(float(match[1]) for match in found if match)
+    return ()

@@ -42,6 +42,7 @@ class Scene:
             ]
             for raster in self.rasters:
                 _check_placed(raster)
+            self.offsets = files.offsets
             self.clouds = None if files.clouds is None else CloudBand(files.clouds)
             if self.clouds is not None:
                 self._stack.callback(self.clouds.close)
@@ -97,6 +98,7 @@ class Scene:
             "files": [_absolute(raster.name) for raster in self.rasters],
             "date": self.date,
             "clouds": self.clouds and self.clouds.name,
+            "offsets": list(self.offsets),
             "crs": self.crs.to_string() if len(self.crs.to_string()) < 80 else self.crs.name,
             "size": [self.rasters[0].width, self.rasters[0].height],
             "bands": [list(raster.channels.chosen) for raster in self.rasters],

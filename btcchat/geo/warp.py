@@ -27,7 +27,7 @@ MOST_LOST = 0.02  # share of a window's pixels that a warp may lose inside the f
 
 @dataclass
 class Warped:
-    """values: float32 (H, W, B), with scale and offset applied. valid: bool (H, W)."""
+    """values: float32 (H, W, B), with scale and offsets applied. valid: bool (H, W)."""
 
     values: np.ndarray
     valid: np.ndarray
@@ -54,6 +54,8 @@ class OnGrid:
         size = size or (round(window[2]), round(window[3]))
         parts = [layer.read(window, size) for layer in self._layers]
         values = np.concatenate([values for values, _ in parts], axis=2)
+        if self.scene.offsets:
+            values = values + np.asarray(self.scene.offsets, np.float32)
         valid = np.logical_and.reduce([valid for _, valid in parts])
         if self.scene.clouds is not None:
             valid &= self.scene.clouds.clear(self.grid.wkt, _part_of(self._transform, window, size), size)

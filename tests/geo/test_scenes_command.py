@@ -207,6 +207,35 @@ def test_two_sentinel_2_folders_are_read_as_jpeg_2000_with_one_stretch(tmp_path,
     assert record["counts"] == {"done": 16, "skipped": 0, "failed": 0}
 
 
+METADATA = """<n1:Level-2A_User_Product><BOA_ADD_OFFSET_VALUES_LIST>
+<BOA_ADD_OFFSET band_id="0">-7</BOA_ADD_OFFSET><BOA_ADD_OFFSET band_id="1">-1000</BOA_ADD_OFFSET>
+<BOA_ADD_OFFSET band_id="2">-1001</BOA_ADD_OFFSET><BOA_ADD_OFFSET band_id="3">-1002</BOA_ADD_OFFSET>
+</BOA_ADD_OFFSET_VALUES_LIST></n1:Level-2A_User_Product>"""
+
+
+def test_sentinel_2_folders_from_before_and_after_2022_have_the_same_values(tmp_path):
+    folders = []
+    values = picture().astype(np.uint16) * 12 + 300
+    for day, offset in (("20200822", 0), ("20230822", 1000)):
+        name = f"S2A_MSIL2A_{day}T095032_N0{5 if offset else 2}00_R079_T33TUH_{day}T095034.SAFE"
+        bands = tmp_path / name / "GRANULE" / "L2A_T33TUH" / "IMG_DATA" / "R10m"
+        bands.mkdir(parents=True)
+        for number, band in enumerate(("B04", "B03", "B02")):
+            options = {"driver": "JP2OpenJPEG", "REVERSIBLE": "YES", "QUALITY": 100, "gsd": 10.0, "nodata": 0}
+            stored = values[..., number] + offset + (2 - number if offset else 0)
+            stored[:50, :50] = 0
+            write(bands / f"T33TUH_{day}_{band}_10m.jp2", stored, **options)
+        text = METADATA if offset else "<n1:Level-2A_User_Product></n1:Level-2A_User_Product>"
+        (tmp_path / name / "MTD_MSIL2A.xml").write_text(text)
+        folders.append(tmp_path / name)
+    with Plan([find_files(folder) for folder in folders], Settings(tile=128)) as plan:
+        for date in plan.on_grid:
+            read = date.read((0, 0, 384, 384))
+            assert (read.values[read.valid] == values[read.valid]).all()
+            assert not read.valid[:50, :50].any() and read.valid[50:].all()
+        assert [date["offsets"] for date in plan.record()["dates"]] == [[], [-1002, -1001, -1000]]
+
+
 LANDSAT = ("LC08_L2SP_191031_20160822_20200906_02_T1", "LC09_L2SP_191031_20220822_20230401_02_T1")
 CLOUD, FILL = 0b1011000011101000, 1  # QA_PIXEL of Collection 2: cloud with high confidence, and no data
 
