@@ -134,7 +134,9 @@ class Trainer:
         finally:
             for tracker in self.accelerator.trackers:
                 tracker.finish()
-            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # as it was given, without autocast
+            # As it was given, without accelerate's autocast. Its unwrap_model would import DeepSpeed for this.
+            for name in ("forward", "_original_forward"):
+                vars(self.model).pop(name, None)
         return True
 
     def _prepare(self) -> None:

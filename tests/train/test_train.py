@@ -148,6 +148,7 @@ def test_training_in_bfloat16_keeps_float32_weights(run):
     exact = run(ALL, tune_language_model=True, tune_mm_projector=True, output_dir=f"{trainer.args.output_dir}32")
     assert losses(trainer) == pytest.approx(losses(exact), rel=0.02)
     assert trainer.state.log_history[-1]["train_loss"] != exact.state.log_history[-1]["train_loss"]  # bf16 was used
+    assert not {"forward", "_original_forward"} & vars(trainer.model).keys()  # the model is left without autocast
 
 
 FULL = {"tune_language_model": True, "tune_mm_projector": True, "cc_dropout": 0.3, "save_strategy": "steps"}
