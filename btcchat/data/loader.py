@@ -1,6 +1,5 @@
 """The DataLoader of a training run, over an indexed or a streamed mixture."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
@@ -44,8 +43,6 @@ def train_loader(
 
     For an indexed mixture it ends after an epoch, and ``set_epoch`` shuffles it; for a streamed one it never ends.
     """
-    # Fast tokenizers warn about each forked process otherwise; workers encode one text at a time anyway.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     options: dict[str, Any] = {
         "collate_fn": partial(collate_good, collate=collate),
         "generator": torch.Generator(),  # separate, so that the model's random numbers do not depend on the loader

@@ -1,6 +1,7 @@
 """Load a language model's tokenizer: SentencePiece (LLaMA), byte-level BPE (Qwen2), or any tokenizer.json."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     files exists, or if one cannot be read.
     """
     warn_untested()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise the library warns when a process is forked
     names = ("tokenizer.model", "tokenizer.json", "vocab.json")
     if not any((folder / name).exists() for name in names):
         raise BTCChatError(f"{folder} has no tokenizer: expected {', '.join(names[:2])} or vocab.json with merges.txt")

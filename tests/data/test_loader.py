@@ -136,16 +136,6 @@ def test_an_epoch_of_an_indexed_mixture_has_every_sample_once_with_any_number_of
     assert len(loader) == 10
 
 
-def test_workers_do_not_make_a_fast_tokenizer_warn(root, monkeypatch, capfd):
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    Tokenizer(WordLevel({"a": 0}, unk_token="a")).encode_batch(["a"] * 1000)  # in several threads
-    assert len(list(train_loader(built(root, "rows"), pad, length, Batching(4), num_workers=1))) == 10
-    assert "forked" not in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("readers", [1, 2, 3, 4, 6, 7, 20])  # 7 and more: fewer shards than readers
 def test_every_streamed_record_is_in_one_share(root, readers):
     mixture = built(root, "tar")

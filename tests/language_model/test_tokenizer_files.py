@@ -1,6 +1,8 @@
 """A tokenizer.json of any family is read as it is, whichever version of the tokenizers library wrote it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -68,3 +70,13 @@ def test_a_broken_file_is_one_line_that_names_it(folder):
     (folder / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": [], "merges": [["a"]]}}')
     with pytest.raises(BTCChatError, match="tokenizer.json is not a tokenizer .*; download or save it again$"):
         load_tokenizer(folder)
+
+
+def test_a_fast_tokenizer_does_not_warn_in_forked_processes(folder, monkeypatch, capfd):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    tokenizer = load_tokenizer(folder)
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(
+        ["a"] * 1000
+    )  # in several threads, if allowed
+    subprocess.run([sys.executable, "-c", ""], preexec_fn=lambda: None, check=True)
+    assert tokenizer.is_fast and "forked" not in capfd.readouterr().err
