@@ -5,9 +5,10 @@ Embeddings, the head, the change encoder and the projector are not quantised.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BITS = {"int8": 8, "int4": 4}
+ON_GRID = 0.03  # relative error of int4; weights that were never in 4 bits have 0.06 or more
 TOWER = ("int8",)  # kinds that barely change the tower's features (benchmarks/quantize.py)
 
 
@@ -86,8 +88,21 @@ def quantize(model: "BTCChatModel", kind: str, device: str) -> None:
     else:
         if kind in TOWER and isinstance(model.vision_tower, SiglipTower):
             parts.append("vision_tower")
+        if kind == "int4":
+            _warn_of_grid(linear_layers(model.llm))
         _replace_on_cpu(kind, parts, model.llm, model.vision_tower, loaded=True)
     model.config.quantization = {"kind": cast(QuantizedKind, kind), "parts": parts}
+
+
+def _warn_of_grid(layers: Mapping[str, nn.Linear]) -> None:
+    """Warn if the weights are still close to values of 4 bits, so that int4 rounds back to these."""
+    fitting = [layer.weight for layer in layers.values() if cpu.Int4Linear.fits(layer)]
+    errors = [cpu.int4_error(weight) for weight in fitting[:: max(1, len(fitting) // 8)]]
+    if errors and median(errors) < ON_GRID:
+        logger.warning(
+            "the language model comes from weights of 4 bits, and int4 rounds back to them: what it has learned since "
+            "is lost; use --quantize int8"
+        )
 
 
 def check_savable(model: "BTCChatModel") -> None:

@@ -13,6 +13,7 @@ from btcchat.checkpoint.relayout import export_llava_next
 from btcchat.cli import main
 from btcchat.commands.caption import EXAMPLE
 from btcchat.commands.options import Parser, add_device, model_options
+from btcchat.language_model.linear import linear_layers
 from btcchat.layers.quantized import cpu, cuda
 from btcchat.layers.quantized.cpu import QuantizedLinear
 from btcchat.train.start import DataArguments, ModelArguments, load_model
@@ -46,6 +47,26 @@ def test_the_layers_of_the_language_model_are_quantised_and_its_head_is_not(fold
     assert quantised(model.llm) == quantised(model.llm.get_decoder()) == {"int8": 14, "int4": 12}[kind]  # of 2 layers
     assert quantised(model.vision_tower) == (12 if kind == "int8" else 0)
     assert not quantised(model.change_encoder) and not quantised(model.mm_projector)
+
+
+@pytest.mark.skipif(not cpu.works("int4"), reason="this CPU has no such product")
+def test_int4_of_a_model_trained_from_weights_of_4_bits_gives_a_warning(folder, tmp_path, caplog):
+    """As rounding returns to these weights; with int8 and with weights of another origin nothing is said."""
+    model = load(folder)
+    for layer in linear_layers(model.llm).values():
+        if cpu.Int4Linear.fits(layer):
+            groups = layer.weight.data.unflatten(1, (-1, cpu.GROUP))
+            step = groups.abs().amax(2, keepdim=True) / 8
+            levels = (groups / step).round().clamp(-8, 7)
+            levels[..., 0], levels[..., 1] = -8, 7
+            learned = 0.01 * step * torch.randn(groups.shape, generator=torch.Generator().manual_seed(0))
+            layer.weight.data = (levels * step + learned).flatten(1)
+    model.save_pretrained(tmp_path / "from 4 bits")
+    load(folder, quantize="int4")
+    load(tmp_path / "from 4 bits", quantize="int8")
+    assert "4 bits" not in caplog.text
+    load(tmp_path / "from 4 bits", quantize="int4")
+    assert "int4 rounds back to them: what it has learned since is lost; use --quantize int8" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)

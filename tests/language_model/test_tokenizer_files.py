@@ -75,8 +75,6 @@ def test_a_broken_file_is_one_line_that_names_it(folder):
 def test_a_fast_tokenizer_does_not_warn_in_forked_processes(folder, monkeypatch, capfd):
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     tokenizer = load_tokenizer(folder)
-    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(
-        ["a"] * 1000
-    )  # in several threads, if allowed
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(["a"] * 1000)  # in several threads, if allowed
     subprocess.run([sys.executable, "-c", ""], preexec_fn=lambda: None, check=True)
     assert tokenizer.is_fast and "forked" not in capfd.readouterr().err

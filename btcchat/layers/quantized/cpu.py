@@ -165,6 +165,15 @@ class Int4Linear(QuantizedLinear):
         return y
 
 
+def int4_error(weight: Tensor) -> float:
+    """The error of weights (N, K) in 4 bits, relative to their norm."""
+    whole, (scale, middle) = weight.detach().float(), Int4Linear.rounded(weight.detach().float())[1].float().unbind(2)
+    scale, middle = scale.t()[..., None], middle.t()[..., None]  # (N, K / GROUP, 1)
+    groups = whole.unflatten(1, (-1, GROUP))
+    rounded = ((groups - middle) / scale).round().clamp(-8, 7) * scale + middle
+    return float((rounded - groups).norm() / whole.norm())
+
+
 KINDS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "int4": Int4Linear}
 EMPTY = {"int8": (1, torch.float32), "int4": (2, torch.bfloat16)}  # weights a byte, dtype of the scales
 
