@@ -61,7 +61,9 @@ def opened(monkeypatch) -> list[str]:
     from btcchat.media import images
 
     names, opening = [], images._opened
-    monkeypatch.setattr(images, "_opened", lambda path: names.append(Path(str(path)).name) or opening(path))
+    monkeypatch.setattr(
+        images, "_opened", lambda path, *limit: names.append(Path(str(path)).name) or opening(path, *limit)
+    )
     return names
 
 

@@ -67,7 +67,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, capsys):
     assert main(["score", str(tmp_path / "latin.jsonl")]) == 2
     missing, folder, latin = capsys.readouterr().err.splitlines()
     assert "cannot be read" in missing and "none.jsonl" in missing
-    assert "cannot be read" in folder
+    assert "is not a run of btcchat eval, since it has no run.json; give a run, or a file" in folder
     assert "line 2: not UTF-8 (byte 12; save it as UTF-8)" in latin
 
 
