@@ -96,8 +96,8 @@ def quantize(model: "BTCChatModel", kind: str, device: str) -> None:
 
 def _warn_of_grid(layers: Mapping[str, nn.Linear]) -> None:
     """Warn if the weights are still close to values of 4 bits, so that int4 rounds back to these."""
-    fitting = [layer.weight for layer in layers.values() if cpu.Int4Linear.fits(layer)]
-    errors = [cpu.int4_error(weight) for weight in fitting[:: max(1, len(fitting) // 8)]]
+    fitting = [layer.weight.detach() for layer in layers.values() if cpu.Int4Linear.fits(layer)]
+    errors = [cpu.Int4Linear.error(weight.float()) for weight in fitting[:: max(1, len(fitting) // 8)]]
     if errors and median(errors) < ON_GRID:
         logger.warning(
             "the language model comes from weights of 4 bits, and int4 rounds back to them: what it has learned since "

@@ -136,12 +136,24 @@ class Int4Linear(QuantizedLinear):
         return linear.in_features % GROUP == 0 and linear.out_features % ROWS == 0
 
     @staticmethod
-    def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-        groups = weight.unflatten(1, (-1, GROUP))  # (N, K / GROUP, GROUP)
+    def levels(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """float32 (N, K) -> q, float (N, K / GROUP, GROUP); scale and middle (N, K / GROUP, 1)."""
+        groups = weight.unflatten(1, (-1, GROUP))
         low, high = groups.aminmax(dim=2, keepdim=True)
         scale = ((high - low) / 15).clamp(min=1e-8).bfloat16().float()
         middle = (low + 8 * scale).bfloat16().float()
-        q = ((groups - middle) / scale + 8).round().clamp(0, 15).to(torch.uint8).flatten(1)  # (N, K)
+        return ((groups - middle) / scale + 8).round().clamp(0, 15), scale, middle
+
+    @staticmethod
+    def error(weight: Tensor) -> float:
+        """How far the rounded weights are from float32 (N, K), relative to its norm."""
+        q, scale, middle = Int4Linear.levels(weight)
+        return float((((q - 8) * scale + middle).flatten(1) - weight).norm() / weight.norm())
+
+    @staticmethod
+    def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+        levels, scale, middle = Int4Linear.levels(weight)
+        q = levels.to(torch.uint8).flatten(1)  # (N, K)
         pairs = torch.cat([scale, middle], 2).transpose(0, 1).contiguous().bfloat16()
         return q[:, ::2] << 4 | q[:, 1::2], pairs
 
@@ -163,15 +175,6 @@ class Int4Linear(QuantizedLinear):
     def _multiply(self, x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
         y: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), packed, GROUP, scale)
         return y
-
-
-def int4_error(weight: Tensor) -> float:
-    """The error of weights (N, K) in 4 bits, relative to their norm."""
-    whole, (scale, middle) = weight.detach().float(), Int4Linear.rounded(weight.detach().float())[1].float().unbind(2)
-    scale, middle = scale.t()[..., None], middle.t()[..., None]  # (N, K / GROUP, 1)
-    groups = whole.unflatten(1, (-1, GROUP))
-    rounded = ((groups - middle) / scale).round().clamp(-8, 7) * scale + middle
-    return float((rounded - groups).norm() / whole.norm())
 
 
 KINDS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "int4": Int4Linear}
