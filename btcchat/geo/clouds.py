@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 
+from btcchat.errors import BTCChatError
 from btcchat.media.raster.opening import Opening, raster_driver
 from btcchat.media.source import existing_file
 
@@ -28,6 +29,11 @@ class CloudBand:
         self._opening = Opening(source, raster_driver(source) or "GTiff")
         try:
             self._file = self._opening.dataset()
+            if np.dtype(self._file.dtypes[0]).kind not in "ui":
+                raise BTCChatError(
+                    f"{path} has values of type {self._file.dtypes[0]}, but the classes of a quality band are "
+                    "whole numbers; get the file again, or give --clouds keep"
+                )
         except BaseException:
             self.close()
             raise

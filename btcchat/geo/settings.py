@@ -56,7 +56,7 @@ class Settings:
             raise BTCChatError(f"--gsd is {self.gsd:g}, expected metres on the ground, more than 0")
         if any(not question.strip() for question in self.questions):
             raise BTCChatError("a --question is empty; ask something, e.g. 'Were houses built?'")
-        choose("way with clouds", self.clouds, CLOUDS)
+        choose("value of clouds", self.clouds, CLOUDS)
         object.__setattr__(self, "shift", parse_shift(self.shift))
         choose("map type", self.map_dtype, DTYPES)
         for name in self.formats:
