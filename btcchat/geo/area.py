@@ -10,9 +10,14 @@ from btcchat.errors import BTCChatError
 from btcchat.geo.projection import LONLAT
 from btcchat.media.source import existing_file
 
+POLYGON = 3  # shapely's number of the type; those of several parts, and collections, are higher
+
 
 def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
-    """The union of all polygons in a file (GeoJSON, GeoPackage, Shapefile, ...), and its CRS. Raises BTCChatError."""
+    """The union of all polygons in a file (GeoJSON, GeoPackage, Shapefile, ...), and its CRS. Raises BTCChatError.
+
+    Polygons in collections count; points, lines and empty polygons do not.
+    """
     from pyogrio import list_layers
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.raw import read
@@ -28,10 +33,13 @@ def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
         raise BTCChatError(
             f"--aoi {path} has several layers: {', '.join(layers)[:80]}; save the one you mean to a file"
         )
-    polygons = [shape for shape in shapes if shape is not None and shape.geom_type in ("Polygon", "MultiPolygon")]
-    if not polygons:
+    parts = shapely.get_parts(shapes)
+    while (shapely.get_type_id(parts) > POLYGON).any():  # a part may be a collection itself
+        parts = shapely.get_parts(parts)
+    polygons = parts[(shapely.get_type_id(parts) == POLYGON) & ~shapely.is_empty(parts)]
+    if not len(polygons):
         raise BTCChatError(f"--aoi {path} has no polygon; give a file with at least one")
     crs = CRS.from_user_input(about["crs"]) if about.get("crs") else LONLAT
     if crs.to_epsg() == 4326:
         crs = LONLAT  # files have longitude first, whatever EPSG says
-    return shapely.union_all([shapely.make_valid(shape) for shape in polygons]), crs
+    return shapely.union_all(shapely.make_valid(polygons)), crs

@@ -358,6 +358,24 @@ def test_an_area_of_interest_may_have_parts_on_the_other_side_of_the_earth(pair,
     assert record["grid"]["size"] == [384, 384] and len(rows) == 16
 
 
+def test_the_polygons_of_a_collection_are_an_area_of_interest(pair, tmp_path):
+    area = tmp_path / "area.geojson"
+
+    def collection(*geometries):
+        return {"type": "GeometryCollection", "geometries": list(geometries)}
+
+    point = {"type": "Point", "coordinates": [13.1, 42.8]}
+    land = {"type": "MultiPolygon", "coordinates": [rectangle(13, 42.797, 13.2, 43)]}
+    area.write_text(json.dumps(collection(point, collection(land))))
+    record, rows = run_scenes(pair, tmp_path / "out", aoi=area)
+    assert record["grid"]["size"] == [384, 200] and len(rows) == 8
+    empty = {"type": "Polygon", "coordinates": []}
+    for nothing in (collection(), collection(point, collection(empty)), empty):
+        area.write_text(json.dumps(nothing))
+        with pytest.raises(BTCChatError, match="area.geojson has no polygon; give a file with at least one"):
+            run_scenes(pair, tmp_path / "other", aoi=area)
+
+
 def test_an_area_of_interest_is_one_layer(pair, tmp_path):
     run_scenes(pair, tmp_path / "out")  # its tiles.gpkg has a layer and a table of styles
     area = tmp_path / "out" / "tiles.gpkg"
