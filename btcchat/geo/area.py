@@ -8,6 +8,7 @@ from shapely.geometry.base import BaseGeometry
 
 from btcchat.errors import BTCChatError
 from btcchat.geo.projection import LONLAT
+from btcchat.limits.regular import check_utf8
 from btcchat.media.source import existing_file
 
 POLYGON = 3  # shapely's number of the type; those of several parts, and collections, are higher
@@ -23,6 +24,7 @@ def read_area(path: str | Path) -> tuple[BaseGeometry, CRS]:
     from pyogrio.raw import read
 
     existing_file(path, "area")
+    check_utf8(path, f"--aoi {path}")
     try:
         layers = [name for name, kind in list_layers(str(path)) if kind is not None]  # None: a table
         about, _, geometry, _ = read(str(path), layer=layers[0] if layers else None, columns=[])

@@ -10,6 +10,7 @@ from typing import Any
 from btcchat.errors import BTCChatError
 from btcchat.files import atomic_write, cannot_write, read_json, temporary_files, write_json
 from btcchat.geo.settings import digest
+from btcchat.limits.regular import check_utf8
 from btcchat.outputs.lock import Lock, beside
 
 RUN = "run.json"
@@ -22,8 +23,9 @@ def check(out: Path, *, resume: bool) -> None:
     """Check that a run can be written to the folder, before anything slow is done. Nothing is left there.
 
     Raises BTCChatError if it cannot be created or written, if another process writes it, for a folder of anything but
-    a run, and for one of a run without ``resume``.
+    a run, for one of a run without ``resume``, and for a path that is not UTF-8.
     """
+    check_utf8(out, f"--out {out}")  # for GDAL, which writes the maps when all tiles are done
     parent = out.absolute().parent
     if not parent.is_dir():
         raise BTCChatError(f"the folder of --out does not exist: {parent}")

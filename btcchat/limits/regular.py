@@ -48,6 +48,15 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     return data
 
 
+def check_utf8(path: str | os.PathLike[str], name: str) -> None:
+    """Raise BTCChatError, which begins with ``name``, for a path that is not UTF-8, as GDAL and Arrow need it."""
+    for part in Path(path).parts:
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise BTCChatError(f"{name}: '{part}' in its path is not UTF-8; rename it, or give another path") from None
+
+
 def nameable(path: str | os.PathLike[str]) -> Path:
     """Return ``path`` if a file can have this name. Raises BTCChatError if not."""
     try:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -240,3 +241,14 @@ def test_parquet_is_streamed_on_request(root):
     mixture = streamed(root, "rows.parquet", streaming=True)
     assert [mixture.sample(record) for record in mixture.records(0)] == [PAIR, IMAGE, PAIR, IMAGE, PAIR]
     assert isinstance(streamed(root, "rows.parquet"), Mixture)
+
+
+def test_a_saved_data_set_that_cannot_be_read_is_a_one_line_error(root):
+    embedded(1).save_to_disk(root / "saved")
+    [table] = (root / "saved").glob("*.arrow")
+    table.write_bytes(table.read_bytes()[:300])
+    with pytest.raises(BTCChatError, match=r"^data set .*saved cannot be read: Expected to read"):
+        Records(root / "saved", root)
+    (root / "saved").rename(root / os.fsdecode(b"k\xf6ln"))
+    with pytest.raises(BTCChatError, match=r"'k\\udcf6ln' in its path is not UTF-8; rename it"):
+        Records(root / os.fsdecode(b"k\xf6ln"), root)

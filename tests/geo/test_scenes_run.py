@@ -376,6 +376,16 @@ def test_the_polygons_of_a_collection_are_an_area_of_interest(pair, tmp_path):
             run_scenes(pair, tmp_path / "other", aoi=area)
 
 
+def test_a_path_that_is_not_utf8_is_an_error_before_the_first_tile(pair, tmp_path):
+    bad = tmp_path / os.fsdecode(b"k\xf6ln.geojson")
+    with pytest.raises(BTCChatError, match=r"^--out .*: 'k\\udcf6ln.geojson' in its path is not UTF-8; rename it"):
+        run_scenes(pair, bad)
+    assert not bad.exists()
+    bad.write_text(json.dumps({"type": "Polygon", "coordinates": rectangle(13, 42.797, 13.2, 43)}))
+    with pytest.raises(BTCChatError, match=r"^--aoi .*: 'k\\udcf6ln.geojson' in its path is not UTF-8; rename it"):
+        run_scenes(pair, tmp_path / "out", aoi=bad)
+
+
 def test_an_area_of_interest_is_one_layer(pair, tmp_path):
     run_scenes(pair, tmp_path / "out")  # its tiles.gpkg has a layer and a table of styles
     area = tmp_path / "out" / "tiles.gpkg"

@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
+from btcchat.limits.regular import check_utf8
 
 if TYPE_CHECKING:
     import datasets
@@ -64,15 +67,26 @@ def load(
 
     files: files of the format ``path``. Raises BTCChatError with the library's error in one line.
     """
+    with _one_line(files or path):
+        return library().load_dataset(path, name=subset, data_files=files, split=split, streaming=streaming)
+
+
+def load_saved(folder: str) -> Any:
+    """The ``datasets.Dataset`` that ``save_to_disk`` wrote. Raises BTCChatError as `load` does."""
+    with _one_line(folder):
+        check_utf8(Path(folder).absolute(), f"data set {folder}")
+        return library().load_from_disk(folder)
+
+
+@contextmanager
+def _one_line(name: str | list[str]) -> Iterator[None]:
     datasets = library()
     try:
-        return datasets.load_dataset(path, name=subset, data_files=files, split=split, streaming=streaming)
-    except (
-        OSError,
-        ValueError,
-        datasets.exceptions.DatasetsError,
-    ) as error:  # the exceptions of ``datasets`` and of Arrow
-        raise BTCChatError(f"data set {files or path} cannot be read: {' '.join(str(error).split())}") from error
+        yield
+    except BTCChatError:
+        raise
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:  # ValueError: Arrow's too
+        raise BTCChatError(f"data set {name} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def encoded(dataset: Any) -> Any:

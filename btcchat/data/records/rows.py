@@ -36,7 +36,7 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
     or Parquet files), or ``hub:OWNER/NAME``. Raises BTCChatError if the file does not exist, or if the package
     ``datasets`` is needed but not installed.
     """
-    from btcchat.data.records.arrow_rows import ArrowRows, library, load
+    from btcchat.data.records.arrow_rows import ArrowRows, load, load_saved
 
     text = str(annotation)
     if text.startswith(HUB):
@@ -46,7 +46,7 @@ def open_rows(annotation: str | Path, *, split: str = "train", subset: str | Non
     path = Path(annotation)
     if os.path.isdir(path):
         if (path / "state.json").is_file():
-            return ArrowRows(library().load_from_disk(text), path.name)
+            return ArrowRows(load_saved(text), path.name)
         return ArrowRows(load(text, split=split, subset=subset), path.name)
     if not (path.suffix == ".parquet" and "\0" not in text and glob(text)):
         try:

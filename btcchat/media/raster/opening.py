@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from btcchat.errors import BTCChatError
+from btcchat.limits.regular import check_utf8
 from btcchat.media.notes import once
 from btcchat.media.raster.plain_pnm import as_binary
 from btcchat.media.source import Embedded
@@ -94,8 +95,9 @@ class Opening:
             if self._memory is not None:
                 dataset = self._memory.open(driver=self.driver, **options)
             else:  # an absolute path has no scheme, whatever its name looks like
-                path = str(self.source if str(self.source).startswith("/vsi") else self.source.absolute())  # type: ignore[union-attr]
-                dataset = rasterio.open(path, driver=self.driver, sharing=False, **options)
+                path = self.source.absolute()  # type: ignore[union-attr]
+                check_utf8(path, f"image '{self.source}'")
+                dataset = rasterio.open(str(path), driver=self.driver, sharing=False, **options)
         self._stack.callback(dataset.close)
         _check(dataset, str(self.source))
         return dataset

@@ -1,6 +1,7 @@
 """Only the file itself is read, whatever files it refers to, and only within limits."""
 
 import logging
+import os
 import shutil
 import struct
 import subprocess
@@ -156,3 +157,16 @@ def test_gdal_caches_its_blocks_while_it_reads(tmp_path):
     path = write(tmp_path / "a.tif", scene("counts"))
     with Raster(path) as raster, raster._opening.reading():
         assert 2**20 <= int(rasterio.env.get_gdal_config("GDAL_CACHEMAX")) <= 2**28
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_path_that_is_not_utf8_is_an_error_that_names_the_part(tmp_path, monkeypatch):
+    """GDAL takes no other paths; the image is not damaged."""
+    bad = os.fsdecode(b"k\xf6ln")
+    (tmp_path / bad).mkdir()
+    write(tmp_path / "a.tif", np.zeros((64, 64, 1), np.uint8)).rename(tmp_path / bad / "a.tif")
+    monkeypatch.chdir(tmp_path / bad)
+    with pytest.raises(BTCChatError) as caught:
+        load_image("a.tif")
+    fault = r"image 'a.tif': 'k\udcf6ln' in its path is not UTF-8; rename it, or give another path"
+    assert str(caught.value) == fault
