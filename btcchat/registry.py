@@ -24,10 +24,11 @@ loading: ContextVar[str | None] = ContextVar("loading", default=None)
 
 @dataclass(frozen=True)
 class Row(Generic[T]):
-    """A part, and the module that registered it."""
+    """A part, the plugin or module that registered it, and the module whose code did."""
 
     part: T
     origin: str
+    code: str
 
 
 class Registry(MutableMapping[str, T]):
@@ -39,19 +40,20 @@ class Registry(MutableMapping[str, T]):
 
     def __init__(self, kind: str, rows: Mapping[str, T]) -> None:
         self.kind = kind
-        self._rows = {name: Row(part, OURS) for name, part in rows.items()}
+        self._rows = {name: Row(part, OURS, OURS) for name, part in rows.items()}
         REGISTRIES[kind] = self
 
     def __getitem__(self, name: str) -> T:
         return self._rows[name].part
 
     def __setitem__(self, name: str, part: T) -> None:
-        origin, there = loading.get() or _caller(), self._rows.get(name)
+        code, there = _caller(), self._rows.get(name)
+        origin = loading.get() or code
         if there is not None and not (there.origin == origin and _names(there.part) == _names(part) != []):
             raise BTCChatError(
                 f"{self.kind} '{name}' is registered already (by {there.origin}); {origin} must use another name"
             )
-        self._rows[name] = Row(part, origin)
+        self._rows[name] = Row(part, origin, code)
 
     def __delitem__(self, name: str) -> None:
         del self._rows[name]
@@ -65,6 +67,10 @@ class Registry(MutableMapping[str, T]):
     def origin(self, name: str) -> str | None:
         """The module that registered ``name``: a plugin, `OURS` or `MAIN`; None if it is not in the table."""
         return self._rows[name].origin if name in self._rows else None
+
+    def origins(self, name: str) -> tuple[str, str]:
+        """`origin` of a row, and the module whose code added it: another one if a plugin imports a second plugin."""
+        return self._rows[name].origin, self._rows[name].code
 
     def find(self, name: str) -> T:
         """The part ``name``; it may be of an enabled or installed plugin that is not imported yet.

@@ -135,12 +135,19 @@ def without_parts() -> list[str]:
 
 def owner(origin: str) -> str:
     """The enabled plugin to which a row belongs: the module ``origin`` that registered it, or a package around it."""
-    return next((module for module in _loaded if f"{origin}.".startswith(f"{module}.")), origin)
+    return next((module for module in _loaded if _within(origin, module)), origin)
+
+
+def _within(origin: str, module: str) -> bool:
+    return f"{origin}.".startswith(f"{module}.")
 
 
 def _adds(module: str) -> dict[str, list[str]]:
-    """Kind -> names of the rows of a plugin."""
-    rows = {kind: [n for n in table if owner(table.origin(n) or "") == module] for kind, table in REGISTRIES.items()}
+    """Kind -> names of the rows of a plugin, also of those that another plugin added by importing it."""
+    rows = {
+        kind: [name for name in table if any(_within(origin, module) for origin in table.origins(name))]
+        for kind, table in REGISTRIES.items()
+    }
     return {kind: names for kind, names in sorted(rows.items()) if names}
 
 

@@ -40,12 +40,13 @@ def missing(module: str, error: BaseException) -> str | None:
 
 def _forget(module: str, imported: set[str]) -> None:
     """Undo what a plugin did before it failed, so that it can be imported again once it is fixed."""
+    packages = {module.partition(".")[0]}
     for table in REGISTRIES.values():
         for name in [name for name in table if table.origin(name) == module]:
+            packages |= {origin.partition(".")[0] for origin in table.origins(name)}
             del table[name]
-    package = module.partition(".")[0]
     for name in set(sys.modules) - imported:
-        if name.partition(".")[0] == package:
+        if name.partition(".")[0] in packages:
             del sys.modules[name]
 
 

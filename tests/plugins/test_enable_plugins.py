@@ -146,6 +146,16 @@ def test_a_broken_plugin_leaves_nothing_registered_and_can_be_repaired(here):
     assert "gated" in CHANGE_ENCODERS
 
 
+def test_what_a_broken_plugin_imported_registers_again(gated, here):
+    (here / "broken.py").write_text(f"import {gated}\n1 / 0")
+    sys.path.append(str(here))
+    with pytest.raises(BTCChatError, match="ZeroDivisionError"):
+        plugins.enable("broken")
+    assert "gated" not in CHANGE_ENCODERS
+    plugins.enable(gated)
+    assert "gated" in CHANGE_ENCODERS
+
+
 def test_a_broken_plugin_of_the_environment_stops_only_commands_that_need_it(here, monkeypatch, capsys):
     (here / "broken.py").write_text("1 / 0")
     sys.path.append(str(here))
@@ -180,3 +190,17 @@ def test_an_unknown_name_names_the_plugins_that_registered_nothing(gated, here, 
 def test_an_unknown_name_does_not_name_plugins_that_registered_something(gated, capsys):
     assert main(["score", "p.jsonl", "--preset", "mine", "--plugin", gated]) == 2
     assert capsys.readouterr().err.endswith("or enable the plugin that adds it: --plugin MODULE\n")
+
+
+def test_a_plugin_that_another_one_imported_counts_as_registered(gated, here, capsys):
+    (here / "outer.py").write_text(f"import {gated}")
+    (here / "pack").mkdir()
+    (here / "pack/__init__.py").write_text("import pack.encoder")
+    (here / "pack/encoder.py").write_text(GATED.replace('"gated"', '"packed"'))
+    for module in ("outer", gated, "pack", "pack.encoder"):
+        assert main([*LIST, "--plugin", module]) == 0
+    names = {"outer": "gated", gated: "gated", "pack": "packed", "pack.encoder": "packed"}
+    assert {one.module: one.adds for one in plugins.enabled()} == {
+        module: {"change encoder": [name]} for module, name in names.items()
+    }
+    assert not plugins.without_parts()
