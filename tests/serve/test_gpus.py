@@ -60,6 +60,7 @@ def test_processes_take_gpus_in_turn_and_one_that_replaces_another_takes_its_gpu
 
 def test_a_replica_of_the_server_takes_its_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "end_with_parent", lambda: None)
+    monkeypatch.setattr(server, "HANGUP", None)
     monkeypatch.setattr(logging.getLogger("btcchat"), "handlers", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     monkeypatch.setattr(server, "visible_gpus", lambda: ["3", "5"])

@@ -29,6 +29,7 @@ GPUS = "BTCCHAT_SERVE_GPUS"  # environment variable with the GPUs that replicas 
 OTHER_ADDRESS = "give another --port, or an address of this machine, e.g. --host 127.0.0.1"
 CONNECTIONS = 1000  # at most, of one process
 HEALTH_SECONDS = 60  # a replica that does not respond for so long is replaced
+HANGUP: Any = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 FAILED_TO_START = 3  # the exit code at which uvicorn does not replace a process
 
 
@@ -99,12 +100,17 @@ class Replicas(Multiprocess):
         self.ended_by = signal.SIGTERM
         super().handle_term()
 
+    def handle_hup(self) -> None:
+        """uvicorn would start all processes again, and outlive the terminal."""
+        self.ended_by = HANGUP
+        self.should_exit.set()
+
 
 def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> None:
     os.environ[SETTINGS] = settings.to_json()
     os.environ[GPUS] = ",".join(visible_gpus())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // replicas)))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number}
     app = f"{__name__}:replica"
     config = uvicorn.Config(
         app, factory=True, workers=replicas, timeout_worker_healthcheck=HEALTH_SECONDS, **options(settings)
@@ -112,16 +118,20 @@ def _serve_replicas(settings: Settings, own: socket.socket, replicas: int) -> No
     with TemporaryDirectory(prefix="btcchat-metrics-") as folder:
         os.environ[FOLDER] = folder
         processes = Replicas(config, [own])
+        if handlers.get(HANGUP) == signal.SIG_IGN:
+            signal.signal(HANGUP, signal.SIG_IGN)  # nohup; uvicorn has replaced it
         processes.run()
     if processes.ended_by is None:
         raise BTCChatError("a process of --replicas could not be started; see its error message above")
-    signal.signal(processes.ended_by, handlers[processes.ended_by])  # type: ignore[index]
+    signal.signal(processes.ended_by, handlers[processes.ended_by])
     signal.raise_signal(processes.ended_by)
 
 
 def replica() -> ASGIApp:
     """The app of one of several processes; uvicorn calls this in each."""
     end_with_parent()
+    if HANGUP:
+        signal.signal(HANGUP, signal.SIG_IGN)  # the parent lets the answers finish, as after SIGTERM
     take_turn(os.environ[GPUS].split(","), Path(os.environ[FOLDER]))
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("btcchat: %(message)s"))

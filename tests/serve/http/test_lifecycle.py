@@ -156,11 +156,11 @@ def test_ten_times_the_queue_is_refused_without_growing(started, capsys):
 
 
 @contextmanager
-def command(*flags: str):
-    """-> the process of ``btcchat serve`` and its address, once the model is loaded."""
+def command(*flags: str, **options):
+    """options: of Popen. -> the process of ``btcchat serve`` and its address, once the model is loaded."""
     words = [sys.executable, "-m", "btcchat", "serve", "--port", "0", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, **options) as process:
         try:
             printed, found = "", None  # Ray's own lines come before it
             while not found:
@@ -267,6 +267,24 @@ def test_replicas_share_a_port_and_their_metrics():
         assert process.wait(100) == 143
         wait_until(lambda: not any(map(lives, children)))  # Python's own resource tracker ends a little later
         assert "Warning" not in process.stderr.read()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal")
+@pytest.mark.parametrize("nohup", [False, True])
+def test_replicas_end_with_their_terminal_unless_it_was_nohup(nohup):
+    heed = signal.SIG_IGN if nohup else signal.SIG_DFL
+    options = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGHUP, heed)}
+    with command("--replicas", "2", **options) as (process, url):
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGHUP)  # as the system does when a terminal is closed
+        if nohup:
+            time.sleep(3)
+            assert process.poll() is None and all(map(lives, children))
+            return
+        assert process.wait(100) == -signal.SIGHUP
+        wait_until(lambda: not any(map(lives, children)))
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.slow
