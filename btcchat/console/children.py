@@ -21,6 +21,9 @@ def end_with_parent(*_: object) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # it died earlier, while this process was starting
+            signal.raise_signal(signal.SIGKILL)
 
 
 @contextmanager

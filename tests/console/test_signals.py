@@ -143,6 +143,24 @@ def test_a_signal_is_not_lost_where_python_ignores_exceptions(tmp_path, end, cod
         process.kill()
 
 
+def test_a_child_ends_whose_parent_died_while_it_was_starting(tmp_path):
+    (tmp_path / "early.py").write_text(
+        "import os, sys, time\nfrom multiprocessing import get_context\nfrom pathlib import Path\n"
+        "from btcchat.console.children import end_with_parent\n"
+        "def work(folder):\n    parent = os.getppid()\n"
+        "    Path(folder, 'child.pid').write_text(str(os.getpid()))\n"
+        "    while os.getppid() == parent:\n        time.sleep(0.1)\n"
+        "    end_with_parent()\n    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    get_context('spawn').Process(target=work, args=sys.argv[1:]).start()\n    time.sleep(600)\n"
+    )
+    process = start(tmp_path, tmp_path / "early.py", tmp_path)
+    pid = pid_in(tmp_path / "child.pid")
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    assert ended(pid)
+
+
 def test_data_workers_end_with_a_killed_parent(tmp_path):
     (tmp_path / "loader.py").write_text(
         "import os, sys, time\nfrom pathlib import Path\nfrom torch.utils.data import DataLoader\n"
