@@ -40,6 +40,11 @@ class Grid:
         x, y = self.transform @ (self.width / 2, self.height / 2)
         return math.sqrt(-self.transform.a * self.transform.e) * projection.ground_unit(self.crs, x, y)
 
+    @cached_property
+    def up_is_north(self) -> bool:
+        """Whether the top of the grid is its north, rather than another of the eight winds."""
+        return abs(projection.bearing(self.crs, *self.transform @ (self.width / 2, self.height / 2))) < 22.5
+
     def polygon(self, left: float, top: float, width: float, height: float) -> Polygon:
         """The outline of a window of pixels, in the CRS."""
         x0, y0 = self.transform @ (left, top)

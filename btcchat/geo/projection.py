@@ -106,6 +106,12 @@ def metres(crs: CRS, x: float, y: float) -> tuple[float, float]:
     return east / step, north / step
 
 
+def bearing(crs: CRS, x: float, y: float) -> float:
+    """The direction of y at a place, in degrees clockwise from north, -180 to 180: in polar systems it may be any."""
+    lon, lat = to_lonlat(crs).transform([x, x], [y, y + 10.0])
+    return float(GEOD.inv(lon[0], lat[0], lon[1], lat[1])[0])
+
+
 def unit(crs: CRS) -> float:
     """The unit of a projected CRS in metres, as the CRS defines it: 0.3048 for feet."""
     return float(crs.axis_info[0].unit_conversion_factor)

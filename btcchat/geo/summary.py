@@ -67,9 +67,12 @@ def _claim(claim: tuple[str, str], numbers: Sequence[int], tiles: Tiles) -> str:
 
 
 def region(numbers: Sequence[int], tiles: Tiles) -> str | None:
-    """Where most of the tiles are: "mostly in the north-east", "in the south"; None if they are everywhere."""
+    """Where most of the tiles are: "mostly in the north-east", "in the south"; None if they are everywhere.
+
+    Also None for a grid whose top is not its north, as in a polar CRS.
+    """
     rows, columns = len(tiles.tops), len(tiles.lefts)
-    if max(rows, columns) < 2:
+    if max(rows, columns) < 2 or not tiles.grid.up_is_north:
         return None
     vertical = _part([tiles.place(number)[0] for number in numbers], rows, "north", "south")
     horizontal = _part([tiles.place(number)[1] for number in numbers], columns, "west", "east")

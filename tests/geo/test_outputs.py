@@ -283,3 +283,13 @@ def test_a_region_is_named_only_where_most_tiles_are(run, tmp_path):
     assert region([columns - 1, 2 * columns - 1], tiles) == "in the north-east"
     assert region(list(range(len(tiles))), tiles) is None
     assert region([0, 1, columns, columns + 1, len(tiles) - 1], tiles) == "mostly in the north-west"
+
+
+@pytest.mark.parametrize(("y", "place"), [(1_500_000, "in the north"), (-1_500_000, None)])
+def test_no_region_is_named_where_the_top_of_the_grid_is_not_its_north(tmp_path, y, place):
+    """In Antarctica, the top of the grid is north at longitude 0, and south at longitude 180."""
+    from tests.geo.test_grid import choose_grid, opened
+
+    scene = write(tmp_path / "a.tif", picture(600), crs="EPSG:3031", corner=(-150, y), gsd=1.0)
+    tiles = Tiles(choose_grid(opened(scene, scene), crs="EPSG:3031", aoi=None)[0], 128, 0.125)
+    assert region(range(len(tiles.lefts)), tiles) == place
