@@ -34,6 +34,7 @@ from btcchat.checkpoint.parts import (
     projector_of,
     read_image_processor,
     read_tokenizer,
+    record_defaults,
     resize_tower,
     token_layout,
     vision_tower_of,
@@ -188,6 +189,7 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
         stored = {name: layer for name, layer in layers.items() if name not in fresh}
         _load_layers(stored, source.mm_projector, partial(load_strict, device=device, dtype=dtype))
     config.record_plugins()
+    record_defaults(config)
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,

@@ -195,7 +195,7 @@ def check_parts(path: Path, parts: dict) -> None:
         *("siglip", model.vision_tower.resolution, model.vision_tower.hidden_size),
     )
     assert tower["select_layers"] == model.config.select_layers
-    assert parts["mm_projector"] == {"type": "mlp_downsample", "options": {}}
+    assert parts["mm_projector"] == {"type": "mlp_downsample", "options": {"token_order": "column"}}
     assert (parts["llm"]["type"], parts["llm"]["width"]) == ("llama", model.config.hidden_size)
 
 
@@ -207,7 +207,8 @@ def test_a_report_names_the_parts_of_the_model(root, tmp_path):
     options = ", ".join(f"{name} {value}" for name, value in parts["change_encoder"]["options"].items())
     tokens = parts["change_encoder"]["tokens_per_pair"]
     assert f"<dt>change encoder</dt><dd>attentive ({options}); 1 segment, {tokens} tokens per pair</dd>" in text
-    assert "<dt>vision tower</dt><dd>siglip, " in text and "<dt>projector</dt><dd>mlp_downsample</dd>" in text
+    assert "<dt>vision tower</dt><dd>siglip, " in text
+    assert "<dt>projector</dt><dd>mlp_downsample (token_order column)</dd>" in text
     assert "<dt>language model</dt><dd>llama, " in text and "conv_version &quot;v1&quot;" in text
 
 
