@@ -120,6 +120,15 @@ def test_a_fresh_kind_has_its_own_defaults_and_options_override_the_checkpoints(
     assert removed.config.change_encoder == {"change_encoder_type": "concat"}
 
 
+def test_the_weights_of_a_replaced_part_are_counted_once(folders, caplog):
+    caplog.set_level("INFO")
+    BTCChat.from_pretrained(folders / "base", device="cpu", **MINE)
+    stored = load_file(folders / "base/mm_projector/model.safetensors")
+    count = sum(key.startswith("layers.change.") for key in stored)
+    lines = [message for message in caplog.messages if "replaced parts" in message]
+    assert len(lines) == 1 and f": {count} weights of replaced parts are not read (layers.change." in lines[0]
+
+
 def test_the_same_seed_draws_the_same_weights(source):
     def weights(seed: int, **more) -> torch.Tensor:
         torch.manual_seed(seed)
