@@ -251,6 +251,17 @@ def test_a_set_of_a_file_named_in_the_mixture_has_its_own_splits(root, tmp_path)
     assert 'most frequent in train: "a lake dried up ." for all' in metrics["notes"]
 
 
+def test_a_report_finds_a_file_named_in_the_mixture_from_another_folder(root, tmp_path, monkeypatch):
+    write_rows(root / "mine_test.jsonl", [pair(0), pair(1)])
+    (tmp_path / "mine.yaml").write_text("mine: {annotation: 'mine_{split}.jsonl', images: ., splits: [test]}")
+    monkeypatch.chdir(tmp_path)
+    few = ["--max-new-tokens", "2", "--train", "none"]
+    assert main(words(root, "mine.yaml:mine@first:1", tmp_path / "run", *few)) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["report", str(tmp_path / "run")]) == 0
+
+
 def test_a_baseline_is_written_as_the_references_are(root, tmp_path):
     write_rows(root / "bad.jsonl", [pair(n, captions=["The scene is the same as before."]) for n in range(2)])
     train = [f"{SAME} .", "The scene is the same as before.", "The scene is the same as before."]
