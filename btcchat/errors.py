@@ -60,6 +60,11 @@ def unknown(kind: str, name: str, table: Iterable[str]) -> str:
     return f"unknown {kind} '{name}'{hint}; choose from {', '.join(sorted(table))}"
 
 
+def number(value: object) -> str:
+    """A value for a message, with whole floats as they are typed: 2, not 2.0."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def listed(items: Sequence[str], noun: str) -> str:
     """``7 ids 'a', 'b', 'c', 'd', 'e' and 2 more``, for an error about several items."""
     shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -4,7 +4,8 @@ Each table is next to its parts (`btcchat.change_encoder.CHANGE_ENCODERS`, ...).
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
@@ -107,6 +108,22 @@ def build_part(kind: str, name: str, part: Callable[..., Any], options: Mapping[
             choices = f"choose from {', '.join(known)}" if known else "it has none"
             raise BTCChatError(f"unknown option '{option}' of {kind} '{name}'; {choices}")
     return construct(kind, name, part, **sizes, **options)
+
+
+def defaults(part: Callable[..., Any], sizes: Collection[str]) -> dict[str, Any]:
+    """Option -> its default, for the options of a part whose default is the same after a round trip through JSON.
+
+    sizes: the arguments that are not options. A default such as a class or a tuple cannot be stored in a config.json.
+    """
+    values = {name: one.default for name, one in inspect.signature(part).parameters.items() if name not in sizes}
+    return {name: value for name, value in values.items() if _is_json(value)}  # Parameter.empty is not
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _names(part: object) -> list[tuple[str, str]]:

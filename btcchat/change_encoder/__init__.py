@@ -17,7 +17,7 @@ from btcchat.change_encoder.contract import check_attributes
 from btcchat.change_encoder.difference_aware import DifferenceAwareEncoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule
 from btcchat.errors import BTCChatError
-from btcchat.registry import Registry, build
+from btcchat.registry import Registry, build, defaults
 
 CHANGE_ENCODERS: Registry[type[ChangeEncoder]] = Registry(
     "change encoder",
@@ -44,9 +44,8 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encoder_defaults(name: str) -> dict[str, Any]:
-    """Option -> its default, for the change encoder ``name``."""
-    parameters = _parameters(name)
-    return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+    """Option -> its default, for the change encoder ``name``; see `defaults`."""
+    return defaults(CHANGE_ENCODERS.find(name), SIZES)
 
 
 def has_option(name: str, option: str) -> bool:

@@ -12,9 +12,7 @@ from btcchat.checkpoint.facts import ModelParts, Prompts
 from btcchat.checkpoint.folder import EncoderChoice, open_checkpoint
 from btcchat.checkpoint.parts import token_layout
 from btcchat.multimodal_encoder import MODEL_TYPES
-from btcchat.multimodal_projector import projector_name
-
-SIZES = ("hidden_size", "grid", "num_depths")  # arguments of a change encoder that follow from the vision tower
+from btcchat.multimodal_projector import projector_defaults, projector_name
 
 
 def describe_checkpoint(
@@ -35,14 +33,14 @@ def describe(config: BTCChatConfig) -> ModelParts:
     layout, tower = token_layout(config)
     encoder = canonical(config.known_change_encoder)
     name = encoder.pop("change_encoder_type")
-    projector = {key: value for key, value in config.mm_projector.items() if key != "mm_projector_type"}
+    projector = projector_defaults(config.mm_projector) | {**config.mm_projector}
+    projector.pop("mm_projector_type", None)
     stored, llm = config.vision_tower, config.llm
-    options = encoder_defaults(name) | encoder
     kind = str(stored.get("vision_tower_type") or stored.get("model_type"))
     return {
         "change_encoder": {
             "type": name,
-            "options": {key: value for key, value in options.items() if key not in SIZES},
+            "options": encoder_defaults(name) | encoder,
             "segments": layout.change_segments,
             "tokens_per_pair": layout.change_segments * layout.change_tokens,
         },

@@ -23,7 +23,7 @@ class TowerFacts(TypedDict):
 
 class ProjectorFacts(TypedDict):
     type: str
-    options: dict[str, Any]
+    options: dict[str, Any]  # likewise
 
 
 class LLMFacts(TypedDict):

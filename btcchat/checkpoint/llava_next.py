@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from btcchat.change_encoder import canonical, encoder_defaults
 from btcchat.checkpoint.config import BTCChatConfig, check_supported, read_config, read_layers
 from btcchat.checkpoint.hub import resolve
 from btcchat.checkpoint.layout import CheckpointSource
@@ -238,7 +239,8 @@ def published_config(config: BTCChatConfig, vision_tower: str | None = None) -> 
 
 
 def _published(config: BTCChatConfig, vision_tower: str | None) -> dict[str, object]:
-    options: dict[str, Any] = {**config.known_change_encoder}
+    stored = canonical(config.known_change_encoder)
+    options = encoder_defaults(stored["change_encoder_type"]) | stored
     resampler = _inverse("change encoder", RESAMPLERS, options.pop("change_encoder_type"))
     _inverse("language model", MODEL_TYPES, config.llm.get("model_type"))
     _inverse("vision tower", {"siglip": "siglip"}, config.vision_tower.get("vision_tower_type", "siglip"))

@@ -34,6 +34,7 @@ from btcchat.checkpoint.parts import (
     projector_of,
     read_image_processor,
     read_tokenizer,
+    record_defaults,
     resize_tower,
     token_layout,
     vision_tower_of,
@@ -186,8 +187,12 @@ def _build(cls: type[Model], source: CheckpointSource, placement: Placement, *, 
     if source.mm_projector is not None:
         layers = {"single": projector, "change": change_encoder}
         stored = {name: layer for name, layer in layers.items() if name not in fresh}
-        _load_layers(stored, source.mm_projector, partial(load_strict, device=device, dtype=dtype))
+        replaced = _load_layers(stored, source.mm_projector, partial(load_strict, device=device, dtype=dtype))
+        if replaced:
+            folder = source.mm_projector.folder
+            logger.info("%s: %d weights of replaced parts are not read (%s ...)", folder, len(replaced), replaced[0])
     config.record_plugins()
+    record_defaults(config)
     model = cls(
         vision_tower=tower,
         change_encoder=change_encoder,
@@ -222,20 +227,16 @@ def _empty_layers(config: BTCChatConfig, tower: VisionTowerModule, fresh: Collec
     return layers
 
 
-def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[..., object]) -> None:
+def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[..., object]) -> list[str]:
     """``load`` (`load_strict`, or `match_strict` to compare only) the weights of mm_projector/ into ``layers``.
 
     ``single`` is the projector and ``change`` the change encoder; the weights of one that is not among ``layers`` are
-    not read. UniRS names the projector layers.single.*, original VILA-1.5 layers.*.
+    not read, and their keys are returned. UniRS names the projector layers.single.*, original VILA-1.5 layers.*.
     """
     single = "layers.single." if any(key.startswith("layers.single.") for key in weights.places) else "layers."
     prefixes = {"layers.change.": "change", single: "single"}  # in this order: "layers." matches both
     owner = {key: next((prefixes[p] for p in prefixes if key.startswith(p)), None) for key in weights.places}
     replaced = [key for key, layer in owner.items() if layer is not None and layer not in layers]
-    if replaced:
-        logger.info(
-            "%s: %d weights of replaced parts are not read (%s ...)", weights.folder, len(replaced), replaced[0]
-        )
     kept = {key: place for key, place in weights.places.items() if key not in replaced}
     load(
         nn.ModuleDict(layers),
@@ -243,6 +244,7 @@ def _load_layers(layers: dict[str, nn.Module], weights: Weights, load: Callable[
         prefixes={old: f"{new}." for old, new in prefixes.items()},
         unused=[*llava_next.UNUSED_KEYS, *(r"layers\.change\." + pattern for pattern in UNUSED_CHANGE_KEYS)],
     )
+    return replaced
 
 
 def pick_device(device: str) -> str:

@@ -1,16 +1,17 @@
 """Build a model's parts from its config, and count the tokens they make of a sample. No weights are read."""
 
 from functools import partial
+from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
-from btcchat.change_encoder import build_change_encoder, canonical
+from btcchat.change_encoder import build_change_encoder, canonical, encoder_defaults
 from btcchat.change_encoder.contract import Sizes as EncoderSizes
 from btcchat.change_encoder.contract import check_encoder
 from btcchat.change_encoder.protocol import ChangeEncoder, ChangeEncoderModule, PoolsTokens
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.layout import CheckpointSource
-from btcchat.checkpoint.schema import PreprocessorConfig
+from btcchat.checkpoint.schema import ChangeEncoderConfig, PreprocessorConfig, ProjectorConfig
 from btcchat.errors import BTCChatError
 from btcchat.language_model.tokenizer import load_tokenizer
 from btcchat.layers.empty_weights import init_empty_weights
@@ -18,7 +19,7 @@ from btcchat.multimodal_encoder import build_vision_tower, tower_name
 from btcchat.multimodal_encoder.contract import check_tower
 from btcchat.multimodal_encoder.preprocess import ImageProcessor
 from btcchat.multimodal_encoder.protocol import VisionTower, VisionTowerModule
-from btcchat.multimodal_projector import build_projector, projector_name
+from btcchat.multimodal_projector import build_projector, projector_defaults, projector_name
 from btcchat.multimodal_projector.contract import Sizes as ProjectorSizes
 from btcchat.multimodal_projector.contract import check_projector
 from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
@@ -45,6 +46,17 @@ def projector_of(config: BTCChatConfig, tower: VisionTower) -> ProjectorModule:
     )
     projector.num_tokens(tower.num_tokens)  # raises here if the two do not fit
     return projector
+
+
+def record_defaults(config: BTCChatConfig) -> None:
+    """Store the defaults of options that the configs of the change encoder and the projector leave out.
+
+    A saved model keeps them if a later version of a plugin has other defaults.
+    """
+    encoder = canonical(config.known_change_encoder)
+    options = encoder_defaults(encoder["change_encoder_type"]) | encoder
+    config.change_encoder = cast(ChangeEncoderConfig, options)
+    config.mm_projector = cast(ProjectorConfig, projector_defaults(config.mm_projector) | {**config.mm_projector})
 
 
 def check_parts(

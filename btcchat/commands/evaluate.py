@@ -21,7 +21,7 @@ from btcchat.commands.options import (
     reading,
 )
 from btcchat.console.messages import say
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, number
 
 if TYPE_CHECKING:
     from btcchat.eval.runs.ranks import Ranks
@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
         raise BTCChatError("--temperature and --num-beams cannot be combined; give one of them")
     threshold = args.mask_threshold
     if threshold is not None and not (args.masks and 0 <= threshold <= 1):
-        raise BTCChatError(f"--mask-threshold {threshold}: expected a number from 0 to 1, together with --masks")
+        raise BTCChatError(
+            f"--mask-threshold {number(threshold)}: expected a number from 0 to 1, together with --masks"
+        )
     check_clues(args)
     reading(args)  # its faults are reported before the model is loaded
     answering = GenerationOptions(**generation(args), num_beams=args.num_beams)

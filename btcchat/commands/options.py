@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from btcchat.checkpoint.hub import DEMONSTRATION
 from btcchat.console.messages import say
 from btcchat.console.parser import HelpParser
-from btcchat.decoding.options import GenerationOptions
+from btcchat.decoding.options import NUMBERS, GenerationOptions
 from btcchat.errors import BTCChatError, one_line
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def add_generation(add: AddArgument) -> None:
     add("--max-new-tokens", type=at_least_1, default=128, metavar="N", help="maximum tokens of an answer (default 128)")
     add(
         "--temperature",
-        type=at_least_0,
+        type=_option_value("temperature"),
         default=0.0,
         metavar="T",
         help="above 0: sample the answers (default 0: greedy)",
@@ -146,11 +146,10 @@ def _option_value(name: str) -> Callable[[str], float]:
         try:
             given: dict[str, Any] = {name: float(text)}
             value: float = getattr(GenerationOptions(**given), name)
-        except BTCChatError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+        except ValueError:  # BTCChatError is one too
+            raise argparse.ArgumentTypeError(f"got '{text}', expected {NUMBERS[name][2]}") from None
         return value
 
-    parse.__name__ = "number"  # argparse: invalid number value
     return parse
 
 

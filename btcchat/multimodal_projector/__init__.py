@@ -12,7 +12,7 @@ from btcchat.multimodal_projector.contract import check_attributes
 from btcchat.multimodal_projector.mlp import Identity, Linear, MLPGelu
 from btcchat.multimodal_projector.mlp_downsample import MLPDownsample
 from btcchat.multimodal_projector.protocol import Projector, ProjectorModule
-from btcchat.registry import Registry, build
+from btcchat.registry import Registry, build, defaults
 
 # Each is built as Projector(in_features=, out_features=, **options); "mlpNx_gelu" stands for any N.
 PROJECTORS: Registry[type[Projector]] = Registry(
@@ -25,6 +25,9 @@ PROJECTORS: Registry[type[Projector]] = Registry(
     },
 )
 
+LAYERS = re.compile(r"mlp([1-9]\d?)x_gelu")
+SIZES = ("in_features", "out_features")  # each is built with these, besides its options
+
 
 def build_projector(config: Mapping[str, Any], *, in_features: int, out_features: int) -> ProjectorModule:
     """Build the projector named by ``config["mm_projector_type"]``; all other keys are its options.
@@ -35,7 +38,7 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
     options = dict(config)
     name = projector_name(options)
     options.pop("mm_projector_type", None)
-    if match := re.fullmatch(r"mlp([1-9]\d?)x_gelu", name):
+    if match := LAYERS.fullmatch(name):
         name, options["num_layers"] = "mlpNx_gelu", int(match[1])
     elif name == "mlpNx_gelu" and "num_layers" not in options:
         raise BTCChatError("projector 'mlpNx_gelu' needs a number of layers N, as in 'mlp2x_gelu'")
@@ -43,6 +46,12 @@ def build_projector(config: Mapping[str, Any], *, in_features: int, out_features
     projector: ProjectorModule = build(PROJECTORS, name, options, **sizes)
     check_attributes(name, projector)
     return projector
+
+
+def projector_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Option -> its default, for the projector that ``config`` describes; see `defaults`."""
+    name = projector_name(config)
+    return defaults(PROJECTORS.find("mlpNx_gelu" if LAYERS.fullmatch(name) else name), SIZES)
 
 
 def projector_name(config: Mapping[str, Any]) -> str:

@@ -19,7 +19,14 @@ from transformers import PreTrainedTokenizerBase
 
 from btcchat.api import BTCChat
 from btcchat.checkpoint.config import BTCChatConfig
-from btcchat.checkpoint.parts import change_encoder_of, check_parts, layout_of, projector_of, vision_tower_of
+from btcchat.checkpoint.parts import (
+    change_encoder_of,
+    check_parts,
+    layout_of,
+    projector_of,
+    record_defaults,
+    vision_tower_of,
+)
 from btcchat.language_model import build_language_model
 from btcchat.language_model.llama_tokenizer import LlamaTokenizer
 from btcchat.language_model.tokenizer import Qwen2TokenizerFast, byte_level_bpe
@@ -134,6 +141,7 @@ def init_model(
     places.data.copy_(sine_positions(tower.grid, tower.hidden_size))
     encoder, projector = change_encoder_of(config, tower), projector_of(config, tower)
     check_parts(config, tower, encoder, projector)
+    record_defaults(config)
     image_processor = ImageProcessor.from_config(tower.default_preprocessor_config(), config.image_aspect_ratio)
     return BTCChat(
         vision_tower=tower,

@@ -8,7 +8,7 @@ from typing import Any
 from btcchat.change_encoder import encoder_defaults
 from btcchat.checkpoint.config import BTCChatConfig, read_config
 from btcchat.checkpoint.schema import VisionTowerConfig
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, number
 from btcchat.multimodal_projector import projector_name
 from btcchat.train.arguments import ModelArguments
 from btcchat.train.encoder_flags import encoder_name
@@ -60,8 +60,8 @@ def check_encoder(flags: ModelArguments, config: BTCChatConfig) -> None:
     for name, value in requested.items():
         if has.get(name) != value:
             raise BTCChatError(
-                f"{name} is {value}, but the run to resume has {has.get(name, 'none')}; a resumed run keeps its change "
-                "encoder: repeat the run's flags, or give another --output_dir"
+                f"{name} is {number(value)}, but the run to resume has {number(has.get(name, 'none'))}; a resumed run "
+                "keeps its change encoder: repeat the run's flags, or give another --output_dir"
             )
 
 

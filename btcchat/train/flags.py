@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 
 from btcchat.clues.store import check_flags
 from btcchat.console.parser import HelpParser
-from btcchat.errors import BTCChatError, choose
+from btcchat.errors import BTCChatError, choose, number
 from btcchat.train.arguments import DataArguments, ModelArguments
 from btcchat.train.distributed import check_processes, zero_stage
 from btcchat.train.lora import check_lora
@@ -160,18 +160,20 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
         groups = (model_args, data_args, training_args)
         value = options.get(name, next(getattr(group, name) for group in groups if hasattr(group, name)))
         if isinstance(value, int | float) and not low <= value <= (sys.float_info.max if high is None else high):
-            raise BTCChatError(f"--{name} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+            raise BTCChatError(f"--{name} is {number(value)}, expected {low} " + (f"to {high}" if high else "or more"))
     for name in ("save", "logging"):
         steps = getattr(training_args, f"{name}_steps")
         if getattr(training_args, f"{name}_strategy") == "steps" and not 0 < steps <= sys.float_info.max:
-            raise BTCChatError(f"--{name}_steps is {steps}, expected more than 0; for none, use --{name}_strategy no")
+            raise BTCChatError(
+                f"--{name}_steps is {number(steps)}, expected more than 0; for none, use --{name}_strategy no"
+            )
     check_schedule(training_args)
     if training_args.max_steps <= 0 and training_args.num_train_epochs <= 0:
         raise BTCChatError("--num_train_epochs and --max_steps are both 0; set one of them to say how long to train")
     if training_args.eval_mixture is None:
         for name in ("metric_for_best_model", "eval_steps"):
-            if getattr(training_args, name) is not None:
-                raise BTCChatError(f"--{name} {getattr(training_args, name)} has no effect without --eval_mixture")
+            if (value := getattr(training_args, name)) is not None:
+                raise BTCChatError(f"--{name} {number(value)} has no effect without --eval_mixture")
     if data_args.random_batches and data_args.max_tokens_per_batch is not None:
         raise BTCChatError(
             "--max_tokens_per_batch builds batches from the samples' lengths, which --random_batches ignores; leave "
@@ -181,7 +183,7 @@ def check(model_args: ModelArguments, data_args: DataArguments, training_args: T
     mode, dropout = data_args.prompt_augmentation, data_args.clue_dropout
     check_flags(mode, data_args.clues, data_args.clue_model)
     if dropout and mode == "off":
-        raise BTCChatError(f"--clue_dropout {dropout} has no effect with --prompt_augmentation off")
+        raise BTCChatError(f"--clue_dropout {number(dropout)} has no effect with --prompt_augmentation off")
     if training_args.mask_loss and zero_stage(training_args.deepspeed) == 3:
         raise BTCChatError("--mask_loss needs whole weights, which ZeRO stage 3 splits; use --deepspeed zero2")
     _check_cache(data_args, training_args)

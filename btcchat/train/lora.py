@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from btcchat.checkpoint import adapter
 from btcchat.checkpoint.folder import is_language_model, open_folder
 from btcchat.checkpoint.hub import resolve
-from btcchat.errors import BTCChatError
+from btcchat.errors import BTCChatError, number
 from btcchat.language_model.linear import linear_layers
 from btcchat.layers.quantized import cuda
 from btcchat.model import BTCChatModel
@@ -61,7 +61,9 @@ def check_lora(args: "TrainingArguments") -> None:
     for name, low, high in (("r", 1, None), ("lora_alpha", 1, None), ("lora_dropout", 0, 1)):
         value = options.get(name, low)
         if value < low or (high is not None and value > high):
-            raise BTCChatError(f"--{_flag(name)} is {value}, expected {low} " + (f"to {high}" if high else "or more"))
+            raise BTCChatError(
+                f"--{_flag(name)} is {number(value)}, expected {low} " + (f"to {high}" if high else "or more")
+            )
 
 
 def requested_options(args: "TrainingArguments") -> dict[str, Any]:
@@ -98,7 +100,9 @@ def add_lora(model: BTCChatModel, path: str, args: "TrainingArguments") -> None:
         own = getattr(config, name)
         own = sorted(own) if name == "target_modules" else own
         if own != value:
-            raise BTCChatError(f"--{_flag(name)} is {value}, but the adapter has {own}; leave the flag out")
+            raise BTCChatError(
+                f"--{_flag(name)} is {number(value)}, but the adapter has {number(own)}; leave the flag out"
+            )
     modules = ", ".join(sorted(config.target_modules))
     logger.info("LoRA: r %d, alpha %d, on %s", config.r, config.lora_alpha, modules)
 

@@ -19,6 +19,7 @@ from btcchat.checkpoint import save
 from btcchat.data.mixture import Mixture
 from btcchat.data.mixture.facts import facts
 from btcchat.data.mixture.stream import StreamMixture
+from btcchat.errors import number
 from btcchat.files import read_json, write_json
 from btcchat.model import BTCChatModel
 from btcchat.outputs.ours import NAME as MAKER
@@ -140,7 +141,7 @@ def _warn_of_changes(before: RunRecord, now: RunRecord) -> None:
     message = "resumed with %s %s; it was %s until the checkpoint"
     for name in sorted(before["flags"].keys() & now["flags"].keys() - HARMLESS):
         if before["flags"][name] != now["flags"][name]:
-            logger.warning(message, f"--{name}", now["flags"][name], before["flags"][name])
+            logger.warning(message, f"--{name}", number(now["flags"][name]), number(before["flags"][name]))
     if before["data"] != now["data"]:
         logger.warning("resumed with data that differ from those until the checkpoint (fingerprints are in %s)", NAME)
     for name in COMPARED:

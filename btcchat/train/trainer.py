@@ -256,10 +256,7 @@ class Trainer:
                 self.accelerator.backward(loss)
             losses.append(loss.detach() / len(batches))
         self._clip()
-        self.optimizer.step()
-        if not self.accelerator.optimizer_step_was_skipped:  # fp16: a gradient was not finite
-            self.schedule.step()
-        self.optimizer.zero_grad()
+        self._update()
         samples = sum(len(batch["modalities"]) for batch in batches)
         tokens = sum(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches)
         self.meter.add(torch.stack(losses).sum(), samples, tokens)
@@ -295,6 +292,17 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.grad_norm = self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm or math.inf)
+
+    def _update(self) -> None:
+        """Change the weights, then the learning rate. With --fp16, neither changes if a gradient is not finite."""
+        scaler = self.accelerator.scaler
+        scale = 0.0 if scaler is None else scaler.get_scale()
+        self.optimizer.step()
+        # accelerate does not notice that a fused optimizer skipped its step; the scaler lowers its scale after each.
+        skipped = self.accelerator.optimizer_step_was_skipped if scaler is None else scaler.get_scale() < scale
+        if not skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
 
     # -- the log -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
 from btcchat import BTCChat, BTCChatError
+from btcchat.change_encoder import encoder_defaults
 from btcchat.checkpoint.load import pick_device
 from btcchat.checkpoint.weights import convert_pickles
 from btcchat.language_model import build_language_model
@@ -349,11 +350,12 @@ def test_a_tied_qwen2_joins_without_its_own_head(saved, tmp_path):
 def test_a_change_encoder_is_saved_under_its_own_name_not_an_alias(saved, tmp_path):
     parts = {"vision_tower": saved / "vision_tower", "llm": saved / "llm", "mm_vision_select_layer": -1}
     model = BTCChat.from_parts(**parts, change_encoder={"change_encoder_type": "cc_expert"}, device="cpu")
-    assert model.config.change_encoder == {"change_encoder_type": "difference_aware"}
+    expected = {"change_encoder_type": "difference_aware"} | encoder_defaults("difference_aware")
+    assert model.config.change_encoder == expected
     model.config.change_encoder = {"change_encoder_type": "cc_expert"}  # as older versions saved it
     model.save_pretrained(tmp_path / "joined")
     again = BTCChat.from_pretrained(tmp_path / "joined", chg_type="difference_aware", device="cpu")
-    assert again.config.change_encoder == {"change_encoder_type": "difference_aware"}
+    assert again.config.change_encoder == expected
 
 
 def test_a_pair_prompt_that_does_not_fit_is_an_error_at_loading(saved):

@@ -109,18 +109,24 @@ def test_a_fresh_encoder_of_the_same_kind_does_not_load_the_stored_weights(sourc
 def test_a_fresh_kind_has_its_own_defaults_and_options_override_the_checkpoints(source, folders):
     base = source("base")
     named = BTCChat.from_pretrained(**base, chg_type="Chg2Cap", fresh_change_encoder=True)
-    assert named.config.change_encoder == {"change_encoder_type": "attentive"}
+    defaults = {"change_encoder_type": "attentive", "cc_n_layers": 0, "cc_head": 8, "cc_dropout": 0.0}
+    assert named.config.change_encoder == defaults
     unnamed = BTCChat.from_pretrained(**base, fresh_change_encoder=True, cc_args={"cc_n_layers": 2})
-    assert unnamed.config.change_encoder == named.config.change_encoder | {
-        "cc_n_layers": 2,
-        "cc_head": 8,
-        "cc_dropout": 0.0,
-    }
+    assert unnamed.config.change_encoder == defaults | {"cc_n_layers": 2}
     assert len(unnamed.change_encoder.selftrans) == 2
     none = BTCChat.from_pretrained(**source("vila"), fresh_change_encoder=True)
-    assert none.config.change_encoder == {"change_encoder_type": "attentive"}
+    assert none.config.change_encoder == defaults
     removed = BTCChat.from_pretrained(**base, chg_type="concat", fresh_change_encoder=True)
     assert removed.config.change_encoder == {"change_encoder_type": "concat"}
+
+
+def test_the_weights_of_a_replaced_part_are_counted_once(folders, caplog):
+    caplog.set_level("INFO")
+    BTCChat.from_pretrained(folders / "base", device="cpu", **MINE)
+    stored = load_file(folders / "base/mm_projector/model.safetensors")
+    count = sum(key.startswith("layers.change.") for key in stored)
+    lines = [message for message in caplog.messages if "replaced parts" in message]
+    assert len(lines) == 1 and f": {count} weights of replaced parts are not read (layers.change." in lines[0]
 
 
 def test_the_same_seed_draws_the_same_weights(source):

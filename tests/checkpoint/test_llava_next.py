@@ -193,6 +193,13 @@ def test_an_export_keeps_the_imported_config(onevision, tmp_path, caplog):
     assert "caption_question 'New?' cannot be stored in a LLaVA-NeXT folder; it loads as 'Please briefly" in caplog.text
 
 
+def test_an_export_adds_no_option_that_the_imported_config_leaves_out(published, tmp_path):
+    edit(published, cc_expert_args={"mlp_dim": 24})
+    import_llava_next(published, tmp_path / "ours")
+    export_llava_next(tmp_path / "ours", tmp_path / "back")
+    assert config_of(tmp_path / "back")["cc_expert_args"] == {"mlp_dim": 24}
+
+
 def test_a_model_without_a_change_encoder_does_not_list_it_as_trained(tmp_path):
     parts = {"change_encoder": {"change_encoder_type": "concat"}, "llm": "qwen2", "mm_projector": MLP}
     tiny_model(tmp_path, **parts).save_pretrained(tmp_path / "model")

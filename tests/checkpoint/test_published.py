@@ -40,7 +40,7 @@ def test_the_keys_that_the_published_loader_reads_are_written(tmp_path):
     assert all(key.startswith("vision_model.") for key in keys["vision_tower"])
     assert all(key.startswith(("model.", "lm_head.")) for key in keys["llm"])
     again = BTCChat.from_pretrained(tmp_path / "out", device="meta")
-    assert again.config.mm_projector == {"mm_projector_type": "mlp_downsample"}
+    assert again.config.mm_projector == {"mm_projector_type": "mlp_downsample", "token_order": "column"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from btcchat.data.mixture import descriptions, terms
 from btcchat.data.mixture.faults import BadSample
 from btcchat.data.mixture.mixture import build_datasets, known_sets, mixture_folder, parse_mixture
 from btcchat.data.mixture.sampling import sample
+from btcchat.data.mixture.terms import with_absolute_paths
 from btcchat.errors import BTCChatError
 
 CAPTIONS = ["a house", "a small house was built", "one house"]
@@ -220,6 +221,16 @@ def test_a_yml_file_is_a_yaml_file(answers, sets):
     path.write_text("b: {annotation: two.jsonl, sampling: 'end:1'}")
     assert answers(f"{path}:b@first:1*2+{path}", folder=None) == ["two 0", "two 0", "two 2"]
     assert answers("b", folder=path.parent) == ["two 2"]
+
+
+def test_a_mixture_with_absolute_paths_means_the_same_in_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = "levir_cc:val + sub/mine.yaml:a@first:2*3+../other.yml"
+    expected = f"levir_cc:val+{tmp_path}/sub/mine.yaml:a@first:2*3+{tmp_path.parent}/other.yml"
+    assert with_absolute_paths(written) == with_absolute_paths(expected) == expected
+    (tmp_path / "a+b").mkdir()
+    monkeypatch.chdir("a+b")
+    assert with_absolute_paths("mine.yaml:a") == "mine.yaml:a"  # its absolute path would be two terms
 
 
 @pytest.mark.parametrize("name", ["a+b/mine.yaml", "a@b/mine.yml", "a*2/mine.yaml", "mine*.yaml"])

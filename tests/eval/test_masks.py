@@ -162,9 +162,10 @@ def test_what_cannot_be_scored_is_named_before_the_model_is_loaded(root, tmp_pat
         assert main(words(root, "held", tmp_path / "run")) == 2
         assert message in capsys.readouterr().err
     write_rows(root / "held_test.jsonl", rows)
-    for options in (["--mask-threshold", "1.5"], ["--mask-threshold", "-0.1"]):
-        assert main(words(root, "held", tmp_path / "run", *options)) == 2
-        assert "expected a number from 0 to 1, together with --masks" in capsys.readouterr().err
+    for threshold in ("1.5", "-0.1", "2"):
+        assert main(words(root, "held", tmp_path / "run", "--mask-threshold", threshold)) == 2
+        expected = f"--mask-threshold {threshold}: expected a number from 0 to 1, together with --masks"
+        assert expected in capsys.readouterr().err
     assert main([word for word in words(root, "held", tmp_path, "--mask-threshold", "0.5") if word != "--masks"]) == 2
     assert not (tmp_path / "run").exists()
 

@@ -195,7 +195,7 @@ def check_parts(path: Path, parts: dict) -> None:
         *("siglip", model.vision_tower.resolution, model.vision_tower.hidden_size),
     )
     assert tower["select_layers"] == model.config.select_layers
-    assert parts["mm_projector"] == {"type": "mlp_downsample", "options": {}}
+    assert parts["mm_projector"] == {"type": "mlp_downsample", "options": {"token_order": "column"}}
     assert (parts["llm"]["type"], parts["llm"]["width"]) == ("llama", model.config.hidden_size)
 
 
@@ -207,7 +207,8 @@ def test_a_report_names_the_parts_of_the_model(root, tmp_path):
     options = ", ".join(f"{name} {value}" for name, value in parts["change_encoder"]["options"].items())
     tokens = parts["change_encoder"]["tokens_per_pair"]
     assert f"<dt>change encoder</dt><dd>attentive ({options}); 1 segment, {tokens} tokens per pair</dd>" in text
-    assert "<dt>vision tower</dt><dd>siglip, " in text and "<dt>projector</dt><dd>mlp_downsample</dd>" in text
+    assert "<dt>vision tower</dt><dd>siglip, " in text
+    assert "<dt>projector</dt><dd>mlp_downsample (token_order column)</dd>" in text
     assert "<dt>language model</dt><dd>llama, " in text and "conv_version &quot;v1&quot;" in text
 
 
@@ -248,6 +249,17 @@ def test_a_set_of_a_file_named_in_the_mixture_has_its_own_splits(root, tmp_path)
     assert main(words(root, f"{tmp_path}/mine.yaml:pairs", tmp_path / "run", "--max-new-tokens", "2")) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["sets"]["pairs:test"]
     assert 'most frequent in train: "a lake dried up ." for all' in metrics["notes"]
+
+
+def test_a_report_finds_a_file_named_in_the_mixture_from_another_folder(root, tmp_path, monkeypatch):
+    write_rows(root / "mine_test.jsonl", [pair(0), pair(1)])
+    (tmp_path / "mine.yaml").write_text("mine: {annotation: 'mine_{split}.jsonl', images: ., splits: [test]}")
+    monkeypatch.chdir(tmp_path)
+    few = ["--max-new-tokens", "2", "--train", "none"]
+    assert main(words(root, "mine.yaml:mine@first:1", tmp_path / "run", *few)) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["report", str(tmp_path / "run")]) == 0
 
 
 def test_a_baseline_is_written_as_the_references_are(root, tmp_path):

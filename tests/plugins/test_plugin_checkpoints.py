@@ -13,6 +13,23 @@ from btcchat.errors import BTCChatError
 from tests.plugins.conftest import ALL_KINDS, GATED, gated_model, python
 from tests.tiny import tiny_model
 
+SCALED = """
+from btcchat.multimodal_projector import PROJECTORS
+
+class Scaled(nn.Linear):
+    def __init__(self, in_features, out_features, gain=1.0):
+        super().__init__(in_features, out_features)
+        self.gain = gain
+
+    def num_tokens(self, count):
+        return count
+
+    def forward(self, features):
+        return self.gain * super().forward(features)
+
+PROJECTORS["scaled"] = Scaled
+"""
+
 
 def config_of(folder: Path) -> dict:
     return json.loads((folder / "config.json").read_text())
@@ -46,6 +63,27 @@ def test_saving_records_module_version_and_parts(here, tmp_path):
     expected = [{"module": "mine", "version": "0.3", "parts": {"change encoder": "gated"}}]
     assert config_of(saved)["plugins"] == expected
     assert BTCChat.from_pretrained(saved).config.plugins == expected
+
+
+def test_a_later_default_of_a_plugin_does_not_change_a_saved_model(here, forget, tmp_path):
+    def parts_of(folder: Path, gain: float) -> list[float]:
+        """The gains of the change encoder and the projector, if the plugin's default is ``gain``."""
+        forget()
+        (here / "mine.py").write_text((GATED + SCALED).replace("gain=1.0", f"gain={gain}"))
+        plugins.enable_flags(["mine"])
+        model = BTCChat.from_pretrained(folder, device="cpu")
+        model.save_pretrained(tmp_path / "again")
+        return [model.change_encoder.gain, model.mm_projector.gain]
+
+    (here / "mine.py").write_text(GATED + SCALED)
+    plugins.enable_flags(["mine"])
+    names = {"change_encoder": {"change_encoder_type": "gated"}, "mm_projector": {"mm_projector_type": "scaled"}}
+    saved = tmp_path / "model"
+    tiny_model(tmp_path, **names).save_pretrained(saved)
+    assert parts_of(saved, 2.0) == [1.0, 1.0]
+    edit(saved / "mm_projector/config.json", change_encoder=names["change_encoder"])  # as older versions saved it
+    assert parts_of(saved, 2.0) == [2.0, 1.0]
+    assert parts_of(tmp_path / "again", 4.0) == [2.0, 1.0]
 
 
 def test_a_checkpoint_of_our_own_parts_has_no_such_key(tmp_path):

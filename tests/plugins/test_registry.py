@@ -11,7 +11,7 @@ from btcchat.errors import BTCChatError
 from btcchat.eval.captions.presets import PRESETS
 from btcchat.language_model import LANGUAGE_MODELS
 from btcchat.prompt import TEMPLATES
-from btcchat.registry import REGISTRIES
+from btcchat.registry import REGISTRIES, defaults
 
 KINDS = {
     *("change encoder", "vision tower", "projector", "prompt template"),
@@ -30,6 +30,13 @@ def test_every_kind_of_part_has_a_registry():
 
     assert REGISTRIES.keys() == KINDS
     assert {table.origin(name) for table in REGISTRIES.values() for name in table} == {"btcchat"}
+
+
+def test_the_defaults_of_a_part_are_those_that_json_gives_back_unchanged():
+    def part(grid=1, *, needed, none=None, number=0.5, name="a", pair=(1, 2), kind=Mine, most=float("inf"), **more):
+        pass
+
+    assert defaults(part, ["grid"]) == {"none": None, "number": 0.5, "name": "a"}
 
 
 def test_a_name_that_is_taken_is_an_error_that_names_both_origins():

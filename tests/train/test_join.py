@@ -46,7 +46,8 @@ def test_the_other_parts_and_the_wording_are_those_of_the_flags(run, parts):
     kinds = {"chg_type": "cc_expert", "cc_args": '{"mlp_dim": 24}', "mm_projector": "mlp2x_gelu"}
     trainer = run("pairs", **parts("smollm2"), **words, **kinds, mm_vision_select_layer="[-2,-1]")
     config = BTCChat.from_pretrained(trainer.args.output_dir, device="cpu").config
-    assert config.change_encoder == {"change_encoder_type": "difference_aware", "mlp_dim": 24}
+    options = {"per_expert_depth": 2, "mlp_dim": 24, "downsample_ratio": 1}  # the first and the last are defaults
+    assert config.change_encoder == {"change_encoder_type": "difference_aware", **options}
     assert config.mm_projector["mm_projector_type"] == "mlp2x_gelu" and config.mm_vision_select_layer == [-2, -1]
     assert (config.caption_question, config.pair_prompt) == ("What differs?", "From <image>\nto <image>\n")
     assert config.model_max_length == 300

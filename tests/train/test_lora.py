@@ -99,7 +99,7 @@ def test_gradient_checkpointing_trains_an_adapter_over_frozen_parts(run, tmp_pat
         ({"lora_enable": True, "tune_language_model": True}, "train the adapter or the LM itself"),
         ({"lora_enable": True, "bits": 5}, "--bits is 5, expected 4, 8 or 16"),
         ({"lora_enable": True, "lora_r": 0}, "--lora_r is 0, expected 1 or more"),
-        ({"lora_enable": True, "lora_dropout": 2}, "--lora_dropout is 2.0, expected 0 to 1"),
+        ({"lora_enable": True, "lora_dropout": 2}, "--lora_dropout is 2, expected 0 to 1"),
     ],
 )
 def test_invalid_lora_flags_are_errors(flags, message):

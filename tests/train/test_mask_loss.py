@@ -65,8 +65,8 @@ def test_cached_features_give_the_same_loss(run, masked, tmp_path):
             {"tune_mm_projector": True, "fresh_change_encoder": True, "chg_type": "concat"},
             "the change encoder 'concat' has none; leave --mask_loss out",
         ),
-        ("masked", {"tune_mm_projector": True, "mask_loss": -1}, "--mask_loss is -1.0, expected 0 or more"),
-        ("masked", {"tune_mm_projector": True, "label_smoothing": 2}, "--label_smoothing is 2.0, expected 0 to 1"),
+        ("masked", {"tune_mm_projector": True, "mask_loss": -1}, "--mask_loss is -1, expected 0 or more"),
+        ("masked", {"tune_mm_projector": True, "label_smoothing": 2}, "--label_smoothing is 2, expected 0 to 1"),
     ],
 )
 def test_a_run_without_masks_or_a_map_to_train_is_an_error(run, masked, mixture, flags, words):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from btcchat.api import BTCChat
+from btcchat.train import training_arguments
+from btcchat.train.accelerator import build_accelerator
 from btcchat.train.encoder import TrainingEncoder
 
 EVERYTHING = {"tune_vision_tower": True, "tune_mm_projector": True, "tune_language_model": True}
@@ -25,6 +27,25 @@ def test_accumulated_batches_equal_one_large_batch(run, tmp_path):
     assert len({int((sample["labels"] >= 0).sum()) for sample in samples}) > 1
     assert curves[1] == pytest.approx(curves[0], abs=1e-4)
     assert curves[2] == pytest.approx(curves[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_torch"])
+def test_the_learning_rate_waits_for_a_step_that_the_gradient_scaler_skips(run, tmp_path, monkeypatch, optim):
+    """As with --fp16, but on the CPU: the first scaled loss is infinite, and the next are not."""
+
+    def scaled(args):
+        accelerator = build_accelerator(args)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-120)
+        return accelerator
+
+    flags = {"tune_language_model": True, "max_steps": 3, "logging_steps": 1, "warmup_ratio": 0.0, "max_grad_norm": 0}
+    flags |= {"lr_scheduler_type": "linear", "learning_rate": 1e-3, "optim": optim}
+    curves = []
+    for folder in ("plain", "scaled"):
+        trainer = run("images", **flags, output_dir=tmp_path / folder)
+        curves.append([entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry])
+        monkeypatch.setattr(training_arguments, "build_accelerator", scaled)
+    assert curves[1] == [1e-3, *curves[0][:2]]
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def test_depths_and_change_encoder_are_those_of_the_flags_and_are_saved(run, tmp
     flags |= {"mm_vision_select_layer": "[-2,-1]", "cc_expert_args": '{"per_expert_depth": 1}'}
     trainer = run(tune_mm_projector=True, version="qwen_1_5", pair_prompt=INTRO, caption_question="What?", **flags)
     model = BTCChat.from_pretrained(trainer.args.output_dir, device="cpu")
-    assert model.config.change_encoder == {"change_encoder_type": "difference_aware", "per_expert_depth": 1}
+    options = {"per_expert_depth": 1, "mlp_dim": None, "downsample_ratio": 1}  # the last two are defaults
+    assert model.config.change_encoder == {"change_encoder_type": "difference_aware", **options}
     assert model.vision_tower.num_depths == 2
     assert (model.config.pair_prompt, model.config.caption_question) == (INTRO, "What?")
 

@@ -84,6 +84,20 @@ def terms(
     return chosen
 
 
+def with_absolute_paths(mixture: str) -> str:
+    """A valid ``mixture`` with the absolute paths of its YAML files, as it means the same in every folder.
+
+    A path whose folders have + @ or * in their names is left as it is: they have a meaning in mixtures.
+    """
+    pieces = [piece.strip() for piece in mixture.split("+")]
+    for place, term in enumerate(pieces):
+        if end := _YAML.search(term):
+            path = os.path.abspath(term[: end.end()])
+            if not set(path) & set("+@*"):
+                pieces[place] = path + term[end.end() :]
+    return "+".join(pieces)
+
+
 def of_split(name: str, description: Description, requested: str, default: str) -> tuple[str, Description]:
     """The name and the description of one split of a set with several, ``splits: [train, val]``."""
     if "splits" not in description:

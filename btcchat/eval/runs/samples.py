@@ -15,7 +15,7 @@ from btcchat.data.mixture import known_sets
 from btcchat.data.mixture.descriptions import Description
 from btcchat.data.mixture.mixture import open_set
 from btcchat.data.mixture.sampling import sample as sample_rows
-from btcchat.data.mixture.terms import Term, terms
+from btcchat.data.mixture.terms import Term, terms, with_absolute_paths
 from btcchat.data.records import Record, Records
 from btcchat.errors import BTCChatError
 from btcchat.media.placeholders import check_placeholders
@@ -139,7 +139,8 @@ def read_arguments(mixture: str, split: str, data_root: str | None, folder: str 
     """The arguments of `read_sets` as stored in run.json, with absolute paths."""
     root = data_root or os.environ.get("BTCCHAT_DATA")
     paths = {"data_root": root, "folder": folder}
-    return {"mixture": mixture, "split": split, **{k: v and os.path.abspath(v) for k, v in paths.items()}}
+    absolute = {name: path and os.path.abspath(path) for name, path in paths.items()}
+    return {"mixture": with_absolute_paths(mixture), "split": split, **absolute}
 
 
 def _read_set(term: Term, prefix: str, root: str | Path | None) -> EvalSet:
