@@ -20,7 +20,7 @@ class HeapMemory(Hook):
 
     def begin(self, trainer: Trainer) -> None:
         libc = glibc()
-        # Before glibc 2.35 the first of these is refused. The second alone would make all tensors slower.
+        # Older versions of glibc refuse the first. The second alone would make all tensors slower.
         if trainer.args.device.type == "cpu" and libc and libc.mallopt(MMAP_THRESHOLD, MOST):
             libc.mallopt(TRIM_THRESHOLD, MOST)
 

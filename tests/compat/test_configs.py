@@ -76,5 +76,6 @@ def test_defaults_repeated_in_published_part_configs_are_not_options_of_the_proj
     file = tmp_path / "saved/mm_projector/config.json"
     published = dict.fromkeys((*BASE_FIELDS, *PretrainedConfig().to_dict())) | {"torch_dtype": "bfloat16"}
     write_json(file, published | json.loads(file.read_text()))
-    assert BTCChatConfig.load(tmp_path / "saved").mm_projector == {"mm_projector_type": "mlp_downsample"}
+    options = {"mm_projector_type": "mlp_downsample", "token_order": "column"}
+    assert BTCChatConfig.load(tmp_path / "saved").mm_projector == options
     BTCChat.from_pretrained(tmp_path / "saved", device="cpu")

@@ -34,7 +34,7 @@ MINE = {"change_encoder_type": "mine"}
 
 def register(monkeypatch, table, name, part) -> None:
     """Put a row in a table, even if the name is in use, which registering refuses."""
-    monkeypatch.setitem(table._rows, name, Row(part, part.__module__))
+    monkeypatch.setitem(table._rows, name, Row(part, part.__module__, part.__module__))
 
 
 def model_with(folder, monkeypatch, part, **fields):
