@@ -30,7 +30,7 @@ from btcchat.train.freeze import ModelPart, check_tuned, freeze, parts_table
 from btcchat.train.frozen_tower import FrozenTower
 from btcchat.train.lora import add_lora
 from btcchat.train.map_loss import changed_share, check_masks
-from btcchat.train.memory import HeapMemory
+from btcchat.train.memory import ReturnMemory
 from btcchat.train.output_folder import Watch, output_folder
 from btcchat.train.run_record import run_record, write_run_record
 from btcchat.train.scene_facts import note_scene_facts
@@ -77,7 +77,7 @@ def _train(args: RunArguments, hooks: Sequence[Hook]) -> Trainer:
     trainer = _trainer(args, model, parts, encoder, dataset, estimate, checkpoint)
     if eval_sets:
         trainer.hooks.append(Evaluation(trainer, eval_sets, None if clues is None else from_cache(clues.clues)))
-    trainer.hooks += [HeapMemory(), *hooks]
+    trainer.hooks += [ReturnMemory(), *hooks]
 
     # Nothing in output_dir is deleted or written before all of this has succeeded.
     if trainer.record is not None:
